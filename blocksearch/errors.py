@@ -1,0 +1,25 @@
+"""What a user can mend: each error is one line that names the rule, the value and where it came from."""
+
+
+class BlocksearchError(Exception):
+    """The one family the command line turns into a single line and exit code 2."""
+
+
+class SpaceError(BlocksearchError):
+    """A block, network or grammar that breaks a rule of the space."""
+
+
+class NotationError(SpaceError):
+    """Text that does not parse; the message shows the text and a caret."""
+
+
+class DataError(BlocksearchError):
+    """A data file that is missing, truncated, mislabelled or foreign."""
+
+
+class LedgerError(BlocksearchError):
+    """A ledger file that is not one, is damaged, or contradicts another."""
+
+
+class UsageError(BlocksearchError):
+    """An argument outside its range, or a question that cannot be asked."""

@@ -1,0 +1,185 @@
+"""A block as a value of factors, and the layers it expands to. The one place that knows what a factor does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from blocksearch.errors import SpaceError
+from blocksearch.space.factors import FACTORS, SQUARE, Expand, Groups, Kernel, Reduce, Value, factor_named
+from blocksearch.space.layers import (
+    Activation,
+    Conv,
+    Join,
+    Layer,
+    Layers,
+    MatchChannels,
+    Norm,
+    Pool,
+    Shape,
+    Shuffle,
+    grouped_conv,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One block of a network. Each field is a factor; a field also takes the factor's text, `Block(bottleneck="reduce(2)")`.
+
+    Raises SpaceError where a value is not one of its factor's, or where two factors contradict each other. Source of the
+    factors: EffNet paper, Sections 3, 4.2 and 6.2.
+    """
+
+    bottleneck: Reduce | Expand | str = "none"
+    minimum: int = 1
+    spatial: str = "depthwise"
+    kernel: Kernel | str = SQUARE
+    depth_multiplier: int = 1
+    pooling: str = "last"
+    pool_kind: str = "max"
+    last: str = "pointwise"
+    groups: Groups | str = "none"
+    residual: str = "none"
+    first_activation: str = "relu"
+    spatial_activation: str = "linear"
+    activation: str = "relu"
+    join_activation: str = "linear"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = FACTORS[field.name].parse(str(getattr(self, field.name)))
+            object.__setattr__(self, field.name, value)
+        if self.last == "none" and self.spatial == "depthwise":
+            raise SpaceError("last=none needs spatial=dense: a depthwise layer cannot change the channels to the block's width")
+        if self.last == "none" and self.pooling in ("separable_end", "separable_conv"):
+            raise SpaceError(f"pooling={self.pooling} pools at the last pointwise layer, but last=none leaves none")
+
+    def __str__(self) -> str:
+        """Write the factors that differ from their defaults, in the order of `FACTORS`."""
+        return " ".join(f"{name}={value}" for name, value in self.values().items() if value != _DEFAULTS[name])
+
+    def values(self) -> dict[str, Value]:
+        """Return every factor's value by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def with_factors(self, values: Mapping[str, Value]) -> "Block":
+        """Return this block with other values, or their texts, for some factors. Raises UsageError for an unknown factor."""
+        names = [factor_named(name).name for name in values]
+        return replace(self, **{name: values[name] for name in names})  # type: ignore[arg-type]
+
+
+_DEFAULTS = Block().values()
+
+
+def expand(block: Block, entry: Shape, width: int) -> Layers:
+    """Expand a block that reads `entry` and is `width` channels wide into layers.
+
+    With residual=concatenate the output has width + entry channels. Raises SpaceError where a shape becomes impossible.
+    """
+    body = _first_pointwise(block, entry, width)
+    body += _spatial(block, _end(body, entry), width)
+    body += _last_pointwise(block, _end(body, entry), width)
+    return body if block.residual == "none" else _with_shortcut(block, entry, body)
+
+
+def _end(layers: Layers, entry: Shape) -> Shape:
+    return layers[-1].output if layers else entry
+
+
+def conv_unit(conv: Conv, activation: str) -> Layers:
+    """Follow a convolution by batch normalisation and its activation, in that order (a choice of ours)."""
+    layers: tuple[Layer, ...] = (conv, Norm(conv.output))
+    return layers + _activation(conv.output, activation)
+
+
+def _activation(shape: Shape, kind: str) -> Layers:
+    match kind:
+        case "relu" | "leaky":
+            return (Activation(shape, kind),)
+        case _:
+            return ()
+
+
+def _first_pointwise(block: Block, entry: Shape, width: int) -> Layers:
+    match block.bottleneck:
+        case Reduce(factor):
+            channels = max(block.minimum, width // factor)
+        case Expand(rate):
+            channels = int(entry.channels * rate)
+            if channels < 1:
+                raise SpaceError(f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none")
+        case _:
+            return ()
+    groups = block.groups.count if isinstance(block.groups, Groups) and block.groups.where == "both" else 1
+    conv = grouped_conv(entry, channels, groups, (1, 1), (1, 1))
+    unit = conv_unit(conv, block.first_activation)
+    return (*unit, Shuffle(conv.output, conv.groups)) if conv.groups > 1 else unit
+
+
+def _spatial(block: Block, entry: Shape, width: int) -> Layers:
+    assert isinstance(block.kernel, Kernel)
+    sizes = block.kernel.sizes
+    layers: Layers = ()
+    for index, size in enumerate(sizes):
+        shape, final = _end(layers, entry), index == len(sizes) - 1
+        ends_block = final and block.last == "none"
+        stride, pool = _halvings(block.pooling, index, final)
+        if block.spatial == "dense":
+            conv = Conv(shape, width if ends_block else shape.channels, size, stride)
+        else:
+            multiplier = block.depth_multiplier if index == 0 else 1
+            conv = Conv(shape, shape.channels * multiplier, size, stride, groups=shape.channels)
+        unit = conv_unit(conv, block.activation if ends_block else block.spatial_activation)
+        layers += unit + _pool(block, conv.output, pool)
+    return layers
+
+
+def _halvings(pooling: str, index: int, final: bool) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the stride and the pool of the spatial layer at `index`; a single layer takes both phases at once."""
+    none, both, across, down = (1, 1), (2, 2), (1, 2), (2, 1)
+    phase = (both if final else across) if index == 0 else (down if index == 1 else none)
+    match pooling:
+        case "stride":
+            return phase, none
+        case "separable":
+            return none, phase
+        case "first":
+            return none, both if index == 0 else none
+        case "last":
+            return none, both if final else none
+        case "separable_end" | "separable_conv":
+            return none, across if index == 0 else none
+        case _:
+            return none, none
+
+
+def _pool(block: Block, shape: Shape, size: tuple[int, int]) -> Layers:
+    if size == (1, 1):
+        return ()
+    return (Pool(shape, "average" if block.pool_kind == "average" else "max", size, size),)
+
+
+def _last_pointwise(block: Block, entry: Shape, width: int) -> Layers:
+    if block.last == "none":
+        return ()
+    halved = (2, 1) if block.pooling == "separable_conv" else (1, 1)
+    groups = block.groups.count if isinstance(block.groups, Groups) else 1
+    conv = grouped_conv(entry, width, groups, kernel=halved, stride=halved)
+    pool = (2, 1) if block.pooling == "separable_end" else (1, 1)
+    return conv_unit(conv, block.activation) + _pool(block, conv.output, pool)
+
+
+def _with_shortcut(block: Block, entry: Shape, body: Layers) -> Layers:
+    """Join the body with its input: averaged to the body's map, then channels matched, projected or concatenated.
+
+    ShuffleNet's shortcut is the concatenated one, with an overlapping 3×3 average; the others do not overlap.
+    """
+    out = _end(body, entry)
+    stride = -(-entry.height // out.height), -(-entry.width // out.width)
+    size = tuple(n + n // 2 if block.residual == "concatenate" else n for n in stride)
+    shortcut: Layers = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)
+    pooled = _end(shortcut, entry)
+    if block.residual == "project":
+        shortcut += conv_unit(Conv(pooled, out.channels, (1, 1)), "linear")
+    elif block.residual == "add" and pooled.channels != out.channels:
+        shortcut += (MatchChannels(pooled, out.channels),)
+    join = Join(entry, "concatenate" if block.residual == "concatenate" else "add", (body, shortcut))
+    return (join, *_activation(join.output, block.join_activation))

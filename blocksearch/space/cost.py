@@ -1,0 +1,110 @@
+"""What a network costs, exactly and without torch: a fold over the same layers that the module is built from.
+
+Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs; convolutions and the classifier
+count, one image; no bias, normalisation, activation, pooling or addition. Parameters include normalisation and the bias.
+"""
+
+from dataclasses import dataclass, replace
+
+from blocksearch.space.layers import (
+    Activation,
+    Conv,
+    Join,
+    Layer,
+    Layers,
+    Linear,
+    MatchChannels,
+    Norm,
+    Pool,
+    Shape,
+    Shuffle,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Exact counts for one image.
+
+    `floats_out`: floats that each convolution and the classifier hand on, pooling folded in (Table 1), in order of execution.
+    `peak_activation_floats`: the largest sum of tensors alive at once, in the order the module runs; normalisation,
+    activation and addition work in place, a shortcut's source lives until the shortcut has read it. Weights not included.
+    """
+
+    macs: int = 0
+    params: int = 0
+    floats_out: tuple[int, ...] = ()
+    peak_activation_floats: int = 0
+
+    @property
+    def flops(self) -> int:
+        """2 · macs: the paper's count, and that of `torch.utils.flop_counter`."""
+        return 2 * self.macs
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """Peak activation at four bytes a float."""
+        return 4 * self.peak_activation_floats
+
+    def then(self, other: "Cost") -> "Cost":
+        """Cost of running this, then the other."""
+        return Cost(
+            self.macs + other.macs,
+            self.params + other.params,
+            self.floats_out + other.floats_out,
+            max(self.peak_activation_floats, other.peak_activation_floats),
+        )
+
+    def beside(self, held: int) -> "Cost":
+        """The same cost while another tensor of `held` floats is alive."""
+        return replace(self, peak_activation_floats=self.peak_activation_floats + held)
+
+
+def cost(layers: Layers) -> Cost:
+    """Count a sequence of layers."""
+    total, convolved = Cost(), False
+    for layer in layers:
+        total = total.then(_layer_cost(layer))
+        if isinstance(layer, Pool) and convolved:
+            total = replace(total, floats_out=(*total.floats_out[:-1], layer.output.floats))
+        convolved = isinstance(layer, Conv) or (convolved and isinstance(layer, Norm | Activation | Pool))
+    return total
+
+
+def _layer_cost(layer: Layer) -> Cost:
+    both = layer.input.floats + layer.output.floats
+    match layer:
+        case Conv():
+            positions = layer.output.height * layer.output.width
+            return Cost(layer.weights * positions, layer.weights, (layer.output.floats,), both)
+        case Linear():
+            weights = layer.input.floats * layer.classes
+            return Cost(weights, weights + layer.classes, (layer.classes,), both)
+        case Norm():
+            return Cost(params=2 * layer.input.channels, peak_activation_floats=layer.input.floats)
+        case Join():
+            return _join_cost(layer)
+        case Pool() | Shuffle() | MatchChannels():
+            return Cost(peak_activation_floats=both)
+        case _:
+            return Cost(peak_activation_floats=layer.input.floats)
+
+
+def _join_cost(join: Join) -> Cost:
+    """Branches run in order; the input is held for those still to come, finished outputs are held for the join.
+
+    A branch whose first layer reads the input counts it itself, so it is held only behind the first layer.
+    """
+    total, finished = Cost(), 0
+    for index, branch in enumerate(join.branches):
+        later = index < len(join.branches) - 1
+        total = total.then(_branch_cost(branch, join.input, held=join.input.floats if later else 0).beside(finished))
+        finished += join.branch_outputs[index].floats
+    at_join = finished + (join.output.floats if join.kind == "concatenate" else 0)
+    return total.then(Cost(peak_activation_floats=at_join))
+
+
+def _branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
+    if not branch:
+        return Cost(peak_activation_floats=entry.floats)
+    first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
+    return replace(cost(branch), peak_activation_floats=max(first.peak_activation_floats, rest.peak_activation_floats))

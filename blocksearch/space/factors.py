@@ -1,0 +1,176 @@
+"""The factors of a block: for each, its values and how a value is written.
+
+A value is a word, a whole number, or one of the small dataclasses below; its text is its `str`. `FACTORS` is the vocabulary that
+notation, grammar, ablation and the command line share.
+"""
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+from blocksearch.errors import SpaceError, UsageError
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """First pointwise layer with the block's *output* channels divided by `factor` (Section 3, Bottleneck)."""
+
+    factor: int
+
+    def __str__(self) -> str:
+        return f"reduce({self.factor})"
+
+
+@dataclass(frozen=True)
+class Expand:
+    """First pointwise layer with the block's *input* channels times `rate`, rounded down (Section 6.2)."""
+
+    rate: Fraction
+
+    def __str__(self) -> str:
+        return f"expand({self.rate})"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Grouped pointwise layers: only the `last`, or `both` with a channel shuffle after the first (Section 3)."""
+
+    where: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.where}({self.count})"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Spatial kernels in order, height × width each: 3×3, or 1×3 then 3×1."""
+
+    sizes: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        return "+".join(f"{h}x{w}" for h, w in self.sizes)
+
+
+Value: TypeAlias = str | int | Reduce | Expand | Groups | Kernel
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor: its name, the values an ablation tries, and the reader of its text. Defaults stand in `Block`."""
+
+    name: str
+    values: tuple[Value, ...]
+    grammar: str
+    read: Callable[[str], Value | None]
+    meaning: str
+
+    def parse(self, text: str) -> Value:
+        """Read a value. Raises SpaceError that names the factor, the text and what it may be."""
+        value = self.read(text.strip())
+        if value is None:
+            words = [str(option) for option in self.values]
+            near = difflib.get_close_matches(text, words, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise SpaceError(f"{self.name} must be {self.grammar}, but got {text!r}{hint}")
+        return value
+
+
+def _words(*words: str) -> Callable[[str], Value | None]:
+    return lambda text: text if text in words else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,5}", text) else None
+
+
+def _bottleneck(text: str) -> Value | None:
+    if text == "none":
+        return "none"
+    if match := re.fullmatch(r"(?:reduce\(([1-9][0-9]{0,5})\)|([1-9][0-9]{0,5}))", text):
+        return Reduce(int(match[1] or match[2]))
+    if match := re.fullmatch(r"expand\(([0-9]{1,5}(?:/[1-9][0-9]{0,4}|\.[0-9]{1,5})?)\)", text):
+        rate = Fraction(match[1])
+        return Expand(rate) if rate > 0 else None
+    return None
+
+
+def _groups(text: str) -> Value | None:
+    match = re.fullmatch(r"(last|both)\(([1-9][0-9]{0,5})\)", text)
+    return Groups(match[1], int(match[2])) if match else ("none" if text == "none" else None)
+
+
+def _kernel(text: str) -> Value | None:
+    if not re.fullmatch(r"[1-9][0-9]?x[1-9][0-9]?(\+[1-9][0-9]?x[1-9][0-9]?){0,3}", text):
+        return None
+    pairs = [size.split("x") for size in text.split("+")]
+    sizes = tuple((int(h), int(w)) for h, w in pairs)
+    return Kernel(sizes) if all(n % 2 for size in sizes for n in size) else None
+
+
+_POOLINGS = ("stride", "last", "first", "separable", "separable_end", "separable_conv", "none")
+_RESIDUALS = ("none", "add", "project", "concatenate")
+_ACTIVATIONS = ("relu", "leaky", "linear")
+SEPARATED = Kernel(((1, 3), (3, 1)))
+SQUARE = Kernel(((3, 3),))
+
+
+def _choice(name: str, values: tuple[str, ...], meaning: str) -> Factor:
+    return Factor(name, values, " or ".join(values), _words(*values), meaning)
+
+
+FACTORS: dict[str, Factor] = {
+    factor.name: factor
+    for factor in (
+        Factor(
+            "bottleneck",
+            (Reduce(1), Reduce(2), Reduce(4), Reduce(8)),
+            "none, reduce(k) of the block's outputs (or k alone), or expand(r) of its inputs",
+            _bottleneck,
+            "first pointwise layer",
+        ),
+        Factor("minimum", (1, 6), "a whole number of channels from 1", _whole, "least channels that reduce() leaves"),
+        _choice("spatial", ("depthwise", "dense"), "kind of the spatial convolutions"),
+        Factor(
+            "kernel",
+            (SQUARE, SEPARATED),
+            "one to four odd sizes such as 3x3 or 1x3+3x1",
+            _kernel,
+            "spatial kernels, in order",
+        ),
+        Factor(
+            "depth_multiplier",
+            (1, 2),
+            "a whole number from 1",
+            _whole,
+            "output channels per input channel of the first depthwise layer",
+        ),
+        _choice("pooling", _POOLINGS, "where the map is halved"),
+        _choice("pool_kind", ("max", "average"), "kind of the pools"),
+        _choice("last", ("pointwise", "none"), "last pointwise layer; none only in a dense block"),
+        Factor(
+            "groups",
+            ("none", Groups("last", 4), Groups("both", 4)),
+            "none, last(g) or both(g)",
+            _groups,
+            "groups of the pointwise layers",
+        ),
+        _choice("residual", _RESIDUALS, "shortcut around the block"),
+        _choice("first_activation", _ACTIVATIONS, "after the first pointwise layer"),
+        _choice("spatial_activation", _ACTIVATIONS, "after each spatial layer"),
+        _choice("activation", _ACTIVATIONS, "after the last layer"),
+        _choice("join_activation", _ACTIVATIONS, "after the shortcut has joined"),
+    )
+}
+
+
+def factor_named(name: str) -> Factor:
+    """Find a factor. Raises UsageError with the known names."""
+    if name not in FACTORS:
+        near = difflib.get_close_matches(name, FACTORS, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"unknown factor {name!r}{hint}; known: {', '.join(FACTORS)}")
+    return FACTORS[name]
