@@ -64,7 +64,7 @@ PLACES = [(dataset, name) for dataset in EXPECTED for name in NAMED]
 
 
 def check_against_torch(network: Network) -> None:
-    """Compare with torch's FLOP counter and parameter count on the meta device, and each module's output with its layer's shape."""
+    """Compare FLOPs, parameters and every output shape with the module on the meta device."""
     price, setting = cost(network.layers), network.setting
     module = build(network.layers, device="meta").eval()
     x = torch.empty((2, setting.input.channels, *setting.input.map), device="meta")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from blocksearch.errors import NotationError, SpaceError
 from blocksearch.space.block import Block, expand
 from blocksearch.space.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, grouped_conv
-from blocksearch.space.named import NAMED, SETTINGS, named_network
+from blocksearch.space.named import NAMED, named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.notation import format_block, format_network, parse_block, parse_network
 from tests.strategies import blocks, networks

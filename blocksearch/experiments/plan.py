@@ -1,0 +1,130 @@
+"""From what a user asked to the jobs that answer it: networks from names or text, seeds, protocol, recipe."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blocksearch.errors import UsageError
+from blocksearch.runs.spec import Job, RunSpec
+from blocksearch.space.named import named_network
+from blocksearch.space.network import Network, Setting
+from blocksearch.space.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
+from blocksearch.training.data import get
+from blocksearch.training.protocol import Protocol, prepare
+from blocksearch.training.recipe import Recipe
+
+
+def network_from(text: str, setting: Setting, *, dataset: str | None = None, as_written: bool = False) -> Network:
+    """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's text, or a network's text.
+
+    A network's text brings its own setting. Raises NotationError or UsageError.
+    """
+    name, _, changes = text.strip().partition(" ")
+    if "[" in text:
+        return parse_network(text)
+    if "=" in name or not name:
+        return Network(setting=setting, blocks=(parse_block(text),))
+    network = named_network(name, setting, dataset=dataset, as_written=as_written)
+    if not changes:
+        return network
+    first_layer, rest = _first_layer(changes, network.first_layer)
+    return replace(network, blocks=tuple(override(rest, block) for block in network.blocks), first_layer=first_layer)
+
+
+def _first_layer(changes: str, own: str) -> tuple[str, str]:
+    found = re.search(r"(?:^|\s)first_layer=(\S+)", changes)
+    return (found[1], changes.replace(found[0], " ")) if found else (own, changes)
+
+
+def setting_from(dataset: str, widths: str | None = None, input: str | None = None, classes: int | None = None) -> Setting:
+    """Take a data set's setting and change what is given. Raises UsageError or SpaceError."""
+    setting = get(dataset).setting
+    if widths is not None:
+        read = read_widths(widths)
+        if read is None:
+            raise UsageError(f"widths must be whole numbers such as 64,128,256, but got {widths!r}")
+        setting = replace(setting, widths=read)
+    if input is not None:
+        shape = read_shape(input)
+        if shape is None:
+            raise UsageError(f"input must be channels x height x width such as 3x32x32, but got {input!r}")
+        setting = replace(setting, input=shape)
+    return setting if classes is None else replace(setting, classes=classes)
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises UsageError."""
+    if re.fullmatch(r"[0-9]{1,4}", text.strip()):
+        count = int(text)
+        if count < 1:
+            raise UsageError(f"seeds must be at least 1, but got {text}")
+        return tuple(range(count))
+    if not re.fullmatch(r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*,?\s*", text):
+        raise UsageError(f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}")
+    seeds = [int(seed) for seed in text.split(",") if seed.strip()]
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds must be distinct, but got {text!r}")
+    return tuple(seeds)
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a command wants its trainings: on which images, by which recipe, remembered where, on how many workers."""
+
+    protocol: Protocol
+    recipe: Recipe
+    root: Path | None
+    ledger: str
+    workers: int | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything but the network that the runs of one experiment share, with the counts that its title states."""
+
+    protocol: Protocol
+    recipe: Recipe
+    root: Path | None
+    data: str
+    training_images: int
+    available_images: int
+    evaluation_images: int
+
+    def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
+        """One job per seed and network, seed by seed, so that an interrupted experiment has whole pairs."""
+        chosen = list(networks)
+        return [self.job(network, seed) for seed in seeds for network in chosen]
+
+    def job(self, network: Network, seed: int) -> Job:
+        """Make the job of one training."""
+        spec = RunSpec(network.fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
+        return Job(spec, format_network(network), network.layers, self.protocol, self.recipe, self.root)
+
+    @property
+    def title(self) -> str:
+        """What was run, with every reduction named."""
+        images = f"{self.training_images:,} training images"
+        if self.training_images < self.available_images:
+            images = f"only {self.training_images:,} of {self.available_images:,} training images"
+        judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
+        recipe = f"{self.recipe.epochs} epochs ({self.recipe.schedule} schedule, batch {self.recipe.batch})"
+        return f"{self.protocol.dataset}: {images}, {recipe}, judged on {self.evaluation_images:,} images of {judged}"
+
+
+def conditions(request: Request, network: Network) -> Conditions:
+    """Load the data once and hold the network against it, so that whatever is wrong is said before anything is trained."""
+    protocol, recipe, root = request.protocol, request.recipe, request.root
+    fixed = get(protocol.dataset).setting
+    if (network.setting.input, network.setting.classes) != (fixed.input, fixed.classes):
+        raise UsageError(
+            f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
+            f"but the network reads {network.setting.input} and tells {network.setting.classes} apart"
+        )
+    everything = prepare(replace(protocol, images=None), root)
+    available = len(everything.training.labels)
+    if protocol.images is not None and protocol.images >= available:
+        protocol = replace(protocol, images=None)
+    training = protocol.images or available
+    evaluation = min(len(everything.evaluation.labels), protocol.images or len(everything.evaluation.labels))
+    return Conditions(protocol, recipe, root, everything.digest, training, available, evaluation)

@@ -1,0 +1,266 @@
+"""The ledger: an append-only record of trainings in a database. The one door to SQLAlchemy.
+
+A row is written once, in one transaction, with a checksum that is verified whenever it is read. A spec that is complete or
+diverged has one row and is not trained again; a failed one (a dead worker, say) may be tried again and then has another.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from blocksearch.errors import LedgerError
+from blocksearch.runs.spec import Job, Run, RunSpec
+from blocksearch.space.layers import encode
+
+SCHEMA = "1"
+_SQLITE_HEADER = b"SQLite format 3\0"
+
+_metadata = sa.MetaData()
+_meta = sa.Table("ledger_meta", _metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.String(64)))
+_networks = sa.Table(
+    "ledger_networks",
+    _metadata,
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("layers", sa.Text, nullable=False),
+)
+_recipes = sa.Table(
+    "ledger_recipes",
+    _metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+_FINAL = ("complete", "diverged")
+_runs = sa.Table(
+    "ledger_runs",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("dataset", sa.String(64), nullable=False),
+    sa.Column("data", sa.String(64), nullable=False),
+    sa.Column("protocol", sa.String(64), nullable=False),
+    sa.Column("recipe", sa.String(64), nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("epoch_from", sa.Integer, nullable=False),
+    sa.Column("epoch_to", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("accuracies", sa.Text, nullable=False),
+    sa.Column("losses", sa.Text, nullable=False),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Column("right", sa.LargeBinary, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("provenance", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+_SPEC = ("network", "dataset", "data", "protocol", "recipe", "seed")
+sa.Index(
+    "ledger_runs_once",
+    *(_runs.c[name] for name in (*_SPEC, "epoch_from")),
+    unique=True,
+    sqlite_where=_runs.c.state.in_(_FINAL),
+    postgresql_where=_runs.c.state.in_(_FINAL),
+)
+_reports = sa.Table(
+    "ledger_reports",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+)
+
+
+class Ledger:
+    """Trainings remembered in a file, or at any SQLAlchemy URL.
+
+    `create=False` opens only what is there. Raises LedgerError where the file is missing, damaged, foreign or newer.
+    """
+
+    def __init__(self, location: str | Path, *, create: bool = True) -> None:
+        self.location = str(location)
+        url = self.location if "://" in self.location else _file_url(Path(location).expanduser(), create=create)
+        try:
+            self._engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise LedgerError(f"{self.location} is not a database URL that can be used here: {error}") from error
+        if url.startswith("sqlite"):
+            sa.event.listen(self._engine, "connect", _configure_sqlite)
+        with self._guard():
+            self._open()
+
+    def close(self) -> None:
+        """Checkpoint and let go of the file."""
+        self._engine.dispose()
+
+    def find(self, specs: Iterable[RunSpec]) -> dict[RunSpec, Run]:
+        """Return the final runs (complete or diverged) among `specs`. Raises LedgerError where a row is damaged."""
+        wanted = set(specs)
+        seeds, networks = {spec.seed for spec in wanted}, {spec.network for spec in wanted}
+        query = sa.select(_runs).where(_runs.c.state.in_(_FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
+        return {run.spec: run for run in self._read(query) if run.spec in wanted}
+
+    def runs(self) -> list[Run]:
+        """Return every row, failed ones too, in the order they were written."""
+        return list(self._read(sa.select(_runs).order_by(_runs.c.id)))
+
+    def add(self, job: Job, run: Run) -> bool:
+        """Append a run; return False where its spec is already final. Nothing is ever overwritten."""
+        network = {"fingerprint": run.spec.network, "text": job.text, "layers": encode(job.layers)}
+        return self._append(network, {"digest": run.spec.recipe, "text": job.recipe.text}, _row(run))
+
+    def _append(self, network: dict[str, str], recipe: dict[str, str], row: dict[str, Any]) -> bool:
+        with self._guard():
+            try:
+                with self._engine.begin() as connection:
+                    _insert_missing(connection, _networks, "fingerprint", network)
+                    _insert_missing(connection, _recipes, "digest", recipe)
+                    connection.execute(_runs.insert().values(**row))
+            except IntegrityError:
+                return False
+        return True
+
+    def network_text(self, fingerprint: str) -> str | None:
+        """Return how a network was written when it was first trained."""
+        with self._guard(), self._engine.connect() as connection:
+            return connection.execute(sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)).scalar()
+
+    def add_report(self, kind: str, title: str, content: str) -> None:
+        """Save what a command concluded, as JSON, beside the runs it read."""
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._guard(), self._engine.begin() as connection:
+            connection.execute(_reports.insert().values(kind=kind, title=title, created=created, content=content))
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the saved conclusions, oldest first."""
+        with self._guard(), self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(sa.select(_reports).order_by(_reports.c.id)).mappings()]
+
+    def merge(self, other: "Ledger") -> tuple[int, list[RunSpec]]:
+        """Copy what `other` has and this has not; return how many runs were copied, and the specs on which they disagree."""
+        mine = {(run.spec, run.epoch_from): run for run in self.runs() if run.state in _FINAL}
+        failed = {_row(run)["checksum"] for run in self.runs() if run.state not in _FINAL}
+        copied, conflicts = 0, []
+        for run in other.runs():
+            present = mine.get((run.spec, run.epoch_from))
+            if present and run.state in _FINAL:
+                if (present.state, present.accuracies) != (run.state, run.accuracies):
+                    conflicts.append(run.spec)
+            elif _row(run)["checksum"] not in failed:
+                network, recipe = other._described(run.spec)
+                copied += self._append(network, recipe, _row(run))
+        return copied, conflicts
+
+    def _described(self, spec: RunSpec) -> tuple[dict[str, str], dict[str, str]]:
+        with self._guard(), self._engine.connect() as connection:
+            network = connection.execute(sa.select(_networks).where(_networks.c.fingerprint == spec.network)).mappings().one()
+            recipe = connection.execute(sa.select(_recipes).where(_recipes.c.digest == spec.recipe)).mappings().one()
+            return dict(network), dict(recipe)
+
+    def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
+        with self._guard(), self._engine.connect() as connection:
+            for row in connection.execute(query).mappings():
+                yield self._run(dict(row))
+
+    def _run(self, row: dict[str, Any]) -> Run:
+        number = row.pop("id")
+        if row.pop("checksum") != _checksum(row):
+            raise LedgerError(f"{self.location}: run {number} does not match its checksum; the file was damaged or edited")
+        spec = RunSpec(**{name: row[name] for name in _SPEC})
+        return Run(
+            spec=spec,
+            epoch_from=row["epoch_from"],
+            epoch_to=row["epoch_to"],
+            state=row["state"],
+            reason=row["reason"],
+            accuracies=tuple(json.loads(row["accuracies"])),
+            losses=tuple(json.loads(row["losses"])),
+            right=np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"]).astype(bool),
+            seconds=row["seconds"],
+            provenance=json.loads(row["provenance"]),
+        )
+
+    def _open(self) -> None:
+        tables = set(sa.inspect(self._engine).get_table_names())
+        if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
+            raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
+        if _meta.name not in tables:
+            _metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
+        with self._engine.connect() as connection:
+            schema = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
+        if schema != SCHEMA:
+            raise LedgerError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            raise LedgerError(f"{self.location}: {error.orig or error}") from error
+
+
+def _file_url(path: Path, *, create: bool) -> str:
+    if path.is_dir():
+        raise LedgerError(f"{path} is a folder, not a ledger file")
+    if not path.exists():
+        if not create:
+            raise LedgerError(f"{path} is not there; `blocksearch ablate --ledger {path}` would make it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"{path.parent} cannot be made: {error.strerror}") from error
+    elif not path.is_file():
+        raise LedgerError(f"{path} is not a regular file")
+    else:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_HEADER))
+        if start and start != _SQLITE_HEADER:
+            raise LedgerError(f"{path} is not a ledger: it does not begin as an SQLite database")
+    return f"sqlite:///{path}"
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # WAL lets readers work beside the one writer; FULL makes an acknowledged run survive a power cut.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]) -> None:
+    if connection.execute(sa.select(table.c[key]).where(table.c[key] == row[key])).first() is None:
+        connection.execute(table.insert().values(**row))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    if not all(map(math.isfinite, (*run.accuracies, *run.losses, run.seconds))):
+        raise LedgerError(f"a run's numbers must be finite, but seed {run.spec.seed} has {run.accuracies} and {run.losses}")
+    row = asdict(run.spec) | {
+        "epoch_from": run.epoch_from,
+        "epoch_to": run.epoch_to,
+        "state": run.state,
+        "reason": run.reason,
+        "accuracies": json.dumps(run.accuracies),
+        "losses": json.dumps(run.losses),
+        "images": len(run.right),
+        "right": np.packbits(run.right).tobytes(),
+        "seconds": run.seconds,
+        "provenance": json.dumps(run.provenance, sort_keys=True),
+    }
+    return row | {"checksum": _checksum(row)}
+
+
+def _checksum(row: dict[str, Any]) -> str:
+    plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,135 @@
+"""What a worker process does with a Job. torch is imported here only inside the functions, so that the driver stays light."""
+
+import ctypes
+import os
+import platform
+import signal
+import subprocess
+import threading
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+import blocksearch
+from blocksearch.errors import DataError
+from blocksearch.runs.spec import Job, Run
+from blocksearch.training.protocol import Prepared, Protocol, prepare
+
+PROBE_STEPS = 4
+
+
+def start_worker(lifeline: Connection) -> None:
+    """Set up a worker process: one thread, an allocator that keeps its pages, and an end when the driver ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to answer
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    _keep_pages()
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def _end_with(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _keep_pages() -> None:
+    """Stop glibc from handing large activations back to the kernel and faulting them in again at every step."""
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
+        mallopt(parameter, value)
+
+
+def train_job(job: Job) -> Run:
+    """Train a job from its first to its last epoch. Raises DataError where the images are not those that were planned."""
+    from blocksearch.training.train import train
+
+    outcome = train(job.layers, _data(job), job.recipe, job.spec.seed)
+    return Run(
+        spec=job.spec,
+        epoch_from=0,
+        epoch_to=len(outcome.accuracies),
+        state=outcome.state,
+        reason=outcome.reason,
+        accuracies=outcome.accuracies,
+        losses=outcome.losses,
+        right=outcome.right,
+        seconds=outcome.seconds,
+        provenance=_provenance(),
+    )
+
+
+def failed_run(job: Job, reason: str) -> Run:
+    """Record that a job gave no result, and why."""
+    return Run(job.spec, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
+
+
+def probe_job(job: Job) -> float:
+    """Estimate the seconds of a whole training from a few steps and one evaluation batch."""
+    from blocksearch.training.train import EVALUATION_BATCH, probe
+
+    data = _data(job)
+    step, evaluation = probe(job.layers, data, job.recipe, PROBE_STEPS)
+    steps = max(1, len(data.training.labels) // job.recipe.batch)
+    evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
+    return job.recipe.epochs * (steps * step + evaluations * evaluation)
+
+
+def _data(job: Job) -> Prepared:
+    data = _prepared(job.protocol, job.root)
+    if data.digest != job.spec.data:
+        raise DataError(f"the images of {job.protocol.dataset} changed while the experiment ran; start it again")
+    return data
+
+
+@lru_cache(maxsize=2)
+def _prepared(protocol: Protocol, root: Path | None) -> Prepared:
+    return prepare(protocol, root)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _provenance() -> dict[str, str]:
+    return {"date": _now()} | _versions()
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {
+        "blocksearch": blocksearch.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "machine": platform.machine(),
+        "device": "cpu",
+        "threads": "1",
+        "layout": "channels_last",
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the checkout the package runs from, or 'unknown' where it is not part of one."""
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    return (tracked and _git("describe", "--always", "--dirty", "--abbrev=12")) or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

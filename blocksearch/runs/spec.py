@@ -1,0 +1,64 @@
+"""What a training is (`RunSpec`, its identity) and what came of it (`Run`, its record)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.space.layers import Layers
+from blocksearch.training.protocol import Protocol
+from blocksearch.training.recipe import Recipe
+
+
+@dataclass(frozen=True, order=True)
+class RunSpec:
+    """Identity of a training: equal specs are trained once, ever.
+
+    `network` is the fingerprint of the resolved layers, `data` the digest of the training images and labels, `protocol` the
+    validation split's id or `test`, `recipe` a digest with the schedule's horizon and precision in it.
+    """
+
+    network: str
+    dataset: str
+    data: str
+    protocol: str
+    recipe: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A RunSpec with what a worker needs to carry it out. `text` is how the network was written."""
+
+    spec: RunSpec
+    text: str
+    layers: Layers
+    protocol: Protocol
+    recipe: Recipe
+    root: Path | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
+
+    `accuracies` are percent, one an epoch, and `losses` beside them; `right` holds one bit per evaluated image after the last
+    epoch. `state` is complete, diverged or failed, the latter two with a reason. `provenance` says where and with what.
+    """
+
+    spec: RunSpec
+    epoch_from: int
+    epoch_to: int
+    state: str
+    reason: str
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
+    right: NDArray[np.bool_]
+    seconds: float
+    provenance: dict[str, str]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Percent after the last epoch, or None where the run did not complete."""
+        return self.accuracies[-1] if self.state == "complete" else None

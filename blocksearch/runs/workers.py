@@ -1,0 +1,90 @@
+"""Worker processes: submit a Job, get a Run. One process per core with one thread each; they know no database.
+
+Each worker is a pool of its own, so that one that dies takes one training with it and nothing else. All hold one end of a
+lifeline: when the driver closes it or dies, they end at once.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Generic, TypeVar
+
+from blocksearch.errors import BlocksearchError, UsageError
+from blocksearch.runs import process
+from blocksearch.runs.spec import Job, Run, RunSpec
+
+T = TypeVar("T")
+
+ATTEMPTS = 2
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Failure(Generic[T]):
+    """Why a job gave no result."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Workers:
+    """A fixed number of worker processes, started when first used; a context manager that ends them."""
+
+    def __init__(self, count: int | None = None) -> None:
+        if count is not None and count < 1:
+            raise UsageError(f"workers must be at least 1, but got {count}")
+        self.count = count or available_cores()
+        self._context = get_context("spawn")
+        self._far_end, self._lifeline = self._context.Pipe(duplex=False)
+        self._pools = [self._new_pool() for _ in range(self.count)]
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lifeline.close()
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._far_end.close()
+
+    def train(self, jobs: Sequence[Job], done: Callable[[Job, Run], None]) -> None:
+        """Train every job; `done` is called in the caller's thread as each finishes, failed ones too."""
+        for job, run in self._each(process.train_job, jobs):
+            done(job, process.failed_run(job, run.reason) if isinstance(run, Failure) else run)
+
+    def probe(self, jobs: Sequence[Job]) -> dict[RunSpec, float]:
+        """Estimate from a few steps the seconds that each training would take; one that fails here is left out."""
+        return {job.spec: seconds for job, seconds in self._each(process.probe_job, jobs) if isinstance(seconds, float)}
+
+    def _each(self, function: Callable[[Job], T], jobs: Sequence[Job]) -> Iterator[tuple[Job, T | Failure[T]]]:
+        waiting = deque((job, 1) for job in jobs)
+        free = list(range(self.count))
+        running: dict[Future[T], tuple[int, Job, int]] = {}
+        while waiting or running:
+            while waiting and free:
+                slot, (job, attempt) = free.pop(), waiting.popleft()
+                running[self._pools[slot].submit(function, job)] = (slot, job, attempt)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                slot, job, attempt = running.pop(future)
+                free.append(slot)
+                try:
+                    yield job, future.result()
+                except BlocksearchError:
+                    raise
+                except BrokenProcessPool:
+                    self._pools[slot] = self._new_pool()
+                    if attempt < ATTEMPTS:
+                        waiting.appendleft((job, attempt + 1))
+                    else:
+                        yield job, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
+                except Exception as error:  # whatever a training raised becomes the reason of its row
+                    yield job, Failure(f"{type(error).__name__}: {error}")
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))

@@ -1,0 +1,60 @@
+"""The data sets that are known by name: what each fixes about a network, and where its published files are."""
+
+import difflib
+from dataclasses import dataclass
+
+from blocksearch.errors import UsageError
+from blocksearch.space.named import SETTINGS
+from blocksearch.space.network import Setting
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published file: its URL, its MD5, and the folder under the data root where its contents belong."""
+
+    url: str
+    md5: str
+    folder: str = "."
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A named data set. `setting` is the one that the paper's networks use on it; `epochs` the default horizon."""
+
+    name: str
+    description: str
+    setting: Setting
+    epochs: int
+    archives: tuple[Archive, ...] = ()
+
+
+_GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
+_SVHN = "http://ufldl.stanford.edu/housenumbers"
+
+# fmt: off
+DATA_SETS = {data.name: data for data in (
+    DataSet("cifar10", "CIFAR-10, binary version: 50,000 + 10,000 images of objects", SETTINGS["cifar10"], 10, (
+        Archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)),
+    DataSet("svhn", "Street View House Numbers, cropped digits: 73,257 + 26,032 images", SETTINGS["svhn"], 10, (
+        Archive(f"{_SVHN}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
+        Archive(f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"))),
+    DataSet("gtsrb", "German Traffic Sign Recognition Benchmark: 39,209 + 12,630 images in 43 classes", SETTINGS["gtsrb"], 10, (
+        Archive(f"{_GTSRB}/GTSRB-Training_fixed.zip", "513f3c79a4c5141765e10e952eaa2478", "gtsrb"),
+        Archive(f"{_GTSRB}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185", "gtsrb"),
+        Archive(f"{_GTSRB}/GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5", "gtsrb"))),
+    DataSet("digits", "synthetic street-number-like digits, drawn from a seed: 20,000 + 5,000 images", SETTINGS["digits"], 4),
+)}
+# fmt: on
+
+
+def get(name: str) -> DataSet:
+    """Find a data set. Raises UsageError with the known names."""
+    if name not in DATA_SETS:
+        near = difflib.get_close_matches(name, DATA_SETS, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"unknown data set {name!r}{hint}; known: {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]

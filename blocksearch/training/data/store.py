@@ -1,0 +1,136 @@
+"""The decoded cache: one folder per data set and split, written whole or not at all, verified whenever it is opened."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.errors import DataError
+from blocksearch.training.data.catalog import get
+from blocksearch.training.data.readers import Split, read, sources
+
+FORMAT = 1
+_ARRAYS = ("images", "labels", "groups")
+
+
+def data_root(explicit: Path | None = None) -> Path:
+    """Return the folder of the data: the explicit one, else BLOCKSEARCH_DATA, else a folder in the user's cache."""
+    if explicit is not None:
+        return explicit.expanduser()
+    if named := os.environ.get("BLOCKSEARCH_DATA"):
+        return Path(named).expanduser()
+    return _user_cache()
+
+
+def load(name: str, split: str, root: Path | None = None) -> Split:
+    """Return a split as read-only arrays backed by the cache, decoding it first where needed.
+
+    The cache is decoded again where it is damaged or the source files changed; where the sources are gone it serves alone.
+    Raises DataError where there is neither cache nor readable source.
+    """
+    get(name)
+    folder = data_root(root)
+    stamp, problem = _stamp(name, split, folder)
+    places = [
+        folder / ".blocksearch",
+        _user_cache() / "decoded" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+    ]
+    for place in places:
+        cached = _open(place / f"{name}-{split}", stamp)
+        if cached is not None:
+            return cached
+    if problem:
+        raise problem
+    decoded = _decode(name, split, folder)
+    for place in places:
+        try:
+            _write(place / f"{name}-{split}", decoded, stamp)
+        except OSError:  # not writable: the next place serves, and at worst the split is decoded each time
+            continue
+        break
+    return decoded
+
+
+def digest(split: Split) -> str:
+    """Digest a split's images, labels and groups: the identity of the data in every run."""
+    whole = hashlib.sha256()
+    for name, array in _arrays(split).items():
+        whole.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
+        whole.update(np.ascontiguousarray(array).data)
+    return whole.hexdigest()
+
+
+def _decode(name: str, split: str, root: Path) -> Split:
+    if name == "digits":
+        from blocksearch.training.data.digits import generate
+
+        return Split(*generate(split))
+    return read(name, split, root)
+
+
+def _user_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("blocksearch", appauthor=False)
+
+
+def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
+    """Name, size and time of each source file; or what is missing."""
+    if name == "digits":
+        from blocksearch.training.data.digits import DIGESTS
+
+        return [DIGESTS[split]], None
+    try:
+        stats = [(path.relative_to(root).as_posix(), path.stat()) for path in sources(name, split, root)]
+    except DataError as error:
+        return None, error
+    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats], None
+
+
+def _arrays(split: Split) -> dict[str, NDArray[Any]]:
+    found = {name: getattr(split, name) for name in _ARRAYS}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def _open(folder: Path, stamp: list[Any] | None) -> Split | None:
+    """Return the cached split if it is whole and belongs to these sources (or to sources that are gone), else None."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        if meta["format"] != FORMAT or (stamp is not None and meta["stamp"] != stamp):
+            return None
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
+        split = Split(**arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    return split if digest(split) == meta["digest"] else None
+
+
+def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
+    """Write into a temporary folder, then move it into place: a reader sees the whole or nothing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        fresh, stale = Path(temporary) / "fresh", Path(temporary) / "stale"
+        fresh.mkdir()
+        arrays = _arrays(split)
+        for name, array in arrays.items():
+            _save(fresh / f"{name}.npy", array)
+        meta = {"format": FORMAT, "stamp": stamp, "arrays": list(arrays), "digest": digest(split)}
+        with (fresh / "meta.json").open("w") as file:
+            json.dump(meta, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(stale)
+        fresh.rename(folder)
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,81 @@
+"""How a network is trained, as a value with a digest. No torch here: a plan can be made without it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from blocksearch.errors import UsageError
+
+Schedule = Literal["constant", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Adam, its schedule over `epochs` (the horizon), batch and regularisation. Everything here is part of a run's identity.
+
+    `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up over the first tenth of the
+    steps and then falls to zero on a straight line. Raises UsageError where a value is out of range.
+    """
+
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 1e-3
+    beta1: float = 0.75
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    label_smoothing: float = 0.0
+    dropout: float | None = None
+    precision: Literal["float32"] = "float32"
+
+    def __post_init__(self) -> None:
+        _at_least(1, epochs=self.epochs)
+        _at_least(2, batch=self.batch)
+        for name in ("beta1", "beta2", "label_smoothing", "dropout"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 <= rate < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, but got {rate}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UsageError(f"learning_rate must be above 0, but got {self.learning_rate}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay must not be negative, but got {self.weight_decay}")
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON: what is stored and digested."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of a step counted from 0, out of the horizon's `steps`."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        warm = max(1, steps // 10)
+        return self.learning_rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, but got {value}")
+
+
+RECIPES = {
+    # Section 5: Adam, learning rate 0.001, beta1 0.75. Batch and epochs are not given; beta2 is Adam's own.
+    "paper": Recipe(epochs=30),
+    "fast": Recipe(epochs=10, learning_rate=5e-3, beta1=0.9, beta2=0.99, schedule="linear"),
+}
+
+
+def recipe_named(name: str, epochs: int, changes: Mapping[str, float | None]) -> Recipe:
+    """Take a named recipe over `epochs`, with the changes that are not None. Raises UsageError for what it cannot be."""
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    given = {key: value for key, value in changes.items() if value is not None}
+    return replace(RECIPES[name], epochs=epochs, **given)  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when quiet."""
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from blocksearch.runs.execute import Plan, Watch
+from blocksearch.runs.spec import Job, Run
+from blocksearch.views.tables import console
+
+
+def watch(*, quiet: bool) -> Watch:
+    """Return what a command tells about its trainings, on standard error."""
+    return Watch() if quiet else SpokenWatch()
+
+
+class SpokenWatch(Watch):
+    """Says the plan before anything is trained, and each finished run."""
+
+    def __init__(self) -> None:
+        self._page = console(stderr=True)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._total = self._finished = 0
+
+    def planned(self, plan: Plan) -> None:
+        """Say how many runs are planned, how long they may take, and what makes them fewer or shorter."""
+        self._total = len(plan.missing)
+        if not self._total:
+            return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
+        self._page.print(
+            f"{self._total} runs to train ({plan.known} already in the ledger), about {_duration(plan.seconds)}; "
+            "fewer or shorter with --epochs, --images, --seeds or --widths"
+        )
+        if self._page.is_terminal:
+            columns = (TextColumn("trainings"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._page, transient=True)
+            self._task = self._bar.add_task("", total=self._total)
+            self._bar.start()
+        return None
+
+    def finished(self, job: Job, run: Run) -> None:
+        """Say that a run finished."""
+        self._finished += 1
+        if self._bar:
+            self._bar.advance(self._task)
+        else:
+            self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}")
+
+    def ended(self, *, interrupted: bool) -> None:
+        """Take the bar away; after an interruption, say what is kept."""
+        if self._bar:
+            self._bar.stop()
+        if interrupted:
+            kept = f"{self._finished} of {self._total} runs are in the ledger"
+            self._page.print(f"interrupted: {kept}; the same command goes on from there")
+
+
+def _line(job: Job, run: Run) -> str:
+    block = job.text[job.text.index("[") :]
+    result = f"{run.accuracy:.2f} %" if run.accuracy is not None else f"{run.state}: {run.reason}"
+    return f"seed {job.spec.seed} {block} {result} in {run.seconds:.0f} s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,182 @@
+"""Finished answers as terminal tables. The one door to rich, with `progress`."""
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from blocksearch.experiments.ablate import Result
+from blocksearch.experiments.published import FlopsCell, printed
+from blocksearch.space.cost import Cost
+from blocksearch.space.network import Network
+from blocksearch.space.notation import format_network
+from blocksearch.views.flow import FlowRow
+
+PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Open a terminal, or a wide plain page where the output is not one. Text from outside is never read as markup."""
+    page = Console(stderr=stderr, markup=False, highlight=False)
+    return page if page.is_terminal else Console(stderr=stderr, markup=False, highlight=False, width=PLAIN_WIDTH)
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    return table
+
+
+def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:
+    """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at the end."""
+    table = _table(f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out")
+    for row, following in zip(rows, (*rows[1:], None), strict=True):
+        ends = following is None or following.stage != row.stage
+        table.add_row(row.label, str(row.output), _count(row.macs), _count(row.params), _count(row.floats_out), end_section=ends)
+    table.add_row("total", "", _count(price.macs), _count(price.params), "")
+    return table
+
+
+def cost_table(network: Network, name: str, price: Cost) -> Table:
+    """Draw what a network costs, with the convention."""
+    table = _table(f"{name}\n{format_network(network)}", "cost of one image", "")
+    for label, value in (
+        ("MACs (convolutions and classifier)", price.macs),
+        ("FLOPs (2 × MACs, as in the paper)", price.flops),
+        ("parameters (with normalisation and bias)", price.params),
+        ("peak activation, floats", price.peak_activation_floats),
+    ):
+        table.add_row(label, _count(value))
+    table.add_row("floats out of each convolution", " ".join(map(_count, price.floats_out)))
+    table.add_row("fingerprint", network.fingerprint)
+    return table
+
+
+def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
+    """Flatten a cost for `--json`."""
+    return {
+        "name": name,
+        "text": format_network(network),
+        "fingerprint": network.fingerprint,
+        "macs": price.macs,
+        "flops": price.flops,
+        "params": price.params,
+        "floats_out": list(price.floats_out),
+        "peak_activation_floats": price.peak_activation_floats,
+    }
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, object]], left: int = 1) -> Table:
+    """Draw rows that are already words and numbers; columns are the keys of the first."""
+    columns = list(rows[0]) if rows else ["nothing"]
+    table = _table(title, *(column.replace("_", " ") for column in columns), left=left)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    return table
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.2f}"
+        case list() | tuple():
+            return " ".join(map(_cell, value))
+        case _:
+            return str(value)
+
+
+def flops_table(cells: Sequence[FlopsCell]) -> Table:
+    """Draw published FLOPs beside computed ones."""
+    table = _table(
+        "FLOPs of Tables 2-7: published beside computed (2 × MACs of convolutions and classifier)",
+        *("table", "dataset", "network", "published", "printed alike", "counted", "built network", "matches", "difference"),
+        left=3,
+    )
+    for cell, following in zip(cells, (*cells[1:], None), strict=True):
+        ends = following is None or following.table != cell.table
+        if cell.flops is None or cell.flops_actual is None:
+            table.add_row(
+                str(cell.table), cell.dataset, cell.label, cell.published, "", "", "", "not specified", "", end_section=ends
+            )
+            continue
+        difference = "" if cell.matches else f"{cell.difference:+,}"
+        table.add_row(
+            str(cell.table),
+            cell.dataset,
+            cell.label,
+            cell.published,
+            printed(cell.flops, cell.published),
+            _count(cell.flops),
+            _count(cell.flops_actual),
+            "yes" if cell.matches else "no",
+            difference,
+            end_section=ends,
+        )
+    return table
+
+
+def flops_summary(cells: Sequence[FlopsCell]) -> str:
+    """Count distinct cells that match; Tables 5-7 repeat the baselines."""
+    distinct = {(cell.dataset, cell.network): cell.matches for cell in cells if cell.matches is not None}
+    return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
+
+
+def ablation_table(title: str, results: Sequence[Result]) -> Table:
+    """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
+    table = _table(
+        title, "factor", "value", "accuracy %", "difference", "interval", "p (Holm)", "ΔFLOPs", "Δparams", "verdict", left=2
+    )
+    base = next((result.cost for result in results if result.variant.is_reference), None)
+    for result in results:
+        table.add_row(
+            result.variant.factor,
+            result.variant.value,
+            _mean(list(result.accuracies.values())),
+            *_effect(result),
+            *_price(result.cost, base),
+            _verdict(result),
+            end_section=False,
+        )
+    return table
+
+
+def _effect(result: Result) -> tuple[str, str, str]:
+    effect = result.effect
+    if effect is None or effect.difference is None:
+        return "", "", ""
+    interval = "" if effect.interval is None else f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+    p_value = "" if effect.p_value is None else f"{effect.p_value:.3f}"
+    return f"{effect.difference:+.2f}", interval, p_value
+
+
+def _price(price: Cost | None, base: Cost | None) -> tuple[str, str]:
+    if price is None or base is None:
+        return "", ""
+    if price is base:
+        return f"{price.flops:,}", f"{price.params:,}"
+    return f"{price.flops / base.flops - 1:+.1%}", f"{price.params / base.params - 1:+.1%}"
+
+
+def _verdict(result: Result) -> str:
+    effect, notes = result.effect, [result.variant.rule] if result.variant.rule else []
+    if result.verdict == "undecided" and effect:
+        notes.append(f"about {effect.seeds_to_decide} seeds would decide" if effect.seeds_to_decide else "more seeds needed")
+    if result.failures:
+        notes.append("; ".join(f"seed {seed} {reason}" for seed, reason in result.failures.items()))
+    return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.2f}" if values else "–"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"

@@ -1,0 +1,199 @@
+"""The ledger on real files: once, whole, verified, merged, and refused where it is not one."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocksearch.errors import LedgerError
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.spec import Job, Run, RunSpec
+from blocksearch.space.layers import decode
+from blocksearch.space.named import SETTINGS, named_network
+from blocksearch.space.notation import format_network
+from blocksearch.training.protocol import Protocol
+from blocksearch.training.recipe import Recipe
+
+NETWORK = named_network("effnet", SETTINGS["digits"])
+RECIPE = Recipe(epochs=2)
+
+
+def make_job(seed=0, network=NETWORK):
+    spec = RunSpec(network.fingerprint, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
+    return Job(spec, format_network(network), network.layers, Protocol("digits"), RECIPE, None)
+
+
+def make_run(job, accuracy=50.0, state="complete", reason=""):
+    right = np.arange(13) % 3 == 0
+    accuracies = (accuracy / 2, accuracy) if state == "complete" else ()
+    return Run(job.spec, 0, 2, state, reason, accuracies, accuracies, right, 1.5, {"torch": "2"})
+
+
+def test_a_run_comes_back_as_it_was_written(tmp_path):
+    job = make_job()
+    run = make_run(job)
+    with closing(Ledger(tmp_path / "new" / "a.db")) as ledger:
+        assert ledger.add(job, run)
+    with closing(Ledger(tmp_path / "new" / "a.db", create=False)) as ledger:
+        found = ledger.find([job.spec])[job.spec]
+        assert ledger.network_text(job.spec.network) == job.text
+    assert replace(found, right=run.right) == run
+    assert (found.right == run.right).all()
+
+
+def test_the_stored_layers_are_the_network(tmp_path):
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        (stored,) = connection.execute("select layers from ledger_networks").fetchone()
+    assert decode(stored) == NETWORK.layers
+
+
+@pytest.mark.parametrize("state", ["complete", "diverged"])
+def test_a_final_run_is_written_once(tmp_path, state):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        assert ledger.add(job, make_run(job, state=state, reason="nan"))
+        assert not ledger.add(job, make_run(job, 60.0))
+        assert [run.state for run in ledger.runs()] == [state]
+
+
+def test_a_failed_run_is_kept_and_may_be_tried_again(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(job, make_run(job, state="failed", reason="killed"))
+        assert ledger.find([job.spec]) == {}
+        assert ledger.add(job, make_run(job))
+        assert [run.state for run in ledger.runs()] == ["failed", "complete"]
+
+
+def test_specs_differing_in_any_field_are_different_trainings(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        for field in ("network", "dataset", "data", "protocol", "recipe"):
+            other = replace(job, spec=replace(job.spec, **{field: "other"}))
+            assert ledger.add(other, make_run(other))
+        assert ledger.find([job.spec]) == {}
+        assert len(ledger.runs()) == 5
+
+
+def test_numbers_that_are_not_finite_never_enter(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(LedgerError, match="must be finite"):
+        ledger.add(job, replace(make_run(job), losses=(float("nan"),)))
+
+
+@pytest.mark.parametrize("column", ["accuracies", "seed", "right", "reason", "provenance", "network"])
+def test_an_edited_row_is_noticed(tmp_path, column):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(job, make_run(job))
+    values = {"accuracies": "[1.0, 99.0]", "seed": 7, "right": b"\xff\xff", "network": "f" * 64}
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute(f'update ledger_runs set "{column}" = ?', (values.get(column, "{}"),))
+        connection.commit()
+    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(LedgerError, match="does not match its checksum"):
+        ledger.runs()
+
+
+@settings(max_examples=20, deadline=None)
+@given(mine=st.sets(st.integers(0, 6)), theirs=st.sets(st.integers(0, 6)), changed=st.sets(st.integers(0, 6)))
+def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, theirs, changed):
+    folder = tmp_path_factory.mktemp("merge")
+    with closing(Ledger(folder / "a.db")) as a, closing(Ledger(folder / "b.db")) as b:
+        for ledger, seeds, shift in ((a, mine, 0), (b, theirs, 1)):
+            for seed in seeds:
+                job = make_job(seed)
+                ledger.add(job, make_run(job, 50.0 + shift * (seed in changed)))
+        copied, conflicts = a.merge(b)
+        assert copied == len(theirs - mine)
+        assert {spec.seed for spec in conflicts} == mine & theirs & changed
+        assert {run.spec.seed for run in a.runs()} == mine | theirs
+        assert a.merge(b)[0] == 0
+
+
+def test_failed_rows_merge_once(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as a, closing(Ledger(tmp_path / "b.db")) as b:
+        b.add(job, make_run(job, state="failed", reason="killed"))
+        assert [a.merge(b)[0], a.merge(b)[0]] == [1, 0]
+
+
+def foreign_database(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table songs (name text)")
+
+
+def newer_ledger(path):
+    with closing(Ledger(path)):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("update ledger_meta set value = '99'")
+        connection.commit()
+
+
+def truncated_ledger(path):
+    with closing(Ledger(path)) as ledger:
+        for seed in range(30):
+            ledger.add(make_job(seed), make_run(make_job(seed)))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.write_text("<html>not found</html>"), "is not a ledger: it does not begin as an SQLite database"),
+        (lambda path: path.mkdir(), "is a folder, not a ledger file"),
+        (foreign_database, "is a database but not a ledger"),
+        (newer_ledger, "has ledger schema 99, but this version reads 1"),
+        (truncated_ledger, "malformed"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+    ids=["text", "folder", "foreign", "newer", "truncated", "fifo"],
+)
+def test_what_is_not_a_ledger_is_refused_in_one_line(tmp_path, make, says):
+    path = tmp_path / "x.db"
+    make(path)
+    with pytest.raises(LedgerError) as caught, closing(Ledger(path)) as ledger:
+        ledger.runs()
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_ledger_is_not_made_by_reading(tmp_path):
+    with pytest.raises(LedgerError, match="is not there"):
+        Ledger(tmp_path / "x.db", create=False)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_an_unknown_database_is_refused(tmp_path):
+    with pytest.raises(LedgerError, match="is not a database URL that can be used here"):
+        Ledger("nonsense://x")
+
+
+def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
+    """A real process appends runs and says so; after kill -9 all that it said is there, whole."""
+    script = (
+        "import sys; from tests.runs.test_ledger import *\n"
+        f"ledger = Ledger({str(tmp_path / 'a.db')!r})\n"
+        "for seed in range(10**6):\n"
+        "    ledger.add(make_job(seed), make_run(make_job(seed)))\n"
+        "    print(seed, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+        said = [int(writer.stdout.readline()) for _ in range(40)]
+        os.kill(writer.pid, signal.SIGKILL)
+        said += [int(line) for line in writer.stdout if line.endswith("\n")]
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        stored = [run.spec.seed for run in ledger.runs()]
+    assert stored[: len(said)] == said
+    assert len(stored) <= len(said) + 1
