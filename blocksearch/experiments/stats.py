@@ -4,6 +4,7 @@ Accuracies and differences are in percentage points. A family is everything that
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -95,10 +96,15 @@ def seeds_to_decide(mean: float, deviation: float, level: float, margin: float) 
 
     Power of the t-test is exact (noncentral t); that of equivalence is the usual two-sided approximation from the same t.
     """
-    for n in range(2, MOST_SEEDS + 1):
-        if deviation == 0 or max(_t_power(mean, deviation, n, level), _within_power(mean, deviation, n, level, margin)) >= POWER:
-            return n
-    return None
+    if deviation == 0:
+        return 2
+
+    def decided(n: int) -> bool:
+        return max(_t_power(mean, deviation, n, level), _within_power(mean, deviation, n, level, margin)) >= POWER
+
+    if not decided(MOST_SEEDS):
+        return None
+    return bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=decided)
 
 
 def _paired(reference: Mapping[int, float], variant: Mapping[int, float]) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blocksearch.errors import DataError
 
 SIZE = 32
-CHUNK = 100  # images drawn at once: their distance fields stay in the processor's cache
+CHUNK = 100  # images drawn at once and from one stream: another number would draw other images
 COUNTS = {"train": 20_000, "test": 5_000}
 SEEDS = {"train": 1706, "test": 4128}
 DIGESTS = {

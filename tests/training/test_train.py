@@ -1,0 +1,218 @@
+"""Training: repeatable to the bit, paired by seed, honest about divergence, and learning something."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from blocksearch.errors import UsageError
+from blocksearch.space.block import Block
+from blocksearch.space.layers import Dropout, Pool, Shape
+from blocksearch.space.named import SETTINGS, named_network
+from blocksearch.space.network import Network, Setting
+from blocksearch.training.build import build
+from blocksearch.training.data import digits
+from blocksearch.training.protocol import Images, Prepared, Protocol, _normalisation, prepare
+from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
+from blocksearch.training.train import batch_tensor, evaluate, train, with_dropout
+
+NETWORK = named_network("effnet", SETTINGS["digits"])
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, labels = digits.draw(600, seed=3)
+    learn, judge = Images(images[:400], labels[:400]), Images(images[400:], labels[400:])
+    return Prepared(learn, judge, _normalisation(learn.pixels), "d")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+RECIPE = replace(RECIPES["fast"], epochs=2, batch=64)
+
+
+def test_repeated_training_is_bit_identical(data):
+    first, second = (train(NETWORK.layers, data, replace(RECIPE, dropout=0.5), seed=1) for _ in range(2))
+    assert (first.losses, first.accuracies) == (second.losses, second.accuracies)
+    assert (first.right == second.right).all()
+
+
+def test_training_does_not_depend_on_what_else_draws_random_numbers(data):
+    first = train(NETWORK.layers, data, RECIPE, seed=1)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert train(NETWORK.layers, data, RECIPE, seed=1).losses == first.losses
+
+
+def test_seeds_differ(data):
+    assert train(NETWORK.layers, data, RECIPE, seed=1).losses != train(NETWORK.layers, data, RECIPE, seed=2).losses
+
+
+def test_a_seed_is_the_same_batch_order_for_every_network(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "blocksearch.training.train.batch_tensor", lambda i, k, d: (seen.append(k.tolist()), batch_tensor(i, k, d))[1]
+    )
+    for network in (NETWORK, NETWORK.with_factor("residual", "project")):
+        train(network.layers, data, RECIPE, seed=4)
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+
+
+def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
+    outcome = train(NETWORK.layers, data, RECIPE, seed=0)
+    assert outcome.accuracies[-1] == 100 * outcome.right.sum() / 200
+    assert len(outcome.accuracies) == len(outcome.losses) == RECIPE.epochs
+
+
+@pytest.mark.slow
+def test_a_small_net_learns_digits():
+    images, labels = digits.draw(3000, seed=3)
+    learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
+    data = Prepared(learn, judge, _normalisation(learn.pixels), "d")
+    outcome = train(named_network("baseline", SETTINGS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
+    assert outcome.accuracies[-1] > 30
+
+
+def test_a_diverging_run_says_where(data):
+    outcome = train(NETWORK.layers, data, replace(RECIPE, learning_rate=1e30), seed=0)
+    assert outcome.state == "diverged"
+    assert outcome.reason.startswith("the loss became")
+    assert "of epoch" in outcome.reason
+    assert outcome.right.size == 0
+
+
+def test_evaluation_does_not_change_the_module(data):
+    module = build(NETWORK.layers, seed=0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    first = evaluate(module, data.evaluation, data)
+    assert (evaluate(module, data.evaluation, data) == first).all()
+    assert all((value == before[name]).all() for name, value in module.state_dict().items())
+
+
+def test_weights_are_he_normal_and_belong_to_the_seed():
+    first, second, other = (build(NETWORK.layers, seed=seed) for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert any((a != b).any() for a, b in zip(first.parameters(), other.parameters(), strict=True))
+    wide = Setting(input=Shape(64, 8, 8), widths=(256,), classes=10)
+    conv = build(Network(setting=wide, blocks=(Block(spatial="dense", last="none"),)).layers, seed=0)[0]
+    assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+def test_images_are_normalised_by_the_training_images(data):
+    x, y = batch_tensor(data.training, np.arange(400), data)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert x.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
+    assert x.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
+    assert y.tolist() == data.training.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize(
+    ("kernel", "size"), [((2, 2), (5, 7)), ((1, 2), (4, 5)), ((2, 1), (5, 4)), ((3, 3), (5, 6)), ((3, 3), (4, 7))]
+)
+def test_pools_leave_padding_out(kind, kernel, size):
+    """Against windows taken by hand: an odd map keeps its last row and column, and padding is never averaged in."""
+    stride = tuple(2 if k > 1 else 1 for k in kernel)
+    layer = Pool(Shape(1, *size), kind, kernel, stride)
+    x = torch.randn(1, 1, *size)
+    y = build((layer,))(x)[0, 0]
+    assert tuple(y.shape) == layer.output.map
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            top, left = i * stride[0] - (kernel[0] - 1) // 2, j * stride[1] - (kernel[1] - 1) // 2
+            window = x[0, 0, max(top, 0) : top + kernel[0], max(left, 0) : left + kernel[1]]
+            assert y[i, j].item() == pytest.approx((window.max() if kind == "max" else window.mean()).item(), abs=1e-6)
+
+
+def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
+    network = Network(
+        setting=Setting(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
+    )
+    module = build(network.layers, seed=0).eval()
+    x = torch.randn(2, 3, 6, 6)
+    body, joined = module[0].branches[0](x), module[0](x)
+    assert torch.allclose((joined - body)[:, :3], functional.avg_pool2d(x, 2), atol=1e-6)
+    assert (joined - body)[:, 3:].abs().max() == 0
+
+
+def test_dropout_of_the_recipe_replaces_the_networks():
+    layers = named_network("effnet", SETTINGS["gtsrb"]).layers
+    rates = lambda found: [layer.rate for layer in found if isinstance(layer, Dropout)]  # noqa: E731
+    assert rates(with_dropout(layers, None)) == [0.5]
+    assert rates(with_dropout(layers, 0.25)) == [0.25]
+    assert rates(with_dropout(layers, 0.0)) == []
+    assert rates(with_dropout(NETWORK.layers, 0.1)) == [0.1]
+
+
+def test_dropout_keeps_the_mean_and_acts_only_in_training():
+    module = build((Dropout(Shape(1, 100, 100), 0.3),), seed=0)
+    x = torch.ones(1, 1, 100, 100)
+    assert (module.eval()(x) == x).all()
+    dropped = module.train()(x)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.03)
+
+
+class TestRecipe:
+    BAD: ClassVar = [
+        ({"epochs": 0}, "epochs must be at least 1, but got 0"),
+        ({"epochs": 1, "batch": 1}, "batch must be at least 2, but got 1"),
+        ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, but got 1.0"),
+        ({"epochs": 1, "dropout": -0.1}, "dropout must be at least 0 and below 1, but got -0.1"),
+        ({"epochs": 1, "learning_rate": float("nan")}, "learning_rate must be above 0, but got nan"),
+    ]
+
+    @pytest.mark.parametrize(("values", "says"), BAD)
+    def test_values_out_of_range(self, values, says):
+        with pytest.raises(UsageError, match=says):
+            Recipe(**values)
+
+    def test_an_unknown_recipe(self):
+        with pytest.raises(UsageError, match="unknown recipe 'quick'; known: paper, fast"):
+            recipe_named("quick", 1, {})
+
+    def test_the_papers(self):
+        paper = RECIPES["paper"]
+        assert (paper.learning_rate, paper.beta1, paper.schedule) == (0.001, 0.75, "constant")
+
+    def test_everything_in_a_recipe_is_in_its_digest(self):
+        base = Recipe(epochs=3)
+        changes = {
+            "epochs": 4,
+            "batch": 64,
+            "learning_rate": 0.1,
+            "beta1": 0.5,
+            "beta2": 0.9,
+            "weight_decay": 0.1,
+            "schedule": "linear",
+            "label_smoothing": 0.1,
+            "dropout": 0.1,
+        }
+        digests = {replace(base, **{key: value}).digest for key, value in changes.items()}
+        assert len(digests | {base.digest}) == len(changes) + 1
+
+    def test_the_linear_schedule_warms_up_and_ends_near_zero(self):
+        recipe = Recipe(epochs=1, learning_rate=1.0, schedule="linear")
+        rates = [recipe.rate_at(step, 100) for step in range(100)]
+        assert max(rates) == 1.0
+        assert rates[0] == 0.1
+        assert rates[-1] == pytest.approx(1 / 90)
+        assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
+    capped = prepare(Protocol("digits", images=500), tmp_path)
+    assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
+    assert np.bincount(capped.training.labels).tolist() == [50] * 10
+    assert Protocol("digits", images=500).id != Protocol("digits").id != Protocol("digits", 1).id
+    with pytest.raises(UsageError, match="images must be at least 2, but got 1"):
+        Protocol("digits", images=1)
