@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` is instant
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Search, price and ablate convolution blocks.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="List, check and fetch data sets.", no_args_is_help=True)
-reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.", no_args_is_help=True)
+data_app = typer.Typer(help="List, check and fetch data sets.")
+reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
 app.add_typer(data_app, name="data")
 app.add_typer(reproduce_app, name="reproduce")
 
@@ -45,6 +45,7 @@ Split = Annotated[int, typer.Option(help="Number of the validation split; 1 is a
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder.")]
 LedgerPath = Annotated[str | None, typer.Option("--ledger", help="Ledger file or database URL. Default: studies/DATASET.db.")]
 WorkerCount = Annotated[int | None, typer.Option("--workers", help="Worker processes. Default: one per core.")]
+Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
-        code = _complain(error.format_message())
+        code = _complain(f"{error.format_message()} (in: blocksearch {shlex.join(sys.argv[1:])})")
     except BlocksearchError as error:
         code = _complain(str(error))
     except typer.Abort:
@@ -87,6 +88,7 @@ def show(
     input: Input = None,
     classes: Classes = None,
     as_written: AsWritten = False,
+    svg: Svg = None,
     as_json: Json = False,
 ) -> None:
     """Print the data flow of a network, like the paper's Table 1.
@@ -95,11 +97,11 @@ def show(
     """
     from blocksearch.space.cost import cost
     from blocksearch.views.flow import as_rows, data_flow
-    from blocksearch.views.tables import console, flow_table
+    from blocksearch.views.tables import answer, flow_table
 
     found = _network(network, dataset, widths, input, classes, as_written)
     rows = data_flow(found)
-    _print_json(as_rows(rows)) if as_json else console().print(flow_table(found, network, rows, cost(found.layers)))
+    _print_json(as_rows(rows)) if as_json else answer(svg, flow_table(found, network, rows, cost(found.layers)))
 
 
 @app.command("cost")
@@ -220,6 +222,7 @@ def ablate(
     data_root: DataRoot = None,
     ledger: LedgerPath = None,
     workers: WorkerCount = None,
+    svg: Svg = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -231,13 +234,13 @@ def ablate(
     from blocksearch.experiments.ablate import as_rows, read_values
     from blocksearch.experiments.plan import read_seeds
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_table, console
+    from blocksearch.views.tables import ablation_table, answer
 
     request = _request(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
     reference = _network(block, dataset, widths, None, None, False)
     question = read_values(factor, values)
     title, results = run_ablation(block, reference, question, read_seeds(seeds), request, watch(quiet=quiet))
-    _print_json(as_rows(results)) if as_json else console().print(ablation_table(title, results))
+    _print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
 
 
 @reproduce_app.command("flops")

@@ -1,5 +1,8 @@
 """What a user can mend: each error is one line that names the rule, the value and where it came from."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class BlocksearchError(Exception):
     """The one family the command line turns into a single line and exit code 2."""
@@ -19,6 +22,14 @@ class DataError(BlocksearchError):
 
 class LedgerError(BlocksearchError):
     """A ledger file that is not one, is damaged, or contradicts another."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> "UsageError":
+    """Say that a name is not known, with the nearest that is and all that are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return UsageError(f"unknown {kind} {name!r}{hint}; known: {', '.join(names)}{advice}")
 
 
 class UsageError(BlocksearchError):

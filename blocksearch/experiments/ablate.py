@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import SpaceError, UsageError, unknown
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.stats import Effect, compare
 from blocksearch.runs.execute import Watch, ensure
@@ -95,12 +95,11 @@ def variants(reference: Network, factor: str, values: Sequence[str] | None = Non
 def _options(reference: Network, factor: str, values: Sequence[str] | None) -> tuple[Value, list[Value]]:
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
-        if unknown := [value for value in values or () if value not in allowed]:
-            raise UsageError(f"{factor} must be {' or '.join(allowed)}, but got {unknown[0]!r}")
+        if wrong := [value for value in values or () if value not in allowed]:
+            raise UsageError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
         return reference.first_layer, list(values or allowed)
     if factor not in FACTORS:
-        known = ", ".join((*FACTORS, *NETWORK_FACTORS))
-        raise UsageError(f"unknown factor {factor!r}; known: {known}")
+        raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
     return reference.blocks[0].values()[factor], [described.parse(v) for v in values] if values else list(described.values)
 

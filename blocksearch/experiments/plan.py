@@ -23,7 +23,7 @@ def network_from(text: str, setting: Setting, *, dataset: str | None = None, as_
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
         return parse_network(text)
-    if "=" in name or not name:
+    if "=" in name:
         return Network(setting=setting, blocks=(parse_block(text),))
     network = named_network(name, setting, dataset=dataset, as_written=as_written)
     if not changes:
@@ -77,6 +77,10 @@ class Request:
     root: Path | None
     ledger: str
     workers: int | None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"workers must be at least 1, but got {self.workers}")
 
 
 @dataclass(frozen=True)

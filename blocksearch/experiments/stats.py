@@ -1,16 +1,18 @@
 """Paired accuracies to effects with intervals and verdicts that cannot contradict each other. The one door to scipy's tests.
 
-Accuracies and differences are in percentage points. A family is everything that one command compares.
+Accuracies, differences and margins are in percentage points. A family is everything that one command compares.
 """
 
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from blocksearch.errors import UsageError
 
@@ -19,17 +21,23 @@ MARGIN = 0.5  # points within which two accuracies count as equal
 POWER = 0.8
 MOST_SEEDS = 1000
 MOST_FLIPPED = 20  # seeds up to which all 2ⁿ sign flips are enumerated
+LARGEST = 1e100  # points; beyond it squares would overflow
+RESOLUTION = 1e-9  # points, and share of the data's size: below it a difference is rounding
+RESAMPLES = 2000
+RESAMPLING_SEED = 20180119
+QUANTILES = (np.arange(200) + 0.5) / 200
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does against its reference, over the `n` seeds that both completed.
+    """What a variant does against its reference, over the `n` seeds that both completed. None marks what n cannot say.
 
-    `interval` is simultaneous over the family; `p_value` is the paired t-test's, Holm-adjusted; `p_sign_flip` is exact, and never
-    below `p_sign_flip_smallest`; `correlation` is what pairing achieved. `seeds_to_decide` is for an undecided comparison: the
-    seeds at which the effect and spread seen so far would be decided with 80 % power, None beyond 1,000.
+    `interval` is simultaneous over the family. `p_raw` is the paired t-test's and `p_value` its Holm adjustment; `p_sign_flip` is
+    exact, and never below `p_sign_flip_smallest`. `correlation` is what pairing achieved, from three seeds on (of two it is ±1).
+    `seeds_to_decide` is for an undecided comparison: the seeds at which the effect and spread seen so far would be decided with
+    80 % power, None beyond 1,000.
     """
 
     n: int
@@ -37,10 +45,20 @@ class Effect:
     difference: float | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+    p_raw: float | None = None
     p_sign_flip: float | None = None
     p_sign_flip_smallest: float | None = None
     correlation: float | None = None
     seeds_to_decide: int | None = None
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The rules one family shares: `level` is the strictest, α/m."""
+
+    alpha: float
+    level: float
+    margin: float
 
 
 def compare(
@@ -50,27 +68,37 @@ def compare(
     alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> dict[str, Effect]:
-    """Compare each variant with the reference, seed by seed.
+    """Compare each variant with the reference, seed by seed, and adjust over the m variants that share two seeds or more.
 
-    *helps* and *hurts* are the Holm-adjusted paired t-test's. Intervals are Bonferroni's, 1 − α/m each over the m comparisons
-    with two seeds or more; where Holm decides although such an interval reaches across zero, its end is put at zero, which Holm's
-    test has excluded. (All intervals together then miss with a probability between α and 2α at worst, when some effects are
-    exactly zero.) *Within ±margin* needs the printed interval inside ±margin: stricter than two one-sided tests at α/m, and
-    the figure that stands beside the verdict bears it out. Raises UsageError for an accuracy that is not finite.
+    *helps* and *hurts* are the Holm-adjusted paired t-test's, and come first. Intervals are Bonferroni's, 1 − α/m each. Where
+    Holm decides although such an interval reaches across zero, that end is put at zero and is open: Holm has excluded zero. The m
+    intervals together then miss with probability at most α where no effect is real, and at most (2 − 1/m)·α where some are.
+    *Within ±margin* needs the whole printed interval inside ±margin: two one-sided tests at α/2m each, so stricter than the usual
+    ones at α/m, chosen because no reader can then find a printed interval that says otherwise.
+
+    Differences that are equal on every seed leave t no spread to measure. On a small validation set two seeds often agree so by
+    chance; p is then the sign flip's 2/2ⁿ (1 for no difference), and the interval is that point once 2/2ⁿ decides, None before.
+
+    Raises UsageError for an accuracy that is not finite, and for alpha or margin out of range.
     """
+    if not 0 < alpha < 1:
+        raise UsageError(f"alpha must lie between 0 and 1, but got {alpha}")
+    if not 0 < margin < LARGEST:
+        raise UsageError(f"margin must be a positive number of points, but got {margin}")
+    _check("reference", reference)
+    for name, accuracies in variants.items():
+        _check(name, accuracies)
     pairs = {name: _paired(reference, accuracies) for name, accuracies in variants.items()}
-    family = [name for name, (a, _) in pairs.items() if len(a) >= 2]
-    raw = {name: _t_test(pairs[name][1] - pairs[name][0]) for name in family}
-    adjusted = dict(zip(family, holm([raw[name] for name in family]), strict=True))
-    level = alpha / max(1, len(family))
+    raw = {name: _t_test(after - before) for name, (before, after) in pairs.items() if len(after) >= 2}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    family = _Family(alpha, alpha / max(1, len(raw)), margin)
     return {
-        name: _effect(*pair, adjusted[name], alpha=alpha, level=level, margin=margin) if name in adjusted else _single(*pair)
-        for name, pair in pairs.items()
+        name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair) for name, pair in pairs.items()
     }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's step-down rule, in the order given."""
+    """Adjust p-values by Holm's step-down rule, in the order given. Source: Holm 1979, Scand. J. Statist. 6, 65-70."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -83,53 +111,97 @@ def sign_flip_p(differences: Floats) -> float | None:
     n = len(differences)
     if not 1 <= n <= MOST_FLIPPED:
         return None
-    # Sums over all sign choices, doubled seed by seed; rounding must not make a flip larger than the data it equals.
+    # Sums over all sign choices, doubled seed by seed; rounding must not make a flip smaller than the data it equals.
     sums = np.zeros(1)
     for difference in differences:
         sums = np.concatenate([sums + difference, sums - difference])
     observed = abs(float(differences.sum()))
-    return float(np.mean(np.abs(sums) >= observed - 1e-9 * max(1.0, float(np.abs(differences).sum()))))
+    return float(np.mean(np.abs(sums) >= observed - RESOLUTION * max(1.0, float(np.abs(differences).sum()))))
 
 
 def seeds_to_decide(mean: float, deviation: float, level: float, margin: float) -> int | None:
-    """Return the seeds at which a paired t-test at `level`, or equivalence within `margin`, has 80 % power; None beyond 1,000.
+    """Return the seeds at which the t-test at `level`, or equivalence within `margin`, has 80 % power; None beyond 1,000.
 
-    Power of the t-test is exact (noncentral t); that of equivalence is the usual two-sided approximation from the same t.
+    Both powers are the exact ones of the rules in `compare` (the t-test's in the direction of `mean`) for normal differences of
+    this mean and deviation in points: Φ averaged over 200 quantiles of the sample deviation, good to 0.002.
+    Without deviation it is the seeds at which the sign flip's 2/2ⁿ falls below `level`.
     """
     if deviation == 0:
-        return 2
+        return math.floor(1 - math.log2(level)) + 1
 
     def decided(n: int) -> bool:
-        return max(_t_power(mean, deviation, n, level), _within_power(mean, deviation, n, level, margin)) >= POWER
+        return max(_powers(mean, deviation, n, level, margin)) >= POWER
 
     if not decided(MOST_SEEDS):
         return None
     return bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=decided)
 
 
+def accuracy_interval(
+    bits: NDArray[np.bool_], groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
+) -> tuple[float, float]:
+    """Return the 1 − α interval of one run's accuracy over evaluated images, in percent: what other images might have given.
+
+    Without groups it is Wilson's. With one group label per image (tracks whose frames are near-copies) it is the percentile
+    bootstrap over whole groups, 2,000 resamples with a fixed seed; where all groups are equally right, a bootstrap would have no
+    width, so it is Wilson's with groups for images. Raises UsageError without images, or where lengths differ.
+    """
+    if bits.size == 0:
+        raise UsageError("an accuracy needs at least one evaluated image, but there is none")
+    if groups is None:
+        return _wilson(float(bits.mean()), bits.size, alpha)
+    if len(groups) != len(bits):
+        raise UsageError(f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups")
+    members = np.unique(groups, return_inverse=True)[1]
+    sizes, right = np.bincount(members), np.bincount(members, weights=bits)
+    if np.ptp(right / sizes) <= RESOLUTION:
+        return _wilson(float(bits.mean()), sizes.size, alpha)
+    random = np.random.default_rng(RESAMPLING_SEED)
+    draws = (random.integers(sizes.size, size=sizes.size) for _ in range(RESAMPLES))
+    low, high = np.quantile([right[draw].sum() / sizes[draw].sum() for draw in draws], [alpha / 2, 1 - alpha / 2])
+    return 100 * float(low), 100 * float(high)
+
+
+def _wilson(share: float, count: int, alpha: float) -> tuple[float, float]:
+    """Source: Wilson 1927, JASA 22, 209-212."""
+    z = float(special.ndtri(1 - alpha / 2))
+    shrink = 1 / (1 + z**2 / count)
+    middle = shrink * (share + z**2 / (2 * count))
+    reach = shrink * z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return 100 * max(0.0, middle - reach), 100 * min(1.0, middle + reach)
+
+
+def _check(name: str, accuracies: Mapping[int, float]) -> None:
+    for seed, value in accuracies.items():
+        if not abs(value) <= LARGEST:  # also where value is nan
+            raise UsageError(f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}")
+
+
 def _paired(reference: Mapping[int, float], variant: Mapping[int, float]) -> tuple[Floats, Floats]:
-    for accuracies in (reference, variant):
-        for seed, value in accuracies.items():
-            if not math.isfinite(value):
-                raise UsageError(f"an accuracy must be finite, but seed {seed} has {value}")
     seeds = sorted(set(reference) & set(variant))
     return np.array([reference[s] for s in seeds], float), np.array([variant[s] for s in seeds], float)
 
 
-def _spread(differences: Floats) -> float:
-    """Sample deviation, exactly zero where differences are equal up to rounding."""
-    if np.ptp(differences) <= 1e-9 * max(1.0, float(np.abs(differences).max())):
+def _spread(values: Floats) -> float:
+    """Sample deviation, exactly zero where values are equal up to rounding."""
+    if np.ptp(values) <= RESOLUTION * max(1.0, float(np.abs(values).max())):
         return 0.0
-    return float(differences.std(ddof=1))
+    return float(values.std(ddof=1))
 
 
 def _t_test(differences: Floats) -> float:
-    """Two-sided p of the paired t-test; without spread it is 1 for no difference at all, and 0 for a constant one."""
-    deviation, mean = _spread(differences), float(differences.mean())
+    deviation, mean, n = _spread(differences), float(differences.mean()), len(differences)
     if deviation == 0:
-        return 1.0 if abs(mean) <= 1e-9 else 0.0
-    t = mean / (deviation / math.sqrt(len(differences)))
-    return float(2 * stats.t.sf(abs(t), len(differences) - 1))
+        return 1.0 if abs(mean) <= RESOLUTION else _smallest_flip(n)
+    return float(2 * special.stdtr(n - 1, -abs(mean) / (deviation / math.sqrt(n))))
+
+
+def _smallest_flip(n: int) -> float:
+    return 2.0 ** (1 - n)
+
+
+def _critical(n: int, level: float) -> float:
+    return -float(special.stdtrit(n - 1, level / 2))
 
 
 def _single(reference: Floats, variant: Floats) -> Effect:
@@ -137,40 +209,55 @@ def _single(reference: Floats, variant: Floats) -> Effect:
     return Effect(len(reference), difference=float((variant - reference)[0]) if len(reference) else None)
 
 
-def _effect(reference: Floats, variant: Floats, p_value: float, *, alpha: float, level: float, margin: float) -> Effect:
+def _effect(reference: Floats, variant: Floats, p_raw: float, p_value: float, family: _Family) -> Effect:
     differences = variant - reference
     n, mean, deviation = len(differences), float(differences.mean()), _spread(differences)
-    reach = float(stats.t.isf(level / 2, n - 1)) * deviation / math.sqrt(n)
-    low, high = mean - reach, mean + reach
     effect = Effect(
         n,
         difference=mean,
+        interval=_interval(n, mean, deviation, p_value, family),
         p_value=p_value,
+        p_raw=p_raw,
         p_sign_flip=sign_flip_p(differences),
-        p_sign_flip_smallest=2.0 ** (1 - n),
+        p_sign_flip_smallest=_smallest_flip(n),
         correlation=_correlation(reference, variant),
     )
-    if p_value < alpha:
-        low, high = (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
-        return replace(effect, verdict="helps" if mean > 0 else "hurts", interval=(low, high))
-    if -margin < low and high < margin:
-        return replace(effect, verdict=f"within ±{margin:g}", interval=(low, high))
-    return replace(effect, interval=(low, high), seeds_to_decide=seeds_to_decide(mean, deviation, level, margin))
+    if p_value < family.alpha:
+        return replace(effect, verdict="helps" if mean > 0 else "hurts")
+    if effect.interval and -family.margin < effect.interval[0] and effect.interval[1] < family.margin:
+        return replace(effect, verdict=f"within ±{family.margin:g}")
+    return replace(effect, seeds_to_decide=seeds_to_decide(mean, deviation, family.level, family.margin))
+
+
+def _interval(n: int, mean: float, deviation: float, p_value: float, family: _Family) -> tuple[float, float] | None:
+    decided = p_value < family.alpha
+    if deviation == 0:
+        return (mean, mean) if decided or _smallest_flip(n) < family.level else None
+    reach = _critical(n, family.level) * deviation / math.sqrt(n)
+    low, high = mean - reach, mean + reach
+    if not decided:  # Bonferroni's interval holds zero wherever Holm rejects nothing, but for rounding
+        return min(low, 0.0), max(high, 0.0)
+    return (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
 
 
 def _correlation(reference: Floats, variant: Floats) -> float | None:
-    if _spread(reference) == 0 or _spread(variant) == 0:
+    if len(reference) < 3 or _spread(reference) == 0 or _spread(variant) == 0:
         return None
-    return float(np.corrcoef(reference, variant)[0, 1])
+    return float(np.clip(np.corrcoef(reference, variant)[0, 1], -1, 1))
 
 
-def _t_power(mean: float, deviation: float, n: int, level: float) -> float:
-    critical = float(stats.t.isf(level / 2, n - 1))
-    shift = abs(mean) * math.sqrt(n) / deviation
-    return float(stats.nct.sf(critical, n - 1, min(shift, 30.0)))
+@lru_cache(maxsize=MOST_SEEDS)
+def _sample_deviations(n: int) -> Floats:
+    """Quantiles of the sample deviation of n values whose true deviation is 1."""
+    return np.sqrt(2 * np.asarray(special.gammaincinv((n - 1) / 2, QUANTILES)) / (n - 1))
 
 
-def _within_power(mean: float, deviation: float, n: int, level: float, margin: float) -> float:
-    error, critical = deviation / math.sqrt(n), float(stats.t.isf(level / 2, n - 1))
-    upper, lower = ((margin - mean) / error - critical, (margin + mean) / error - critical)
-    return max(0.0, float(stats.t.cdf(upper, n - 1) + stats.t.cdf(lower, n - 1) - 1))
+def _powers(mean: float, deviation: float, n: int, level: float, margin: float) -> tuple[float, float]:
+    """Chance that the t-test decides in the direction of `mean`, and that the interval lies inside ±margin."""
+    error = deviation / math.sqrt(n)
+    # The interval's reach at each quantile of the sample deviation, in standard errors; given that, the mean is normal.
+    reach = _critical(n, level) * _sample_deviations(n)
+    room = np.maximum(margin / error - reach, 0.0)
+    differs = special.ndtr(abs(mean) / error - reach)
+    within = special.ndtr(room - mean / error) - special.ndtr(-room - mean / error)
+    return float(differs.mean()), float(within.mean())

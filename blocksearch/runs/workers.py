@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
-from blocksearch.errors import BlocksearchError, UsageError
+from blocksearch.errors import BlocksearchError
 from blocksearch.runs import process
 from blocksearch.runs.spec import Job, Run, RunSpec
 
@@ -37,8 +37,6 @@ class Workers:
     """A fixed number of worker processes, started when first used; a context manager that ends them."""
 
     def __init__(self, count: int | None = None) -> None:
-        if count is not None and count < 1:
-            raise UsageError(f"workers must be at least 1, but got {count}")
         self.count = count or available_cores()
         self._context = get_context("spawn")
         self._far_end, self._lifeline = self._context.Pipe(duplex=False)

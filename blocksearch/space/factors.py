@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import SpaceError, unknown
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,5 @@ FACTORS: dict[str, Factor] = {
 def factor_named(name: str) -> Factor:
     """Find a factor. Raises UsageError with the known names."""
     if name not in FACTORS:
-        near = difflib.get_close_matches(name, FACTORS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"unknown factor {name!r}{hint}; known: {', '.join(FACTORS)}")
+        raise unknown("factor", name, FACTORS)
     return FACTORS[name]

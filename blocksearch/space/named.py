@@ -4,12 +4,11 @@ The paper gives widths for CIFAR-10 alone; the others, and the counting conventi
 Positions of normalisation and most activations are not in the paper: choices of ours, the same in every row.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import unknown
 from blocksearch.space.block import Block
 from blocksearch.space.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.space.layers import Shape
@@ -76,9 +75,7 @@ def named(name: str) -> Named:
     """Find a named point; `_6` may be added where the bare name is rate 6. Raises UsageError with the known names."""
     name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
     if name not in NAMED:
-        near = difflib.get_close_matches(name, NAMED, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"unknown network {name!r}{hint}; known: {', '.join(NAMED)}; or write a block such as 'kernel=1x3+3x1'")
+        raise unknown("network", name, NAMED, "; or write a block such as 'kernel=1x3+3x1'")
     return NAMED[name]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import UsageError, unknown
 
 Schedule = Literal["constant", "linear"]
 
@@ -76,6 +76,6 @@ RECIPES = {
 def recipe_named(name: str, epochs: int, changes: Mapping[str, float | None]) -> Recipe:
     """Take a named recipe over `epochs`, with the changes that are not None. Raises UsageError for what it cannot be."""
     if name not in RECIPES:
-        raise UsageError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+        raise unknown("recipe", name, RECIPES)
     given = {key: value for key, value in changes.items() if value is not None}
     return replace(RECIPES[name], epochs=epochs, **given)  # type: ignore[arg-type]

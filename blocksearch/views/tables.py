@@ -1,11 +1,15 @@
 """Finished answers as terminal tables. The one door to rich, with `progress`."""
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
+from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result
 from blocksearch.experiments.published import FlopsCell, printed
 from blocksearch.space.cost import Cost
@@ -13,6 +17,7 @@ from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.views.flow import FlowRow
 
+PICTURE_WIDTH = 130
 PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
 
 
@@ -20,6 +25,18 @@ def console(*, stderr: bool = False) -> Console:
     """Open a terminal, or a wide plain page where the output is not one. Text from outside is never read as markup."""
     page = Console(stderr=stderr, markup=False, highlight=False)
     return page if page.is_terminal else Console(stderr=stderr, markup=False, highlight=False, width=PLAIN_WIDTH)
+
+
+def answer(picture: Path | None, *tables: Table) -> None:
+    """Print tables, and where a file is given save them there as SVG. Raises UsageError where it cannot be written."""
+    console().print(*tables)
+    if picture is not None:
+        page = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False)
+        page.print(*tables)
+        try:
+            picture.write_text(page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME))
+        except OSError as error:
+            raise UsageError(f"{picture} cannot be written: {error.strerror}") from error
 
 
 def _table(title: str, *columns: str, left: int = 1) -> Table:

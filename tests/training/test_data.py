@@ -366,7 +366,7 @@ def test_archives_that_reach_outside_are_refused(tmp_path, attack):
     (tmp_path / "archive").write_bytes(ATTACKS[attack])
     target = tmp_path / "inner" / "target"
     target.mkdir(parents=True)
-    with pytest.raises(DataError, match="must stay inside|plain files or folders|neither a tar nor a zip"):
+    with pytest.raises(DataError, match=r"must stay inside|plain files or folders|neither a tar nor a zip"):
         fetch.extract(tmp_path / "archive", target)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["archive"]
 

@@ -1,9 +1,8 @@
 """The data sets that are known by name: what each fixes about a network, and where its published files are."""
 
-import difflib
 from dataclasses import dataclass
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import unknown
 from blocksearch.space.named import SETTINGS
 from blocksearch.space.network import Setting
 
@@ -54,7 +53,5 @@ DATA_SETS = {data.name: data for data in (
 def get(name: str) -> DataSet:
     """Find a data set. Raises UsageError with the known names."""
     if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"unknown data set {name!r}{hint}; known: {', '.join(DATA_SETS)}")
+        raise unknown("data set", name, DATA_SETS)
     return DATA_SETS[name]

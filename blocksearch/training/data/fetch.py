@@ -1,7 +1,9 @@
 """Download published archives, check them before they are opened, extract them safely. The one door to pooch."""
 
+import hashlib
 import shutil
 import stat
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -12,12 +14,12 @@ import numpy as np
 
 from blocksearch.errors import BlocksearchError, DataError
 from blocksearch.training.data.catalog import DATA_SETS, Archive, get
-from blocksearch.training.data.readers import sources
+from blocksearch.training.data.readers import SPLITS, Split, read, sources
 from blocksearch.training.data.store import data_root, digest, load
 
 MOST_BYTES = 2 * 2**30
 MOST_MEMBERS = 200_000
-SPLITS = ("train", "test")
+_PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)  # file types of a zip's members; 0 is that of systems without any
 
 
 def fetch(name: str, root: Path | None = None, *, progress: bool = False) -> str:
@@ -37,27 +39,64 @@ def fetch(name: str, root: Path | None = None, *, progress: bool = False) -> str
 def install(archive: Archive, root: Path, *, progress: bool = False) -> None:
     """Download one archive into `root`, and where it is a tar or zip extract it there; nothing is left half-done."""
     target = root / archive.folder
-    target.mkdir(parents=True, exist_ok=True)
-    file = _download(archive, target, progress=progress)
-    if file.suffix == ".mat":
-        return
-    with tempfile.TemporaryDirectory(dir=target) as temporary:
-        extract(file, Path(temporary))
-        _move_into(Path(temporary), target)
-    file.unlink()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        file = _download(archive, target, progress=progress)
+        if file.suffix == ".mat":
+            return
+        with tempfile.TemporaryDirectory(dir=target) as temporary:
+            extract(file, Path(temporary))
+            _move_into(Path(temporary), target)
+        file.unlink()
+    except OSError as error:
+        raise DataError(f"{archive.file_name} cannot be put into {target}: {error.strerror or error}") from error
+
+
+class _Meter:
+    """Write the share that is downloaded to the error stream: pooch's own bar needs a package more.
+
+    The members are those that pooch asks for (https://www.fatiando.org/pooch/latest/progressbars.html).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.total, self.done, self.percent = name, 0, 0, -1
+
+    def update(self, count: int) -> None:
+        self.done += count
+        percent = min(100, 100 * self.done // self.total) if self.total else 0  # pooch rounds up to whole chunks
+        if percent != self.percent:
+            self.percent = percent
+            print(f"\r{self.name}: {percent} % of {self.total / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        print(file=sys.stderr)
 
 
 def _download(archive: Archive, folder: Path, *, progress: bool) -> Path:
     import pooch
 
+    place = folder / archive.file_name
+    meter = _Meter(archive.file_name) if progress else False
+    pooch.get_logger().setLevel("WARNING")  # it announces each download on the error stream
     try:
-        return Path(pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=archive.file_name, path=folder, progressbar=progress))
+        return Path(pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=place.name, path=folder, progressbar=meter))
     except Exception as error:  # requests, urllib3 and pooch each have kinds of their own
+        if (response := getattr(error, "response", None)) is not None:
+            response.close()  # pooch leaves the connection open where the server answers with an error
         reason = " ".join(str(error).split())
+        there = f" (the file there has {_md5(place)})" if place.is_file() else ""
         raise DataError(
             f"{archive.url} could not be fetched ({type(error).__name__}: {reason[:300]}); "
-            f"it may be put by hand at {folder / archive.file_name}, MD5 {archive.md5}"
+            f"it may be put by hand at {place}, MD5 {archive.md5}{there}"
         ) from error
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def extract(file: Path, target: Path) -> None:
@@ -65,25 +104,27 @@ def extract(file: Path, target: Path) -> None:
     try:
         if tarfile.is_tarfile(file):
             with tarfile.open(file) as tar:
-                members = tar.getmembers()
-                _check(file, ((m.name, m.size, m.isfile() or m.isdir()) for m in members))
-                tar.extractall(target, members, filter="data")
+                # Checked one by one: the first that breaks a rule ends it, before what follows is decompressed.
+                _check(file, ((m.name, m.size, m.isfile() or m.isdir()) for m in tar))
+                tar.extractall(target, filter="data")
         elif zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
-                _check(file, ((e.filename, e.file_size, not stat.S_ISLNK(e.external_attr >> 16)) for e in entries))
+                _check(file, ((e.filename, e.file_size, stat.S_IFMT(e.external_attr >> 16) in _PLAIN) for e in entries))
                 archive.extractall(target)  # noqa: S202 (members were checked above; tar has its filter)
         else:
             raise DataError(f"{file} is neither a tar nor a zip archive")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DataError(f"{file} cannot be extracted: {type(error).__name__}: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # each codec raises kinds of its own for a damaged stream
+        raise DataError(f"{file} cannot be extracted: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _check(file: Path, members: Iterable[tuple[str, int, bool]]) -> None:
     total = 0
     for count, (name, size, plain) in enumerate(members, 1):
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+        if path.is_absolute() or ".." in path.parts or ":" in name:  # a colon: another drive, or a stream
             raise DataError(f"{file}: members must stay inside the archive's folder, but one is {name!r}")
         if not plain:
             raise DataError(f"{file}: members must be plain files or folders, but {name!r} is a link or a device")
@@ -93,10 +134,11 @@ def _check(file: Path, members: Iterable[tuple[str, int, bool]]) -> None:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    for path in source.rglob("*"):
-        place = target / path.relative_to(source)
-        if path.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
+    """Move each folder that is new in one step: interrupted, the data set lacks it rather than a part of it."""
+    for path in source.iterdir():
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            _move_into(path, place)
         else:
             shutil.move(path, place)
 
@@ -127,15 +169,23 @@ def listing(root: Path | None = None) -> list[dict[str, object]]:
 
 
 def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
-    """Read both splits of a data set whole; one row each, with the problem where there is one."""
+    """Read both splits of a data set whole, from its files rather than the cache; one row each, with any problem."""
     get(name)
     return [_checked(name, split, root) for split in SPLITS]
+
+
+def _from_files(name: str, split: str, root: Path | None) -> Split:
+    try:
+        sources(name, split, data_root(root))
+    except DataError:
+        return load(name, split, root)  # no files: the cache, the generator, or the reason why there is neither
+    return read(name, split, data_root(root))
 
 
 def _checked(name: str, split: str, root: Path | None) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(("images", "classes", "least", "most", "groups", "digest", "problem"))
     try:
-        data = load(name, split, root)
+        data = _from_files(name, split, root)
     except BlocksearchError as error:
         return {"name": name, "split": split} | row | {"problem": str(error)}
     counts = np.bincount(data.labels)

@@ -1,0 +1,210 @@
+"""Ablations: which variants there are, and how runs become results."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blocksearch.errors import BlocksearchError, UsageError
+from blocksearch.experiments.ablate import ablate, as_rows, read_values, results, variants
+from blocksearch.experiments.plan import Conditions, Request, network_from, read_seeds, setting_from
+from blocksearch.experiments.published import TABLES, flops_cells, printed
+from blocksearch.runs.execute import Watch
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.spec import Run
+from blocksearch.space.factors import FACTORS
+from blocksearch.space.named import SETTINGS, named_network
+from blocksearch.training.protocol import Protocol
+from blocksearch.training.recipe import Recipe
+from blocksearch.views.tables import ablation_table, console
+
+EFFNET = named_network("effnet", SETTINGS["digits"])
+SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
+
+
+def made_up_runs(found, accuracy):
+    """Runs as the ledger would hand them out; `accuracy(variant, seed)` is percent, or None for a diverged run."""
+    runs = {}
+    for variant in found:
+        for seed in range(5):
+            if variant.network:
+                spec = SHARED.job(variant.network, seed).spec
+                value = accuracy(variant, seed)
+                state, curve = ("diverged", ()) if value is None else ("complete", (value,))
+                runs[spec] = Run(
+                    spec, 0, 1, state, "" if curve else "the loss became nan", curve, curve, np.zeros(0, bool), 1.0, {}
+                )
+    return runs
+
+
+def test_the_reference_comes_first_and_every_value_is_there():
+    found = variants(EFFNET, "residual")
+    assert [v.value for v in found] == ["none", "add", "project", "concatenate"]
+    assert [v.is_reference for v in found] == [True, False, False, False]
+
+
+def test_a_reference_value_that_is_not_among_the_usual_ones_is_still_the_reference():
+    found = variants(EFFNET.with_factor("bottleneck", "reduce(3)"), "bottleneck")
+    assert found[0].value == "reduce(3)"
+    assert len(found) == 5
+
+
+def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not():
+    silent = set()
+    for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
+        for factor in (*FACTORS, "first_layer"):
+            try:
+                assert all(v.network or v.rule for v in variants(named_network(name, SETTINGS["gtsrb"]), factor))
+            except UsageError:
+                silent.add((name, factor))
+    assert ("effnet", "join_activation") in silent  # without a shortcut nothing is joined
+    assert ("baseline", "depth_multiplier") in silent  # a dense block has no depthwise layer
+    assert not {factor for _, factor in silent} & {"residual", "pooling", "kernel", "bottleneck"}
+
+
+def test_values_that_break_a_rule_are_rows_with_the_rule():
+    found = variants(named_network("baseline", SETTINGS["digits"]), "pooling")
+    broken = [v for v in found if v.network is None]
+    assert [v.value for v in broken] == ["separable_end", "separable_conv"]
+    assert all("pools at the last pointwise layer" in v.rule for v in broken)
+
+
+def test_effects_are_paired_and_priced():
+    found = variants(EFFNET, "residual", ["project", "add"])
+    bonus = {"none": 0.0, "project": 3.0, "add": 0.01}
+    runs = made_up_runs(found, lambda v, seed: 60 + 5 * seed + bonus[v.value] + 0.02 * (seed % 2))
+    rows = {row["value"]: row for row in as_rows(results(found, SHARED, range(5), runs))}
+    assert rows["none"]["verdict"] == "reference"
+    assert rows["project"]["verdict"] == "helps"
+    assert rows["project"]["difference"] == pytest.approx(3.0)
+    assert rows["project"]["flops_difference"] > 0
+    assert rows["add"]["verdict"] == "within ±0.5" or rows["add"]["verdict"] == "helps"
+    assert rows["add"]["flops_difference"] == 0
+    assert set(rows["add"]) >= {
+        *("factor", "value", "reference", "text", "flops", "params", "seeds"),
+        *("accuracies", "difference", "interval", "p_value", "verdict"),
+    }
+
+
+def test_diverged_seeds_are_shown_and_not_averaged():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.value == "add" and seed < 2 else 50.0 + seed * 3)
+    row = as_rows(results(found, SHARED, range(5), runs))[1]
+    assert row["seeds"] == [2, 3, 4]
+    assert row["failures"] == {"0": "diverged: the loss became nan", "1": "diverged: the loss became nan"}
+
+
+def test_a_variant_of_which_no_seed_completed_says_so():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.value == "add" else 50.0 + seed)
+    row = as_rows(results(found, SHARED, range(5), runs))[1]
+    assert (row["verdict"], row["difference"]) == ("no seed completed", None)
+
+
+def test_a_variant_with_equal_layers_is_the_same_network():
+    """On the narrowest stages of digits a minimum of 6 makes reduce(4) and reduce(8) alike, but not the reference."""
+    found = variants(named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12))), "bottleneck")
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
+
+
+def test_names_and_texts_never_become_markup():
+    found = variants(EFFNET, "residual", ["add"])
+    page = console()
+    with page.capture() as captured:
+        page.print(ablation_table("[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})))
+    assert "[red]x[/red] [link=javascript:1]" in captured.get()
+
+
+@pytest.mark.slow
+def test_an_ablation_from_question_to_report(tmp_path):
+    reference = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
+    title, answer = ablate("effnet", reference, {"residual": ["add"]}, (0, 1), request, Watch())
+    assert title.startswith("effnet, widths 4,6; digits: only 200 of 16,000 training images, 1 epochs")
+    assert [len(result.accuracies) for result in answer] == [2, 2]
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        (report,) = ledger.reports()
+        assert len(ledger.runs()) == 4
+    assert json.loads(report["content"])[1]["value"] == "add"
+
+
+@pytest.mark.parametrize(
+    ("factor", "values", "says"),
+    [
+        ("residul", None, "unknown factor 'residul' (did you mean 'residual'?)"),
+        ("residual", ["plus"], "residual must be none or add or project or concatenate, but got 'plus'"),
+        ("first_layer", ["conv"], "first_layer must be vanilla or block, but got 'conv'"),
+        ("join_activation", None, "factor join_activation does not apply to this block: every value gives the same layers"),
+    ],
+)
+def test_questions_that_cannot_be_asked(factor, values, says):
+    with pytest.raises(BlocksearchError) as caught:
+        variants(EFFNET, factor, values)
+    assert says in str(caught.value)
+
+
+def test_values_belong_to_one_factor():
+    assert read_values(["residual"], "none, add") == {"residual": ["none", "add"]}
+    assert set(read_values(["all"], None)) == {*FACTORS, "first_layer"}
+    with pytest.raises(UsageError, match="one factor at a time"):
+        read_values(["residual", "groups"], "none")
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("4,", (4,)), ("1", (0,))])
+def test_seeds_are_a_count_or_a_list(text, seeds):
+    assert read_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a", "1,,2", "1.5", "3,3", ""])
+def test_seeds_that_are_neither(text):
+    with pytest.raises(UsageError, match="seeds must be"):
+        read_seeds(text)
+
+
+def test_networks_from_names_changes_and_texts():
+    setting = SETTINGS["digits"]
+    changed = network_from("effnet residual=add first_layer=vanilla", setting)
+    assert changed.blocks[0].residual == "add"
+    assert changed.first_layer == "vanilla"
+    assert network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", setting) == EFFNET
+    assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", setting).setting.classes == 3
+    for text, says in (
+        ("efnet", "did you mean 'effnet'"),
+        ("effnet residul=add", "did you mean 'residual'"),
+        ("", "unknown network"),
+    ):
+        with pytest.raises(BlocksearchError, match=says):
+            network_from(text, setting)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("mnist",), "unknown data set 'mnist'"),
+        (("digits", "8,x"), "widths must be whole numbers such as 64,128,256, but got '8,x'"),
+        (("digits", None, "32x32"), "input must be channels x height x width"),
+        (("digits", None, None, 1), "classes=1"),
+    ],
+)
+def test_settings_that_cannot_be(arguments, says):
+    with pytest.raises(BlocksearchError, match=says):
+        setting_from(*arguments)
+
+
+def test_31_of_33_distinct_cells_match_and_the_two_others_are_known():
+    cells = flops_cells()
+    distinct = {(c.dataset, c.network): c for c in cells if c.matches is not None}
+    assert len(distinct) == 33
+    assert {key for key, c in distinct.items() if not c.matches} == {("cifar10", "effnet"), ("svhn", "mob_imp")}
+    assert [c.flops for c in cells if c.network == "baseline"] == [80_347_136, 3_563_520, 2_326_528] * 2
+    assert [c.flops_actual for c in cells if c.network == "baseline"] == [79_118_336, 3_333_120, 1_666_048] * 2
+    assert distinct["cifar10", "effnet"].difference == 11_280_384 - 11_400_000
+
+
+def test_every_row_of_the_tables_is_a_cell():
+    assert len(flops_cells()) == sum(len(rows) for _, rows in TABLES.values()) == 39
+    assert printed(1_234_567, "9.9k") == "1,234.6k"
+    assert printed(16_450_000, "9.9M") == "16.5M"

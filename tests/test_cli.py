@@ -1,0 +1,181 @@
+"""The commands as a user types them, in real processes: answers on stdout, one line and exit code 2 for a mistake."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--dataset", "digits", "--widths", "4,6", "--epochs", "1", "--images", "200", "--batch", "50"]
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def blocksearch(tmp_path, root):
+    def run(*arguments, code=0):
+        environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "blocksearch", *arguments]
+        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+def test_show_is_the_papers_table_1(blocksearch):
+    text = blocksearch("show", "effnet", "--dataset", "cifar10").stdout
+    for row in ("1x1x32", "dw 1x3 + 1d mp", "dw 3x1", "2x1x64 + 1d stride"):
+        assert row in text
+    rows = json.loads(blocksearch("show", "shufflenet", "--json").stdout)
+    assert [row["layer"] for row in rows][1:5] == ["gc4 1x1x32 · relu + shuffle", "dw 3x3 + stride", "gc4 1x1x128", "shortcut ap"]
+
+
+def test_cost_of_a_named_network_and_of_a_text(blocksearch):
+    cost = json.loads(blocksearch("cost", "effnet", "--dataset", "gtsrb", "--json").stdout)
+    assert cost["flops"] == 2 * cost["macs"] == 344_064
+    assert set(cost) >= {"name", "text", "fingerprint", "macs", "flops", "params", "floats_out", "peak_activation_floats"}
+    again = json.loads(blocksearch("cost", cost["text"], "--json").stdout)
+    assert again["fingerprint"] == cost["fingerprint"]
+    other = ["cost", "kernel=1x3+3x1", "--widths", "24,40,72", "--input", "3x48x64", "--classes", "7", "--json"]
+    assert "input=3x48x64 widths=24,40,72 classes=7" in json.loads(blocksearch(*other).stdout)["text"]
+    assert "344,064" in blocksearch("cost", "effnet", "--dataset", "gtsrb").stdout
+
+
+def test_as_written_is_the_texts_form(blocksearch):
+    costs = [
+        json.loads(blocksearch("cost", "effnet_revised", *extra, "--json").stdout)["flops"] for extra in ([], ["--as-written"])
+    ]
+    assert costs == [30_040_064, 30_113_792]
+
+
+def test_reproduce_flops(blocksearch):
+    cells = json.loads(blocksearch("reproduce", "flops", "--json").stdout)
+    assert set(cells[0]) >= {"table", "dataset", "network", "published", "flops", "flops_actual", "matches"}
+    distinct = {(c["dataset"], c["network"]): c["matches"] for c in cells if c["matches"] is not None}
+    assert (sum(distinct.values()), len(distinct)) == (31, 33)
+    assert "31 of 33 distinct cells match" in blocksearch("reproduce", "flops").stdout
+
+
+@pytest.mark.slow
+def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
+    rows = json.loads(blocksearch("train", "effnet", *SMALL, "--seeds", "2", "--json").stdout)
+    assert [(row["seed"], row["state"]) for row in rows] == [(0, "complete"), (1, "complete")]
+    done = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
+    assert "2 runs to train (2 already in the ledger), about" in done.stderr
+    assert "--epochs, --images, --seeds or --widths" in done.stderr
+    variants = json.loads(done.stdout)
+    assert variants[0]["accuracies"] == [row["accuracy"] for row in rows]
+    again = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
+    assert "nothing to train: all 4 runs are in the ledger" in again.stderr
+    assert again.stdout == done.stdout
+    table = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--quiet")
+    assert table.stderr == ""
+    assert "only 200 of 16,000 training images" in " ".join(table.stdout.split())
+    assert (tmp_path / "studies" / "digits.db").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root):
+    """Ctrl-C in the middle: one line that says what is kept, exit code 130; the same command trains only the rest."""
+    arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "12"]
+    environment = os.environ | {"BLOCKSEARCH_DATA": str(root)}
+    command = [sys.executable, "-m", "blocksearch", *arguments]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        while "[2/24]" not in first.stderr.readline():
+            pass
+        first.send_signal(signal.SIGINT)
+        _, error = first.communicate(timeout=60)
+    assert first.returncode == 130
+    kept = int(re.search(r"interrupted: (\d+) of 24 runs are in the ledger; the same command goes on", error)[1])
+    assert "Traceback" not in error
+    assert f"{24 - kept} runs to train ({kept} already in the ledger)" in blocksearch(*arguments).stderr
+
+
+@pytest.mark.slow
+def test_merge(blocksearch, tmp_path):
+    for name, seeds in (("a", "0"), ("b", "0,1")):
+        blocksearch("train", "effnet", *SMALL, "--seeds", f"{seeds},", "--ledger", f"{name}.db")
+    assert blocksearch("merge", "a.db", "b.db").stdout.startswith("1 runs copied from b.db into a.db; 0 trainings on which they")
+    assert "nothing to train" in blocksearch("train", "effnet", *SMALL, "--seeds", "0,1", "--ledger", "a.db").stderr
+
+
+def test_data_commands(blocksearch, root):
+    rows = {row["name"]: row for row in json.loads(blocksearch("data", "list", "--json").stdout)}
+    assert list(rows) == ["cifar10", "svhn", "gtsrb", "digits"]
+    assert "blocksearch data fetch cifar10" in rows["cifar10"]["missing"]
+    checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)
+    assert [(row["split"], row["images"], row["classes"]) for row in checked] == [("train", 20000, 10), ("test", 5000, 10)]
+    assert "nothing to download" in blocksearch("data", "fetch", "digits").stdout
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["show"], ["cost"], ["train"], ["ablate"], ["reproduce", "flops"], ["data", "check"], ["merge"]]
+)
+def test_help_shows_an_example(blocksearch, command):
+    text = blocksearch(*command, "--help").stdout
+    assert not command or "Example: blocksearch" in text
+    assert "--help" in text
+
+
+MISTAKES = [
+    (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
+    (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
+    (["cost", "kernel=3x4"], "kernel must be one to four odd sizes"),
+    (["cost", "effnet", "--widths", "0"], "widths must be one or more whole numbers from 1, but got 0"),
+    (["cost", "effnet", "--input", "3x4x4"], "a map is not pooled below 1×1"),
+    (["cost", "effnet", "--classes", "x"], "'--classes': Input should be a valid integer"),
+    (["data"], "Missing command"),
+    (["cost"], "NETWORK"),
+    (["costs", "effnet"], "costs"),
+    (["cost", "effnet", "--bogus"], "--bogus"),
+    (["ablate"], "--factor"),
+    (["ablate", "--factor", "residul"], "unknown factor 'residul' (did you mean 'residual'?)"),
+    (["ablate", "--factor", "residual", "--values", "plus"], "residual must be none or add"),
+    (["ablate", "--factor", "residual", "--epochs", "0"], "epochs must be at least 1, but got 0"),
+    (["ablate", "--factor", "residual", "--seeds", "0"], "seeds must be at least 1, but got 0"),
+    (["ablate", "--factor", "residual", "--images", "1"], "images must be at least 2, but got 1"),
+    (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),
+    (["ablate", "--factor", "residual", "--dataset", "cifar10"], "data_batch_1.bin is not under"),
+    (["ablate", "--factor", "residual", "--recipe", "slow"], "unknown recipe 'slow'"),
+    (["ablate", "--factor", "residual", "--ledger", "notes.txt"], "is not a ledger"),
+    (["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"], "but the network reads 3x9x9 and tells 3 apart"),
+    (["train", "effnet", "--split", "-1"], "must not be negative, but got -1"),
+    (["merge", "a.db", "b.db"], "a.db is not there"),
+    (["data", "check", "mnist"], "unknown data set 'mnist'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(blocksearch, tmp_path, arguments, says):
+    (tmp_path / "notes.txt").write_text("milk")
+    done = blocksearch(*arguments, code=2)
+    assert says in done.stderr
+    assert done.stderr.startswith("blocksearch: ")
+    shown = 3 if "\n  " in done.stderr else 1  # text that does not parse is shown with a caret below
+    assert len(done.stderr.strip().split("\n")) == shown
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_version_and_startup(blocksearch):
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", blocksearch("--version").stdout)
+    start = time.perf_counter()
+    assert "ablate" in blocksearch().stdout
+    assert time.perf_counter() - start < 5
+
+
+def test_the_readme_names_every_command():
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    for command in ("show", "cost", "data", "train", "ablate", "reproduce flops", "merge"):
+        assert f"blocksearch {command}" in text

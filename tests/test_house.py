@@ -1,0 +1,88 @@
+"""The house: imports go down one list, each outside dependency has its doors, and light commands stay light."""
+
+import ast
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "blocksearch"
+ROOMS = ["cli", "views", "experiments", "runs", "training", "space", "errors"]  # each may import those to its right
+DOORS = {
+    "typer": {"cli"},
+    "rich": {"views"},
+    "scipy": {"experiments/stats", "training/data/readers"},
+    "sqlalchemy": {"runs/ledger"},
+    "torch": {"training/build", "training/train", "runs/process"},
+    "pooch": {"training/data/fetch"},
+    "PIL": {"training/data/readers"},
+    "platformdirs": {"training/data/store"},
+}
+MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def imported(module: str) -> set[str]:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def upward(module: str, names: set[str]) -> set[str]:
+    """Imports that go up the list of rooms."""
+    room = module.split("/")[0]
+    if room not in ROOMS:  # the package itself: its public surface
+        return set()
+    inside = {name for name in names if name.startswith("blocksearch.")}
+    return {name for name in inside if ROOMS.index(name.split(".")[1]) < ROOMS.index(room)}
+
+
+def at_the_wrong_door(module: str, names: set[str]) -> set[str]:
+    """Outside dependencies that this module is no door to."""
+    return {n for n in names for d, doors in DOORS.items() if n.split(".")[0] == d and not module.startswith(tuple(doors))}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_and_use_the_doors(module):
+    assert not upward(module, imported(module))
+    assert not at_the_wrong_door(module, imported(module))
+
+
+def test_the_rules_above_can_fail():
+    assert upward("space/cost", {"blocksearch.training.build"})
+    assert at_the_wrong_door("space/cost", {"torch.nn"})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_can_be_seen_whole(module):
+    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 350
+
+
+HEAVY = "import sys; heavy = {'torch', 'optuna', 'scipy', 'sqlalchemy'} & set(sys.modules); assert not heavy, heavy"
+
+
+def run(*arguments: str) -> float:
+    """Run Python and return the processor seconds it took, which a busy machine does not stretch."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from blocksearch import Grammar",
+        "import sys; sys.argv[1:] = ['--help']; from blocksearch.cli import main\ntry: main()\nexcept SystemExit: pass",
+    ],
+    ids=["Grammar", "--help"],
+)
+def test_light_commands_stay_light(code):
+    run("-c", f"{code}\n{HEAVY}")
+    assert min(run("-c", code) for _ in range(3)) < 0.5
+
+
+def test_the_lightness_test_can_fail():
+    with pytest.raises(subprocess.CalledProcessError):
+        run("-c", f"import torch\n{HEAVY}")
