@@ -5,13 +5,14 @@ Nothing heavy is imported before a command needs it, so that `--help` is instant
 
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocksearch.errors import BlocksearchError
+from blocksearch.errors import BlocksearchError, DataError
 
 if TYPE_CHECKING:
     from blocksearch.experiments.plan import Request
@@ -50,7 +51,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
+    """Run the command line; a user's mistake is one line and exit code 2, an interruption 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, a command ends as after Ctrl-C
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
@@ -157,6 +159,8 @@ def data_check(
     chosen = names or [str(row["name"]) for row in listing(data_root) if not row["missing"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     _print_json(rows) if as_json else console().print(rows_table("data sets", rows))
+    if problems := [str(row["problem"]) for row in rows if row["problem"]]:
+        raise DataError(problems[0])
 
 
 @data_app.command("fetch")

@@ -84,8 +84,9 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root):
-    """Ctrl-C in the middle: one line that says what is kept, exit code 130; the same command trains only the rest."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
+    """Asked to end in the middle: one line that says what is kept, exit code 130; the same command trains the rest."""
     arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "12"]
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root)}
     command = [sys.executable, "-m", "blocksearch", *arguments]
@@ -94,7 +95,7 @@ def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path
     ) as first:
         while "[2/24]" not in first.stderr.readline():
             pass
-        first.send_signal(signal.SIGINT)
+        first.send_signal(how)
         _, error = first.communicate(timeout=60)
     assert first.returncode == 130
     kept = int(re.search(r"interrupted: (\d+) of 24 runs are in the ledger; the same command goes on", error)[1])
@@ -117,6 +118,9 @@ def test_data_commands(blocksearch, root):
     checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)
     assert [(row["split"], row["images"], row["classes"]) for row in checked] == [("train", 20000, 10), ("test", 5000, 10)]
     assert "nothing to download" in blocksearch("data", "fetch", "digits").stdout
+    broken = blocksearch("data", "check", "cifar10", code=2)
+    assert "data_batch_1.bin is not under" in broken.stdout
+    assert broken.stderr.startswith("blocksearch: cifar-10-batches-bin/data_batch_1.bin is not under")
 
 
 @pytest.mark.parametrize(

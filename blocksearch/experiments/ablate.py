@@ -72,7 +72,7 @@ def ablate(
     everything = [variant for group in found.values() for variant in group]
     runs = ensure(jobs(everything, shared, seeds), request.ledger, request.workers, watch)
     answer = results(everything, shared, seeds, runs)
-    title = f"{name}, widths {reference.setting.widths_text}; {shared.title}; seeds {','.join(map(str, seeds))}"
+    title = f"{shared.title(name, reference)}; seeds {','.join(map(str, seeds))}"
     with closing(Ledger(request.ledger)) as ledger:
         ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
     return title, answer
@@ -191,6 +191,7 @@ def _row(result: Result, base: Cost | None) -> dict[str, object]:
         "interval": effect and effect.interval,
         "p_value": effect and effect.p_value,
         "p_sign_flip": effect and effect.p_sign_flip,
+        "p_sign_flip_smallest": effect and effect.p_sign_flip_smallest,
         "correlation": effect and effect.correlation,
         "verdict": result.verdict,
         "seeds_to_decide": effect and effect.seeds_to_decide,

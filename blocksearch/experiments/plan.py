@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blocksearch.errors import UsageError
 from blocksearch.runs.spec import Job, RunSpec
 from blocksearch.space.named import named_network
@@ -94,6 +97,7 @@ class Conditions:
     training_images: int
     available_images: int
     evaluation_images: int
+    evaluation_groups: NDArray[np.int32] | None = None
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
         """One job per seed and network, seed by seed, so that an interrupted experiment has whole pairs."""
@@ -105,15 +109,17 @@ class Conditions:
         spec = RunSpec(network.fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
         return Job(spec, format_network(network), network.layers, self.protocol, self.recipe, self.root)
 
-    @property
-    def title(self) -> str:
-        """What was run, with every reduction named."""
+    def title(self, name: str, network: Network) -> str:
+        """Say what was run, with every reduction named."""
+        own, widths = get(self.protocol.dataset).setting.widths_text, network.setting.widths_text
+        reduced = "" if widths == own else f" instead of {own}"
         images = f"{self.training_images:,} training images"
         if self.training_images < self.available_images:
             images = f"only {self.training_images:,} of {self.available_images:,} training images"
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
         recipe = f"{self.recipe.epochs} epochs ({self.recipe.schedule} schedule, batch {self.recipe.batch})"
-        return f"{self.protocol.dataset}: {images}, {recipe}, judged on {self.evaluation_images:,} images of {judged}"
+        judged = f"judged on {self.evaluation_images:,} images of {judged}"
+        return f"{name}, widths {widths}{reduced}; {self.protocol.dataset}: {images}, {recipe}, {judged}"
 
 
 def conditions(request: Request, network: Network) -> Conditions:
@@ -131,4 +137,6 @@ def conditions(request: Request, network: Network) -> Conditions:
         protocol = replace(protocol, images=None)
     training = protocol.images or available
     evaluation = min(len(everything.evaluation.labels), protocol.images or len(everything.evaluation.labels))
-    return Conditions(protocol, recipe, root, everything.digest, training, available, evaluation)
+    groups = everything.evaluation.groups
+    groups = None if groups is None else groups[:evaluation]
+    return Conditions(protocol, recipe, root, everything.digest, training, available, evaluation, groups)

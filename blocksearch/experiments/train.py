@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from blocksearch.experiments.plan import Request, conditions
+from blocksearch.experiments.stats import accuracy_interval
 from blocksearch.runs.execute import Watch, ensure
 from blocksearch.space.network import Network
 
@@ -10,16 +11,19 @@ from blocksearch.space.network import Network
 def train_network(
     name: str, network: Network, seeds: Sequence[int], request: Request, watch: Watch
 ) -> tuple[str, list[dict[str, object]]]:
-    """Train what the ledger lacks; return a title and one row per seed, accuracies in percent per epoch."""
+    """Train what the ledger lacks; return a title and one row per seed.
+
+    Accuracies are percent per epoch; `interval` is the last one's, over the evaluated images (GTSRB: over physical signs).
+    """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
     runs = ensure(jobs, request.ledger, request.workers, watch)
-    title = f"{name}, widths {network.setting.widths_text}; {shared.title}"
-    return title, [
+    return shared.title(name, network), [
         {
             "seed": job.spec.seed,
             "state": (run := runs[job.spec]).state,
             "accuracy": run.accuracy,
+            "interval": accuracy_interval(run.right, shared.evaluation_groups) if run.accuracy is not None else None,
             "epochs": run.epoch_to,
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),

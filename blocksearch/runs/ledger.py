@@ -137,7 +137,9 @@ class Ledger:
             return connection.execute(sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)).scalar()
 
     def add_report(self, kind: str, title: str, content: str) -> None:
-        """Save what a command concluded, as JSON, beside the runs it read."""
+        """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is saved once."""
+        if any((report["kind"], report["title"], report["content"]) == (kind, title, content) for report in self.reports()):
+            return
         created = datetime.now(UTC).isoformat(timespec="seconds")
         with self._guard(), self._engine.begin() as connection:
             connection.execute(_reports.insert().values(kind=kind, title=title, created=created, content=content))

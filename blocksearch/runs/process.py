@@ -19,7 +19,7 @@ from blocksearch.errors import DataError
 from blocksearch.runs.spec import Job, Run
 from blocksearch.training.protocol import Prepared, Protocol, prepare
 
-PROBE_STEPS = 4
+PROBE_STEPS = 5
 
 
 def start_worker(lifeline: Connection) -> None:

@@ -140,16 +140,20 @@ def evaluate(module: nn.Module, images: Images, data: Prepared) -> NDArray[np.bo
 
 
 def probe(layers: Layers, data: Prepared, recipe: Recipe, steps: int) -> tuple[float, float]:
-    """Measure the seconds of one training step and of one evaluation batch; the first step of each warms up."""
+    """Measure the median seconds of one training step and of one evaluation batch, after two of each to warm up."""
     module = _channels_last(build(with_dropout(layers, recipe.dropout), 0))
     optimizer = torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, fused=True)
-    indices = np.resize(np.arange(len(data.training.labels)), (steps + 1) * recipe.batch)
-    _epoch(module, optimizer, data, recipe, indices[: recipe.batch], iter([0.0]))
-    start = time.perf_counter()
-    _epoch(module, optimizer, data, recipe, indices[recipe.batch :], iter([0.0] * steps))
-    step = (time.perf_counter() - start) / steps
+    indices = np.arange(min(recipe.batch, len(data.training.labels)))
     one = Images(data.evaluation.pixels[:EVALUATION_BATCH], data.evaluation.labels[:EVALUATION_BATCH])
-    evaluate(module, one, data)
-    start = time.perf_counter()
-    evaluate(module, one, data)
-    return step, (time.perf_counter() - start) * EVALUATION_BATCH / len(one.labels)
+    step = _median_seconds(lambda: _epoch(module, optimizer, data, recipe, indices, iter([0.0])), steps)
+    evaluation = _median_seconds(lambda: evaluate(module, one, data), steps)
+    return step, evaluation * EVALUATION_BATCH / len(one.labels)
+
+
+def _median_seconds(action: Callable[[], object], times: int) -> float:
+    seconds = []
+    for _ in range(times + 2):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[2:]))

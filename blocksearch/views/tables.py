@@ -85,10 +85,12 @@ def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
     }
 
 
-def rows_table(title: str, rows: Sequence[Mapping[str, object]], left: int = 1) -> Table:
-    """Draw rows that are already words and numbers; columns are the keys of the first."""
+def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    """Draw rows that are already words and numbers; columns are the keys of the first, words to the left."""
     columns = list(rows[0]) if rows else ["nothing"]
-    table = _table(title, *(column.replace("_", " ") for column in columns), left=left)
+    table = _table(title, *(column.replace("_", " ") for column in columns))
+    for column, name in zip(table.columns, columns, strict=True):
+        column.justify = "left" if rows and isinstance(rows[0][name], str) else "right"
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
     return table
@@ -149,7 +151,18 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
 def ablation_table(title: str, results: Sequence[Result]) -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
     table = _table(
-        title, "factor", "value", "accuracy %", "difference", "interval", "p (Holm)", "ΔFLOPs", "Δparams", "verdict", left=2
+        title,
+        "factor",
+        "value",
+        "accuracy %",
+        "difference",
+        "interval",
+        "p (Holm)",
+        "sign flip",
+        "FLOPs",
+        "params",
+        "verdict",
+        left=2,
     )
     base = next((result.cost for result in results if result.variant.is_reference), None)
     for result in results:
@@ -165,13 +178,21 @@ def ablation_table(title: str, results: Sequence[Result]) -> Table:
     return table
 
 
-def _effect(result: Result) -> tuple[str, str, str]:
+def _effect(result: Result) -> tuple[str, str, str, str]:
     effect = result.effect
     if effect is None or effect.difference is None:
-        return "", "", ""
-    interval = "" if effect.interval is None else f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+        return "", "", "", ""
+    interval = "" if effect.interval is None else _interval(*effect.interval)
     p_value = "" if effect.p_value is None else f"{effect.p_value:.3f}"
-    return f"{effect.difference:+.2f}", interval, p_value
+    flip, least = effect.p_sign_flip, effect.p_sign_flip_smallest
+    sign_flip = "" if flip is None else f"{flip:.3f} ≥ {least:.3f}"
+    return f"{effect.difference:+.2f}", interval, p_value, sign_flip
+
+
+def _interval(low: float, high: float) -> str:
+    """Write an interval; an end at exactly zero is open, since Holm's test has excluded zero."""
+    left, right = ("(0" if low == 0 < high else f"[{low:+.2f}"), ("0)" if high == 0 > low else f"{high:+.2f}]")
+    return f"{left}, {right}"
 
 
 def _price(price: Cost | None, base: Cost | None) -> tuple[str, str]:

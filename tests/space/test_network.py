@@ -87,6 +87,22 @@ def test_uneven_groups_of_the_paper():
     assert conv.weights == 18
 
 
+def test_the_shufflenet_unit():
+    """Shuffle after the first grouped layer; the shortcut is an overlapping 3×3 average with stride 2, concatenated."""
+    network = named_network("shufflenet", SETTING)
+    assert [layer.kind for layer in network.layers if isinstance(layer, Join)] == ["concatenate", "concatenate"]
+    for join in (layer for layer in network.layers if isinstance(layer, Join)):
+        body, (shortcut,) = join.branches
+        kinds = [type(layer).__name__ for layer in body]
+        assert kinds == ["Conv", "Norm", "Activation", "Shuffle", "Conv", "Norm", "Conv", "Norm"]
+        assert (shortcut.kind, shortcut.kernel, shortcut.stride) == ("average", (3, 3), (2, 2))
+
+
+def test_other_shortcuts_do_not_overlap():
+    first = named_network("effnet", SETTING).with_factor("residual", "project").layers[0]
+    assert (first.branches[1][0].kernel, first.branches[1][0].stride) == ((2, 2), (2, 2))
+
+
 def test_shuffle_takes_one_channel_of_each_group_in_turn():
     assert Shuffle(Shape(6, 1, 1), 3).order == (0, 2, 4, 1, 3, 5)
 

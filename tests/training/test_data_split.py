@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocksearch.errors import DataError
 from blocksearch.training.data import split_id, validation_split
 
 
@@ -71,3 +72,8 @@ def test_the_split_without_groups_is_pinned():
 )
 def test_a_split_has_a_name(number, images, name):
     assert split_id(number, images) == name
+
+
+def test_a_group_of_two_classes_is_refused():
+    with pytest.raises(DataError, match="must belong to one class"):
+        validation_split(np.array([0, 1, 1]), np.array([5, 5, 6], np.int32))

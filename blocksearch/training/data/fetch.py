@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import stat
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -52,37 +51,13 @@ def install(archive: Archive, root: Path, *, progress: bool = False) -> None:
         raise DataError(f"{archive.file_name} cannot be put into {target}: {error.strerror or error}") from error
 
 
-class _Meter:
-    """Write the share that is downloaded to the error stream: pooch's own bar needs a package more.
-
-    The members are those that pooch asks for (https://www.fatiando.org/pooch/latest/progressbars.html).
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name, self.total, self.done, self.percent = name, 0, 0, -1
-
-    def update(self, count: int) -> None:
-        self.done += count
-        percent = min(100, 100 * self.done // self.total) if self.total else 0  # pooch rounds up to whole chunks
-        if percent != self.percent:
-            self.percent = percent
-            print(f"\r{self.name}: {percent} % of {self.total / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)
-
-    def reset(self) -> None:
-        self.done = 0
-
-    def close(self) -> None:
-        print(file=sys.stderr)
-
-
 def _download(archive: Archive, folder: Path, *, progress: bool) -> Path:
     import pooch
 
     place = folder / archive.file_name
-    meter = _Meter(archive.file_name) if progress else False
     pooch.get_logger().setLevel("WARNING")  # it announces each download on the error stream
     try:
-        return Path(pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=place.name, path=folder, progressbar=meter))
+        return Path(pooch.retrieve(archive.url, f"md5:{archive.md5}", fname=place.name, path=folder, progressbar=progress))
     except Exception as error:  # requests, urllib3 and pooch each have kinds of their own
         if (response := getattr(error, "response", None)) is not None:
             response.close()  # pooch leaves the connection open where the server answers with an error

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.errors import DataError
+
 VERSION = 1
 PERCENT = 20  # NAS-Bench-101 holds out 10,000 of CIFAR-10's 50,000 training images, too
 
@@ -19,8 +21,11 @@ def validation_split(
     """Return the indices to train on and those to validate on, stratified by class, the same for ever.
 
     With groups (GTSRB: frames of one physical sign are near-copies), whole groups go to one side, at least one of each class to
-    validation and, where a class has two, one to training. Both results are ordered so that any prefix is stratified.
+    validation and, where a class has two, one to training.
+    Both results are ordered so that any prefix is stratified. Raises DataError where a group has two classes.
     """
+    if groups is not None and len(np.unique(np.stack([groups, labels]), axis=1)[0]) != len(np.unique(groups)):
+        raise DataError("a group of images (GTSRB: one physical sign) must belong to one class, but some belong to several")
     # RandomState's stream is frozen by numpy's policy (NEP 19); that of Generator is not.
     random = np.random.RandomState(number)
     units = np.arange(len(labels), dtype=np.int64) if groups is None else groups.astype(np.int64)
