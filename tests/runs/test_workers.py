@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from blocksearch.errors import DataError
@@ -62,12 +62,16 @@ def test_only_what_is_missing_is_trained_and_it_is_what_one_process_would_train(
     assert {"torch", "numpy", "commit", "threads", "device", "date"} <= set(run.provenance)
 
 
-def living_children() -> list[int]:
-    """Worker processes of this process that run Python's spawn machinery."""
-    listing = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
-    )
-    return [int(line.split()[0]) for line in listing.stdout.splitlines() if "multiprocessing.spawn" in line]
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Worker processes of a driver: its children that Python's spawn machinery started."""
+    return [child for child in psutil.Process(pid).children() if is_worker(child)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("multiprocessing.spawn" in part for part in process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return False
 
 
 @pytest.mark.slow
@@ -78,11 +82,11 @@ def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path)
         def done(job, run):
             finished.append((job.spec.seed, run.state))
             if len(finished) == 1:
-                os.kill(living_children()[0], signal.SIGKILL)
+                workers_of(os.getpid())[0].kill()
 
         workers.train(jobs, done)
     assert sorted(finished) == [(seed, "complete") for seed in range(6)]
-    assert not living_children()
+    assert not workers_of(os.getpid())
 
 
 @pytest.mark.slow
@@ -93,24 +97,24 @@ def test_a_training_that_kills_its_worker_twice_is_a_row_with_its_reason(root, t
         pool = workers._pools[0]
         pool.submit(os.getpid).result()
         (tmp_path / "killer.py").write_text(_KILLER)
-        killer = subprocess.Popen([sys.executable, tmp_path / "killer.py", str(os.getpid())])
+        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+        killer = subprocess.Popen([sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment)
         workers.train([job], lambda job, run: failed.append((run.state, run.reason)))
         assert killer.wait() == 0
     assert failed == [("failed", "its worker process died 2 times (killed, or out of memory)")]
 
 
-# Kills each spawned child of the given process once it has lived for two seconds, two of them.
+# Kills each worker of the given process once it has lived for two seconds, two of them.
 _KILLER = """
-import os, subprocess, sys, time
+import sys, time
+from tests.runs.test_workers import workers_of
 killed = set()
 while len(killed) < 2:
     time.sleep(0.2)
-    ps = ["ps", "-ww", "-o", "pid=,etimes=,args=", "--ppid", sys.argv[1]]
-    for line in subprocess.run(ps, capture_output=True, text=True).stdout.splitlines():
-        pid, age = line.split()[:2]
-        if "multiprocessing.spawn" in line and int(age) >= 2 and pid not in killed and len(killed) < 2:
-            os.kill(int(pid), 9)
-            killed.add(pid)
+    for worker in workers_of(int(sys.argv[1])):
+        if time.time() - worker.create_time() >= 2 and worker.pid not in killed and len(killed) < 2:
+            killed.add(worker.pid)
+            worker.kill()
 """
 
 
@@ -147,16 +151,10 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen([sys.executable, tmp_path / "driver.py"], stdout=subprocess.PIPE, text=True, env=environment) as driver:
         said = [int(driver.stdout.readline()) for _ in range(3)]
-        listing = subprocess.run(
-            ["ps", "-ww", "-o", "pid=", "--ppid", str(driver.pid)], capture_output=True, text=True, check=True
-        )
-        workers = [int(pid) for pid in listing.stdout.split()]
+        workers = workers_of(driver.pid)
         driver.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert workers
-    assert not any(alive(pid) for pid in workers)
+    assert len(workers) == 2
+    assert not psutil.wait_procs(workers, timeout=10)[1]
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         stored = {run.spec.seed for run in ledger.runs()}
     assert set(said) <= stored
@@ -164,8 +162,3 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     shared = conditions_at(root, tmp_path)
     ensure(shared.jobs([NETWORK], range(len(stored) + 1)), str(tmp_path / "a.db"), 1, watch)
     assert not set(watch.seeds) & stored
-
-
-def alive(pid: int) -> bool:
-    listing = subprocess.run(["ps", "-ww", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(listing.stdout.strip()) and not listing.stdout.strip().startswith("Z")
