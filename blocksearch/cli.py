@@ -16,7 +16,6 @@ from blocksearch.errors import BlocksearchError, DataError
 
 if TYPE_CHECKING:
     from blocksearch.experiments.plan import Request
-    from blocksearch.space.network import Network
 
 app = typer.Typer(
     help="Search, price and ablate convolution blocks.",
@@ -33,6 +32,7 @@ Dataset = Annotated[str, typer.Option("--dataset", help="Data set: cifar10, svhn
 Widths = Annotated[str | None, typer.Option(help="Stage widths such as 24,40,72, instead of the data set's.")]
 Input = Annotated[str | None, typer.Option("--input", help="Input shape such as 3x48x64, instead of the data set's.")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes, instead of the data set's.")]
+SpaceFiles = Annotated[list[Path] | None, typer.Option("--space", help="Python file with options or a grammar of yours.")]
 AsWritten = Annotated[bool, typer.Option("--as-written", help="effnet_revised as Section 6.2 is written, not as its table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs, the schedule's horizon. Default: the data set's.")]
@@ -90,6 +90,7 @@ def show(
     input: Input = None,
     classes: Classes = None,
     as_written: AsWritten = False,
+    space: SpaceFiles = None,
     svg: Svg = None,
     as_json: Json = False,
 ) -> None:
@@ -97,11 +98,13 @@ def show(
 
     Example: blocksearch show effnet --dataset cifar10
     """
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.space.cost import cost
     from blocksearch.views.flow import as_rows, data_flow
     from blocksearch.views.tables import answer, flow_table
 
-    found = _network(network, dataset, widths, input, classes, as_written)
+    setting = setting_from(dataset, widths, input, classes)
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=loaded(space or ()).options)
     rows = data_flow(found)
     _print_json(as_rows(rows)) if as_json else answer(svg, flow_table(found, network, rows, cost(found.layers)))
 
@@ -114,16 +117,19 @@ def cost_command(
     input: Input = None,
     classes: Classes = None,
     as_written: AsWritten = False,
+    space: SpaceFiles = None,
     as_json: Json = False,
 ) -> None:
     """Print what a network costs, exactly and before it is built.
 
     Example: blocksearch cost "kernel=1x3+3x1 residual=add" --widths 24,40,72 --input 3x48x64 --classes 7
     """
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.space.cost import cost
     from blocksearch.views.tables import console, cost_row, cost_table
 
-    found = _network(network, dataset, widths, input, classes, as_written)
+    setting = setting_from(dataset, widths, input, classes)
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=loaded(space or ()).options)
     price = cost(found.layers)
     _print_json(cost_row(network, found, price)) if as_json else console().print(cost_table(found, network, price))
 
@@ -179,6 +185,7 @@ def train(
     network: NetworkText,
     dataset: Dataset = "digits",
     widths: Widths = None,
+    space: SpaceFiles = None,
     epochs: Epochs = None,
     images: ImageCount = None,
     seeds: Seeds = "1",
@@ -197,13 +204,13 @@ def train(
 
     Example: blocksearch train effnet --dataset cifar10 --epochs 2
     """
-    from blocksearch.experiments.plan import read_seeds
+    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.experiments.train import train_network
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import console, rows_table
 
     request = _request(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
-    found = _network(network, dataset, widths, None, None, False)
+    found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
     _print_json(rows) if as_json else console().print(rows_table(title, rows))
 
@@ -215,6 +222,7 @@ def ablate(
     values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
     dataset: Dataset = "digits",
     widths: Widths = None,
+    space: SpaceFiles = None,
     epochs: Epochs = None,
     images: ImageCount = None,
     seeds: Seeds = "5",
@@ -236,13 +244,14 @@ def ablate(
     """
     from blocksearch.experiments.ablate import ablate as run_ablation
     from blocksearch.experiments.ablate import as_rows, read_values
-    from blocksearch.experiments.plan import read_seeds
+    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
 
     request = _request(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
-    reference = _network(block, dataset, widths, None, None, False)
-    question = read_values(factor, values)
+    defined = loaded(space or ())
+    reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
+    question = read_values(factor, values, defined)
     title, results = run_ablation(block, reference, question, read_seeds(seeds), request, watch(quiet=quiet))
     _print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
 
@@ -274,12 +283,6 @@ def merge(
 
     answer = merge_ledgers(into, other)
     _print_json(answer) if as_json else print(answer["summary"])
-
-
-def _network(text: str, dataset: str, widths: str | None, input: str | None, classes: int | None, as_written: bool) -> "Network":
-    from blocksearch.experiments.plan import network_from, setting_from
-
-    return network_from(text, setting_from(dataset, widths, input, classes), dataset=dataset, as_written=as_written)
 
 
 def _request(

@@ -4,6 +4,7 @@ The family of comparisons is everything one command compares; its verdicts are a
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.cost import Cost, cost
 from blocksearch.space.factors import FACTORS, Value, factor_named
+from blocksearch.space.load import Space
 from blocksearch.space.network import FIRST_LAYERS, Network
 from blocksearch.space.notation import format_network
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
+NO_SPACE = Space()
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,26 @@ class Result:
     verdict: str
 
 
-def read_values(factors: Sequence[str], values: str | None) -> dict[str, list[str] | None]:
-    """Read which factors to vary (`all` is every factor) and, for a single one, which of its values."""
+def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SPACE) -> dict[str, list[Value] | None]:
+    """Read which factors to vary (`all` is every factor) and, for a single one, which of its values.
+
+    A factor that the user's grammar has options for is varied over those.
+    """
     chosen = [*FACTORS, *NETWORK_FACTORS] if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
-        return dict.fromkeys(chosen)
+        own = space.grammar.options if space.grammar else {}
+        return {factor: list(own[factor]) if factor in own else None for factor in chosen}
     if len(chosen) != 1:
         raise UsageError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
-    return {chosen[0]: [value.strip() for value in values.split(",")]}
+    texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
+    factor = chosen[0]
+    return {factor: [FACTORS[factor].parse(text, space.options) if factor in FACTORS else text for text in texts]}
 
 
 def ablate(
     name: str,
     reference: Network,
-    question: Mapping[str, Sequence[str] | None],
+    question: Mapping[str, Sequence[Value] | None],
     seeds: Sequence[int],
     request: Request,
     watch: Watch,
@@ -78,8 +87,8 @@ def ablate(
     return title, answer
 
 
-def variants(reference: Network, factor: str, values: Sequence[str] | None = None) -> list[Variant]:
-    """List a factor's variants of a network, the reference first. `values` are texts; None takes the factor's usual ones.
+def variants(reference: Network, factor: str, values: Sequence[Value] | None = None) -> list[Variant]:
+    """List a factor's variants of a network, the reference first. `values` may be texts; None takes the factor's usual ones.
 
     Raises UsageError for an unknown factor, or where no value changes the network.
     """
@@ -92,7 +101,7 @@ def variants(reference: Network, factor: str, values: Sequence[str] | None = Non
     return found
 
 
-def _options(reference: Network, factor: str, values: Sequence[str] | None) -> tuple[Value, list[Value]]:
+def _options(reference: Network, factor: str, values: Sequence[Value] | None) -> tuple[Value, list[Value]]:
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
@@ -101,7 +110,7 @@ def _options(reference: Network, factor: str, values: Sequence[str] | None) -> t
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
-    return reference.blocks[0].values()[factor], [described.parse(v) for v in values] if values else list(described.values)
+    return reference.blocks[0].values()[factor], [described.value(v) for v in values] if values else list(described.values)
 
 
 def _variant(reference: Network, factor: str, value: Value) -> Variant:

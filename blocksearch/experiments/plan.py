@@ -1,7 +1,7 @@
 """From what a user asked to the jobs that answer it: networks from names or text, seeds, protocol, recipe."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,29 +10,38 @@ from numpy.typing import NDArray
 
 from blocksearch.errors import UsageError
 from blocksearch.runs.spec import Job, RunSpec
+from blocksearch.space.load import Space, load_space
 from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
+from blocksearch.space.options import NO_OPTIONS, Options
 from blocksearch.training.data import get
 from blocksearch.training.protocol import Protocol, prepare
 from blocksearch.training.recipe import Recipe
 
 
-def network_from(text: str, setting: Setting, *, dataset: str | None = None, as_written: bool = False) -> Network:
+def network_from(
+    text: str,
+    setting: Setting,
+    *,
+    dataset: str | None = None,
+    as_written: bool = False,
+    options: Options = NO_OPTIONS,
+) -> Network:
     """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's text, or a network's text.
 
-    A network's text brings its own setting. Raises NotationError or UsageError.
+    A network's text brings its own setting. `options` are a user's, by name. Raises NotationError or UsageError.
     """
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
-        return parse_network(text)
+        return parse_network(text, options)
     if "=" in name:
-        return Network(setting=setting, blocks=(parse_block(text),))
+        return Network(setting=setting, blocks=(parse_block(text, options),))
     network = named_network(name, setting, dataset=dataset, as_written=as_written)
     if not changes:
         return network
     first_layer, rest = _first_layer(changes, network.first_layer)
-    return replace(network, blocks=tuple(override(rest, block) for block in network.blocks), first_layer=first_layer)
+    return replace(network, blocks=tuple(override(rest, block, options) for block in network.blocks), first_layer=first_layer)
 
 
 def _first_layer(changes: str, own: str) -> tuple[str, str]:
@@ -69,6 +78,16 @@ def read_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds must be distinct, but got {text!r}")
     return tuple(seeds)
+
+
+def loaded(files: Sequence[Path]) -> Space:
+    """Load the files a user named, as one space: all their options, and the options per factor of their grammars."""
+    spaces = [load_space(path) for path in files]
+    options = {name: family for space in spaces for name, family in space.options.items()}
+    grammars = [space.grammar for space in spaces if space.grammar]
+    if len(grammars) > 1:
+        raise UsageError(f"one grammar at a time, but {len(grammars)} of the files have one")
+    return Space(options, grammars[0] if grammars else None)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from blocksearch.space.layers import (
     Shuffle,
     grouped_conv,
 )
+from blocksearch.space.options import Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +34,20 @@ class Block:
     spatial: str = "depthwise"
     kernel: Kernel | str = SQUARE
     depth_multiplier: int = 1
+    attention: Option | str = "none"
     pooling: str = "last"
     pool_kind: str = "max"
     last: str = "pointwise"
     groups: Groups | str = "none"
-    residual: str = "none"
-    first_activation: str = "relu"
-    spatial_activation: str = "linear"
-    activation: str = "relu"
-    join_activation: str = "linear"
+    residual: Option | str = "none"
+    first_activation: Option | str = "relu"
+    spatial_activation: Option | str = "linear"
+    activation: Option | str = "relu"
+    join_activation: Option | str = "linear"
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = FACTORS[field.name].parse(str(getattr(self, field.name)))
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, FACTORS[field.name].value(getattr(self, field.name)))
         if self.last == "none" and self.spatial == "depthwise":
             raise SpaceError("last=none needs spatial=dense: a depthwise layer cannot change the channels to the block's width")
         if self.last == "none" and self.pooling in ("separable_end", "separable_conv"):
@@ -76,6 +77,8 @@ def expand(block: Block, entry: Shape, width: int) -> Layers:
     """
     body = _first_pointwise(block, entry, width)
     body += _spatial(block, _end(body, entry), width)
+    if isinstance(block.attention, Option):
+        body += block.attention.expand(_end(body, entry))
     body += _last_pointwise(block, _end(body, entry), width)
     return body if block.residual == "none" else _with_shortcut(block, entry, body)
 
@@ -84,14 +87,16 @@ def _end(layers: Layers, entry: Shape) -> Shape:
     return layers[-1].output if layers else entry
 
 
-def conv_unit(conv: Conv, activation: str) -> Layers:
+def conv_unit(conv: Conv, activation: Option | str) -> Layers:
     """Follow a convolution by batch normalisation and its activation, in that order (a choice of ours)."""
     layers: tuple[Layer, ...] = (conv, Norm(conv.output))
     return layers + _activation(conv.output, activation)
 
 
-def _activation(shape: Shape, kind: str) -> Layers:
+def _activation(shape: Shape, kind: Option | str) -> Layers:
     match kind:
+        case Option():
+            return kind.expand(shape)
         case "relu" | "leaky":
             return (Activation(shape, kind),)
         case _:
@@ -173,9 +178,13 @@ def _with_shortcut(block: Block, entry: Shape, body: Layers) -> Layers:
     ShuffleNet's shortcut is the concatenated one, with an overlapping 3×3 average; the others do not overlap.
     """
     out = _end(body, entry)
+    if isinstance(block.residual, Option):
+        shortcut = block.residual.expand(entry, out)
+        join = Join(entry, "add" if _end(shortcut, entry) == out else "concatenate", (body, shortcut))
+        return (join, *_activation(join.output, block.join_activation))
     stride = -(-entry.height // out.height), -(-entry.width // out.width)
     size = tuple(n + n // 2 if block.residual == "concatenate" else n for n in stride)
-    shortcut: Layers = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)
+    shortcut = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)
     pooled = _end(shortcut, entry)
     if block.residual == "project":
         shortcut += conv_unit(Conv(pooled, out.channels, (1, 1)), "linear")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from blocksearch.space.layers import (
     Activation,
     Conv,
+    GlobalPool,
     Join,
     Layer,
     Layers,
@@ -18,6 +19,7 @@ from blocksearch.space.layers import (
     Pool,
     Shape,
     Shuffle,
+    flat,
 )
 
 
@@ -62,7 +64,7 @@ class Cost:
 def cost(layers: Layers) -> Cost:
     """Count a sequence of layers."""
     total, convolved = Cost(), False
-    for layer in layers:
+    for layer in flat(layers):
         total = total.then(_layer_cost(layer))
         if isinstance(layer, Pool) and convolved:
             total = replace(total, floats_out=(*total.floats_out[:-1], layer.output.floats))
@@ -83,7 +85,7 @@ def _layer_cost(layer: Layer) -> Cost:
             return Cost(params=2 * layer.input.channels, peak_activation_floats=layer.input.floats)
         case Join():
             return _join_cost(layer)
-        case Pool() | Shuffle() | MatchChannels():
+        case Pool() | GlobalPool() | Shuffle() | MatchChannels():
             return Cost(peak_activation_floats=both)
         case _:
             return Cost(peak_activation_floats=layer.input.floats)
@@ -104,7 +106,10 @@ def _join_cost(join: Join) -> Cost:
 
 
 def _branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
+    branch = tuple(flat(branch))
     if not branch:
         return Cost(peak_activation_floats=entry.floats)
     first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
+    if isinstance(branch[0], Norm | Activation):  # not in place: other branches read the same input
+        first = first.beside(branch[0].output.floats)
     return replace(cost(branch), peak_activation_floats=max(first.peak_activation_floats, rest.peak_activation_floats))

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from blocksearch.errors import SpaceError, unknown
+from blocksearch.space.options import NO_OPTIONS, Option, Options, check_fills, read_option
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Kernel:
         return "+".join(f"{h}x{w}" for h, w in self.sizes)
 
 
-Value: TypeAlias = str | int | Reduce | Expand | Groups | Kernel
+Value: TypeAlias = str | int | Reduce | Expand | Groups | Kernel | Option
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,16 @@ class Factor:
     read: Callable[[str], Value | None]
     meaning: str
 
-    def parse(self, text: str) -> Value:
-        """Read a value. Raises SpaceError that names the factor, the text and what it may be."""
-        value = self.read(text.strip())
+    def value(self, given: Value) -> Value:
+        """Take a value or its text, and check it."""
+        if isinstance(given, Option):
+            check_fills(self.name, given)
+            return given
+        return self.parse(str(given))
+
+    def parse(self, text: str, options: Options = NO_OPTIONS) -> Value:
+        """Read a value, a user's among them. Raises SpaceError that names the factor, the text and what it may be."""
+        value = self.read(text.strip()) or read_option(self.name, text.strip(), options)
         if value is None:
             words = [str(option) for option in self.values]
             near = difflib.get_close_matches(text, words, 1)
@@ -148,6 +156,7 @@ FACTORS: dict[str, Factor] = {
             _whole,
             "output channels per input channel of the first depthwise layer",
         ),
+        _choice("attention", ("none",), "layers of a user's option after the spatial ones"),
         _choice("pooling", _POOLINGS, "where the map is halved"),
         _choice("pool_kind", ("max", "average"), "kind of the pools"),
         _choice("last", ("pointwise", "none"), "last pointwise layer; none only in a dense block"),

@@ -73,7 +73,8 @@ class Grammar:
 
 def _options(name: str, values: Iterable[Value]) -> tuple[Value, ...]:
     factor = factor_named(name)
-    options = tuple(dict.fromkeys(factor.parse(str(value)) for value in ([values] if isinstance(values, str) else values)))
+    chosen = [values] if isinstance(values, str) else values
+    options = tuple(dict.fromkeys(factor.value(value) for value in chosen))
     if not options:
         raise SpaceError(f"{name} needs at least one option")
     return options

@@ -6,14 +6,15 @@ equality of these trees; `fingerprint` is their digest and `encode`/`decode` the
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from blocksearch.errors import SpaceError
 
 PoolKind = Literal["max", "average"]
-ActivationKind = Literal["relu", "leaky"]
-JoinKind = Literal["add", "concatenate"]
+ActivationKind = Literal["relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"]
+JoinKind = Literal["add", "concatenate", "multiply"]
 
 LEAKY_SLOPE = 0.2  # not given in the paper: a choice of ours
 
@@ -159,6 +160,17 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class GlobalPool:
+    """Average of each channel over the whole map: C×1×1 out."""
+
+    input: Shape
+
+    @property
+    def output(self) -> Shape:
+        return Shape(self.input.channels, 1, 1)
+
+
+@dataclass(frozen=True)
 class Shuffle:
     """Channel shuffle (ShuffleNet): take one channel of each group in turn."""
 
@@ -191,7 +203,10 @@ class MatchChannels:
 
 @dataclass(frozen=True)
 class Join:
-    """Run branches on one input, in order, and add or concatenate their outputs. An empty branch is the identity."""
+    """Run branches on one input, in order, and add, concatenate or multiply their outputs. An empty branch is the identity.
+
+    A factor of a product may be a single value per channel (C×1×1) after the first branch.
+    """
 
     input: Shape
     kind: JoinKind
@@ -199,8 +214,15 @@ class Join:
 
     def __post_init__(self) -> None:
         shapes = self.branch_outputs
-        alike = {shape if self.kind == "add" else shape.map for shape in shapes}
-        if len(alike) != 1:
+        first, per_channel = shapes[0], Shape(shapes[0].channels, 1, 1)
+        match self.kind:
+            case "add":
+                fits = all(shape == first for shape in shapes)
+            case "concatenate":
+                fits = all(shape.map == first.map for shape in shapes)
+            case _:
+                fits = all(shape in (first, per_channel) for shape in shapes)
+        if not fits:
             raise SpaceError(f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}")
 
     @property
@@ -210,7 +232,24 @@ class Join:
     @property
     def output(self) -> Shape:
         first, *rest = self.branch_outputs
-        return first if self.kind == "add" else first.with_channels(first.channels + sum(s.channels for s in rest))
+        return first.with_channels(first.channels + sum(s.channels for s in rest)) if self.kind == "concatenate" else first
+
+
+@dataclass(frozen=True)
+class Custom:
+    """Layers that a user's option expands to, with where they come from: a changed definition is another network.
+
+    `origin` is the option's text, `namespace.name(parameters)`, and `source` the digest of the code that defines it.
+    """
+
+    input: Shape
+    origin: str
+    source: str
+    body: "Layers"
+
+    @property
+    def output(self) -> Shape:
+        return self.body[-1].output if self.body else self.input
 
 
 @dataclass(frozen=True)
@@ -241,12 +280,22 @@ class Linear:
         return Shape(self.classes, 1, 1)
 
 
-Layer: TypeAlias = Conv | Norm | Activation | Pool | Shuffle | MatchChannels | Join | Dropout | Linear
+Layer: TypeAlias = Conv | Norm | Activation | Pool | GlobalPool | Shuffle | MatchChannels | Join | Custom | Dropout | Linear
 Layers: TypeAlias = tuple[Layer, ...]
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv, Norm, Activation, Pool, Shuffle, MatchChannels, Join, Dropout, Linear)
+    kind.__name__: kind
+    for kind in (Conv, Norm, Activation, Pool, GlobalPool, Shuffle, MatchChannels, Join, Custom, Dropout, Linear)
 }
+
+
+def flat(layers: Layers) -> Iterator[Layer]:
+    """Walk a sequence with the bodies of customs in their place; branches of a join stay inside it."""
+    for layer in layers:
+        if isinstance(layer, Custom):
+            yield from flat(layer.body)
+        else:
+            yield layer
 
 
 def encode(layers: Layers) -> str:

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from blocksearch.errors import NotationError, SpaceError
@@ -18,6 +19,7 @@ from blocksearch.space.block import Block
 from blocksearch.space.factors import FACTORS
 from blocksearch.space.layers import Shape
 from blocksearch.space.network import Network, Setting
+from blocksearch.space.options import NO_OPTIONS, Options
 
 _TOKEN = re.compile(r"\s*(?:(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+))")
 
@@ -43,25 +45,25 @@ def format_network(network: Network) -> str:
     return f"{head} first_layer={network.first_layer} {blocks}"
 
 
-def parse_block(text: str) -> Block:
-    """Read a block. Raises NotationError that shows the text and a caret."""
-    return _block(text, list(_tokens(text)), Block())
+def parse_block(text: str, options: Options = NO_OPTIONS) -> Block:
+    """Read a block, with a user's options. Raises NotationError that shows the text and a caret."""
+    return _block(text, list(_tokens(text)), Block(), options)
 
 
-def override(text: str, base: Block) -> Block:
+def override(text: str, base: Block, options: Options = NO_OPTIONS) -> Block:
     """Read factors that replace those of a base block."""
-    return _block(text, list(_tokens(text)), base)
+    return _block(text, list(_tokens(text)), base, options)
 
 
-def parse_network(text: str) -> Network:
-    """Read a network. Raises NotationError that shows the text and a caret."""
+def parse_network(text: str, options: Options = NO_OPTIONS) -> Network:
+    """Read a network, with a user's options. Raises NotationError that shows the text and a caret."""
     tokens = list(_tokens(text))
     depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
     head = _pairs(text, tokens[:depth], _NETWORK_KEYS)
     for key in ("input", "widths", "classes"):
         if key not in head:
             raise _error(text, 0, f"a network needs {key}=…")
-    blocks = tuple(_brackets(text, tokens[depth:]))
+    blocks = tuple(_brackets(text, tokens[depth:], options))
     if not blocks:
         raise _error(text, len(text), "a network needs a block in brackets, such as [kernel=3x3]")
     values = {key: value for key, (value, _) in head.items()}
@@ -137,8 +139,8 @@ def _pairs(text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callab
     return found
 
 
-def _block(text: str, tokens: list[_Token], base: Block) -> Block:
-    keys = {name: (factor.grammar, factor.parse) for name, factor in FACTORS.items()}
+def _block(text: str, tokens: list[_Token], base: Block, options: Options) -> Block:
+    keys = {name: (factor.grammar, partial(factor.parse, options=options)) for name, factor in FACTORS.items()}
     found = _pairs(text, tokens, keys)
     try:
         return base.with_factors({key: value for key, (value, _) in found.items()})
@@ -146,14 +148,14 @@ def _block(text: str, tokens: list[_Token], base: Block) -> Block:
         raise _error(text, tokens[0].at if tokens else 0, str(error)) from error
 
 
-def _brackets(text: str, tokens: list[_Token]) -> Iterator[Block]:
+def _brackets(text: str, tokens: list[_Token], options: Options) -> Iterator[Block]:
     start = None
     for index, token in enumerate(tokens):
         match token.text, start:
             case "[", None:
                 start = index
             case "]", int():
-                yield _block(text, tokens[start + 1 : index], Block())
+                yield _block(text, tokens[start + 1 : index], Block(), options)
                 start = None
             case (("[" | "]"), _):
                 raise _error(text, token.at, f"unexpected {token.text!r}")

@@ -1,6 +1,7 @@
 """Layers to a torch module: the second fold over the tree that `space.cost` counts."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import assert_never
 
 import torch
@@ -10,8 +11,11 @@ from torch.nn import functional
 from blocksearch.space.layers import (
     LEAKY_SLOPE,
     Activation,
+    ActivationKind,
     Conv,
+    Custom,
     Dropout,
+    GlobalPool,
     Join,
     Layer,
     Layers,
@@ -20,6 +24,7 @@ from blocksearch.space.layers import (
     Norm,
     Pool,
     Shuffle,
+    flat,
     padding,
 )
 
@@ -58,21 +63,53 @@ def _module(layer: Layer) -> nn.Module:
         case Norm():
             return nn.BatchNorm2d(layer.input.channels)
         case Activation():
-            return nn.ReLU(inplace=True) if layer.kind == "relu" else nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+            return _activation(layer.kind)
         case Pool():
             return _pool(layer)
+        case GlobalPool():
+            return nn.AdaptiveAvgPool2d(1)
         case Shuffle():
             return ChannelShuffle(layer.order)
         case MatchChannels():
             return ChannelMatch(layer.out_channels)
         case Join():
-            return Joined(layer.kind, [nn.Sequential(*map(_module, branch)) for branch in layer.branches])
+            return Joined(layer.kind, [_branch(branch) for branch in layer.branches])
+        case Custom():
+            return nn.Sequential(*map(_module, layer.body))
         case Dropout():
             return SeededDropout(layer.rate)
         case Linear():
             return nn.Sequential(nn.Flatten(), nn.Linear(layer.input.floats, layer.classes))
         case _:
             assert_never(layer)
+
+
+def _branch(layers: Layers) -> nn.Sequential:
+    """Build a branch; its first layer must not write into the input that the other branches read."""
+    modules = [_module(layer) for layer in flat(layers)]
+    if modules and hasattr(modules[0], "inplace"):
+        setattr(modules[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
+    return nn.Sequential(*modules)
+
+
+def _activation(kind: ActivationKind) -> nn.Module:
+    match kind:
+        case "leaky":
+            return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+        case "gelu":
+            return nn.GELU()
+        case "tanh" | "sigmoid":
+            return {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[kind]()
+        case _:
+            kinds: dict[str, type[nn.Module]] = {
+                "relu": nn.ReLU,
+                "relu6": nn.ReLU6,
+                "elu": nn.ELU,
+                "silu": nn.SiLU,
+                "hardswish": nn.Hardswish,
+                "hardsigmoid": nn.Hardsigmoid,
+            }
+            return kinds[kind](inplace=True)
 
 
 def _conv(layer: Conv) -> nn.Module:
@@ -146,7 +183,7 @@ class ChannelMatch(nn.Module):
 
 
 class Joined(nn.Module):
-    """Run branches on one input and add or concatenate their outputs."""
+    """Run branches on one input and add, concatenate or multiply their outputs."""
 
     def __init__(self, kind: str, branches: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -154,7 +191,10 @@ class Joined(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = [branch(x) for branch in self.branches]
-        return torch.cat(outputs, dim=1) if self.kind == "concatenate" else sum(outputs[1:], start=outputs[0])
+        if self.kind == "concatenate":
+            return torch.cat(outputs, dim=1)
+        joined: Tensor = reduce(torch.mul if self.kind == "multiply" else torch.add, outputs)
+        return joined
 
 
 class SeededDropout(nn.Module):

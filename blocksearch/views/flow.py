@@ -4,7 +4,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from blocksearch.space.cost import cost
-from blocksearch.space.layers import Activation, Conv, Join, Layer, Layers, Linear, MatchChannels, Norm, Pool, Shape, Shuffle
+from blocksearch.space.layers import (
+    Activation,
+    Conv,
+    GlobalPool,
+    Join,
+    Layer,
+    Layers,
+    Linear,
+    MatchChannels,
+    Norm,
+    Pool,
+    Shape,
+    Shuffle,
+    flat,
+)
 from blocksearch.space.network import Network
 
 
@@ -45,14 +59,14 @@ def as_rows(rows: Iterable[FlowRow]) -> list[dict[str, object]]:
 
 def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[FlowRow]:
     row: FlowRow | None = None
-    for layer in layers:
+    for layer in flat(layers):
         opens = isinstance(layer, Conv | Join | Linear)
         if row and opens:
             yield row
         if isinstance(layer, Join):
             yield from _rows(layer.branches[0], stage, prefix)
             for branch in layer.branches[1:]:
-                yield from _rows(branch, stage, f"{prefix}shortcut ")
+                yield from _rows(branch, stage, prefix + ("gate " if layer.kind == "multiply" else "shortcut "))
             row = FlowRow(stage, f"{prefix}{layer.kind}", layer.output, 0, 0)
         elif row is None or opens:
             price = cost((layer,))
@@ -82,6 +96,8 @@ def _suffix(layer: Layer) -> str:
     match layer:
         case Pool():
             return _phase(layer.stride, {"max": "mp", "average": "ap"}[layer.kind])
+        case GlobalPool():
+            return " + global ap"
         case Shuffle():
             return " + shuffle"
         case MatchChannels():

@@ -1,0 +1,136 @@
+"""Options that users add to a factor in a file of their own: a function from shapes to layers, and its parameters.
+
+    @option("attention")
+    def se(entry: Shape, ratio: int = 4) -> Layers: ...
+
+    se(ratio=8)                      # a value of the factor `attention`, written `squeeze.se(ratio=8)` if the file is squeeze.py
+
+What an option may fill: `attention` (layers after the spatial ones), any of the activations (`@option("activation")`), and
+`residual` (`f(entry, output, …)`: the shortcut's layers, added where they end in the output's shape, else concatenated).
+"""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blocksearch.errors import SpaceError, UsageError
+from blocksearch.space.layers import Custom, Layers, Shape
+
+Parameter = int | float | str
+
+FILLED_BY = {
+    "attention": "attention",
+    "residual": "residual",
+    "first_activation": "activation",
+    "spatial_activation": "activation",
+    "activation": "activation",
+    "join_activation": "activation",
+}
+_TEXT = re.compile(r"([A-Za-z_]\w*\.[A-Za-z_]\w*)\(([^()\s]*)\)")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One value that a user defined; equal where text and source are."""
+
+    factor: str
+    text: str
+    source: str
+    function: Callable[..., Layers] = field(compare=False, repr=False)
+    arguments: tuple[tuple[str, Parameter], ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def expand(self, entry: Shape, *others: Shape) -> Layers:
+        """Expand into one Custom layer. Raises SpaceError where the user's function fails or its shapes do not chain."""
+        try:
+            body = tuple(self.function(entry, *others, **dict(self.arguments)))
+            shape = entry
+            for layer in body:
+                if layer.input != shape:
+                    raise SpaceError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
+                shape = layer.output
+        except Exception as error:  # a user's function may raise anything: say where and what
+            raise SpaceError(f"option {self.text} does not expand on {entry}: {type(error).__name__}: {error}") from error
+        return (Custom(entry, self.text, self.source, body),) if body else ()
+
+
+@dataclass(frozen=True)
+class OptionFamily:
+    """What `@option` makes of a function: call it with parameters for a value."""
+
+    factor: str
+    name: str
+    source: str
+    function: Callable[..., Layers] = field(compare=False, repr=False)
+
+    def __call__(self, **parameters: Parameter) -> Option:
+        """Make a value. Raises UsageError for a parameter that the function does not have."""
+        shapes = 2 if self.factor == "residual" else 1
+        own = list(inspect.signature(self.function).parameters.values())[shapes:]
+        known = {parameter.name: parameter.default for parameter in own}
+        if wrong := set(parameters) - set(known):
+            raise UsageError(f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}")
+        chosen = {**known, **parameters}
+        if missing := [name for name, value in chosen.items() if value is inspect.Parameter.empty]:
+            raise UsageError(f"option {self.name} needs its parameter {missing[0]!r}")
+        text = f"{self.name}({','.join(f'{name}={value}' for name, value in chosen.items())})"
+        return Option(self.factor, text, self.source, self.function, tuple(chosen.items()))
+
+
+def option(factor: str) -> Callable[[Callable[..., Layers]], OptionFamily]:
+    """Declare a function as an option of a factor. Raises UsageError where the factor takes none."""
+    if factor not in FILLED_BY.values():
+        raise UsageError(f"options are for {' or '.join(sorted(set(FILLED_BY.values())))}, but got {factor!r}")
+
+    def declare(function: Callable[..., Layers]) -> OptionFamily:
+        name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}"
+        return OptionFamily(factor, name, hashlib.sha256(inspect.getsource(function).encode()).hexdigest(), function)
+
+    return declare
+
+
+Options = Mapping[str, OptionFamily]
+NO_OPTIONS: Options = {}
+
+
+def options_in(values: Iterable[Any]) -> Options:
+    """Collect the options among a module's values, by name."""
+    return {value.name: value for value in values if isinstance(value, OptionFamily)}
+
+
+def read_option(factor: str, text: str, options: Options) -> Option | None:
+    """Read `namespace.name(key=value,…)` as a factor's value; None where the text is no option's.
+
+    Raises SpaceError where the file that defines it is not loaded, or where it fills another factor.
+    """
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        return None
+    name, arguments = match.groups()
+    if name not in options:
+        raise SpaceError(f"{factor}={text} is defined in {name.split('.')[0]}.py, which is not loaded; name it with --space")
+    pairs = [pair.partition("=") for pair in arguments.split(",") if pair]
+    made = options[name](**{key: _parameter(value) for key, _, value in pairs})
+    check_fills(factor, made)
+    return made
+
+
+def check_fills(factor: str, value: Option) -> None:
+    """Raise SpaceError where an option is given to a factor it was not declared for."""
+    if FILLED_BY.get(factor) != value.factor:
+        raise SpaceError(f"{factor} cannot be {value}: that is an option of {value.factor}")
+
+
+def _parameter(text: str) -> Parameter:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
