@@ -18,7 +18,7 @@ def strongest(entry: Shape, output: Shape) -> Layers:
 
 grammar = Grammar(
     SETTINGS["gtsrb"],
-    kernel=["3x3", "5x1+1x5"],
+    kernel=["3x3", "5x1+1x5", "3x3d2"],
     activation=["relu", swish()],
     residual=["none", "add", strongest()],
 )

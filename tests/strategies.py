@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from blocksearch.errors import SpaceError
 from blocksearch.space.block import Block
-from blocksearch.space.factors import FACTORS, Expand, Groups, Kernel, Reduce
+from blocksearch.space.factors import FACTORS, Expand, Groups, Reduce
 from blocksearch.space.layers import Shape
 from blocksearch.space.network import Network, Setting
 
@@ -19,7 +19,9 @@ _free = {
         st.fractions(Fraction(1, 4), Fraction(6), max_denominator=4).map(Expand),
     ),
     "minimum": st.integers(1, 8),
-    "kernel": st.lists(st.tuples(_odd, _odd), min_size=1, max_size=3).map(lambda sizes: Kernel(tuple(sizes))),
+    "kernel": st.lists(st.tuples(_odd, _odd, st.sampled_from([1, 1, 2, 3])), min_size=1, max_size=3).map(
+        lambda layers: "+".join(f"{h}x{w}" + (f"d{d}" if d > 1 else "") for h, w, d in layers)
+    ),
     "depth_multiplier": st.integers(1, 3),
     "groups": st.one_of(st.just("none"), st.builds(Groups, st.sampled_from(["last", "both"]), st.integers(1, 7))),
 }

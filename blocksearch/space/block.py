@@ -121,17 +121,22 @@ def _first_pointwise(block: Block, entry: Shape, width: int) -> Layers:
 
 def _spatial(block: Block, entry: Shape, width: int) -> Layers:
     assert isinstance(block.kernel, Kernel)
-    sizes = block.kernel.sizes
+    kernels = block.kernel.layers
     layers: Layers = ()
-    for index, size in enumerate(sizes):
-        shape, final = _end(layers, entry), index == len(sizes) - 1
-        ends_block = final and block.last == "none"
+    for index, (rows, columns, dilation) in enumerate(kernels):
+        shape, final = _end(layers, entry), index == len(kernels) - 1
+        ends_block, dense = final and block.last == "none", block.spatial == "dense"
         stride, pool = _halvings(block.pooling, index, final)
-        if block.spatial == "dense":
-            conv = Conv(shape, width if ends_block else shape.channels, size, stride)
-        else:
-            multiplier = block.depth_multiplier if index == 0 else 1
-            conv = Conv(shape, shape.channels * multiplier, size, stride, groups=shape.channels)
+        multiplier = 1 if dense or index else block.depth_multiplier
+        conv = Conv(
+            shape,
+            width if ends_block else shape.channels * multiplier,
+            (rows, columns),
+            stride,
+            groups=1 if dense else shape.channels,
+            # An axis of one tap has nothing to spread: it keeps 1, so that equal layers are equal.
+            dilation=(dilation if rows > 1 else 1, dilation if columns > 1 else 1),
+        )
         unit = conv_unit(conv, block.activation if ends_block else block.spatial_activation)
         layers += unit + _pool(block, conv.output, pool)
     return layers

@@ -48,12 +48,19 @@ class Groups:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Spatial kernels in order, height × width each: 3×3, or 1×3 then 3×1."""
+    """Spatial kernels in order, height × width each: 3×3, or 1×3 then 3×1. No `dilations` means 1 for each."""
 
     sizes: tuple[tuple[int, int], ...]
+    dilations: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return "+".join(f"{h}x{w}" for h, w in self.sizes)
+        return "+".join(f"{h}x{w}" + (f"d{d}" if d > 1 else "") for h, w, d in self.layers)
+
+    @property
+    def layers(self) -> tuple[tuple[int, int, int], ...]:
+        """Height, width and dilation of each spatial layer."""
+        dilations = self.dilations or (1,) * len(self.sizes)
+        return tuple((h, w, d) for (h, w), d in zip(self.sizes, dilations, strict=True))
 
 
 Value: TypeAlias = str | int | Reduce | Expand | Groups | Kernel | Option
@@ -112,11 +119,12 @@ def _groups(text: str) -> Value | None:
 
 
 def _kernel(text: str) -> Value | None:
-    if not re.fullmatch(r"[1-9][0-9]?x[1-9][0-9]?(\+[1-9][0-9]?x[1-9][0-9]?){0,3}", text):
+    found = [re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)(?:d([1-9]))?", size) for size in text.split("+")]
+    if len(found) > 4 or not all(found):
         return None
-    pairs = [size.split("x") for size in text.split("+")]
-    sizes = tuple((int(h), int(w)) for h, w in pairs)
-    return Kernel(sizes) if all(n % 2 for size in sizes for n in size) else None
+    sizes = tuple((int(match[1]), int(match[2])) for match in found if match)
+    dilations = tuple(int(match[3] or 1) for match in found if match)
+    return Kernel(sizes, dilations if max(dilations) > 1 else ()) if all(n % 2 for size in sizes for n in size) else None
 
 
 _POOLINGS = ("stride", "last", "first", "separable", "separable_end", "separable_conv", "none")
@@ -145,7 +153,7 @@ FACTORS: dict[str, Factor] = {
         Factor(
             "kernel",
             (SQUARE, SEPARATED),
-            "one to four odd sizes such as 3x3 or 1x3+3x1",
+            "one to four odd sizes such as 3x3, 1x3+3x1 or 3x3d2 (dilated)",
             _kernel,
             "spatial kernels, in order",
         ),

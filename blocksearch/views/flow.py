@@ -80,7 +80,7 @@ def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[FlowRow]:
 def _name(layer: Layer) -> str:
     match layer:
         case Conv():
-            size = f"{layer.kernel[0]}x{layer.kernel[1]}"
+            size = f"{layer.kernel[0]}x{layer.kernel[1]}" + (f"d{max(layer.dilation)}" if max(layer.dilation) > 1 else "")
             if layer.depthwise:
                 multiplied = f"x{layer.out_channels}" if layer.out_channels != layer.input.channels else ""
                 return f"dw {size}{multiplied}{_phase(layer.stride, 'stride')}"

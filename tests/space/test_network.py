@@ -49,6 +49,8 @@ def test_fingerprints_are_equal_exactly_where_layers_are(one, other):
         ("join_activation=relu", ""),
         ("bottleneck=expand(0.5)", "bottleneck=expand(1/2)"),
         ("bottleneck=2", "bottleneck=reduce(2)"),
+        ("kernel=1x1d3", "kernel=1x1"),
+        ("kernel=3x3d1", "kernel=3x3"),
     ],
 )
 def test_inactive_factors_vanish_and_equal_spellings_merge(one, other):
@@ -58,7 +60,16 @@ def test_inactive_factors_vanish_and_equal_spellings_merge(one, other):
 
 def test_factors_that_act_change_the_fingerprint():
     base = named_network("effnet", SETTING)
-    changes = {"residual": "add", "kernel": "3x3", "pooling": "stride", "groups": "both(4)", "activation": "leaky", "minimum": 9}
+    changes = {
+        "residual": "add",
+        "kernel": "3x3",
+        "pooling": "stride",
+        "groups": "both(4)",
+        "activation": "leaky",
+        "minimum": 9,
+        "spatial": "dense",
+    }
+    changes["kernel"] = "1x3d2+3x1"
     prints = {base.with_factor(name, value).fingerprint for name, value in changes.items()}
     assert len(prints | {base.fingerprint}) == len(changes) + 1
 
@@ -131,6 +142,8 @@ def test_halved_maps_round_up(height, width, pooling):
             "residual must be none or add or project or concatenate, but got 'ad' (did you mean 'add'?)",
         ),
         (lambda: Block(kernel="2x2"), "kernel must be one to four odd sizes"),
+        (lambda: Block(kernel="3x3d0"), "kernel must be one to four odd sizes"),
+        (lambda: Block(kernel="+".join(["3x3"] * 5)), "kernel must be one to four odd sizes"),
         (lambda: Setting(input=Shape(3, 8, 8), widths=(), classes=10), "widths must be one or more whole numbers from 1"),
         (
             lambda: Setting(input=Shape(3, 8, 8), widths=(0,), classes=10),

@@ -45,7 +45,7 @@ DATA_SETS = {data.name: data for data in (
         Archive(f"{_GTSRB}/GTSRB-Training_fixed.zip", "513f3c79a4c5141765e10e952eaa2478", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5", "gtsrb"))),
-    DataSet("digits", "synthetic street-number-like digits, drawn from a seed: 20,000 + 5,000 images", SETTINGS["digits"], 4),
+    DataSet("digits", "synthetic street-number-like digits, drawn from a seed: 20,000 + 5,000 images", SETTINGS["digits"], 3),
 )}
 # fmt: on
 
