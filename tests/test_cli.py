@@ -147,7 +147,11 @@ MISTAKES = [
     (["ablate", "--factor", "residul"], "unknown factor 'residul' (did you mean 'residual'?)"),
     (["ablate", "--factor", "residual", "--values", "plus"], "residual must be none or add"),
     (["ablate", "--factor", "residual", "--epochs", "0"], "epochs must be at least 1, but got 0"),
-    (["ablate", "--factor", "residual", "--seeds", "0"], "seeds must be at least 1, but got 0"),
+    (
+        ["ablate", "--factor", "residual", "--seeds", "0"],
+        "seeds must be a count of at least 1 and at most 1000, or a list, but got 0",
+    ),
+    (["ablate", "--factor", "residual", "--seeds", "99999"], "at most 1000, or a list, but got 99999"),
     (["ablate", "--factor", "residual", "--images", "1"], "images must be at least 2, but got 1"),
     (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),
     (["ablate", "--factor", "residual", "--dataset", "cifar10"], "data_batch_1.bin is not under"),

@@ -19,6 +19,8 @@ from blocksearch.training.data import get
 from blocksearch.training.protocol import Protocol, prepare
 from blocksearch.training.recipe import Recipe
 
+MOST_SEEDS = 1000
+
 
 def network_from(
     text: str,
@@ -67,10 +69,10 @@ def setting_from(dataset: str, widths: str | None = None, input: str | None = No
 
 def read_seeds(text: str) -> tuple[int, ...]:
     """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises UsageError."""
-    if re.fullmatch(r"[0-9]{1,4}", text.strip()):
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         count = int(text)
-        if count < 1:
-            raise UsageError(f"seeds must be at least 1, but got {text}")
+        if not 1 <= count <= MOST_SEEDS:
+            raise UsageError(f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}")
         return tuple(range(count))
     if not re.fullmatch(r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*,?\s*", text):
         raise UsageError(f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}")

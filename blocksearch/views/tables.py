@@ -205,7 +205,9 @@ def _price(price: Cost | None, base: Cost | None) -> tuple[str, str]:
 
 def _verdict(result: Result) -> str:
     effect, notes = result.effect, [result.variant.rule] if result.variant.rule else []
-    if result.verdict == "undecided" and effect:
+    if result.verdict == "undecided" and effect and effect.n < 2:
+        notes.append("a comparison needs two seeds that both complete")
+    elif result.verdict == "undecided" and effect:
         notes.append(f"about {effect.seeds_to_decide} seeds would decide" if effect.seeds_to_decide else "more seeds needed")
     if result.failures:
         notes.append("; ".join(f"seed {seed} {reason}" for seed, reason in result.failures.items()))
