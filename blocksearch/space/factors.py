@@ -7,7 +7,7 @@ notation, grammar, ablation and the command line share.
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -127,7 +127,7 @@ def _kernel(text: str) -> Value | None:
     return Kernel(sizes, dilations if max(dilations) > 1 else ()) if all(n % 2 for size in sizes for n in size) else None
 
 
-_POOLINGS = ("stride", "last", "first", "separable", "separable_end", "separable_conv", "none")
+_POOLINGS = ("stride", "last", "first", "separable", "separable_end", "separable_conv")
 _RESIDUALS = ("none", "add", "project", "concatenate")
 _ACTIVATIONS = ("relu", "leaky", "linear")
 SEPARATED = Kernel(((1, 3), (3, 1)))
@@ -165,7 +165,8 @@ FACTORS: dict[str, Factor] = {
             "output channels per input channel of the first depthwise layer",
         ),
         _choice("attention", ("none",), "layers of a user's option after the spatial ones"),
-        _choice("pooling", _POOLINGS, "where the map is halved"),
+        # "none" is for deeper networks; an ablation does not try it, since it multiplies the cost of all that follows.
+        replace(_choice("pooling", (*_POOLINGS, "none"), "where the map is halved"), values=_POOLINGS),
         _choice("pool_kind", ("max", "average"), "kind of the pools"),
         _choice("last", ("pointwise", "none"), "last pointwise layer; none only in a dense block"),
         Factor(
