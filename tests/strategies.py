@@ -23,6 +23,7 @@ _free = {
         lambda layers: "+".join(f"{h}x{w}" + (f"d{d}" if d > 1 else "") for h, w, d in layers)
     ),
     "depth_multiplier": st.integers(1, 3),
+    "pooling": st.sampled_from([*FACTORS["pooling"].values, "none"]),
     "groups": st.one_of(st.just("none"), st.builds(Groups, st.sampled_from(["last", "both"]), st.integers(1, 7))),
 }
 
