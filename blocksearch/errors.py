@@ -12,6 +12,10 @@ class SpaceError(BlocksearchError):
     """A block, network or grammar that breaks a rule of the space."""
 
 
+class OptionError(SpaceError):
+    """A user's option that does not expand: a mistake in its file, not a network to leave out."""
+
+
 class NotationError(SpaceError):
     """Text that does not parse; the message shows the text and a caret."""
 

@@ -1,6 +1,6 @@
 """A block as a value of factors, and the layers it expands to. The one place that knows what a factor does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from blocksearch.errors import SpaceError
@@ -9,6 +9,7 @@ from blocksearch.space.layers import (
     Activation,
     Conv,
     Join,
+    JoinKind,
     Layer,
     Layers,
     MatchChannels,
@@ -19,6 +20,18 @@ from blocksearch.space.layers import (
     grouped_conv,
 )
 from blocksearch.space.options import Option
+from blocksearch.space.rules import Condition, Rule
+
+RULES = (
+    Rule(
+        "last=none needs spatial=dense: a depthwise layer cannot change the channels to the block's width",
+        (Condition("last", ("pointwise",)), Condition("spatial", ("dense",))),
+    ),
+    Rule(
+        "pooling=separable_end or separable_conv pools at the last pointwise layer, but last=none leaves none",
+        (Condition("last", ("pointwise",)), Condition("pooling", ("separable_end", "separable_conv"), negated=True)),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +61,10 @@ class Block:
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, FACTORS[field.name].value(getattr(self, field.name)))
-        if self.last == "none" and self.spatial == "depthwise":
-            raise SpaceError("last=none needs spatial=dense: a depthwise layer cannot change the channels to the block's width")
-        if self.last == "none" and self.pooling in ("separable_end", "separable_conv"):
-            raise SpaceError(f"pooling={self.pooling} pools at the last pointwise layer, but last=none leaves none")
+        values = self.values()
+        for rule in RULES:
+            if not rule.holds(values):
+                raise SpaceError(rule.name)
 
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
@@ -70,17 +83,37 @@ class Block:
 _DEFAULTS = Block().values()
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a block's expansion: which factors it reads, and the layers that it adds to a running shape.
+
+    A step reads no other factor, so a space is counted and priced step by step, without a look at whole blocks.
+    """
+
+    factors: tuple[str, ...]
+    layers: Callable[[Block, Shape, int], Layers]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """The way around a block's body: how it joins, its own layers, and the activation after the join."""
+
+    kind: JoinKind
+    layers: Layers
+    after: Layers
+    output: Shape
+
+
 def expand(block: Block, entry: Shape, width: int) -> Layers:
     """Expand a block that reads `entry` and is `width` channels wide into layers.
 
     With residual=concatenate the output has width + entry channels. Raises SpaceError where a shape becomes impossible.
     """
-    body = _first_pointwise(block, entry, width)
-    body += _spatial(block, _end(body, entry), width)
-    if isinstance(block.attention, Option):
-        body += block.attention.expand(_end(body, entry))
-    body += _last_pointwise(block, _end(body, entry), width)
-    return body if block.residual == "none" else _with_shortcut(block, entry, body)
+    body: Layers = ()
+    for step in STEPS:
+        body += step.layers(block, _end(body, entry), width)
+    around = shortcut(block, entry, width)
+    return (Join(entry, around.kind, (body, around.layers)), *around.after) if around else body
 
 
 def _end(layers: Layers, entry: Shape) -> Shape:
@@ -177,23 +210,49 @@ def _last_pointwise(block: Block, entry: Shape, width: int) -> Layers:
     return conv_unit(conv, block.activation) + _pool(block, conv.output, pool)
 
 
-def _with_shortcut(block: Block, entry: Shape, body: Layers) -> Layers:
-    """Join the body with its input: averaged to the body's map, then channels matched, projected or concatenated.
+def _attention(block: Block, entry: Shape, width: int) -> Layers:
+    return block.attention.expand(entry) if isinstance(block.attention, Option) else ()
 
-    ShuffleNet's shortcut is the concatenated one, with an overlapping 3×3 average; the others do not overlap.
+
+SHORTCUT_FACTORS = ("residual", "join_activation", "pooling")
+STEPS = (
+    Step(("bottleneck", "minimum", "groups", "first_activation"), _first_pointwise),
+    Step(("spatial", "kernel", "depth_multiplier", "pooling", "pool_kind", "last", "spatial_activation", "activation"), _spatial),
+    Step(("attention",), _attention),
+    Step(("last", "groups", "activation", "pooling", "pool_kind"), _last_pointwise),
+)
+
+
+def body_output(block: Block, entry: Shape, width: int) -> Shape:
+    """Return the shape that the body ends in: each way of pooling halves the map once, and no other factor changes it."""
+    return entry.strided((1, 1) if block.pooling == "none" else (2, 2)).with_channels(width)
+
+
+def shortcut(block: Block, entry: Shape, width: int) -> Shortcut | None:
+    """Return a block's way around its body: averaged to the body's map, then channels matched, projected or concatenated.
+
+    It reads `SHORTCUT_FACTORS` alone. ShuffleNet's is the concatenated one, with an overlapping 3×3 average; the others do not
+    overlap.
     """
-    out = _end(body, entry)
-    if isinstance(block.residual, Option):
-        shortcut = block.residual.expand(entry, out)
-        join = Join(entry, "add" if _end(shortcut, entry) == out else "concatenate", (body, shortcut))
-        return (join, *_activation(join.output, block.join_activation))
+    if block.residual == "none":
+        return None
+    out = body_output(block, entry, width)
+    layers, kind = _around(block.residual, entry, out)
+    joined = out.with_channels(out.channels + _end(layers, entry).channels) if kind == "concatenate" else out
+    after = _activation(joined, block.join_activation)
+    return Shortcut(kind, layers, after, _end(after, joined))
+
+
+def _around(residual: Option | str, entry: Shape, out: Shape) -> tuple[Layers, JoinKind]:
+    if isinstance(residual, Option):
+        layers = residual.expand(entry, out)
+        return layers, "add" if _end(layers, entry) == out else "concatenate"
     stride = -(-entry.height // out.height), -(-entry.width // out.width)
-    size = tuple(n + n // 2 if block.residual == "concatenate" else n for n in stride)
-    shortcut = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)
-    pooled = _end(shortcut, entry)
-    if block.residual == "project":
-        shortcut += conv_unit(Conv(pooled, out.channels, (1, 1)), "linear")
-    elif block.residual == "add" and pooled.channels != out.channels:
-        shortcut += (MatchChannels(pooled, out.channels),)
-    join = Join(entry, "concatenate" if block.residual == "concatenate" else "add", (body, shortcut))
-    return (join, *_activation(join.output, block.join_activation))
+    size = tuple(n + n // 2 if residual == "concatenate" else n for n in stride)
+    layers = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)
+    pooled = _end(layers, entry)
+    if residual == "project":
+        layers += conv_unit(Conv(pooled, out.channels, (1, 1)), "linear")
+    elif residual == "add" and pooled.channels != out.channels:
+        layers += (MatchChannels(pooled, out.channels),)
+    return layers, "concatenate" if residual == "concatenate" else "add"

@@ -11,6 +11,7 @@ from blocksearch.space.layers import (
     Conv,
     GlobalPool,
     Join,
+    JoinKind,
     Layer,
     Layers,
     Linear,
@@ -41,6 +42,11 @@ class Cost:
     def flops(self) -> int:
         """2 · macs: the paper's count, and that of `torch.utils.flop_counter`."""
         return 2 * self.macs
+
+    @property
+    def floats(self) -> int:
+        """All that the convolutions and the classifier hand on, summed."""
+        return sum(self.floats_out)
 
     @property
     def peak_activation_bytes(self) -> int:
@@ -89,6 +95,31 @@ def _layer_cost(layer: Layer) -> Cost:
             return Cost(peak_activation_floats=both)
         case _:
             return Cost(peak_activation_floats=layer.input.floats)
+
+
+def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
+    """Count one layer of a sequence; `floats_out` holds one number, what it adds to the sum.
+
+    `folding` is what the convolution before handed on, where a pool would fold into it, else 0; the second answer is the same
+    for the next layer. Sums of this are `cost` of the whole sequence.
+    """
+    total = Cost()
+    for part in flat((layer,)):
+        added = _layer_cost(part)
+        floats = sum(added.floats_out)
+        if isinstance(part, Pool) and folding:
+            floats = part.output.floats - folding
+        total = total.then(replace(added, floats_out=(floats,)))
+        keeps = isinstance(part, Conv) or (folding and isinstance(part, Norm | Activation | Pool))
+        folding = part.output.floats if keeps else 0
+    return replace(total, floats_out=(sum(total.floats_out),)), folding
+
+
+def shortcut_cost(kind: JoinKind, entry: Shape, body: Shape, shortcut: Layers) -> Cost:
+    """Count what follows the body of a block: its shortcut, while the body's output is held, and the join."""
+    held = body.floats + (shortcut[-1].output if shortcut else entry).floats
+    joined = 2 * held if kind == "concatenate" else held
+    return _branch_cost(shortcut, entry, held=0).beside(body.floats).then(Cost(peak_activation_floats=joined))
 
 
 def _join_cost(join: Join) -> Cost:

@@ -1,22 +1,37 @@
-"""A space of networks: options per factor in one setting, and its distinct members."""
+"""A space of networks as a value: options, constraints and plans that compose, print, compare and are stored.
 
-from collections.abc import Iterable, Iterator
+    Grammar(SETTINGS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]).where("flops <= 400k")
+
+Members are distinct resolved networks: equal spellings count once, and combinations that break a rule are left out.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import product
+from typing import Any
 
-from blocksearch.errors import SpaceError
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.errors import SpaceError, UsageError
+from blocksearch.space import walk
 from blocksearch.space.block import Block
-from blocksearch.space.factors import Value, factor_named
-from blocksearch.space.network import FIRST_LAYERS, Network, Setting
+from blocksearch.space.factors import Value
+from blocksearch.space.members import Costs, Count, Members, Progress
+from blocksearch.space.network import Network, Setting
+from blocksearch.space.parts import Part, as_data, extended, lines, make_part, restricted, text
+from blocksearch.space.rules import Constraint, Rule, read_constraint
 
 
 class Grammar:
-    """Options per factor of a block shared by every stage; factors not named keep the base block's value.
+    """A space of networks: options per factor of a block, and of the network around it.
 
-        Grammar(SETTINGS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"])
-
-    Members are distinct resolved networks: equal spellings count once, and combinations that break a rule are left out.
-    Raises UsageError for an unknown factor, SpaceError for a value it does not have or a space without members.
+    Every keyword that names a factor lists its options, as values or texts; other factors keep the base block's value.
+    `widths` lists stage widths, `first_layer` the kinds of first layer, `depth` the numbers of blocks in a stage (those after a
+    stage's first keep the map). One block serves every stage unless `per_stage` is true; a list of options there, one mapping
+    for each stage, adds to the common ones. Raises UsageError or SpaceError for what cannot be.
     """
 
     def __init__(
@@ -24,57 +39,200 @@ class Grammar:
         setting: Setting,
         *,
         base: Block | None = None,
+        widths: Iterable[Sequence[int]] | None = None,
         first_layer: Iterable[str] = ("block",),
+        depth: Iterable[int] = (1,),
+        per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
         **options: Iterable[Value],
     ) -> None:
-        self.setting, self.base, self.first_layers = setting, base or Block(), tuple(first_layer)
-        for first in self.first_layers:
-            if first not in FIRST_LAYERS:
-                raise SpaceError(f"first_layer must be {' or '.join(FIRST_LAYERS)}, but got {first!r}")
-        self.options = {name: _options(name, values) for name, values in options.items()}
+        self._parts: tuple[Part, ...] = (make_part(setting, base or Block(), widths, first_layer, depth, per_stage, options),)
+
+    # A value: compared, hashed, printed, stored.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Grammar) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __repr__(self) -> str:
+        return f"<Grammar {self.digest[:12]}>\n{self}"
+
+    def __str__(self) -> str:
+        """Print the grammar: for each part of a union its setting, plans, options and constraints."""
+        return "\nor\n".join("\n".join(lines(part)) for part in self._parts)
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that defines the grammar, the sources of a user's options and constraints among them."""
+        return hashlib.sha256(json.dumps(self.data()).encode()).hexdigest()
+
+    def data(self) -> list[dict[str, Any]]:
+        """Return the grammar as plain words and numbers, to be stored beside what was found in it."""
+        return [as_data(part) for part in self._parts]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self._parts
+
+    @property
+    def setting(self) -> Setting:
+        """The setting of the first part."""
+        return self._parts[0].setting
+
+    @property
+    def options(self) -> dict[str, tuple[Value, ...]]:
+        """All options of each factor that the grammar varies or fixes, over all parts and stages."""
+        found: dict[str, dict[Value, None]] = {}
+        for part in self._parts:
+            for stage in part.options:
+                for name, values in stage:
+                    found.setdefault(name, {}).update(dict.fromkeys(values))
+        return {name: tuple(values) for name, values in found.items()}
+
+    # Composition.
+
+    def __or__(self, other: "Grammar") -> "Grammar":
+        """Unite two spaces; networks of both count once."""
+        if not isinstance(other, Grammar):
+            return NotImplemented
+        return self._of(tuple(dict.fromkeys((*self._parts, *other._parts))))
+
+    def where(self, *constraints: str | Constraint | Callable[[Network], object], **named: Any) -> "Grammar":
+        """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions of a network.
+
+        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`.
+        """
+        known = self.options
+        new = [read_constraint(each, known=known) for each in constraints]
+        new += [read_constraint(each, name, known) for name, each in named.items()]
+        return self._of(tuple(replace(part, constraints=(*part.constraints, *new)) for part in self._parts))
+
+    def restrict(self, **options: Iterable[Any]) -> "Grammar":
+        """Keep only some options of some factors (also of widths, first_layer and depth)."""
+        parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
+        if not parts:
+            wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())
+            raise SpaceError(f"the grammar is empty: none of its options is left by {wanted}")
+        return self._of(tuple(parts))
+
+    def fix(self, **values: Any) -> "Grammar":
+        """Keep a single option of some factors."""
+        return self.restrict(**{name: [value] for name, value in values.items()})
+
+    def extend(self, **options: Iterable[Value]) -> "Grammar":
+        """Add options to factors; a factor that was fixed keeps the base block's value as its first option."""
+        return self._of(tuple(extended(part, options) for part in self._parts))
+
+    @classmethod
+    def _of(cls, parts: tuple[Part, ...]) -> "Grammar":
+        made = object.__new__(cls)
+        made._parts = parts
+        return made
+
+    # Members.
+
+    @cached_property
+    def members(self) -> Members:
+        """The distinct networks, as numbers. Raises SpaceError, with the constraints to blame, where there are none."""
+        found = Members([part.product for part in self._parts], [part.filters for part in self._parts])
+        try:
+            _ = found.diagram
+        except SpaceError as error:
+            raise SpaceError(f"the grammar is empty: {_blame(self) or error}") from error
+        return found
 
     @property
     def size(self) -> int:
-        """Number of distinct networks."""
-        return len(self._members)
+        """Exact number of distinct networks. Raises SpaceError where a constraint leaves only an estimate: see `count`."""
+        return self.members.size()
+
+    def count(self, progress: Progress | None = None) -> Count:
+        """Number of distinct networks, or an estimate that says so."""
+        return self.members.count(progress)
 
     def __iter__(self) -> Iterator[Network]:
-        """Walk the members in a fixed order: factors as they were given, the last one fastest."""
-        return iter(self._members)
+        """Walk the members in a fixed order, in memory that does not grow."""
+        return self.members.walk()
+
+    def __getitem__(self, index: int) -> Network:
+        """Return the member of a number from 0; negative ones count from the end."""
+        return self.members.network(self.members.genes(index))
+
+    def index(self, network: Network) -> int:
+        """Return the number of a member; a network with the same layers has the same one. Raises SpaceError for a stranger."""
+        found = self.members.index(network)
+        if found is None:
+            raise SpaceError(f"the network is not in the grammar: {self.why_not(network)}")
+        return found
+
+    def __contains__(self, what: object) -> bool:
+        return isinstance(what, Block | Network) and self.why_not(what) is None
+
+    def why_not(self, what: Block | Network) -> str | None:
+        """Return the rule that excludes a block or a network, or None for a member."""
+        return walk.why_not(self.members, what)
+
+    def neighbours(self, network: Network) -> list[Network]:
+        """Return the other members that differ from a member in one factor of one block, or in one choice of the plan."""
+        return walk.neighbours(self.members, network)
+
+    def mutate(self, network: Network, seed: int | np.random.Generator) -> Network:
+        """Return one of a member's neighbours, each equally likely; the member itself where it has none."""
+        return walk.mutate(self.members, network, seed)
+
+    def crossover(self, one: Network, other: Network, seed: int | np.random.Generator) -> Network:
+        """Return a member that takes each factor from one of two members."""
+        return walk.crossover(self.members, one, other, seed)
 
     def sample(self, count: int, seed: int) -> list[Network]:
-        """Draw distinct members, each set equally likely."""
-        if not 1 <= count <= self.size:
-            raise SpaceError(f"a sample must hold 1 to {self.size} of the grammar's networks, but got {count}")
-        import numpy as np  # half the time that importing the package would take
+        """Draw distinct members, each set of them equally likely."""
+        return self.members.sample(count, seed)
 
-        chosen = np.random.default_rng(seed).choice(self.size, count, replace=False)
-        return [self._members[index] for index in chosen]
+    def costs(self, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
+        """Price members by their numbers, or all of them, as arrays in order."""
+        if numbers is not None:
+            return self.members.costs(numbers)
+        chunks = list(self.members.chunks())
+        return Costs(*(np.concatenate([getattr(c, row) for c in chunks]) for row in ("macs", "params", "floats", "peak")))
 
-    @cached_property
-    def _members(self) -> tuple[Network, ...]:
-        members: dict[str, Network] = {}
-        reason = "it has no options"
-        for first_layer in self.first_layers:
-            for values in product(*self.options.values()):
-                try:
-                    network = self._network(first_layer, dict(zip(self.options, values, strict=True)))
-                except SpaceError as error:
-                    reason = str(error)
-                else:
-                    members.setdefault(network.fingerprint, network)
-        if not members:
-            raise SpaceError(f"the grammar is empty: {reason}")
-        return tuple(members.values())
+    def chunks(self) -> Iterator[Costs]:
+        """Price all members in order, some hundred thousand at a time: for spaces that do not fit in memory."""
+        return self.members.chunks()
 
-    def _network(self, first_layer: str, values: dict[str, Value]) -> Network:
-        return Network(setting=self.setting, blocks=(self.base.with_factors(values),), first_layer=first_layer)
+    def frontier(self, *quantities: str) -> list[Network]:
+        """Return the members that no other undercuts in all of some costs, default flops and params: exact at any size."""
+        return self.members.frontier(quantities or ("flops", "params"))
+
+    def nearest(self, count: int = 1, **target: float) -> list[Network]:
+        """Return the members nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
+
+        Raises UsageError for more than one target, SpaceError for a space too large to be looked at network by network.
+        """
+        if len(target) != 1:
+            raise UsageError(f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}")
+        ((quantity, wanted),) = target.items()
+        return [self[index] for index in self.members.nearest(quantity, wanted, count)]
 
 
-def _options(name: str, values: Iterable[Value]) -> tuple[Value, ...]:
-    factor = factor_named(name)
-    chosen = [values] if isinstance(values, str) else values
-    options = tuple(dict.fromkeys(factor.value(value) for value in chosen))
-    if not options:
-        raise SpaceError(f"{name} needs at least one option")
-    return options
+def _blame(grammar: Grammar) -> str | None:
+    """Name the fewest rules that together leave nothing, found by leaving out one after the other; None where it is not they."""
+    rules = list(dict.fromkeys(each for part in grammar.parts for each in part.constraints if isinstance(each, Rule)))
+    if not rules or _is_empty(grammar, []):
+        return None
+    for rule in list(rules):
+        if _is_empty(grammar, [each for each in rules if each != rule]):
+            rules.remove(rule)
+    names = " and ".join(rule.name if rule.name == str(rule) else f"{rule.name} ({rule})" for rule in rules)
+    return f"constraint {names} excludes every network" if len(rules) == 1 else f"constraints {names} contradict each other"
+
+
+def _is_empty(grammar: Grammar, rules: Sequence[Rule]) -> bool:
+    parts = [
+        replace(part, constraints=tuple(each for each in part.constraints if not isinstance(each, Rule) or each in rules))
+        for part in grammar.parts
+    ]
+    try:
+        return Members([part.product for part in parts], [part.filters for part in parts]).diagram.size == 0
+    except SpaceError:
+        return True

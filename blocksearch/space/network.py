@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from blocksearch.errors import SpaceError
-from blocksearch.space.block import Block, conv_unit, expand
+from blocksearch.space.block import Block, expand
 from blocksearch.space.factors import Value
-from blocksearch.space.layers import Conv, Dropout, Layers, Linear, Pool, Shape, fingerprint
+from blocksearch.space.layers import Dropout, Layers, Linear, Shape, fingerprint
 
 FIRST_LAYERS = ("vanilla", "block")
+VANILLA = Block(spatial="dense", last="none")  # a 3×3 convolution with 2×2 max-pooling (Table 1, first rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +59,19 @@ class Network:
     @cached_property
     def stages(self) -> tuple[Layers, ...]:
         """The resolved layers of each stage, then those of the classifier."""
-        setting, shape, widths = self.setting, self.setting.input, list(self.setting.widths)
+        setting, shape = self.setting, self.setting.input
         stages: list[Layers] = []
-        if self.first_layer == "vanilla":
-            stages.append(_vanilla(shape, widths.pop(0)))
-            shape = stages[-1][-1].output
-        for block, width in zip(self.blocks * len(widths), widths, strict=False):
+        for block, width in zip(self.stage_blocks, setting.widths, strict=True):
             stages.append(expand(block, shape, width))
             shape = stages[-1][-1].output
-        dropout = (Dropout(shape, setting.dropout),) if setting.dropout else ()
-        return (*stages, (*dropout, Linear(shape, setting.classes)))
+        return (*stages, classifier(setting, shape))
+
+    @property
+    def stage_blocks(self) -> tuple[Block, ...]:
+        """The block of each stage, the vanilla first layer written as one."""
+        first = (VANILLA,) if self.first_layer == "vanilla" else ()
+        rest = len(self.setting.widths) - len(first)
+        return first + (self.blocks * rest if len(self.blocks) == 1 else self.blocks)
 
     @cached_property
     def layers(self) -> Layers:
@@ -93,6 +97,7 @@ class Network:
         return replace(self, first_layer=first_layer)
 
 
-def _vanilla(shape: Shape, width: int) -> Layers:
-    unit = conv_unit(Conv(shape, width, (3, 3)), "relu")
-    return (*unit, Pool(unit[-1].output, "max", (2, 2), (2, 2)))
+def classifier(setting: Setting, shape: Shape) -> Layers:
+    """Dropout, where the setting has some, and the linear classifier on the flattened map."""
+    dropout = (Dropout(shape, setting.dropout),) if setting.dropout else ()
+    return (*dropout, Linear(shape, setting.classes))

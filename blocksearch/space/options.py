@@ -12,12 +12,14 @@ What an option may fill: `attention` (layers after the spatial ones), any of the
 import hashlib
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space.layers import Custom, Layers, Shape
 
 Parameter = int | float | str
@@ -30,6 +32,7 @@ FILLED_BY = {
     "activation": "activation",
     "join_activation": "activation",
 }
+_MOST_LAYERS = 1000  # a generator that never ends is a mistake, not an option
 _TEXT = re.compile(r"([A-Za-z_]\w*\.[A-Za-z_]\w*)\(([^()\s]*)\)")
 
 
@@ -47,17 +50,32 @@ class Option:
         return self.text
 
     def expand(self, entry: Shape, *others: Shape) -> Layers:
-        """Expand into one Custom layer. Raises SpaceError where the user's function fails or its shapes do not chain."""
+        """Expand into one Custom layer.
+
+        Raises OptionError, with file and line, where the user's function fails, its shapes do not chain, or an attention or
+        activation does not keep the shape.
+        """
         try:
-            body = tuple(self.function(entry, *others, **dict(self.arguments)))
-            shape = entry
-            for layer in body:
-                if layer.input != shape:
-                    raise SpaceError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
-                shape = layer.output
+            body = tuple(islice(self.function(entry, *others, **dict(self.arguments)), _MOST_LAYERS + 1))
+            self._check(body, entry)
         except Exception as error:  # a user's function may raise anything: say where and what
-            raise SpaceError(f"option {self.text} does not expand on {entry}: {type(error).__name__}: {error}") from error
+            file = inspect.getfile(self.function)
+            frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            line = frames[-1] if frames else self.function.__code__.co_firstlineno
+            rule = f"option {self.text} does not expand on {entry}: {type(error).__name__}: {error}"
+            raise OptionError(f"{rule} ({Path(file).name}:{line})") from error
         return (Custom(entry, self.text, self.source, body),) if body else ()
+
+    def _check(self, body: Layers, entry: Shape) -> None:
+        if len(body) > _MOST_LAYERS:
+            raise SpaceError(f"it has more than {_MOST_LAYERS} layers")
+        shape = entry
+        for layer in body:
+            if layer.input != shape:
+                raise SpaceError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
+            shape = layer.output
+        if self.factor != "residual" and shape != entry:
+            raise SpaceError(f"an option of {self.factor} keeps the shape, but it ends in {shape}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,262 @@
+"""Members of a grammar as words: the letters are layers, and a machine without backtracking spells every member.
+
+A word is the network's resolved layers in order, a shortcut written before the body that it goes around, so two networks are
+equal exactly where their words are. The machine assigns factors at the step of a block's expansion that first reads them and
+forgets them after the last, so that a space is never walked block by block.
+
+Where one block serves all stages of a large space, its stages are spelled side by side (`abreast`): a letter is then what one
+step adds to every stage. This is as good as the flat word where a stage's layers tell where it ends (see `Grammar`).
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain, product
+from typing import Any, NamedTuple
+
+from blocksearch.errors import OptionError, SpaceError
+from blocksearch.space.block import SHORTCUT_FACTORS, STEPS, Block, body_output, shortcut
+from blocksearch.space.factors import Value
+from blocksearch.space.layers import Shape
+from blocksearch.space.letters import Alphabet, Word
+from blocksearch.space.network import VANILLA, Network, classifier
+from blocksearch.space.plans import TURNS, Genes, Plan, Product, Stage, Turn
+
+Values = tuple[tuple[str, Value], ...]
+
+
+class Lane(NamedTuple):
+    """A stage being spelled: where it started and where it is, and what that means for the price of its next layer."""
+
+    width: int
+    shape: Shape
+    output: Shape
+    held: int = 0  # floats of the input, kept for the shortcut
+    fresh: bool = True  # no layer of the body is spelled yet
+    folding: int = 0
+    tail: Word = ()
+
+
+class Node(NamedTuple):
+    """A state of the machine: the part it spells, the bundles of stages left, how far the first is, and factors still needed."""
+
+    part: int
+    rest: tuple[tuple[Stage, ...], ...]
+    entry: Shape
+    step: int = 0
+    lanes: tuple[Lane, ...] = ()
+    known: Values = ()
+
+
+class Arc(NamedTuple):
+    """What the machine may spell next, where that leads, and the factors decided by it."""
+
+    word: Word
+    node: int
+    decided: Values
+
+
+_ENDED = TURNS
+
+
+class Machine:
+    """Spell the members of a union of products. States are numbers, in order of first use."""
+
+    def __init__(self, products: Sequence[Product], *, abreast: bool) -> None:
+        self.products, self.abreast, self.alphabet = products, abreast, Alphabet()
+        self.reason = "it has no options"
+        self._nodes: list[Node] = []
+        self._numbers: dict[Node, int] = {}
+        self._arcs: dict[int, tuple[Arc, ...]] = {}
+        self._steps: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
+        self._blocks: dict[Hashable, Block] = {}
+
+    @cached_property
+    def starts(self) -> dict[int, tuple[int, Plan]]:
+        """The states that members start from, each with its part and plan, in order."""
+        found: dict[int, tuple[int, Plan]] = {}
+        for part, made in enumerate(self.products):
+            for plan in made.plans:
+                bundles = (plan.stages,) if self.abreast else tuple((stage,) for stage in plan.stages)
+                found.setdefault(self._number(Node(part, bundles, made.setting.input)), (part, plan))
+        return found
+
+    def ended(self, node: int) -> int | None:
+        """Return the part whose members end in a state, or None."""
+        found = self._nodes[node]
+        return found.part if found.step == _ENDED else None
+
+    def arcs(self, node: int) -> tuple[Arc, ...]:
+        """List what may follow a state, in the order of the options. Raises OptionError where a user's option fails."""
+        if node not in self._arcs:
+            found: dict[tuple[Word, int], Values] = {}
+            for word, following, decided in self._follow(self._nodes[node]):
+                found.setdefault((word, self._number(following)), decided)
+            self._arcs[node] = tuple(Arc(word, following, decided) for (word, following), decided in found.items())
+        return self._arcs[node]
+
+    def word(self, network: Network) -> Word:
+        """Spell any network."""
+        setting = network.setting
+        ending = self.alphabet.letters(classifier(setting, network.stages[-1][0].input), 0, True, 0)[0]
+        if not self.abreast:
+            word: Word = ()
+            for stage in network.stages[:-1]:
+                word += self.alphabet.stage(stage)
+            return word + ending
+        lanes = tuple(zip(setting.widths, network.stage_blocks, strict=True))
+        letter, opened = self._open(lanes, setting.input)
+        word = letter
+        for step in range(len(STEPS)):
+            letter, opened = self._step(step, network.stage_blocks, opened)
+            word += letter
+        return word + ending
+
+    def spell(self, word: Word) -> Genes:
+        """Return what the member that a word spells is made of, by the first options that do."""
+        for start, (part, plan) in self.starts.items():
+            path = self._path(start, word, 0, set())
+            if path is not None:
+                return Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
+        raise AssertionError("the word is no member's")
+
+    def _spelled(self, start: Node, path: list[Values]) -> Iterator[Block]:
+        for index, bundle in enumerate(start.rest):
+            decided = dict(pair for values in path[index * TURNS : (index + 1) * TURNS] for pair in values)
+            if any(stage.kind == "own" for stage in bundle):
+                yield self.products[start.part].base.with_factors(decided)
+
+    def _number(self, node: Node) -> int:
+        found = self._numbers.setdefault(node, len(self._nodes))
+        if found == len(self._nodes):
+            self._nodes.append(node)
+        return found
+
+    def _path(self, node: int, word: Word, at: int, dead: set[tuple[int, int]]) -> list[Values] | None:
+        if self.ended(node) is not None:
+            return [] if at == len(word) else None
+        for arc in self.arcs(node):
+            end = at + len(arc.word)
+            if word[at:end] != arc.word or (arc.node, end) in dead:
+                continue
+            rest = self._path(arc.node, word, end, dead)
+            if rest is not None:
+                return [arc.decided, *rest]
+            dead.add((arc.node, end))
+        return None
+
+    def _follow(self, node: Node) -> Iterator[tuple[Word, Node, Values]]:
+        if node.step == _ENDED:
+            return
+        made = self.products[node.part]
+        if not node.rest:
+            word, _ = self.alphabet.letters(classifier(made.setting, node.entry), 0, True, 0)
+            yield word, Node(node.part, (), node.entry, _ENDED), ()
+            return
+        bundle = node.rest[0]
+        turn = made.turns[node.step]
+        own = next((stage for stage in bundle if stage.kind == "own"), None)
+        options = made.options[own.options] if own else {}
+        names = [name for name in turn.decides if name in options]
+        for chosen in product(*(options[name] for name in names)):
+            decided = tuple(zip(names, chosen, strict=True))
+            block = self._block(node.part, node.known + decided)
+            broken = next((rule for rule in turn.rules if own and not rule.holds(vars(block))), None)
+            if broken:
+                self.reason = broken.name
+                continue
+            try:
+                yield self._turn(node, block, decided, turn)
+            except OptionError:
+                raise
+            except SpaceError as error:
+                self.reason = str(error)
+
+    def _turn(self, node: Node, block: Block, decided: Values, turn: Turn) -> tuple[Word, Node, Values]:
+        bundle = node.rest[0]
+        blocks = [self._stage_block(stage.kind, block) for stage in bundle]
+        if node.step == 0:
+            widths = [stage.width for stage in bundle]
+            word, lanes = self._open(tuple(zip(widths, blocks, strict=True)), node.entry)
+        else:
+            word, lanes = self._step(node.step - 1, blocks, node.lanes)
+        goes_on = len(node.rest) > 1 and node.rest[1][0].kind in ("same", "again")
+        known = tuple(pair for pair in node.known + decided if goes_on or pair[0] in turn.needed)
+        if node.step < len(STEPS):
+            return word, Node(node.part, node.rest, node.entry, node.step + 1, lanes, known), decided
+        return word, Node(node.part, node.rest[1:], lanes[-1].output, known=known if goes_on else ()), decided
+
+    def _block(self, part: int, values: Values) -> Block:
+        """Make a block of which some factors are not decided yet: the rules are checked when their factors are."""
+        key = part, values
+        if key not in self._blocks:
+            block = object.__new__(Block)
+            block.__dict__.update(vars(self.products[part].base) | dict(values))
+            self._blocks[key] = block
+        return self._blocks[key]
+
+    def _stage_block(self, kind: str, block: Block) -> Block:
+        match kind:
+            case "vanilla":
+                return VANILLA
+            case "again":
+                keeps = object.__new__(Block)
+                keeps.__dict__.update(vars(block) | {"pooling": "none"})
+                return keeps
+            case _:
+                return block
+
+    def _open(self, stages: Sequence[tuple[int, Block]], entry: Shape) -> tuple[Word, tuple[Lane, ...]]:
+        """Spell the shortcuts of some stages, which fixes what each stage reads and hands on."""
+        words, lanes = [], []
+        for width, block in stages:
+            word, lane = self._remembered("open", block, SHORTCUT_FACTORS, (entry, width), self._open_stage)
+            words.append(word)
+            lanes.append(lane)
+            entry = lane.output
+        return self._side_by_side(words), tuple(lanes)
+
+    def _step(self, step: int, blocks: Sequence[Block], lanes: Sequence[Lane]) -> tuple[Word, tuple[Lane, ...]]:
+        found = [
+            self._remembered(step, block, STEPS[step].factors, lane, self._step_stage)
+            for block, lane in zip(blocks, lanes, strict=True)
+        ]
+        return self._side_by_side([word for word, _ in found]), tuple(lane for _, lane in found)
+
+    def _open_stage(self, _: object, block: Block, entry: Shape, width: int) -> tuple[Word, Lane]:
+        around = shortcut(block, entry, width)
+        if around is None:
+            return (), Lane(width, entry, body_output(block, entry, width))
+        opening, closing = self.alphabet.brackets(around.kind, entry, body_output(block, entry, width), around.layers)
+        after, _folding = self.alphabet.letters(around.after, 0, True, 0)
+        return opening, Lane(width, entry, around.output, entry.floats, tail=closing + after)
+
+    def _step_stage(self, step: int, block: Block, *lane: Any) -> tuple[Word, Lane]:
+        at = Lane(*lane)
+        layers = STEPS[step].layers(block, at.shape, at.width)
+        word, folding = self.alphabet.letters(layers, at.held, at.fresh, at.folding)
+        shape = layers[-1].output if layers else at.shape
+        word += at.tail if step == len(STEPS) - 1 else ()
+        return word, at._replace(shape=shape, fresh=at.fresh and not layers, folding=folding)
+
+    def _remembered(
+        self, step: Any, block: Block, factors: tuple[str, ...], state: tuple[Any, ...], make: Callable[..., tuple[Word, Lane]]
+    ) -> tuple[Word, Lane]:
+        values = vars(block)
+        key = step, tuple(values[name] for name in factors), state
+        if key not in self._steps:
+            try:
+                self._steps[key] = make(step, block, *state)
+            except OptionError:
+                raise
+            except SpaceError as error:
+                self._steps[key] = error
+        found = self._steps[key]
+        if isinstance(found, SpaceError):
+            raise found
+        return found
+
+    def _side_by_side(self, words: Sequence[Word]) -> Word:
+        if not self.abreast:
+            (word,) = words
+            return word
+        return (self.alphabet.number(tuple(words), self.alphabet.price(tuple(chain(*words)))),)
