@@ -13,5 +13,6 @@ from blocksearch.space.network import Setting as Setting
 from blocksearch.space.notation import parse_block as parse_block
 from blocksearch.space.notation import parse_network as parse_network
 from blocksearch.space.options import option as option
+from blocksearch.space.rescale import rescaled as rescaled
 
 __version__ = "0.1.0"

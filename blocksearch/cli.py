@@ -32,7 +32,7 @@ Dataset = Annotated[str, typer.Option("--dataset", help="Data set: cifar10, svhn
 Widths = Annotated[str | None, typer.Option(help="Stage widths such as 24,40,72, instead of the data set's.")]
 Input = Annotated[str | None, typer.Option("--input", help="Input shape such as 3x48x64, instead of the data set's.")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes, instead of the data set's.")]
-SpaceFiles = Annotated[list[Path] | None, typer.Option("--space", help="Python file with options or a grammar of yours.")]
+SpaceFiles = Annotated[list[str] | None, typer.Option("--space", help="Python file with options or a grammar, or a shipped one.")]
 AsWritten = Annotated[bool, typer.Option("--as-written", help="effnet_revised as Section 6.2 is written, not as its table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs, the schedule's horizon. Default: the data set's.")]
@@ -132,6 +132,41 @@ def cost_command(
     found = network_from(network, setting, dataset=dataset, as_written=as_written, options=loaded(space or ()).options)
     price = cost(found.layers)
     _print_json(cost_row(network, found, price)) if as_json else console().print(cost_table(found, network, price))
+
+
+@app.command("space")
+def space_command(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Python file with a grammar, or a shipped one such as section3.")],
+    budget: Annotated[list[str] | None, typer.Option(help="Keep networks within it, such as 'flops <= 400k'; several.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Print so many random networks.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    enumerate: Annotated[bool, typer.Option("--enumerate", help="Print every network, in order.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print networks as CSV, all unless --sample is given.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a whole space before anything is trained: its size, its costs, and where the named networks lie.
+
+    Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
+    """
+    from blocksearch.space.load import load_grammar
+    from blocksearch.space.rules import read_budget
+    from blocksearch.space.survey import as_data, listed, survey
+    from blocksearch.views.progress import slow
+    from blocksearch.views.space import print_csv, print_space, print_table
+
+    grammar, question = load_grammar(file)
+    grammar = grammar.where(*(read_budget(text) for text in budget or ()))
+    networks = listed(grammar, sample, seed, everything=enumerate or (as_csv and sample is None))
+    if as_csv:
+        return print_csv(networks)
+    with slow(f"looking at {file}", quiet=quiet) as progress:
+        found = survey(grammar, progress)
+    if as_json:
+        data = {"space": file, "question": question, "grammar": grammar.data(), "digest": grammar.digest, **as_data(found)}
+        return _print_json(data | {"networks": list(networks)})
+    print_space(file, question, grammar, found)
+    return print_table(networks)
 
 
 @data_app.command("list")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blocksearch.errors import UsageError
 from blocksearch.runs.spec import Job, RunSpec
-from blocksearch.space.load import Space, load_space
+from blocksearch.space.load import Space, find_space, load_space
 from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
@@ -82,9 +82,9 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def loaded(files: Sequence[Path]) -> Space:
+def loaded(files: Sequence[str | Path]) -> Space:
     """Load the files a user named, as one space: all their options, and the options per factor of their grammars."""
-    spaces = [load_space(path) for path in files]
+    spaces = [load_space(find_space(str(file))) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
     if len(grammars) > 1:

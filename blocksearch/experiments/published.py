@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from blocksearch.space.cost import cost
-from blocksearch.space.layers import Linear
-from blocksearch.space.named import SETTINGS, named_network
-from blocksearch.space.network import Network
+from blocksearch.space.named import SETTINGS, baseline_flops, named_network
 
 
 @dataclass(frozen=True)
@@ -106,17 +104,10 @@ def _cell(table: int, dataset: str, row: Row) -> FlopsCell:
         return FlopsCell(table, dataset, row.label, "effnet large", row.flops, None, None, None)
     network = named_network(row.network, SETTINGS[dataset], dataset=dataset)
     actual = cost(network.layers).flops
-    compared = flops_as_published(network) if row.network == "baseline" else actual
+    compared = baseline_flops(SETTINGS[dataset], "published") if row.network == "baseline" else actual
     return FlopsCell(
         table, dataset, row.label, row.network, row.flops, compared, actual, printed(compared, row.flops) == row.flops
     )
-
-
-def flops_as_published(network: Network) -> int:
-    """Count a baseline as the paper did: with 16 times the classifier's real inputs."""
-    classifier = network.layers[-1]
-    assert isinstance(classifier, Linear)
-    return cost(network.layers).flops + 2 * 15 * classifier.input.floats * classifier.classes
 
 
 def printed(flops: int, like: str) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from blocksearch.errors import SpaceError
@@ -50,7 +51,7 @@ class Shape:
 
         Raises SpaceError where an axis of size one would be reduced again.
         """
-        if any(n == 1 and s > 1 for n, s in zip(self.map, stride, strict=True)):
+        if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
             raise SpaceError(f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}")
         return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
 
@@ -95,7 +96,7 @@ class Conv:
         if not self.uneven and any(c % self.groups for c in channels):
             raise SpaceError(f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}")
 
-    @property
+    @cached_property
     def output(self) -> Shape:
         return self.input.strided(self.stride).with_channels(self.out_channels)
 
@@ -154,7 +155,7 @@ class Pool:
     kernel: tuple[int, int]
     stride: tuple[int, int]
 
-    @property
+    @cached_property
     def output(self) -> Shape:
         return self.input.strided(self.stride)
 

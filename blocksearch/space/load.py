@@ -5,17 +5,36 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpaceError, unknown
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.options import Options, options_in
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a file defines: its options by name, and its one grammar if it has one."""
+    """What a file defines: its options by name, its one grammar if it has one, and the question that it asks."""
 
     options: Options = field(default_factory=dict)
     grammar: Grammar | None = None
+    question: str = ""
+
+
+def shipped_spaces() -> dict[str, Path]:
+    """Return the spaces that come with the package, by name: inside it when installed, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    folder = next((each for each in (package / "search_spaces", package.parent / "search_spaces") if each.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if folder.name == "search_spaces"}
+
+
+def find_space(text: str) -> Path:
+    """Return the file that a user names by its path, or a shipped one by its name. Raises UsageError with the known names."""
+    path = Path(text).expanduser()
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return path
+    shipped = shipped_spaces()
+    if text not in shipped:
+        raise unknown("space", text, shipped, "; or name a file such as my_space.py")
+    return shipped[text]
 
 
 def load_space(path: Path) -> Space:
@@ -24,7 +43,9 @@ def load_space(path: Path) -> Space:
     Raises SpaceError, with file and line, where it is missing, is not Python, fails, or defines two grammars or nothing.
     """
     if not path.is_file():
-        raise SpaceError(f"{path} is not a file; a space is a Python file such as search_spaces/section3.py")
+        raise SpaceError(
+            f"{path} is not a file; a space is a Python file such as my_space.py, or the name of a shipped one such as section3"
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise SpaceError(f"{path} is not a Python file: its name must end in .py")
@@ -42,4 +63,14 @@ def load_space(path: Path) -> Space:
     options = options_in(vars(module).values())
     if not grammars and not options:
         raise SpaceError(f"{path} defines neither a grammar nor an option")
-    return Space(options, next(iter(grammars.values()), None))
+    question = " ".join((module.__doc__ or "").split())
+    return Space(options, next(iter(grammars.values()), None), question)
+
+
+def load_grammar(text: str) -> tuple[Grammar, str]:
+    """Load a file's grammar, and the question it asks. Raises SpaceError where it has none."""
+    path = find_space(text)
+    space = load_space(path)
+    if space.grammar is None:
+        raise SpaceError(f"{path} has options but no grammar; a space is a variable such as grammar = Grammar(…)")
+    return space.grammar, space.question

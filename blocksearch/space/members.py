@@ -180,6 +180,11 @@ class Members:
             yield _costs(chunk if numbers is None else chunk[:, self._passes(chunk, numbers)])
             start += chunk.shape[1]
 
+    def extremes(self) -> tuple[Costs, Costs]:
+        """Return the least and the largest of each cost by options and rules, exactly at any size, as arrays of one."""
+        least, most = self.diagram.extremes()
+        return _costs(np.array(least)[:, None]), _costs(np.array(most)[:, None])
+
     def survey(self, count: int, seed: int) -> Costs:
         """Price a uniform sample, for spaces too large to price whole."""
         return _costs(self.diagram.priced(self._sampled(count, seed)))

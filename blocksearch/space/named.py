@@ -10,9 +10,11 @@ from fractions import Fraction
 
 from blocksearch.errors import unknown
 from blocksearch.space.block import Block
+from blocksearch.space.cost import cost
 from blocksearch.space.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.space.layers import Shape
 from blocksearch.space.network import Network, Setting
+from blocksearch.space.rescale import rescaled
 
 SETTINGS = {
     "cifar10": Setting(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
@@ -26,7 +28,8 @@ SETTINGS = {
 class Named:
     """A point of the space: its block, its first layer, and where the paper describes it.
 
-    `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published FLOPs demand it.
+    `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published FLOPs demand it. `fills` rescales
+    the widths to the FLOPs of the baseline: of the `network`, or as `published`, with its classifier on a map 16 times as large.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Named:
     first_layer: str
     block: Block
     last_block: Block | None = None
+    fills: str = ""
 
 
 def _mobilenet_v2(rate: int) -> Block:
@@ -52,6 +56,8 @@ def _rates(name: str, source: str, block: Callable[[int], Block], last: Callable
     return [Named(row, source, "vanilla", block(rate), last(rate) if last else None) for row, rate in rows.items()]
 
 
+_EFFNET = Block(bottleneck=Reduce(2), minimum=6, kernel=SEPARATED, pooling="separable_conv")
+
 # fmt: off
 NAMED: dict[str, Named] = {row.name: row for row in (
     Named("baseline", "Table 1", "block",
@@ -61,8 +67,9 @@ NAMED: dict[str, Named] = {row.name: row for row in (
     Named("shufflenet", "Table 1", "vanilla",
           Block(bottleneck=Reduce(4), pooling="stride", groups=Groups("both", 4), residual="concatenate",
                 activation="linear", join_activation="relu")),
-    Named("effnet", "Section 4.2, Table 1", "block",
-          Block(bottleneck=Reduce(2), minimum=6, kernel=SEPARATED, pooling="separable_conv")),
+    Named("effnet", "Section 4.2, Table 1", "block", _EFFNET),
+    Named("effnet_large", "Tables 2-4, widths ours", "block", _EFFNET, fills="network"),
+    Named("effnet_large_published", "Tables 2-4, widths ours", "block", _EFFNET, fills="published"),
     *_rates("mobilenet_v2", "Section 6.1, Tables 5-7", _mobilenet_v2),
     *_rates("effnet_revised", "Section 6.2, Tables 5-7", _effnet_revised, lambda rate: _effnet_revised(rate, "first")),
     Named("mob_imp", "Section 6.3, Tables 5-7", "vanilla",
@@ -90,4 +97,12 @@ def named_network(name: str, setting: Setting, *, dataset: str | None = None, as
     blocks: tuple[Block, ...] = (row.block,)
     if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
         blocks = (row.block,) * (stages - 1) + (row.last_block,)
-    return Network(setting=setting, blocks=blocks, first_layer=row.first_layer)
+    network = Network(setting=setting, blocks=blocks, first_layer=row.first_layer)
+    return rescaled(network, f"flops <= {baseline_flops(setting, row.fills)}") if row.fills else network
+
+
+def baseline_flops(setting: Setting, which: str = "network") -> int:
+    """Count the baseline: the `network`, or as `published`, where the classifier is counted on a map 16 times as large."""
+    found = cost(named_network("baseline", setting).layers).flops
+    classifier = named_network("baseline", setting).stages[-1][-1:]
+    return found + (15 * cost(classifier).flops if which == "published" else 0)

@@ -10,8 +10,8 @@ step adds to every stage. This is as good as the flat word where a stage's layer
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, product
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
 
 from blocksearch.errors import OptionError, SpaceError
 from blocksearch.space.block import SHORTCUT_FACTORS, STEPS, Block, body_output, shortcut
@@ -67,7 +67,8 @@ class Machine:
         self._nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
         self._arcs: dict[int, tuple[Arc, ...]] = {}
-        self._steps: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
+        self._opened: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
+        self._stepped: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
         self._blocks: dict[Hashable, Block] = {}
 
     @cached_property
@@ -97,7 +98,7 @@ class Machine:
     def word(self, network: Network) -> Word:
         """Spell any network."""
         setting = network.setting
-        ending = self.alphabet.letters(classifier(setting, network.stages[-1][0].input), 0, True, 0)[0]
+        ending = self.alphabet.letters(classifier(setting, network.stages[-1][0].input))[0]
         if not self.abreast:
             word: Word = ()
             for stage in network.stages[:-1]:
@@ -149,7 +150,7 @@ class Machine:
             return
         made = self.products[node.part]
         if not node.rest:
-            word, _ = self.alphabet.letters(classifier(made.setting, node.entry), 0, True, 0)
+            word, _ = self.alphabet.letters(classifier(made.setting, node.entry))
             yield word, Node(node.part, (), node.entry, _ENDED), ()
             return
         bundle = node.rest[0]
@@ -209,54 +210,56 @@ class Machine:
         """Spell the shortcuts of some stages, which fixes what each stage reads and hands on."""
         words, lanes = [], []
         for width, block in stages:
-            word, lane = self._remembered("open", block, SHORTCUT_FACTORS, (entry, width), self._open_stage)
+            key = width, entry, *(vars(block)[name] for name in SHORTCUT_FACTORS)
+            word, lane = _remember(self._opened, key, self._open_stage, block, entry, width)
             words.append(word)
             lanes.append(lane)
             entry = lane.output
         return self._side_by_side(words), tuple(lanes)
 
-    def _step(self, step: int, blocks: Sequence[Block], lanes: Sequence[Lane]) -> tuple[Word, tuple[Lane, ...]]:
-        found = [
-            self._remembered(step, block, STEPS[step].factors, lane, self._step_stage)
-            for block, lane in zip(blocks, lanes, strict=True)
-        ]
-        return self._side_by_side([word for word, _ in found]), tuple(lane for _, lane in found)
-
-    def _open_stage(self, _: object, block: Block, entry: Shape, width: int) -> tuple[Word, Lane]:
-        around = shortcut(block, entry, width)
+    def _open_stage(self, block: Block, entry: Shape, width: int) -> tuple[Word, Lane]:
+        body, around = body_output(block, entry, width), shortcut(block, entry, width)
         if around is None:
-            return (), Lane(width, entry, body_output(block, entry, width))
-        opening, closing = self.alphabet.brackets(around.kind, entry, body_output(block, entry, width), around.layers)
-        after, _folding = self.alphabet.letters(around.after, 0, True, 0)
-        return opening, Lane(width, entry, around.output, entry.floats, tail=closing + after)
+            return (), Lane(width, entry, body)
+        opening, closing = self.alphabet.brackets(around.kind, entry, body, around.layers)
+        return opening, Lane(width, entry, around.output, entry.floats, tail=closing + self.alphabet.letters(around.after)[0])
 
-    def _step_stage(self, step: int, block: Block, *lane: Any) -> tuple[Word, Lane]:
-        at = Lane(*lane)
-        layers = STEPS[step].layers(block, at.shape, at.width)
-        word, folding = self.alphabet.letters(layers, at.held, at.fresh, at.folding)
-        shape = layers[-1].output if layers else at.shape
-        word += at.tail if step == len(STEPS) - 1 else ()
-        return word, at._replace(shape=shape, fresh=at.fresh and not layers, folding=folding)
+    def _step(self, step: int, blocks: Sequence[Block], lanes: Sequence[Lane]) -> tuple[Word, tuple[Lane, ...]]:
+        words, after = [], []
+        for block, lane in zip(blocks, lanes, strict=True):
+            values = vars(block)
+            key = step, *lane[:-1], *[values[name] for name in STEPS[step].factors]
+            word, lane_after = _remember(self._stepped, key, self._step_stage, step, block, lane)
+            words.append(word + lane.tail if step == len(STEPS) - 1 else word)
+            after.append(lane_after._replace(tail=lane.tail) if lane.tail else lane_after)
+        return self._side_by_side(words), tuple(after)
 
-    def _remembered(
-        self, step: Any, block: Block, factors: tuple[str, ...], state: tuple[Any, ...], make: Callable[..., tuple[Word, Lane]]
-    ) -> tuple[Word, Lane]:
-        values = vars(block)
-        key = step, tuple(values[name] for name in factors), state
-        if key not in self._steps:
-            try:
-                self._steps[key] = make(step, block, *state)
-            except OptionError:
-                raise
-            except SpaceError as error:
-                self._steps[key] = error
-        found = self._steps[key]
-        if isinstance(found, SpaceError):
-            raise found
-        return found
+    def _step_stage(self, step: int, block: Block, lane: Lane) -> tuple[Word, Lane]:
+        layers = STEPS[step].layers(block, lane.shape, lane.width)
+        word, folding = self.alphabet.letters(layers, lane.held, lane.fresh, lane.folding)
+        shape = layers[-1].output if layers else lane.shape
+        return word, lane._replace(shape=shape, fresh=lane.fresh and not layers, folding=folding, tail=())
 
     def _side_by_side(self, words: Sequence[Word]) -> Word:
         if not self.abreast:
             (word,) = words
             return word
-        return (self.alphabet.number(tuple(words), self.alphabet.price(tuple(chain(*words)))),)
+        return (self.alphabet.chord(tuple(words)),)
+
+
+_Made = TypeVar("_Made")
+
+
+def _remember(found: dict[Hashable, _Made | SpaceError], key: Hashable, make: Callable[..., _Made], *arguments: Any) -> _Made:
+    """Make something once; what cannot be made cannot be made the next time, either."""
+    if key not in found:
+        try:
+            found[key] = make(*arguments)
+        except OptionError:
+            raise
+        except SpaceError as error:
+            found[key] = error
+    made = found[key]
+    if isinstance(made, SpaceError):
+        raise made
+    return made

@@ -1,5 +1,9 @@
 """Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when quiet."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from blocksearch.runs.execute import Plan, Watch
@@ -52,6 +56,25 @@ class SpokenWatch(Watch):
         if interrupted:
             kept = f"{self._finished} of {self._total} runs are in the ledger"
             self._page.print(f"interrupted: {kept}; the same command goes on from there")
+
+
+@contextmanager
+def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Show a bar in a terminal for what takes longer than a second; the block reports the share that is done."""
+    page = console(stderr=True)
+    bar = Progress(
+        TextColumn(title), BarColumn(), TimeElapsedColumn(), console=page, transient=True, disable=quiet or not page.is_terminal
+    )
+    task = bar.add_task("", total=None)
+    later = Timer(1.0, bar.start)
+    later.daemon = True
+    later.start()
+    try:
+        yield lambda share: bar.update(task, total=1.0, completed=share)
+    finally:
+        later.cancel()
+        later.join()
+        bar.stop()
 
 
 def _line(job: Job, run: Run) -> str:
