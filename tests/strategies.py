@@ -54,3 +54,47 @@ def networks(draw):
         return Network(setting=setting, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer)
     except SpaceError:
         assume(False)
+
+
+_options = {
+    "bottleneck": ["none", "reduce(1)", "reduce(2)", "reduce(4)", "expand(1)", "expand(1/3)"],
+    "minimum": ["1", "3"],
+    "spatial": ["depthwise", "dense"],
+    "kernel": ["3x3", "1x3+3x1", "1x1", "3x3+3x3", "1x1+3x3", "3x3+1x1", "3x3d2"],
+    "depth_multiplier": ["1", "2"],
+    "pooling": [*FACTORS["pooling"].values, "none"],
+    "pool_kind": ["max", "average"],
+    "last": ["pointwise", "none"],
+    "groups": ["none", "last(2)", "both(3)", "both(4)"],
+    "residual": ["none", "add", "project", "concatenate"],
+    "first_activation": ["relu", "linear"],
+    "spatial_activation": ["relu", "linear"],
+    "activation": ["relu", "leaky", "linear"],
+    "join_activation": ["relu", "linear"],
+}
+
+
+def _some(values, most):
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True)
+
+
+@st.composite
+def declarations(draw):
+    """Draw the arguments of a small grammar, collisions wanted: few channels, equal widths, stages that may look alike."""
+    size = st.integers(1, 9)
+    shape = Shape(draw(st.integers(1, 4)), draw(size), draw(size))
+    stages = st.lists(st.sampled_from([1, 2, 3, 4, 4, 8]), min_size=1, max_size=3).map(tuple)
+    widths = draw(st.lists(stages, min_size=1, max_size=2, unique=True))
+    deep = draw(st.booleans())
+    first = ["vanilla", "block"] if min(map(len, widths)) > 1 else ["block"]
+    factors = draw(st.lists(st.sampled_from(sorted(_options)), max_size=5, unique=True))
+    per_stage = draw(st.booleans())
+    return {
+        "setting": Setting(input=shape, widths=widths[0], classes=draw(st.integers(2, 4))),
+        "base": Block(spatial="dense", last="none", pooling="none") if draw(st.booleans()) else Block(),
+        "widths": widths,
+        "first_layer": draw(_some(first, 2)),
+        "depth": draw(_some([1, 2], 2)) if deep else [1],
+        "per_stage": per_stage,
+        **{factor: draw(_some(_options[factor], 2 if per_stage else 3)) for factor in factors},
+    }

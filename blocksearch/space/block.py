@@ -34,7 +34,7 @@ RULES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Block:
     """One block of a network. Each field is a factor; a field also takes the factor's text, `Block(bottleneck="reduce(2)")`.
 
@@ -69,6 +69,9 @@ class Block:
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
         return " ".join(f"{name}={value}" for name, value in self.values().items() if value != _DEFAULTS[name])
+
+    def __repr__(self) -> str:
+        return f"<Block {self}>"
 
     def values(self) -> dict[str, Value]:
         """Return every factor's value by name."""

@@ -23,6 +23,7 @@ LARGEST = 1 << 62  # more members than this are counted and found, but not price
 _KEPT = 1 << 24  # members of priced states that are remembered while streaming
 Arrays: TypeAlias = NDArray[np.int64]  # 5 × members: macs, params, floats, peak, and the kind of ending
 _PEAK, _KIND, _ROWS = 3, 4, 5
+_NOWHERE = -1  # the state from which no member can be reached
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Diagram:
 
     @property
     def size(self) -> int:
-        return self.states[self.root].count
+        return 0 if self.root == _NOWHERE else self.states[self.root].count
 
     def at(self, index: int) -> Word:
         """Return the word of a member by its number."""
@@ -144,9 +145,12 @@ class Diagram:
         for group in groups.values():
             length = _common([word for word, _ in group])
             following = self._state([(word[length:], node) for word, node in group])
-            if self.states[following].count:  # a way on which every combination breaks a rule is no way
+            if following != _NOWHERE:
                 words.append(group[0][0][:length])
                 nexts.append(following)
+        if not parts and not nexts:  # every combination breaks a rule
+            self._numbers[key] = _NOWHERE
+            return _NOWHERE
         before = accumulate((self.states[following].count for following in nexts), initial=int(bool(parts)))
         prices = tuple(self.machine.alphabet.price(word) for word in words)
         kind = self._kind(frozenset(parts)) if parts else None

@@ -21,7 +21,7 @@ from blocksearch.space.block import Block
 from blocksearch.space.factors import Value
 from blocksearch.space.members import Costs, Count, Members, Progress
 from blocksearch.space.network import Network, Setting
-from blocksearch.space.parts import Part, as_data, extended, lines, make_part, restricted, text
+from blocksearch.space.parts import Part, as_data, extended, lines, make_part, moved, restricted, text
 from blocksearch.space.rules import Constraint, Rule, read_constraint
 
 
@@ -123,6 +123,10 @@ class Grammar:
     def extend(self, **options: Iterable[Value]) -> "Grammar":
         """Add options to factors; a factor that was fixed keeps the base block's value as its first option."""
         return self._of(tuple(extended(part, options) for part in self._parts))
+
+    def on(self, setting: Setting) -> "Grammar":
+        """Return the same space on other images: their input, classes and dropout, and their widths where it had no own."""
+        return self._of(tuple(moved(part, setting) for part in self._parts))
 
     @classmethod
     def _of(cls, parts: tuple[Part, ...]) -> "Grammar":

@@ -34,7 +34,7 @@ class Setting:
         return ",".join(map(str, self.widths))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Network:
     """Blocks in a setting. One block serves every stage; several are one per stage that the block covers.
 
@@ -55,6 +55,16 @@ class Network:
                 f"a network takes one block or one for each of its {stages} block stages, but got {len(self.blocks)}"
             )
         _ = self.layers  # an instance that exists resolves
+
+    def __str__(self) -> str:
+        """Write the network on one line, as `parse_network` reads it."""
+        setting = self.setting
+        dropout = f" dropout={setting.dropout!r}" if setting.dropout else ""
+        head = f"input={setting.input} widths={setting.widths_text} classes={setting.classes}{dropout}"
+        return f"{head} first_layer={self.first_layer} {' '.join(f'[{block}]' for block in self.blocks)}"
+
+    def __repr__(self) -> str:
+        return f"<Network {self}>"
 
     @cached_property
     def stages(self) -> tuple[Layers, ...]:

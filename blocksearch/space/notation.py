@@ -37,12 +37,7 @@ def format_block(block: Block) -> str:
 
 def format_network(network: Network) -> str:
     """Write a network on one line."""
-    setting = network.setting
-    head = f"input={setting.input} widths={setting.widths_text} classes={setting.classes}"
-    if setting.dropout:
-        head += f" dropout={setting.dropout!r}"
-    blocks = " ".join(f"[{block}]" for block in network.blocks)
-    return f"{head} first_layer={network.first_layer} {blocks}"
+    return str(network)
 
 
 def parse_block(text: str, options: Options = NO_OPTIONS) -> Block:

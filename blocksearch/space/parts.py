@@ -188,6 +188,12 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
     return part
 
 
+def moved(part: Part, setting: Setting) -> Part:
+    """Put a part into another setting; widths of its own stay."""
+    own = part.widths != (part.setting.widths,)
+    return replace(part, setting=setting, widths=part.widths if own else (setting.widths,))
+
+
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
     setting = part.setting
