@@ -33,6 +33,7 @@ Widths = Annotated[str | None, typer.Option(help="Stage widths such as 24,40,72,
 Input = Annotated[str | None, typer.Option("--input", help="Input shape such as 3x48x64, instead of the data set's.")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes, instead of the data set's.")]
 SpaceFiles = Annotated[list[str] | None, typer.Option("--space", help="Python file with options or a grammar, or a shipped one.")]
+Fill = Annotated[str | None, typer.Option(help="Rescale the widths as far as a budget allows, such as 'flops <= 12e6'.")]
 AsWritten = Annotated[bool, typer.Option("--as-written", help="effnet_revised as Section 6.2 is written, not as its table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs, the schedule's horizon. Default: the data set's.")]
@@ -90,6 +91,7 @@ def show(
     input: Input = None,
     classes: Classes = None,
     as_written: AsWritten = False,
+    fill: Fill = None,
     space: SpaceFiles = None,
     svg: Svg = None,
     as_json: Json = False,
@@ -104,7 +106,8 @@ def show(
     from blocksearch.views.tables import answer, flow_table
 
     setting = setting_from(dataset, widths, input, classes)
-    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=loaded(space or ()).options)
+    options = loaded(space or ()).options
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
     rows = data_flow(found)
     _print_json(as_rows(rows)) if as_json else answer(svg, flow_table(found, network, rows, cost(found.layers)))
 
@@ -117,6 +120,7 @@ def cost_command(
     input: Input = None,
     classes: Classes = None,
     as_written: AsWritten = False,
+    fill: Fill = None,
     space: SpaceFiles = None,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +133,8 @@ def cost_command(
     from blocksearch.views.tables import console, cost_row, cost_table
 
     setting = setting_from(dataset, widths, input, classes)
-    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=loaded(space or ()).options)
+    options = loaded(space or ()).options
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
     price = cost(found.layers)
     _print_json(cost_row(network, found, price)) if as_json else console().print(cost_table(found, network, price))
 
@@ -157,16 +162,18 @@ def space_command(
 
     grammar, question = load_grammar(file)
     grammar = grammar.where(*(read_budget(text) for text in budget or ()))
-    networks = listed(grammar, sample, seed, everything=enumerate or (as_csv and sample is None))
-    if as_csv:
-        return print_csv(networks)
+    everything = enumerate or (as_csv and sample is None)
     with slow(f"looking at {file}", quiet=quiet) as progress:
-        found = survey(grammar, progress)
-    if as_json:
+        networks = listed(grammar, sample, seed, everything=everything)
+        found = None if as_csv else survey(grammar, progress)
+    if found is None:
+        print_csv(networks)
+    elif as_json:
         data = {"space": file, "question": question, "grammar": grammar.data(), "digest": grammar.digest, **as_data(found)}
-        return _print_json(data | {"networks": list(networks)})
-    print_space(file, question, grammar, found)
-    return print_table(networks)
+        _print_json(data | {"networks": list(networks)})
+    else:
+        print_space(file, question, grammar, found)
+        print_table(networks)
 
 
 @data_app.command("list")

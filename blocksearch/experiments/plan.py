@@ -15,6 +15,7 @@ from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
 from blocksearch.space.options import NO_OPTIONS, Options
+from blocksearch.space.rescale import rescaled
 from blocksearch.training.data import get
 from blocksearch.training.protocol import Protocol, prepare
 from blocksearch.training.recipe import Recipe
@@ -29,11 +30,18 @@ def network_from(
     dataset: str | None = None,
     as_written: bool = False,
     options: Options = NO_OPTIONS,
+    fill: str | None = None,
 ) -> Network:
     """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's text, or a network's text.
 
-    A network's text brings its own setting. `options` are a user's, by name. Raises NotationError or UsageError.
+    A network's text brings its own setting. `options` are a user's, by name; `fill` is a budget that the widths are rescaled to.
+    Raises NotationError or UsageError.
     """
+    network = _network(text, setting, dataset, options, as_written=as_written)
+    return rescaled(network, fill) if fill else network
+
+
+def _network(text: str, setting: Setting, dataset: str | None, options: Options, *, as_written: bool) -> Network:
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
         return parse_network(text, options)

@@ -10,18 +10,20 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space import walk
 from blocksearch.space.block import Block
 from blocksearch.space.factors import Value
 from blocksearch.space.members import Costs, Count, Members, Progress
 from blocksearch.space.network import Network, Setting
-from blocksearch.space.parts import Part, as_data, extended, lines, make_part, moved, restricted, text
+from blocksearch.space.options import NO_OPTIONS, Options
+from blocksearch.space.parts import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
 from blocksearch.space.rules import Constraint, Rule, read_constraint
 
 
@@ -70,6 +72,19 @@ class Grammar:
     def data(self) -> list[dict[str, Any]]:
         """Return the grammar as plain words and numbers, to be stored beside what was found in it."""
         return [as_data(part) for part in self._parts]
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Sequence[Mapping[str, Any]],
+        options: Options = NO_OPTIONS,
+        functions: Mapping[str, Callable[[Network], object]] = MappingProxyType({}),
+    ) -> "Grammar":
+        """Read back a stored grammar; a user's options and constraint functions are given by name.
+
+        Raises SpaceError where one is missing, or is not what it was when the grammar was stored.
+        """
+        return cls._of(tuple(from_data(part, options, functions) for part in data))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -142,6 +157,8 @@ class Grammar:
         found = Members([part.product for part in self._parts], [part.filters for part in self._parts])
         try:
             _ = found.diagram
+        except OptionError:
+            raise
         except SpaceError as error:
             raise SpaceError(f"the grammar is empty: {_blame(self) or error}") from error
         return found

@@ -1,17 +1,19 @@
 """One product of options, as a user declares it: read, checked, restricted, extended, and written down."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 from blocksearch.errors import SpaceError
 from blocksearch.space.block import Block
 from blocksearch.space.factors import Value, factor_named
 from blocksearch.space.network import FIRST_LAYERS, Setting
+from blocksearch.space.notation import parse_block, read_shape
 from blocksearch.space.options import Option
+from blocksearch.space.options import Options as Defined
 from blocksearch.space.plans import Plan, Product
-from blocksearch.space.rules import Budget, Check, Constraint, Rule
+from blocksearch.space.rules import Budget, Check, Constraint, Known, Rule, read_constraint
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
 Options = tuple[tuple[str, tuple[Value, ...]], ...]
@@ -202,6 +204,7 @@ def as_data(part: Part) -> dict[str, Any]:
         "input": str(setting.input),
         "classes": setting.classes,
         "dropout": setting.dropout,
+        "usual_widths": list(setting.widths),
         "widths": [list(widths) for widths in part.widths],
         "first_layer": list(part.first_layers),
         "depth": list(part.depths),
@@ -211,6 +214,47 @@ def as_data(part: Part) -> dict[str, Any]:
         "constraints": {each.name: str(each) for each in part.constraints},
         "sources": sources | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
     }
+
+
+def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]) -> Part:
+    """Read back what `as_data` wrote, with a user's options and constraint functions by their names.
+
+    Raises SpaceError where one of them is not loaded, or is not what it was when the grammar was stored.
+    """
+    shape = read_shape(data["input"])
+    if shape is None:
+        raise SpaceError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
+    part = make_part(
+        Setting(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
+        parse_block(data["base"], options),
+        [tuple(widths) for widths in data["widths"]],
+        data["first_layer"],
+        data["depth"],
+        [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
+        {},
+    )
+    stages = [
+        tuple((name, tuple(factor_named(name).parse(value, options) for value in values)) for name, values in stage.items())
+        for stage in data["options"]
+    ]
+    known: dict[str, list[Value]] = {}
+    for name, values in chain(*stages):
+        known.setdefault(name, []).extend(values)
+    constraints = [_constraint(name, text, known, functions) for name, text in data["constraints"].items()]
+    part = replace(part, options=tuple(stages), constraints=tuple(constraints))
+    if changed := [name for name, source in data["sources"].items() if as_data(part)["sources"].get(name) != source]:
+        raise SpaceError(f"{changed[0]} is not what it was when the grammar was stored: its definition has changed")
+    return part
+
+
+def _constraint(name: str, text: str, known: Known, functions: Mapping[str, Callable[..., object]]) -> Constraint:
+    if not text.endswith("(network)"):
+        return read_constraint(text, name, known)
+    function = text.removesuffix("(network)")
+    if function not in functions:
+        file = function.split(".", maxsplit=1)[0]
+        raise SpaceError(f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded")
+    return read_constraint(functions[function], name)
 
 
 def lines(part: Part) -> Iterator[str]:

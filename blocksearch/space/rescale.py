@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space.cost import cost
 from blocksearch.space.network import Network
 from blocksearch.space.rules import Budget, read_budget
@@ -34,7 +34,10 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
     while _fits(network, following := next_scale(widths, low), limit):
         middle = (following + high) / 2
         low, high = (middle, high) if _fits(network, middle, limit) else (following, middle)
-    return _scaled(network, low)
+    try:
+        return _scaled(network, low)
+    except SpaceError as error:
+        raise SpaceError(f"no width meets {limit}: thinner networks cannot be built ({error})") from error
 
 
 def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
@@ -65,4 +68,11 @@ def _spent(network: Network, limit: Budget) -> int:
 
 
 def _fits(network: Network, scale: Fraction, limit: Budget) -> bool:
-    return bool(limit.holds(_spent(_scaled(network, scale), limit)))
+    """Say whether a scale meets the budget; widths too thin to be built cost nothing yet."""
+    try:
+        scaled = _scaled(network, scale)
+    except OptionError:
+        raise
+    except SpaceError:
+        return True
+    return bool(limit.holds(_spent(scaled, limit)))

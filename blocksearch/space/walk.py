@@ -1,7 +1,6 @@
 """Steps from member to member, and the reason why something is none."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -68,14 +67,14 @@ def why_not(members: Members, what: Block | Network) -> str | None:
     if isinstance(what, Network):
         return _why_not_network(members, what)
     reasons: dict[str, None] = {}
-    for made in members.products:
+    for part, made in enumerate(members.products):
         for plan in made.plans:
-            place, reason = _first_place(made, plan, what)
-            if reason is None:
-                reason = _why_not_placed(members, made, plan, what, place)
-            if reason is None:
-                return None
-            reasons[reason] = None
+            for place in range(1 if plan.shared else plan.blocks):
+                reason = _why_not_placed(members, Genes(part, plan, ()), what, place)
+                if reason is None:
+                    return None
+                options = [stage.options for stage in plan.stages if stage.kind == "own"]
+                reasons[_why_not_here(made, options[place], what) or reason] = None
     return "; ".join(reasons)
 
 
@@ -114,7 +113,7 @@ def _changed(genes: Genes, part: int, place: int, name: str, value: Value) -> It
         block = genes.blocks[place].with_factors({name: value})
     except SpaceError:
         return
-    yield Genes(part, genes.plan, (*genes.blocks[:place], block, *genes.blocks[place + 1 :]))
+    yield Genes(part, genes.plan, _replaced(genes.blocks, place, block))
 
 
 def _one_choice_apart(one: Plan, other: Plan) -> bool:
@@ -168,13 +167,6 @@ def _why_not_made(made: Product, network: Network) -> str:
     return "its blocks together are none of the grammar's"
 
 
-def _first_place(made: Product, plan: Plan, block: Block) -> tuple[int, str | None]:
-    """Return a place of the plan that a block may take, or the reason why it may take none."""
-    reasons = [_why_not_here(made, stage.options, block) for stage in plan.stages if stage.kind == "own"]
-    place = next((place for place, reason in enumerate(reasons) if reason is None), 0)
-    return place, reasons[place]
-
-
 def _why_not_here(made: Product, options: int, block: Block) -> str | None:
     values = block.values()
     for name in FACTORS:
@@ -185,18 +177,22 @@ def _why_not_here(made: Product, options: int, block: Block) -> str | None:
     return f"it does not meet {broken.name}" if broken else None
 
 
-def _why_not_placed(members: Members, made: Product, plan: Plan, block: Block, place: int) -> str | None:
-    """Say why no network of a plan has a block that the options allow: it does not expand there, or a filter excludes it."""
+def _why_not_placed(members: Members, genes: Genes, block: Block, place: int) -> str | None:
+    """Say why no network of a plan has a block in a place, beside the blocks that any member of the plan has elsewhere."""
+    part, plan, _ = genes
+    first = members.diagram.machine.first(part, plan)
+    if first is None:
+        return "its plan has no members"
     try:
-        blocks = [block]
-        if not plan.shared:  # beside the blocks of any member of the plan
-            others = Members([replace(made, plans=(plan,))], [()]).genes(0).blocks
-            blocks = [*others[:place], block, *others[place + 1 :]]
-        return _why_not_network(members, made.network(plan, blocks))
+        return _why_not_network(members, members.network(Genes(part, plan, _replaced(first.blocks, place, block))))
     except OptionError:
         raise
     except SpaceError as error:
         return str(error)
+
+
+def _replaced(blocks: tuple[Block, ...], place: int, block: Block) -> tuple[Block, ...]:
+    return (*blocks[:place], block, *blocks[place + 1 :])
 
 
 def _any(values: object) -> str:

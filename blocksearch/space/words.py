@@ -120,6 +120,12 @@ class Machine:
                 return Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
         raise AssertionError("the word is no member's")
 
+    def first(self, part: int, plan: Plan) -> Genes | None:
+        """Return what the first member of a plan is made of, or None where it has none."""
+        start = next(start for start, made in self.starts.items() if made == (part, plan))
+        path = self._path(start, None, 0, set())
+        return None if path is None else Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
+
     def _spelled(self, start: Node, path: list[Values]) -> Iterator[Block]:
         for index, bundle in enumerate(start.rest):
             decided = dict(pair for values in path[index * TURNS : (index + 1) * TURNS] for pair in values)
@@ -132,12 +138,13 @@ class Machine:
             self._nodes.append(node)
         return found
 
-    def _path(self, node: int, word: Word, at: int, dead: set[tuple[int, int]]) -> list[Values] | None:
+    def _path(self, node: int, word: Word | None, at: int, dead: set[tuple[int, int]]) -> list[Values] | None:
+        """Find the first way to an end that spells a word from a position on, or any word."""
         if self.ended(node) is not None:
-            return [] if at == len(word) else None
+            return [] if word is None or at == len(word) else None
         for arc in self.arcs(node):
             end = at + len(arc.word)
-            if word[at:end] != arc.word or (arc.node, end) in dead:
+            if (word is not None and word[at:end] != arc.word) or (arc.node, end) in dead:
                 continue
             rest = self._path(arc.node, word, end, dead)
             if rest is not None:

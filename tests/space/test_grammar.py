@@ -1,13 +1,26 @@
-"""The space as an object: distinct members, samples inside it."""
+"""The grammar as a value: composed, printed, compared, stored; and what it says of what cannot be."""
+
+import itertools
+import json
 
 import pytest
+from hypothesis import given, settings
 
-from blocksearch import SETTINGS, Grammar
-from blocksearch.errors import BlocksearchError
+from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
+from blocksearch.errors import BlocksearchError, SpaceError
+from blocksearch.space.layers import Conv
+from blocksearch.space.load import load_grammar, load_space, shipped_spaces
+from tests.strategies import declarations
+
+GTSRB = SETTINGS["gtsrb"]
 
 
 def tiny(**options):
     return Grammar(SETTINGS["digits"], **options)
+
+
+def prints(grammar):
+    return {network.fingerprint for network in grammar}
 
 
 def test_equal_networks_count_once():
@@ -15,35 +28,212 @@ def test_equal_networks_count_once():
     assert tiny(bottleneck=["none", "reduce(8)"], minimum=[1, 6]).size == 3
 
 
-def test_members_are_distinct_and_samples_are_members():
-    grammar = tiny(first_layer=["vanilla", "block"], pooling=["stride", "last", "separable"], kernel=["3x3", "1x3+3x1"])
-    members = [network.fingerprint for network in grammar]
-    assert len(set(members)) == grammar.size == len(members)
-    sample = grammar.sample(5, seed=0)
-    assert {network.fingerprint for network in sample} <= set(members)
-    assert sample == grammar.sample(5, seed=0) != grammar.sample(5, seed=1)
+def test_collisions_depend_on_widths():
+    """At 64 channels a minimum of 6 hides nothing; at 8, reductions by 4 and by 8 both leave 6."""
+    options = {"bottleneck": ["reduce(2)", "reduce(4)", "reduce(8)"], "minimum": [6]}
+    assert Grammar(SETTINGS["cifar10"], **options).size == 3
+    assert Grammar(GTSRB, widths=[(8, 8, 8)], **options).size == 1
 
 
 def test_a_grammar_without_options_is_its_base_block():
-    assert tiny().size == 1
+    grammar = tiny(base=Block(residual="add"))
+    assert grammar.size == 1
+    assert grammar[0] == Network(setting=SETTINGS["digits"], blocks=(Block(residual="add"),))
+
+
+@settings(max_examples=50, deadline=None)
+@given(declarations())
+def test_equal_declarations_are_equal_grammars(declared):
+    one, other = Grammar(**declared), Grammar(**declared)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.digest == other.digest
+    assert str(one) == str(other)
+    assert one | other == one
+    assert one != one.where("flops <= 5")
+    assert one.digest != one.where("flops <= 5").digest
+    assert Grammar.from_data(json.loads(json.dumps(one.data()))) == one
+
+
+def thin(network):
+    return len(network.layers) < 40
+
+
+def test_a_stored_grammar_reads_back():
+    spaces = [load_space(path) for path in shipped_spaces().values()]
+    options = {name: family for space in spaces for name, family in space.options.items()}
+    for space in spaces:
+        grammar = (space.grammar | tiny(residual=["add"])).where("flops <= 1G", thin, free="residual=none|add or pooling!=last")
+        stored = json.loads(json.dumps(grammar.data()))
+        assert Grammar.from_data(stored, options, {"test_grammar.thin": thin}) == grammar
+        with pytest.raises(SpaceError, match=r"test_grammar.thin, defined in test_grammar.py, which is not loaded"):
+            Grammar.from_data(stored, options)
+    with pytest.raises(SpaceError, match=r"squeeze.se.* is defined in squeeze.py, which is not loaded"):
+        Grammar.from_data(load_grammar("squeeze")[0].data())
+    stored = load_grammar("squeeze")[0].data()
+    stored[0]["sources"]["squeeze.se(ratio=2)"] = "0"
+    with pytest.raises(SpaceError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"):
+        Grammar.from_data(stored, options)
+
+
+def test_restriction_and_fixing_keep_and_extension_adds():
+    grammar = tiny(residual=["none", "add", "project"], pooling=["stride", "last"])
+    assert grammar.restrict(residual=["add", "none"]) == tiny(residual=["none", "add"], pooling=["stride", "last"])
+    assert grammar.fix(residual="add", pooling="last") == tiny(residual=["add"], pooling=["last"])
+    assert prints(tiny(residual=["none"]).extend(residual=["add"])) == prints(tiny(residual=["none", "add"]))
+    assert prints(tiny().extend(residual=["add"])) == prints(tiny(residual=["none", "add"]))
+    assert grammar.fix(first_layer="block", widths=(8, 16, 32), depth=1) == grammar
+
+
+def test_a_union_is_restricted_part_by_part():
+    union = tiny(residual=["none", "add"]) | tiny(kernel=["5x5"])
+    assert union.fix(kernel="5x5").size == 1
+    assert union.size == 3
+
+
+def test_spaces_move_to_other_images():
+    grammar = Grammar(GTSRB, residual=["none", "add"]).on(SETTINGS["cifar10"])
+    assert grammar == Grammar(SETTINGS["cifar10"], residual=["none", "add"])
+    own = Grammar(GTSRB, widths=[(4, 8)]).on(SETTINGS["cifar10"])
+    assert own[0].setting.widths == (4, 8)
+    assert own[0].setting.classes == 10
+
+
+def test_a_depth_repeats_blocks_that_keep_the_map():
+    (network,) = tiny(depth=[2], kernel=["1x3+3x1"])
+    assert network.setting.widths == (8, 8, 16, 16, 32, 32)
+    assert [block.pooling for block in network.blocks] == ["last", "none"] * 3
+
+
+def test_stages_with_options_of_their_own():
+    grammar = tiny(per_stage=[{"residual": ["none"]}, {"residual": ["add"]}, {"residual": ["add", "project"]}], kernel=["5x5"])
+    assert [[block.residual for block in network.blocks] for network in grammar] == [
+        ["none", "add", "add"],
+        ["none", "add", "project"],
+    ]
+
+
+def test_constraints_have_names():
+    grammar = tiny(residual=["none", "add"], pooling=["stride", "last"]).where(
+        "flops <= 10M", free="residual=none or pooling=last"
+    )
+    assert [constraint.name for constraint in grammar.parts[0].constraints] == ["flops <= 10000000", "free"]
+    assert "where free: residual=none or pooling=last" in str(grammar)
+    assert grammar.why_not(parse_block("residual=add pooling=stride")) == "it does not meet free"
+    assert grammar.why_not(parse_block("residual=add")) is None
+
+
+def test_the_reason_is_the_rule_that_excludes():
+    grammar = Grammar(GTSRB, bottleneck=["reduce(2)", "reduce(4)"], minimum=[6]).where("flops <= 350k")
+    effnet = named_network("effnet", GTSRB)
+    for stranger, reason in (
+        (effnet, "kernel=1x3+3x1 is none of 3x3"),
+        (parse_block("bottleneck=reduce(8) minimum=6"), "bottleneck=reduce(8) is none of reduce(2) or reduce(4)"),
+        (named_network("effnet", SETTINGS["cifar10"]), "classes is 10, not 43"),
+        (parse_block("bottleneck=reduce(2) minimum=6"), "it does not meet flops <= 350000: it has"),
+        (named_network("mobilenet", GTSRB), "first_layer=vanilla is none of block"),
+    ):
+        assert stranger not in grammar
+        assert reason in grammar.why_not(stranger)
+    assert parse_block("bottleneck=reduce(4) minimum=6") in grammar
+    with pytest.raises(SpaceError, match="not in the grammar: kernel=1x3"):
+        grammar.index(effnet)
+
+
+def test_a_hidden_factor_does_not_exclude():
+    """reduce(8) of 8, 16 and 32 channels with a minimum of 6 is none of the options, but its layers are a member's."""
+    grammar = Grammar(GTSRB, widths=[(8, 16, 32)], bottleneck=["reduce(4)"], minimum=[8])
+    assert parse_block("bottleneck=reduce(8) minimum=8") in grammar
+    stages = Grammar(GTSRB, per_stage=True, bottleneck=["none", "reduce(4)"], minimum=[8])
+    assert parse_block("bottleneck=reduce(8) minimum=8") in stages
+    assert parse_block("bottleneck=reduce(8) minimum=9") not in stages
+
+
+@option("attention")
+def broken(entry):
+    raise ValueError("no")
+
+
+@option("activation")
+def endless(entry):
+    return endless().expand(entry)
+
+
+@option("attention")
+def infinite(entry):
+    while True:
+        yield Conv(entry, entry.channels, (1, 1))
+
+
+@option("attention")
+def widening(entry):
+    return (Conv(entry, 2 * entry.channels, (1, 1)),)
+
+
+def raises(network):
+    raise KeyError("oops")
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("make", "says"),
     [
-        ({"residul": ["add"]}, "unknown factor 'residul' (did you mean 'residual'?)"),
-        ({"residual": ["plus"]}, "residual must be none or add or project or concatenate, but got 'plus'"),
-        ({"residual": []}, "residual needs at least one option"),
-        ({"last": ["none"]}, "the grammar is empty: last=none needs spatial=dense"),
-        ({"first_layer": ["pool"]}, "first_layer must be vanilla or block, but got 'pool'"),
+        (lambda: tiny(residul=["add"]), "unknown factor 'residul' (did you mean 'residual'?)"),
+        (lambda: tiny(residual=["plus"]), "residual must be none or add or project or concatenate, but got 'plus'"),
+        (lambda: tiny(residual=[]), "residual needs at least one option"),
+        (lambda: tiny(last=["none"]).size, "the grammar is empty: last=none needs spatial=dense"),
+        (lambda: tiny(first_layer=["pool"]), "first_layer must be vanilla or block, but got 'pool'"),
+        (lambda: tiny(depth=[0]), "depth must be whole numbers from 1 to 100, but got 0"),
+        (lambda: tiny(widths=[(0, 1)]), "widths must be one or more whole numbers from 1"),
+        (lambda: tiny(widths=[(4,)], first_layer=["vanilla"]), "first_layer=vanilla leaves no stage for a block where widths=4"),
+        (lambda: tiny(per_stage=[{}, {}]), "2 stages have options of their own, but widths=8,16,32 has 3"),
+        (lambda: tiny(per_stage=[]), "per_stage lists no stage"),
+        (lambda: tiny(kernel=itertools.cycle(["3x3"])), "kernel has more than 10,000 options: does its list ever end?"),
+        (lambda: tiny(widths=[(8,) * 9]).size, "the grammar is empty: a map is not pooled below 1×1"),
+        (
+            lambda: tiny(residual=["none", "add"]).where(some="residual=add", none="residual=none", other="pooling=last").size,
+            "the grammar is empty: constraints some (residual=add) and none (residual=none) contradict each other",
+        ),
+        (lambda: tiny().where("residual=add").size, "the grammar is empty: constraint residual=add excludes every network"),
+        (lambda: tiny().where("flops <= 10").size, "the grammar is empty: no network meets flops <= 10; the 1 without have"),
+        (lambda: tiny().where(raises).size, "constraint test_grammar.raises raises KeyError: 'oops'"),
+        (lambda: tiny().where(lambda network: None).size, "must answer True or False, but got None"),
+        (lambda: tiny().where("flop <= 3"), "unknown cost 'flop' (did you mean 'flops'?)"),
+        (lambda: tiny().where("flops <= many"), "a budget is written like 'flops <= 12e6', but got 'flops <= many'"),
+        (lambda: tiny().where("residual"), "a rule is conditions such as residual=none joined by 'or', but got 'residual'"),
+        (lambda: tiny().where("residual=plus"), "residual must be none or add or project or concatenate, but got 'plus'"),
+        (lambda: tiny().where(3), "a constraint is text or a function of a network, but got 3"),
+        (lambda: tiny().fix(residual="add"), "the grammar is empty: none of its options is left by residual=add"),
+        (
+            lambda: tiny(attention=[broken()]).size,
+            "option test_grammar.broken() does not expand on 3x16x16: ValueError: no (test_grammar.py:",
+        ),
+        (lambda: tiny(activation=[endless()]).size, "option test_grammar.endless() does not expand on"),
+        (lambda: tiny(attention=[infinite()]).size, "it has more than 1000 layers"),
+        (lambda: tiny(attention=[widening()]).size, "an option of attention keeps the shape, but it ends in 6x16x16"),
+        (lambda: tiny(residual=["none", "add"]).sample(3, seed=0), "a sample must hold 1 to 2 of the grammar's networks"),
+        (lambda: tiny().nearest(flops=3, params=3), "nearest takes one cost"),
+        (lambda: tiny().frontier("speed"), "unknown cost 'speed'"),
     ],
 )
-def test_impossible_grammars_are_named(options, says):
+def test_impossible_grammars_are_named(make, says):
     with pytest.raises(BlocksearchError) as caught:
-        _ = tiny(**options).size
+        make()
     assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_sample_larger_than_the_space_is_refused():
-    with pytest.raises(BlocksearchError, match="1 to 2"):
-        tiny(residual=["none", "add"]).sample(3, seed=0)
+def test_numbers_beyond_the_last_are_refused():
+    with pytest.raises(IndexError, match="a grammar of 2 networks has none of number 2"):
+        tiny(residual=["none", "add"])[2]
+
+
+def test_one_channel_dense_and_depthwise_are_one():
+    """On a grey image a depthwise layer of one channel is a dense one; later stages tell the two apart."""
+    setting = type(GTSRB)(input=Shape(1, 8, 8), widths=(1,), classes=2)
+    assert Grammar(setting, spatial=["depthwise", "dense"]).size == 1
+    assert Grammar(setting, widths=[(1, 2, 2)], spatial=["depthwise", "dense"]).size == 2
+
+
+def test_costs_need_no_torch_and_no_walk():
+    grammar = Grammar(GTSRB, residual=["none", "add"], pooling=["stride", "last"])
+    assert grammar.costs().flops.tolist() == [cost(network.layers).flops for network in grammar]

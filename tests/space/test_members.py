@@ -5,6 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from blocksearch import SETTINGS, Block, Grammar, Network, Setting, Shape, cost,
 from blocksearch.errors import SpaceError
 from blocksearch.space import members as members_module
 from blocksearch.space.layers import encode
+from blocksearch.training.build import build
 from tests.space import brute
 from tests.strategies import declarations
 
@@ -134,6 +136,17 @@ def test_stages_abreast_and_layer_by_layer_tell_the_same_networks_apart(declared
         assert [beside.index(network) for network in beside] == list(range(grammar.size))
         assert sorted(beside.costs().peak) == sorted(grammar.costs().peak)
         assert sorted(beside.costs().floats) == sorted(grammar.costs().floats)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(declarations(), st.integers(0, 10**6))
+def test_every_member_is_built_and_runs(declared, index):
+    grammar, _ = both(declared)
+    network = grammar[index % grammar.size]
+    image = network.setting.input
+    answer = build(network.layers, seed=0).eval()(torch.randn(2, image.channels, *image.map))
+    assert answer.shape == (2, network.setting.classes)
+    assert answer.isfinite().all()
 
 
 @quick

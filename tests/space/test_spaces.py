@@ -1,0 +1,197 @@
+"""The shipped spaces: found by name, from a wheel as well; their texts stable, their costs exact, the command around them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from blocksearch import SETTINGS, Setting, Shape, cost, named_network, parse_network
+from blocksearch.space.load import find_space, load_grammar, load_space, shipped_spaces
+from blocksearch.training.build import build
+from tests.space import brute
+
+ROOT = Path(__file__).parent.parent.parent
+GOLDEN = Path(__file__).parent / "golden.json"
+NAMES = ["gates", "per_stage", "revised", "section3", "squeeze", "tiny"]
+OPTIONS = {name: family for space in map(load_space, shipped_spaces().values()) for name, family in space.options.items()}
+ODD = (
+    Setting(input=Shape(3, 33, 32), widths=(8, 16, 32), classes=10),
+    Setting(input=Shape(1, 21, 40), widths=(5, 7, 11), classes=3, dropout=0.25),
+    Setting(input=Shape(4, 9, 17), widths=(12, 24), classes=2),
+    Setting(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
+)
+
+
+def blocksearch(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "blocksearch", *arguments], check=False, capture_output=True, text=True, cwd=cwd)
+
+
+def test_every_space_asks_a_question():
+    assert list(shipped_spaces()) == NAMES
+    for name in NAMES:
+        grammar, question = load_grammar(name)
+        assert "?" in question
+        assert grammar.size > 1
+
+
+def test_tiny_is_small_enough_to_be_trained_whole():
+    assert 200 <= load_grammar("tiny")[0].size <= 500
+
+
+def test_revised_holds_the_points_of_section_6():
+    grammar, _ = load_grammar("revised")
+    for name in ("effnet_revised", "effnet_revised_4", "effnet_revised_2", "mobilenet_v2", "mobilenet_v2_2", "mob_imp"):
+        assert named_network(name, SETTINGS["gtsrb"]) in grammar
+
+
+def count_exactly(name: str, setting: Setting | None) -> int:
+    """Hold up to a thousand networks of a space against the scalar cost, the brute force and torch; return how many."""
+    grammar = load_grammar(name)[0] if setting is None else load_grammar(name)[0].on(setting)
+    networks = grammar.sample(min(1000, grammar.size), seed=1)
+    costs = grammar.costs([grammar.index(network) for network in networks])
+    for index, network in enumerate(networks):
+        price, module = cost(network.layers), build(network.layers, device="meta").eval()
+        assert (costs.macs[index], costs.flops[index]) == (price.macs, price.flops)
+        assert (costs.params[index], costs.floats[index]) == (price.params, price.floats)
+        assert costs.peak[index] == price.peak_activation_floats
+        assert brute.macs(network.layers) == price.macs
+        assert sum(parameter.numel() for parameter in module.parameters()) == price.params
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.empty((1, network.setting.input.channels, *network.setting.input.map), device="meta"))
+        assert counter.get_total_flops() == price.flops
+    return len(networks)
+
+
+@pytest.mark.slow
+def test_costs_of_ten_thousand_networks_are_exact():
+    """All shipped spaces, on their own images and on odd, grey and non-square ones."""
+    jobs = list(product(NAMES, (None, *ODD)))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        assert sum(pool.map(count_exactly, *zip(*jobs, strict=True))) >= 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_and_fingerprints_are_those_of_earlier_versions(name):
+    """`golden.json` was written by 0.1: text, FLOPs, and fingerprint where no option is in it, whose source may change."""
+    for entry in json.loads(GOLDEN.read_text())[name]:
+        network = parse_network(entry["text"], OPTIONS)
+        assert str(network) == entry["text"]
+        assert cost(network.layers).flops == entry["flops"]
+        assert entry["fingerprint"] in (network.fingerprint, None)
+
+
+def test_the_command_shows_a_space():
+    shown = blocksearch("space", "section3", "--budget", "flops <= 400k", "--sample", "2")
+    assert shown.returncode == 0
+    assert "2,236 distinct networks (9,216 combinations of options)" in shown.stdout
+    assert "where flops <= 400000" in shown.stdout
+    assert "no: bottleneck=none is none of reduce(1) or reduce(2) or reduce(4) or reduce(8)" in shown.stdout
+
+
+def test_the_command_answers_in_json_and_csv():
+    answer = json.loads(blocksearch("space", "tiny", "--enumerate", "--json").stdout)
+    rows = list(csv.DictReader(io.StringIO(blocksearch("space", "tiny", "--csv").stdout)))
+    assert answer["size"] == len(answer["networks"]) == len(rows) == 288
+    assert sum(bin["networks"] for bin in answer["histogram"]) == 288
+    for row, entry in zip(rows, answer["networks"], strict=True):
+        assert row["network"] == entry["network"]
+        assert int(row["flops"]) == entry["flops"] == cost(parse_network(row["network"]).layers).flops
+
+
+def test_a_file_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        '"""Is wider better?"""\nfrom blocksearch import Grammar, SETTINGS\n'
+        'grammar = Grammar(SETTINGS["svhn"], widths=[(12, 24, 48), (16, 32, 64)])\n'
+    )
+    shown = blocksearch("space", "mine.py", cwd=tmp_path)
+    assert "mine.py: Is wider better?" in shown.stdout
+    assert "2 distinct networks" in shown.stdout
+
+
+GRAMMAR = "from blocksearch import Grammar, SETTINGS, option\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("grammar = (\n", "bad.py:1: not Python: '(' was never closed"),
+        ("x = 1\n", "bad.py defines neither a grammar nor an option"),
+        (GRAMMAR + "a = Grammar(SETTINGS['svhn'])\nb = Grammar(SETTINGS['gtsrb'])\n", "bad.py defines 2 grammars"),
+        (GRAMMAR + "\ngrammar = Grammar(SETTINGS['svhn'], kernel=['2x2'])\n", "bad.py:3: SpaceError: kernel"),
+        (GRAMMAR + "grammar = Grammar(SETTINGS['svhn'], last=['none'])\n", "the grammar is empty: last=none needs"),
+        (
+            GRAMMAR + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(SETTINGS['svhn']).where(no)\n",
+            "bad.py:2: constraint bad.no raises ValueError: oops",
+        ),
+        (GRAMMAR + "@option('attention')\ndef none(entry):\n    return ()\n", "bad.py has options but no grammar"),
+        ("from blocksearch.space.load import load_grammar\ng = load_grammar(__file__)\n", "RecursionError"),
+    ],
+)
+def test_bad_files_get_one_line(tmp_path, code, says):
+    (tmp_path / "bad.py").write_text(code)
+    answer = blocksearch("space", "bad.py", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert says in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("section4",), "unknown space 'section4' (did you mean 'section3'?)"),
+        (("no/such.py",), "no/such.py is not a file"),
+        (("tiny", "--budget", "flops"), "a budget is written like 'flops <= 12e6', but got 'flops'"),
+        (("tiny", "--budget", "flops <= 3"), "the grammar is empty: no network meets flops <= 3"),
+        (("tiny", "--sample", "1000"), "a sample must hold 1 to 288"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments, says):
+    answer = blocksearch("space", *arguments)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_spaces_come_with_the_wheel(tmp_path):
+    """Build a wheel as pip does, unpack it elsewhere, and find a space by its name there."""
+    built = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(built, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = "from blocksearch.space.load import find_space; print(find_space('section3'))"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()) == tmp_path / "site" / "blocksearch" / "search_spaces" / "section3.py"
+
+
+def test_a_path_is_not_a_name(tmp_path):
+    assert find_space("./section3.py") == Path("section3.py")
+    assert find_space("section3") == shipped_spaces()["section3"]
+
+
+def write_golden() -> None:
+    """Write `golden.json`: run once per format, by hand, and never to make a test pass."""
+    golden = {}
+    for name in NAMES:
+        entries = []
+        for network in load_grammar(name)[0].sample(min(40, load_grammar(name)[0].size), seed=0):
+            own = "." in str(network.blocks[0].attention) + str(network.blocks[0].activation) + str(network.blocks[0].residual)
+            fingerprint = None if own else network.fingerprint
+            entries.append({"text": str(network), "flops": cost(network.layers).flops, "fingerprint": fingerprint})
+        golden[name] = entries
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
