@@ -29,67 +29,106 @@ from blocksearch.space.layers import (
 )
 
 
-def build(layers: Layers, seed: int | None = None, device: str | torch.device = "cpu") -> nn.Sequential:
+def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn.Sequential:
     """Build the module of a resolved network: N×C×H×W floats in, N×classes logits out.
 
-    With a seed, weights are drawn he-normal in layer order from a stream of their own, so that they depend on nothing else;
-    on the meta device, or without a seed, they are left as torch makes them.
+    With several seeds it is one module for all of them, exact for each: channels stand seed by seed, N×(K·C)×H×W floats in and
+    N×K×classes logits out, and no layer mixes channels of two seeds. Weights are drawn he-normal in layer order from a stream of
+    each seed's own, so that they depend on nothing else; on the meta device, or without a seed, they are as torch makes them.
     """
+    maker = _Maker(max(1, len(seeds)))
     with torch.device(device):
-        module = nn.Sequential(*(_module(layer) for layer in layers))
-    if seed is not None:
-        initialise(module, seed)
+        module = nn.Sequential(*map(maker.module, layers))
+    if seeds:
+        initialise(module, seeds)
     return module
 
 
-def initialise(module: nn.Module, seed: int) -> None:
+def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
     """Draw every weight he-normal (fan in); biases zero, normalisation one and zero. Seeds dropout as well."""
-    generator = torch.Generator().manual_seed(seed)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            fan_in = part.weight[0].numel()
-            with torch.no_grad():
-                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
-                if part.bias is not None:
-                    part.bias.zero_()
+        if isinstance(part, nn.Conv2d | nn.Linear | Classifiers):
+            own = part.weight.data if isinstance(part, Classifiers) else _copies(part.weight.data, len(seeds), dim=0)
+            fan_in = own[0, 0].numel()
+            for weight, generator in zip(own, generators, strict=True):
+                weight.copy_(torch.randn(weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+            if part.bias is not None:
+                part.bias.data.zero_()
         elif isinstance(part, SeededDropout):
-            part.generator.manual_seed(seed)
+            for seed, generator in zip(seeds, part.generators, strict=True):
+                generator.manual_seed(seed)
 
 
-def _module(layer: Layer) -> nn.Module:
-    match layer:
-        case Conv():
-            return _conv(layer)
-        case Norm():
-            return nn.BatchNorm2d(layer.input.channels)
-        case Activation():
-            return _activation(layer.kind)
-        case Pool():
-            return _pool(layer)
-        case GlobalPool():
-            return nn.AdaptiveAvgPool2d(1)
-        case Shuffle():
-            return ChannelShuffle(layer.order)
-        case MatchChannels():
-            return ChannelMatch(layer.out_channels)
-        case Join():
-            return Joined(layer.kind, [_branch(branch) for branch in layer.branches])
-        case Custom():
-            return nn.Sequential(*map(_module, layer.body))
-        case Dropout():
-            return SeededDropout(layer.rate)
-        case Linear():
-            return nn.Sequential(nn.Flatten(), nn.Linear(layer.input.floats, layer.classes))
-        case _:
-            assert_never(layer)
+class _Maker:
+    """Makes the module of each layer, for `copies` networks side by side."""
+
+    def __init__(self, copies: int) -> None:
+        self.copies = copies
+
+    def module(self, layer: Layer) -> nn.Module:
+        match layer:
+            case Conv():
+                return self._conv(layer)
+            case Norm():
+                return nn.BatchNorm2d(self.copies * layer.input.channels)
+            case Activation():
+                return _activation(layer.kind)
+            case Pool():
+                return _pool(layer)
+            case GlobalPool():
+                return nn.AdaptiveAvgPool2d(1)
+            case Shuffle():
+                channels = range(0, self.copies * layer.input.channels, layer.input.channels)
+                return ChannelShuffle(tuple(start + channel for start in channels for channel in layer.order))
+            case MatchChannels():
+                return ChannelMatch(layer.out_channels, self.copies)
+            case Join():
+                return Joined(layer.kind, [self._branch(branch) for branch in layer.branches], self.copies)
+            case Custom():
+                return nn.Sequential(*map(self.module, layer.body))
+            case Dropout():
+                return SeededDropout(layer.rate, self.copies)
+            case Linear():
+                return _classifier(layer, self.copies)
+            case _:
+                assert_never(layer)
+
+    def _branch(self, layers: Layers) -> nn.Sequential:
+        """Build a branch; its first layer must not write into the input that the other branches read."""
+        modules = [self.module(layer) for layer in flat(layers)]
+        if modules and hasattr(modules[0], "inplace"):
+            setattr(modules[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
+        return nn.Sequential(*modules)
+
+    def _conv(self, layer: Conv) -> nn.Module:
+        if layer.uneven:
+            return ParallelConv([self._plain_conv(layer, i, o, groups=1) for i, o in layer.parts], self.copies)
+        return self._plain_conv(layer, layer.input.channels, layer.out_channels, layer.groups)
+
+    def _plain_conv(self, layer: Conv, in_channels: int, out_channels: int, groups: int) -> nn.Module:
+        rows, columns = (
+            padding(size, kernel, stride, dilation)
+            for size, kernel, stride, dilation in zip(layer.input.map, layer.kernel, layer.stride, layer.dilation, strict=True)
+        )
+        symmetric = all(after <= before for before, after in (rows, columns))
+        conv = nn.Conv2d(
+            self.copies * in_channels,
+            self.copies * out_channels,
+            layer.kernel,
+            layer.stride,
+            (rows[0], columns[0]) if symmetric else 0,
+            layer.dilation,
+            self.copies * groups,
+            bias=False,
+        )
+        return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
 
 
-def _branch(layers: Layers) -> nn.Sequential:
-    """Build a branch; its first layer must not write into the input that the other branches read."""
-    modules = [_module(layer) for layer in flat(layers)]
-    if modules and hasattr(modules[0], "inplace"):
-        setattr(modules[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
-    return nn.Sequential(*modules)
+def _classifier(layer: Linear, copies: int) -> nn.Module:
+    if copies > 1:
+        return Classifiers(layer.input.floats, layer.classes, copies)
+    return nn.Sequential(nn.Flatten(), nn.Linear(layer.input.floats, layer.classes))
 
 
 def _activation(kind: ActivationKind) -> nn.Module:
@@ -112,31 +151,6 @@ def _activation(kind: ActivationKind) -> nn.Module:
             return kinds[kind](inplace=True)
 
 
-def _conv(layer: Conv) -> nn.Module:
-    if layer.uneven:
-        return ParallelConv([_plain_conv(layer, i, o, groups=1) for i, o in layer.parts])
-    return _plain_conv(layer, layer.input.channels, layer.out_channels, layer.groups)
-
-
-def _plain_conv(layer: Conv, in_channels: int, out_channels: int, groups: int) -> nn.Module:
-    rows, columns = (
-        padding(size, kernel, stride, dilation)
-        for size, kernel, stride, dilation in zip(layer.input.map, layer.kernel, layer.stride, layer.dilation, strict=True)
-    )
-    symmetric = all(after <= before for before, after in (rows, columns))
-    conv = nn.Conv2d(
-        in_channels,
-        out_channels,
-        layer.kernel,
-        layer.stride,
-        (rows[0], columns[0]) if symmetric else 0,
-        layer.dilation,
-        groups,
-        bias=False,
-    )
-    return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
-
-
 def _pool(layer: Pool) -> nn.Module:
     # An even kernel is padded at the end only, which is torch's ceil mode; an odd one is centred.
     before = (layer.kernel[0] - 1) // 2, (layer.kernel[1] - 1) // 2
@@ -147,16 +161,29 @@ def _pool(layer: Pool) -> nn.Module:
 
 
 class ParallelConv(nn.Module):
-    """Convolutions side by side over uneven slices of the channels."""
+    """Convolutions side by side over uneven slices of each copy's channels."""
 
-    def __init__(self, parts: Sequence[nn.Module]) -> None:
+    def __init__(self, parts: Sequence[nn.Module], copies: int) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
-        self.sizes = [conv.in_channels for conv in self.modules() if isinstance(conv, nn.Conv2d)]
+        self.parts, self.copies = nn.ModuleList(parts), copies
+        self.sizes = [conv.in_channels // copies for conv in self.modules() if isinstance(conv, nn.Conv2d)]
 
     def forward(self, x: Tensor) -> Tensor:
-        slices = torch.split(x, self.sizes, dim=1)
-        return torch.cat([part(piece) for part, piece in zip(self.parts, slices, strict=True)], dim=1)
+        slices = torch.split(_copies(x, self.copies), self.sizes, dim=2)
+        pieces = [part(piece.flatten(1, 2)) for part, piece in zip(self.parts, slices, strict=True)]
+        return side_by_side(pieces, self.copies)
+
+
+def _copies(x: Tensor, copies: int, dim: int = 1) -> Tensor:
+    """View an axis of copies side by side as two: copies, and what each has."""
+    return x.view(*x.shape[:dim], copies, x.shape[dim] // copies, *x.shape[dim + 1 :])
+
+
+def side_by_side(pieces: Sequence[Tensor], copies: int) -> Tensor:
+    """Concatenate channels copy by copy."""
+    if copies == 1:
+        return torch.cat(list(pieces), dim=1)
+    return torch.cat([_copies(piece, copies) for piece in pieces], dim=2).flatten(1, 2)
 
 
 class ChannelShuffle(nn.Module):
@@ -171,41 +198,57 @@ class ChannelShuffle(nn.Module):
 
 
 class ChannelMatch(nn.Module):
-    """Zero-pad missing channels at the end, or drop surplus ones."""
+    """Zero-pad missing channels of each copy at the end, or drop surplus ones."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, copies: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.copies = channels, copies
 
     def forward(self, x: Tensor) -> Tensor:
-        missing = self.channels - x.shape[1]
-        return functional.pad(x, (0, 0, 0, 0, 0, missing)) if missing > 0 else x[:, : self.channels]
+        own = _copies(x, self.copies)
+        missing = self.channels - own.shape[2]
+        matched = functional.pad(own, (0, 0, 0, 0, 0, missing)) if missing > 0 else own[:, :, : self.channels]
+        return matched.flatten(1, 2)
 
 
 class Joined(nn.Module):
     """Run branches on one input and add, concatenate or multiply their outputs."""
 
-    def __init__(self, kind: str, branches: Sequence[nn.Module]) -> None:
+    def __init__(self, kind: str, branches: Sequence[nn.Module], copies: int) -> None:
         super().__init__()
-        self.kind, self.branches = kind, nn.ModuleList(branches)
+        self.kind, self.branches, self.copies = kind, nn.ModuleList(branches), copies
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = [branch(x) for branch in self.branches]
         if self.kind == "concatenate":
-            return torch.cat(outputs, dim=1)
+            return side_by_side(outputs, self.copies)
         joined: Tensor = reduce(torch.mul if self.kind == "multiply" else torch.add, outputs)
         return joined
 
 
 class SeededDropout(nn.Module):
-    """Dropout from a random stream of its own, so that a seed means the same masks whatever else draws numbers."""
+    """Dropout from a random stream of each copy's own, so that a seed means the same masks whatever else draws numbers."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, copies: int) -> None:
         super().__init__()
-        self.rate, self.generator = rate, torch.Generator()
+        self.rate, self.generators = rate, [torch.Generator() for _ in range(copies)]
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        keep = torch.rand(x.shape, generator=self.generator) >= self.rate
+        own = x.shape[0], x.shape[1] // len(self.generators), *x.shape[2:]
+        keep = torch.cat([torch.rand(own, generator=generator) for generator in self.generators], dim=1) >= self.rate
         return x * keep.to(x) / (1 - self.rate)
+
+
+class Classifiers(nn.Module):
+    """The classifiers of several copies as one batched product: N×(K·C)×H×W in, N×K×classes out."""
+
+    def __init__(self, floats: int, classes: int, copies: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(copies, classes, floats))
+        self.bias = nn.Parameter(torch.empty(copies, 1, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = _copies(x.flatten(1), len(self.weight)).transpose(0, 1)
+        return torch.baddbmm(self.bias, own, self.weight.transpose(1, 2)).transpose(0, 1)

@@ -32,7 +32,7 @@ check_peak = test_peak_activation_is_the_largest_sum_of_live_tensors.hypothesis.
 def test_members_with_options_cost_what_torch_counts_and_run(network):
     check_against_torch(network)
     check_peak(network)
-    assert build(network.layers, seed=0)(torch.randn(2, 3, 32, 32)).isfinite().all()
+    assert build(network.layers, 0)(torch.randn(2, 3, 32, 32)).isfinite().all()
     assert parse_network(format_network(network), OPTIONS) == network
     assert decode(encode(network.layers)) == network.layers
     assert sum(row.macs for row in data_flow(network)) == cost(network.layers).macs
@@ -49,7 +49,7 @@ def test_options_hold_on_odd_maps_and_widths(height, width, channels):
 
 def test_squeeze_and_excitation_multiplies_channels():
     layers = OPTIONS["squeeze.se"](ratio=1).expand(Shape(4, 5, 5))
-    module, x = build(layers, seed=0), torch.randn(2, 4, 5, 5)
+    module, x = build(layers, 0), torch.randn(2, 4, 5, 5)
     gate = module[0][0].branches[1](x)
     assert gate.shape == (2, 4, 1, 1)
     assert torch.allclose(module(x), x * gate)

@@ -91,7 +91,7 @@ def test_a_diverging_run_says_where(data):
 
 
 def test_evaluation_does_not_change_the_module(data):
-    module = build(NETWORK.layers, seed=0)
+    module = build(NETWORK.layers, 0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     first = evaluate(module, data.evaluation, data)
     assert (evaluate(module, data.evaluation, data) == first).all()
@@ -99,11 +99,11 @@ def test_evaluation_does_not_change_the_module(data):
 
 
 def test_weights_are_he_normal_and_belong_to_the_seed():
-    first, second, other = (build(NETWORK.layers, seed=seed) for seed in (0, 0, 1))
+    first, second, other = (build(NETWORK.layers, seed) for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert any((a != b).any() for a, b in zip(first.parameters(), other.parameters(), strict=True))
     wide = Setting(input=Shape(64, 8, 8), widths=(256,), classes=10)
-    conv = build(Network(setting=wide, blocks=(Block(spatial="dense", last="none"),)).layers, seed=0)[0]
+    conv = build(Network(setting=wide, blocks=(Block(spatial="dense", last="none"),)).layers, 0)[0]
     assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
 
 
@@ -137,7 +137,7 @@ def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
     network = Network(
         setting=Setting(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
     )
-    module = build(network.layers, seed=0).eval()
+    module = build(network.layers, 0).eval()
     x = torch.randn(2, 3, 6, 6)
     body, joined = module[0].branches[0](x), module[0](x)
     assert torch.allclose((joined - body)[:, :3], functional.avg_pool2d(x, 2), atol=1e-6)
@@ -154,7 +154,7 @@ def test_dropout_of_the_recipe_replaces_the_networks():
 
 
 def test_dropout_keeps_the_mean_and_acts_only_in_training():
-    module = build((Dropout(Shape(1, 100, 100), 0.3),), seed=0)
+    module = build((Dropout(Shape(1, 100, 100), 0.3),), 0)
     x = torch.ones(1, 1, 100, 100)
     assert (module.eval()(x) == x).all()
     dropped = module.train()(x)

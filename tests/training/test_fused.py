@@ -1,0 +1,156 @@
+"""Several seeds in one module are exact for each of them, and a stopped training goes on to the same bits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from blocksearch.experiments.plan import loaded, network_from
+from blocksearch.space.named import SETTINGS
+from blocksearch.training.build import build
+from blocksearch.training.data import digits
+from blocksearch.training.protocol import Images, Prepared, _normalisation
+from blocksearch.training.recipe import RECIPES
+from blocksearch.training.train import Training, train
+from tests.strategies import networks
+
+RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
+OPTIONS = {name: family for each in ("squeeze", "gates") for name, family in loaded([each]).options.items()}
+TEXTS = [
+    "effnet",
+    "mobilenet",
+    "mobilenet_v2",
+    "shufflenet",
+    "baseline",
+    "effnet residual=add groups=both(5)",
+    "effnet residual=concatenate attention=squeeze.se(ratio=2)",
+    "effnet residual=gates.strongest() activation=gates.swish()",
+]
+
+
+def network(text):
+    return network_from(text, replace(SETTINGS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, labels = digits.draw(700, seed=3)
+    learn, judge = Images(images[:560], labels[:560]), Images(images[560:], labels[560:])
+    return Prepared(learn, judge, _normalisation(learn.pixels), "d")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def losses(training, steps):
+    found = []
+    for _ in range(steps):
+        training.step()
+        found.append(training._epoch_losses[-1] if training.batch else training.losses[-1])
+    return np.array(found)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(networks(), st.integers(2, 4))
+def test_each_copy_answers_as_its_own_module(found, copies):
+    shape = found.setting.input
+    x = torch.randn(3, copies, shape.channels, *shape.map, generator=torch.Generator().manual_seed(0))
+    together = build(found.layers, *range(copies)).eval()(x.flatten(1, 2))
+    for seed in range(copies):
+        alone = build(found.layers, seed).eval()(x[:, seed])
+        assert torch.allclose(together[:, seed], alone, rtol=1e-4, atol=1e-4 * float(alone.detach().abs().max()))
+
+
+class Double(Training):
+    """The same training in double precision, where rounding cannot hide a mistake."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.module.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(("kind", "rate", "apart"), [(Training, 1e-4, 1e-4), (Double, 1e-2, 1e-7)], ids=["float32", "float64"])
+def test_fifty_steps_agree_with_each_seed_alone(data, text, kind, rate, apart):
+    """Rounding grows about tenfold in ten steps at a rate of 0.001, fused or not: float32 is compared at a tenth of that."""
+    layers, seeds, recipe = network(text).layers, (0, 4), replace(RECIPE, batch=64, epochs=20, learning_rate=rate)
+    together = losses(kind(layers, data, recipe, seeds), 50)
+    for place, seed in enumerate(seeds):
+        alone = losses(kind(layers, data, recipe, [seed]), 50)[:, 0]
+        assert np.abs(together[:, place] / alone - 1).max() <= apart
+
+
+class Spoiled(Training):
+    """The second seed sees other images: inverted ones, or none that are numbers."""
+
+    def __init__(self, *arguments, spoil):
+        super().__init__(*arguments)
+        self.spoil = spoil
+
+    def _descend(self, x, y):
+        channels = x.shape[1] // len(self.seeds)
+        x[:, channels : 2 * channels] = self.spoil(x[:, channels : 2 * channels])
+        return super()._descend(x, y)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("spoil", [torch.neg, lambda x: x * float("nan")], ids=["other images", "not numbers"])
+def test_what_happens_to_one_seed_leaves_the_others_bit_identical(data, text, spoil):
+    layers, seeds = network(text).layers, (0, 1, 2)
+    whole, spoiled = Training(layers, data, RECIPE, seeds), Spoiled(layers, data, RECIPE, seeds, spoil=spoil)
+    one, other = losses(whole, 20), losses(spoiled, 20)
+    assert (one[:, [0, 2]] == other[:, [0, 2]]).all()
+    assert not (one[:, 1] == other[:, 1]).any()
+    for name, tensor in whole.module.state_dict().items():
+        if tensor.dim():
+            mine, theirs = (t.reshape(3, -1)[[0, 2]] for t in (tensor, spoiled.module.state_dict()[name]))
+            assert torch.equal(mine, theirs), name
+
+
+def test_a_seed_that_diverges_ends_alone(data):
+    training = Spoiled(network("effnet").layers, data, replace(RECIPE, epochs=2), (0, 1, 2), spoil=lambda x: x * float("nan"))
+    while not training.finished:
+        training.step()
+    states = [outcome.state for outcome in training.outcomes()]
+    assert states == ["complete", "diverged", "complete"]
+    diverged = training.outcomes()[1]
+    assert diverged.reason == "the loss became nan at step 1 of epoch 1"
+    assert diverged.accuracies == diverged.losses == ()
+    assert len(training.outcomes()[0].accuracies) == 2
+
+
+@pytest.mark.parametrize("seeds", [(3,), (0, 1, 2)])
+@pytest.mark.parametrize("stop", [1, 16, 17, 18, 40])
+def test_a_stopped_training_goes_on_to_the_same_bits(data, seeds, stop):
+    """There are 17 steps in an epoch: stops in an epoch, at its end, and one step into the next."""
+    layers, recipe = network("effnet").layers, replace(RECIPE, dropout=0.3)
+    whole = Training(layers, data, recipe, seeds)
+    first = Training(layers, data, recipe, seeds)
+    for _ in range(stop):
+        first.step()
+    second = Training(layers, data, recipe, seeds)
+    second.load({name: array.copy() for name, array in first.state().items()})
+    for training in (whole, second):
+        while not training.finished:
+            training.step()
+    for one, other in zip(whole.outcomes(), second.outcomes(), strict=True):
+        assert replace(one, seconds=0, right=None) == replace(other, seconds=0, right=None)
+        assert (one.right == other.right).all()
+    states = whole.state(), second.state()
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0] if name != "seconds")
+
+
+def test_one_seed_is_what_train_gives(data):
+    training = Training(network("effnet").layers, data, RECIPE, [2])
+    while not training.finished:
+        training.step()
+    assert training.outcomes()[0].losses == train(network("effnet").layers, data, RECIPE, seed=2).losses
