@@ -1,31 +1,33 @@
-"""Make sure that jobs are in the ledger: look up, train what is missing, append each as it finishes."""
+"""From jobs to runs: look up, choose how seeds are trained, train what is missing, remember each run before saying so."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.spec import Job, Run, RunSpec
+from blocksearch.runs.process import machine
+from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
+
+FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
+SHARES = (range(3), range(3, 5))  # of each five: two groups keep two cores busy
+WORTH = 1.1  # how much faster fused seeds must be in the probe
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command will train: the jobs not yet in the ledger, how many already are, and the estimated seconds."""
+    """What a command will train: the groups not yet in the ledger, how many runs already are, and the estimated seconds."""
 
-    missing: tuple[Job, ...]
+    groups: tuple[Group, ...]
     known: int
     seconds: float
 
-
-def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> Plan:
-    """Look up which jobs are missing and estimate their time from a short probe of one job per network."""
-    known = ledger.find(job.spec for job in jobs)
-    missing = tuple({job.spec: job for job in jobs if job.spec not in known}.values())
-    first = {job.spec.network: job for job in reversed(missing)}
-    probed = {spec.network: seconds for spec, seconds in workers.probe(list(first.values())).items()}
-    seconds = sum(probed.get(job.spec.network, 0.0) for job in missing)
-    return Plan(missing, len(known), seconds / min(workers.count, max(1, len(missing))))
+    @property
+    def missing(self) -> tuple[Job, ...]:
+        """The jobs not yet in the ledger."""
+        return tuple(job for group in self.groups for job in group.jobs)
 
 
 class Watch:
@@ -41,22 +43,33 @@ class Watch:
         """No more trainings will come."""
 
 
+def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> Plan:
+    """Look up which jobs are missing, choose how their seeds are trained, and estimate the time, from short probes."""
+    known = ledger.find(job.spec for job in jobs)
+    missing = list({job.spec: job for job in jobs if job.spec not in known}.values())
+    groups, seconds = _grouped(missing, ledger, workers)
+    return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
+
+
 def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch) -> dict[RunSpec, Run]:
     """Train what the ledger at `location` lacks, and return the run of each job.
 
-    Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones.
+    Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
+    those what was not yet kept in a checkpoint.
     """
     with closing(Ledger(location)) as ledger, Workers(workers) as pool:
         todo = plan(jobs, ledger, pool)
         watch.planned(todo)
 
-        def keep(job: Job, run: Run) -> None:
-            ledger.add(job, run)
-            watch.finished(job, run)
+        def keep(group: Group, runs: list[Run]) -> None:
+            ledger.add_all(zip(group.jobs, runs, strict=True))
+            _forget(group.checkpoint)
+            for job, run in zip(group.jobs, runs, strict=True):
+                watch.finished(job, run)
 
         interrupted = True
         try:
-            pool.train(todo.missing, keep)
+            pool.train(todo.groups, keep)
             interrupted = False
         finally:
             watch.ended(interrupted=interrupted)
@@ -69,3 +82,68 @@ def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunSpec, Run]:
     wanted = {job.spec for job in jobs} - set(final)
     failed = {run.spec: run for run in ledger.runs() if run.spec in wanted} if wanted else {}
     return final | failed
+
+
+def divide(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Divide the jobs of one network into those whose seeds may be trained together, and single ones, in order.
+
+    Seeds 0-4 are always divided into 0-2 and 3-4, and so is each five after them; a share of which a seed is missing here is not
+    fused, so that what a run gives does not depend on how often its command was cut off.
+    """
+    by_seed = {job.spec.seed: job for job in jobs}
+    found: list[list[Job]] = []
+    for five in sorted({seed // FIVE for seed in by_seed}):
+        for share in SHARES:
+            here = [by_seed[seed] for seed in (FIVE * five + place for place in share) if seed in by_seed]
+            found += [here] if len(here) == len(share) else [[job] for job in here]
+    return found
+
+
+def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
+    """Group jobs by how their network is trained here (chosen and stored where it was not), and estimate their seconds."""
+    by_network: dict[RunSpec, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_network[_anonymous(job.spec)].append(job)
+    shares = {key: divide(own) for key, own in by_network.items()}
+    modes = {key: ledger.mode(key.network, key.recipe, machine()) for key in by_network}
+    single = {key: Group((own[0],)) for key, own in by_network.items()}
+    largest = {key: Group(tuple(sorted(shares[key], key=len)[-1])) for key in by_network}
+    unsure = {key for key in by_network if modes[key] is None and len(largest[key].jobs) > 1}
+    probed = workers.probe([*single.values(), *(largest[key] for key in unsure)])
+    for key in unsure:
+        modes[key] = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
+        ledger.choose_mode(key.network, key.recipe, machine(), str(modes[key]))
+    groups: list[Group] = []
+    seconds = 0.0
+    for key in by_network:
+        fused = modes[key] == "fused"
+        parts = shares[key] if fused else [[job] for part in shares[key] for job in part]
+        groups += [_group(part, ledger.checkpoints) for part in parts]
+        each = probed.get(single[key], 0.0)
+        seconds += sum(each * len(part) / (WORTH if fused and len(part) > 1 else 1) for part in parts)
+    return _seed_by_seed(groups), seconds
+
+
+def _faster(alone: float | None, together: float | None, seeds: int) -> str:
+    return "fused" if alone and together and together * WORTH < alone * seeds else "serial"
+
+
+def _anonymous(spec: RunSpec) -> RunSpec:
+    return RunSpec(spec.network, spec.dataset, spec.data, spec.protocol, spec.recipe, 0)
+
+
+def _group(jobs: Sequence[Job], folder: Path | None) -> Group:
+    group = Group(tuple(jobs))
+    return Group(group.jobs, folder / f"{group.digest[:32]}.npz") if folder else group
+
+
+def _seed_by_seed(groups: list[Group]) -> list[Group]:
+    """Order groups by their seeds, so that an interrupted experiment has whole pairs."""
+    return sorted(groups, key=lambda group: group.seeds[0])
+
+
+def _forget(checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+        if checkpoint.parent.is_dir() and not any(checkpoint.parent.iterdir()):
+            checkpoint.parent.rmdir()

@@ -7,7 +7,7 @@ diverged has one row and is not trained again; a failed one (a dead worker, say)
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -71,6 +71,14 @@ sa.Index(
     sqlite_where=_runs.c.state.in_(_FINAL),
     postgresql_where=_runs.c.state.in_(_FINAL),
 )
+_modes = sa.Table(
+    "ledger_modes",
+    _metadata,
+    sa.Column("network", sa.String(64), primary_key=True),
+    sa.Column("recipe", sa.String(64), primary_key=True),
+    sa.Column("machine", sa.String(255), primary_key=True),
+    sa.Column("mode", sa.String(16), nullable=False),
+)
 _reports = sa.Table(
     "ledger_reports",
     _metadata,
@@ -115,21 +123,60 @@ class Ledger:
         """Return every row, failed ones too, in the order they were written."""
         return list(self._read(sa.select(_runs).order_by(_runs.c.id)))
 
+    def mode(self, network: str, recipe: str, machine: str) -> str | None:
+        """Return how the seeds of a network are trained on a machine, or None where that was never chosen."""
+        key = {"network": network, "recipe": recipe, "machine": machine}
+        with self._guard():
+            if _modes.name not in sa.inspect(self._engine).get_table_names():
+                return None
+            with self._engine.connect() as connection:
+                return connection.execute(sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))).scalar()
+
+    def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> None:
+        """Store how the seeds of a network are trained on a machine: once, before the first of them."""
+        with self._guard():
+            _modes.create(self._engine, checkfirst=True)
+            with self._engine.begin() as connection:
+                connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """The folder for trainings in progress, beside the ledger's file; None where the ledger is no file."""
+        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
+        return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
+
     def add(self, job: Job, run: Run) -> bool:
         """Append a run; return False where its spec is already final. Nothing is ever overwritten."""
-        network = {"fingerprint": run.spec.network, "text": job.text, "layers": encode(job.layers)}
-        return self._append(network, {"digest": run.spec.recipe, "text": job.recipe.text}, _row(run))
+        return self.add_all([(job, run)]) == 1
 
-    def _append(self, network: dict[str, str], recipe: dict[str, str], row: dict[str, Any]) -> bool:
-        with self._guard():
-            try:
-                with self._engine.begin() as connection:
-                    _insert_missing(connection, _networks, "fingerprint", network)
-                    _insert_missing(connection, _recipes, "digest", recipe)
+    def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:
+        """Append the runs of a group, all of them or none, but for specs that are already final; return how many were new."""
+        rows = [
+            (
+                {"fingerprint": run.spec.network, "text": job.text, "layers": encode(job.layers)},
+                {"digest": run.spec.recipe, "text": job.recipe.text},
+                _row(run),
+            )
+            for job, run in pairs
+        ]
+        return self._append_all(rows)
+
+    def _append_all(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
+        try:
+            return self._try_to_append(rows)
+        except IntegrityError:  # another command added one of them meanwhile: now it is seen
+            return self._try_to_append(rows)
+
+    def _try_to_append(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
+        added = 0
+        with self._guard(), self._engine.begin() as connection:
+            for network, recipe, row in rows:
+                _insert_missing(connection, _networks, "fingerprint", network)
+                _insert_missing(connection, _recipes, "digest", recipe)
+                if row["state"] not in _FINAL or not _has_final(connection, row):
                     connection.execute(_runs.insert().values(**row))
-            except IntegrityError:
-                return False
-        return True
+                    added += 1
+        return added
 
     def network_text(self, fingerprint: str) -> str | None:
         """Return how a network was written when it was first trained."""
@@ -161,7 +208,7 @@ class Ledger:
                     conflicts.append(run.spec)
             elif _row(run)["checksum"] not in failed:
                 network, recipe = other._described(run.spec)
-                copied += self._append(network, recipe, _row(run))
+                copied += self._append_all([(network, recipe, _row(run))])
         return copied, conflicts
 
     def _described(self, spec: RunSpec) -> tuple[dict[str, str], dict[str, str]]:
@@ -210,6 +257,8 @@ class Ledger:
     def _guard(self) -> Iterator[None]:
         try:
             yield
+        except IntegrityError:
+            raise
         except DatabaseError as error:
             raise LedgerError(f"{self.location}: {error.orig or error}") from error
 
@@ -243,6 +292,11 @@ def _configure_sqlite(connection: Any, _: Any) -> None:
 def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]) -> None:
     if connection.execute(sa.select(table.c[key]).where(table.c[key] == row[key])).first() is None:
         connection.execute(table.insert().values(**row))
+
+
+def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
+    same = (_runs.c[name] == row[name] for name in (*_SPEC, "epoch_from"))
+    return connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(_FINAL), *same)).first() is not None
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -6,18 +6,23 @@ import platform
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import blocksearch
 from blocksearch.errors import DataError
-from blocksearch.runs.spec import Job, Run
+from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.training.protocol import Prepared, Protocol, prepare
+
+if TYPE_CHECKING:
+    from blocksearch.training.train import Outcome
 
 PROBE_STEPS = 5
 
@@ -50,11 +55,26 @@ def _keep_pages() -> None:
         mallopt(parameter, value)
 
 
-def train_job(job: Job) -> Run:
-    """Train a job from its first to its last epoch. Raises DataError where the images are not those that were planned."""
-    from blocksearch.training.train import train
+def train_group(group: Group) -> list[Run]:
+    """Train a group from where its checkpoint left it to the last epoch.
 
-    outcome = train(job.layers, _data(job), job.recipe, job.spec.seed)
+    Raises DataError where the images are not those that were planned.
+    """
+    from blocksearch.training.checkpoint import Keeper
+    from blocksearch.training.train import Training
+
+    job = group.jobs[0]
+    training = Training(job.layers, _data(job), job.recipe, group.seeds)
+    keeper = Keeper(training, group.checkpoint, group.digest)
+    while not training.finished:
+        training.step()
+        keeper.keep_now_and_then()
+    mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
+    provenance = _provenance() | {"mode": mode} | ({"resumed": "yes"} if keeper.resumed else {})
+    return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
+
+
+def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
     return Run(
         spec=job.spec,
         epoch_from=0,
@@ -65,7 +85,7 @@ def train_job(job: Job) -> Run:
         losses=outcome.losses,
         right=outcome.right,
         seconds=outcome.seconds,
-        provenance=_provenance(),
+        provenance=provenance,
     )
 
 
@@ -74,15 +94,26 @@ def failed_run(job: Job, reason: str) -> Run:
     return Run(job.spec, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
 
 
-def probe_job(job: Job) -> float:
-    """Estimate the seconds of a whole training from a few steps and one evaluation batch."""
+def probe_group(group: Group) -> float:
+    """Estimate the seconds of a whole training of a group from a few steps and one evaluation batch."""
     from blocksearch.training.train import EVALUATION_BATCH, probe
 
+    job = group.jobs[0]
     data = _data(job)
-    step, evaluation = probe(job.layers, data, job.recipe, PROBE_STEPS)
+    step, evaluation = probe(job.layers, data, job.recipe, PROBE_STEPS, len(group.jobs))
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
     return job.recipe.epochs * (steps * step + evaluations * evaluation)
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """Name what decides how fast a training is here and to which bits: the processor, its cores, and torch's version."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores, torch {version('torch')}"[:255]
 
 
 def _data(job: Job) -> Prepared:

@@ -1,5 +1,6 @@
 """What a training is (`RunSpec`, its identity) and what came of it (`Run`, its record)."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,26 @@ class Job:
     protocol: Protocol
     recipe: Recipe
     root: Path | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that one worker carries out at once: the same training with several seeds, or just one.
+
+    `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on and does not start again.
+    """
+
+    jobs: tuple[Job, ...]
+    checkpoint: Path | None = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(job.spec.seed for job in self.jobs)
+
+    @property
+    def digest(self) -> str:
+        """Digest of what is trained, seeds and all."""
+        return hashlib.sha256(repr([job.spec for job in self.jobs]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

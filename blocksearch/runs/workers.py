@@ -1,4 +1,4 @@
-"""Worker processes: submit a Job, get a Run. One process per core with one thread each; they know no database.
+"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they know no database.
 
 Each worker is a pool of its own, so that one that dies takes one training with it and nothing else. All hold one end of a
 lifeline: when the driver closes it or dies, they end at once.
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs import process
-from blocksearch.runs.spec import Job, Run, RunSpec
+from blocksearch.runs.spec import Group, Run
 
 T = TypeVar("T")
 
@@ -51,38 +51,41 @@ class Workers:
             pool.shutdown(wait=True, cancel_futures=True)
         self._far_end.close()
 
-    def train(self, jobs: Sequence[Job], done: Callable[[Job, Run], None]) -> None:
-        """Train every job; `done` is called in the caller's thread as each finishes, failed ones too."""
-        for job, run in self._each(process.train_job, jobs):
-            done(job, process.failed_run(job, run.reason) if isinstance(run, Failure) else run)
+    def train(self, groups: Sequence[Group], done: Callable[[Group, list[Run]], None]) -> None:
+        """Train every group; `done` is called in the caller's thread as each finishes, failed ones too."""
+        for group, answer in self._each(process.train_group, groups):
+            if isinstance(answer, Failure):
+                done(group, [process.failed_run(job, answer.reason) for job in group.jobs])
+            else:
+                done(group, answer)
 
-    def probe(self, jobs: Sequence[Job]) -> dict[RunSpec, float]:
-        """Estimate from a few steps the seconds that each training would take; one that fails here is left out."""
-        return {job.spec: seconds for job, seconds in self._each(process.probe_job, jobs) if isinstance(seconds, float)}
+    def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
+        """Estimate from a few steps the seconds that each group would take; one that fails here is left out."""
+        return {group: seconds for group, seconds in self._each(process.probe_group, groups) if isinstance(seconds, float)}
 
-    def _each(self, function: Callable[[Job], T], jobs: Sequence[Job]) -> Iterator[tuple[Job, T | Failure[T]]]:
-        waiting = deque((job, 1) for job in jobs)
+    def _each(self, function: Callable[[Group], T], groups: Sequence[Group]) -> Iterator[tuple[Group, T | Failure[T]]]:
+        waiting = deque((group, 1) for group in groups)
         free = list(range(self.count))
-        running: dict[Future[T], tuple[int, Job, int]] = {}
+        running: dict[Future[T], tuple[int, Group, int]] = {}
         while waiting or running:
             while waiting and free:
-                slot, (job, attempt) = free.pop(), waiting.popleft()
-                running[self._pools[slot].submit(function, job)] = (slot, job, attempt)
+                slot, (group, attempt) = free.pop(), waiting.popleft()
+                running[self._pools[slot].submit(function, group)] = (slot, group, attempt)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                slot, job, attempt = running.pop(future)
+                slot, group, attempt = running.pop(future)
                 free.append(slot)
                 try:
-                    yield job, future.result()
+                    yield group, future.result()
                 except BlocksearchError:
                     raise
                 except BrokenProcessPool:
                     self._pools[slot] = self._new_pool()
                     if attempt < ATTEMPTS:
-                        waiting.appendleft((job, attempt + 1))
+                        waiting.appendleft((group, attempt + 1))
                     else:
-                        yield job, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
+                        yield group, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
                 except Exception as error:  # whatever a training raised becomes the reason of its row
-                    yield job, Failure(f"{type(error).__name__}: {error}")
+                    yield group, Failure(f"{type(error).__name__}: {error}")
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))

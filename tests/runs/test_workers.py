@@ -4,22 +4,29 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blocksearch.errors import DataError
 from blocksearch.experiments.plan import Request, conditions
-from blocksearch.runs.execute import Watch, ensure
+from blocksearch.runs.execute import Watch, divide, ensure
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.process import machine, train_group
+from blocksearch.runs.spec import Group, RunSpec
 from blocksearch.runs.workers import Workers
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol, prepare
 from blocksearch.training.recipe import Recipe
-from blocksearch.training.train import train
+from blocksearch.training.train import Training, train
 
 NETWORK = named_network("mobilenet", replace(SETTINGS["digits"], widths=(4, 6, 8)))
 
@@ -27,6 +34,15 @@ NETWORK = named_network("mobilenet", replace(SETTINGS["digits"], widths=(4, 6, 8
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Workers have one thread, and the number of threads is part of the bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def conditions_at(root, tmp_path, epochs=1):
@@ -79,12 +95,12 @@ def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path)
     jobs, finished = conditions_at(root, tmp_path).jobs([NETWORK], range(6)), []
     with Workers(2) as workers:
 
-        def done(job, run):
-            finished.append((job.spec.seed, run.state))
+        def done(group, runs):
+            finished.extend((run.spec.seed, run.state) for run in runs)
             if len(finished) == 1:
                 workers_of(os.getpid())[0].kill()
 
-        workers.train(jobs, done)
+        workers.train([Group((job,)) for job in jobs], done)
     assert sorted(finished) == [(seed, "complete") for seed in range(6)]
     assert not workers_of(os.getpid())
 
@@ -99,7 +115,7 @@ def test_a_training_that_kills_its_worker_twice_is_a_row_with_its_reason(root, t
         (tmp_path / "killer.py").write_text(_KILLER)
         environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
         killer = subprocess.Popen([sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment)
-        workers.train([job], lambda job, run: failed.append((run.state, run.reason)))
+        workers.train([Group((job,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
         assert killer.wait() == 0
     assert failed == [("failed", "its worker process died 2 times (killed, or out of memory)")]
 
@@ -123,7 +139,7 @@ def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
     (job,), failed = conditions_at(root, tmp_path).jobs([NETWORK], [0]), []
     broken = replace(job, layers=job.layers[:-1])
     with Workers(1) as workers:
-        workers.train([broken], lambda job, run: failed.append((run.state, run.reason)))
+        workers.train([Group((broken,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
     ((state, reason),) = failed
     assert state == "failed"
     assert "Error: " in reason
@@ -132,8 +148,9 @@ def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
 @pytest.mark.slow
 def test_images_that_changed_meanwhile_stop_the_experiment(root, tmp_path):
     (job,) = conditions_at(root, tmp_path).jobs([NETWORK], [0])
+    changed = replace(job, spec=replace(job.spec, data="0" * 64))
     with Workers(1) as workers, pytest.raises(DataError, match="the images of digits changed"):
-        workers.train([replace(job, spec=replace(job.spec, data="0" * 64))], lambda job, run: None)
+        workers.train([Group((changed,))], lambda group, runs: None)
 
 
 @pytest.mark.slow
@@ -162,3 +179,67 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     shared = conditions_at(root, tmp_path)
     ensure(shared.jobs([NETWORK], range(len(stored) + 1)), str(tmp_path / "a.db"), 1, watch)
     assert not set(watch.seeds) & stored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "groups"), [("fused", [(0, 1, 2), (3, 4), (5,)]), ("serial", [(seed,) for seed in range(6)])])
+def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
+    shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
+    with closing(Ledger(location)) as ledger:
+        ledger.choose_mode(NETWORK.fingerprint, shared.recipe.digest, machine(), mode)
+    runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
+    for seeds in groups:
+        training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
+        while not training.finished:
+            training.step()
+        for seed, outcome in zip(seeds, training.outcomes(), strict=True):
+            run = next(run for spec, run in runs.items() if spec.seed == seed)
+            assert run.losses == outcome.losses
+            assert run.provenance["mode"] == ("serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused")
+
+
+@pytest.mark.slow
+def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
+    shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
+    ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
+    with closing(Ledger(location, create=False)) as ledger:
+        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, machine()) in ("fused", "serial")
+        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, "another machine") is None
+        assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
+    assert not (tmp_path / "a.db-checkpoints").exists()
+
+
+@given(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)))
+def test_seeds_are_divided_alike_whatever_else_is_asked_for(missing, finished):
+    """Shares are whole or single, and a share that is not begun is divided the same when others are finished."""
+    network = NETWORK.fingerprint
+    jobs = [SimpleNamespace(spec=RunSpec(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)]
+    parts = [tuple(job.spec.seed for job in part) for part in divide(jobs)]
+    assert sorted(seed for part in parts for seed in part) == sorted(missing)
+    whole = {(5 * five, 5 * five + 1, 5 * five + 2) for five in range(5)} | {(5 * five + 3, 5 * five + 4) for five in range(5)}
+    assert all(part in whole for part in parts if len(part) > 1)
+    assert {part for part in whole if set(part) <= missing} == {part for part in parts if len(part) > 1}
+
+
+@pytest.mark.slow
+def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
+    """kill -9 a process that trains three seeds and keeps them after every step; the next takes up where it was."""
+    shared, file = conditions_at(root, tmp_path, epochs=30), tmp_path / "kept.npz"
+    script = (
+        "from pathlib import Path; from tests.runs.test_workers import *; from blocksearch.runs.process import train_group\n"
+        "from blocksearch.training.checkpoint import Keeper\n"
+        "torch.set_num_threads(1)\n"
+        "Keeper.__init__.__defaults__ = (0.0,)\n"
+        f"shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}), epochs=30)\n"
+        f"train_group(Group(tuple(shared.jobs([NETWORK], range(3))), Path({str(file)!r})))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == 0):
+            time.sleep(0.05)
+        process.kill()
+    jobs = tuple(shared.jobs([NETWORK], range(3)))
+    resumed, whole = train_group(Group(jobs, file)), train_group(Group(jobs))
+    assert [run.losses for run in resumed] == [run.losses for run in whole]
+    assert [run.accuracies for run in resumed] == [run.accuracies for run in whole]
+    assert resumed[0].provenance["resumed"] == "yes"
+    assert "resumed" not in whole[0].provenance
