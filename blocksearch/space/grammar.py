@@ -20,11 +20,12 @@ from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space import walk
 from blocksearch.space.block import Block
 from blocksearch.space.factors import Value
-from blocksearch.space.members import Costs, Count, Members, Progress
+from blocksearch.space.members import Members, Progress
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.options import NO_OPTIONS, Options
 from blocksearch.space.parts import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
 from blocksearch.space.rules import Constraint, Rule, read_constraint
+from blocksearch.space.tallies import Costs, Count
 
 
 class Grammar:

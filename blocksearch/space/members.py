@@ -6,9 +6,7 @@ function) is counted by looking at every network up to `STREAMED`; beyond that t
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from blocksearch.space.diagram import CHUNK, Arrays, Diagram, undominated
 from blocksearch.space.network import Network
 from blocksearch.space.plans import Genes, Product
 from blocksearch.space.rules import QUANTITIES, Budget, Check
+from blocksearch.space.tallies import Costs, Count, estimate
 from blocksearch.space.words import Machine
 
 STREAMED = 10**7
@@ -26,47 +25,6 @@ _SURVEYED_BY_CHECKS = 1_000  # the same where a user's function must see each ne
 _PLAIN_BLOCKS, _MOST_PLAIN_BLOCKS = 5_000, 200_000  # shared blocks that are still spelled layer by layer
 Progress = Callable[[float], None]
 Filter = Budget | Check
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Costs of members as arrays, one entry per network; see `Cost` for their meaning."""
-
-    macs: NDArray[np.int64]
-    params: NDArray[np.int64]
-    floats: NDArray[np.int64]
-    peak: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.macs)
-
-    @property
-    def flops(self) -> NDArray[np.int64]:
-        """2 · macs."""
-        return 2 * self.macs
-
-    def of(self, quantity: str) -> NDArray[np.int64]:
-        """Return one cost by name. Raises UsageError for an unknown one."""
-        if quantity not in QUANTITIES:
-            raise unknown("cost", quantity, QUANTITIES)
-        found: NDArray[np.int64] = getattr(self, quantity)
-        return found
-
-
-@dataclass(frozen=True)
-class Count:
-    """A number of networks: exact, or an estimate with its 95 % interval."""
-
-    value: int
-    exact: bool = True
-    interval: tuple[int, int] | None = None
-
-    def __str__(self) -> str:
-        if self.exact:
-            return f"{self.value:,}"
-        if self.interval is None:
-            return f"at most {self.value:,}"
-        return f"about {self.value:,} (estimate; 95 % interval {self.interval[0]:,} to {self.interval[1]:,})"
 
 
 class Members:
@@ -101,7 +59,7 @@ class Members:
         surveyed = _SURVEYED_BY_CHECKS if self._checks else _SURVEYED
         indices = np.array(_draws(self.diagram.size, surveyed, 0), dtype=object)
         share = float(self._passes(self.diagram.priced(indices), indices).mean())
-        return _estimate(self.diagram.size, share, surveyed)
+        return estimate(self.diagram.size, share, surveyed)
 
     def size(self) -> int:
         """Return the exact number of members. Raises SpaceError where only an estimate can be had."""
@@ -326,15 +284,6 @@ def _draws(size: int, count: int, seed: int) -> list[int]:
     while len(chosen) < count:
         chosen[draw.randrange(size)] = None
     return list(chosen)
-
-
-def _estimate(size: int, share: float, surveyed: int) -> Count:
-    """Scale a share up to the space, with Wilson's interval."""
-    z = 1.959964
-    centre = (share + z * z / (2 * surveyed)) / (1 + z * z / surveyed)
-    half = z * sqrt(share * (1 - share) / surveyed + z * z / (4 * surveyed**2)) / (1 + z * z / surveyed)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Count(round(share * size), exact=False, interval=(int(low * size), int(high * size)))
 
 
 def _spelling(products: Sequence[Product]) -> tuple[bool, bool]:

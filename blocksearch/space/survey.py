@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from blocksearch.errors import SpaceError
 from blocksearch.space.cost import cost
 from blocksearch.space.grammar import Grammar
-from blocksearch.space.members import Costs, Count, Progress
+from blocksearch.space.members import Progress
 from blocksearch.space.named import NAMED, named_network
 from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
+from blocksearch.space.tallies import Costs, Count
 
 COSTS = ("flops", "params", "floats", "peak")
 _WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample

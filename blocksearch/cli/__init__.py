@@ -1,0 +1,57 @@
+"""The command line: parse, call one function, print. Answers go to stdout, everything else to stderr.
+
+Nothing heavy is imported before a command needs it, so that `--help` is instant.
+"""
+
+import shlex
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from blocksearch.cli.look import data_app, look_app
+from blocksearch.cli.run import reproduce_app, run_app
+from blocksearch.errors import BlocksearchError
+
+app = typer.Typer(
+    help="Search, price and ablate convolution blocks.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(look_app)
+app.add_typer(data_app, name="data")
+app.add_typer(run_app)
+app.add_typer(reproduce_app, name="reproduce")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, an interruption 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, a command ends as after Ctrl-C
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        code = _complain(f"{error.format_message()} (in: blocksearch {shlex.join(sys.argv[1:])})")
+    except BlocksearchError as error:
+        code = _complain(str(error))
+    except typer.Abort:
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> int:
+    print(f"blocksearch: {message}", file=sys.stderr)
+    return 2
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        import blocksearch
+
+        print(blocksearch.__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())

@@ -1,0 +1,68 @@
+"""The arguments that commands share, and what they become."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from blocksearch.experiments.plan import Request
+
+NetworkText = Annotated[str, typer.Argument(metavar="NETWORK", help="A named network, one with changes, or a block's text.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="Data set: cifar10, svhn, gtsrb or digits.")]
+Widths = Annotated[str | None, typer.Option(help="Stage widths such as 24,40,72, instead of the data set's.")]
+Input = Annotated[str | None, typer.Option("--input", help="Input shape such as 3x48x64, instead of the data set's.")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes, instead of the data set's.")]
+SpaceFiles = Annotated[list[str] | None, typer.Option("--space", help="Python file with options or a grammar, or a shipped one.")]
+Fill = Annotated[str | None, typer.Option(help="Rescale the widths as far as a budget allows, such as 'flops <= 12e6'.")]
+AsWritten = Annotated[bool, typer.Option("--as-written", help="effnet_revised as Section 6.2 is written, not as its table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs, the schedule's horizon. Default: the data set's.")]
+ImageCount = Annotated[int | None, typer.Option("--images", help="Use only so many training images (validation capped alike).")]
+Seeds = Annotated[str, typer.Option(help="A count (5) or a list (0,3,7).")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Recipe: fast (decaying schedule) or paper (Section 5).")]
+Batch = Annotated[int | None, typer.Option(help="Batch size, instead of the recipe's.")]
+Smoothing = Annotated[float | None, typer.Option("--label-smoothing", help="Label smoothing, instead of the recipe's.")]
+DropoutRate = Annotated[float | None, typer.Option("--dropout", help="Dropout before the classifier, instead of the network's.")]
+Split = Annotated[int, typer.Option(help="Number of the validation split; 1 is a second one.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder.")]
+LedgerPath = Annotated[str | None, typer.Option("--ledger", help="Ledger file or database URL. Default: studies/DATASET.db.")]
+WorkerCount = Annotated[int | None, typer.Option("--workers", help="Worker processes. Default: one per core.")]
+Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
+
+
+def request_from(
+    dataset: str,
+    epochs: int | None,
+    images: int | None,
+    recipe: str,
+    batch: int | None,
+    label_smoothing: float | None,
+    dropout: float | None,
+    split: int,
+    data_root: Path | None,
+    ledger: str | None,
+    workers: int | None,
+) -> "Request":
+    """Make the request of a command that trains."""
+    from blocksearch.experiments.plan import Request
+    from blocksearch.training.data import get
+    from blocksearch.training.protocol import Protocol
+    from blocksearch.training.recipe import recipe_named
+
+    epochs = get(dataset).epochs if epochs is None else epochs
+    changes = {"batch": batch, "label_smoothing": label_smoothing, "dropout": dropout}
+    return Request(
+        Protocol(dataset, split, images),
+        recipe_named(recipe, epochs, changes),
+        data_root,
+        ledger or f"studies/{dataset}.db",
+        workers,
+    )
+
+
+def print_json(value: object) -> None:
+    """Print an answer as JSON; numbers that JSON does not have are an error."""
+    print(json.dumps(value, indent=2, allow_nan=False))

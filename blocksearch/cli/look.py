@@ -1,0 +1,165 @@
+"""Commands that look at networks, spaces and data; nothing is trained."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from blocksearch.cli.arguments import (
+    AsWritten,
+    Classes,
+    DataRoot,
+    Dataset,
+    Fill,
+    Input,
+    Json,
+    NetworkText,
+    Quiet,
+    SpaceFiles,
+    Svg,
+    Widths,
+    print_json,
+)
+from blocksearch.errors import DataError
+
+look_app = typer.Typer()
+data_app = typer.Typer(help="List, check and fetch data sets.")
+
+
+@look_app.command()
+def show(
+    network: NetworkText,
+    dataset: Dataset = "cifar10",
+    widths: Widths = None,
+    input: Input = None,
+    classes: Classes = None,
+    as_written: AsWritten = False,
+    fill: Fill = None,
+    space: SpaceFiles = None,
+    svg: Svg = None,
+    as_json: Json = False,
+) -> None:
+    """Print the data flow of a network, like the paper's Table 1.
+
+    Example: blocksearch show effnet --dataset cifar10
+    """
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
+    from blocksearch.space.cost import cost
+    from blocksearch.views.flow import as_rows, data_flow
+    from blocksearch.views.tables import answer, flow_table
+
+    setting = setting_from(dataset, widths, input, classes)
+    options = loaded(space or ()).options
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    rows = data_flow(found)
+    print_json(as_rows(rows)) if as_json else answer(svg, flow_table(found, network, rows, cost(found.layers)))
+
+
+@look_app.command("cost")
+def cost_command(
+    network: NetworkText,
+    dataset: Dataset = "cifar10",
+    widths: Widths = None,
+    input: Input = None,
+    classes: Classes = None,
+    as_written: AsWritten = False,
+    fill: Fill = None,
+    space: SpaceFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a network costs, exactly and before it is built.
+
+    Example: blocksearch cost "kernel=1x3+3x1 residual=add" --widths 24,40,72 --input 3x48x64 --classes 7
+    """
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
+    from blocksearch.space.cost import cost
+    from blocksearch.views.tables import console, cost_row, cost_table
+
+    setting = setting_from(dataset, widths, input, classes)
+    options = loaded(space or ()).options
+    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    price = cost(found.layers)
+    print_json(cost_row(network, found, price)) if as_json else console().print(cost_table(found, network, price))
+
+
+@look_app.command("space")
+def space_command(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Python file with a grammar, or a shipped one such as section3.")],
+    budget: Annotated[list[str] | None, typer.Option(help="Keep networks within it, such as 'flops <= 400k'; several.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Print so many random networks.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    enumerate: Annotated[bool, typer.Option("--enumerate", help="Print every network, in order.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print networks as CSV, all unless --sample is given.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a whole space before anything is trained: its size, its costs, and where the named networks lie.
+
+    Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
+    """
+    from blocksearch.space.load import load_grammar
+    from blocksearch.space.rules import read_budget
+    from blocksearch.space.survey import as_data, listed, survey
+    from blocksearch.views.progress import slow
+    from blocksearch.views.space import print_csv, print_space, print_table
+
+    grammar, question = load_grammar(file)
+    grammar = grammar.where(*(read_budget(text) for text in budget or ()))
+    everything = enumerate or (as_csv and sample is None)
+    with slow(f"looking at {file}", quiet=quiet) as progress:
+        networks = listed(grammar, sample, seed, everything=everything)
+        found = None if as_csv else survey(grammar, progress)
+    if found is None:
+        print_csv(networks)
+    elif as_json:
+        data = {"space": file, "question": question, "grammar": grammar.data(), "digest": grammar.digest, **as_data(found)}
+        print_json(data | {"networks": list(networks)})
+    else:
+        print_space(file, question, grammar, found)
+        print_table(networks)
+
+
+@data_app.command("list")
+def data_list(data_root: DataRoot = None, as_json: Json = False) -> None:
+    """List the data sets and whether their files are there.
+
+    Example: blocksearch data list --data-root ~/data
+    """
+    from blocksearch.training.data.fetch import listing
+    from blocksearch.views.tables import console, rows_table
+
+    rows = listing(data_root)
+    print_json(rows) if as_json else console().print(rows_table("data sets", rows))
+
+
+@data_app.command("check")
+def data_check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; default: all that are there.")
+    ] = None,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Read data sets whole and report images, classes and digests.
+
+    Example: blocksearch data check cifar10
+    """
+    from blocksearch.training.data.fetch import check, listing
+    from blocksearch.views.tables import console, rows_table
+
+    chosen = names or [str(row["name"]) for row in listing(data_root) if not row["missing"]]
+    rows = [row for name in chosen for row in check(name, data_root)]
+    print_json(rows) if as_json else console().print(rows_table("data sets", rows))
+    if problems := [str(row["problem"]) for row in rows if row["problem"]]:
+        raise DataError(problems[0])
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="Data set.")], data_root: DataRoot = None, quiet: Quiet = False) -> None:
+    """Download a data set's published archives, check them, and extract them.
+
+    Example: blocksearch data fetch gtsrb --data-root ~/data
+    """
+    from blocksearch.training.data.fetch import fetch
+
+    print(fetch(name, data_root, progress=not quiet and sys.stderr.isatty()))

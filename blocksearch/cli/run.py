@@ -1,0 +1,136 @@
+"""Commands that train, or read what was trained."""
+
+from typing import Annotated
+
+import typer
+
+from blocksearch.cli.arguments import (
+    Batch,
+    DataRoot,
+    Dataset,
+    DropoutRate,
+    Epochs,
+    ImageCount,
+    Json,
+    LedgerPath,
+    NetworkText,
+    Quiet,
+    RecipeName,
+    Seeds,
+    Smoothing,
+    SpaceFiles,
+    Split,
+    Svg,
+    Widths,
+    WorkerCount,
+    print_json,
+    request_from,
+)
+
+run_app = typer.Typer()
+reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
+
+
+@run_app.command()
+def train(
+    network: NetworkText,
+    dataset: Dataset = "digits",
+    widths: Widths = None,
+    space: SpaceFiles = None,
+    epochs: Epochs = None,
+    images: ImageCount = None,
+    seeds: Seeds = "1",
+    recipe: RecipeName = "fast",
+    batch: Batch = None,
+    label_smoothing: Smoothing = None,
+    dropout: DropoutRate = None,
+    split: Split = 0,
+    data_root: DataRoot = None,
+    ledger: LedgerPath = None,
+    workers: WorkerCount = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one network on the training images and judge it on the validation split.
+
+    Example: blocksearch train effnet --dataset cifar10 --epochs 2
+    """
+    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
+    from blocksearch.experiments.train import train_network
+    from blocksearch.views.progress import watch
+    from blocksearch.views.tables import console, rows_table
+
+    request = request_from(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
+    found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
+    print_json(rows) if as_json else console().print(rows_table(title, rows))
+
+
+@run_app.command()
+def ablate(
+    factor: Annotated[list[str], typer.Option(help="Factor to vary, such as residual; several may be given, or all.")],
+    block: Annotated[str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")] = "effnet",
+    values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
+    dataset: Dataset = "digits",
+    widths: Widths = None,
+    space: SpaceFiles = None,
+    epochs: Epochs = None,
+    images: ImageCount = None,
+    seeds: Seeds = "5",
+    recipe: RecipeName = "fast",
+    batch: Batch = None,
+    label_smoothing: Smoothing = None,
+    dropout: DropoutRate = None,
+    split: Split = 0,
+    data_root: DataRoot = None,
+    ledger: LedgerPath = None,
+    workers: WorkerCount = None,
+    svg: Svg = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Vary one factor of a block, everything else and the seeds paired: what does it do, and is that true or noise?
+
+    Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
+    """
+    from blocksearch.experiments.ablate import ablate as run_ablation
+    from blocksearch.experiments.ablate import as_rows, read_values
+    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
+    from blocksearch.views.progress import watch
+    from blocksearch.views.tables import ablation_table, answer
+
+    request = request_from(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
+    defined = loaded(space or ())
+    reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
+    question = read_values(factor, values, defined)
+    title, results = run_ablation(block, reference, question, read_seeds(seeds), request, watch(quiet=quiet))
+    print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
+
+
+@reproduce_app.command("flops")
+def reproduce_flops(as_json: Json = False) -> None:
+    """Count every FLOPs cell of Tables 2-7 again, beside the published figure.
+
+    Example: blocksearch reproduce flops
+    """
+    from blocksearch.experiments.published import as_rows, flops_cells
+    from blocksearch.views.tables import console, flops_summary, flops_table
+
+    cells = flops_cells()
+    print_json(as_rows(cells)) if as_json else console().print(flops_table(cells), flops_summary(cells))
+
+
+@run_app.command()
+def merge(
+    into: Annotated[str, typer.Argument(metavar="A", help="Ledger that receives.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Ledger that is read.")],
+    as_json: Json = False,
+) -> None:
+    """Copy the runs of ledger B that ledger A does not have; report the trainings on which they disagree.
+
+    Example: blocksearch merge studies/cifar10.db other-machine.db
+    """
+    from blocksearch.experiments.merge import merge_ledgers
+
+    answer = merge_ledgers(into, other)
+    print_json(answer) if as_json else print(answer["summary"])
