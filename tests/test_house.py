@@ -15,7 +15,7 @@ DOORS = {
     "rich": {"views"},
     "scipy": {"experiments/stats", "training/data/readers"},
     "sqlalchemy": {"runs/ledger"},
-    "torch": {"training/build", "training/train", "runs/process"},
+    "torch": {"training/build", "training/train", "training/plain", "runs/process"},
     "pooch": {"training/data/fetch"},
     "PIL": {"training/data/readers"},
     "platformdirs": {"training/data/store"},

@@ -107,6 +107,35 @@ def ablate(
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
 
 
+@run_app.command()
+def bench(
+    network: NetworkText,
+    dataset: Dataset = "digits",
+    widths: Widths = None,
+    space: SpaceFiles = None,
+    images: ImageCount = None,
+    recipe: RecipeName = "fast",
+    batch: Batch = None,
+    data_root: DataRoot = None,
+    workers: WorkerCount = None,
+    as_json: Json = False,
+) -> None:
+    """Time the training of five seeds here: the plain loop a user would write, and each of our ways.
+
+    Example: blocksearch bench effnet --dataset digits
+    """
+    from blocksearch.experiments.bench import as_rows, with_batches
+    from blocksearch.experiments.bench import bench as run_bench
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
+    from blocksearch.views.tables import console, rows_table
+
+    request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers)
+    found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    title, ways = run_bench(found, with_batches(request))
+    rows = as_rows(ways)
+    print_json({"title": title, "ways": rows}) if as_json else console().print(rows_table(title, rows))
+
+
 @reproduce_app.command("flops")
 def reproduce_flops(as_json: Json = False) -> None:
     """Count every FLOPs cell of Tables 2-7 again, beside the published figure.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from blocksearch.training.train import Outcome
 
 PROBE_STEPS = 5
+BENCH_STEPS = 20
 
 
 def start_worker(lifeline: Connection) -> None:
@@ -114,6 +115,36 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return f"{model}, {os.cpu_count()} cores, torch {version('torch')}"[:255]
+
+
+def step_seconds(group: Group) -> float:
+    """Measure the seconds of one step of a group's training."""
+    from blocksearch.training.train import probe
+
+    job = group.jobs[0]
+    return probe(job.layers, _data(job), job.recipe, BENCH_STEPS, len(group.jobs))[0]
+
+
+def plain_step(group: Group) -> float:
+    """Measure the seconds of one step of the plain loop, in a process with torch's own settings."""
+    from blocksearch.training.plain import plain_seconds
+
+    job = group.jobs[0]
+    return plain_seconds(job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2)
+
+
+def copying(_: Group) -> float:
+    """Measure the bytes per second of this worker's memory."""
+    from blocksearch.training.plain import copied_bytes_per_second
+
+    return copied_bytes_per_second()
+
+
+def multiplying(_: Group) -> float:
+    """Measure the FLOPs per second of this worker's matrix products."""
+    from blocksearch.training.plain import multiplied_flops_per_second
+
+    return multiplied_flops_per_second()
 
 
 def _data(job: Job) -> Prepared:

@@ -1,0 +1,80 @@
+"""The loop a user would write by hand: the peer that our training is timed against.
+
+Plain torch and nothing else: default layout and threads, a Dataset and a DataLoader with two workers, one seed after another.
+"""
+
+import time
+
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from blocksearch.space.layers import Layers
+from blocksearch.training.build import build
+from blocksearch.training.protocol import Images, Prepared
+from blocksearch.training.recipe import Recipe
+
+_LOADERS = 2
+
+
+class _Pictures(Dataset[tuple[torch.Tensor, int]]):
+    def __init__(self, images: Images, data: Prepared) -> None:
+        self.images = images
+        self.scale, self.shift = (torch.from_numpy(values).view(-1, 1, 1) for values in data.normalisation)
+
+    def __len__(self) -> int:
+        return len(self.images.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        picture = torch.from_numpy(self.images.pixels[index].copy()).permute(2, 0, 1).float()
+        return picture * self.scale + self.shift, int(self.images.labels[index])
+
+
+def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int) -> float:
+    """Train one seed for some batches the plain way; return the seconds of a batch, the first `warm` left out."""
+    torch.manual_seed(0)
+    loader = DataLoader(
+        _Pictures(data.training, data),
+        recipe.batch,
+        shuffle=True,
+        num_workers=_LOADERS,
+        drop_last=len(data.training.labels) >= recipe.batch,
+        persistent_workers=True,
+    )
+    module = build(layers)
+    optimizer = torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
+    start, done = 0.0, 0
+    while done < warm + batches:
+        for x, y in loader:
+            if done == warm:
+                start = time.perf_counter()
+            optimizer.zero_grad()
+            functional.cross_entropy(module(x), y, label_smoothing=recipe.label_smoothing).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            done += 1
+            if done == warm + batches:
+                break
+    return (time.perf_counter() - start) / batches
+
+
+def copied_bytes_per_second() -> float:
+    """Measure how fast memory is read and written: a copy much larger than the caches, both directions counted."""
+    source = torch.ones(1 << 24)
+    target = torch.empty_like(source)
+    return _best_rate(lambda: target.copy_(source), 2 * 4 * source.numel())
+
+
+def multiplied_flops_per_second() -> float:
+    """Measure how fast square matrices are multiplied."""
+    one, other = torch.ones(1024, 1024), torch.ones(1024, 1024)
+    return _best_rate(lambda: torch.mm(one, other), 2 * 1024**3)
+
+
+def _best_rate(work: object, amount: int) -> float:
+    assert callable(work)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return amount / min(times)
