@@ -53,7 +53,7 @@ def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def load(file: Path) -> dict[str, NDArray[Any]] | None:
     """Read what `save` wrote; None where there is no file, or none that can be read whole."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -21,9 +21,22 @@ def test_traffic_of_a_block_by_hand():
 
 @pytest.mark.slow
 def test_the_command_times_every_way_beside_the_plain_loop():
-    command = [sys.executable, "-m", "blocksearch", "bench", "effnet", "--widths", "4,4,4", "--images", "256", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "blocksearch",
+        "bench",
+        "effnet",
+        "--widths",
+        "4,4,4",
+        "--images",
+        "2048",
+        "--batch",
+        "32",
+        "--json",
+    ]
     answer = json.loads(subprocess.check_output(command, text=True))
-    assert "only 256 of 16,000 training images" in answer["title"]
+    assert "only 2,048 of 16,000 training images" in answer["title"]
     assert [way["way"] for way in answer["ways"]] == ["plain", "serial", "fused 3+2"]
     assert answer["ways"][0]["times_plain"] == 1
     assert all(0 < way["of_memory_floor"] < 1 and way["images_per_second"] > 0 for way in answer["ways"])
