@@ -97,11 +97,12 @@ def failed_run(job: Job, reason: str) -> Run:
 
 def probe_group(group: Group) -> float:
     """Estimate the seconds of a whole training of a group from a few steps and one evaluation batch."""
-    from blocksearch.training.train import EVALUATION_BATCH, probe
+    from blocksearch.training.train import EVALUATION_BATCH, probe_evaluation, probe_step
 
-    job = group.jobs[0]
+    job, copies = group.jobs[0], len(group.jobs)
     data = _data(job)
-    step, evaluation = probe(job.layers, data, job.recipe, PROBE_STEPS, len(group.jobs))
+    step = probe_step(job.layers, data, job.recipe, copies, PROBE_STEPS)
+    evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2)
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
     return job.recipe.epochs * (steps * step + evaluations * evaluation)
@@ -119,10 +120,10 @@ def machine() -> str:
 
 def step_seconds(group: Group) -> float:
     """Measure the seconds of one step of a group's training."""
-    from blocksearch.training.train import probe
+    from blocksearch.training.train import probe_step
 
     job = group.jobs[0]
-    return probe(job.layers, _data(job), job.recipe, BENCH_STEPS, len(group.jobs))[0]
+    return probe_step(job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS)
 
 
 def plain_step(group: Group) -> float:

@@ -243,15 +243,20 @@ def evaluate(module: nn.Module, images: Images, data: Prepared, copies: int = 1)
     return np.concatenate(bits)
 
 
-def probe(layers: Layers, data: Prepared, recipe: Recipe, steps: int, copies: int = 1) -> tuple[float, float]:
-    """Measure the median seconds of one training step and of one evaluation batch, after two of each to warm up."""
+def probe_step(layers: Layers, data: Prepared, recipe: Recipe, copies: int, steps: int) -> float:
+    """Measure the median seconds of one training step, after two to warm up."""
     few = recipe.batch * min(steps + 2, batches_per_epoch(len(data.training.labels), recipe.batch))
-    some = replace(data, training=Images(data.training.pixels[:few], data.training.labels[:few]))
-    one = Images(data.evaluation.pixels[:EVALUATION_BATCH], data.evaluation.labels[:EVALUATION_BATCH])
-    training = Training(layers, replace(some, evaluation=Images(one.pixels[:1], one.labels[:1])), recipe, range(copies))
-    step = _median_seconds(training.step, steps)
-    evaluation = _median_seconds(lambda: evaluate(training.module, one, data, copies), steps)
-    return step, evaluation * EVALUATION_BATCH / len(one.labels)
+    some = Images(data.training.pixels[:few], data.training.labels[:few])
+    one = Images(data.evaluation.pixels[:1], data.evaluation.labels[:1])
+    return _median_seconds(Training(layers, replace(data, training=some, evaluation=one), recipe, range(copies)).step, steps)
+
+
+def probe_evaluation(layers: Layers, data: Prepared, copies: int, batches: int) -> float:
+    """Measure the median seconds of one evaluation batch, after two to warm up."""
+    module = channels_last(build(layers, *range(copies)))
+    some = Images(data.evaluation.pixels[:EVALUATION_BATCH], data.evaluation.labels[:EVALUATION_BATCH])
+    seconds = _median_seconds(lambda: evaluate(module, some, data, copies), batches)
+    return seconds * EVALUATION_BATCH / len(some.labels)
 
 
 def _median_seconds(action: Callable[[], object], times: int) -> float:
