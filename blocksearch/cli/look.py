@@ -107,7 +107,7 @@ def space_command(
     grammar = grammar.where(*(read_budget(text) for text in budget or ()))
     everything = enumerate or (as_csv and sample is None)
     with slow(f"looking at {file}", quiet=quiet) as progress:
-        networks = listed(grammar, sample, seed, everything=everything)
+        networks = listed(grammar, sample, seed, everything=everything, streamed=as_csv)
         found = None if as_csv else survey(grammar, progress)
     if found is None:
         print_csv(networks)

@@ -53,8 +53,8 @@ def load_space(path: Path) -> Space:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise SpaceError(f"{path}:{error.lineno}: not Python: {error.msg}") from error
-    except Exception as error:  # a user's file may raise anything: say where
+        raise SpaceError(f"{path}:{error.lineno or 1}: not Python: {error.msg}") from error
+    except (Exception, SystemExit) as error:  # a user's file may raise anything: say where
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
         raise SpaceError(f"{path}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}") from error
     grammars = {id(value): value for value in vars(module).values() if isinstance(value, Grammar)}

@@ -202,10 +202,11 @@ class Members:
         return self._kept
 
     def _none_left(self) -> str:
-        names = dict.fromkeys(each.name for filters in self.filters for each in filters)
-        least, most = self.diagram.extremes()
-        ranges = ", ".join(f"{low:,} to {high:,} {name}" for name, low, high in zip(least._fields, least, most, strict=True))
-        return f"no network meets {' and '.join(names)}; the {self.diagram.size:,} without have {ranges}"
+        filters = list(dict.fromkeys(each for filters in self.filters for each in filters))
+        names = (each.name if each.name == str(each) else f"{each.name} ({each})" for each in filters)
+        (least, most), quantities = self.extremes(), dict.fromkeys(e.quantity for e in filters if isinstance(e, Budget))
+        ranges = ", ".join(f"{least.of(name)[0]:,} to {most.of(name)[0]:,} {name}" for name in quantities)
+        return f"no network meets {' and '.join(names)}" + (f"; there are networks of {ranges}" if ranges else "")
 
     _kept: NDArray[np.int64] | None = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpaceError, UsageError
 from blocksearch.space.cost import cost
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.members import Progress
@@ -19,6 +19,7 @@ COSTS = ("flops", "params", "floats", "peak")
 _WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample
 _SAMPLED = 100_000
 _BINS = 12
+MOST_LISTED = 100_000
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
     return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
 
 
-def listed(grammar: Grammar, sample: int | None, seed: int, *, everything: bool) -> Iterator[dict[str, object]]:
-    """Walk the networks that a user asks for: a sample, all of them, or none."""
+def listed(grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool) -> Iterator[dict[str, object]]:
+    """Walk the networks that a user asks for: a sample, all of them, or none.
+
+    Raises UsageError where all are too many to be shown at once and are not streamed.
+    """
+    if everything and sample is None and not streamed and (count := grammar.count()).value > MOST_LISTED:
+        raise UsageError(f"{count} networks are too many to list at once; --csv streams them, --sample draws some")
     networks = grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
     return (_row(network) for network in networks)
 

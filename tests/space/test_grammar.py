@@ -194,7 +194,7 @@ def raises(network):
             "the grammar is empty: constraints some (residual=add) and none (residual=none) contradict each other",
         ),
         (lambda: tiny().where("residual=add").size, "the grammar is empty: constraint residual=add excludes every network"),
-        (lambda: tiny().where("flops <= 10").size, "the grammar is empty: no network meets flops <= 10; the 1 without have"),
+        (lambda: tiny().where("flops <= 10").size, "the grammar is empty: no network meets flops <= 10; there are networks of"),
         (lambda: tiny().where(raises).size, "constraint test_grammar.raises raises KeyError: 'oops'"),
         (lambda: tiny().where(lambda network: None).size, "must answer True or False, but got None"),
         (lambda: tiny().where("flop <= 3"), "unknown cost 'flop' (did you mean 'flops'?)"),

@@ -126,6 +126,8 @@ GRAMMAR = "from blocksearch import Grammar, SETTINGS, option\n"
     ("code", "says"),
     [
         ("grammar = (\n", "bad.py:1: not Python: '(' was never closed"),
+        ("\0", "bad.py:1: not Python: source code string cannot contain null bytes"),
+        ("import sys\nsys.exit(3)\n", "bad.py:2: SystemExit: 3"),
         ("x = 1\n", "bad.py defines neither a grammar nor an option"),
         (GRAMMAR + "a = Grammar(SETTINGS['svhn'])\nb = Grammar(SETTINGS['gtsrb'])\n", "bad.py defines 2 grammars"),
         (GRAMMAR + "\ngrammar = Grammar(SETTINGS['svhn'], kernel=['2x2'])\n", "bad.py:3: SpaceError: kernel"),
@@ -155,6 +157,7 @@ def test_bad_files_get_one_line(tmp_path, code, says):
         (("tiny", "--budget", "flops"), "a budget is written like 'flops <= 12e6', but got 'flops'"),
         (("tiny", "--budget", "flops <= 3"), "the grammar is empty: no network meets flops <= 3"),
         (("tiny", "--sample", "1000"), "a sample must hold 1 to 288"),
+        (("per_stage", "--enumerate"), "108,020,304 networks are too many to list at once; --csv streams them"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments, says):
