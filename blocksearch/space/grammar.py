@@ -20,7 +20,7 @@ from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space import walk
 from blocksearch.space.block import Block
 from blocksearch.space.factors import Value
-from blocksearch.space.members import Members, Progress
+from blocksearch.space.members import STREAMED, Members, Progress
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.options import NO_OPTIONS, Options
 from blocksearch.space.parts import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
@@ -212,9 +212,14 @@ class Grammar:
         return self.members.sample(count, seed)
 
     def costs(self, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
-        """Price members by their numbers, or all of them, as arrays in order."""
+        """Price members by their numbers, or all of them, as arrays in order.
+
+        Raises SpaceError where all are too many to be held at once: `chunks` streams them.
+        """
         if numbers is not None:
             return self.members.costs(numbers)
+        if self.members.diagram.size > STREAMED:
+            raise SpaceError(f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()")
         chunks = list(self.members.chunks())
         return Costs(*(np.concatenate([getattr(c, row) for c in chunks]) for row in ("macs", "params", "floats", "peak")))
 

@@ -244,6 +244,13 @@ def test_billions_are_numbered_and_walked_in_constant_memory():
     tracemalloc.stop()
 
 
+def test_what_does_not_fit_in_memory_is_refused():
+    with pytest.raises(SpaceError, match=r"too many to hold at once; stream chunks\(\)"):
+        BILLIONS.costs()
+    with pytest.raises(SpaceError, match="out of reach: only up to 10,000,000 are looked at"):
+        BILLIONS.nearest(flops=1)
+
+
 def test_an_estimate_says_so_and_holds_the_truth():
     """The share of members within a budget is known from a walk over a space that is just small enough to be walked."""
     grammar = BILLIONS.restrict(widths=[(8, 16, 32)], depth_multiplier=["1"])
