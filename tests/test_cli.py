@@ -87,13 +87,13 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
     """Asked to end in the middle: one line that says what is kept, exit code 130; the same command trains the rest."""
-    arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "12"]
+    arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "60"]
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root)}
     command = [sys.executable, "-m", "blocksearch", *arguments]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
-        while "[2/24]" not in first.stderr.readline():
+        while "[2/120]" not in first.stderr.readline():
             pass
         first.send_signal(how)
         _, error = first.communicate(timeout=60)

@@ -27,6 +27,9 @@ from blocksearch.space.layers import (
     flat,
     padding,
 )
+from blocksearch.training.normalise import NormAct
+
+_SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
 
 
 def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn.Sequential:
@@ -38,7 +41,7 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
     """
     maker = _Maker(max(1, len(seeds)))
     with torch.device(device):
-        module = nn.Sequential(*map(maker.module, layers))
+        module = maker.sequence(layers)
     if seeds:
         initialise(module, seeds)
     return module
@@ -66,12 +69,20 @@ class _Maker:
     def __init__(self, copies: int) -> None:
         self.copies = copies
 
+    def sequence(self, layers: Layers) -> nn.Sequential:
+        """Make one module for each layer; an activation that its normalisation takes along leaves an identity behind."""
+        modules = [self.module(layer) for layer in layers]
+        for at, (norm, layer) in enumerate(zip(modules, layers[1:], strict=False)):
+            if isinstance(norm, NormAct) and isinstance(layer, Activation) and layer.kind in _SLOPES:
+                norm.slope, modules[at + 1] = _SLOPES[layer.kind], nn.Identity()
+        return nn.Sequential(*modules)
+
     def module(self, layer: Layer) -> nn.Module:
         match layer:
             case Conv():
                 return self._conv(layer)
             case Norm():
-                return nn.BatchNorm2d(self.copies * layer.input.channels)
+                return NormAct(self.copies * layer.input.channels)
             case Activation():
                 return _activation(layer.kind)
             case Pool():
@@ -86,7 +97,7 @@ class _Maker:
             case Join():
                 return Joined(layer.kind, [self._branch(branch) for branch in layer.branches], self.copies)
             case Custom():
-                return nn.Sequential(*map(self.module, layer.body))
+                return self.sequence(layer.body)
             case Dropout():
                 return SeededDropout(layer.rate, self.copies)
             case Linear():
@@ -96,10 +107,10 @@ class _Maker:
 
     def _branch(self, layers: Layers) -> nn.Sequential:
         """Build a branch; its first layer must not write into the input that the other branches read."""
-        modules = [self.module(layer) for layer in flat(layers)]
-        if modules and hasattr(modules[0], "inplace"):
-            setattr(modules[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
-        return nn.Sequential(*modules)
+        branch = self.sequence(tuple(flat(layers)))
+        if len(branch) and hasattr(branch[0], "inplace"):
+            setattr(branch[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
+        return branch
 
     def _conv(self, layer: Conv) -> nn.Module:
         if layer.uneven:

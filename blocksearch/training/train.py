@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blocksearch.space.layers import Dropout, Layers, Linear
+from blocksearch.training import kernels
 from blocksearch.training.build import SeededDropout, build
 from blocksearch.training.protocol import Images, Prepared
 from blocksearch.training.recipe import Recipe
@@ -207,11 +208,12 @@ def batch_tensor(images: Images, indices: NDArray[np.int64], data: Prepared) -> 
 
     N indices give N×C×H×W and N; N×K indices give each of K seeds its own images, N×(K·C)×H×W and N×K.
     """
-    pixels = torch.from_numpy(np.take(images.pixels, indices, axis=0))
-    scale, shift = (torch.from_numpy(np.tile(values, indices[0].size)).view(1, -1, 1, 1) for values in data.normalisation)
-    if indices.ndim == 2:
-        pixels = pixels.permute(0, 2, 3, 1, 4).flatten(3)
-    return pixels.permute(0, 3, 1, 2).float().mul_(scale).add_(shift), torch.from_numpy(images.labels[indices])
+    count, *map_, channels = images.pixels.shape
+    copies = indices[0].size
+    x = np.empty((len(indices), *map_, copies * channels), np.float32)
+    pixels, places = images.pixels.reshape(count, -1, channels), x.reshape(len(indices), -1, copies * channels)
+    kernels.gathered(pixels, indices.reshape(-1, copies), *data.normalisation, places)
+    return torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(images.labels[indices])
 
 
 def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

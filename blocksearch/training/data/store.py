@@ -130,9 +130,9 @@ def _open(folder: Path, stamp: list[Any] | None) -> Split | None:
             return None
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
         split = Split(**arrays)
+        return split if digest(split) == meta["digest"] else None
     except Exception:  # a damaged header makes numpy and json raise whatever their parsers do: decode again
         return None
-    return split if digest(split) == meta["digest"] else None
 
 
 def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
