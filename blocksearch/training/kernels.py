@@ -1,7 +1,8 @@
 """Loops over pixels that torch's own operators do not do in one pass, compiled for this processor by numba.
 
-Arrays are rows of channels: R×C float32, one row for each pixel of each image. Each channel's numbers depend on that channel
-alone, so that seeds side by side in one module cannot touch each other, and a NaN stays in its channel.
+Images are rows of channels: R×C float32, one row for each pixel of each image, or `repeats` such rows laid end to end, so that
+an inner loop fills whole vector registers. Each channel's numbers depend on that channel alone: seeds side by side in one module
+cannot touch each other, and a NaN stays in its channel.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,13 @@ _LANES = 16  # floats in the widest vector register
 _WIDTH = 128  # floats that an inner loop should have at least
 _ROWS = 128  # rows summed in single precision before they are added up in double
 
+MEAN, SCALE, SHIFT = 0, 1, 2  # rows of what `normalised` keeps for `normalised_gradient`
+
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile with numba when first called, and keep the result on disk where there is a place for it."""
     # No reordering of sums and no assumption that numbers are finite: a diverging seed must be seen to diverge.
-    options: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "nogil": True}
+    options: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "nogil": True, "error_model": "numpy"}
     try:
         made: Callable[P, R] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba's word for: neither the package's folder nor the user's cache can be written
@@ -41,78 +44,102 @@ def wide(rows: int, channels: int) -> int:
 
 
 @compiled
-def moments(x: Floats, shift: Floats, total: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
-    """Add up x − shift and its square over the rows of each column."""
+def normalised(
+    x: Floats,
+    weight: Floats,
+    bias: Floats,
+    eps: float,
+    slope: np.float32,
+    y: Floats,
+    kept: Floats,
+    mean: Floats,
+    variance: Floats,
+) -> None:
+    """Write y = weight·(x − mean)/√(variance + eps) + bias, times `slope` where that is not positive, and the statistics.
+
+    `kept` is 3 rows as long as those of x: mean, scale and shift, with y = scale·x + shift.
+    """
     rows, columns = x.shape
+    channels = len(weight)
+    count = rows * columns // channels
+    origin = np.empty(columns, np.float32)  # sums of squares near a value of x's own lose no digits to the mean
+    for j in range(columns):
+        origin[j] = x[0, j % channels]
+    total, squares = np.zeros(columns), np.zeros(columns)
     some, some_squares = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     for first in range(0, rows, _ROWS):
         some[:] = 0
         some_squares[:] = 0
         for i in range(first, min(rows, first + _ROWS)):
             for j in range(columns):
-                value = x[i, j] - shift[j]
+                value = x[i, j] - origin[j]
                 some[j] += value
                 some_squares[j] += value * value
         for j in range(columns):
             total[j] += some[j]
             squares[j] += some_squares[j]
-
-
-@compiled
-def scaled(x: Floats, scale: Floats, shift: Floats, slope: np.float32, y: Floats) -> None:
-    """Write y = scale·x + shift, times `slope` where that is not positive."""
-    rows, columns = x.shape
+    for c in range(channels):
+        offset, spread = 0.0, 0.0
+        for j in range(c, columns, channels):
+            offset += total[j] / count
+            spread += squares[j] / count
+        spread = max(spread - offset * offset, 0.0)
+        centre = offset + origin[c]
+        scale = weight[c] / np.sqrt(spread + eps)
+        mean[c], variance[c] = centre, spread
+        for j in range(c, columns, channels):
+            kept[MEAN, j], kept[SCALE, j], kept[SHIFT, j] = centre, scale, bias[c] - centre * scale
+    scales, shifts = kept[SCALE], kept[SHIFT]
     for i in range(rows):
         for j in range(columns):
-            value = x[i, j] * scale[j] + shift[j]
+            value = x[i, j] * scales[j] + shifts[j]
             y[i, j] = value if value > 0 else slope * value
 
 
 @compiled
-def gradient_moments(
+def normalised_gradient(
     dy: Floats,
     x: Floats,
-    scale: Floats,
-    shift: Floats,
-    mean: Floats,
+    kept: Floats,
+    variance: Floats,
+    eps: float,
     slope: np.float32,
-    total: NDArray[np.float64],
-    products: NDArray[np.float64],
+    dx: Floats,
+    d_weight: Floats,
+    d_bias: Floats,
 ) -> None:
-    """Add up the gradient before the activation, and its product with x − mean, over the rows of each column."""
+    """Write the gradients of what `normalised` read, out of that of y; x and y are not both needed."""
     rows, columns = x.shape
+    channels = len(d_weight)
+    count = rows * columns // channels
+    means, scales, shifts = kept[MEAN], kept[SCALE], kept[SHIFT]
+    total, products = np.zeros(columns), np.zeros(columns)
     some, some_products = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     for first in range(0, rows, _ROWS):
         some[:] = 0
         some_products[:] = 0
         for i in range(first, min(rows, first + _ROWS)):
             for j in range(columns):
-                gradient = dy[i, j] if x[i, j] * scale[j] + shift[j] > 0 else slope * dy[i, j]
-                some[j] += gradient
-                some_products[j] += gradient * (x[i, j] - mean[j])
+                value = dy[i, j] if x[i, j] * scales[j] + shifts[j] > 0 else slope * dy[i, j]
+                some[j] += value
+                some_products[j] += value * (x[i, j] - means[j])
         for j in range(columns):
             total[j] += some[j]
             products[j] += some_products[j]
-
-
-@compiled
-def gradient(
-    dy: Floats,
-    x: Floats,
-    scale: Floats,
-    shift: Floats,
-    mean: Floats,
-    slope: np.float32,
-    along: Floats,
-    constant: Floats,
-    dx: Floats,
-) -> None:
-    """Write dx = scale·(gradient before the activation) + along·(x − mean) + constant."""
-    rows, columns = x.shape
+    along, constant = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    for c in range(channels):
+        sum_, product = 0.0, 0.0
+        for j in range(c, columns, channels):
+            sum_ += total[j]
+            product += products[j]
+        precision = 1 / (variance[c] + eps)
+        d_weight[c], d_bias[c] = product * np.sqrt(precision), sum_
+        for j in range(c, columns, channels):
+            along[j], constant[j] = -scales[c] * precision * product / count, -scales[c] * sum_ / count
     for i in range(rows):
         for j in range(columns):
-            value = dy[i, j] if x[i, j] * scale[j] + shift[j] > 0 else slope * dy[i, j]
-            dx[i, j] = scale[j] * value + (along[j] * (x[i, j] - mean[j]) + constant[j])
+            value = dy[i, j] if x[i, j] * scales[j] + shifts[j] > 0 else slope * dy[i, j]
+            dx[i, j] = scales[j] * value + (along[j] * (x[i, j] - means[j]) + constant[j])
 
 
 @compiled

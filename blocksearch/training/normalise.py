@@ -57,69 +57,32 @@ class NormAct(nn.BatchNorm2d):
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    @np.errstate(all="ignore")  # a seed that diverges is found by its loss
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
-        y = torch.empty_like(x)
-        rows, columns = _wide(x), _wide(y)
-        repeats = rows.shape[1] // x.shape[1]
-        origin = np.tile(_rows(x)[0], repeats)  # sums of squares near a value of x's own lose no digits to the mean
-        total, squares = np.zeros(len(origin)), np.zeros(len(origin))
-        kernels.moments(rows, origin, total, squares)
-        count = x.numel() // x.shape[1]
-        offset = _folded(total, repeats) / count
-        variance = np.maximum(_folded(squares, repeats) / count - offset**2, 0)
-        mean = offset + origin[: x.shape[1]]
-        inverse = 1 / np.sqrt(variance + eps)
-        scale = weight.numpy() * inverse
-        constants = _tiled(scale, repeats), _tiled(bias.numpy() - mean * scale, repeats), np.float32(slope)
-        kernels.scaled(rows, *constants, columns)
-        ctx.save_for_backward(x)
-        ctx.constants, ctx.mean, ctx.inverse = constants, mean, inverse
-        answers = y, torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(variance.astype(np.float32))
-        ctx.mark_non_differentiable(*answers[1:])
-        return answers
+        y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+        rows = _wide(x)
+        kept = np.empty((3, rows.shape[1]), np.float32)
+        ctx.eps, ctx.slope, ctx.kept = eps, np.float32(slope), kept
+        statistics = mean.numpy(), variance.numpy()
+        kernels.normalised(rows, weight.numpy(), bias.numpy(), eps, ctx.slope, _wide(y), kept, *statistics)
+        ctx.save_for_backward(x, variance)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
 
     @staticmethod
-    @np.errstate(all="ignore")
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        (x,) = ctx.saved_tensors
+        x, variance = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = torch.empty_like(x)
-        rows, gradients = _wide(x), _wide(dy)
-        scale, shift, slope = ctx.constants
-        repeats = len(scale) // x.shape[1]
-        total, products = np.zeros(len(scale)), np.zeros(len(scale))
-        mean = _tiled(ctx.mean, repeats)
-        kernels.gradient_moments(gradients, rows, scale, shift, mean, slope, total, products)
-        count, own = x.numel() // x.shape[1], scale[: x.shape[1]].astype(np.float64)
-        d_bias, d_weight = _folded(total, repeats), _folded(products, repeats) * ctx.inverse
-        along = _tiled(-own * ctx.inverse * d_weight / count, repeats)
-        constant = _tiled(-own * d_bias / count, repeats)
-        kernels.gradient(gradients, rows, scale, shift, mean, slope, along, constant, _wide(dx))
-        return dx, _single(d_weight), _single(d_bias), None, None
-
-
-def _rows(x: Tensor) -> NDArray[np.float32]:
-    """View a channels-last tensor as one row of channels for each pixel."""
-    rows: NDArray[np.float32] = x.detach().permute(0, 2, 3, 1).reshape(-1, x.shape[1]).numpy()
-    return rows
+        dx, d_weight, d_bias = torch.empty_like(x), torch.empty_like(variance), torch.empty_like(variance)
+        answers = _wide(dx), d_weight.numpy(), d_bias.numpy()
+        kernels.normalised_gradient(_wide(dy), _wide(x), ctx.kept, variance.numpy(), ctx.eps, ctx.slope, *answers)
+        return dx, d_weight, d_bias, None, None
 
 
 def _wide(x: Tensor) -> NDArray[np.float32]:
-    rows = _rows(x)
-    repeats = kernels.wide(*rows.shape)
-    return rows.reshape(len(rows) // repeats, -1)
-
-
-def _folded(sums: NDArray[np.float64], repeats: int) -> NDArray[np.float64]:
-    folded: NDArray[np.float64] = sums.reshape(repeats, -1).sum(0)
-    return folded
-
-
-def _tiled(values: NDArray[np.float64], repeats: int) -> NDArray[np.float32]:
-    return np.tile(values.astype(np.float32), repeats)
-
-
-def _single(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
+    """View a channels-last tensor as rows of channels, some laid end to end."""
+    channels = x.shape[1]
+    rows = x.numel() // channels
+    repeats = kernels.wide(rows, channels)
+    view: NDArray[np.float32] = x.permute(0, 2, 3, 1).numpy().reshape(rows // repeats, repeats * channels)
+    return view
