@@ -28,7 +28,9 @@ DropoutRate = Annotated[float | None, typer.Option("--dropout", help="Dropout be
 Split = Annotated[int, typer.Option(help="Number of the validation split; 1 is a second one.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder.")]
 LedgerPath = Annotated[str | None, typer.Option("--ledger", help="Ledger file or database URL. Default: studies/DATASET.db.")]
-WorkerCount = Annotated[int | None, typer.Option("--workers", help="Worker processes. Default: one per core.")]
+WorkerCount = Annotated[int | None, typer.Option("--workers", help="Worker processes. Default: one per core, two on a GPU.")]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda or cuda:1.")]
+PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16, instead of the recipe's.")]
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
@@ -45,6 +47,8 @@ def request_from(
     data_root: Path | None,
     ledger: str | None,
     workers: int | None,
+    device: str,
+    precision: str | None,
 ) -> "Request":
     """Make the request of a command that trains."""
     from blocksearch.experiments.plan import Request
@@ -53,13 +57,14 @@ def request_from(
     from blocksearch.training.recipe import recipe_named
 
     epochs = get(dataset).epochs if epochs is None else epochs
-    changes = {"batch": batch, "label_smoothing": label_smoothing, "dropout": dropout}
+    changes = {"batch": batch, "label_smoothing": label_smoothing, "dropout": dropout, "precision": precision}
     return Request(
         Protocol(dataset, split, images),
         recipe_named(recipe, epochs, changes),
         data_root,
         ledger or f"studies/{dataset}.db",
         workers,
+        device,
     )
 
 

@@ -8,12 +8,14 @@ from blocksearch.cli.arguments import (
     Batch,
     DataRoot,
     Dataset,
+    Device,
     DropoutRate,
     Epochs,
     ImageCount,
     Json,
     LedgerPath,
     NetworkText,
+    PrecisionName,
     Quiet,
     RecipeName,
     Seeds,
@@ -48,6 +50,8 @@ def train(
     data_root: DataRoot = None,
     ledger: LedgerPath = None,
     workers: WorkerCount = None,
+    device: Device = "auto",
+    precision: PrecisionName = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -60,7 +64,9 @@ def train(
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import console, rows_table
 
-    request = request_from(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
+    request = request_from(
+        dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
+    )
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
     print_json(rows) if as_json else console().print(rows_table(title, rows))
@@ -85,6 +91,8 @@ def ablate(
     data_root: DataRoot = None,
     ledger: LedgerPath = None,
     workers: WorkerCount = None,
+    device: Device = "auto",
+    precision: PrecisionName = None,
     svg: Svg = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -99,7 +107,9 @@ def ablate(
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
 
-    request = request_from(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers)
+    request = request_from(
+        dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
+    )
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
@@ -118,6 +128,8 @@ def bench(
     batch: Batch = None,
     data_root: DataRoot = None,
     workers: WorkerCount = None,
+    device: Device = "auto",
+    precision: PrecisionName = None,
     as_json: Json = False,
 ) -> None:
     """Time the training of five seeds here: the plain loop a user would write, and each of our ways.
@@ -129,7 +141,7 @@ def bench(
     from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.views.tables import console, rows_table
 
-    request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers)
+    request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, ways = run_bench(found, with_batches(request))
     rows = as_rows(ways)

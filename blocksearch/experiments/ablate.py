@@ -79,7 +79,7 @@ def ablate(
     found = {factor: variants(reference, factor, values) for factor, values in question.items()}
     shared = conditions(request, reference)
     everything = [variant for group in found.values() for variant in group]
-    runs = ensure(jobs(everything, shared, seeds), request.ledger, request.workers, watch)
+    runs = ensure(jobs(everything, shared, seeds), request.ledger, request.workers, watch, request.device)
     answer = results(everything, shared, seeds, runs)
     title = f"{shared.title(name, reference)}; seeds {','.join(map(str, seeds))}"
     with closing(Ledger(request.ledger)) as ledger:

@@ -12,7 +12,7 @@ from statistics import median
 
 from blocksearch.experiments.plan import Request, conditions
 from blocksearch.runs import process
-from blocksearch.runs.execute import SHARES
+from blocksearch.runs.execute import SHARES, TOGETHER
 from blocksearch.runs.spec import Group, Job
 from blocksearch.runs.workers import Workers
 from blocksearch.space.cost import cost
@@ -39,19 +39,24 @@ def bench(network: Network, request: Request) -> tuple[str, list[Way]]:
     """Time the plain loop and our ways in turn, several times each; return a title and the medians."""
     shared = conditions(request, network)
     jobs = shared.jobs([network], range(SEEDS))
-    ways = {"serial": [[job] for job in jobs], "fused 3+2": [[jobs[seed] for seed in share] for share in SHARES]}
-    found: dict[str, list[float]] = {name: [] for name in ("plain", *ways)}
-    with Workers(request.workers) as workers:
+    with Workers(request.workers, request.device) as workers:
+        device = workers.place.device
+        one = Group((jobs[0],), None, device)
+        shares = SHARES if device == "cpu" else TOGETHER
+        fused = f"fused {'+'.join(str(len(share)) for share in shares)}"
+        ways = {"serial": [[job] for job in jobs], fused: [[jobs[seed] for seed in share] for share in shares]}
+        found: dict[str, list[float]] = {name: [] for name in ("plain", *ways)}
         for _ in range(RUNS):
-            found["plain"].append(process.plain_step(Group((jobs[0],))))
+            found["plain"].append(process.plain_step(one))
             for name, division in ways.items():
                 found[name].append(_ablation(division, workers) / (SEEDS * NETWORKS))
-        memory = sum(workers.together(process.copying, Group((jobs[0],))))
-        matrix = sum(workers.together(process.multiplying, Group((jobs[0],))))
+        memory = sum(workers.together(process.copying, one))
+        matrix = sum(workers.together(process.multiplying, one))
     batch, price = request.recipe.batch, cost(network.layers)
     seconds = {name: median(times) / batch for name, times in found.items()}  # for each image
     floor, peak = traffic(network.layers) / memory, 3 * price.flops / matrix
-    title = f"{shared.title('training speed', network)}; {SEEDS} seeds of each of {NETWORKS} such networks on {workers.count} workers, medians of {RUNS} runs"
+    timed = f"{SEEDS} seeds of each of {NETWORKS} such networks on {workers.count} workers, medians of {RUNS} runs"
+    title = f"{shared.title('training speed', network)}; {timed}"
     return title, [Way(n, 1 / s, seconds["plain"] / s, floor / s, peak / s) for n, s in seconds.items()]
 
 
@@ -86,7 +91,7 @@ def _touches(layer: Layer) -> int:
 
 def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
     """Return the seconds that a step of every seed takes: groups measured with every worker busy, the longest first."""
-    sizes = {len(part): Group(tuple(part)) for part in division}
+    sizes = {len(part): Group(tuple(part), None, workers.place.device) for part in division}
     times = {size: median(workers.together(process.step_seconds, group)) for size, group in sizes.items()}
     free = [0.0] * workers.count
     heapify(free)

@@ -102,17 +102,23 @@ def loaded(files: Sequence[str | Path]) -> Space:
 
 @dataclass(frozen=True)
 class Request:
-    """How a command wants its trainings: on which images, by which recipe, remembered where, on how many workers."""
+    """How a command wants its trainings: on which images, by which recipe, remembered where, on which workers.
+
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. Raises UsageError for what cannot be.
+    """
 
     protocol: Protocol
     recipe: Recipe
     root: Path | None
     ledger: str
     workers: int | None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers must be at least 1, but got {self.workers}")
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
+            raise UsageError(f"--device must be auto, cpu, cuda or cuda:1, but got {self.device!r}")
 
 
 @dataclass(frozen=True)

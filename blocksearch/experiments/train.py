@@ -17,7 +17,7 @@ def train_network(
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, request.ledger, request.workers, watch)
+    runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
     return shared.title(name, network), [
         {
             "seed": job.spec.seed,

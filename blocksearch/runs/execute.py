@@ -3,16 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.process import machine
 from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
-SHARES = (range(3), range(3, 5))  # of each five: two groups keep two cores busy
+SHARES = (range(3), range(3, 5))  # of each five, on processors: two groups keep two cores busy
+TOGETHER = (range(FIVE),)  # on a GPU, which has room for all
 WORTH = 1.1  # how much faster fused seeds must be in the probe
 
 
@@ -51,13 +51,13 @@ def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> Plan:
     return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
 
 
-def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch) -> dict[RunSpec, Run]:
+def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu") -> dict[RunSpec, Run]:
     """Train what the ledger at `location` lacks, and return the run of each job.
 
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
     those what was not yet kept in a checkpoint.
     """
-    with closing(Ledger(location)) as ledger, Workers(workers) as pool:
+    with closing(Ledger(location)) as ledger, Workers(workers, device) as pool:
         todo = plan(jobs, ledger, pool)
         watch.planned(todo)
 
@@ -84,16 +84,16 @@ def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunSpec, Run]:
     return final | failed
 
 
-def divide(jobs: Iterable[Job]) -> list[list[Job]]:
+def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[Job]]:
     """Divide the jobs of one network into those whose seeds may be trained together, and single ones, in order.
 
-    Seeds 0-4 are always divided into 0-2 and 3-4, and so is each five after them; a share of which a seed is missing here is not
-    fused, so that what a run gives does not depend on how often its command was cut off.
+    Seeds 0-4 are always divided into the same shares, and so is each five after them; a share of which a seed is missing here is
+    not fused, so that what a run gives does not depend on how often its command was cut off.
     """
     by_seed = {job.spec.seed: job for job in jobs}
     found: list[list[Job]] = []
     for five in sorted({seed // FIVE for seed in by_seed}):
-        for share in SHARES:
+        for share in shares:
             here = [by_seed[seed] for seed in (FIVE * five + place for place in share) if seed in by_seed]
             found += [here] if len(here) == len(share) else [[job] for job in here]
     return found
@@ -101,24 +101,27 @@ def divide(jobs: Iterable[Job]) -> list[list[Job]]:
 
 def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
     """Group jobs by how their network is trained here (chosen and stored where it was not), and estimate their seconds."""
+    if not jobs:
+        return [], 0.0
+    device, machine = workers.place.device, workers.place.machine
     by_network: dict[RunSpec, list[Job]] = defaultdict(list)
     for job in jobs:
         by_network[_anonymous(job.spec)].append(job)
-    shares = {key: divide(own) for key, own in by_network.items()}
-    modes = {key: ledger.mode(key.network, key.recipe, machine()) for key in by_network}
-    single = {key: Group((own[0],)) for key, own in by_network.items()}
-    largest = {key: Group(tuple(sorted(shares[key], key=len)[-1])) for key in by_network}
+    shares = {key: divide(own, SHARES if device == "cpu" else TOGETHER) for key, own in by_network.items()}
+    modes = {key: ledger.mode(key.network, key.recipe, machine) for key in by_network}
+    single = {key: Group((own[0],), None, device) for key, own in by_network.items()}
+    largest = {key: Group(tuple(sorted(shares[key], key=len)[-1]), None, device) for key in by_network}
     unsure = {key for key in by_network if modes[key] is None and len(largest[key].jobs) > 1}
     probed = workers.probe([*single.values(), *(largest[key] for key in unsure)])
     for key in unsure:
         modes[key] = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
-        ledger.choose_mode(key.network, key.recipe, machine(), str(modes[key]))
+        ledger.choose_mode(key.network, key.recipe, machine, str(modes[key]))
     groups: list[Group] = []
     seconds = 0.0
     for key in by_network:
         fused = modes[key] == "fused"
         parts = shares[key] if fused else [[job] for part in shares[key] for job in part]
-        groups += [_group(part, ledger.checkpoints) for part in parts]
+        groups += [_group(part, ledger.checkpoints, device) for part in parts]
         each = probed.get(single[key], 0.0)
         seconds += sum(each * len(part) / (WORTH if fused and len(part) > 1 else 1) for part in parts)
     return _seed_by_seed(groups), seconds
@@ -132,9 +135,9 @@ def _anonymous(spec: RunSpec) -> RunSpec:
     return RunSpec(spec.network, spec.dataset, spec.data, spec.protocol, spec.recipe, 0)
 
 
-def _group(jobs: Sequence[Job], folder: Path | None) -> Group:
-    group = Group(tuple(jobs))
-    return Group(group.jobs, folder / f"{group.digest[:32]}.npz") if folder else group
+def _group(jobs: Sequence[Job], folder: Path | None, device: str) -> Group:
+    group = Group(tuple(jobs), None, device)
+    return replace(group, checkpoint=folder / group.file_name) if folder else group
 
 
 def _seed_by_seed(groups: list[Group]) -> list[Group]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import blocksearch
-from blocksearch.errors import DataError
-from blocksearch.runs.spec import Group, Job, Run
+from blocksearch.errors import DataError, UsageError
+from blocksearch.runs.spec import Group, Job, Place, Run
 from blocksearch.training.protocol import Prepared, Protocol, prepare
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def start_worker(lifeline: Connection) -> None:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True  # a training taken up again must go on to the same bits
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -57,21 +58,37 @@ def _keep_pages() -> None:
 
 
 def train_group(group: Group) -> list[Run]:
-    """Train a group from where its checkpoint left it to the last epoch.
+    """Train a group from where its checkpoint left it to the last epoch; seeds that do not fit into memory at once, by halves.
 
     Raises DataError where the images are not those that were planned.
     """
+    try:
+        return _trained(group)
+    except Exception as error:
+        if len(group.jobs) == 1 or not _out_of_memory(error):
+            raise
+    return [run for half in group.halves() for run in train_group(half)]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so in words only."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _trained(group: Group) -> list[Run]:
     from blocksearch.training.checkpoint import Keeper
     from blocksearch.training.train import Training
 
     job = group.jobs[0]
-    training = Training(job.layers, _data(job), job.recipe, group.seeds)
+    training = Training(job.layers, _data(job), job.recipe, group.seeds, group.device)
     keeper = Keeper(training, group.checkpoint, group.digest)
     while not training.finished:
         training.step()
         keeper.keep_now_and_then()
     mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
-    provenance = _provenance() | {"mode": mode} | ({"resumed": "yes"} if keeper.resumed else {})
+    provenance = _provenance(group.device) | {"mode": mode} | ({"resumed": "yes"} if keeper.resumed else {})
     return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
 
 
@@ -97,33 +114,68 @@ def failed_run(job: Job, reason: str) -> Run:
 
 def probe_group(group: Group) -> float:
     """Estimate the seconds of a whole training of a group from a few steps and one evaluation batch."""
-    from blocksearch.training.train import EVALUATION_BATCH, probe_evaluation, probe_step
+    from blocksearch.training.probe import probe_evaluation, probe_step
+    from blocksearch.training.train import EVALUATION_BATCH
 
     job, copies = group.jobs[0], len(group.jobs)
     data = _data(job)
-    step = probe_step(job.layers, data, job.recipe, copies, PROBE_STEPS)
-    evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2)
+    step = probe_step(job.layers, data, job.recipe, copies, PROBE_STEPS, group.device)
+    evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2, group.device)
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
     return job.recipe.epochs * (steps * step + evaluations * evaluation)
 
 
-@lru_cache(maxsize=1)
-def machine() -> str:
-    """Name what decides how fast a training is here and to which bits: the processor, its cores, and torch's version."""
-    model = platform.processor() or platform.machine()
+def find_place(wanted: str) -> Place:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
+
+    Raises UsageError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by then.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not count):
+        return Place("cpu", machine("cpu"))
+    index = int(wanted.partition(":")[2] or 0) if wanted != "auto" else 0
+    if index >= count:
+        seen = f"{count} CUDA devices" if count else "no CUDA device"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
+        raise UsageError(f"--device {wanted}: torch {version('torch')} sees {seen} here{limited}")
+    return Place(f"cuda:{index}", machine(f"cuda:{index}"))
+
+
+@lru_cache(maxsize=8)
+def machine(device: str) -> str:
+    """Name what decides how fast a training is here and to which bits: the processor or GPU, and torch's version."""
+    what = f"{_processor()}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
+    return f"{what}, torch {version('torch')}"[:255]
+
+
+@lru_cache(maxsize=8)
+def device_name(device: str) -> str:
+    """Name a device for the record: `cpu`, or the kind of GPU."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _processor() -> str:
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, torch {version('torch')}"[:255]
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def step_seconds(group: Group) -> float:
     """Measure the seconds of one step of a group's training."""
-    from blocksearch.training.train import probe_step
+    from blocksearch.training.probe import probe_step
 
     job = group.jobs[0]
-    return probe_step(job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS)
+    return probe_step(job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS, group.device)
 
 
 def plain_step(group: Group) -> float:
@@ -131,21 +183,21 @@ def plain_step(group: Group) -> float:
     from blocksearch.training.plain import plain_seconds
 
     job = group.jobs[0]
-    return plain_seconds(job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2)
+    return plain_seconds(job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2, group.device)
 
 
-def copying(_: Group) -> float:
-    """Measure the bytes per second of this worker's memory."""
+def copying(group: Group) -> float:
+    """Measure the bytes per second of the device's memory, from this worker."""
     from blocksearch.training.plain import copied_bytes_per_second
 
-    return copied_bytes_per_second()
+    return copied_bytes_per_second(group.device)
 
 
-def multiplying(_: Group) -> float:
-    """Measure the FLOPs per second of this worker's matrix products."""
+def multiplying(group: Group) -> float:
+    """Measure the FLOPs per second of matrix products on the device, from this worker."""
     from blocksearch.training.plain import multiplied_flops_per_second
 
-    return multiplied_flops_per_second()
+    return multiplied_flops_per_second(group.device)
 
 
 def _data(job: Job) -> Prepared:
@@ -164,8 +216,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _provenance() -> dict[str, str]:
-    return {"date": _now()} | _versions()
+def _provenance(device: str) -> dict[str, str]:
+    return {"date": _now(), "device": device_name(device)} | _versions()
 
 
 @lru_cache(maxsize=1)
@@ -177,7 +229,6 @@ def _versions() -> dict[str, str]:
         "torch": version("torch"),
         "numpy": version("numpy"),
         "machine": platform.machine(),
-        "device": "cpu",
         "threads": "1",
         "layout": "channels_last",
     }

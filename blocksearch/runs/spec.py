@@ -1,7 +1,7 @@
 """What a training is (`RunSpec`, its identity) and what came of it (`Run`, its record)."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where trainings run: a device as torch names it (`cpu`, `cuda:0`), and the machine as modes are stored for it."""
+
+    device: str
+    machine: str
+
+
+@dataclass(frozen=True)
 class Group:
     """Jobs that one worker carries out at once: the same training with several seeds, or just one.
 
@@ -49,10 +57,25 @@ class Group:
 
     jobs: tuple[Job, ...]
     checkpoint: Path | None = None
+    device: str = "cpu"
 
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(job.spec.seed for job in self.jobs)
+
+    def halves(self) -> "tuple[Group, Group]":
+        """Divide the seeds in two, for a device on which all do not fit."""
+        middle = len(self.jobs) // 2
+        first, second = (replace(self, jobs=jobs) for jobs in (self.jobs[:middle], self.jobs[middle:]))
+        if self.checkpoint is None:
+            return first, second
+        own = [replace(half, checkpoint=self.checkpoint.with_name(half.file_name)) for half in (first, second)]
+        return own[0], own[1]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the checkpoint of these seeds."""
+        return f"{self.digest[:32]}.npz"
 
     @property
     def digest(self) -> str:

@@ -9,16 +9,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs import process
-from blocksearch.runs.spec import Group, Run
+from blocksearch.runs.spec import Group, Place, Run
 
 T = TypeVar("T")
 
 ATTEMPTS = 2
+ON_ONE_GPU = 2  # while one waits for the processor, the other keeps the device busy
 
 
 def available_cores() -> int:
@@ -34,13 +36,26 @@ class Failure(Generic[T]):
 
 
 class Workers:
-    """A fixed number of worker processes, started when first used; a context manager that ends them."""
+    """Worker processes on a device, started when first used; a context manager that ends them.
 
-    def __init__(self, count: int | None = None) -> None:
-        self.count = count or available_cores()
+    `device` is `cpu`, `cuda`, `cuda:1` or `auto`; without a `count` there is one for each core, or two that share a GPU.
+    """
+
+    def __init__(self, count: int | None = None, device: str = "cpu") -> None:
+        self._asked, self._device = count, device
         self._context = get_context("spawn")
         self._far_end, self._lifeline = self._context.Pipe(duplex=False)
-        self._pools = [self._new_pool() for _ in range(self.count)]
+        self._pools = [self._new_pool()]
+
+    @cached_property
+    def place(self) -> Place:
+        """Where these workers train. Raises UsageError where there is no such device."""
+        return self._pools[0].submit(process.find_place, self._device).result()
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are."""
+        return self._asked or (available_cores() if self.place.device == "cpu" else ON_ONE_GPU)
 
     def __enter__(self) -> "Workers":
         return self
@@ -65,9 +80,13 @@ class Workers:
 
     def together(self, function: Callable[[Group], T], group: Group) -> list[T]:
         """Run a function in every worker at the same time, so that what it measures has busy neighbours."""
+        self._start()
         return [future.result() for future in [pool.submit(function, group) for pool in self._pools]]
 
     def _each(self, function: Callable[[Group], T], groups: Sequence[Group]) -> Iterator[tuple[Group, T | Failure[T]]]:
+        if not groups:
+            return
+        self._start()
         waiting = deque((group, 1) for group in groups)
         free = list(range(self.count))
         running: dict[Future[T], tuple[int, Group, int]] = {}
@@ -90,6 +109,9 @@ class Workers:
                         yield group, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
                 except Exception as error:  # whatever a training raised becomes the reason of its row
                     yield group, Failure(f"{type(error).__name__}: {error}")
+
+    def _start(self) -> None:
+        self._pools += [self._new_pool() for _ in range(self.count - len(self._pools))]
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))

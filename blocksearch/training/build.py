@@ -28,6 +28,7 @@ from blocksearch.space.layers import (
     padding,
 )
 from blocksearch.training.normalise import NormAct
+from blocksearch.training.seeded import Classifiers, SeededConv, SeededDropout, copies_of, side_by_side
 
 _SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
 
@@ -52,7 +53,7 @@ def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear | Classifiers):
-            own = part.weight.data if isinstance(part, Classifiers) else _copies(part.weight.data, len(seeds), dim=0)
+            own = part.weight.data if isinstance(part, Classifiers) else copies_of(part.weight.data, len(seeds), dim=0)
             fan_in = own[0, 0].numel()
             for weight, generator in zip(own, generators, strict=True):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
@@ -99,7 +100,7 @@ class _Maker:
             case Custom():
                 return self.sequence(layer.body)
             case Dropout():
-                return SeededDropout(layer.rate, self.copies)
+                return SeededDropout(layer.input, layer.rate, self.copies)
             case Linear():
                 return _classifier(layer, self.copies)
             case _:
@@ -123,16 +124,13 @@ class _Maker:
             for size, kernel, stride, dilation in zip(layer.input.map, layer.kernel, layer.stride, layer.dilation, strict=True)
         )
         symmetric = all(after <= before for before, after in (rows, columns))
-        conv = nn.Conv2d(
-            self.copies * in_channels,
-            self.copies * out_channels,
-            layer.kernel,
-            layer.stride,
-            (rows[0], columns[0]) if symmetric else 0,
-            layer.dilation,
-            self.copies * groups,
-            bias=False,
-        )
+        copies, before = self.copies, (rows[0], columns[0]) if symmetric else (0, 0)
+        shape = layer.kernel, layer.stride, before, layer.dilation
+        conv: nn.Module
+        if copies > 1 and groups == 1:
+            conv = SeededConv(copies, in_channels, out_channels, *shape)
+        else:
+            conv = nn.Conv2d(copies * in_channels, copies * out_channels, *shape, copies * groups, bias=False)
         return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
 
 
@@ -180,21 +178,9 @@ class ParallelConv(nn.Module):
         self.sizes = [conv.in_channels // copies for conv in self.modules() if isinstance(conv, nn.Conv2d)]
 
     def forward(self, x: Tensor) -> Tensor:
-        slices = torch.split(_copies(x, self.copies), self.sizes, dim=2)
+        slices = torch.split(copies_of(x, self.copies), self.sizes, dim=2)
         pieces = [part(piece.flatten(1, 2)) for part, piece in zip(self.parts, slices, strict=True)]
         return side_by_side(pieces, self.copies)
-
-
-def _copies(x: Tensor, copies: int, dim: int = 1) -> Tensor:
-    """View an axis of copies side by side as two: copies, and what each has."""
-    return x.view(*x.shape[:dim], copies, x.shape[dim] // copies, *x.shape[dim + 1 :])
-
-
-def side_by_side(pieces: Sequence[Tensor], copies: int) -> Tensor:
-    """Concatenate channels copy by copy."""
-    if copies == 1:
-        return torch.cat(list(pieces), dim=1)
-    return torch.cat([_copies(piece, copies) for piece in pieces], dim=2).flatten(1, 2)
 
 
 class ChannelShuffle(nn.Module):
@@ -216,7 +202,7 @@ class ChannelMatch(nn.Module):
         self.channels, self.copies = channels, copies
 
     def forward(self, x: Tensor) -> Tensor:
-        own = _copies(x, self.copies)
+        own = copies_of(x, self.copies)
         missing = self.channels - own.shape[2]
         matched = functional.pad(own, (0, 0, 0, 0, 0, missing)) if missing > 0 else own[:, :, : self.channels]
         return matched.flatten(1, 2)
@@ -235,31 +221,3 @@ class Joined(nn.Module):
             return side_by_side(outputs, self.copies)
         joined: Tensor = reduce(torch.mul if self.kind == "multiply" else torch.add, outputs)
         return joined
-
-
-class SeededDropout(nn.Module):
-    """Dropout from a random stream of each copy's own, so that a seed means the same masks whatever else draws numbers."""
-
-    def __init__(self, rate: float, copies: int) -> None:
-        super().__init__()
-        self.rate, self.generators = rate, [torch.Generator() for _ in range(copies)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        own = x.shape[0], x.shape[1] // len(self.generators), *x.shape[2:]
-        keep = torch.cat([torch.rand(own, generator=generator) for generator in self.generators], dim=1) >= self.rate
-        return x * keep.to(x) / (1 - self.rate)
-
-
-class Classifiers(nn.Module):
-    """The classifiers of several copies as one batched product: N×(K·C)×H×W in, N×K×classes out."""
-
-    def __init__(self, floats: int, classes: int, copies: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(copies, classes, floats))
-        self.bias = nn.Parameter(torch.empty(copies, 1, classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        own = _copies(x.flatten(1), len(self.weight)).transpose(0, 1)
-        return torch.baddbmm(self.bias, own, self.weight.transpose(1, 2)).transpose(0, 1)

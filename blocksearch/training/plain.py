@@ -4,6 +4,7 @@ Plain torch and nothing else: default layout and threads, a Dataset and a DataLo
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -28,11 +29,12 @@ class _Pictures(Dataset[tuple[torch.Tensor, int]]):
         return len(self.images.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        picture = torch.from_numpy(self.images.pixels[index].copy()).permute(2, 0, 1).float()
+        place = index if self.images.places is None else self.images.places[index]
+        picture = torch.from_numpy(self.images.pixels[place].copy()).permute(2, 0, 1).float()
         return picture * self.scale + self.shift, int(self.images.labels[index])
 
 
-def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int) -> float:
+def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int, device: str) -> float:
     """Train one seed for some batches the plain way; return the seconds of a batch, the first `warm` left out."""
     torch.manual_seed(0)
     loader = DataLoader(
@@ -43,20 +45,28 @@ def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, 
         drop_last=len(data.training.labels) >= recipe.batch,
         persistent_workers=True,
     )
-    module = _operators(build(layers))
+    module = _operators(build(layers)).to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
     start, done = 0.0, 0
     while done < warm + batches:
         for x, y in loader:
             if done == warm:
+                _finish(device)
                 start = time.perf_counter()
             optimizer.zero_grad()
-            functional.cross_entropy(module(x), y, label_smoothing=recipe.label_smoothing).backward()  # type: ignore[no-untyped-call]
+            loss = functional.cross_entropy(module(x.to(device)), y.to(device), label_smoothing=recipe.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             done += 1
             if done == warm + batches:
                 break
+    _finish(device)
     return (time.perf_counter() - start) / batches
+
+
+def _finish(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 def _operators(module: nn.Module) -> nn.Module:
@@ -70,24 +80,25 @@ def _operators(module: nn.Module) -> nn.Module:
     return module
 
 
-def copied_bytes_per_second() -> float:
+def copied_bytes_per_second(device: str) -> float:
     """Measure how fast memory is read and written: a copy much larger than the caches, both directions counted."""
-    source = torch.ones(1 << 24)
+    source = torch.ones(1 << (24 if device == "cpu" else 27), device=device)
     target = torch.empty_like(source)
-    return _best_rate(lambda: target.copy_(source), 2 * 4 * source.numel())
+    return _best_rate(lambda: target.copy_(source), 2 * 4 * source.numel(), device)
 
 
-def multiplied_flops_per_second() -> float:
+def multiplied_flops_per_second(device: str) -> float:
     """Measure how fast square matrices are multiplied."""
-    one, other = torch.ones(1024, 1024), torch.ones(1024, 1024)
-    return _best_rate(lambda: torch.mm(one, other), 2 * 1024**3)
+    side = 1024 if device == "cpu" else 8192
+    one, other = torch.ones(side, side, device=device), torch.ones(side, side, device=device)
+    return _best_rate(lambda: torch.mm(one, other), 2 * side**3, device)
 
 
-def _best_rate(work: object, amount: int) -> float:
-    assert callable(work)
+def _best_rate(work: Callable[[], object], amount: int, device: str) -> float:
     times = []
     for _ in range(5):
         start = time.perf_counter()
         work()
+        _finish(device)
         times.append(time.perf_counter() - start)
     return amount / min(times)

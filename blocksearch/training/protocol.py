@@ -15,11 +15,29 @@ from blocksearch.training.data import digest, load, split_id, validation_split
 
 @dataclass(frozen=True)
 class Images:
-    """Pixels N×H×W×C uint8, labels N int64, and groups N int32 (GTSRB: the physical sign) or None."""
+    """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or None.
+
+    `pixels` is the whole store, M×H×W×C uint8, a mapped file that all workers share; `places` says which N of it these are, or
+    None for all.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None = None
+    places: NDArray[np.int64] | None = None
+
+    def located(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in the store images lie."""
+        return indices if self.places is None else self.places[indices]
+
+    def take(self, indices: NDArray[np.int64]) -> "Images":
+        """Return some of the images, in this order; the store stays where it is."""
+        groups = None if self.groups is None else self.groups[indices]
+        return Images(self.pixels, self.labels[indices], groups, self.located(indices))
+
+    def first(self, count: int) -> "Images":
+        """Return the first so many images, or all where there are fewer."""
+        return self.take(np.arange(min(count, len(self.labels))))
 
 
 @dataclass(frozen=True)
@@ -65,17 +83,13 @@ def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:
         evaluation = Images(held_out.images, held_out.labels, held_out.groups)
     else:
         learn, judge = validation_split(split.labels, split.groups, protocol.number)
-        train, evaluation = _take(train, learn[: protocol.images]), _take(train, judge[: protocol.images])
-    return Prepared(train, evaluation, _normalisation(train.pixels), digest(split))
+        train, evaluation = train.take(learn[: protocol.images]), train.take(judge[: protocol.images])
+    return Prepared(train, evaluation, normalisation(train), digest(split))
 
 
-def _take(images: Images, indices: NDArray[np.int64]) -> Images:
-    groups = None if images.groups is None else images.groups[indices]
-    return Images(images.pixels[indices], images.labels[indices], groups)
-
-
-def _normalisation(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scale and shift that give the training images mean 0 and deviation 1 per channel; sums are exact integers."""
+def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact integers."""
+    pixels = images.pixels if images.places is None else images.pixels[images.places]
     flat = pixels.reshape(-1, pixels.shape[-1])
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])
     levels = np.arange(256)

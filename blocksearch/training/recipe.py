@@ -5,11 +5,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from blocksearch.errors import UsageError, unknown
 
 Schedule = Literal["constant", "linear"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class Recipe:
     """Adam, its schedule over `epochs` (the horizon), batch and regularisation. Everything here is part of a run's identity.
 
     `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up over the first tenth of the
-    steps and then falls to zero on a straight line. Raises UsageError where a value is out of range.
+    steps and then falls to zero on a straight line. `bfloat16` multiplies in that precision and adds up in single; weights, their
+    updates and the normalisation's statistics are single always. Raises UsageError where a value is out of range.
     """
 
     epochs: int
@@ -29,11 +31,13 @@ class Recipe:
     schedule: Schedule = "constant"
     label_smoothing: float = 0.0
     dropout: float | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         _at_least(1, epochs=self.epochs)
         _at_least(2, batch=self.batch)
+        if self.precision not in get_args(Precision):
+            raise unknown("precision", self.precision, get_args(Precision))
         for name in ("beta1", "beta2", "label_smoothing", "dropout"):
             rate = getattr(self, name)
             if rate is not None and not 0 <= rate < 1:
@@ -73,7 +77,7 @@ RECIPES = {
 }
 
 
-def recipe_named(name: str, epochs: int, changes: Mapping[str, float | None]) -> Recipe:
+def recipe_named(name: str, epochs: int, changes: Mapping[str, float | str | None]) -> Recipe:
     """Take a named recipe over `epochs`, with the changes that are not None. Raises UsageError for what it cannot be."""
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)

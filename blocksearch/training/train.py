@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blocksearch.space.layers import Dropout, Layers, Linear
-from blocksearch.training import kernels
-from blocksearch.training.build import SeededDropout, build
-from blocksearch.training.protocol import Images, Prepared
-from blocksearch.training.recipe import Recipe
+from blocksearch.training.batches import Gather, gather
+from blocksearch.training.build import build
+from blocksearch.training.protocol import Prepared
+from blocksearch.training.recipe import Precision, Recipe
+from blocksearch.training.record import RecordedStep
+from blocksearch.training.seeded import SeededDropout, choose_ways, chosen_ways
 
 EVALUATION_BATCH = 500
 
@@ -53,23 +55,44 @@ def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int, on_epoch: C
 
 
 class Training:
-    """A training in progress: stepped, stopped, stored and taken up again."""
+    """A training in progress: stepped, stopped, stored and taken up again.
 
-    def __init__(self, layers: Layers, data: Prepared, recipe: Recipe, seeds: Sequence[int]) -> None:
-        self.data, self.recipe, self.seeds = data, recipe, tuple(seeds)
-        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds))
+    On a GPU the step is recorded (`recorded` says so, and can be asked for anywhere), and losses wait there for the epoch's end.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        data: Prepared,
+        recipe: Recipe,
+        seeds: Sequence[int],
+        device: str = "cpu",
+        *,
+        recorded: bool | None = None,
+    ) -> None:
+        self.data, self.recipe, self.seeds, self.device = data, recipe, tuple(seeds), torch.device(device)
+        self.recorded = self.device.type == "cuda" if recorded is None else recorded
+        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.module.parameters(),
-            lr=recipe.learning_rate,
+            lr=torch.tensor(recipe.learning_rate, device=self.device) if self.recorded else recipe.learning_rate,
             betas=(recipe.beta1, recipe.beta2),
             weight_decay=recipe.weight_decay,
             fused=True,
+            capturable=self.device.type == "cuda",
         )
-        self.steps_per_epoch = batches_per_epoch(len(data.training.labels), recipe.batch)
+        images, batch = len(data.training.labels), recipe.batch
+        self.steps_per_epoch = batches_per_epoch(images, batch)
+        self._learn, self._judge = (gather(each, data, self.device) for each in (data.training, data.evaluation))
+        self._descend = RecordedStep(self._body, self.module, self.optimizer) if self.recorded else self._body
+        for dropout in self._dropouts():
+            if self.recorded:
+                dropout.ahead(min(images, batch), self.device)
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self._orders = [np.random.Generator(np.random.PCG64(seed)) for seed in self.seeds]
         self._order_states = self._draw_orders()
+        self._unread: list[Tensor] = []
         self._epoch_losses: list[NDArray[np.float64]] = []
         self.losses: list[NDArray[np.float64]] = []
         self.accuracies: list[NDArray[np.float64]] = []
@@ -84,15 +107,17 @@ class Training:
     def step(self) -> bool:
         """Take one step; after the last of an epoch, evaluate. Return whether an epoch ended."""
         start = time.perf_counter()
-        done, batch = self.epoch * self.steps_per_epoch + self.batch, self.recipe.batch
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(done, self.recipe.epochs * self.steps_per_epoch)
+        self._set_rate()
         self.module.train()
-        chosen = self._permutations[:, self.batch * batch : (self.batch + 1) * batch]
-        losses = self._descend(*batch_tensor(self.data.training, chosen[0] if len(self.seeds) == 1 else chosen.T, self.data))
+        for dropout in self._dropouts():
+            dropout.redraw()
+        batch = self.recipe.batch
+        self._unread.append(self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch]))
         self.batch += 1
-        self._note(losses)
-        ended = self.batch == self.steps_per_epoch and not all(self.reasons)
+        last = self.batch == self.steps_per_epoch
+        if last or not self.recorded:
+            self._read_losses()
+        ended = last and not all(self.reasons)
         if ended:
             self._end_epoch()
         self.seconds += time.perf_counter() - start
@@ -104,13 +129,15 @@ class Training:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything that the next step depends on, as arrays by name."""
-        arrays = {f"module/{name}": tensor.numpy() for name, tensor in self.module.state_dict().items()}
+        self._read_losses()
+        arrays = {f"module/{name}": tensor.cpu().numpy() for name, tensor in self.module.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"adam/{index}/{name}": tensor.numpy() for name, tensor in moments.items()}
+            arrays |= {f"adam/{index}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()}
         arrays |= {f"dropout/{i}": generator.get_state().numpy() for i, generator in enumerate(self._dropout_generators())}
         arrays |= {f"order/{i}": state for i, state in enumerate(self._order_states)}
         return arrays | {
             "at": np.array([self.epoch, self.batch]),
+            "ways": np.array(chosen_ways(self.module), dtype=str),
             "seconds": np.array(self.seconds),
             "epoch_losses": _rows(self._epoch_losses, len(self.seeds)),
             "losses": _rows(self.losses, len(self.seeds)),
@@ -126,6 +153,7 @@ class Training:
         """
         named = {name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()}
         self.module.load_state_dict(named)
+        choose_ways(self.module, [str(way) for way in arrays["ways"]])
         moments = {}
         for index, parameter in enumerate(self.module.parameters()):
             if f"adam/{index}/step" in arrays:
@@ -150,28 +178,48 @@ class Training:
     def _draw_orders(self) -> list[NDArray[np.uint64]]:
         """Draw each seed's order of the images for the next epoch; return what the streams were before."""
         before = [_pcg64_words(order.bit_generator.state) for order in self._orders]
-        self._permutations = np.stack([order.permutation(len(self.data.training.labels)) for order in self._orders])
+        orders = np.stack([order.permutation(len(self.data.training.labels)) for order in self._orders], axis=1)
+        self._permutations = torch.from_numpy(orders).to(self.device)
         return before
 
-    def _descend(self, x: Tensor, y: Tensor) -> NDArray[np.float64]:
-        """Take a step of the optimiser; return each seed's loss. Nothing is changed where every loss left the finite numbers."""
-        self.optimizer.zero_grad()
-        loss = seed_losses(self.module(x), y, self.recipe.label_smoothing)
-        values: NDArray[np.float64] = loss.detach().numpy().astype(np.float64).reshape(-1)
-        if np.isfinite(values).any():
-            loss.sum().backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        return values
+    def _set_rate(self) -> None:
+        done = self.epoch * self.steps_per_epoch + self.batch
+        rate = self.recipe.rate_at(done, self.recipe.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # a recorded step reads it from there
+            else:
+                group["lr"] = rate
 
-    def _note(self, losses: NDArray[np.float64]) -> None:
-        for place, loss in enumerate(losses):
-            if not np.isfinite(loss) and not self.reasons[place]:
-                self.reasons[place] = f"the loss became {loss} at step {self.batch} of epoch {self.epoch + 1}"
-        self._epoch_losses.append(losses)
+    def _body(self, indices: Tensor) -> Tensor:
+        """Take a step of the optimiser on N×K images; return each seed's loss.
+
+        On the processor nothing is changed where every loss left the finite numbers; a GPU is not waited for to find out.
+        """
+        x, y = self._learn(indices)
+        self.optimizer.zero_grad()
+        with in_precision(self.recipe.precision, self.device):
+            logits = self.module(x)
+        losses = seed_losses(logits, y, self.recipe.label_smoothing)
+        if self.device.type != "cpu" or bool(losses.isfinite().any()):
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return losses.detach()
+
+    def _read_losses(self) -> None:
+        """Bring losses from the device, and note which seeds diverged where."""
+        rows = [losses.cpu().numpy().astype(np.float64) for losses in self._unread]
+        for step, losses in enumerate(rows, self.batch - len(rows) + 1):
+            for place, loss in enumerate(losses):
+                if not np.isfinite(loss) and not self.reasons[place]:
+                    self.reasons[place] = f"the loss became {loss} at step {step} of epoch {self.epoch + 1}"
+        self._epoch_losses += rows
+        self._unread.clear()
 
     def _end_epoch(self) -> None:
         self.losses.append(np.stack(self._epoch_losses).mean(0))
-        self.right = evaluate(self.module, self.data.evaluation, self.data, len(self.seeds))
+        with in_precision(self.recipe.precision, self.device):
+            self.right = evaluate(self.module, self._judge, len(self.data.evaluation.labels), len(self.seeds), self.device)
         self.accuracies.append(100 * self.right.sum(0) / len(self.right))
         self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []
         self._order_states = self._draw_orders()
@@ -184,8 +232,11 @@ class Training:
         losses = tuple(float(epoch[place]) for epoch in self.losses[:epochs])
         return Outcome("diverged" if reason else "complete", reason, accuracies, losses, right, seconds)
 
+    def _dropouts(self) -> list[SeededDropout]:
+        return [part for part in self.module.modules() if isinstance(part, SeededDropout)]
+
     def _dropout_generators(self) -> list[torch.Generator]:
-        return [g for part in self.module.modules() if isinstance(part, SeededDropout) for g in part.generators]
+        return [generator for part in self._dropouts() for generator in part.generators]
 
 
 def with_dropout(layers: Layers, rate: float | None) -> Layers:
@@ -203,25 +254,18 @@ def batches_per_epoch(images: int, batch: int) -> int:
     return max(1, images // batch)
 
 
-def batch_tensor(images: Images, indices: NDArray[np.int64], data: Prepared) -> tuple[Tensor, Tensor]:
-    """Gather a batch: floats in channels-last layout, normalised per channel, and labels.
-
-    N indices give N×C×H×W and N; N×K indices give each of K seeds its own images, N×(K·C)×H×W and N×K.
-    """
-    count, *map_, channels = images.pixels.shape
-    copies = indices[0].size
-    x = np.empty((len(indices), *map_, copies * channels), np.float32)
-    pixels, places = images.pixels.reshape(count, -1, channels), x.reshape(len(indices), -1, copies * channels)
-    kernels.gathered(pixels, indices.reshape(-1, copies), *data.normalisation, places)
-    return torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(images.labels[indices])
+def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which layers multiply in a precision; what must not is left in single by torch's own lists."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy of N×classes logits, or of each seed's for N×K×classes: one number, or K."""
-    if logits.dim() == 2:
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none")
-    return each.view(labels.shape).mean(0)
+    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K give K numbers."""
+    single = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    flat = single.reshape(labels.numel(), -1)
+    return (
+        functional.cross_entropy(flat, labels.flatten(), label_smoothing=smoothing, reduction="none").view(labels.shape).mean(0)
+    )
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -233,41 +277,16 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, images: Images, data: Prepared, copies: int = 1) -> NDArray[np.bool_]:
-    """Return one bit per image and copy, N×K: was it classified right?"""
+def evaluate(module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device) -> NDArray[np.bool_]:
+    """Return one bit for each image and copy, N×K: was it classified right?"""
     module.eval()
     bits = []
-    for start in range(0, len(images.labels), EVALUATION_BATCH):
-        indices = np.arange(start, min(start + EVALUATION_BATCH, len(images.labels)))
-        x, y = batch_tensor(images, indices, data)
-        logits = module(x if copies == 1 else x.repeat(1, copies, 1, 1).contiguous(memory_format=torch.channels_last))
-        bits.append((logits.view(len(y), copies, -1).argmax(2) == y[:, None]).numpy())
-    return np.concatenate(bits)
-
-
-def probe_step(layers: Layers, data: Prepared, recipe: Recipe, copies: int, steps: int) -> float:
-    """Measure the median seconds of one training step, after two to warm up."""
-    few = recipe.batch * min(steps + 2, batches_per_epoch(len(data.training.labels), recipe.batch))
-    some = Images(data.training.pixels[:few], data.training.labels[:few])
-    one = Images(data.evaluation.pixels[:1], data.evaluation.labels[:1])
-    return _median_seconds(Training(layers, replace(data, training=some, evaluation=one), recipe, range(copies)).step, steps)
-
-
-def probe_evaluation(layers: Layers, data: Prepared, copies: int, batches: int) -> float:
-    """Measure the median seconds of one evaluation batch, after two to warm up."""
-    module = channels_last(build(layers, *range(copies)))
-    some = Images(data.evaluation.pixels[:EVALUATION_BATCH], data.evaluation.labels[:EVALUATION_BATCH])
-    seconds = _median_seconds(lambda: evaluate(module, some, data, copies), batches)
-    return seconds * EVALUATION_BATCH / len(some.labels)
-
-
-def _median_seconds(action: Callable[[], object], times: int) -> float:
-    seconds = []
-    for _ in range(times + 2):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[2:]))
+    for start in range(0, images, EVALUATION_BATCH):
+        indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
+        x, y = judge(indices[:, None].repeat(1, copies))
+        bits.append(module(x).view(len(y), copies, -1).argmax(2) == y)
+    right: NDArray[np.bool_] = torch.cat(bits).cpu().numpy()
+    return right
 
 
 def _rows(rows: list[NDArray[np.float64]], columns: int) -> NDArray[np.float64]:

@@ -155,7 +155,9 @@ class _Liveness:
             self.peak = max(self.peak, kept + (joined.numel() if part.kind == "concatenate" else 0))
             return joined
         y = part(x)
-        in_place = isinstance(part, nn.BatchNorm2d | nn.ReLU | nn.LeakyReLU) or type(part).__name__ == "SeededDropout"
+        in_place = (
+            isinstance(part, nn.BatchNorm2d | nn.Identity | nn.ReLU | nn.LeakyReLU) or type(part).__name__ == "SeededDropout"
+        )
         self.peak = max(self.peak, held + x.numel() + (0 if in_place else y.numel()))
         return y
 

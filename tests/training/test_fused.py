@@ -12,7 +12,7 @@ from blocksearch.experiments.plan import loaded, network_from
 from blocksearch.space.named import SETTINGS
 from blocksearch.training.build import build
 from blocksearch.training.data import digits
-from blocksearch.training.protocol import Images, Prepared, _normalisation
+from blocksearch.training.protocol import Images, Prepared, normalisation
 from blocksearch.training.recipe import RECIPES
 from blocksearch.training.train import Training, train
 from tests.strategies import networks
@@ -39,7 +39,7 @@ def network(text):
 def data():
     images, labels = digits.draw(700, seed=3)
     learn, judge = Images(images[:560], labels[:560]), Images(images[560:], labels[560:])
-    return Prepared(learn, judge, _normalisation(learn.pixels), "d")
+    return Prepared(learn, judge, normalisation(learn), "d")
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +80,10 @@ class Double(Training):
 @pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize(
-    ("kind", "steps", "rate", "apart"), [(Training, 50, 1e-4, 1e-4), (Double, 10, 1e-2, 1e-9)], ids=["float32", "float64"]
+    ("kind", "steps", "rate", "apart"), [(Training, 50, 5e-5, 1e-4), (Double, 10, 1e-2, 1e-9)], ids=["float32", "float64"]
 )
 def test_steps_agree_with_each_seed_alone(data, text, kind, steps, rate, apart):
-    """Rounding grows about tenfold in ten steps at a rate of 0.001, fused or not: float32 is compared at a tenth of that."""
+    """Rounding grows about tenfold in ten steps at a rate of 0.001, fused or not: float32 is compared at a twentieth of that."""
     layers, seeds, recipe = network(text).layers, (0, 4), replace(RECIPE, batch=32, epochs=20, learning_rate=rate)
     together = losses(kind(layers, data, recipe, seeds), steps)
     for place, seed in enumerate(seeds):
@@ -96,12 +96,15 @@ class Spoiled(Training):
 
     def __init__(self, *arguments, spoil):
         super().__init__(*arguments)
-        self.spoil = spoil
+        honest = self._learn
 
-    def _descend(self, x, y):
-        channels = x.shape[1] // len(self.seeds)
-        x[:, channels : 2 * channels] = self.spoil(x[:, channels : 2 * channels])
-        return super()._descend(x, y)
+        def spoiled(indices):
+            x, y = honest(indices)
+            channels = x.shape[1] // len(self.seeds)
+            x[:, channels : 2 * channels] = spoil(x[:, channels : 2 * channels])
+            return x, y
+
+        self._learn = spoiled
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -13,11 +13,12 @@ from blocksearch.space.block import Block
 from blocksearch.space.layers import Dropout, Pool, Shape
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.space.network import Network, Setting
+from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.data import digits
-from blocksearch.training.protocol import Images, Prepared, Protocol, _normalisation, prepare
+from blocksearch.training.protocol import Images, Prepared, Protocol, normalisation, prepare
 from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
-from blocksearch.training.train import batch_tensor, evaluate, train, with_dropout
+from blocksearch.training.train import Training, evaluate, train, with_dropout
 
 NETWORK = named_network("effnet", SETTINGS["digits"])
 
@@ -26,7 +27,7 @@ NETWORK = named_network("effnet", SETTINGS["digits"])
 def data():
     images, labels = digits.draw(600, seed=3)
     learn, judge = Images(images[:400], labels[:400]), Images(images[400:], labels[400:])
-    return Prepared(learn, judge, _normalisation(learn.pixels), "d")
+    return Prepared(learn, judge, normalisation(learn), "d")
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+CPU = torch.device("cpu")
 RECIPE = replace(RECIPES["fast"], epochs=2, batch=64)
 
 
@@ -57,14 +59,20 @@ def test_seeds_differ(data):
     assert train(NETWORK.layers, data, RECIPE, seed=1).losses != train(NETWORK.layers, data, RECIPE, seed=2).losses
 
 
-def test_a_seed_is_the_same_batch_order_for_every_network(data, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        "blocksearch.training.train.batch_tensor", lambda i, k, d: (seen.append(k.tolist()), batch_tensor(i, k, d))[1]
-    )
-    for network in (NETWORK, NETWORK.with_factor("residual", "project")):
-        train(network.layers, data, RECIPE, seed=4)
-    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+class Noted(Training):
+    """A training that notes which images its steps read."""
+
+    def _body(self, indices):
+        self.seen = [*getattr(self, "seen", []), indices.tolist()]
+        return super()._body(indices)
+
+
+def test_a_seed_is_the_same_batch_order_for_every_network(data):
+    trainings = [Noted(n.layers, data, RECIPE, [4]) for n in (NETWORK, NETWORK.with_factor("residual", "project"))]
+    for training in trainings:
+        while not training.finished:
+            training.step()
+    assert trainings[0].seen == trainings[1].seen
 
 
 def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
@@ -77,7 +85,7 @@ def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
 def test_a_small_net_learns_digits():
     images, labels = digits.draw(3000, seed=3)
     learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
-    data = Prepared(learn, judge, _normalisation(learn.pixels), "d")
+    data = Prepared(learn, judge, normalisation(learn), "d")
     outcome = train(named_network("baseline", SETTINGS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
     assert outcome.accuracies[-1] > 20
 
@@ -93,8 +101,9 @@ def test_a_diverging_run_says_where(data):
 def test_evaluation_does_not_change_the_module(data):
     module = build(NETWORK.layers, 0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    first = evaluate(module, data.evaluation, data)
-    assert (evaluate(module, data.evaluation, data) == first).all()
+    judge = gather(data.evaluation, data, CPU)
+    first = evaluate(module, judge, 200, 1, CPU)
+    assert (evaluate(module, judge, 200, 1, CPU) == first).all()
     assert all((value == before[name]).all() for name, value in module.state_dict().items())
 
 
@@ -108,11 +117,11 @@ def test_weights_are_he_normal_and_belong_to_the_seed():
 
 
 def test_images_are_normalised_by_the_training_images(data):
-    x, y = batch_tensor(data.training, np.arange(400), data)
+    x, y = gather(data.training, data, CPU)(torch.arange(400)[:, None])
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert x.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
     assert x.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
-    assert y.tolist() == data.training.labels.tolist()
+    assert y[:, 0].tolist() == data.training.labels.tolist()
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
