@@ -98,9 +98,9 @@ def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path
         first.send_signal(how)
         _, error = first.communicate(timeout=60)
     assert first.returncode == 130
-    kept = int(re.search(r"interrupted: (\d+) of 24 runs are in the ledger; the same command goes on", error)[1])
+    kept = int(re.search(r"interrupted: (\d+) of 120 runs are in the ledger; the same command goes on", error)[1])
     assert "Traceback" not in error
-    assert f"{24 - kept} runs to train ({kept} already in the ledger)" in blocksearch(*arguments).stderr
+    assert f"{120 - kept} runs to train ({kept} already in the ledger)" in blocksearch(*arguments).stderr
 
 
 @pytest.mark.slow
@@ -153,6 +153,9 @@ MISTAKES = [
     ),
     (["ablate", "--factor", "residual", "--seeds", "99999"], "at most 1000, or a list, but got 99999"),
     (["ablate", "--factor", "residual", "--images", "1"], "images must be at least 2, but got 1"),
+    (["train", "effnet", "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:1, but got 'tpu'"),
+    (["train", "effnet", "--precision", "half"], "unknown precision 'half'"),
+    (["train", "effnet", *SMALL, "--device", "cuda:77"], "--device cuda:77: torch"),
     (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),
     (["ablate", "--factor", "residual", "--dataset", "cifar10"], "data_batch_1.bin is not under"),
     (["ablate", "--factor", "residual", "--recipe", "slow"], "unknown recipe 'slow'"),

@@ -23,6 +23,7 @@ DOORS = {
         "training/seeded",
         "training/train",
         "training/plain",
+        "training/probe",
         "runs/process",
     },
     "numba": {"training/kernels"},

@@ -142,7 +142,7 @@ class Conditions:
     def job(self, network: Network, seed: int) -> Job:
         """Make the job of one training."""
         spec = RunSpec(network.fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
-        return Job(spec, format_network(network), network.layers, self.protocol, self.recipe, self.root)
+        return Job(spec, format_network(network), network.layers, self.protocol, self.recipe, self.root, self.training_images)
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""

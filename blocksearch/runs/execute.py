@@ -36,11 +36,14 @@ class Watch:
     def planned(self, plan: Plan) -> None:
         """A plan is made; nothing is trained yet."""
 
+    def started(self, group: Group) -> None:
+        """A worker has begun with a group."""
+
     def finished(self, job: Job, run: Run) -> None:
         """A run is in the ledger."""
 
-    def ended(self, *, interrupted: bool) -> None:
-        """No more trainings will come."""
+    def ended(self, kept: int | None) -> None:
+        """No more trainings will come; after an interruption, so many of the planned ones are in the ledger."""
 
 
 def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> Plan:
@@ -57,7 +60,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
     those what was not yet kept in a checkpoint.
     """
-    with closing(Ledger(location)) as ledger, Workers(workers, device) as pool:
+    with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
         todo = plan(jobs, ledger, pool)
         watch.planned(todo)
 
@@ -67,13 +70,22 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
             for job, run in zip(group.jobs, runs, strict=True):
                 watch.finished(job, run)
 
-        interrupted = True
+        kept: int | None = None
         try:
-            pool.train(todo.groups, keep)
-            interrupted = False
+            pool.train(todo.groups, keep, watch.started)
+        except BaseException:
+            # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
+            kept = len(ledger.find(job.spec for job in todo.missing))
+            raise
         finally:
-            watch.ended(interrupted=interrupted)
+            watch.ended(kept)
         return collect(jobs, ledger)
+
+
+def _opened(location: str, workers: Workers) -> Ledger:
+    """Open the ledger, unless a device was asked for by name that is not there."""
+    workers.check()
+    return Ledger(location)
 
 
 def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunSpec, Run]:

@@ -30,7 +30,10 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """A RunSpec with what a worker needs to carry it out. `text` is how the network was written."""
+    """A RunSpec with what a worker needs to carry it out.
+
+    `text` is how the network was written, `images` how many an epoch has.
+    """
 
     spec: RunSpec
     text: str
@@ -38,6 +41,7 @@ class Job:
     protocol: Protocol
     recipe: Recipe
     root: Path | None
+    images: int
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Workers:
         """Where these workers train. Raises UsageError where there is no such device."""
         return self._pools[0].submit(process.find_place, self._device).result()
 
+    def check(self) -> None:
+        """Raise UsageError where a GPU was asked for by name and is not there; nothing is started for the processor or `auto`."""
+        if self._device not in ("cpu", "auto"):
+            _ = self.place
+
     @cached_property
     def count(self) -> int:
         """How many there are."""
@@ -66,9 +71,14 @@ class Workers:
             pool.shutdown(wait=True, cancel_futures=True)
         self._far_end.close()
 
-    def train(self, groups: Sequence[Group], done: Callable[[Group, list[Run]], None]) -> None:
-        """Train every group; `done` is called in the caller's thread as each finishes, failed ones too."""
-        for group, answer in self._each(process.train_group, groups):
+    def train(
+        self,
+        groups: Sequence[Group],
+        done: Callable[[Group, list[Run]], None],
+        begun: Callable[[Group], None] = lambda _: None,
+    ) -> None:
+        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too."""
+        for group, answer in self._each(process.train_group, groups, begun):
             if isinstance(answer, Failure):
                 done(group, [process.failed_run(job, answer.reason) for job in group.jobs])
             else:
@@ -83,7 +93,9 @@ class Workers:
         self._start()
         return [future.result() for future in [pool.submit(function, group) for pool in self._pools]]
 
-    def _each(self, function: Callable[[Group], T], groups: Sequence[Group]) -> Iterator[tuple[Group, T | Failure[T]]]:
+    def _each(
+        self, function: Callable[[Group], T], groups: Sequence[Group], begun: Callable[[Group], None] = lambda _: None
+    ) -> Iterator[tuple[Group, T | Failure[T]]]:
         if not groups:
             return
         self._start()
@@ -94,6 +106,8 @@ class Workers:
             while waiting and free:
                 slot, (group, attempt) = free.pop(), waiting.popleft()
                 running[self._pools[slot].submit(function, group)] = (slot, group, attempt)
+                if attempt == 1:
+                    begun(group)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 slot, group, attempt = running.pop(future)
                 free.append(slot)

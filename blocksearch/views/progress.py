@@ -1,5 +1,6 @@
 """Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when quiet."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -7,7 +8,7 @@ from threading import Timer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from blocksearch.runs.execute import Plan, Watch
-from blocksearch.runs.spec import Job, Run
+from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.views.tables import console
 
 
@@ -23,7 +24,8 @@ class SpokenWatch(Watch):
         self._page = console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._total = self._finished = 0
+        self._total = self._finished = self._running = self._images = 0
+        self._began = 0.0
 
     def planned(self, plan: Plan) -> None:
         """Say how many runs are planned, how long they may take, and what makes them fewer or shorter."""
@@ -35,27 +37,52 @@ class SpokenWatch(Watch):
             "fewer or shorter with --epochs, --images, --seeds or --widths"
         )
         if self._page.is_terminal:
-            columns = (TextColumn("trainings"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            now = TextColumn("{task.fields[now]}")
+            columns = (
+                TextColumn("trainings"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                now,
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=self._page, transient=True)
-            self._task = self._bar.add_task("", total=self._total)
+            self._task = self._bar.add_task("", total=self._total, now="")
             self._bar.start()
         return None
+
+    def started(self, group: Group) -> None:
+        """Count what is running, and the time from the first on."""
+        self._running += len(group.jobs)
+        self._began = self._began or time.monotonic()
+        self._show()
 
     def finished(self, job: Job, run: Run) -> None:
         """Say that a run finished."""
         self._finished += 1
+        self._running -= 1
+        self._images += job.images * run.epoch_to
         if self._bar:
             self._bar.advance(self._task)
+            self._show()
         else:
-            self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}")
+            self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}")
 
-    def ended(self, *, interrupted: bool) -> None:
+    def _rate(self) -> str:
+        """Say how many images were learnt from a second so far, over all finished trainings."""
+        return f"{self._images / max(1e-9, time.monotonic() - self._began):,.0f} images/s"
+
+    def _show(self) -> None:
+        if self._bar:
+            rate = f", {self._rate()}" if self._images else ""
+            self._bar.update(self._task, now=f"{self._running} running{rate}")
+
+    def ended(self, kept: int | None) -> None:
         """Take the bar away; after an interruption, say what is kept."""
         if self._bar:
             self._bar.stop()
-        if interrupted:
-            kept = f"{self._finished} of {self._total} runs are in the ledger"
-            self._page.print(f"interrupted: {kept}; the same command goes on from there")
+        if kept is not None:
+            self._page.print(f"interrupted: {kept} of {self._total} runs are in the ledger; the same command goes on from there")
 
 
 @contextmanager

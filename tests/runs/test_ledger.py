@@ -28,7 +28,7 @@ RECIPE = Recipe(epochs=2)
 
 def make_job(seed=0, network=NETWORK):
     spec = RunSpec(network.fingerprint, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
-    return Job(spec, format_network(network), network.layers, Protocol("digits"), RECIPE, None)
+    return Job(spec, format_network(network), network.layers, Protocol("digits"), RECIPE, None, 560)
 
 
 def make_run(job, accuracy=50.0, state="complete", reason=""):

@@ -186,7 +186,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     with closing(Ledger(location)) as ledger:
-        ledger.choose_mode(NETWORK.fingerprint, shared.recipe.digest, machine(), mode)
+        ledger.choose_mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu"), mode)
     runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
     for seeds in groups:
         training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
@@ -203,7 +203,7 @@ def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
     with closing(Ledger(location, create=False)) as ledger:
-        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, machine()) in ("fused", "serial")
+        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu")) in ("fused", "serial")
         assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, "another machine") is None
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
     assert not (tmp_path / "a.db-checkpoints").exists()
