@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,8 +16,6 @@ from blocksearch.training.build import build
 from blocksearch.training.normalise import LINEAR, NormAct
 from blocksearch.training.protocol import Images, Prepared
 from blocksearch.training.recipe import Recipe
-
-_LOADERS = 2
 
 
 class _Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -36,32 +34,64 @@ class _Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int, device: str) -> float:
     """Train one seed for some batches the plain way; return the seconds of a batch, the first `warm` left out."""
-    torch.manual_seed(0)
-    loader = DataLoader(
-        _Pictures(data.training, data),
-        recipe.batch,
-        shuffle=True,
-        num_workers=_LOADERS,
-        drop_last=len(data.training.labels) >= recipe.batch,
-        persistent_workers=True,
-    )
-    module = _operators(build(layers)).to(device)
-    optimizer = torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
+    loop = _Loop(layers, data, recipe, 0, device, loaders=2)
     start, done = 0.0, 0
     while done < warm + batches:
-        for x, y in loader:
+        for x, y in loop.loader:
             if done == warm:
                 _finish(device)
                 start = time.perf_counter()
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(module(x.to(device)), y.to(device), label_smoothing=recipe.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            loop.step(x, y)
             done += 1
             if done == warm + batches:
                 break
     _finish(device)
     return (time.perf_counter() - start) / batches
+
+
+def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> float:
+    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in percent."""
+    loop = _Loop(layers, data, recipe, seed, "cpu", loaders=0)
+    steps = recipe.epochs * len(loop.loader)
+    for epoch in range(recipe.epochs):
+        for batch, (x, y) in enumerate(loop.loader):
+            loop.optimizer.param_groups[0]["lr"] = recipe.rate_at(epoch * len(loop.loader) + batch, steps)
+            loop.step(x, y)
+    loop.module.eval()
+    with torch.no_grad():
+        batches = DataLoader(_Pictures(data.evaluation, data), recipe.batch)
+        right = sum(int((loop.module(x).argmax(1) == y).sum()) for x, y in batches)
+    return 100 * right / len(data.evaluation.labels)
+
+
+class _Loop:
+    """Everything the loop needs, set up as a user would."""
+
+    def __init__(self, layers: Layers, data: Prepared, recipe: Recipe, seed: int, device: str, loaders: int) -> None:
+        torch.manual_seed(seed)
+        images = len(data.training.labels)
+        self.device, self.recipe = device, recipe
+        self.loader = DataLoader(
+            _Pictures(data.training, data),
+            recipe.batch,
+            shuffle=True,
+            num_workers=loaders,
+            drop_last=images >= recipe.batch,
+            persistent_workers=loaders > 0,
+        )
+        self.module = _operators(build(layers, seed)).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.module.parameters(),
+            lr=recipe.learning_rate,
+            betas=(recipe.beta1, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+        )
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        self.optimizer.zero_grad()
+        logits = self.module(x.to(self.device))
+        functional.cross_entropy(logits, y.to(self.device), label_smoothing=self.recipe.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
 
 
 def _finish(device: str) -> None:
