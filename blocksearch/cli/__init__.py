@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from blocksearch.cli.look import data_app, look_app
-from blocksearch.cli.run import reproduce_app, run_app
+from blocksearch.cli.reproduce import reproduce_app
+from blocksearch.cli.run import run_app
 from blocksearch.errors import BlocksearchError
 
 app = typer.Typer(

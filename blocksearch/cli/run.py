@@ -30,7 +30,6 @@ from blocksearch.cli.arguments import (
 )
 
 run_app = typer.Typer()
-reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
 
 
 @run_app.command()
@@ -146,19 +145,6 @@ def bench(
     title, ways = run_bench(found, with_batches(request))
     rows = as_rows(ways)
     print_json({"title": title, "ways": rows}) if as_json else console().print(rows_table(title, rows))
-
-
-@reproduce_app.command("flops")
-def reproduce_flops(as_json: Json = False) -> None:
-    """Count every FLOPs cell of Tables 2-7 again, beside the published figure.
-
-    Example: blocksearch reproduce flops
-    """
-    from blocksearch.experiments.published import as_rows, flops_cells
-    from blocksearch.views.tables import console, flops_summary, flops_table
-
-    cells = flops_cells()
-    print_json(as_rows(cells)) if as_json else console().print(flops_table(cells), flops_summary(cells))
 
 
 @run_app.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from blocksearch.errors import UsageError
 
@@ -95,6 +95,24 @@ def compare(
     return {
         name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair) for name, pair in pairs.items()
     }
+
+
+def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
+    """Return Student's interval of a mean over seeds; None below two."""
+    if len(values) < 2:
+        return None
+    half = float(special.stdtrit(len(values) - 1, 1 - alpha / 2)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    centre = float(np.mean(values))
+    return centre - half, centre + half
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """Return Spearman's correlation of two lists and its two-sided p, exact by permutation. Raises UsageError below three."""
+    if len(one) < 3:
+        raise UsageError(f"an order needs at least three entries, but got {len(one)}")
+    found = float(stats.spearmanr(one, other).statistic)
+    exact = stats.permutation_test((one,), lambda x: stats.spearmanr(x, other).statistic, permutation_type="pairings", rng=0)
+    return found, float(exact.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -39,8 +39,8 @@ class Watch:
     def started(self, group: Group) -> None:
         """A worker has begun with a group."""
 
-    def finished(self, job: Job, run: Run) -> None:
-        """A run is in the ledger."""
+    def finished(self, group: Group, runs: Sequence[Run]) -> None:
+        """The runs of a group are in the ledger."""
 
     def ended(self, kept: int | None) -> None:
         """No more trainings will come; after an interruption, so many of the planned ones are in the ledger."""
@@ -67,8 +67,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
             _forget(group.checkpoint)
-            for job, run in zip(group.jobs, runs, strict=True):
-                watch.finished(job, run)
+            watch.finished(group, runs)
 
         kept: int | None = None
         try:
@@ -80,6 +79,12 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
         finally:
             watch.ended(kept)
         return collect(jobs, ledger)
+
+
+def foresee(jobs: Sequence[Job], location: str, workers: int | None, device: str = "cpu") -> Plan:
+    """Plan what `ensure` would train, and train nothing."""
+    with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
+        return plan(jobs, ledger, pool)
 
 
 def _opened(location: str, workers: Workers) -> Ledger:

@@ -1,7 +1,7 @@
 """Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when quiet."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Timer
 
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from blocksearch.runs.execute import Plan, Watch
 from blocksearch.runs.spec import Group, Job, Run
-from blocksearch.views.tables import console
+from blocksearch.views.tables import console, duration
 
 
 def watch(*, quiet: bool) -> Watch:
@@ -33,7 +33,7 @@ class SpokenWatch(Watch):
         if not self._total:
             return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
         self._page.print(
-            f"{self._total} runs to train ({plan.known} already in the ledger), about {_duration(plan.seconds)}; "
+            f"{self._total} runs to train ({plan.known} already in the ledger), about {duration(plan.seconds)}; "
             "fewer or shorter with --epochs, --images, --seeds or --widths"
         )
         if self._page.is_terminal:
@@ -57,16 +57,17 @@ class SpokenWatch(Watch):
         self._began = self._began or time.monotonic()
         self._show()
 
-    def finished(self, job: Job, run: Run) -> None:
-        """Say that a run finished."""
-        self._finished += 1
-        self._running -= 1
-        self._images += job.images * run.epoch_to
-        if self._bar:
-            self._bar.advance(self._task)
-            self._show()
-        else:
-            self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}")
+    def finished(self, group: Group, runs: Sequence[Run]) -> None:
+        """Say which runs finished."""
+        self._running -= len(runs)
+        self._images += sum(job.images * run.epoch_to for job, run in zip(group.jobs, runs, strict=True))
+        for job, run in zip(group.jobs, runs, strict=True):
+            self._finished += 1
+            if self._bar:
+                self._bar.advance(self._task)
+            else:
+                self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}")
+        self._show()
 
     def _rate(self) -> str:
         """Say how many images were learnt from a second so far, over all finished trainings."""
@@ -108,9 +109,3 @@ def _line(job: Job, run: Run) -> str:
     block = job.text[job.text.index("[") :]
     result = f"{run.accuracy:.2f} %" if run.accuracy is not None else f"{run.state}: {run.reason}"
     return f"seed {job.spec.seed} {block} {result} in {run.seconds:.0f} s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

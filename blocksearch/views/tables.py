@@ -12,6 +12,8 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result
 from blocksearch.experiments.published import FlopsCell, printed
+from blocksearch.experiments.reproduce import Table as Published
+from blocksearch.runs.execute import Plan
 from blocksearch.space.cost import Cost
 from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
@@ -146,6 +148,42 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
     """Count distinct cells that match; Tables 5-7 repeat the baselines."""
     distinct = {(cell.dataset, cell.network): cell.matches for cell in cells if cell.matches is not None}
     return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
+
+
+def published_table(found: Published) -> Table:
+    """Draw a table of the paper beside its reproduction; intervals are 95 % over seeds, costs those of the built network."""
+    columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
+    table = _table(found.title, "network", *columns)
+    for row in found.rows:
+        interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
+        failed = f" ({'; '.join(row.failures)})" if row.failures else ""
+        table.add_row(
+            row.label,
+            f"{row.published_accuracy:.2f}",
+            "–" if row.accuracy is None else f"{row.accuracy:.2f}",
+            interval,
+            f"{len(row.accuracies)}{failed}",
+            row.published_flops,
+            printed(row.flops, row.published_flops),
+            f"{row.published_factor:.2f}",
+            f"{row.factor:.2f}",
+        )
+    if found.order:
+        table.caption = "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)
+    return table
+
+
+def foreseen(title: str, plan: Plan, flops: int) -> str:
+    """Say what a command would train."""
+    runs = f"{len(plan.missing)} runs to train ({plan.known} already in the ledger)"
+    return f"{title}: {runs}, {flops / 1e12:,.1f} TFLOP forward and backward, about {duration(plan.seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person would estimate it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def ablation_table(title: str, results: Sequence[Result]) -> Table:

@@ -59,8 +59,8 @@ class Heard(Watch):
     def planned(self, plan):
         self.plans.append((len(plan.missing), plan.known, plan.seconds))
 
-    def finished(self, job, run):
-        self.seeds.append(job.spec.seed)
+    def finished(self, group, runs):
+        self.seeds += [run.spec.seed for run in runs]
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
         "import sys; from pathlib import Path; from tests.runs.test_workers import *\n"
         "if __name__ == '__main__':\n"
         "    class Say(Watch):\n"
-        "        def finished(self, job, run): print(job.spec.seed, flush=True)\n"
+        "        def finished(self, group, runs): print(*group.seeds, sep='\\n', flush=True)\n"
         f"    shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}))\n"
         f"    ensure(shared.jobs([NETWORK], range(40)), {str(tmp_path / 'a.db')!r}, 2, Say())\n"
     )

@@ -1,0 +1,81 @@
+"""Commands that put the paper's tables beside what is counted and measured here."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from blocksearch.cli.arguments import (
+    DataRoot,
+    Device,
+    Epochs,
+    Json,
+    LedgerPath,
+    Quiet,
+    RecipeName,
+    Seeds,
+    Svg,
+    Widths,
+    WorkerCount,
+    print_json,
+    request_from,
+)
+
+reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
+RESULTS = range(2, 8)  # the paper's tables of results
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing.")]
+
+
+@reproduce_app.command("flops")
+def flops(as_json: Json = False) -> None:
+    """Count every FLOPs cell of Tables 2-7 again, beside the published figure.
+
+    Example: blocksearch reproduce flops
+    """
+    from blocksearch.experiments.published import as_rows, flops_cells
+    from blocksearch.views.tables import console, flops_summary, flops_table
+
+    cells = flops_cells()
+    print_json(as_rows(cells)) if as_json else console().print(flops_table(cells), flops_summary(cells))
+
+
+def _table_command(number: int) -> Callable[..., None]:
+    def table(
+        seeds: Seeds = "5",
+        epochs: Epochs = None,
+        widths: Widths = None,
+        recipe: RecipeName = "fast",
+        data_root: DataRoot = None,
+        ledger: LedgerPath = None,
+        workers: WorkerCount = None,
+        device: Device = "auto",
+        dry_run: DryRun = False,
+        svg: Svg = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from blocksearch.experiments.plan import read_seeds, setting_from
+        from blocksearch.experiments.published import TABLES
+        from blocksearch.experiments.reproduce import as_rows, foresee_table, reproduce_table
+        from blocksearch.views.progress import watch
+        from blocksearch.views.tables import answer, foreseen, published_table
+
+        dataset = TABLES[number][0]
+        setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
+        request = request_from(dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
+        if dry_run:
+            print(foreseen(*foresee_table(number, setting, chosen, request)))
+            return
+        found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
+        answered = {"title": found.title, "order": found.order, "rows": as_rows(found)}
+        print_json(answered) if as_json else answer(svg, published_table(found))
+
+    table.__doc__ = f"""Reproduce Table {number}: train on all training images, judge once on the test images.
+
+    Example: blocksearch reproduce table{number} --seeds 5
+    """
+    return table
+
+
+for _number in RESULTS:
+    reproduce_app.command(f"table{_number}")(_table_command(_number))

@@ -1,0 +1,114 @@
+"""The paper's tables, reproduced on made-up signs in real processes; and that nothing else judges by test images."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import blocksearch as package
+from blocksearch.errors import UsageError
+from blocksearch.experiments.published import TABLES
+from blocksearch.experiments.reproduce import networks_of
+from blocksearch.experiments.stats import mean_interval, rank_correlation
+from blocksearch.space.cost import cost
+from blocksearch.space.named import SETTINGS, baseline_flops
+from tests.training.test_data import write_gtsrb
+
+SMALL = ["--widths", "4,6,8", "--epochs", "1", "--seeds", "2", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("signs")
+    write_gtsrb(folder)
+    return folder
+
+
+def blocksearch(folder: Path, root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "blocksearch", *arguments]
+    return subprocess.run(command, check=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def decoded(root: Path) -> set[str]:
+    """Splits that some command has read under a root."""
+    return {place.name for place in (root / ".blocksearch").glob("gtsrb-*")}
+
+
+@pytest.mark.slow
+def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
+    foreseen = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--dry-run").stdout
+    assert "12 runs to train (0 already in the ledger)" in foreseen
+    answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
+    assert answer["title"].startswith("Table 4, 2 seeds, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 1 epochs")
+    assert answer["title"].endswith("judged on 3 images of test")
+    rows = {row["network"]: row for row in answer["rows"]}
+    large = ["effnet_large", "effnet_large_published"]
+    assert list(rows) == ["baseline", *large, "mobilenet", "shufflenet", "effnet"]
+    for row in rows.values():
+        assert len(row["accuracies"]) == 2
+        assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
+        assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
+    assert rows["effnet"]["published_accuracy"] == 91.79
+    assert rows["effnet"]["published_flops"] == 344_100
+    again = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL)
+    assert "nothing to train: all 12 runs" in again.stderr
+    assert "EffNet large (published FLOPs)" in again.stdout
+
+
+@pytest.mark.slow
+def test_only_a_reproduction_reads_test_images(tmp_path):
+    """And the check can fail: the last line is the command that does read them."""
+    root = tmp_path / "data"
+    write_gtsrb(root)
+    common = ["--dataset", "gtsrb", "--widths", "4,6", "--epochs", "1", "--seeds", "2", "--workers", "1"]
+    blocksearch(tmp_path, root, "train", "effnet", *common)
+    blocksearch(tmp_path, root, "ablate", "--factor", "residual", "--values", "add", *common)
+    assert decoded(root) == {"gtsrb-train"}
+    blocksearch(tmp_path, root, "reproduce", "table7", *SMALL, "--dry-run")
+    assert decoded(root) == {"gtsrb-train", "gtsrb-test"}
+
+
+def asks_for_test_images(source: str) -> bool:
+    return bool(re.search(r"\btest=True", source))
+
+
+def test_one_module_asks_for_test_images():
+    sources = {path.name: path.read_text() for path in Path(package.__file__).parent.rglob("*.py")}
+    assert [name for name, text in sources.items() if asks_for_test_images(text) and name != "protocol.py"] == ["reproduce.py"]
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_every_printed_row_has_its_network(number):
+    setting = SETTINGS[TABLES[number][0]]
+    found = networks_of(number, setting)
+    assert [row for name, row, _ in found if name != "effnet_large_published"] == list(TABLES[number][1])
+    for name, _, network in found:
+        if name in ("effnet_large", "effnet_large_published"):
+            budget = baseline_flops(setting, "network" if name == "effnet_large" else "published")
+            assert cost(network.layers).flops <= budget
+    with pytest.raises(UsageError, match="results in tables 2 to 7, but got table 1"):
+        networks_of(1, setting)
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=12))
+def test_an_interval_of_a_mean_is_students(values):
+    low, high = mean_interval(values)
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error) if error else (values[0], values[0])
+    assert (low, high) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_an_order_is_compared_by_ranks_exactly():
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 99]) == (pytest.approx(1), pytest.approx(2 / 24))
+    assert mean_interval([4.0]) is None
+    with pytest.raises(UsageError, match="at least three"):
+        rank_correlation([1, 2], [1, 2])
