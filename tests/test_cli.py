@@ -84,6 +84,18 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
+    arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2..4"]
+    reference, variant = json.loads(blocksearch(*arguments, "--json").stdout)
+    assert variant["claim"] == "hurts"
+    assert variant["agreement"] in ("agrees", "disagrees", "undecided")
+    assert variant["seeds"] == reference["seeds"] in ([0, 1], [0, 1, 2, 3])
+    table = blocksearch(*arguments, "--quiet").stdout
+    assert "looks at 2, 4 seeds" in table
+    assert "Section 3: hurts" in table
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
     """Asked to end in the middle: one line that says what is kept, exit code 130; the same command trains the rest."""
@@ -91,7 +103,14 @@ def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root)}
     command = [sys.executable, "-m", "blocksearch", *arguments]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What a shell starts with & ignores Ctrl-C, and so would what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (this process has one thread)
     ) as first:
         while "[2/120]" not in first.stderr.readline():
             pass

@@ -7,8 +7,10 @@ import typer
 
 from blocksearch.cli.arguments import (
     DataRoot,
+    Dataset,
     Device,
     Epochs,
+    ImageCount,
     Json,
     LedgerPath,
     Quiet,
@@ -77,5 +79,65 @@ def _table_command(number: int) -> Callable[..., None]:
     return table
 
 
-for _number in RESULTS:
-    reproduce_app.command(f"table{_number}")(_table_command(_number))
+_TABLES = {number: _table_command(number) for number in RESULTS}
+for _number, _command in _TABLES.items():
+    reproduce_app.command(f"table{_number}")(_command)
+
+
+@reproduce_app.command("all")
+def everything(
+    seeds: Seeds = "5",
+    epochs: Epochs = None,
+    recipe: RecipeName = "fast",
+    data_root: DataRoot = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reproduce Tables 2-7 one after another; one whose images are not here is said not to have been run.
+
+    Example: blocksearch reproduce all --dry-run
+    """
+    from blocksearch.errors import DataError
+
+    for number, table in _TABLES.items():
+        try:
+            table(seeds, epochs, None, recipe, data_root, None, workers, device, dry_run, quiet=quiet)
+        except DataError as error:
+            print(f"Table {number}: not run, {error}")
+
+
+@reproduce_app.command("section3")
+def section3(
+    dataset: Dataset = "gtsrb",
+    seeds: Annotated[str, typer.Option(help="A count (5), a list (0,3,7), or 5..12: more where still undecided.")] = "5..12",
+    epochs: Epochs = None,
+    images: ImageCount = None,
+    widths: Widths = None,
+    recipe: RecipeName = "fast",
+    data_root: DataRoot = None,
+    ledger: LedgerPath = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    svg: Svg = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Vary every factor of effnet, one at a time, and hold what comes out against what the paper claims.
+
+    Example: blocksearch reproduce section3 --dataset digits
+    """
+    from blocksearch.experiments.ablate import ablate, as_rows, read_values
+    from blocksearch.experiments.looks import read_looks
+    from blocksearch.experiments.plan import network_from, read_seeds, setting_from
+    from blocksearch.views.progress import watch
+    from blocksearch.views.tables import ablation_table, answer
+
+    request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
+    reference = network_from("effnet", setting_from(dataset, widths), dataset=dataset)
+    looks = read_looks(seeds) or ()
+    chosen = () if looks else read_seeds(seeds)
+    question = read_values(["all"], None)
+    title, results = ablate("Section 3, factors of effnet", reference, question, chosen, request, watch(quiet=quiet), looks)
+    print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))

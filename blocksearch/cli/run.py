@@ -76,12 +76,13 @@ def ablate(
     factor: Annotated[list[str], typer.Option(help="Factor to vary, such as residual; several may be given, or all.")],
     block: Annotated[str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")] = "effnet",
     values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
+    equal_flops: Annotated[bool, typer.Option("--equal-flops", help="Rescale each variant to the reference's FLOPs.")] = False,
     dataset: Dataset = "digits",
     widths: Widths = None,
     space: SpaceFiles = None,
     epochs: Epochs = None,
     images: ImageCount = None,
-    seeds: Seeds = "5",
+    seeds: Annotated[str, typer.Option(help="A count (5), a list (0,3,7), or 5..20: more where still undecided.")] = "5",
     recipe: RecipeName = "fast",
     batch: Batch = None,
     label_smoothing: Smoothing = None,
@@ -102,6 +103,7 @@ def ablate(
     """
     from blocksearch.experiments.ablate import ablate as run_ablation
     from blocksearch.experiments.ablate import as_rows, read_values
+    from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
@@ -112,7 +114,10 @@ def ablate(
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
-    title, results = run_ablation(block, reference, question, read_seeds(seeds), request, watch(quiet=quiet))
+    looks = read_looks(seeds)
+    chosen = () if looks else read_seeds(seeds)
+    heard = watch(quiet=quiet)
+    title, results = run_ablation(block, reference, question, chosen, request, heard, looks or (), equal_flops=equal_flops)
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
 
 
@@ -130,6 +135,7 @@ def bench(
     device: Device = "auto",
     precision: PrecisionName = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time the training of five seeds here: the plain loop a user would write, and each of our ways.
 
@@ -138,11 +144,13 @@ def bench(
     from blocksearch.experiments.bench import as_rows, with_batches
     from blocksearch.experiments.bench import bench as run_bench
     from blocksearch.experiments.plan import loaded, network_from, setting_from
+    from blocksearch.views.progress import slow
     from blocksearch.views.tables import console, rows_table
 
     request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
-    title, ways = run_bench(found, with_batches(request))
+    with slow("timing", quiet=quiet) as report:
+        title, ways = run_bench(found, with_batches(request), report)
     rows = as_rows(ways)
     print_json({"title": title, "ways": rows}) if as_json else console().print(rows_table(title, rows))
 

@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.experiments.claims import Claim, claim_of
+from blocksearch.experiments.looks import sequential
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.stats import Effect, compare
 from blocksearch.runs.execute import Watch, ensure
@@ -20,6 +22,7 @@ from blocksearch.space.factors import FACTORS, Value, factor_named
 from blocksearch.space.load import Space
 from blocksearch.space.network import FIRST_LAYERS, Network
 from blocksearch.space.notation import format_network
+from blocksearch.space.rescale import rescaled
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
 NO_SPACE = Space()
@@ -27,18 +30,25 @@ NO_SPACE = Space()
 
 @dataclass(frozen=True)
 class Variant:
-    """One value of one factor. `network` is None where the value does not apply to the block, and `rule` says why."""
+    """One value of one factor. `network` is None where the value does not apply to the block, and `rule` says why.
+
+    `shown` is how the value is written where that says more.
+    """
 
     factor: str
     value: str
     is_reference: bool
     network: Network | None
     rule: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared."""
+    """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared.
+
+    `claim` is what the EffNet paper says of it against this reference.
+    """
 
     variant: Variant
     cost: Cost | None
@@ -46,6 +56,15 @@ class Result:
     failures: Mapping[int, str]
     effect: Effect | None
     verdict: str
+    claim: Claim | None = None
+
+
+class InapplicableError(UsageError):
+    """No value of a factor changes a block."""
+
+    def __init__(self, factor: str, rules: str) -> None:
+        super().__init__(f"factor {factor} does not apply to this block: {rules}")
+        self.rules = rules
 
 
 def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SPACE) -> dict[str, list[Value] | None]:
@@ -71,20 +90,64 @@ def ablate(
     seeds: Sequence[int],
     request: Request,
     watch: Watch,
+    looks: tuple[int, ...] = (),
+    *,
+    equal_flops: bool = False,
 ) -> tuple[str, list[Result]]:
     """Run and read an ablation; return its title, which states every reduction, and its results, factor by factor.
 
-    What was concluded is saved in the ledger beside the runs. Raises UsageError before anything is trained.
+    With `looks` (see the module) seeds are added to undecided comparisons only, and `seeds` are not asked for. With
+    `equal_flops` the widths of every variant are rescaled to the reference's FLOPs, as far as these allow. What was concluded is
+    saved in the ledger beside the runs. Raises UsageError before anything is trained.
     """
-    found = {factor: variants(reference, factor, values) for factor, values in question.items()}
+    found = {factor: _variants_or_why_not(reference, factor, values, len(question)) for factor, values in question.items()}
     shared = conditions(request, reference)
     everything = [variant for group in found.values() for variant in group]
-    runs = ensure(jobs(everything, shared, seeds), request.ledger, request.workers, watch, request.device)
-    answer = results(everything, shared, seeds, runs)
-    title = f"{shared.title(name, reference)}; seeds {','.join(map(str, seeds))}"
+    if not any(variant.is_reference for variant in everything):
+        raise UsageError(f"none of the factors applies to this block: {', '.join(found)}")
+    if equal_flops:
+        everything, name = (
+            [_at_equal_flops(v, reference) for v in everything],
+            f"{name}, variants at equal FLOPs (widths rescaled)",
+        )
+    if looks:
+        answer = _looked(everything, shared, looks, request, watch)
+        title = f"{shared.title(name, reference)}; looks at {', '.join(map(str, looks))} seeds"
+    else:
+        runs = ensure(jobs(everything, shared, seeds), request.ledger, request.workers, watch, request.device)
+        answer = results(everything, shared, seeds, runs)
+        title = f"{shared.title(name, reference)}; seeds {','.join(map(str, seeds))}"
     with closing(Ledger(request.ledger)) as ledger:
         ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
     return title, answer
+
+
+def _at_equal_flops(variant: Variant, reference: Network) -> Variant:
+    """Rescale a variant's widths to the reference's FLOPs; its value then tells the widths."""
+    budget = cost(reference.layers).flops
+    if variant.network is None or variant.is_reference or cost(variant.network.layers).flops == budget:
+        return variant
+    try:
+        network = rescaled(variant.network, f"flops <= {budget}")
+    except SpaceError as error:
+        return replace(variant, network=None, rule=str(error))
+    return replace(variant, network=network, shown=f"{variant.value} at {network.setting.widths_text}")
+
+
+def _looked(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch) -> list[Result]:
+    """Train and compare look by look."""
+    reference = next(v for v in found if v.is_reference)
+    compared = {str(k): v for k, v in enumerate(found) if _is_compared(v, reference)}
+    runs: dict[RunSpec, Run] = {}
+
+    def more(names: frozenset[str], count: int) -> tuple[Mapping[int, float], Mapping[str, Mapping[int, float]]]:
+        wanted = [reference, *(compared[name] for name in sorted(names, key=int))]
+        runs.update(ensure(jobs(wanted, shared, range(count)), request.ledger, request.workers, watch, request.device))
+        base = _accuracies(reference, shared, range(count), runs)
+        return base, {name: _accuracies(compared[name], shared, range(count), runs) for name in names}
+
+    effects = sequential(frozenset(compared), looks, more)
+    return results(found, shared, range(looks[-1]), runs, effects)
 
 
 def variants(reference: Network, factor: str, values: Sequence[Value] | None = None) -> list[Variant]:
@@ -97,8 +160,18 @@ def variants(reference: Network, factor: str, values: Sequence[Value] | None = N
     found += [_variant(reference, factor, value) for value in options if value != own]
     if all(v.network is None or v.network.fingerprint == reference.fingerprint for v in found):
         rules = "; ".join(v.rule for v in found if v.rule) or "every value gives the same layers"
-        raise UsageError(f"factor {factor} does not apply to this block: {rules}")
+        raise InapplicableError(factor, rules)
     return found
+
+
+def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value] | None, asked: int) -> list[Variant]:
+    """List a factor's variants; one of several factors that does not apply is a row that says so."""
+    try:
+        return variants(reference, factor, values)
+    except InapplicableError as error:
+        if asked == 1:
+            raise
+        return [Variant(factor, "any", False, None, error.rules)]
 
 
 def _options(reference: Network, factor: str, values: Sequence[Value] | None) -> tuple[Value, list[Value]]:
@@ -126,12 +199,18 @@ def jobs(found: Sequence[Variant], conditions: Conditions, seeds: Sequence[int])
     return conditions.jobs(networks.values(), seeds)
 
 
-def results(found: Sequence[Variant], conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunSpec, Run]) -> list[Result]:
-    """Compare every variant with its reference over the seeds both completed."""
+def results(
+    found: Sequence[Variant],
+    conditions: Conditions,
+    seeds: Sequence[int],
+    runs: Mapping[RunSpec, Run],
+    effects: Mapping[str, Effect] | None = None,
+) -> list[Result]:
+    """Compare every variant with its reference over the seeds both completed, unless `effects` by place are there already."""
     reference = next(v for v in found if v.is_reference)
     base = _accuracies(reference, conditions, seeds, runs)
     compared = {str(k): _accuracies(v, conditions, seeds, runs) for k, v in enumerate(found) if _is_compared(v, reference)}
-    effects = compare(base, compared)
+    effects = compare(base, compared) if effects is None else effects
     return [_result(v, reference, effects.get(str(k)), conditions, seeds, runs) for k, v in enumerate(found)]
 
 
@@ -174,12 +253,20 @@ def _result(
         assert effect
         verdict = effect.verdict
     counted = cost(variant.network.layers) if variant.network else None
-    return Result(variant, counted, _accuracies(variant, conditions, seeds, runs), failures, effect, verdict)
+    claim = _claim(variant, reference)
+    return Result(variant, counted, _accuracies(variant, conditions, seeds, runs), failures, effect, verdict, claim)
+
+
+def _claim(variant: Variant, reference: Variant) -> Claim | None:
+    """Find what the paper says; a factor's own reference value is the reference network's."""
+    assert reference.network
+    own = reference.network.blocks[0].values().get(variant.factor, reference.network.first_layer)
+    return None if variant.is_reference else claim_of(variant.factor, str(own), variant.value)
 
 
 def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
     """Flatten results for `--json` and for the ledger: one row per variant, the reference first."""
-    base = found[0].cost
+    base = next(result.cost for result in found if result.variant.is_reference)
     return [_row(result, base) for result in found]
 
 
@@ -203,6 +290,8 @@ def _row(result: Result, base: Cost | None) -> dict[str, object]:
         "p_sign_flip_smallest": effect and effect.p_sign_flip_smallest,
         "correlation": effect and effect.correlation,
         "verdict": result.verdict,
+        "claim": result.claim and result.claim.direction,
+        "agreement": result.claim and result.claim.agreement(result.verdict),
         "seeds_to_decide": effect and effect.seeds_to_decide,
         "failures": {str(seed): reason for seed, reason in result.failures.items()},
         "rule": variant.rule,

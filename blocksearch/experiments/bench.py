@@ -5,7 +5,7 @@ five do not come out even on two cores, two networks' do. Floors are counted: th
 is touched as seldom as can be, and its FLOPs at the speed of a matrix product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from heapq import heapify, heapreplace
 from statistics import median
@@ -35,8 +35,11 @@ class Way:
     of_matrix_peak: float
 
 
-def bench(network: Network, request: Request) -> tuple[str, list[Way]]:
-    """Time the plain loop and our ways in turn, several times each; return a title and the medians."""
+def bench(network: Network, request: Request, report: Callable[[float], None] = lambda _: None) -> tuple[str, list[Way]]:
+    """Time the plain loop and our ways in turn, several times each; return a title and the medians.
+
+    `report` hears what share is done.
+    """
     shared = conditions(request, network)
     jobs = shared.jobs([network], range(SEEDS))
     with Workers(request.workers, request.device) as workers:
@@ -46,7 +49,8 @@ def bench(network: Network, request: Request) -> tuple[str, list[Way]]:
         fused = f"fused {'+'.join(str(len(share)) for share in shares)}"
         ways = {"serial": [[job] for job in jobs], fused: [[jobs[seed] for seed in share] for share in shares]}
         found: dict[str, list[float]] = {name: [] for name in ("plain", *ways)}
-        for _ in range(RUNS):
+        for run in range(RUNS):
+            report(run / RUNS)
             found["plain"].append(process.plain_step(one))
             for name, division in ways.items():
                 found[name].append(_ablation(division, workers) / (SEEDS * NETWORKS))

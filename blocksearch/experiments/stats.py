@@ -5,7 +5,7 @@ Accuracies, differences and margins are in percentage points. A family is everyt
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -67,6 +67,7 @@ def compare(
     *,
     alpha: float = ALPHA,
     margin: float = MARGIN,
+    rejected: Collection[str] = (),
 ) -> dict[str, Effect]:
     """Compare each variant with the reference, seed by seed, and adjust over the m variants that share two seeds or more.
 
@@ -79,6 +80,8 @@ def compare(
     Differences that are equal on every seed leave t no spread to measure. On a small validation set two seeds often agree so by
     chance; p is then the sign flip's 2/2ⁿ (1 for no difference), and the interval is that point once 2/2ⁿ decides, None before.
 
+    Variants that an earlier look has `rejected` stay in the family, and Holm goes on behind them.
+
     Raises UsageError for an accuracy that is not finite, and for alpha or margin out of range.
     """
     if not 0 < alpha < 1:
@@ -90,7 +93,7 @@ def compare(
         _check(name, accuracies)
     pairs = {name: _paired(reference, accuracies) for name, accuracies in variants.items()}
     raw = {name: _t_test(after - before) for name, (before, after) in pairs.items() if len(after) >= 2}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    adjusted = dict(zip(raw, holm([0.0 if name in rejected else p for name, p in raw.items()]), strict=True))
     family = _Family(alpha, alpha / max(1, len(raw)), margin)
     return {
         name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair) for name, pair in pairs.items()

@@ -33,6 +33,9 @@ class Plan:
 class Watch:
     """Hears what happens to the trainings of a command, and says nothing; views have one that speaks."""
 
+    def timing(self, networks: int) -> None:
+        """So many networks are about to be timed, a few steps each."""
+
     def planned(self, plan: Plan) -> None:
         """A plan is made; nothing is trained yet."""
 
@@ -46,10 +49,12 @@ class Watch:
         """No more trainings will come; after an interruption, so many of the planned ones are in the ledger."""
 
 
-def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> Plan:
+def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch) -> Plan:
     """Look up which jobs are missing, choose how their seeds are trained, and estimate the time, from short probes."""
     known = ledger.find(job.spec for job in jobs)
     missing = list({job.spec: job for job in jobs if job.spec not in known}.values())
+    if missing:
+        watch.timing(len({job.spec.network for job in missing}))
     groups, seconds = _grouped(missing, ledger, workers)
     return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
 
@@ -61,7 +66,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
     those what was not yet kept in a checkpoint.
     """
     with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
-        todo = plan(jobs, ledger, pool)
+        todo = plan(jobs, ledger, pool, watch)
         watch.planned(todo)
 
         def keep(group: Group, runs: list[Run]) -> None:
@@ -84,7 +89,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
 def foresee(jobs: Sequence[Job], location: str, workers: int | None, device: str = "cpu") -> Plan:
     """Plan what `ensure` would train, and train nothing."""
     with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
-        return plan(jobs, ledger, pool)
+        return plan(jobs, ledger, pool, Watch())
 
 
 def _opened(location: str, workers: Workers) -> Ledger:

@@ -27,6 +27,10 @@ class SpokenWatch(Watch):
         self._total = self._finished = self._running = self._images = 0
         self._began = 0.0
 
+    def timing(self, networks: int) -> None:
+        """Say what happens before there is a plan."""
+        self._page.print(f"timing {networks} network{'s' * (networks > 1)}, a few steps each")
+
     def planned(self, plan: Plan) -> None:
         """Say how many runs are planned, how long they may take, and what makes them fewer or shorter."""
         self._total = len(plan.missing)

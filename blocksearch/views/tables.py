@@ -188,6 +188,7 @@ def duration(seconds: float) -> str:
 
 def ablation_table(title: str, results: Sequence[Result]) -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
+    claimed = any(result.claim for result in results)
     table = _table(
         title,
         "factor",
@@ -200,18 +201,19 @@ def ablation_table(title: str, results: Sequence[Result]) -> Table:
         "FLOPs",
         "params",
         "verdict",
+        *(["paper"] if claimed else []),
         left=2,
     )
     base = next((result.cost for result in results if result.variant.is_reference), None)
     for result in results:
         table.add_row(
             result.variant.factor,
-            result.variant.value,
+            result.variant.shown or result.variant.value,
             _mean(list(result.accuracies.values())),
             *_effect(result),
             *_price(result.cost, base),
             _verdict(result),
-            end_section=False,
+            *([_claim(result)] if claimed else []),
         )
     return table
 
@@ -250,6 +252,11 @@ def _verdict(result: Result) -> str:
     if result.failures:
         notes.append("; ".join(f"seed {seed} {reason}" for seed, reason in result.failures.items()))
     return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict
+
+
+def _claim(result: Result) -> str:
+    """Write what the paper says, and whether the verdict agrees."""
+    return f"{result.claim}, {result.claim.agreement(result.verdict)}" if result.claim else ""
 
 
 def _mean(values: Sequence[float]) -> str:

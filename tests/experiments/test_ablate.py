@@ -14,6 +14,7 @@ from blocksearch.experiments.published import TABLES, flops_cells, printed
 from blocksearch.runs.execute import Watch
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Run
+from blocksearch.space.cost import cost
 from blocksearch.space.factors import FACTORS
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol
@@ -209,3 +210,31 @@ def test_every_row_of_the_tables_is_a_cell():
     assert len(flops_cells()) == sum(len(rows) for _, rows in TABLES.values()) == 39
     assert printed(1_234_567, "9.9k") == "1,234.6k"
     assert printed(16_450_000, "9.9M") == "16.5M"
+
+
+@pytest.mark.slow
+def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
+    """attention first: a family may begin with a row that has no reference."""
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    question = {"attention": None, "residual": ["add"]}
+    _, found = ablate("effnet", network, question, (0, 1), request, Watch())
+    assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
+    rows = as_rows(found)
+    assert rows[0]["rule"] == "every value gives the same layers"
+    assert rows[2]["flops_difference"] == 0
+    with pytest.raises(UsageError, match="none of the factors applies to this block: attention, last"):
+        ablate("effnet", network, {"attention": None, "last": None}, (0, 1), request, Watch())
+
+
+@pytest.mark.slow
+def test_variants_at_equal_flops_fill_the_references(tmp_path):
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12)))
+    title, found = ablate("effnet", network, {"bottleneck": None}, (0, 1), request, Watch(), equal_flops=True)
+    assert title.startswith("effnet, variants at equal FLOPs (widths rescaled), widths 8,12")
+    reference, *others = found
+    for result in others:
+        wider = replace(result.variant.network.setting, widths=tuple(w + 1 for w in result.variant.network.setting.widths))
+        assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, setting=wider).layers).flops
+        assert result.variant.shown.startswith(f"{result.variant.value} at ")

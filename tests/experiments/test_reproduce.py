@@ -77,6 +77,14 @@ def test_only_a_reproduction_reads_test_images(tmp_path):
     assert decoded(root) == {"gtsrb-train", "gtsrb-test"}
 
 
+@pytest.mark.slow
+def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path):
+    said = blocksearch(tmp_path, root, "reproduce", "all", "--seeds", "2", "--epochs", "1", "--dry-run").stdout.splitlines()
+    assert [line.split(",")[0].split(" (")[0][:16] for line in said] == [
+        *("Table 2: not run", "Table 3: not run", "Table 4", "Table 5: not run", "Table 6: not run", "Table 7")
+    ]
+
+
 def asks_for_test_images(source: str) -> bool:
     return bool(re.search(r"\btest=True", source))
 

@@ -34,6 +34,9 @@ class DataSet:
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 
+# Horizons are chosen once, on validation curves of effnet and baseline: the smallest of 10, 20 and 30 epochs whose last fifth
+# gains less than 0.3 points. On GTSRB (three seeds, `fast`) that is 30: effnet still gains 1.0 points at 10 epochs and 0.6 at 20.
+
 # fmt: off
 DATA_SETS = {data.name: data for data in (
     DataSet("cifar10", "CIFAR-10, binary version: 50,000 + 10,000 images of objects", SETTINGS["cifar10"], 10, (
@@ -41,7 +44,7 @@ DATA_SETS = {data.name: data for data in (
     DataSet("svhn", "Street View House Numbers, cropped digits: 73,257 + 26,032 images", SETTINGS["svhn"], 10, (
         Archive(f"{_SVHN}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
         Archive(f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"))),
-    DataSet("gtsrb", "German Traffic Sign Recognition Benchmark: 39,209 + 12,630 images in 43 classes", SETTINGS["gtsrb"], 10, (
+    DataSet("gtsrb", "German Traffic Sign Recognition Benchmark: 39,209 + 12,630 images in 43 classes", SETTINGS["gtsrb"], 30, (
         Archive(f"{_GTSRB}/GTSRB-Training_fixed.zip", "513f3c79a4c5141765e10e952eaa2478", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5", "gtsrb"))),

@@ -1,0 +1,50 @@
+"""Adding seeds only where a comparison is still undecided, without the false verdicts of peeking (`evidence.md`, 6).
+
+There are at most four looks. Each may be wrong with its share of the error rate, α/looks, over the whole family (Holm), so all of
+them together with α at most, whatever the outcomes depend on (union bound over looks; within one, a first false rejection is
+compared with no fewer hypotheses than are true). Intervals are the repeated ones: each at its look's share.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.plan import MOST_SEEDS
+from blocksearch.experiments.stats import ALPHA, Effect, compare
+
+LOOKS = (5, 8, 12, 20)
+
+Accuracies = Mapping[int, float]
+More = Callable[[frozenset[str], int], tuple[Accuracies, Mapping[str, Accuracies]]]
+
+
+def read_looks(text: str) -> tuple[int, ...] | None:
+    """Read `5..20` as looks at 5, 8, 12 and 20 seeds; None where the text is no range. Raises UsageError for an empty one."""
+    found = re.fullmatch(r"\s*([0-9]{1,9})\.\.([0-9]{1,9})\s*", text)
+    if not found:
+        return None
+    first, last = int(found[1]), int(found[2])
+    if not 2 <= first < last <= MOST_SEEDS:
+        raise UsageError(f"a range of seeds must rise from at least 2 to at most {MOST_SEEDS}, but got {text!r}")
+    return (first, *(look for look in LOOKS if first < look < last), last)
+
+
+def sequential(names: frozenset[str], looks: tuple[int, ...], more: More, alpha: float = ALPHA) -> dict[str, Effect]:
+    """Compare variants with the reference at growing numbers of seeds until each is decided, or the looks are over.
+
+    `more(names, n)` returns the accuracies by seed of the reference and of these variants with their first n seeds. An effect is
+    the one at the look that decided it, or at the last.
+    """
+    found: dict[str, Effect] = {}
+    seen: dict[str, Accuracies] = {}
+    reference: Accuracies = {}
+    for look in looks:
+        open_ = frozenset(name for name in names if name not in found or found[name].verdict == "undecided")
+        if not open_:
+            break
+        reference, new = more(open_, look)
+        seen |= new
+        rejected = {name for name, effect in found.items() if effect.verdict in ("helps", "hurts")}
+        effects = compare(reference, seen, alpha=alpha / len(looks), rejected=rejected)
+        found |= {name: effects[name] for name in open_ if name in effects}
+    return found

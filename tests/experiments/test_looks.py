@@ -1,0 +1,97 @@
+"""Adding seeds look by look keeps the error rate that peeking breaks; and the paper's claims are about what exists."""
+
+import numpy as np
+import pytest
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.ablate import variants
+from blocksearch.experiments.claims import CLAIMS, Claim, claim_of
+from blocksearch.experiments.looks import LOOKS, read_looks, sequential
+from blocksearch.experiments.stats import compare
+from blocksearch.space.named import SETTINGS, named_network
+
+EFFNET = named_network("effnet", SETTINGS["gtsrb"])
+
+
+def simulated(effects, seed, spread=1.0):
+    """Accuracies of a reference and of variants, seed by seed, as `sequential` asks for them; and what it asked for."""
+    rng = np.random.default_rng(seed)
+    base = dict(enumerate(80 + rng.normal(size=20)))
+    own = {str(k): dict(enumerate(80 + effect + spread * rng.normal(size=20))) for k, effect in enumerate(effects)}
+    asked = []
+
+    def more(names, count):
+        asked.append((sorted(names), count))
+        return {s: base[s] for s in range(count)}, {name: {s: own[name][s] for s in range(count)} for name in names}
+
+    return frozenset(own), more, asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [1, 4])
+def test_looks_keep_the_error_rate(family):
+    """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3 standard errors allowed)."""
+    experiments, false = 400, 0
+    for seed in range(experiments):
+        names, more, _ = simulated([0.0] * family, seed)
+        false += any(e.verdict in ("helps", "hurts") for e in sequential(names, LOOKS, more).values())
+    assert false / experiments <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / experiments)
+
+
+@pytest.mark.slow
+def test_peeking_at_every_seed_breaks_it():
+    experiments, false = 300, 0
+    for seed in range(experiments):
+        _, more, _ = simulated([0.0], seed)
+        verdicts = (compare(*more({"0"}, count))["0"].verdict for count in range(5, 21))
+        false += any(verdict in ("helps", "hurts") for verdict in verdicts)
+    assert false / experiments > 0.1
+
+
+def test_only_what_is_undecided_gets_more_seeds():
+    names, more, asked = simulated([8.0, 0.9, -8.0], seed=3, spread=0.5)
+    found = sequential(names, LOOKS, more)
+    assert (found["0"].verdict, found["2"].verdict) == ("helps", "hurts")
+    assert asked[0] == (["0", "1", "2"], 5)
+    assert all(open_ == ["1"] for open_, _ in asked[1:])
+    assert found["0"].n == 5 < found["1"].n == asked[-1][1]
+
+
+def test_intervals_are_those_of_a_looks_share():
+    names, more, _ = simulated([8.0], seed=1)
+    effect = sequential(names, (5, 8), more)["0"]
+    assert effect.interval == compare(*more({"0"}, effect.n), alpha=0.025)["0"].interval
+
+
+def test_a_rejected_variant_stays_in_the_family():
+    """Holm behind a rejection: the other of two is tested at α, not at α/2."""
+    _, more, _ = simulated([6.0, 1.0], seed=5)
+    both = compare(*more({"0", "1"}, 8), rejected={"0"})
+    alone = compare(*more({"1"}, 8))
+    assert both["1"].p_value == alone["1"].p_value
+
+
+def test_a_range_of_seeds_is_read():
+    assert read_looks("5..20") == LOOKS
+    assert read_looks("5..12") == (5, 8, 12)
+    assert read_looks("3..4") == (3, 4)
+    assert read_looks("5") is None
+    for wrong in ("5..5", "1..4", "8..5", "5..99999"):
+        with pytest.raises(UsageError, match="a range of seeds must rise"):
+            read_looks(wrong)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.factor} {claim.value}")
+def test_every_claim_is_of_a_variant_that_exists(claim):
+    reference = EFFNET.with_factor(claim.factor, claim.reference)
+    found = {v.value: v for v in variants(reference, claim.factor, [claim.value])}
+    assert found[claim.value].network
+    assert claim_of(claim.factor, claim.reference, claim.value) is claim
+
+
+def test_a_verdict_agrees_with_a_claim_or_not():
+    hurts, within = Claim("3", "f", "a", "b", "hurts"), Claim("3", "f", "a", "b", "within")
+    verdicts = ("helps", "hurts", "within ±0.5", "undecided", "no seed completed")
+    assert [hurts.agreement(v) for v in verdicts] == ["disagrees", "agrees", "disagrees", "undecided", "undecided"]
+    assert [within.agreement(v) for v in verdicts] == ["disagrees", "disagrees", "agrees", "undecided", "undecided"]
+    assert claim_of("residual", "add", "none") is None
