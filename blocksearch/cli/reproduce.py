@@ -128,9 +128,10 @@ def section3(
 
     Example: blocksearch reproduce section3 --dataset digits
     """
-    from blocksearch.experiments.ablate import ablate, as_rows, read_values
+    from blocksearch.experiments.ablate import ablate, as_rows
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import network_from, read_seeds, setting_from
+    from blocksearch.experiments.variants import ask, read_values
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
 
@@ -138,6 +139,6 @@ def section3(
     reference = network_from("effnet", setting_from(dataset, widths), dataset=dataset)
     looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
-    question = read_values(["all"], None)
-    title, results = ablate("Section 3, factors of effnet", reference, question, chosen, request, watch(quiet=quiet), looks)
+    found = ask(reference, read_values(["all"], None))
+    title, results = ablate("Section 3, factors of effnet", found, chosen, request, watch(quiet=quiet), looks)
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))

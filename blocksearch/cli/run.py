@@ -76,6 +76,7 @@ def ablate(
     factor: Annotated[list[str], typer.Option(help="Factor to vary, such as residual; several may be given, or all.")],
     block: Annotated[str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")] = "effnet",
     values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
+    given: Annotated[str | None, typer.Option(help="Ask again under each of these values, such as bottleneck=2,4,8.")] = None,
     equal_flops: Annotated[bool, typer.Option("--equal-flops", help="Rescale each variant to the reference's FLOPs.")] = False,
     dataset: Dataset = "digits",
     widths: Widths = None,
@@ -102,9 +103,10 @@ def ablate(
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
     from blocksearch.experiments.ablate import ablate as run_ablation
-    from blocksearch.experiments.ablate import as_rows, read_values
+    from blocksearch.experiments.ablate import as_rows
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
+    from blocksearch.experiments.variants import ask, read_given, read_values
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
 
@@ -114,10 +116,10 @@ def ablate(
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
+    found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
     looks = read_looks(seeds)
     chosen = () if looks else read_seeds(seeds)
-    heard = watch(quiet=quiet)
-    title, results = run_ablation(block, reference, question, chosen, request, heard, looks or (), equal_flops=equal_flops)
+    title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks or ())
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import MOST_SEEDS
-from blocksearch.experiments.stats import ALPHA, Effect, compare
+from blocksearch.experiments.stats import ALPHA, Effect, compare_pairs
 
 LOOKS = (5, 8, 12, 20)
 
 Accuracies = Mapping[int, float]
-More = Callable[[frozenset[str], int], tuple[Accuracies, Mapping[str, Accuracies]]]
+Pairs = Mapping[str, tuple[Accuracies, Accuracies]]
 
 
 def read_looks(text: str) -> tuple[int, ...] | None:
@@ -29,22 +29,22 @@ def read_looks(text: str) -> tuple[int, ...] | None:
     return (first, *(look for look in LOOKS if first < look < last), last)
 
 
-def sequential(names: frozenset[str], looks: tuple[int, ...], more: More, alpha: float = ALPHA) -> dict[str, Effect]:
-    """Compare variants with the reference at growing numbers of seeds until each is decided, or the looks are over.
+def sequential(
+    names: frozenset[str], looks: tuple[int, ...], more: Callable[[frozenset[str], int], Pairs], alpha: float = ALPHA
+) -> dict[str, Effect]:
+    """Compare variants with their references at growing numbers of seeds until each is decided, or the looks are over.
 
-    `more(names, n)` returns the accuracies by seed of the reference and of these variants with their first n seeds. An effect is
-    the one at the look that decided it, or at the last.
+    `more(names, n)` returns for each of these variants the accuracies of its first n seeds, after those of its reference. An
+    effect is the one at the look that decided it, or at the last.
     """
     found: dict[str, Effect] = {}
-    seen: dict[str, Accuracies] = {}
-    reference: Accuracies = {}
+    seen: dict[str, tuple[Accuracies, Accuracies]] = {}
     for look in looks:
         open_ = frozenset(name for name in names if name not in found or found[name].verdict == "undecided")
         if not open_:
             break
-        reference, new = more(open_, look)
-        seen |= new
+        seen |= more(open_, look)
         rejected = {name for name, effect in found.items() if effect.verdict in ("helps", "hurts")}
-        effects = compare(reference, seen, alpha=alpha / len(looks), rejected=rejected)
+        effects = compare_pairs(seen, alpha=alpha / len(looks), rejected=rejected)
         found |= {name: effects[name] for name in open_ if name in effects}
     return found

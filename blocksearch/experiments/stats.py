@@ -69,7 +69,19 @@ def compare(
     margin: float = MARGIN,
     rejected: Collection[str] = (),
 ) -> dict[str, Effect]:
-    """Compare each variant with the reference, seed by seed, and adjust over the m variants that share two seeds or more.
+    """Compare variants with one reference: see `compare_pairs`."""
+    pairs = {name: (reference, accuracies) for name, accuracies in variants.items()}
+    return compare_pairs(pairs, alpha=alpha, margin=margin, rejected=rejected)
+
+
+def compare_pairs(
+    pairs: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]],
+    *,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    rejected: Collection[str] = (),
+) -> dict[str, Effect]:
+    """Compare each variant with its reference, seed by seed, and adjust over the m pairs that share two seeds or more.
 
     *helps* and *hurts* are the Holm-adjusted paired t-test's, and come first. Intervals are Bonferroni's, 1 − α/m each. Where
     Holm decides although such an interval reaches across zero, that end is put at zero and is open: Holm has excluded zero. The m
@@ -88,15 +100,16 @@ def compare(
         raise UsageError(f"alpha must lie between 0 and 1, but got {alpha}")
     if not 0 < margin < LARGEST:
         raise UsageError(f"margin must be a positive number of points, but got {margin}")
-    _check("reference", reference)
-    for name, accuracies in variants.items():
+    for name, (reference, accuracies) in pairs.items():
+        _check("reference", reference)
         _check(name, accuracies)
-    pairs = {name: _paired(reference, accuracies) for name, accuracies in variants.items()}
-    raw = {name: _t_test(after - before) for name, (before, after) in pairs.items() if len(after) >= 2}
+    paired = {name: _paired(*pair) for name, pair in pairs.items()}
+    raw = {name: _t_test(after - before) for name, (before, after) in paired.items() if len(after) >= 2}
     adjusted = dict(zip(raw, holm([0.0 if name in rejected else p for name, p in raw.items()]), strict=True))
     family = _Family(alpha, alpha / max(1, len(raw)), margin)
     return {
-        name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair) for name, pair in pairs.items()
+        name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair)
+        for name, pair in paired.items()
     }
 
 

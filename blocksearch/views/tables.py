@@ -188,9 +188,11 @@ def duration(seconds: float) -> str:
 
 def ablation_table(title: str, results: Sequence[Result]) -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
+    given = any(result.variant.given for result in results)
     claimed = any(result.claim for result in results)
     table = _table(
         title,
+        *(["given"] if given else []),
         "factor",
         "value",
         "accuracy %",
@@ -202,16 +204,16 @@ def ablation_table(title: str, results: Sequence[Result]) -> Table:
         "params",
         "verdict",
         *(["paper"] if claimed else []),
-        left=2,
+        left=2 + given,
     )
-    base = next((result.cost for result in results if result.variant.is_reference), None)
     for result in results:
         table.add_row(
+            *([result.variant.given] if given else []),
             result.variant.factor,
             result.variant.shown or result.variant.value,
             _mean(list(result.accuracies.values())),
             *_effect(result),
-            *_price(result.cost, base),
+            *_price(result),
             _verdict(result),
             *([_claim(result)] if claimed else []),
         )
@@ -235,10 +237,11 @@ def _interval(low: float, high: float) -> str:
     return f"{left}, {right}"
 
 
-def _price(price: Cost | None, base: Cost | None) -> tuple[str, str]:
-    if price is None or base is None:
+def _price(result: Result) -> tuple[str, str]:
+    price, base = result.cost, result.base
+    if price is None:
         return "", ""
-    if price is base:
+    if result.variant.is_reference:
         return f"{price.flops:,}", f"{price.params:,}"
     return f"{price.flops / base.flops - 1:+.1%}", f"{price.params / base.params - 1:+.1%}"
 

@@ -1,6 +1,7 @@
 """Ablations: which variants there are, and how runs become results."""
 
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from blocksearch.errors import BlocksearchError, UsageError
-from blocksearch.experiments.ablate import ablate, as_rows, read_values, results, variants
+from blocksearch.experiments.ablate import ablate, as_rows, results
 from blocksearch.experiments.plan import Conditions, Request, network_from, read_seeds, setting_from
 from blocksearch.experiments.published import TABLES, flops_cells, printed
+from blocksearch.experiments.variants import ask, read_given, read_values, variants
 from blocksearch.runs.execute import Watch
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Run
@@ -124,7 +126,7 @@ def test_an_ablation_from_question_to_report(tmp_path):
     reference = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
     for _ in range(2):
-        title, answer = ablate("effnet", reference, {"residual": ["add"]}, (0, 1), request, Watch())
+        title, answer = ablate("effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch())
     assert title.startswith("effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epochs")
     assert [len(result.accuracies) for result in answer] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
@@ -218,23 +220,62 @@ def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
     network = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
     question = {"attention": None, "residual": ["add"]}
-    _, found = ablate("effnet", network, question, (0, 1), request, Watch())
+    _, found = ablate("effnet", ask(network, question), (0, 1), request, Watch())
     assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
     rows = as_rows(found)
     assert rows[0]["rule"] == "every value gives the same layers"
     assert rows[2]["flops_difference"] == 0
     with pytest.raises(UsageError, match="none of the factors applies to this block: attention, last"):
-        ablate("effnet", network, {"attention": None, "last": None}, (0, 1), request, Watch())
+        ask(network, {"attention": None, "last": None})
 
 
 @pytest.mark.slow
 def test_variants_at_equal_flops_fill_the_references(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
     network = named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12)))
-    title, found = ablate("effnet", network, {"bottleneck": None}, (0, 1), request, Watch(), equal_flops=True)
+    asked = ask(network, {"bottleneck": None}, equal_flops=True)
+    title, found = ablate("effnet", asked, (0, 1), request, Watch())
     assert title.startswith("effnet, variants at equal FLOPs (widths rescaled), widths 8,12")
     reference, *others = found
     for result in others:
         wider = replace(result.variant.network.setting, widths=tuple(w + 1 for w in result.variant.network.setting.widths))
         assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, setting=wider).layers).flops
-        assert result.variant.shown.startswith(f"{result.variant.value} at ")
+        assert result.variant.shown.startswith(f"{result.variant.value} at ") or not result.variant.compared
+
+
+@pytest.mark.slow
+def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(16, 20)))
+    asked = ask(network, {"residual": ["add"]}, read_given("bottleneck=2,4"))
+    assert [(v.given, v.is_reference) for v in asked] == [
+        *(
+            ("bottleneck=reduce(2)", True),
+            ("bottleneck=reduce(2)", False),
+            ("bottleneck=reduce(4)", True),
+            ("bottleneck=reduce(4)", False),
+        )
+    ]
+    assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor("residual", "add")
+    _, found = ablate("effnet", asked, (0, 1), request, Watch())
+    for reference, variant in (found[:2], found[2:]):
+        differences = [variant.accuracies[seed] - reference.accuracies[seed] for seed in (0, 1)]
+        assert variant.effect.difference == pytest.approx(sum(differences) / 2)
+        assert variant.base == reference.cost
+    page = console()
+    with page.capture() as captured:
+        page.print(ablation_table("t", found))
+    assert captured.get().split()[1] == "given"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("bottleneck", "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'"),
+        ("milk=2", "unknown factor 'milk'"),
+        ("last=none", "factor last does not apply to this block: last=none needs spatial=dense"),
+    ],
+)
+def test_a_given_that_is_none_is_refused(text, says):
+    with pytest.raises(BlocksearchError, match=re.escape(says)):
+        ask(EFFNET, {"residual": ["add"]}, read_given(text))

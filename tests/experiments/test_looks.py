@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from blocksearch.errors import UsageError
-from blocksearch.experiments.ablate import variants
 from blocksearch.experiments.claims import CLAIMS, Claim, claim_of
 from blocksearch.experiments.looks import LOOKS, read_looks, sequential
-from blocksearch.experiments.stats import compare
+from blocksearch.experiments.stats import compare_pairs
+from blocksearch.experiments.variants import variants
 from blocksearch.space.named import SETTINGS, named_network
 
 EFFNET = named_network("effnet", SETTINGS["gtsrb"])
@@ -22,7 +22,7 @@ def simulated(effects, seed, spread=1.0):
 
     def more(names, count):
         asked.append((sorted(names), count))
-        return {s: base[s] for s in range(count)}, {name: {s: own[name][s] for s in range(count)} for name in names}
+        return {name: ({s: base[s] for s in range(count)}, {s: own[name][s] for s in range(count)}) for name in names}
 
     return frozenset(own), more, asked
 
@@ -43,7 +43,7 @@ def test_peeking_at_every_seed_breaks_it():
     experiments, false = 300, 0
     for seed in range(experiments):
         _, more, _ = simulated([0.0], seed)
-        verdicts = (compare(*more({"0"}, count))["0"].verdict for count in range(5, 21))
+        verdicts = (compare_pairs(more({"0"}, count))["0"].verdict for count in range(5, 21))
         false += any(verdict in ("helps", "hurts") for verdict in verdicts)
     assert false / experiments > 0.1
 
@@ -60,14 +60,14 @@ def test_only_what_is_undecided_gets_more_seeds():
 def test_intervals_are_those_of_a_looks_share():
     names, more, _ = simulated([8.0], seed=1)
     effect = sequential(names, (5, 8), more)["0"]
-    assert effect.interval == compare(*more({"0"}, effect.n), alpha=0.025)["0"].interval
+    assert effect.interval == compare_pairs(more({"0"}, effect.n), alpha=0.025)["0"].interval
 
 
 def test_a_rejected_variant_stays_in_the_family():
     """Holm behind a rejection: the other of two is tested at α, not at α/2."""
     _, more, _ = simulated([6.0, 1.0], seed=5)
-    both = compare(*more({"0", "1"}, 8), rejected={"0"})
-    alone = compare(*more({"1"}, 8))
+    both = compare_pairs(more({"0", "1"}, 8), rejected={"0"})
+    alone = compare_pairs(more({"1"}, 8))
     assert both["1"].p_value == alone["1"].p_value
 
 

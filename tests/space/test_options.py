@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
 from blocksearch.errors import BlocksearchError, NotationError, SpaceError
-from blocksearch.experiments.ablate import read_values, variants
 from blocksearch.experiments.plan import loaded, network_from
+from blocksearch.experiments.variants import read_values, variants
 from blocksearch.space.layers import Activation, Conv, Custom, Join, decode, encode
 from blocksearch.space.load import load_space
 from blocksearch.space.notation import format_network

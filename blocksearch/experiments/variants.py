@@ -1,0 +1,159 @@
+"""Which variants a question has: the values of factors of a reference, also given values of another factor, or at equal FLOPs."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.space.cost import cost
+from blocksearch.space.factors import FACTORS, Value, factor_named
+from blocksearch.space.load import Space
+from blocksearch.space.network import FIRST_LAYERS, Network
+from blocksearch.space.rescale import rescaled
+
+NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
+NO_SPACE = Space()
+
+Question = Mapping[str, Sequence[Value] | None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One value of one factor, to be compared with the network `against`, which is its own where it is the reference.
+
+    `network` is None where the value does not apply to the block, and `rule` says why. `given` names another factor's value that
+    reference and variant share in a question about interactions; `shown` is how the value is written where that says more.
+    """
+
+    factor: str
+    value: str
+    is_reference: bool
+    network: Network | None
+    against: Network
+    rule: str = ""
+    given: str = ""
+    shown: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is another network than its reference."""
+        return self.network is not None and self.network.fingerprint != self.against.fingerprint
+
+
+class InapplicableError(UsageError):
+    """No value of a factor changes a block."""
+
+    def __init__(self, factor: str, rules: str) -> None:
+        super().__init__(f"factor {factor} does not apply to this block: {rules}")
+        self.rules = rules
+
+
+def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SPACE) -> dict[str, list[Value] | None]:
+    """Read which factors to vary (`all` is every factor) and, for a single one, which of its values.
+
+    A factor that the user's grammar has options for is varied over those.
+    """
+    chosen = [*FACTORS, *NETWORK_FACTORS] if "all" in factors else list(dict.fromkeys(factors))
+    if values is None:
+        own = space.grammar.options if space.grammar else {}
+        return {factor: list(own[factor]) if factor in own else None for factor in chosen}
+    if len(chosen) != 1:
+        raise UsageError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
+    texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
+    factor = chosen[0]
+    return {factor: [FACTORS[factor].parse(text, space.options) if factor in FACTORS else text for text in texts]}
+
+
+def read_given(text: str | None, space: Space = NO_SPACE) -> tuple[str, list[Value]] | None:
+    """Read `bottleneck=2,4,8`: a factor, and values of it under each of which the question is asked again."""
+    if text is None:
+        return None
+    factor, equals, values = text.partition("=")
+    if not equals:
+        raise UsageError(f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}")
+    (found,) = read_values([factor.strip()], values, space).values()
+    assert found is not None
+    return factor.strip(), found
+
+
+def ask(
+    reference: Network, question: Question, given: tuple[str, Sequence[Value]] | None = None, *, equal_flops: bool = False
+) -> list[Variant]:
+    """List every variant that a question compares, each reference before its variants.
+
+    Raises UsageError where no factor applies, or a given value does not.
+    """
+    found = [
+        replace(variant, given=label)
+        for label, network in _references(reference, given)
+        for factor, values in question.items()
+        for variant in _variants_or_why_not(network, factor, values, len(question))
+    ]
+    if not any(variant.is_reference for variant in found):
+        raise UsageError(f"none of the factors applies to this block: {', '.join(question)}")
+    return [_at_equal_flops(variant) for variant in found] if equal_flops else found
+
+
+def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -> list[tuple[str, Network]]:
+    if given is None:
+        return [("", reference)]
+    found = [(variant, f"{given[0]}={variant.value}") for variant in variants(reference, *given)]
+    if wrong := [f"{label}: {variant.rule}" for variant, label in found if variant.network is None]:
+        raise UsageError(f"--given {'; '.join(wrong)}")
+    asked = {str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value) for value in given[1]}
+    return [(label, variant.network) for variant, label in found if variant.network and variant.value in asked]
+
+
+def variants(reference: Network, factor: str, values: Sequence[Value] | None = None) -> list[Variant]:
+    """List a factor's variants of a network, the reference first. `values` may be texts; None takes the factor's usual ones.
+
+    Raises UsageError for an unknown factor, or where no value changes the network.
+    """
+    own, options = _options(reference, factor, values)
+    found = [Variant(factor, str(own), True, reference, reference)]
+    found += [_variant(reference, factor, value) for value in options if value != own]
+    if not any(variant.compared for variant in found):
+        rules = "; ".join(v.rule for v in found if v.rule) or "every value gives the same layers"
+        raise InapplicableError(factor, rules)
+    return found
+
+
+def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value] | None, asked: int) -> list[Variant]:
+    """List a factor's variants; one of several factors that does not apply is a row that says so."""
+    try:
+        return variants(reference, factor, values)
+    except InapplicableError as error:
+        if asked == 1:
+            raise
+        return [Variant(factor, "any", False, None, reference, error.rules)]
+
+
+def _options(reference: Network, factor: str, values: Sequence[Value] | None) -> tuple[Value, list[Value]]:
+    if factor in NETWORK_FACTORS:
+        allowed = NETWORK_FACTORS[factor]
+        if wrong := [value for value in values or () if value not in allowed]:
+            raise UsageError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
+        return reference.first_layer, list(values or allowed)
+    if factor not in FACTORS:
+        raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
+    described = factor_named(factor)
+    return reference.blocks[0].values()[factor], [described.value(v) for v in values] if values else list(described.values)
+
+
+def _variant(reference: Network, factor: str, value: Value) -> Variant:
+    try:
+        return Variant(factor, str(value), False, reference.with_factor(factor, value), reference)
+    except SpaceError as error:
+        return Variant(factor, str(value), False, None, reference, str(error))
+
+
+def _at_equal_flops(variant: Variant) -> Variant:
+    """Rescale a variant's widths to the reference's FLOPs; its value then tells the widths."""
+    budget = cost(variant.against.layers).flops
+    if variant.network is None or variant.is_reference or cost(variant.network.layers).flops == budget:
+        return variant
+    try:
+        network = rescaled(variant.network, f"flops <= {budget}")
+    except SpaceError as error:
+        return replace(variant, network=None, rule=str(error))
+    return replace(variant, network=network, shown=f"{variant.value} at {network.setting.widths_text}")
