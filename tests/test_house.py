@@ -13,6 +13,7 @@ ROOMS = ["cli", "views", "experiments", "runs", "training", "space", "errors"]  
 DOORS = {
     "typer": {"cli"},
     "rich": {"views"},
+    "plotly": {"views/report"},
     "scipy": {"experiments/stats", "training/data/readers"},
     "sqlalchemy": {"runs/ledger"},
     "torch": {

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocksearch.experiments.ablate import Result
     from blocksearch.experiments.plan import Request
 
 NetworkText = Annotated[str, typer.Argument(metavar="NETWORK", help="A named network, one with changes, or a block's text.")]
@@ -32,6 +35,7 @@ WorkerCount = Annotated[int | None, typer.Option("--workers", help="Worker proce
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda or cuda:1.")]
 PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16, instead of the recipe's.")]
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
+Report = Annotated[Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
 
@@ -66,6 +70,22 @@ def request_from(
         workers,
         device,
     )
+
+
+def check_report(file: Path | None) -> None:
+    """Refuse a report that could not be written, before anything is trained; plotly is loaded only where there is one."""
+    if file is not None:
+        from blocksearch.views.report import check
+
+        check(file)
+
+
+def write_report(file: Path | None, title: str, results: "Sequence[Result]") -> None:
+    """Write an ablation's report, where one is wanted."""
+    if file is not None:
+        from blocksearch.views.report import ablation_report
+
+        ablation_report(file, title, results)
 
 
 def print_json(value: object) -> None:

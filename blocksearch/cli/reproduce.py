@@ -15,12 +15,15 @@ from blocksearch.cli.arguments import (
     LedgerPath,
     Quiet,
     RecipeName,
+    Report,
     Seeds,
     Svg,
     Widths,
     WorkerCount,
+    check_report,
     print_json,
     request_from,
+    write_report,
 )
 
 reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
@@ -53,6 +56,7 @@ def _table_command(number: int) -> Callable[..., None]:
         device: Device = "auto",
         dry_run: DryRun = False,
         svg: Svg = None,
+        report: Report = None,
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
@@ -64,6 +68,7 @@ def _table_command(number: int) -> Callable[..., None]:
 
         dataset = TABLES[number][0]
         setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
+        check_report(report)
         request = request_from(dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
         if dry_run:
             print(foreseen(*foresee_table(number, setting, chosen, request)))
@@ -71,6 +76,10 @@ def _table_command(number: int) -> Callable[..., None]:
         found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
         answered = {"title": found.title, "order": found.order, "rows": as_rows(found)}
         print_json(answered) if as_json else answer(svg, published_table(found))
+        if report is not None:
+            from blocksearch.views.report import save
+
+            save(report, found.title, as_rows(found))
 
     table.__doc__ = f"""Reproduce Table {number}: train on all training images, judge once on the test images.
 
@@ -121,6 +130,7 @@ def section3(
     workers: WorkerCount = None,
     device: Device = "auto",
     svg: Svg = None,
+    report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -135,6 +145,7 @@ def section3(
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer
 
+    check_report(report)
     request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
     reference = network_from("effnet", setting_from(dataset, widths), dataset=dataset)
     looks = read_looks(seeds) or ()
@@ -142,3 +153,4 @@ def section3(
     found = ask(reference, read_values(["all"], None))
     title, results = ablate("Section 3, factors of effnet", found, chosen, request, watch(quiet=quiet), looks)
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
+    write_report(report, title, results)

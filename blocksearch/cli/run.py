@@ -18,6 +18,7 @@ from blocksearch.cli.arguments import (
     PrecisionName,
     Quiet,
     RecipeName,
+    Report,
     Seeds,
     Smoothing,
     SpaceFiles,
@@ -25,8 +26,10 @@ from blocksearch.cli.arguments import (
     Svg,
     Widths,
     WorkerCount,
+    check_report,
     print_json,
     request_from,
+    write_report,
 )
 
 run_app = typer.Typer()
@@ -95,6 +98,7 @@ def ablate(
     device: Device = "auto",
     precision: PrecisionName = None,
     svg: Svg = None,
+    report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -113,6 +117,7 @@ def ablate(
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
     )
+    check_report(report)
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
@@ -121,6 +126,7 @@ def ablate(
     chosen = () if looks else read_seeds(seeds)
     title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks or ())
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
+    write_report(report, title, results)
 
 
 @run_app.command()

@@ -25,13 +25,16 @@ from blocksearch.space.notation import format_network
 class Result:
     """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared.
 
-    `base` is the cost of the reference; `claim` is what the EffNet paper says of the variant against it.
+    `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the reference's accuracies, `base` is its
+    cost; `claim` is what the EffNet paper says of the variant against it.
     """
 
     variant: Variant
     cost: Cost | None
     base: Cost
     accuracies: Mapping[int, float]
+    curves: Mapping[int, tuple[float, ...]]
+    reference: Mapping[int, float]
     failures: Mapping[int, str]
     effect: Effect | None
     verdict: str
@@ -141,9 +144,18 @@ def _result(
     else:
         assert effect
         verdict = effect.verdict
-    base = cost(variant.against.layers)
-    counted = cost(variant.network.layers) if variant.network else None
-    return Result(variant, counted, base, _accuracies(found), failures, effect, verdict, _claim(variant))
+    return Result(
+        variant=variant,
+        cost=cost(variant.network.layers) if variant.network else None,
+        base=cost(variant.against.layers),
+        accuracies=_accuracies(found),
+        curves={seed: run.accuracies for seed, run in found.items()},
+        reference=_accuracies(_runs(variant.against, conditions, seeds, runs)),
+        failures=failures,
+        effect=effect,
+        verdict=verdict,
+        claim=_claim(variant),
+    )
 
 
 def _claim(variant: Variant) -> Claim | None:

@@ -1,0 +1,142 @@
+"""Answers as files to keep: a self-contained HTML page with figures, or a Markdown or CSV table to paste. The door to plotly.
+
+Names and texts from outside are escaped: they never become markup.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.ablate import Result, as_rows
+
+Rows = Sequence[Mapping[str, object]]
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; }} table {{ border-collapse: collapse; }}
+td, th {{ padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }}</style></head>
+<body><h1>{title}</h1>
+{body}
+</body></html>
+"""
+
+
+def save(file: Path, title: str, rows: Rows, figures: Sequence[go.Figure] = ()) -> None:
+    """Write an answer to a file: .html, .md or .csv. Raises UsageError for another ending, or where it cannot be written."""
+    writers = {".html": _html, ".md": _markdown, ".csv": _csv}
+    if file.suffix not in writers:
+        raise UsageError(f"a report ends in {', '.join(writers)}, but got {file}")
+    try:
+        file.write_text(writers[file.suffix](title, rows, figures))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def check(file: Path | None) -> None:
+    """Refuse a report that could not be written, before hours of training."""
+    if file is not None and (file.suffix not in (".html", ".md", ".csv") or not file.parent.is_dir()):
+        raise UsageError(f"a report is a .html, .md or .csv file in a folder that exists, but got {file}")
+
+
+def ablation_report(file: Path, title: str, results: Sequence[Result]) -> None:
+    """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and learning curves."""
+    save(file, title, as_rows(results), [_effects(results), _costs(results), _curves(results)])
+
+
+def _effects(results: Sequence[Result]) -> go.Figure:
+    found = [(result, result.effect) for result in results if result.effect and result.effect.difference is not None]
+    figure = go.Figure(layout_title_text="Effect on accuracy, points: simultaneous intervals and every seed's difference")
+    for result, effect in found:
+        assert effect.difference is not None
+        low, high = effect.interval or (effect.difference, effect.difference)
+        name = _name(result)
+        figure.add_scatter(
+            x=[effect.difference],
+            y=[name],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - effect.difference],
+                "arrayminus": [effect.difference - low],
+            },
+            name=escape(result.verdict),
+            marker_size=10,
+            showlegend=False,
+        )
+        seeds = sorted(set(result.accuracies) & set(result.reference))
+        points = [result.accuracies[seed] - result.reference[seed] for seed in seeds]
+        figure.add_scatter(
+            x=points, y=[name] * len(points), mode="markers", marker={"size": 5, "color": "#999"}, showlegend=False
+        )
+    figure.add_vline(x=0)
+    return figure.update_layout(height=200 + 40 * len(found), yaxis_autorange="reversed")
+
+
+def _costs(results: Sequence[Result]) -> go.Figure:
+    figure = go.Figure(layout_title_text="Accuracy, %, beside FLOPs: every seed")
+    for result in results:
+        if result.cost and result.accuracies:
+            values = list(result.accuracies.values())
+            figure.add_scatter(x=[result.cost.flops] * len(values), y=values, mode="markers", name=_name(result))
+    return figure.update_layout(xaxis_type="log", xaxis_title="FLOPs", yaxis_title="accuracy, %")
+
+
+def _curves(results: Sequence[Result]) -> go.Figure:
+    figure = go.Figure(layout_title_text="Learning curves: mean accuracy over seeds, %, after each epoch")
+    for result in results:
+        whole = [curve for seed, curve in result.curves.items() if seed in result.accuracies]
+        if whole:
+            means = [sum(epoch) / len(epoch) for epoch in zip(*whole, strict=True)]
+            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=_name(result))
+    return figure.update_layout(xaxis_title="epoch", yaxis_title="accuracy, %")
+
+
+def _name(result: Result) -> str:
+    variant = result.variant
+    return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown or variant.value) if part))
+
+
+def _html(title: str, rows: Rows, figures: Sequence[go.Figure]) -> str:
+    head = "".join(f"<th>{escape(_words(key))}</th>" for key in rows[0])
+    lines = ("".join(f"<td>{escape(_text(value))}</td>" for value in row.values()) for row in rows)
+    table = f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    # The script is written once, into the page itself: a report needs no network.
+    drawn = [figure.to_html(full_html=False, include_plotlyjs=place == 0) for place, figure in enumerate(figures)]
+    return _PAGE.format(title=escape(title), body="\n".join([*drawn, table]))
+
+
+def _markdown(title: str, rows: Rows, _: Sequence[go.Figure]) -> str:
+    lines = [[_words(key) for key in rows[0]], ["---"] * len(rows[0]), *([_text(v) for v in row.values()] for row in rows)]
+    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return f"**{title}**\n\n{table}\n"
+
+
+def _csv(_: str, rows: Rows, __: Sequence[go.Figure]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(rows[0])
+    writer.writerows([_text(value) for value in row.values()] for row in rows)
+    return out.getvalue()
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4g}" if abs(value) < 1e-2 else f"{value:.2f}"
+        case list() | tuple():
+            return " ".join(map(_text, value))
+        case dict():
+            return "; ".join(f"{key}: {own}" for key, own in value.items())
+        case _:
+            return str(value)

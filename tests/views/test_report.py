@@ -1,0 +1,87 @@
+"""Reports: everything an answer says, in one file that needs nothing else, with no text that becomes markup."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.ablate import as_rows, results
+from blocksearch.experiments.variants import variants
+from blocksearch.views.report import ablation_report, check
+from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
+
+HOSTILE = "<script>alert(1)</script> & | title"
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags that load something, the scripts, the cells of tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.rows, self.title, self._in = [], [], "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._in = tag
+        self.loads += [value for name, value in attrs if name in ("src", "href")]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self._in = ""
+
+    def handle_data(self, data):
+        if self._in == "title":
+            self.title += data
+        elif self._in in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def found():
+    listed = variants(EFFNET, "residual")
+    return results(
+        listed,
+        SHARED,
+        range(5),
+        made_up_runs(listed, lambda v, seed: None if v.value == "project" else 70.0 + seed + len(v.value)),
+    )
+
+
+def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
+    file = tmp_path / "a.html"
+    ablation_report(file, HOSTILE, found)
+    text = file.read_text()
+    page = Page(text)
+    assert page.loads == []
+    assert page.title == HOSTILE
+    assert "<script>alert" not in text
+    assert [row[2] for row in page.rows[1:]] == ["none", "add", "project", "concatenate"]
+    assert any("diverged" in cell for cell in page.rows[3])
+    figures = [json.loads(found) for found in re.findall(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text, re.DOTALL)]
+    effects, costs, curves = figures
+    assert [trace["y"] for trace in effects[::2]] == [["residual add"], ["residual concatenate"]]
+    assert len(costs) == len(curves) == 3  # a variant of which no seed completed has no point
+
+
+def test_tables_to_paste_hold_the_rows(tmp_path, found):
+    for ending in (".csv", ".md"):
+        ablation_report(tmp_path / f"a{ending}", HOSTILE, found)
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["value"] for row in rows] == [row["value"] for row in as_rows(found)]
+    assert rows[1]["accuracies"] == "73.00 74.00 75.00 76.00 77.00"
+    lines = (tmp_path / "a.md").read_text().splitlines()
+    columns = {len(re.split(r"(?<!\\)\|", line)) for line in lines[2:]}
+    assert len(columns) == 1
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
+def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
+    with pytest.raises(UsageError, match=r"a report is a \.html, \.md or \.csv file in a folder that exists"):
+        check(tmp_path / name)
+    check(None)
