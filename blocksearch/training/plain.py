@@ -4,12 +4,13 @@ Plain torch and nothing else: default layout and threads, a Dataset and a DataLo
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from blocksearch.space.layers import Layers
 from blocksearch.training.build import build
@@ -50,8 +51,11 @@ def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, 
 
 
 def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> float:
-    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in percent."""
-    loop = _Loop(layers, data, recipe, seed, "cpu", loaders=0)
+    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in percent.
+
+    Weights and batch order are those of our own training of that seed, so that the two can be compared pair by pair.
+    """
+    loop = _Loop(layers, data, recipe, seed, "cpu", loaders=0, sampler=_Order(seed, len(data.training.labels)))
     steps = recipe.epochs * len(loop.loader)
     for epoch in range(recipe.epochs):
         for batch, (x, y) in enumerate(loop.loader):
@@ -64,17 +68,40 @@ def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) ->
     return 100 * right / len(data.evaluation.labels)
 
 
+class _Order(Sampler[int]):
+    """The order in which a seed reads the images, epoch by epoch."""
+
+    def __init__(self, seed: int, images: int) -> None:
+        self._stream, self._images = np.random.Generator(np.random.PCG64(seed)), images
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._stream.permutation(self._images).tolist())
+
+    def __len__(self) -> int:
+        return self._images
+
+
 class _Loop:
     """Everything the loop needs, set up as a user would."""
 
-    def __init__(self, layers: Layers, data: Prepared, recipe: Recipe, seed: int, device: str, loaders: int) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        data: Prepared,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        loaders: int,
+        sampler: Sampler[int] | None = None,
+    ) -> None:
         torch.manual_seed(seed)
         images = len(data.training.labels)
         self.device, self.recipe = device, recipe
         self.loader = DataLoader(
             _Pictures(data.training, data),
             recipe.batch,
-            shuffle=True,
+            shuffle=sampler is None,
+            sampler=sampler,
             num_workers=loaders,
             drop_last=images >= recipe.batch,
             persistent_workers=loaders > 0,
