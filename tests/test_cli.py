@@ -172,7 +172,7 @@ MISTAKES = [
     ),
     (["ablate", "--factor", "residual", "--seeds", "99999"], "at most 1000, or a list, but got 99999"),
     (["ablate", "--factor", "residual", "--images", "1"], "images must be at least 2, but got 1"),
-    (["train", "effnet", "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:1, but got 'tpu'"),
+    (["train", "effnet", "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:N with a number N, but got 'tpu'"),
     (["train", "effnet", "--precision", "half"], "unknown precision 'half'"),
     (["train", "effnet", *SMALL, "--device", "cuda:77"], "--device cuda:77: torch"),
     (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),

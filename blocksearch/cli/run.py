@@ -72,6 +72,8 @@ def train(
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
     print_json(rows) if as_json else console().print(rows_table(title, rows))
+    if any(row["state"] == "failed" for row in rows):
+        raise typer.Exit(1)
 
 
 @run_app.command()
@@ -127,6 +129,8 @@ def ablate(
     title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks or ())
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
     write_report(report, title, results)
+    if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
+        raise typer.Exit(1)
 
 
 @run_app.command()

@@ -118,7 +118,7 @@ class Request:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers must be at least 1, but got {self.workers}")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
-            raise UsageError(f"--device must be auto, cpu, cuda or cuda:1, but got {self.device!r}")
+            raise UsageError(f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}")
 
 
 @dataclass(frozen=True)

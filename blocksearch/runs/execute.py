@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blocksearch.errors import LedgerError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
@@ -93,9 +94,13 @@ def foresee(jobs: Sequence[Job], location: str, workers: int | None, device: str
 
 
 def _opened(location: str, workers: Workers) -> Ledger:
-    """Open the ledger, unless a device was asked for by name that is not there."""
+    """Open the ledger, unless a device that was asked for is not there, or trainings in progress have no place beside it."""
     workers.check()
-    return Ledger(location)
+    ledger = Ledger(location)
+    if ledger.checkpoints and ledger.checkpoints.exists() and not ledger.checkpoints.is_dir():
+        ledger.close()
+        raise LedgerError(f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: move it away")
+    return ledger
 
 
 def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunSpec, Run]:

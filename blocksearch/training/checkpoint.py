@@ -2,7 +2,6 @@
 
 import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from blocksearch.training.train import Training
 
 SECONDS = 30.0  # of training that a cut-off may cost
+_NAMES = "names of all arrays"  # a directory that lost entries must not pass for a whole one
 
 
 class Keeper:
@@ -44,7 +44,7 @@ def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.{os.getpid()}.new")
     with new.open("wb") as opened:
-        np.savez(opened, **arrays)  # type: ignore[arg-type]
+        np.savez(opened, **arrays, **{_NAMES: np.array(list(arrays), dtype=str)})  # type: ignore[arg-type]
         opened.flush()
         os.fsync(opened.fileno())
     new.replace(file)
@@ -54,6 +54,6 @@ def load(file: Path) -> dict[str, NDArray[Any]] | None:
     """Read what `save` wrote; None where there is no file, or none that can be read whole."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return {str(name): arrays[str(name)] for name in arrays[_NAMES]}
+    except Exception:  # a damaged archive makes zipfile and numpy raise whatever their parsers do
         return None

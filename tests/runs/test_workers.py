@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocksearch.errors import DataError
+from blocksearch.errors import DataError, LedgerError
 from blocksearch.experiments.plan import Request, conditions
 from blocksearch.runs.execute import Watch, divide, ensure
 from blocksearch.runs.ledger import Ledger
@@ -243,3 +243,10 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
     assert [run.accuracies for run in resumed] == [run.accuracies for run in whole]
     assert resumed[0].provenance["resumed"] == "yes"
     assert "resumed" not in whole[0].provenance
+
+
+def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(root, tmp_path):
+    shared = conditions_at(root, tmp_path)
+    (tmp_path / "a.db-checkpoints").write_text("milk")
+    with pytest.raises(LedgerError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
+        ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())

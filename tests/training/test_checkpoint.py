@@ -30,6 +30,19 @@ def test_a_file_cut_short_is_none(tmp_path):
         assert load(tmp_path / "kept.npz") is None
 
 
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
+    arrays = {"a": np.arange(40), "b": np.array(["x"])}
+    save(tmp_path / "kept.npz", arrays)
+    whole = (tmp_path / "kept.npz").read_bytes()
+    for place in range(len(whole)):
+        for bit in (0, 3, 7):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            (tmp_path / "kept.npz").write_bytes(changed)
+            found = load(tmp_path / "kept.npz")
+            assert found is None or all(np.array_equal(found[name], arrays[name]) for name in arrays), (place, bit)
+
+
 def test_pickled_objects_are_not_read(tmp_path):
     np.savez(tmp_path / "kept.npz", a=np.array([{"harm": 1}], dtype=object))
     assert load(tmp_path / "kept.npz") is None
