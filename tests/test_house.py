@@ -13,9 +13,11 @@ ROOMS = ["cli", "views", "experiments", "runs", "training", "space", "errors"]  
 DOORS = {
     "typer": {"cli"},
     "rich": {"views"},
-    "plotly": {"views/report"},
+    "plotly": {"views/report", "views/pareto"},
+    "optuna": {"experiments/search/mirror", "experiments/search/optuna_samplers"},
+    "filelock": {"experiments/search/driver"},
     "scipy": {"experiments/stats", "training/data/readers"},
-    "sqlalchemy": {"runs/ledger"},
+    "sqlalchemy": {"runs/ledger", "runs/studies"},
     "torch": {
         "training/build",
         "training/batches",

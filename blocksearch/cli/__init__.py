@@ -13,6 +13,7 @@ import typer
 from blocksearch.cli.look import data_app, look_app
 from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
+from blocksearch.cli.search import search_app
 from blocksearch.errors import BlocksearchError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(look_app)
 app.add_typer(data_app, name="data")
 app.add_typer(run_app)
+app.add_typer(search_app)
 app.add_typer(reproduce_app, name="reproduce")
 
 

@@ -93,24 +93,25 @@ _reports = sa.Table(
 class Ledger:
     """Trainings remembered in a file, or at any SQLAlchemy URL.
 
-    `create=False` opens only what is there. Raises LedgerError where the file is missing, damaged, foreign or newer.
+    `create=False` opens only what is there; `made_by` is the command that an error then advises.
+    Raises LedgerError where the file is missing, damaged, foreign or newer.
     """
 
-    def __init__(self, location: str | Path, *, create: bool = True) -> None:
+    def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
         self.location = str(location)
-        url = self.location if "://" in self.location else _file_url(Path(location).expanduser(), create=create)
+        url = self.location if "://" in self.location else _file_url(Path(location).expanduser(), create, made_by)
         try:
-            self._engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+            self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
         except (sa.exc.ArgumentError, ImportError) as error:
             raise LedgerError(f"{self.location} is not a database URL that can be used here: {error}") from error
         if url.startswith("sqlite"):
-            sa.event.listen(self._engine, "connect", _configure_sqlite)
-        with self._guard():
+            sa.event.listen(self.engine, "connect", _configure_sqlite)
+        with self.guard():
             self._open()
 
     def close(self) -> None:
         """Checkpoint and let go of the file."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def find(self, specs: Iterable[RunSpec]) -> dict[RunSpec, Run]:
         """Return the final runs (complete or diverged) among `specs`. Raises LedgerError where a row is damaged."""
@@ -126,23 +127,23 @@ class Ledger:
     def mode(self, network: str, recipe: str, machine: str) -> str | None:
         """Return how the seeds of a network are trained on a machine, or None where that was never chosen."""
         key = {"network": network, "recipe": recipe, "machine": machine}
-        with self._guard():
-            if _modes.name not in sa.inspect(self._engine).get_table_names():
+        with self.guard():
+            if _modes.name not in sa.inspect(self.engine).get_table_names():
                 return None
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 return connection.execute(sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))).scalar()
 
     def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> None:
         """Store how the seeds of a network are trained on a machine: once, before the first of them."""
-        with self._guard():
-            _modes.create(self._engine, checkfirst=True)
-            with self._engine.begin() as connection:
+        with self.guard():
+            _modes.create(self.engine, checkfirst=True)
+            with self.engine.begin() as connection:
                 connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
 
     @property
     def checkpoints(self) -> Path | None:
         """The folder for trainings in progress, beside the ledger's file; None where the ledger is no file."""
-        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
+        file = self.engine.url.database if self.engine.url.get_backend_name() == "sqlite" else None
         return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
 
     def add(self, job: Job, run: Run) -> bool:
@@ -169,7 +170,7 @@ class Ledger:
 
     def _try_to_append(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
         added = 0
-        with self._guard(), self._engine.begin() as connection:
+        with self.guard(), self.engine.begin() as connection:
             for network, recipe, row in rows:
                 _insert_missing(connection, _networks, "fingerprint", network)
                 _insert_missing(connection, _recipes, "digest", recipe)
@@ -180,7 +181,7 @@ class Ledger:
 
     def network_text(self, fingerprint: str) -> str | None:
         """Return how a network was written when it was first trained."""
-        with self._guard(), self._engine.connect() as connection:
+        with self.guard(), self.engine.connect() as connection:
             return connection.execute(sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)).scalar()
 
     def add_report(self, kind: str, title: str, content: str) -> None:
@@ -188,12 +189,12 @@ class Ledger:
         if any((report["kind"], report["title"], report["content"]) == (kind, title, content) for report in self.reports()):
             return
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._guard(), self._engine.begin() as connection:
+        with self.guard(), self.engine.begin() as connection:
             connection.execute(_reports.insert().values(kind=kind, title=title, created=created, content=content))
 
     def reports(self) -> list[dict[str, Any]]:
         """Return the saved conclusions, oldest first."""
-        with self._guard(), self._engine.connect() as connection:
+        with self.guard(), self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(sa.select(_reports).order_by(_reports.c.id)).mappings()]
 
     def merge(self, other: "Ledger") -> tuple[int, list[RunSpec]]:
@@ -212,13 +213,13 @@ class Ledger:
         return copied, conflicts
 
     def _described(self, spec: RunSpec) -> tuple[dict[str, str], dict[str, str]]:
-        with self._guard(), self._engine.connect() as connection:
+        with self.guard(), self.engine.connect() as connection:
             network = connection.execute(sa.select(_networks).where(_networks.c.fingerprint == spec.network)).mappings().one()
             recipe = connection.execute(sa.select(_recipes).where(_recipes.c.digest == spec.recipe)).mappings().one()
             return dict(network), dict(recipe)
 
     def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
-        with self._guard(), self._engine.connect() as connection:
+        with self.guard(), self.engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 yield self._run(dict(row))
 
@@ -241,20 +242,21 @@ class Ledger:
         )
 
     def _open(self) -> None:
-        tables = set(sa.inspect(self._engine).get_table_names())
+        tables = set(sa.inspect(self.engine).get_table_names())
         if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
             raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
         if _meta.name not in tables:
-            _metadata.create_all(self._engine)
-            with self._engine.begin() as connection:
+            _metadata.create_all(self.engine)
+            with self.engine.begin() as connection:
                 _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             schema = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
         if schema != SCHEMA:
             raise LedgerError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
+        """Turn what a database raises into a LedgerError that names the file; rows that are there already pass through."""
         try:
             yield
         except IntegrityError:
@@ -263,12 +265,12 @@ class Ledger:
             raise LedgerError(f"{self.location}: {error.orig or error}") from error
 
 
-def _file_url(path: Path, *, create: bool) -> str:
+def _file_url(path: Path, create: bool, made_by: str) -> str:
     if path.is_dir():
         raise LedgerError(f"{path} is a folder, not a ledger file")
     if not path.exists():
         if not create:
-            raise LedgerError(f"{path} is not there; `blocksearch ablate --ledger {path}` would make it")
+            raise LedgerError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -79,10 +79,7 @@ class Workers:
     ) -> None:
         """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too."""
         for group, answer in self._each(process.train_group, groups, begun):
-            if isinstance(answer, Failure):
-                done(group, [process.failed_run(job, answer.reason) for job in group.jobs])
-            else:
-                done(group, answer)
+            done(group, _runs(group, answer))
 
     def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
         """Estimate from a few steps the seconds that each group would take; one that fails here is left out."""
@@ -93,21 +90,41 @@ class Workers:
         self._start()
         return [future.result() for future in [pool.submit(function, group) for pool in self._pools]]
 
+    def train_as_they_come(
+        self, following: Callable[[], Group | None], done: Callable[[Group, list[Run]], None], begun: Callable[[Group], None]
+    ) -> None:
+        """Train what `following` gives, asked whenever a worker is free; it ends when none is given and none is running."""
+        for group, answer in self._stream(process.train_group, following, begun):
+            done(group, _runs(group, answer))
+
     def _each(
         self, function: Callable[[Group], T], groups: Sequence[Group], begun: Callable[[Group], None] = lambda _: None
     ) -> Iterator[tuple[Group, T | Failure[T]]]:
-        if not groups:
-            return
-        self._start()
-        waiting = deque((group, 1) for group in groups)
-        free = list(range(self.count))
+        coming = iter(groups)
+        yield from self._stream(function, lambda: next(coming, None), begun)
+
+    def _stream(
+        self, function: Callable[[Group], T], following: Callable[[], Group | None], begun: Callable[[Group], None]
+    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+        again: deque[tuple[Group, int]] = deque()
+        free: list[int] | None = None
         running: dict[Future[T], tuple[int, Group, int]] = {}
-        while waiting or running:
-            while waiting and free:
-                slot, (group, attempt) = free.pop(), waiting.popleft()
+        while True:
+            while free is None or free:
+                group = again[0][0] if again else following()
+                if group is None:
+                    break
+                attempt = again.popleft()[1] if again else 1
+                if free is None:
+                    self._start()
+                    free = list(range(self.count))
+                slot = free.pop()
                 running[self._pools[slot].submit(function, group)] = (slot, group, attempt)
                 if attempt == 1:
                     begun(group)
+            if not running:
+                return
+            assert free is not None
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 slot, group, attempt = running.pop(future)
                 free.append(slot)
@@ -118,7 +135,7 @@ class Workers:
                 except BrokenProcessPool:
                     self._pools[slot] = self._new_pool()
                     if attempt < ATTEMPTS:
-                        waiting.appendleft((group, attempt + 1))
+                        again.append((group, attempt + 1))
                     else:
                         yield group, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
                 except Exception as error:  # whatever a training raised becomes the reason of its row
@@ -129,3 +146,7 @@ class Workers:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))
+
+
+def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:
+    return [process.failed_run(job, answer.reason) for job in group.jobs] if isinstance(answer, Failure) else answer

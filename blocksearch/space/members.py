@@ -93,6 +93,36 @@ class Members:
             return None
         return self._genes(found)
 
+    def places(self, most: int, seed: int) -> list[int]:
+        """Return the places in the diagram of all members where they are `most` or fewer, in order, else of so many drawn ones.
+
+        A place tells a member from all others at any size; `genes_at`, `located` and `price` translate it.
+        """
+        if self.diagram.size <= (STREAMED if self.filtered else most):
+            everything = [int(place) for place in self.kept()] if self.filtered else list(range(self.diagram.size))
+            if len(everything) <= most:
+                return everything
+        return sorted(self._sampled(most, seed))
+
+    def drawn(self, count: int, seed: int) -> list[int]:
+        """Draw up to `count` places, each equally likely, and leave out those that the filters do not let pass."""
+        found = np.array(_draws(self.diagram.size, count, seed), dtype=np.int64 if self.diagram.size < 1 << 62 else object)
+        passes = self._passes(self.diagram.priced(found), found) if self.filtered else np.ones(len(found), bool)
+        return [int(place) for place in found[passes]]
+
+    def located(self, network: Network) -> int | None:
+        """Return the place of a member, or None for a stranger."""
+        found = self._found(network)
+        return found if found is not None and self.passes(found) else None
+
+    def genes_at(self, place: int) -> Genes:
+        """Return what the member in a place is made of."""
+        return self._genes(place)
+
+    def price(self, places: Sequence[int]) -> Costs:
+        """Price members by their places."""
+        return _costs(self.diagram.priced(places))
+
     def broken(self, network: Network) -> tuple[Filter, Costs] | None:
         """Return the filter that excludes a network which options and rules let in, and the network's costs."""
         found = self._found(network)

@@ -41,7 +41,8 @@ def answer(picture: Path | None, *tables: Table) -> None:
             raise UsageError(f"{picture} cannot be written: {error.strerror}") from error
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
+def titled(title: str, *columns: str, left: int = 1) -> Table:
+    """Begin a table; the first `left` columns are texts."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
@@ -50,7 +51,7 @@ def _table(title: str, *columns: str, left: int = 1) -> Table:
 
 def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:
     """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at the end."""
-    table = _table(f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out")
+    table = titled(f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out")
     for row, following in zip(rows, (*rows[1:], None), strict=True):
         ends = following is None or following.stage != row.stage
         table.add_row(row.label, str(row.output), _count(row.macs), _count(row.params), _count(row.floats_out), end_section=ends)
@@ -60,7 +61,7 @@ def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost
 
 def cost_table(network: Network, name: str, price: Cost) -> Table:
     """Draw what a network costs, with the convention."""
-    table = _table(f"{name}\n{format_network(network)}", "cost of one image", "")
+    table = titled(f"{name}\n{format_network(network)}", "cost of one image", "")
     for label, value in (
         ("MACs (convolutions and classifier)", price.macs),
         ("FLOPs (2 × MACs, as in the paper)", price.flops),
@@ -90,7 +91,7 @@ def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
 def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     """Draw rows that are already words and numbers; columns are the keys of the first, words to the left."""
     columns = list(rows[0]) if rows else ["nothing"]
-    table = _table(title, *(column.replace("_", " ") for column in columns))
+    table = titled(title, *(column.replace("_", " ") for column in columns))
     for column, name in zip(table.columns, columns, strict=True):
         column.justify = "left" if rows and isinstance(rows[0][name], str) else "right"
     for row in rows:
@@ -116,7 +117,7 @@ def _cell(value: object) -> str:
 
 def flops_table(cells: Sequence[FlopsCell]) -> Table:
     """Draw published FLOPs beside computed ones."""
-    table = _table(
+    table = titled(
         "FLOPs of Tables 2-7: published beside computed (2 × MACs of convolutions and classifier)",
         *("table", "dataset", "network", "published", "printed alike", "counted", "built network", "matches", "difference"),
         left=3,
@@ -153,7 +154,7 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
 def published_table(found: Published) -> Table:
     """Draw a table of the paper beside its reproduction; intervals are 95 % over seeds, costs those of the built network."""
     columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
-    table = _table(found.title, "network", *columns)
+    table = titled(found.title, "network", *columns)
     for row in found.rows:
         interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
         failed = f" ({'; '.join(row.failures)})" if row.failures else ""
@@ -190,7 +191,7 @@ def ablation_table(title: str, results: Sequence[Result]) -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
     given = any(result.variant.given for result in results)
     claimed = any(result.claim for result in results)
-    table = _table(
+    table = titled(
         title,
         *(["given"] if given else []),
         "factor",

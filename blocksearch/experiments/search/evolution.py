@@ -1,0 +1,258 @@
+"""Our sampler: children of the front and their like, judged by a model of accuracy at costs that are known exactly.
+
+Candidates are mutations of good networks, crosses between two of them, and networks drawn from the space; a space that is small
+enough is a candidate whole. The one with the largest expected gain of hypervolume is proposed. A candidate whose optimistic
+accuracy is dominated at its cost is left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import erfc
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.experiments.search.front import Boxes, Floats, Frame, dominated, ranks
+from blocksearch.experiments.search.pool import Pool
+from blocksearch.experiments.search.surrogate import Features, Model, Scales, Seen, choose_scales, seed_variance
+
+LEARNS_AFTER = 8  # networks with results; before, candidates are spread over the costs
+REFITS = 16  # results between fits
+WATCHED = 1024  # candidates whose variance is followed
+CHILDREN = 128
+OPTIMISM = 3.0  # deviations above the mean
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a sampler is told of a training: the network's row in the pool, and its accuracy (percent)."""
+
+    row: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that is known of a network: its row in the pool and its results (percent, one a seed)."""
+
+    row: int
+    results: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.results) / len(self.results)
+
+
+def gather(results: Sequence[Result]) -> list[Known]:
+    """Bring the results of each network together, networks in the order of their first."""
+    found: dict[int, list[float]] = {}
+    for each in results:
+        found.setdefault(each.row, []).append(each.accuracy)
+    return [Known(row, tuple(values)) for row, values in found.items()]
+
+
+class Evolution:
+    """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on nothing else."""
+
+    def __init__(self, pool: Pool, frame: Frame, costs: Sequence[str]) -> None:
+        self.pool, self.frame, self.costs = pool, frame, tuple(costs)
+        self.features = Features(pool.encoding.sizes, pool.costs(("flops", "params", "peak")))
+        self._fit: _Fit | None = None
+
+    def propose(
+        self, results: Sequence[Result], pending: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator
+    ) -> int | None:
+        """Return the row to train next; None where no member is left.
+
+        `results` are in the order in which they came to count; `pending` rows are in training; `taken` rows are not proposed.
+        """
+        if len({each.row for each in results}) < LEARNS_AFTER:
+            return self._spread([each.row for each in results] + list(pending), taken, rng)
+        fit = self._fitted(results)
+        left = fit.watched[~taken[fit.watched]]
+        return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
+
+    def settled(self, results: Sequence[Result]) -> tuple[list[int], Floats, Floats]:
+        """Return the rows that have results, and the model's means and deviations of their accuracy."""
+        if len({each.row for each in results}) < LEARNS_AFTER:
+            known = gather(results)
+            model, seen = self.model(known)
+            return [each.row for each in known], *model.settled(seen)
+        fit = self._fitted(results)
+        return fit.trained, *fit.model.settled(fit.seen)
+
+    def model(self, known: Sequence[Known]) -> tuple[Model, Seen]:
+        """Return the model of everything known, fitted at once, and what it saw."""
+        seen = self._seen(known)
+        return Model(
+            self.features, choose_scales(self.features, seen, seed_variance([each.results for each in known])), seen
+        ), seen
+
+    def _scales(self, known: Sequence[Known]) -> Scales:
+        return choose_scales(self.features, self._seen(known), seed_variance([each.results for each in known]))
+
+    def _spread(self, there: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator) -> int | None:
+        """Draw several, and take the one whose costs are farthest from those that are there."""
+        drawn = [row for row in (self.pool.draw(rng, taken) for _ in range(8)) if row is not None]
+        if not drawn or not there:
+            return drawn[0] if drawn else None
+        costs = np.log10(np.maximum(self.pool.costs(self.costs), 1.0))
+        far = np.abs(costs[drawn][:, None] - costs[there][None]).sum(2).min(1)
+        return drawn[int(far.argmax())]
+
+    def _fitted(self, results: Sequence[Result]) -> "_Fit":
+        """Fit at every `REFITS`-th result, and fold in what came since: the same state however the search was cut up."""
+        base = len(results) - len(results) % REFITS
+        if len({each.row for each in results[:base]}) < LEARNS_AFTER:
+            base = len(results)
+        if self._fit is None or self._fit.base != results[:base] or self._fit.taken_up > len(results):
+            known = gather(results[:base])
+            doubled = 1 << (base.bit_length() - 1)  # scales are chosen anew at 8, 16, 32, … results
+            scales = self._scales(gather(results[: doubled if doubled >= REFITS else base]))
+            seen = self._seen(known)
+            model = Model(self.features, scales, seen)
+            self._fit = _Fit(results[:base], known, model, self._candidates(model, known, seen, base), self._rows)
+        self._fit.take_up(results)
+        return self._fit
+
+    def _candidates(self, model: Model, known: Sequence[Known], seen: Seen, seed: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng(seed)
+        trained = [each.row for each in known]
+        listed = np.arange(self.pool.listed)
+        free = listed[~np.isin(listed, trained)]
+        if self.pool.whole and len(free) <= WATCHED:
+            return free
+        rows = self._rows(free)
+        optimistic = model.mean(rows) + np.sqrt(model.scales.unexplained + model.variance(rows))
+        points = self._front(model, seen, trained, (), np.zeros(0))
+        gain = self._gain(free, optimistic, np.full(len(free), 1e-6), Boxes.around(self.frame.scaled(points)))
+        best = free[np.argsort(-gain, kind="stable")[: WATCHED - CHILDREN]]
+        drawn = rng.choice(free, min(len(free), CHILDREN), replace=False)
+        found = np.unique(np.concatenate([best, drawn, self._children(self._parents(model, known, seen), rng)]))
+        found = found[self.pool.members[found] & ~np.isin(found, trained)]
+        order = np.argsort([self.pool.place(int(row)) for row in found])
+        ordered: NDArray[np.int64] = found[order]
+        return ordered
+
+    def _parents(self, model: Model, known: Sequence[Known], seen: Seen) -> list[int]:
+        means, _ = model.settled(seen)
+        points = np.column_stack([means, self.pool.costs(self.costs)[[each.row for each in known]]])
+        order = np.lexsort((-means, ranks(points)))
+        return [known[place].row for place in order[: max(8, int((ranks(points) == 0).sum()))]]
+
+    def _children(self, parents: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+        found: dict[int, None] = {}
+        for _ in range(CHILDREN):
+            one, other = map(int, rng.choice(parents, 2))
+            child = self.pool.cross(one, other, rng) if rng.random() < 0.5 else one
+            child = self.pool.mutate(one if child is None else child, rng)
+            if child is not None:
+                found[child] = None
+        return np.array(list(found), np.int64)
+
+    def _best(self, fit: "_Fit", left: NDArray[np.int64], pending: Sequence[int]) -> int:
+        model = fit.model
+        means, deviations = fit.expected(left, pending)
+        points = self._front(model, fit.seen, fit.trained, pending, fit.believed(pending))
+        boxes = Boxes.around(self.frame.scaled(points))
+        gain = self._gain(left, means, deviations, boxes)
+        reached = boxes.reached(self.frame.scaled(self._with_costs(means, left))[:, 1:])
+        optimism = OPTIMISM
+        for _ in range(8):  # where the model sees no hope, it is believed less
+            hopeful = self.frame.scaled(self._with_costs(means + optimism * deviations, left))[:, 0] > reached
+            if hopeful.any():
+                break
+            optimism *= 2
+        return int(left[int(np.where(hopeful, gain, -1.0).argmax())])
+
+    def _gain(self, rows: NDArray[np.int64], means: Floats, deviations: Floats, boxes: Boxes) -> Floats:
+        """Return the expected gain of hypervolume of rows whose accuracy is normal."""
+        scaled = self.frame.scaled(self._with_costs(means, rows))
+        deviations = np.maximum(deviations / (100 - self.frame.chance), 1e-9)
+        z = (scaled[:, :1] - boxes.best[None]) / deviations[:, None]
+        surplus = deviations[:, None] * (z * _below(z) + np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi))
+        found: Floats = (boxes.weights(scaled[:, 1:]) * surplus).sum(1)
+        return found
+
+    def _front(self, model: Model, seen: Seen, trained: Sequence[int], pending: Sequence[int], believed: Floats) -> Floats:
+        """Return the front of what is known by the model's means, what is pending being believed to come out as expected."""
+        means, _ = model.settled(seen)
+        points = self._with_costs(np.concatenate([means, believed]), np.array([*trained, *pending], np.int64))
+        return points[~dominated(points)]
+
+    def _with_costs(self, accuracy: Floats, rows: NDArray[np.int64]) -> Floats:
+        return np.column_stack([accuracy, self.pool.costs(self.costs)[rows]])
+
+    def _rows(self, rows: NDArray[np.int64]) -> Floats:
+        return self.features.rows(self.pool.codes[rows], self.pool.costs(("flops", "params", "peak"))[rows])
+
+    def _seen(self, known: Sequence[Known]) -> Seen:
+        rows = self._rows(np.array([each.row for each in known]))
+        return Seen(rows, np.array([each.mean for each in known]), np.array([len(each.results) for each in known]))
+
+
+class _Fit:
+    """A model fitted to the first results, the candidates it follows, and the results folded in since."""
+
+    def __init__(
+        self,
+        base: Sequence[Result],
+        known: Sequence[Known],
+        model: Model,
+        watched: NDArray[np.int64],
+        features: Callable[[NDArray[np.int64]], Floats],
+    ) -> None:
+        self.base, self.model, self.watched = list(base), model, watched
+        self.taken_up = len(base)
+        self._known = {each.row: each for each in known}
+        self._features = features
+        self._rows = features(watched)
+        self._variance = model.variance(self._rows)
+        self._known_rows = features(np.array(self.trained))
+        self._place = {int(row): place for place, row in enumerate(watched)}
+
+    @property
+    def trained(self) -> list[int]:
+        return list(self._known)
+
+    @property
+    def seen(self) -> Seen:
+        known = self._known.values()
+        return Seen(self._known_rows, np.array([each.mean for each in known]), np.array([len(each.results) for each in known]))
+
+    def take_up(self, results: Sequence[Result]) -> None:
+        """Fold in, one by one, the results that this fit has not seen."""
+        for each in results[self.taken_up :]:
+            row = self._features(np.array([each.row]))
+            old = self._known.get(each.row)
+            if old is None:
+                self._known_rows = np.vstack([self._known_rows, row])
+            new = self._known[each.row] = Known(each.row, (*(old.results if old else ()), each.accuracy))
+            before = (self.model.weight(len(old.results)), old.mean) if old else (0.0, 0.0)
+            step = self.model.fold_in(row[0], before, (self.model.weight(len(new.results)), new.mean))
+            self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
+        self.taken_up = len(results)
+
+    def believed(self, pending: Sequence[int]) -> Floats:
+        """Return the accuracies that are expected of pending rows."""
+        return self.model.mean(self._features(np.array(pending, np.int64))) if len(pending) else np.zeros(0)
+
+    def expected(self, rows: NDArray[np.int64], pending: Sequence[int]) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the accuracy of watched rows, less what pending results will tell of them."""
+        places = [self._place[int(row)] for row in rows]
+        variance, covariance = self._variance[places], self.model.covariance
+        for row in self._features(np.array(pending, np.int64)) if len(pending) else ():
+            across = covariance @ row
+            step = across / np.sqrt(1 / self.model.weight(1) + float(row @ across))
+            covariance = covariance - np.outer(step, step)
+            variance = variance - (self._rows[places] @ step) ** 2
+        return self.model.mean(self._rows[places]), np.sqrt(self.model.scales.unexplained + np.maximum(variance, 0.0))
+
+
+_erfc = np.frompyfunc(erfc, 1, 1)
+
+
+def _below(z: Floats) -> Floats:
+    """Return the standard normal distribution function."""
+    found: Floats = 0.5 * _erfc(-z / np.sqrt(2)).astype(float)
+    return found

@@ -1,0 +1,138 @@
+"""What beats what: Pareto fronts, ranks and hypervolume. Points are rows: accuracy, to be maximised, then costs.
+
+For volumes, accuracy is scaled so that chance is 0 and 100 % is 1, and each cost is scaled on a logarithmic axis so that the
+space's least is 0 and its largest, the reference, is 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+_MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
+
+
+def dominated(points: Floats) -> NDArray[np.bool_]:
+    """Say of each point whether another is at least as good in everything and better in something."""
+    losses = points * np.array([-1.0] + [1.0] * (points.shape[1] - 1))
+    found = np.zeros(len(losses), bool)
+    order = np.lexsort(losses.T[::-1])
+    kept = np.empty((0, losses.shape[1]))
+    for place in order:  # in this order, whatever beats a point comes before it
+        point = losses[place]
+        if len(kept) and bool(((kept <= point).all(1) & (kept < point).any(1)).any()):
+            found[place] = True
+        else:
+            kept = np.vstack([kept, point])
+    return found
+
+
+def front(points: Floats) -> list[int]:
+    """Return the rows that no other dominates, by their first cost; of equal points the first."""
+    rows = [int(row) for row in np.flatnonzero(~dominated(points))]
+    first: dict[tuple[float, ...], int] = {}
+    for row in rows:
+        first.setdefault(tuple(points[row]), row)
+    return sorted(first.values(), key=lambda row: tuple(points[row, 1:]))
+
+
+def ranks(points: Floats) -> NDArray[np.int64]:
+    """Return each point's Pareto rank: 0 for the front, 1 for the front of what is left, and so on."""
+    found = np.zeros(len(points), np.int64)
+    left, rank = np.arange(len(points)), 0
+    while len(left):
+        beaten = dominated(points[left])
+        found[left[~beaten]] = rank
+        left, rank = left[beaten], rank + 1
+    return found
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How points become shares of the unit cube: chance accuracy in percent, and the least and largest of each cost."""
+
+    chance: float
+    least: tuple[float, ...]
+    largest: tuple[float, ...]
+
+    def scaled(self, points: Floats) -> Floats:
+        """Scale rows of accuracy and costs; what is worse than the reference leaves the unit cube."""
+        accuracy = (points[:, :1] - self.chance) / (100 - self.chance)
+        least, largest = (np.log10(np.maximum(np.array(side), 1.0)) for side in (self.least, self.largest))
+        costs = (np.log10(np.maximum(points[:, 1:], 1.0)) - least) / np.maximum(largest - least, 1e-12)
+        return np.hstack([accuracy, costs])
+
+    def volume(self, points: Floats) -> float:
+        """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is cheaper than the space."""
+        return hypervolume(self.scaled(points)) if len(points) else 0.0
+
+
+def hypervolume(scaled: Floats) -> float:
+    """Exact volume between scaled points and the reference: accuracy 0, every cost 1."""
+    inside = scaled[(scaled[:, 0] > 0) & (scaled[:, 1:] < 1).all(1)]
+    losses = np.hstack([-inside[:, :1], inside[:, 1:]])
+    return _volume(losses, np.array([0.0] + [1.0] * (scaled.shape[1] - 1)))
+
+
+def _volume(losses: Floats, reference: Floats) -> float:
+    """Sum slices along the last axis, each an exact volume with one axis less."""
+    if not len(losses):
+        return 0.0
+    if losses.shape[1] == 1:
+        return float(reference[0] - losses.min())
+    order = np.argsort(losses[:, -1], kind="stable")
+    losses = losses[order]
+    ends = np.append(losses[1:, -1], reference[-1])
+    if losses.shape[1] == 2:
+        reached = np.minimum.accumulate(losses[:, 0])
+        return float(((reference[0] - reached) * (ends - losses[:, -1])).sum())
+    found = 0.0
+    for count, (start, end) in enumerate(zip(losses[:, -1], ends, strict=True), 1):
+        if end > start:
+            found += (end - start) * _volume(losses[:count, :-1], reference[:-1])
+    return found
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The cost space between the origin and the reference, cut so that the best known accuracy is constant in each box.
+
+    `low` and `high` are boxes × costs, `best` the accuracy in each, all scaled; `best` is 0 where nothing as cheap is known.
+    """
+
+    low: Floats
+    high: Floats
+    best: Floats
+
+    @classmethod
+    def around(cls, scaled: Floats) -> "Boxes":
+        """Cut the cost space at the coordinates of some scaled points."""
+        costs = scaled[:, 1:]
+        most = int(_MOST_CELLS ** (1 / costs.shape[1])) - 1
+        axes = []
+        for axis in costs.T:
+            cuts = np.unique(axis[axis < 1])
+            if len(cuts) > most:
+                cuts = np.unique(np.quantile(cuts, np.linspace(0, 1, most), method="nearest"))
+            axes.append(np.concatenate([[min(-1.0, *cuts, 0.0) if len(cuts) else -1.0], cuts, [1.0]]))
+        low = _corners([axis[:-1] for axis in axes])
+        high = _corners([axis[1:] for axis in axes])
+        known = (costs[:, None, :] <= low[None] + 1e-12).all(2)
+        best = np.where(known, scaled[:, :1], 0.0).max(0, initial=0.0)
+        return cls(low, high, best)
+
+    def weights(self, costs: Floats) -> Floats:
+        """Return, points × boxes, how much of each box costs at least as much as a point."""
+        found: Floats = np.clip(self.high[None] - np.maximum(self.low[None], costs[:, None, :]), 0.0, None).prod(2)
+        return found
+
+    def reached(self, costs: Floats) -> Floats:
+        """Return the best accuracy known at no more than a point's costs; 0 where none is."""
+        inside = ((self.low[None] <= costs[:, None, :] + 1e-12) & (costs[:, None, :] < self.high[None])).all(2)
+        found: Floats = np.where(inside, self.best[None], 0.0).max(1, initial=0.0)
+        return found
+
+
+def _corners(axes: list[Floats]) -> Floats:
+    return np.stack([corner.ravel() for corner in np.meshgrid(*axes, indexing="ij")], axis=1)

@@ -1,0 +1,165 @@
+"""Accuracy as a model over factors, pairs of factors and exact costs, which knows the noise between seeds.
+
+A Bayesian linear model. The mean of a network over n seeds is normal around its features' sum, with variance τ² + σ²/n: τ is what
+the features do not explain, σ the deviation between seeds. How much factors, pairs and costs may matter, and τ, maximise the
+marginal likelihood on a small grid; σ comes from networks that have several seeds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int16]
+SEED_DEVIATION = 1.0  # percentage points, before any network has two seeds
+SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
+LEARNT_FROM = 256  # networks that the scales are chosen by
+_SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), (0.02, 0.1, 0.3)))
+
+
+class Features:
+    """What the model sees of a network: costs, each factor's level, and each pair's, as rows of numbers.
+
+    `levels` says how many options each factor has; a code of −1 is an option of none, and leaves its features 0.
+    """
+
+    def __init__(self, levels: Sequence[int], costs: Floats) -> None:
+        self.levels = tuple(levels)
+        self.pairs = [(f, g) for f in range(len(levels)) for g in range(f)]
+        logs = np.log10(np.maximum(costs, 1.0))
+        self._middle, self._spread = logs.mean(0), np.maximum(logs.std(0), 1e-9)
+        self._starts = np.concatenate([[0], np.cumsum(self.levels)]).astype(int)
+        sizes = [self.levels[f] * self.levels[g] for f, g in self.pairs]
+        self._pair_starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+        self.groups = np.array([0] + [1] * 2 * costs.shape[1] + [2] * int(self._starts[-1]) + [3] * int(self._pair_starts[-1]))
+
+    def rows(self, codes: Codes, costs: Floats) -> Floats:
+        """Return N×P features; each group (costs, factors, pairs) has about unit length."""
+        logs = (np.log10(np.maximum(costs, 1.0)) - self._middle) / self._spread
+        ours = np.zeros((len(codes), len(self.groups)))
+        ours[:, 0] = 1
+        ours[:, 1 : 1 + 2 * logs.shape[1]] = np.hstack([logs, logs**2 - 1]) / np.sqrt(2 * logs.shape[1])
+        first = 1 + 2 * logs.shape[1]
+        for f in range(len(self.levels)):
+            self._mark(ours, first + self._starts[f], codes[:, f], 1 / np.sqrt(max(1, len(self.levels))))
+        first += self._starts[-1]
+        for place, (f, g) in enumerate(self.pairs):
+            known = (codes[:, f] >= 0) & (codes[:, g] >= 0)
+            cell = np.where(known, codes[:, f] * self.levels[g] + codes[:, g], -1)
+            self._mark(ours, first + self._pair_starts[place], cell, 1 / np.sqrt(len(self.pairs)))
+        return ours
+
+    @staticmethod
+    def _mark(rows: Floats, first: int, level: NDArray[np.integer], value: float) -> None:
+        known = np.flatnonzero(level >= 0)
+        rows[known, first + level[known]] = value
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Prior variances of costs, factors and pairs, τ² and σ², in squared percentage points."""
+
+    costs: float
+    factors: float
+    pairs: float
+    unexplained: float
+    seeds: float
+    middle: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Networks with results: features N×P, the mean over seeds (percent), and how many seeds."""
+
+    rows: Floats
+    means: Floats
+    counts: NDArray[np.int64]
+
+
+def seed_variance(results: Sequence[Sequence[float]]) -> float:
+    """Pool the variance between seeds over networks, with a guess worth two degrees of freedom."""
+    several = [np.array(each) for each in results if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in several)
+    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in several)
+    return (SEED_FREEDOM * SEED_DEVIATION**2 + squares) / (SEED_FREEDOM + freedom)
+
+
+def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:
+    """Choose the scales under which what was seen is most likely."""
+    kept = slice(max(0, len(seen.means) - LEARNT_FROM), None)
+    rows, means = seen.rows[kept], seen.means[kept]
+    noise = seeds / seen.counts[kept]
+    middle = float(np.average(means, weights=1 / (noise + means.var() + 1e-9)))
+    spread = max(float(means.var()) - float(noise.mean()), 1.0)
+    kernels = [rows[:, features.groups == group] @ rows[:, features.groups == group].T for group in (1, 2, 3)]
+    best, chosen = -np.inf, _SHARES[0]
+    for shares in _SHARES:
+        cost, factor, pair, own = (share * spread for share in shares)
+        covariance = spread + cost * kernels[0] + factor * kernels[1] + pair * kernels[2] + np.diag(own + noise)
+        likelihood = _log_likelihood(covariance, means - middle)
+        if likelihood > best:
+            best, chosen = likelihood, shares
+    cost, factor, pair, own = (share * spread for share in chosen)
+    return Scales(cost, factor, pair, own, seeds, middle, spread)
+
+
+def _log_likelihood(covariance: Floats, values: Floats) -> float:
+    try:
+        root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return -np.inf
+    solved = np.linalg.solve(root, values)
+    return float(-0.5 * solved @ solved - np.log(np.diag(root)).sum())
+
+
+class Model:
+    """The posterior of the features' weights; results may be folded in one by one between fits."""
+
+    def __init__(self, features: Features, scales: Scales, seen: Seen) -> None:
+        self.features, self.scales = features, scales
+        prior = np.array([scales.spread, scales.costs, scales.factors, scales.pairs])[features.groups]
+        weight = 1 / (scales.unexplained + scales.seeds / seen.counts)
+        self._linear = seen.rows.T @ (weight * (seen.means - scales.middle))
+        self.covariance = np.linalg.inv(np.diag(1 / prior) + (seen.rows.T * weight) @ seen.rows)
+
+    @property
+    def weights(self) -> Floats:
+        found: Floats = self.covariance @ self._linear
+        return found
+
+    def fold_in(self, row: Floats, before: tuple[float, float], after: tuple[float, float]) -> Floats:
+        """Take up that a network's (weight, mean) changed; return the step by which variances fall: (row·step)²."""
+        change = after[0] - before[0]
+        self._linear = self._linear + row * (
+            after[0] * (after[1] - self.scales.middle) - before[0] * (before[1] - self.scales.middle)
+        )
+        across = self.covariance @ row
+        step: Floats = across * np.sqrt(max(change, 0.0) / (1 + change * float(row @ across)))
+        self.covariance = self.covariance - np.outer(step, step)
+        return step
+
+    def weight(self, count: int) -> float:
+        """Return the weight of a mean over so many seeds."""
+        return 1 / (self.scales.unexplained + self.scales.seeds / count)
+
+    def mean(self, rows: Floats) -> Floats:
+        """Return the expected accuracy of networks, before their own results are looked at."""
+        found: Floats = self.scales.middle + rows @ self.weights
+        return found
+
+    def variance(self, rows: Floats) -> Floats:
+        """Return the variance of the features' part of the accuracy."""
+        found: Floats = np.einsum("np,np->n", rows @ self.covariance, rows)
+        return found
+
+    def settled(self, seen: Seen) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the true accuracy of networks that have results of their own."""
+        noise = self.scales.seeds / seen.counts
+        share = self.scales.unexplained / (self.scales.unexplained + noise)
+        expected = self.mean(seen.rows)
+        variance = (1 - share) ** 2 * self.variance(seen.rows) + share * noise
+        return expected + share * (seen.means - expected), np.sqrt(np.maximum(variance, 0.0))

@@ -1,0 +1,114 @@
+"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are written once.
+
+The steps of a search are numbered from 0 without a gap; each says which network was trained with which seed, and what the search
+was told of it. The runs themselves are the ledger's.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from blocksearch.errors import LedgerError
+from blocksearch.runs.ledger import Ledger
+
+_metadata = sa.MetaData()
+_studies = sa.Table(
+    "search_studies",
+    _metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+_steps = sa.Table(
+    "search_steps",
+    _metadata,
+    sa.Column("study", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("origin", sa.String(64), nullable=False),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("costs", sa.Text, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("accuracy", sa.Float),
+    sa.Column("memory", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A finished step: a network trained with one seed.
+
+    `kind` is new (the first seed of a trial) or seed (another of a trial that is there); `origin` says who proposed the trial.
+    `costs` are flops, params, floats and peak; `accuracy` is percent, None where the run diverged or failed.
+    """
+
+    number: int
+    trial: int
+    kind: str
+    origin: str
+    network: str
+    text: str
+    costs: dict[str, int]
+    seed: int
+    state: str
+    accuracy: float | None
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+class Studies:
+    """The searches in a ledger's database."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def names(self) -> list[str]:
+        """Return the names of the searches, oldest first."""
+        with self._ledger.guard():
+            if not sa.inspect(self._ledger.engine).has_table(_studies.name):
+                return []
+        with self._ledger.guard(), self._ledger.engine.connect() as connection:
+            return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)).scalars())
+
+    def definition(self, name: str) -> dict[str, Any] | None:
+        """Return what defines a search, or None where there is none of that name."""
+        if name not in self.names():
+            return None
+        with self._ledger.guard(), self._ledger.engine.connect() as connection:
+            found = connection.execute(sa.select(_studies.c.definition).where(_studies.c.name == name)).scalar()
+            return None if found is None else json.loads(found)
+
+    def add(self, name: str, definition: dict[str, Any]) -> None:
+        """Store what defines a search, before its first step."""
+        row = {"name": name, "definition": json.dumps(definition, sort_keys=True), "created": datetime.now(UTC).isoformat()}
+        with self._ledger.guard():
+            _metadata.create_all(self._ledger.engine)
+        with self._ledger.guard(), self._ledger.engine.begin() as connection:
+            connection.execute(_studies.insert().values(**row))
+
+    def steps(self, name: str) -> list[StepRow]:
+        """Return the finished steps of a search in order. Raises LedgerError where one is missing."""
+        query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
+        with self._ledger.guard(), self._ledger.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for place, row in enumerate(rows):
+            del row["study"]
+            row["costs"], row["memory"] = json.loads(row["costs"]), json.loads(row["memory"])
+            if row["number"] != place:
+                raise LedgerError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
+        return [StepRow(**row) for row in rows]
+
+    def append(self, name: str, steps: Iterable[StepRow]) -> None:
+        """Store finished steps, all in one transaction."""
+        rows = [
+            asdict(step) | {"study": name, "costs": json.dumps(step.costs), "memory": json.dumps(step.memory)} for step in steps
+        ]
+        if rows:
+            with self._ledger.guard(), self._ledger.engine.begin() as connection:
+                connection.execute(_steps.insert(), rows)
