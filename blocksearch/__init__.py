@@ -1,5 +1,7 @@
 """Search, price and ablate convolution blocks: which block gives the most accuracy per operation, and is that true or noise?"""
 
+from typing import TYPE_CHECKING
+
 from blocksearch.errors import BlocksearchError as BlocksearchError
 from blocksearch.space.block import Block as Block
 from blocksearch.space.cost import Cost as Cost
@@ -15,4 +17,16 @@ from blocksearch.space.notation import parse_network as parse_network
 from blocksearch.space.options import option as option
 from blocksearch.space.rescale import rescaled as rescaled
 
+if TYPE_CHECKING:
+    from blocksearch.experiments.search.library import Study as Study
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Load `Study` when it is first asked for: what describes and prices networks stays light without it."""
+    if name != "Study":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from blocksearch.experiments.search.library import Study
+
+    return Study

@@ -14,10 +14,11 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"views"},
     "plotly": {"views/report", "views/pareto"},
-    "optuna": {"experiments/search/mirror", "experiments/search/optuna_samplers"},
+    "matplotlib": {"views/picture"},
+    "optuna": {"experiments/search/foreign", "experiments/search/mirror", "experiments/search/optuna_samplers"},
     "filelock": {"experiments/search/driver"},
     "scipy": {"experiments/stats", "training/data/readers"},
-    "sqlalchemy": {"runs/ledger", "runs/studies"},
+    "sqlalchemy": {"runs/ledger", "runs/peek", "runs/studies"},
     "torch": {
         "training/build",
         "training/batches",

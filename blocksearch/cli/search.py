@@ -19,6 +19,7 @@ from blocksearch.cli.arguments import (
     Report,
     Seeds,
     Split,
+    Svg,
     WorkerCount,
     check_report,
     print_json,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 search_app = typer.Typer()
 Space = Annotated[str, typer.Argument(metavar="SPACE", help="Python file with a grammar, or a shipped one such as section3.")]
+StudyFile = Annotated[str, typer.Argument(metavar="FILE", help="Study file or database URL.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Also write everything as CSV.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in its file.")]
 
 
@@ -46,6 +49,7 @@ def search(
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     seeds: Annotated[int, typer.Option(help="Seeds that every network of the reported front gets.")] = 5,
     start_with: Annotated[list[str] | None, typer.Option(help="Also begin with this network or block; several.")] = None,
+    rungs: Annotated[str, typer.Option(help="Race: epochs such as 2,5 after which only the best third goes on.")] = "",
     lag: Annotated[int, typer.Option(help="Trainings in flight at most; proposals wait for all before.")] = 4,
     epochs: Epochs = None,
     images: ImageCount = None,
@@ -61,49 +65,81 @@ def search(
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
-    from blocksearch.experiments.search.driver import Question
+    from blocksearch.experiments.search.driver import Effort, Question
     from blocksearch.experiments.search.driver import search as run_search
-    from blocksearch.experiments.search.study import Wishes
+    from blocksearch.experiments.search.study import Wishes, read_rungs
     from blocksearch.views.search import audience
 
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, study, workers, device, None)
     named = tuple(part.strip() for part in objectives.split(","))
-    wishes = Wishes(named, sampler, seed, seeds, lag, tuple(start_with or ()))
+    wishes = Wishes(named, sampler, seed, seeds, lag, tuple(start_with or ()), read_rungs(rungs))
     space, grammar = _loaded(file, dataset)
     question = Question(space, grammar, tuple(budget or ()), wishes, name or f"{space}-{dataset}")
-    run_search(question, request, trials, audience(quiet=quiet), timeout)
+    run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
     where = request.ledger
     print(f"blocksearch pareto {where} --name {question.name}  shows what was found", file=sys.stderr)
 
 
 @search_app.command()
 def pareto(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Study file or database URL.")],
+    file: StudyFile,
     name: StudyName = None,
-    html: Report = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write every network as CSV.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Also save the table as a picture.")] = None,
+    report: Report = None,
+    csv: Csv = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw the front as a picture.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Also draw the front as a picture.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the front of a study, cheapest first; while the search runs, too.
+    """Show the front of a study, cheapest first, while the search runs, too; of one made with Optuna alone as well.
 
     Example: blocksearch pareto studies/digits.db --report front.html
     """
-    from blocksearch.experiments.search.summary import as_data, summarise
-    from blocksearch.views.search import front_table, other_studies
+    from blocksearch.experiments.search.found import as_data
+    from blocksearch.experiments.search.summary import summarise
+    from blocksearch.views.study import check_csv, front_table, other_studies
     from blocksearch.views.tables import answer
 
-    check_report(html)
-    check_report(csv)
+    check_report(report)
+    check_csv(csv)
+    pictures = [(each, ending) for each, ending in ((png, ".png"), (svg, ".svg")) if each is not None]
+    for each, ending in pictures:
+        from blocksearch.views.picture import check
+
+        check(each, ending)
     found = summarise(file, name)
     if found.others and name is None:
-        print(other_studies(found), file=sys.stderr)
-    print_json(as_data(found)) if as_json else answer(svg, front_table(found))
-    for page in (html, csv):
+        print(other_studies(found.name, found.others), file=sys.stderr)
+    print_json(as_data(found)) if as_json else answer(None, front_table(found))
+    for page in (report, csv):
         if page is not None:
             from blocksearch.views.pareto import pareto_page
 
             pareto_page(page, found)
+    for each, _ in pictures:
+        from blocksearch.views.picture import picture
+
+        picture(each, found)
+
+
+@search_app.command()
+def effects(file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: Json = False) -> None:
+    """Say which factors put a network on the front of a study, and what each of their levels does, with intervals.
+
+    Example: blocksearch effects studies/digits.db
+    """
+    from blocksearch.experiments.search.effects import as_data, as_rows, study_effects
+    from blocksearch.views.study import check_csv, effects_table, other_studies, written
+    from blocksearch.views.tables import answer
+
+    check_csv(csv)
+    found = study_effects(file, name)
+    if found.others and name is None:
+        print(other_studies(found.name, found.others), file=sys.stderr)
+    print_json(as_data(found)) if as_json else answer(None, effects_table(found))
+    if csv is not None:
+        from blocksearch.views.report import save
+
+        save(csv, found.title, written(as_rows(found)))
 
 
 @search_app.command()
@@ -135,6 +171,31 @@ def tabulate(
     where = table or Path(f"studies/{space}-{dataset}.csv")
     title, rows = run_table(space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet))
     print(f"{where}: {title}; {len(rows)} rows")
+
+
+@search_app.command()
+def final(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Study file or database URL.")],
+    name: StudyName = None,
+    data_root: DataRoot = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    svg: Svg = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the front of a study on all training images with five new seeds, and open the test set, once.
+
+    Example: blocksearch final studies/digits.db
+    """
+    from dataclasses import asdict
+
+    from blocksearch.experiments.search.final import final as test_front
+    from blocksearch.views.progress import watch
+    from blocksearch.views.tables import answer, final_table
+
+    found = test_front(file, name, data_root, workers, device, watch(quiet=quiet))
+    print_json(asdict(found)) if as_json else answer(svg, final_table(found))
 
 
 def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":

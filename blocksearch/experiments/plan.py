@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from blocksearch.errors import UsageError
 from blocksearch.runs.spec import Job, RunSpec
+from blocksearch.space.layers import Layers
 from blocksearch.space.load import Space, find_space, load_space
 from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
@@ -141,8 +142,12 @@ class Conditions:
 
     def job(self, network: Network, seed: int) -> Job:
         """Make the job of one training."""
-        spec = RunSpec(network.fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
-        return Job(spec, format_network(network), network.layers, self.protocol, self.recipe, self.root, self.training_images)
+        return self.job_of(network.fingerprint, format_network(network), network.layers, seed)
+
+    def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
+        """Make the job of one training of a network that is known by its layers."""
+        spec = RunSpec(fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
+        return Job(spec, text, layers, self.protocol, self.recipe, self.root, self.training_images)
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""

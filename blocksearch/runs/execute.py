@@ -66,7 +66,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
     those what was not yet kept in a checkpoint.
     """
-    with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
+    with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
         todo = plan(jobs, ledger, pool, watch)
         watch.planned(todo)
 
@@ -89,12 +89,15 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
 
 def foresee(jobs: Sequence[Job], location: str, workers: int | None, device: str = "cpu") -> Plan:
     """Plan what `ensure` would train, and train nothing."""
-    with Workers(workers, device) as pool, closing(_opened(location, pool)) as ledger:
+    with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
         return plan(jobs, ledger, pool, Watch())
 
 
-def _opened(location: str, workers: Workers) -> Ledger:
-    """Open the ledger, unless a device that was asked for is not there, or trainings in progress have no place beside it."""
+def opened(location: str, workers: Workers) -> Ledger:
+    """Open the ledger of trainings.
+
+    Raises UsageError where a device that was asked for is not there, LedgerError where trainings in progress have no place.
+    """
     workers.check()
     ledger = Ledger(location)
     if ledger.checkpoints and ledger.checkpoints.exists() and not ledger.checkpoints.is_dir():

@@ -1,7 +1,8 @@
 """The ledger: an append-only record of trainings in a database. The one door to SQLAlchemy.
 
 A row is written once, in one transaction, with a checksum that is verified whenever it is read. A spec that is complete or
-diverged has one row and is not trained again; a failed one (a dead worker, say) may be tried again and then has another.
+diverged has one such row and is not trained again; a failed one (a dead worker, say) may be tried again and then has another, and
+a partial one, stopped short of its horizon, may go on and then has a longer one.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.errors import LedgerError
 from blocksearch.runs.spec import Job, Run, RunSpec
-from blocksearch.space.layers import encode
+from blocksearch.space.layers import Layers, decode, encode
 
 SCHEMA = "1"
 _SQLITE_HEADER = b"SQLite format 3\0"
@@ -120,8 +121,15 @@ class Ledger:
         query = sa.select(_runs).where(_runs.c.state.in_(_FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
         return {run.spec: run for run in self._read(query) if run.spec in wanted}
 
+    def reached(self, spec: RunSpec, epoch: int) -> Run | None:
+        """Return a run that came to an epoch, or ended before it by diverging; None where none did."""
+        far = sa.and_(_runs.c.state.in_(("complete", "partial")), _runs.c.epoch_to >= epoch)
+        enough = sa.or_(_runs.c.state == "diverged", far)
+        same = (_runs.c[name] == getattr(spec, name) for name in _SPEC)
+        return next(self._read(sa.select(_runs).where(*same, enough).order_by(_runs.c.epoch_to).limit(1)), None)
+
     def runs(self) -> list[Run]:
-        """Return every row, failed ones too, in the order they were written."""
+        """Return every row, partial and failed ones too, in the order they were written."""
         return list(self._read(sa.select(_runs).order_by(_runs.c.id)))
 
     def mode(self, network: str, recipe: str, machine: str) -> str | None:
@@ -183,6 +191,12 @@ class Ledger:
         """Return how a network was written when it was first trained."""
         with self.guard(), self.engine.connect() as connection:
             return connection.execute(sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)).scalar()
+
+    def layers(self, fingerprint: str) -> Layers | None:
+        """Return the layers of a network that was trained, or None for another: its options' file is not needed."""
+        with self.guard(), self.engine.connect() as connection:
+            found = connection.execute(sa.select(_networks.c.layers).where(_networks.c.fingerprint == fingerprint)).scalar()
+        return None if found is None else decode(found)
 
     def add_report(self, kind: str, title: str, content: str) -> None:
         """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is saved once."""

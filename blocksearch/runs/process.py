@@ -58,9 +58,10 @@ def _keep_pages() -> None:
 
 
 def train_group(group: Group) -> list[Run]:
-    """Train a group from where its checkpoint left it to the last epoch; seeds that do not fit into memory at once, by halves.
+    """Train a group from where its checkpoint left it to the last epoch, or to where it is to stop.
 
-    Raises DataError where the images are not those that were planned.
+    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the images are not those that were
+    planned.
     """
     try:
         return _trained(group)
@@ -84,11 +85,14 @@ def _trained(group: Group) -> list[Run]:
     job = group.jobs[0]
     training = Training(job.layers, _data(job), job.recipe, group.seeds, group.device)
     keeper = Keeper(training, group.checkpoint, group.digest)
-    while not training.finished:
+    first, until = training.epoch, group.until or job.recipe.epochs
+    while not training.finished and training.epoch < until:
         training.step()
         keeper.keep_now_and_then()
+    if not training.finished:
+        keeper.keep()
     mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
-    provenance = _provenance(group.device) | {"mode": mode} | ({"resumed": "yes"} if keeper.resumed else {})
+    provenance = _provenance(group.device) | {"mode": mode} | ({"resumed": f"in epoch {first + 1}"} if keeper.resumed else {})
     return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
 
 
@@ -97,7 +101,7 @@ def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
         spec=job.spec,
         epoch_from=0,
         epoch_to=len(outcome.accuracies),
-        state=outcome.state,
+        state="partial" if outcome.state == "complete" and len(outcome.accuracies) < job.recipe.epochs else outcome.state,
         reason=outcome.reason,
         accuracies=outcome.accuracies,
         losses=outcome.losses,

@@ -57,11 +57,13 @@ class Group:
     """Jobs that one worker carries out at once: the same training with several seeds, or just one.
 
     `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on and does not start again.
+    `until` is the epoch after which it stops, short of the horizon; it can be taken up again from its checkpoint.
     """
 
     jobs: tuple[Job, ...]
     checkpoint: Path | None = None
     device: str = "cpu"
+    until: int | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -92,7 +94,8 @@ class Run:
     """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
 
     `accuracies` are percent, one an epoch, and `losses` beside them; `right` holds one bit per evaluated image after the last
-    epoch. `state` is complete, diverged or failed, the latter two with a reason. `provenance` says where and with what.
+    epoch. `state` is complete, partial (stopped short of the horizon), diverged or failed, the latter two with a reason.
+    `provenance` says where and with what. `seconds` are those since the first epoch, whoever trained them.
     """
 
     spec: RunSpec
@@ -110,3 +113,7 @@ class Run:
     def accuracy(self) -> float | None:
         """Percent after the last epoch, or None where the run did not complete."""
         return self.accuracies[-1] if self.state == "complete" else None
+
+    def accuracy_at(self, epoch: int) -> float | None:
+        """Percent after an epoch, counted from 1, or None where the run did not come so far."""
+        return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None

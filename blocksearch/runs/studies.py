@@ -35,18 +35,21 @@ _steps = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("costs", sa.Text, nullable=False),
     sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("accuracy", sa.Float),
+    sa.Column("accuracies", sa.Text, nullable=False),
     sa.Column("memory", sa.Text, nullable=False),
 )
+_JSON = ("costs", "accuracies", "memory")
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """A finished step: a network trained with one seed.
+    """A finished step: a network trained with one seed for so many epochs.
 
-    `kind` is new (the first seed of a trial) or seed (another of a trial that is there); `origin` says who proposed the trial.
-    `costs` are flops, params, floats and peak; `accuracy` is percent, None where the run diverged or failed.
+    `kind` is new (the first of a trial), longer (the same run, taken further) or seed (another run of a trial); `origin` says who
+    proposed the trial. `costs` are flops, params, floats and peak. `accuracies` are percent, at each epoch at which the search
+    looks, up to `epochs`; there are none where the run diverged or failed.
     """
 
     number: int
@@ -57,9 +60,15 @@ class StepRow:
     text: str
     costs: dict[str, int]
     seed: int
+    epochs: int
     state: str
-    accuracy: float | None
+    accuracies: tuple[float, ...]
     memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Percent after the step's last epoch, None where the run diverged or failed."""
+        return self.accuracies[-1] if self.accuracies else None
 
 
 class Studies:
@@ -97,18 +106,20 @@ class Studies:
         query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        for place, row in enumerate(rows):
-            del row["study"]
-            row["costs"], row["memory"] = json.loads(row["costs"]), json.loads(row["memory"])
-            if row["number"] != place:
+        found = [_step(row) for row in rows]
+        for place, step in enumerate(found):
+            if step.number != place:
                 raise LedgerError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
-        return [StepRow(**row) for row in rows]
+        return found
 
     def append(self, name: str, steps: Iterable[StepRow]) -> None:
         """Store finished steps, all in one transaction."""
-        rows = [
-            asdict(step) | {"study": name, "costs": json.dumps(step.costs), "memory": json.dumps(step.memory)} for step in steps
-        ]
+        rows = [asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON} for step in steps]
         if rows:
             with self._ledger.guard(), self._ledger.engine.begin() as connection:
                 connection.execute(_steps.insert(), rows)
+
+
+def _step(row: dict[str, Any]) -> StepRow:
+    plain = {name: value for name, value in row.items() if name != "study"} | {name: json.loads(row[name]) for name in _JSON}
+    return StepRow(**plain | {"accuracies": tuple(plain["accuracies"])})

@@ -5,18 +5,21 @@ lifeline: when the driver closes it or dies, they end at once.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs import process
 from blocksearch.runs.spec import Group, Place, Run
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 ATTEMPTS = 2
@@ -50,7 +53,7 @@ class Workers:
     @cached_property
     def place(self) -> Place:
         """Where these workers train. Raises UsageError where there is no such device."""
-        return self._pools[0].submit(process.find_place, self._device).result()
+        return _submit(self._pools[0], process.find_place, self._device).result()
 
     def check(self) -> None:
         """Raise UsageError where a GPU was asked for by name and is not there; nothing is started for the processor or `auto`."""
@@ -88,7 +91,7 @@ class Workers:
     def together(self, function: Callable[[Group], T], group: Group) -> list[T]:
         """Run a function in every worker at the same time, so that what it measures has busy neighbours."""
         self._start()
-        return [future.result() for future in [pool.submit(function, group) for pool in self._pools]]
+        return [future.result() for future in [_submit(pool, function, group) for pool in self._pools]]
 
     def train_as_they_come(
         self, following: Callable[[], Group | None], done: Callable[[Group, list[Run]], None], begun: Callable[[Group], None]
@@ -119,7 +122,7 @@ class Workers:
                     self._start()
                     free = list(range(self.count))
                 slot = free.pop()
-                running[self._pools[slot].submit(function, group)] = (slot, group, attempt)
+                running[_submit(self._pools[slot], function, group)] = (slot, group, attempt)
                 if attempt == 1:
                     begun(group)
             if not running:
@@ -146,6 +149,19 @@ class Workers:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:
+    """Hand over work, with no script in sight while a worker starts: it would run it again, and all it needs is in our modules.
+
+    So a user's script that trains works without `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        return pool.submit(function, argument)
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:

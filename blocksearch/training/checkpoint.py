@@ -27,7 +27,12 @@ class Keeper:
 
     def keep_now_and_then(self) -> None:
         """Write the file where the last one is old enough."""
-        if self.file is not None and time.monotonic() - self._kept >= self.every:
+        if time.monotonic() - self._kept >= self.every:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the file."""
+        if self.file is not None:
             save(self.file, self.training.state() | {"digest": np.array(self.digest)})
             self._kept = time.monotonic()
 

@@ -1,76 +1,134 @@
-"""A study to look at: its front in the terminal, and as a page that needs no network. A door to plotly, with `report`."""
+"""A study as a page that needs no network: its points, its front and its walk. A door to plotly, with `report`.
 
+Plotly reads a little HTML in labels and hover texts, and knows no entity for quotes: all but those is escaped.
+"""
+
+import textwrap
 from collections.abc import Sequence
 from html import escape
+from math import log10
 from pathlib import Path
 
 import plotly.graph_objects as go
 
-from blocksearch.experiments.search.summary import Entry, Summary, as_rows
+from blocksearch.experiments.search.found import Axis, Entry, Summary, as_rows
 from blocksearch.views.report import save
+from blocksearch.views.study import WORDS, amount, budget_lines, counted, is_logarithmic, measured, seeds, titled_axis, written
 
-NAMED = "named points and --start-with"
+DOMINATED, FRONT, NAMED, BUDGET = "#a9afb8", "#1f5fa8", "#c2410c", "#6b7280"
+_WIDTH = 72  # characters of a line of a hover text
+_LAYOUT = {
+    "template": "plotly_white",
+    "font": {"size": 14},
+    "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
+    "hovermode": "closest",
+}
 
 
 def pareto_page(file: Path, summary: Summary) -> None:
-    """Write the front: .html with figures, .md or .csv. Raises UsageError where it cannot be written."""
-    figures = [_points(summary, cost) for cost in summary.objectives[1:]] + [_walk(summary)]
-    save(file, f"{summary.name}: {summary.title}", as_rows(summary.entries), figures if file.suffix == ".html" else ())
+    """Write the study: .html with figures, .md or .csv; the front comes first. Raises UsageError where it cannot be written."""
+    figures = [_points(summary, cost) for cost in summary.costs] + [_walk(summary)] if file.suffix == ".html" else []
+    rows = written(as_rows(summary.axes, (*summary.front, *(entry for entry in summary.entries if not entry.on_front))))
+    if file.suffix != ".csv":  # a table to read has no empty columns
+        kept = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
+        rows = [{key: row[key] for key in kept} for row in rows]
+    notes = [summary.title, counted(summary), measured(summary), *summary.notes]
+    save(file, summary.name, rows, figures, notes)
 
 
-def _points(summary: Summary, cost: str) -> go.Figure:
-    figure = go.Figure(layout_title_text=f"Accuracy, %, by the model of all seeds (95 % intervals), beside {cost}")
-    known = [entry for entry in summary.entries if entry.mean is not None]
-    proposed = [entry for entry in known if entry.origin in ("evolution", "random", "nsga2", "tpe", "gp")]
-    others = [entry for entry in known if entry not in proposed]
-    figure.add_scatter(**_marks([e for e in proposed if not e.on_front], cost), name="dominated", marker_color="#aaa")
+def _points(summary: Summary, cost: Axis) -> go.Figure:
+    first = summary.axes[0]
+    figure = go.Figure(layout=_LAYOUT)
+    beaten = [entry for entry in summary.known if not entry.on_front and not entry.named]
+    named = [entry for entry in summary.known if entry.named]
     figure.add_scatter(
-        **_marks(others, cost) | {"mode": "markers+text"},
-        name=NAMED,
-        text=[escape(entry.origin) for entry in others],
-        textposition="top center",
-        marker={"symbol": "diamond", "size": 10},
+        **_marks(summary, beaten, cost), name="dominated", mode="markers", marker={"color": DOMINATED, "size": 7, "opacity": 0.7}
     )
-    bars = {"array": [e.interval[1] - e.mean for e in summary.front if e.interval and e.mean is not None]}
-    below = [e.mean - e.interval[0] for e in summary.front if e.interval and e.mean is not None]
     figure.add_scatter(
-        **_marks(summary.front, cost) | {"mode": "lines+markers"},
-        name="front",
-        line_shape="hv" if len(summary.objectives) == 2 else "linear",
-        error_y={"type": "data", "symmetric": False, **bars, "arrayminus": below},
+        **_marks(summary, summary.front, cost),
+        **_bars(summary.front),
+        name="front" if len(summary.axes) == 2 else "front of all objectives",
+        mode="lines+markers" if len(summary.axes) == 2 else "markers",
+        line={"shape": "vh" if cost.maximise else "hv", "width": 2, "color": FRONT},
+        marker={"color": FRONT, "size": 9},
     )
-    for budget in summary.budgets:
-        quantity, _, bound = budget.replace(" ", "").replace("=", "").partition("<")
-        if quantity == cost and bound:
-            figure.add_vline(x=_number(bound), line_dash="dot", annotation_text=escape(budget))
-    return figure.update_layout(xaxis_type="log", xaxis_title=cost, yaxis_title="accuracy, %", height=600)
+    if named:
+        figure.add_scatter(
+            **_marks(summary, named, cost),
+            **_bars(named),
+            name="named points",
+            mode="markers+text",
+            text=[_safe(entry.origin) for entry in named],
+            textposition=["top left" if entry.on_front else "bottom right" for entry in named],  # away from the front's steps
+            textfont={"color": NAMED},
+            marker={"symbol": "diamond", "size": 11, "color": NAMED, "line": {"width": 1, "color": "white"}},
+        )
+    logarithmic = is_logarithmic(summary, cost)
+    for bound, text in budget_lines(summary, cost.name):
+        figure.add_vline(x=bound, line={"dash": "dot", "color": BUDGET})
+        place = log10(bound) if logarithmic else bound  # an annotation wants the exponent, a line does not
+        style = {"showarrow": False, "xanchor": "right", "yanchor": "bottom", "font": {"color": BUDGET}}
+        figure.add_annotation(x=place, y=0, yref="paper", text=_safe(text), **style)
+    figure.update_xaxes(title_text=_safe(_with_direction(cost)), type="log" if logarithmic else "linear", tickformat="~s")
+    figure.update_xaxes(dtick="D2" if logarithmic else None)
+    figure.update_yaxes(title_text=_safe(_with_direction(first)))
+    interval = "; bars are the model's 95 % intervals" if any(entry.interval for entry in summary.known) else ""
+    title = f"{_safe(first.name)} beside {_safe(WORDS.get(cost.name, cost.name))}{interval}"
+    legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+    return figure.update_layout(title={"text": title, "y": 0.96}, height=620, legend=legend)
 
 
-def _marks(entries: Sequence[Entry], cost: str) -> dict[str, object]:
+def _walk(summary: Summary) -> go.Figure:
+    known = summary.known
+    found = list(summary.walk)
+    figure = go.Figure(layout=_LAYOUT)
+    figure.add_scatter(
+        x=list(range(1, len(found) + 1)),
+        y=found,
+        mode="lines",
+        line={"shape": "hv", "width": 2, "color": FRONT},
+        hovertext=[f"{volume:.4f} after {_title(entry)}" for volume, entry in zip(found, known, strict=True)],
+        hoverinfo="text",
+    )
+    figure.update_xaxes(title_text="networks with a result, in the order of trials", tickformat=",d")
+    figure.update_yaxes(title_text="hypervolume", rangemode="tozero")
+    return figure.update_layout(title_text="The walk of the search, by what is known in the end", height=360, showlegend=False)
+
+
+def _marks(summary: Summary, entries: Sequence[Entry], cost: Axis) -> dict[str, object]:
     return {
-        "x": [entry.costs[cost] for entry in entries],
+        "x": [entry.costs[cost.name] for entry in entries],
         "y": [entry.mean for entry in entries],
-        "mode": "markers",
-        "hovertext": [_hover(entry) for entry in entries],
+        "hovertext": [_hover(summary, entry) for entry in entries],
         "hoverinfo": "text",
     }
 
 
-def _hover(entry: Entry) -> str:
-    assert entry.mean is not None
-    assert entry.interval is not None
-    costs = "<br>".join(f"{name}: {value:,}" for name, value in entry.costs.items())
-    low, high = entry.interval
-    result = f"{entry.mean:.2f} % [{low:.2f}, {high:.2f}], {len(entry.accuracies)} seeds"
-    return f"trial {entry.trial} ({escape(entry.origin)})<br>{escape(entry.text)}<br>{result}<br>{costs}"
+def _bars(entries: Sequence[Entry]) -> dict[str, object]:
+    spans = [(entry.mean, *entry.interval) for entry in entries if entry.interval and entry.mean is not None]
+    if not spans:
+        return {}
+    above, below = [high - mean for mean, _, high in spans], [mean - low for mean, low, _ in spans]
+    return {"error_y": {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "width": 3, "thickness": 1.2}}
 
 
-def _walk(summary: Summary) -> go.Figure:
-    figure = go.Figure(layout_title_text="The walk: hypervolume after each network, by what is known in the end")
-    figure.add_scatter(x=list(range(1, len(summary.walk) + 1)), y=list(summary.walk), mode="lines", line_shape="hv")
-    return figure.update_layout(xaxis_title="networks trained", yaxis_title="hypervolume")
+def _hover(summary: Summary, entry: Entry) -> str:
+    first = summary.axes[0]
+    result = f"{first.name}: {amount(entry.mean)}{first.unit}"
+    if entry.interval:
+        result += f" [{entry.interval[0]:.2f}, {entry.interval[1]:.2f}], seeds: {seeds(entry)}"
+    costs = [f"{name}: {amount(value)}" for name, value in entry.costs.items()]
+    factor = [] if entry.factor is None else [f"{entry.factor:.2f} of the baseline network's FLOPs"]
+    return "<br>".join([f"<b>{_title(entry)}</b>", *map(_safe, (*textwrap.wrap(entry.text, _WIDTH), result, *costs, *factor))])
 
 
-def _number(text: str) -> float:
-    scale = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:], 1.0)
-    return float(text.rstrip("kKMG").replace("_", "")) * scale
+def _title(entry: Entry) -> str:
+    return _safe(f"trial {entry.trial}" + (f", {entry.origin}" if entry.origin else ""))
+
+
+def _with_direction(axis: Axis) -> str:
+    return f"{titled_axis(axis)} ({'more' if axis.maximise else 'less'} is better)"
+
+
+def _safe(text: str) -> str:
+    return escape(text, quote=False)

@@ -18,7 +18,8 @@ Rows = Sequence[Mapping[str, object]]
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; }} table {{ border-collapse: collapse; }}
+<style>body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; }}
+table {{ border-collapse: collapse; font-size: .85em; }}
 td, th {{ padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }}</style></head>
 <body><h1>{title}</h1>
 {body}
@@ -26,13 +27,16 @@ td, th {{ padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }
 """
 
 
-def save(file: Path, title: str, rows: Rows, figures: Sequence[go.Figure] = ()) -> None:
-    """Write an answer to a file: .html, .md or .csv. Raises UsageError for another ending, or where it cannot be written."""
+def save(file: Path, title: str, rows: Rows, figures: Sequence[go.Figure] = (), notes: Sequence[str] = ()) -> None:
+    """Write an answer to a file: .html, .md or .csv; `notes` stand under the title of the first two.
+
+    Raises UsageError for another ending, or where it cannot be written.
+    """
     writers = {".html": _html, ".md": _markdown, ".csv": _csv}
     if file.suffix not in writers:
         raise UsageError(f"a report ends in {', '.join(writers)}, but got {file}")
     try:
-        file.write_text(writers[file.suffix](title, rows, figures))
+        file.write_text(writers[file.suffix](title, rows, figures, notes))
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
 
@@ -101,25 +105,28 @@ def _name(result: Result) -> str:
     return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown or variant.value) if part))
 
 
-def _html(title: str, rows: Rows, figures: Sequence[go.Figure]) -> str:
-    head = "".join(f"<th>{escape(_words(key))}</th>" for key in rows[0])
+def _html(title: str, rows: Rows, figures: Sequence[go.Figure], notes: Sequence[str]) -> str:
+    head = "".join(f"<th>{escape(_words(key))}</th>" for key in (rows[0] if rows else ()))
     lines = ("".join(f"<td>{escape(_text(value))}</td>" for value in row.values()) for row in rows)
     table = f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
     # The script is written once, into the page itself: a report needs no network.
     drawn = [figure.to_html(full_html=False, include_plotlyjs=place == 0) for place, figure in enumerate(figures)]
-    return _PAGE.format(title=escape(title), body="\n".join([*drawn, table]))
+    said = [f"<p>{escape(note)}</p>" for note in notes]
+    return _PAGE.format(title=escape(title), body="\n".join([*said, *drawn, table]))
 
 
-def _markdown(title: str, rows: Rows, _: Sequence[go.Figure]) -> str:
-    lines = [[_words(key) for key in rows[0]], ["---"] * len(rows[0]), *([_text(v) for v in row.values()] for row in rows)]
+def _markdown(title: str, rows: Rows, _: Sequence[go.Figure], notes: Sequence[str]) -> str:
+    columns = list(rows[0]) if rows else []
+    lines = [[_words(key) for key in columns], ["---"] * len(columns), *([_text(v) for v in row.values()] for row in rows)]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    return f"**{title}**\n\n{table}\n"
+    said = "".join(f"{note}\n\n" for note in notes)
+    return f"**{title}**\n\n{said}{table}\n"
 
 
-def _csv(_: str, rows: Rows, __: Sequence[go.Figure]) -> str:
+def _csv(_: str, rows: Rows, __: Sequence[go.Figure], ___: Sequence[str]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(rows[0])
+    writer.writerow(rows[0] if rows else ())
     writer.writerows([_text(value) for value in row.values()] for row in rows)
     return out.getvalue()
 

@@ -75,6 +75,45 @@ def test_a_failed_run_is_kept_and_may_be_tried_again(tmp_path):
         assert [run.state for run in ledger.runs()] == ["failed", "complete"]
 
 
+def partial(job, epochs):
+    run = make_run(job, state="partial")
+    return replace(run, epoch_to=epochs, accuracies=tuple(10.0 * e for e in range(1, epochs + 1)))
+
+
+def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
+    job, other = make_job(), make_job(1)
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(other, partial(other, 4))
+        assert ledger.reached(job.spec, 1) is None
+        ledger.add(job, partial(job, 1))
+        assert ledger.reached(job.spec, 1).accuracy_at(1) == 10.0
+        assert ledger.reached(job.spec, 2) is None
+        assert ledger.find([job.spec]) == {}  # nobody else takes it for finished
+        ledger.add(job, partial(job, 3))
+        assert [ledger.reached(job.spec, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
+        ledger.add(job, make_run(job))
+        assert ledger.reached(job.spec, 2).accuracy_at(2) == 20.0
+        assert ledger.find([job.spec])[job.spec].state == "complete"
+        assert [run.state for run in ledger.runs()] == ["partial", "partial", "partial", "complete"]
+
+
+def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(job, replace(make_run(job, state="diverged", reason="nan"), accuracies=(30.0,), losses=(1.0,)))
+        found = ledger.reached(job.spec, 2)
+        assert (found.accuracy_at(1), found.accuracy_at(2)) == (30.0, None)
+
+
+def test_partial_rows_merge_once(tmp_path):
+    job = make_job()
+    with closing(Ledger(tmp_path / "a.db")) as one, closing(Ledger(tmp_path / "b.db")) as other:
+        other.add(job, partial(job, 1))
+        assert one.merge(other) == (1, [])
+        assert one.merge(other) == (0, [])
+        assert one.reached(job.spec, 1).epoch_to == 1
+
+
 def test_specs_differing_in_any_field_are_different_trainings(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:

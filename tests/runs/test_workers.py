@@ -241,7 +241,7 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
     resumed, whole = train_group(Group(jobs, file)), train_group(Group(jobs))
     assert [run.losses for run in resumed] == [run.losses for run in whole]
     assert [run.accuracies for run in resumed] == [run.accuracies for run in whole]
-    assert resumed[0].provenance["resumed"] == "yes"
+    assert resumed[0].provenance["resumed"].startswith("in epoch ")
     assert "resumed" not in whole[0].provenance
 
 
@@ -250,3 +250,20 @@ def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(
     (tmp_path / "a.db-checkpoints").write_text("milk")
     with pytest.raises(LedgerError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
         ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
+
+
+@pytest.mark.slow
+def test_a_training_that_stopped_short_goes_on_to_the_bits_of_a_whole_one(root, tmp_path):
+    (job,) = conditions_at(root, tmp_path, epochs=4).jobs([NETWORK], [3])
+    file = tmp_path / "kept.npz"
+    short = train_group(Group((job,), file, until=1))[0]
+    assert (short.state, short.epoch_to, short.accuracy) == ("partial", 1, None)
+    longer = train_group(Group((job,), file, until=3))[0]
+    end = train_group(Group((job,), file))[0]
+    whole = train_group(Group((job,)))[0]
+    assert (longer.state, end.state) == ("partial", "complete")
+    assert end.provenance["resumed"] == "in epoch 4"
+    for part in (short, longer, end):
+        assert part.accuracies == whole.accuracies[: part.epoch_to]
+        assert part.losses == whole.losses[: part.epoch_to]
+    assert (end.right == whole.right).all()

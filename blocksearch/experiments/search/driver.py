@@ -1,11 +1,13 @@
-"""Steps ▶ workers ▶ ledger. One driver owns a study; a killed search and an uninterrupted one take the same steps.
+"""Steps ▶ workers ▶ ledger. One driver owns a study.
 
-A step is decided by the study's seed, its number, and the results of all steps but the last few (the lag): never by the order in
-which trainings happen to end. A run is in the ledger before its step is in the study, and a step before its mirrored trial.
+A run is in the ledger before its step is in the study, and a step before its mirrored trial: whoever is killed in between leaves
+nothing that the next driver cannot complete.
 """
 
+import hashlib
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +16,23 @@ from filelock import FileLock, Timeout
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import Conditions, Request, conditions
+from blocksearch.experiments.search.course import Course
 from blocksearch.experiments.search.evolution import Evolution
 from blocksearch.experiments.search.mirror import Mirror
 from blocksearch.experiments.search.policy import ByChance, ByEvolution, Policy, Sampler, Step, Told
 from blocksearch.experiments.search.pool import Pool
-from blocksearch.experiments.search.study import OPTUNA, Definition, Wishes, check_name, define, opening
+from blocksearch.experiments.search.study import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
+from blocksearch.runs.execute import opened
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.runs.studies import StepRow, Studies
 from blocksearch.runs.workers import Workers
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.space.rules import read_budget
+
+Objective = Callable[[Network, int], float | None]
 
 
 class Audience:
@@ -43,7 +50,7 @@ class Audience:
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched: a space and its file's name, budgets, and what else is wished."""
+    """What is searched: a space and its file's name, budgets, and what else is wished. Raises UsageError for an unfit name."""
 
     space: str
     grammar: Grammar
@@ -54,155 +61,184 @@ class Question:
     def __post_init__(self) -> None:
         check_name(self.name)
 
-
-def search(question: Question, request: Request, trials: int, audience: Audience, timeout: float | None = None) -> Definition:
-    """Search until the study has so many trials and its front its seeds, or `timeout` seconds have passed.
-
-    Raises UsageError where another driver has the study, or where the study was begun with something else.
-    """
-    if trials < 1:
-        raise UsageError(f"--trials must be at least 1, but got {trials}")
-    if timeout is not None and timeout <= 0:
-        raise UsageError(f"--timeout must be above 0 seconds, but got {timeout:g}")
-    grammar = question.grammar.where(*(read_budget(text) for text in question.budgets))
-    shared = conditions(request, grammar.members.network(grammar.members.genes_at(grammar.members.places(1, 0)[0])))
-    definition = define(question.space, question.grammar, question.budgets, grammar, shared, question.wishes)
-    with _alone(request.ledger, question.name), Workers(request.workers, request.device) as workers:
-        workers.check()
-        with closing(Ledger(request.ledger)) as ledger:
-            studies = Studies(ledger)
-            _agree(studies, question.name, definition)
-            pool = Pool(grammar, question.wishes.seed)
-            policy = _policy(pool, definition, question.wishes)
-            mirror = Mirror(request.ledger, question.name, definition, pool.encoding)
-            driver = _Driver(question, shared, ledger, studies, pool, policy, mirror, audience, trials)
-            driver.run(workers, None if timeout is None else time.monotonic() + timeout)
-    return definition
-
-
-class _Driver:
-    def __init__(
-        self,
-        question: Question,
-        shared: Conditions,
-        ledger: Ledger,
-        studies: Studies,
-        pool: Pool,
-        policy: Policy,
-        mirror: Mirror,
-        audience: Audience,
-        trials: int,
-    ) -> None:
-        self._name, self._wishes, self._shared, self._trials = question.name, question.wishes, shared, trials
-        self._ledger, self._studies, self._pool, self._policy = ledger, studies, pool, policy
-        self._mirror, self._audience = mirror, audience
-        self.told: list[Told] = []
-        self._pending: list[Step] = []
-        self._jobs: dict[int, Job] = {}
-        self._finished: dict[int, tuple[Run, bool]] = {}
-        self._steps: dict[Group, Step] = {}
-
-    def run(self, workers: Workers, deadline: float | None) -> None:
-        rows = self._studies.steps(self._name)
-        self.told = [self._remembered(row) for row in rows]
-        self._mirror.catch_up(rows)
-        self._audience.began(self._name, len(rows), self._trials)
-        late = False
-
-        def following() -> Group | None:
-            nonlocal late
-            while (step := self._next()) is not None:
-                late = deadline is not None and time.monotonic() >= deadline
-                if late:
-                    return None
-                self._pending.append(step)
-                job = self._jobs[step.number] = self._job(step)
-                known = self._ledger.find([job.spec]).get(job.spec)
-                if known is None:
-                    group = Group((job,), None, workers.place.device)
-                    folder = self._ledger.checkpoints
-                    group = replace(group, checkpoint=folder / group.file_name) if folder else group
-                    self._steps[group] = step
-                    return group
-                self._finish(step, known, reused=True)
-            return None
-
-        def done(group: Group, runs: list[Run]) -> None:
-            self._ledger.add_all(zip(group.jobs, runs, strict=True))
-            if group.checkpoint is not None:
-                group.checkpoint.unlink(missing_ok=True)
-            self._finish(self._steps.pop(group), runs[0], reused=False)
-
-        try:
-            workers.train_as_they_come(following, done, lambda _: None)
-        except KeyboardInterrupt:
-            self._audience.ended(f"interrupted after {self._trials_told} trials; the same command goes on from there")
-            raise
-        self._audience.ended(self._reason(late))
-
     @property
-    def _trials_told(self) -> int:
-        return sum(each.step.kind == "new" for each in self.told)
+    def affordable(self) -> Grammar:
+        """The space within the budgets. Raises SpaceError where they leave nothing."""
+        return self.grammar.where(*(read_budget(text) for text in self.budgets))
 
-    def _next(self) -> Step | None:
-        """Decide the next step from no more results than it may know; None where that has to wait, or nothing is left to do."""
-        number = len(self.told) + len(self._pending)
-        for known in range(max(0, number - self._wishes.lag + 1), len(self.told) + 1):
-            pending = [each.step for each in self.told[known:]] + self._pending
-            step = self._policy.decide(self.told[:known], pending, self._trials)
-            if step is not None:
-                return step
-        return None
 
-    def _finish(self, step: Step, run: Run, *, reused: bool) -> None:
-        """Let results count in the order of their steps."""
-        self._finished[step.number] = (run, reused)
-        counted = []
-        while self._pending and self._pending[0].number in self._finished:
-            first = self._pending.pop(0)
-            run, was_known = self._finished.pop(first.number)
-            self.told.append(Told(first, run.accuracy))
-            counted.append((self._row(first, run), was_known))
+@dataclass(frozen=True)
+class Effort:
+    """How long to search: until a study has so many trials and its front its seeds, or `timeout` seconds have passed."""
+
+    trials: int
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise UsageError(f"--trials must be at least 1, but got {self.trials}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"--timeout must be above 0 seconds, but got {self.timeout:g}")
+
+
+def search(question: Question, request: Request, effort: Effort, audience: Audience) -> None:
+    """Search by training. Raises UsageError where another driver has the study, or where it was begun with something else."""
+    grammar = question.affordable
+    shared = conditions(request, next(iter(grammar.sample(1, 0))))
+    with (
+        _alone(request.ledger, question.name),
+        Workers(request.workers, request.device) as workers,
+        closing(opened(request.ledger, workers)) as ledger,
+    ):
+        study = _Study(question, grammar, Judged.by(shared), ledger, effort, audience)
+        trainings = _Trainings(study, shared, ledger, workers)
+        with study.ending():
+            workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
+
+
+def evaluate(question: Question, objective: Objective, location: str, effort: Effort, audience: Audience) -> None:
+    """Search by calling a function of a network and a seed; it returns percent, or None for a network that came to nothing.
+
+    Raises UsageError for a result that is no percentage; what the function raises is passed on, and that step is not stored.
+    """
+    grammar = question.affordable
+    with _alone(location, question.name), closing(Ledger(location)) as ledger:
+        study = _Study(question, grammar, Judged.by_function(objective), ledger, effort, audience)
+        with study.ending():
+            while (step := study.next()) is not None:
+                found = objective(study.pool.network(step.row), step.seed)
+                if found is not None and not 0 <= found <= 100:
+                    raise UsageError(f"an objective must return percent between 0 and 100, or None, but got {found!r}")
+                study.finish(step, () if found is None else (float(found),), "diverged")
+
+
+class _Study:
+    """A driver's hold on a study: its course, and where each step that counts is written."""
+
+    def __init__(
+        self, question: Question, grammar: Grammar, judged: Judged, ledger: Ledger, effort: Effort, audience: Audience
+    ) -> None:
+        self._name, self._effort, self._audience = question.name, effort, audience
+        definition = define(question.space, question.grammar, question.budgets, grammar, judged, question.wishes)
+        self._studies = Studies(ledger)
+        _agree(self._studies, question.name, definition)
+        self.pool = Pool(grammar, question.wishes.seed)
+        policy = policy_of(self.pool, definition)
+        self._mirror = Mirror(ledger.engine.url.render_as_string(hide_password=False), question.name, definition, self.pool)
+        rows = self._studies.steps(question.name)
+        self.course = Course(policy, effort.trials, [self._remembered(row) for row in rows])
+        self._mirror.catch_up(rows)
+        self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
+        self._late = False
+        self._states: dict[int, tuple[str, bool]] = {}
+        audience.began(question.name, len(rows), effort.trials)
+
+    def next(self) -> Step | None:
+        """Return the step to take now; None where that has to wait, nothing is left, or the time is up."""
+        self._late = self._deadline is not None and time.monotonic() >= self._deadline
+        return None if self._late else self.course.next()
+
+    def finish(self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False) -> None:
+        """Take the accuracies of a step, or none and what became of it `otherwise`, and write what counts now."""
+        state = otherwise if not accuracies else "complete" if step.epochs == self.course.policy.rungs[-1] else "partial"
+        self._states[step.number] = (state, reused)
+        counted = [(self._row(told), self._states.pop(told.step.number)[1]) for told in self.course.finish(step, accuracies)]
         self._studies.append(self._name, [row for row, _ in counted])
         for row, was_known in counted:
             self._mirror.add(row)
-            self._audience.told(row, self._trials, was_known)
+            self._audience.told(row, self._effort.trials, was_known)
 
-    def _row(self, step: Step, run: Run) -> StepRow:
-        network, costs = self._pool.network(step.row), self._pool.cost(step.row)
-        text = format_network(network)
-        where = (step.number, step.trial, step.kind, step.origin, network.fingerprint, text)
-        return StepRow(*where, costs, step.seed, run.state, run.accuracy, self._memory(step))
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Say how a search ended."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._audience.ended(f"interrupted after {self.course.networks} trials; the same command goes on from there")
+            raise
+        self._audience.ended(self._reason())
 
-    def _memory(self, step: Step) -> dict[str, object]:
-        return step.memory | {"code": [int(level) for level in self._pool.codes[step.row]]}
+    def _reason(self) -> str:
+        networks, trials = self.course.networks, self._effort.trials
+        if self._late:
+            return f"the time is up after {networks} of {trials} trials; the same command goes on from there"
+        if networks < trials:
+            return f"no network is left that is within the budgets and untrained: the search ends after {networks} trials"
+        return f"{networks} trials, {len(self.course.told)} trainings counted"
+
+    def _row(self, told: Told) -> StepRow:
+        step, network = told.step, self.pool.network(told.step.row)
+        memory = step.memory | {"code": [int(level) for level in self.pool.codes[step.row]]}
+        return StepRow(
+            step.number,
+            step.trial,
+            step.kind,
+            step.origin,
+            network.fingerprint,
+            format_network(network),
+            self.pool.cost(step.row),
+            step.seed,
+            step.epochs,
+            self._states[step.number][0],
+            told.accuracies,
+            memory,
+        )
 
     def _remembered(self, row: StepRow) -> Told:
-        found = self._pool.recall(row.network, row.memory["code"], row.text)
-        return Told(Step(row.number, row.trial, row.kind, row.origin, found, row.seed, row.memory), row.accuracy)
-
-    def _job(self, step: Step) -> Job:
-        return self._shared.job(self._pool.network(step.row), step.seed)
-
-    def _reason(self, late: bool) -> str:
-        new = self._trials_told
-        if late:
-            return f"the time is up after {new} of {self._trials} trials; the same command goes on from there"
-        if new < self._trials:
-            return f"no network is left that is within the budgets and untrained: the search ends after {new} trials"
-        return f"{new} trials, {len(self.told)} trainings counted"
+        found = self.pool.recall(row.network, row.memory["code"], row.text)
+        step = Step(row.number, row.trial, row.kind, row.origin, found, row.seed, row.epochs, row.memory)
+        return Told(step, row.accuracies)
 
 
-def _policy(pool: Pool, definition: Definition, wishes: Wishes) -> Policy:
+class _Trainings:
+    """Turns steps into trainings, and looks first whether the ledger has them."""
+
+    def __init__(self, study: _Study, shared: Conditions, ledger: Ledger, workers: Workers) -> None:
+        self._study, self._shared, self._ledger, self._workers = study, shared, ledger, workers
+        self._rungs, self._steps = study.course.policy.rungs, dict[Group, Step]()
+
+    def following(self) -> Group | None:
+        """Return the next training that has to be done."""
+        while (step := self._study.next()) is not None:
+            job = self._shared.job(self._study.pool.network(step.row), step.seed)
+            known = self._ledger.reached(job.spec, step.epochs)
+            if known is None:
+                group = self._group(job, step.epochs)
+                self._steps[group] = step
+                return group
+            self._study.finish(step, self._accuracies(step, known), known.state, reused=True)
+        return None
+
+    def done(self, group: Group, runs: list[Run]) -> None:
+        """Store what a training gave, then let its step count."""
+        self._ledger.add_all(zip(group.jobs, runs, strict=True))
+        if group.checkpoint is not None and runs[0].state in ("complete", "diverged"):
+            group.checkpoint.unlink(missing_ok=True)
+        step = self._steps.pop(group)
+        self._study.finish(step, self._accuracies(step, runs[0]), runs[0].state)
+
+    def _group(self, job: Job, epochs: int) -> Group:
+        group = Group((job,), None, self._workers.place.device, until=epochs)
+        folder = self._ledger.checkpoints
+        return replace(group, checkpoint=folder / group.file_name) if folder else group
+
+    def _accuracies(self, step: Step, run: Run) -> tuple[float, ...]:
+        """Return the accuracies at each rung up to the step's epochs; none where the run did not come so far."""
+        found = [run.accuracy_at(rung) for rung in self._rungs if rung <= step.epochs]
+        return tuple(each for each in found if each is not None) if None not in found else ()
+
+
+def policy_of(pool: Pool, definition: Definition) -> Policy:
+    """Put together what decides the steps of a study."""
+    wishes = definition.wishes
     judge = Evolution(pool, definition.frame, wishes.costs)
-    sampler: Sampler = ByEvolution(judge) if wishes.sampler == "evolution" else ByChance(pool)
+    sampler: Sampler = ByEvolution(judge, definition.rungs) if wishes.sampler == "evolution" else ByChance(pool)
     if wishes.sampler in OPTUNA:
         from blocksearch.experiments.search.optuna_samplers import ByOptuna
 
         sampler = ByOptuna(wishes.sampler, pool, wishes)
-    return Policy(
-        pool, sampler, judge, [(name, pool.row(network)) for name, network in opening(pool.grammar, wishes.start_with)], wishes
-    )
+    start = [(name, pool.row(network)) for name, network in opening(pool.grammar, wishes.start_with, definition.budgets)]
+    return Policy(pool, sampler, judge, start, wishes, definition.rungs)
 
 
 def _agree(studies: Studies, name: str, definition: Definition) -> None:
@@ -217,13 +253,17 @@ def _agree(studies: Studies, name: str, definition: Definition) -> None:
 
 @contextmanager
 def _alone(location: str, name: str) -> Iterator[None]:
-    """Hold a study. Raises UsageError where another driver does; one that dies lets go."""
+    """Hold a study. Raises UsageError where another driver does; one that dies lets go.
+
+    The lock is a file beside the study's, or for a server's database one on this machine: drivers elsewhere do not see that.
+    """
     if "://" in location and not location.startswith("sqlite:///"):
-        yield  # a server's database: there is no file to lock
-        return
-    file = Path(location.removeprefix("sqlite:///")).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{file}-{name}.lock", timeout=0)
+        held = Path(tempfile.gettempdir()) / f"blocksearch-{hashlib.sha256(location.encode()).hexdigest()[:16]}-{name}.lock"
+    else:
+        file = Path(location.removeprefix("sqlite:///")).expanduser()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = file.with_name(f"{file.name}-{name}.lock")
+    lock = FileLock(held, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:

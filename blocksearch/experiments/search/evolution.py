@@ -5,7 +5,7 @@ enough is a candidate whole. The one with the largest expected gain of hypervolu
 accuracy is dominated at its cost is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import erfc
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.experiments.search.front import Boxes, Floats, Frame, dominated, ranks
+from blocksearch.experiments.search.outlook import Outlook, Result
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.surrogate import Features, Model, Scales, Seen, choose_scales, seed_variance
 
@@ -24,31 +25,59 @@ OPTIMISM = 3.0  # deviations above the mean
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a sampler is told of a training: the network's row in the pool, and its accuracy (percent)."""
-
-    row: int
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Known:
-    """All that is known of a network: its row in the pool and its results (percent, one a seed)."""
+    """All that is known of a network: its row in the pool, and by seed its final accuracy (percent), as far as it is known.
+
+    `worth` is 1 for a seed that was trained to the end, and less the less its early result says of that.
+    """
 
     row: int
-    results: tuple[float, ...]
+    accuracies: Mapping[int, float]
+    worth: Mapping[int, float]
+
+    @property
+    def count(self) -> float:
+        return sum(self.worth.values())
 
     @property
     def mean(self) -> float:
-        return sum(self.results) / len(self.results)
+        return sum(self.accuracies[seed] * worth for seed, worth in self.worth.items()) / self.count
+
+    @property
+    def finals(self) -> list[float]:
+        return [self.accuracies[seed] for seed, worth in self.worth.items() if worth == 1]
 
 
-def gather(results: Sequence[Result]) -> list[Known]:
-    """Bring the results of each network together, networks in the order of their first."""
-    found: dict[int, list[float]] = {}
-    for each in results:
-        found.setdefault(each.row, []).append(each.accuracy)
-    return [Known(row, tuple(values)) for row, values in found.items()]
+@dataclass(frozen=True)
+class Reading:
+    """How results are read: what early ones say of the last epoch, and the variance between seeds that this is held against."""
+
+    outlook: Outlook
+    seeds: float
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> "Reading":
+        """Learn it from results."""
+        finals: dict[int, list[float]] = {}
+        for each in results:
+            if each.epochs is None:
+                finals.setdefault(each.row, []).append(each.accuracy)
+        return cls(Outlook(results), seed_variance(list(finals.values())))
+
+    def with_result(self, known: Known | None, result: Result) -> Known:
+        """Add a result to what is known of its network; it takes the place of an earlier one of the same run."""
+        accuracy, added = self.outlook.final(result)
+        worth = self.seeds / (self.seeds + added) if self.seeds + added else 1.0
+        if known is None:
+            return Known(result.row, {result.seed: accuracy}, {result.seed: worth})
+        return Known(result.row, {**known.accuracies, result.seed: accuracy}, {**known.worth, result.seed: worth})
+
+    def gather(self, results: Sequence[Result]) -> list[Known]:
+        """Bring the results of each network together, networks in the order of their first."""
+        found: dict[int, Known] = {}
+        for each in results:
+            found[each.row] = self.with_result(found.get(each.row), each)
+        return list(found.values())
 
 
 class Evolution:
@@ -75,21 +104,15 @@ class Evolution:
     def settled(self, results: Sequence[Result]) -> tuple[list[int], Floats, Floats]:
         """Return the rows that have results, and the model's means and deviations of their accuracy."""
         if len({each.row for each in results}) < LEARNS_AFTER:
-            known = gather(results)
-            model, seen = self.model(known)
-            return [each.row for each in known], *model.settled(seen)
+            reading = Reading.of(results)
+            known = reading.gather(results)
+            seen = self._seen(known)
+            return [each.row for each in known], *Model(self.features, self._scales(known, reading), seen).settled(seen)
         fit = self._fitted(results)
         return fit.trained, *fit.model.settled(fit.seen)
 
-    def model(self, known: Sequence[Known]) -> tuple[Model, Seen]:
-        """Return the model of everything known, fitted at once, and what it saw."""
-        seen = self._seen(known)
-        return Model(
-            self.features, choose_scales(self.features, seen, seed_variance([each.results for each in known])), seen
-        ), seen
-
-    def _scales(self, known: Sequence[Known]) -> Scales:
-        return choose_scales(self.features, self._seen(known), seed_variance([each.results for each in known]))
+    def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
+        return choose_scales(self.features, self._seen(known), reading.seeds)
 
     def _spread(self, there: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator) -> int | None:
         """Draw several, and take the one whose costs are farthest from those that are there."""
@@ -106,12 +129,14 @@ class Evolution:
         if len({each.row for each in results[:base]}) < LEARNS_AFTER:
             base = len(results)
         if self._fit is None or self._fit.base != results[:base] or self._fit.taken_up > len(results):
-            known = gather(results[:base])
             doubled = 1 << (base.bit_length() - 1)  # scales are chosen anew at 8, 16, 32, … results
-            scales = self._scales(gather(results[: doubled if doubled >= REFITS else base]))
+            first = results[: doubled if doubled >= REFITS else base]
+            reading = Reading.of(first)
+            scales = self._scales(reading.gather(first), reading)
+            known = reading.gather(results[:base])
             seen = self._seen(known)
             model = Model(self.features, scales, seen)
-            self._fit = _Fit(results[:base], known, model, self._candidates(model, known, seen, base), self._rows)
+            self._fit = _Fit(results[:base], reading, known, model, self._candidates(model, known, seen, base), self._rows)
         self._fit.take_up(results)
         return self._fit
 
@@ -188,7 +213,7 @@ class Evolution:
 
     def _seen(self, known: Sequence[Known]) -> Seen:
         rows = self._rows(np.array([each.row for each in known]))
-        return Seen(rows, np.array([each.mean for each in known]), np.array([len(each.results) for each in known]))
+        return Seen(rows, np.array([each.mean for each in known]), np.array([each.count for each in known]))
 
 
 class _Fit:
@@ -197,6 +222,7 @@ class _Fit:
     def __init__(
         self,
         base: Sequence[Result],
+        reading: Reading,
         known: Sequence[Known],
         model: Model,
         watched: NDArray[np.int64],
@@ -204,6 +230,7 @@ class _Fit:
     ) -> None:
         self.base, self.model, self.watched = list(base), model, watched
         self.taken_up = len(base)
+        self._reading = reading
         self._known = {each.row: each for each in known}
         self._features = features
         self._rows = features(watched)
@@ -218,7 +245,7 @@ class _Fit:
     @property
     def seen(self) -> Seen:
         known = self._known.values()
-        return Seen(self._known_rows, np.array([each.mean for each in known]), np.array([len(each.results) for each in known]))
+        return Seen(self._known_rows, np.array([each.mean for each in known]), np.array([each.count for each in known]))
 
     def take_up(self, results: Sequence[Result]) -> None:
         """Fold in, one by one, the results that this fit has not seen."""
@@ -227,9 +254,9 @@ class _Fit:
             old = self._known.get(each.row)
             if old is None:
                 self._known_rows = np.vstack([self._known_rows, row])
-            new = self._known[each.row] = Known(each.row, (*(old.results if old else ()), each.accuracy))
-            before = (self.model.weight(len(old.results)), old.mean) if old else (0.0, 0.0)
-            step = self.model.fold_in(row[0], before, (self.model.weight(len(new.results)), new.mean))
+            new = self._known[each.row] = self._reading.with_result(old, each)
+            before = (self.model.weight(old.count), old.mean) if old else (0.0, 0.0)
+            step = self.model.fold_in(row[0], before, (self.model.weight(new.count), new.mean))
             self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
         self.taken_up = len(results)
 

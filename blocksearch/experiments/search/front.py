@@ -16,15 +16,30 @@ _MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
 def dominated(points: Floats) -> NDArray[np.bool_]:
     """Say of each point whether another is at least as good in everything and better in something."""
     losses = points * np.array([-1.0] + [1.0] * (points.shape[1] - 1))
+    return _dominated_by_sorting(losses) if losses.shape[1] == 2 else _dominated_by_turns(losses)
+
+
+def _dominated_by_sorting(losses: Floats) -> NDArray[np.bool_]:
+    """Compare the first of two losses with the least at the same second one, and with the least at any smaller."""
+    if not len(losses):
+        return np.zeros(0, bool)
+    _, group = np.unique(losses[:, 1], return_inverse=True)
+    least = np.full(group.max() + 1, np.inf)
+    np.minimum.at(least, group, losses[:, 0])
+    before = np.minimum.accumulate(least)[np.maximum(group - 1, 0)]
+    found: NDArray[np.bool_] = (least[group] < losses[:, 0]) | ((group > 0) & (before <= losses[:, 0]))
+    return found
+
+
+def _dominated_by_turns(losses: Floats) -> NDArray[np.bool_]:
+    """Take what nothing left can beat, in order, and strike out all that it beats."""
     found = np.zeros(len(losses), bool)
-    order = np.lexsort(losses.T[::-1])
-    kept = np.empty((0, losses.shape[1]))
-    for place in order:  # in this order, whatever beats a point comes before it
-        point = losses[place]
-        if len(kept) and bool(((kept <= point).all(1) & (kept < point).any(1)).any()):
-            found[place] = True
-        else:
-            kept = np.vstack([kept, point])
+    left = np.lexsort(losses.T[::-1])  # in this order, whatever beats a point comes before it
+    while len(left):
+        first, left = losses[left[0]], left[1:]
+        beaten = (first <= losses[left]).all(1) & (first < losses[left]).any(1)
+        found[left[beaten]] = True
+        left = left[~beaten]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which step comes next: a new network, or another seed of one that is there. It follows from what the search was told."""
+"""Which step comes next: a new network, a longer training, or another seed. It follows from what the search was told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.experiments.search.evolution import Evolution, Result
+from blocksearch.experiments.search.evolution import Evolution
 from blocksearch.experiments.search.front import front
+from blocksearch.experiments.search.outlook import Result
 from blocksearch.experiments.search.pool import Pool
+from blocksearch.experiments.search.race import promoted
 from blocksearch.experiments.search.study import Wishes
 
 AGAIN_EVERY = 8  # once there are `AGAIN_AFTER` trials, one step in so many repeats a network of the front with another seed
@@ -18,7 +20,10 @@ AGAIN_AFTER = 16
 
 @dataclass(frozen=True)
 class Step:
-    """A training to be done: a row of the pool with a seed. `memory` is what a sampler must be given back after a restart."""
+    """A training to be done: a row of the pool with a seed, until so many epochs.
+
+    `memory` is what a sampler must be given back after a restart.
+    """
 
     number: int
     trial: int
@@ -26,15 +31,21 @@ class Step:
     origin: str
     row: int
     seed: int
+    epochs: int
     memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Told:
-    """A finished step and its accuracy; None where the run diverged or failed."""
+    """A finished step, and the accuracies (percent) at each rung up to its epochs; none where the run diverged or failed."""
 
     step: Step
-    accuracy: float | None
+    accuracies: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Percent after the step's last epoch."""
+        return self.accuracies[-1] if self.accuracies else None
 
 
 class Sampler(Protocol):
@@ -50,15 +61,15 @@ class Sampler(Protocol):
 class ByEvolution:
     """Our sampler, told of steps."""
 
-    def __init__(self, evolution: Evolution) -> None:
-        self._evolution = evolution
+    def __init__(self, evolution: Evolution, rungs: Sequence[int]) -> None:
+        self._evolution, self._rungs = evolution, tuple(rungs)
 
     def propose(
         self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
     ) -> tuple[int | None, str, dict[str, Any]]:
         """See `Sampler`."""
         rows = list(dict.fromkeys(step.row for step in pending if step.kind == "new"))
-        return self._evolution.propose(results_of(told), rows, taken, rng), "evolution", {}
+        return self._evolution.propose(results_of(told, self._rungs), rows, taken, rng), "evolution", {}
 
 
 class ByChance:
@@ -74,20 +85,33 @@ class ByChance:
         return self._pool.draw(rng, taken), "random", {}
 
 
-def results_of(told: Sequence[Told]) -> list[Result]:
-    """Return the accuracies, in the order of their steps."""
-    return [Result(each.step.row, each.accuracy) for each in told if each.accuracy is not None]
+def results_of(told: Sequence[Told], rungs: Sequence[int]) -> list[Result]:
+    """Return the accuracies in the order of their steps, those at earlier rungs of the same run before them."""
+    found: dict[tuple[int, int, int], Result] = {}
+    for each in told:
+        for rung, accuracy in zip(rungs, each.accuracies, strict=False):
+            key = (each.step.row, each.step.seed, rung)
+            found.setdefault(key, Result(each.step.row, accuracy, each.step.seed, None if rung == rungs[-1] else rung))
+    return list(found.values())
 
 
 class Policy:
-    """Decides steps. `opening` are the rows, with their names, that every study begins with."""
+    """Decides steps. `opening` are the rows, with their names, that every study begins with; they run to the horizon.
+
+    `rungs` are the epochs after which a network must have earned to be trained further; the last is the horizon.
+    """
 
     def __init__(
-        self, pool: Pool, sampler: Sampler, judge: Evolution, opening: Sequence[tuple[str, int]], wishes: Wishes
+        self,
+        pool: Pool,
+        sampler: Sampler,
+        judge: Evolution,
+        opening: Sequence[tuple[str, int]],
+        wishes: Wishes,
+        rungs: Sequence[int],
     ) -> None:
-        self.pool, self.wishes = pool, wishes
+        self.pool, self.wishes, self.rungs = pool, wishes, tuple(rungs)
         self._sampler, self._judge, self._opening = sampler, judge, tuple(opening)
-        self.exhausted = False
 
     def decide(self, told: Sequence[Told], pending: Sequence[Step], trials: int) -> Step | None:
         """Return the step after those told and pending, or None where there is none as far as is known; `trials` is a total."""
@@ -96,9 +120,11 @@ class Policy:
         new = sum(step.kind == "new" for step in steps)
         if new < min(trials, len(self._opening)):
             name, row = self._opening[new]
-            return Step(number, new, "new", name, row, 0)
+            return Step(number, new, "new", name, row, 0, self.rungs[-1])
         if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1 and (again := self._again(number, told, steps)):
             return again
+        if longer := self._longer(number, told, steps):
+            return longer
         if new < trials and (found := self._new(number, new, told, pending, steps)):
             return found
         return self._again(number, told, steps)
@@ -110,25 +136,47 @@ class Policy:
         rng = np.random.default_rng([self.wishes.seed, trial])
         row, origin, memory = self._sampler.propose(told, pending, taken, rng)
         if row is None:
-            self.exhausted = True
             return None
-        return Step(number, trial, "new", origin, row, 0, memory)
+        return Step(number, trial, "new", origin, row, 0, self.rungs[0], memory)
+
+    def _longer(self, number: int, told: Sequence[Told], steps: Sequence[Step]) -> Step | None:
+        """Take a network further that has earned it, one of the highest rung first."""
+        reached = {step.row: step.epochs for step in steps if step.seed == 0}  # the last step of a run goes farthest
+        for place in reversed(range(len(self.rungs) - 1)):
+            there = {t.step.row: t.accuracies[place] for t in told if t.step.seed == 0 and len(t.accuracies) > place}
+            costs = self.pool.costs(self.wishes.costs)[list(there)]
+            row = promoted(there, reached, self.rungs[place], costs)
+            if row is not None:
+                return self._step_of(number, row, "longer", 0, self.rungs[place + 1], steps)
+        return None
 
     def _again(self, number: int, told: Sequence[Told], steps: Sequence[Step]) -> Step | None:
-        """Repeat the network of the front that has the fewest seeds, where one has fewer than are wanted."""
-        seeds: dict[int, list[int]] = {}
+        """Bring a network of the front to the horizon, or else repeat the one that has the fewest seeds, if too few.
+
+        A run that is on its way to a rung is left alone until it is there.
+        """
+        horizon, seeds = self.rungs[-1], dict[int, int]()
+        reached = {step.row: step.epochs for step in steps if step.seed == 0}
+        pending = {step.row for step in steps[len(told) :] if step.epochs < horizon}
         for step in steps:
-            seeds.setdefault(step.row, []).append(step.seed)
-        short = [row for row in self.front(told) if len(seeds[row]) < self.wishes.seeds]
+            seeds[step.row] = max(seeds.get(step.row, 0), step.seed + 1)
+        rows = [row for row in self.front(told) if row not in pending]
+        if short := [row for row in rows if reached[row] < horizon]:
+            return self._step_of(number, short[0], "longer", 0, horizon, steps)
+        short = [row for row in rows if seeds[row] < self.wishes.seeds]
         if not short:
             return None
-        row = min(short, key=lambda row: len(seeds[row]))
+        row = min(short, key=lambda row: seeds[row])
+        return self._step_of(number, row, "seed", seeds[row], horizon, steps)
+
+    @staticmethod
+    def _step_of(number: int, row: int, kind: str, seed: int, epochs: int, steps: Sequence[Step]) -> Step:
         first = next(step for step in steps if step.row == row)
-        return Step(number, first.trial, "seed", first.origin, row, max(seeds[row]) + 1)
+        return Step(number, first.trial, kind, first.origin, row, seed, epochs)
 
     def front(self, told: Sequence[Told]) -> list[int]:
         """Return the rows of the front by the model's means, cheapest first."""
-        results = results_of(told)
+        results = results_of(told, self.rungs)
         if not results:
             return []
         rows, means, _ = self._judge.settled(results)

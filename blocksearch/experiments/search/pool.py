@@ -1,9 +1,10 @@
 """The members that a search may train, as rows of arrays: what they are made of, and what they cost exactly.
 
-A space of up to `MOST` members is listed whole. Of a larger one the pool holds a uniform sample, and grows by what samplers make.
+A space of up to `MOST` members is listed whole. Of a larger one the pool lists a uniform sample, and grows by what samplers make.
+What it draws depends on the space, its seed and the generator, never on what it has grown by.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,13 @@ from blocksearch.experiments.search.surrogate import Codes, Floats
 from blocksearch.space.block import Block
 from blocksearch.space.cost import Cost, cost
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.members import Members
 from blocksearch.space.network import Network
 from blocksearch.space.plans import Genes, Plan
 
-MOST = 20_000
+MOST, LISTED = 20_000, 5_000  # members of a space that is listed whole, and how many are listed of a larger one
+_ROUNDS = 100  # of drawing `LISTED` networks, until as many are within the budgets
+_BATCHES = (4, 64, 1024, 16_384)  # how many are drawn in turn from a space that is not listed, until one is free
 COSTS = ("flops", "params", "floats", "peak")
 
 
@@ -71,7 +75,12 @@ class Encoding:
         return self.code(Genes(0, plan, tuple(blocks[-self._places :])))
 
     def genes(self, code: Sequence[int]) -> Genes | None:
-        """Return what a row of choices makes, or None where they make nothing."""
+        """Return what a row of choices makes, or None where they make nothing.
+
+        Choices for which the plan has no room are passed over; −1, and a choice that is none, stand for the first option.
+        """
+        if len(code) != len(self.levels) or any(level >= size for level, size in zip(code, self.sizes, strict=True)):
+            return None
         values = {name: self.levels[name][level] if level >= 0 else None for name, level in zip(self.levels, code, strict=True)}
         choices = tuple((name, values.get(name, next(iter(self._plan_values[name])))) for name in self._plan_names)
         if choices not in self._plans:
@@ -111,22 +120,21 @@ class Encoding:
 
 
 class Pool:
-    """Networks by row: first the members that were listed or drawn, then whatever else came to be known, named points too."""
+    """Networks by row: first the members that were listed, then whatever else came to be known, named points too."""
 
     def __init__(self, grammar: Grammar, seed: int = 0) -> None:
         self.grammar, self.encoding = grammar, Encoding(grammar)
         members = grammar.members
-        places = members.places(MOST, seed)
-        self.whole = len(places) < MOST or members.diagram.size <= MOST
+        places, self.whole = _listed(members, seed)
+        self.listed = len(places)
         self._codes = np.array([self.encoding.code(members.genes_at(place)) for place in places], np.int16)
         self._codes = self._codes.reshape(len(places), len(self.encoding.names))
         costs = members.price(places)
         self._costs = np.stack([costs.of(name) for name in COSTS], axis=1).astype(float)
+        self._members = np.ones(len(places), bool)
         self._places: list[int | None] = list(places)
-        self.listed = len(places)
         self._rows = {place: row for row, place in enumerate(places)}
-        self._by_code = {tuple(map(int, code)): row for row, code in enumerate(self._codes)}
-        self.members: NDArray[np.bool_] = np.ones(len(places), bool)  # others are named points: trained, but never proposed
+        self._by_code: dict[tuple[int, ...], int | None] = {tuple(code): row for row, code in enumerate(self._codes.tolist())}
         self._networks: dict[int, Network] = {}
         self._strangers: dict[str, int] = {}
 
@@ -141,11 +149,16 @@ class Pool:
 
     @property
     def codes(self) -> Codes:
-        return self._codes
+        return self._codes[: len(self)]
+
+    @property
+    def members(self) -> NDArray[np.bool_]:
+        """Say of each row whether it is a member; others are named points: trained, but never proposed."""
+        return self._members[: len(self)]
 
     def costs(self, names: Sequence[str]) -> Floats:
         """Return some costs of all rows, N × names."""
-        return self._costs[:, [COSTS.index(name) for name in names]]
+        return self._costs[: len(self), [COSTS.index(name) for name in names]]
 
     def cost(self, row: int) -> dict[str, int]:
         """Return the costs of a row by name."""
@@ -154,9 +167,8 @@ class Pool:
     def network(self, row: int) -> Network:
         """Return the network of a row."""
         if row not in self._networks:
-            place = self._places[row]
-            assert place is not None  # strangers are kept when they come
-            self._networks[row] = self.grammar.members.network(self.grammar.members.genes_at(place))
+            members = self.grammar.members
+            self._networks[row] = members.network(members.genes_at(self.place(row)))  # strangers are kept when they come
         return self._networks[row]
 
     def row(self, network: Network) -> int:
@@ -183,9 +195,53 @@ class Pool:
     def decode(self, code: Sequence[int]) -> int | None:
         """Return the row of the member that a row of choices makes, or None where it makes none."""
         key = tuple(map(int, code))
-        if key in self._by_code:
-            return self._by_code[key]
-        genes = self.encoding.genes(key)
+        if key not in self._by_code:
+            self._by_code[key] = self._made(key)
+        return self._by_code[key]
+
+    def draw(self, rng: np.random.Generator, taken: NDArray[np.bool_]) -> int | None:
+        """Draw a member that is not taken, each equally likely; None where there is none."""
+        if self.whole:
+            left = self.left(taken)
+            return int(rng.choice(left)) if len(left) else None
+        for count in _BATCHES:
+            for place in self.grammar.members.drawn(count, int(rng.integers(2**62))):
+                row = self._row(place)
+                if row >= len(taken) or not taken[row]:
+                    return row
+        return self._last(rng, taken)
+
+    def left(self, taken: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the listed members that are not taken."""
+        return np.flatnonzero(~taken[: self.listed])
+
+    def mutate(self, row: int, rng: np.random.Generator) -> int | None:
+        """Change one choice of a row; None where that makes no member."""
+        code = self._codes[row].copy()
+        if not len(code):
+            return None
+        place = int(rng.integers(len(code)))
+        others = np.setdiff1d(np.arange(self.encoding.sizes[place]), code[place])
+        code[place] = rng.choice(others)
+        return self.decode(code)
+
+    def cross(self, one: int, other: int, rng: np.random.Generator) -> int | None:
+        """Take each choice from one of two rows; None where that makes no member."""
+        return self.decode(np.where(rng.random(self._codes.shape[1]) < 0.5, self._codes[one], self._codes[other]))
+
+    def _last(self, rng: np.random.Generator, taken: NDArray[np.bool_]) -> int | None:
+        """Draw from all that is left of a space that is nearly used up, or of the list where the space is out of sight."""
+        members = self.grammar.members
+        if not members.streamable:
+            left = self.left(taken)
+            return int(rng.choice(left)) if len(left) else None
+        everything = members.kept() if members.filtered else np.arange(members.diagram.size)
+        used = [place for row in np.flatnonzero(taken) if (place := self._places[row]) is not None]
+        free = np.setdiff1d(everything, used)
+        return self._row(int(rng.choice(free))) if len(free) else None
+
+    def _made(self, code: tuple[int, ...]) -> int | None:
+        genes = self.encoding.genes(code)
         if genes is None:
             return None
         try:
@@ -196,38 +252,43 @@ class Pool:
             return None
         return None if place is None else self._row(place)
 
-    def draw(self, rng: np.random.Generator, taken: NDArray[np.bool_]) -> int | None:
-        """Draw a member that is not taken, each equally likely; None where there is none."""
-        if not self.whole:
-            for place in self.grammar.members.drawn(100, int(rng.integers(2**62))):
-                row = self._row(place)
-                if row >= len(taken) or not taken[row]:
-                    return row
-        left = np.flatnonzero(self.members[: len(taken)] & ~taken)
-        return int(rng.choice(left)) if len(left) else None
-
-    def mutate(self, row: int, rng: np.random.Generator) -> int | None:
-        """Change one choice of a row; None where that makes no member."""
-        code = self._codes[row].copy()
-        place = int(rng.integers(len(code)))
-        code[place] = (code[place] + 1 + rng.integers(self.encoding.sizes[place] - 1)) % self.encoding.sizes[place]
-        return self.decode(code)
-
-    def cross(self, one: int, other: int, rng: np.random.Generator) -> int | None:
-        """Take each choice from one of two rows; None where that makes no member."""
-        return self.decode(np.where(rng.random(self._codes.shape[1]) < 0.5, self._codes[one], self._codes[other]))
-
     def _row(self, place: int) -> int:
         if place not in self._rows:
             costs = self.grammar.members.price([place])
             code = self.encoding.code(self.grammar.members.genes_at(place))
             self._rows[place] = self._append(place, code, [int(costs.of(name)[0]) for name in COSTS])
-            self._by_code.setdefault(code, self._rows[place])
+            self._by_code[code] = self._rows[place]
         return self._rows[place]
 
-    def _append(self, place: int | None, code: Iterable[int], costs: Sequence[int]) -> int:
+    def _append(self, place: int | None, code: Sequence[int], costs: Sequence[int]) -> int:
+        row = len(self)
+        if row == len(self._members):  # room for twice as many
+            more = max(row, 64)
+            self._members = np.append(self._members, np.zeros(more, bool))
+            self._codes = np.vstack([self._codes, np.zeros((more, self._codes.shape[1]), np.int16)])
+            self._costs = np.vstack([self._costs, np.zeros((more, len(COSTS)))])
+        self._members[row], self._codes[row], self._costs[row] = place is not None, code, costs
         self._places.append(place)
-        self.members = np.append(self.members, place is not None)
-        self._codes = np.vstack([self._codes, np.array([tuple(code)], np.int16)])
-        self._costs = np.vstack([self._costs, np.array([costs], float)])
-        return len(self) - 1
+        return row
+
+
+def _listed(members: Members, seed: int) -> tuple[list[int], bool]:
+    """Return the places of all members where they are few enough, else of some that are drawn; and whether these are all.
+
+    Raises SpaceError where none of many that were drawn is within the budgets.
+    """
+    if members.streamable or not members.filtered:
+        places = members.places(MOST, seed)
+        if len(places) == members.size():
+            return places, True
+        return sorted(int(each) for each in np.random.default_rng(seed).choice(places, LISTED, replace=False)), False
+    rng, found = np.random.default_rng(seed), dict[int, None]()
+    for _ in range(_ROUNDS):
+        found |= dict.fromkeys(members.drawn(LISTED, int(rng.integers(2**62))))
+        if len(found) >= LISTED:
+            break
+    if not found:
+        raise SpaceError(
+            f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: draw from a smaller space"
+        )
+    return sorted(list(found)[:LISTED]), False

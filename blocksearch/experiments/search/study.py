@@ -5,7 +5,7 @@ A definition is stored with the study when it begins; a later command that means
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from blocksearch.space.cost import cost
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
+from blocksearch.space.rules import read_budget
 
 OPTUNA = ("nsga2", "tpe", "gp")
 SAMPLERS = ("evolution", "random", *OPTUNA)
@@ -30,8 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Wishes:
     """What a user asks of a search beside its space and its trainings.
 
-    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight.
-    Raises UsageError for what cannot be.
+    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight;
+    `rungs` are epochs after which a network must have earned to go on. Raises UsageError for what cannot be.
     """
 
     objectives: tuple[str, ...] = ("accuracy", "flops")
@@ -40,6 +41,7 @@ class Wishes:
     seeds: int = SEEDS
     lag: int = LAG
     start_with: tuple[str, ...] = ()
+    rungs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -53,6 +55,10 @@ class Wishes:
             )
         if len(set(self.objectives)) < len(self.objectives):
             raise UsageError(f"objectives must be distinct, but got {self.objectives_text}")
+        if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
+            raise UsageError(f"--rungs must be epochs in rising order such as 2,5, but got {','.join(map(str, self.rungs))}")
+        if self.rungs and self.sampler in OPTUNA:
+            raise UsageError(f"--rungs goes with the samplers evolution and random, but got {self.sampler}")
         for name, least in (("seed", 0), ("seeds", 1), ("lag", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name} must be at least {least}, but got {getattr(self, name)}")
@@ -65,6 +71,40 @@ class Wishes:
     def costs(self) -> tuple[str, ...]:
         """The objectives that are known before anything is trained."""
         return self.objectives[1:]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How accuracies come about, in words: by trainings on a data set, or by a function of the user's own.
+
+    `epochs` is the horizon of a training, 1 for a function.
+    """
+
+    dataset: str
+    data: str
+    protocol: str
+    recipe: str
+    epochs: int
+    title: str
+
+    @classmethod
+    def by(cls, shared: Conditions) -> "Judged":
+        """Describe trainings, with every reduction named."""
+        images = f"{shared.training_images:,}"
+        if shared.training_images < shared.available_images:
+            images = f"only {shared.training_images:,} of {shared.available_images:,}"
+        title = (
+            f"{shared.protocol.dataset}: {images} training images, {shared.recipe.epochs} epochs "
+            f"({shared.recipe.schedule} schedule, batch {shared.recipe.batch}), judged on "
+            f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
+        )
+        return cls(shared.protocol.dataset, shared.data, shared.protocol.id, shared.recipe.text, shared.recipe.epochs, title)
+
+    @classmethod
+    def by_function(cls, function: Callable[..., object]) -> "Judged":
+        """Describe a function by its name."""
+        name = f"{function.__module__}.{function.__qualname__}" if hasattr(function, "__qualname__") else repr(type(function))
+        return cls(name, "", "", "", 1, f"accuracy by {name}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +123,7 @@ class Definition:
     title: str
     baseline: int  # FLOPs of the baseline network in this setting
     choices: dict[str, list[str]]  # what codes of networks mean
+    rungs: tuple[int, ...]  # epochs at which the search looks; the last is the horizon
     described: Sequence[Any] = ()
 
     def as_data(self) -> dict[str, Any]:
@@ -106,6 +147,8 @@ def _said(name: str, mine: dict[str, Any], stored: dict[str, Any]) -> str:
         return f"{name} was {_text(stored['wishes'][own])}, now {_text(mine['wishes'][own])}"
     if own == "recipe":
         old, new = json.loads(stored["recipe"]), json.loads(mine["recipe"])
+        if not (stored["recipe"] and mine["recipe"]):
+            return "trainings were by another kind of judge"
         return ", ".join(f"recipe: {key} was {old.get(key)}, now {new[key]}" for key in new if new[key] != old.get(key))
     if own in ("space", "data"):
         return f"the {'space' if own == 'space' else 'images'} changed"
@@ -116,14 +159,26 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
+def read_rungs(text: str) -> tuple[int, ...]:
+    """Read epochs such as `2,5`; nothing is no race. Raises UsageError."""
+    if not text.strip():
+        return ()
+    if not re.fullmatch(r"\s*[0-9]{1,6}(\s*,\s*[0-9]{1,6})*\s*", text):
+        raise UsageError(f"--rungs must be epochs such as 2,5, but got {text!r}")
+    return tuple(int(part) for part in text.split(","))
+
+
 def opening_setting(grammar: Grammar) -> Setting:
     """Return the setting of the named points: the grammar's, with the first of its widths."""
     return replace(grammar.setting, widths=grammar.parts[0].widths[0])
 
 
-def opening(grammar: Grammar, start_with: Sequence[str] = ()) -> Iterator[tuple[str, Network]]:
-    """Name the networks that every study begins with: the named points in the grammar's setting, and what the user adds."""
-    setting = opening_setting(grammar)
+def opening(grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[str] = ()) -> Iterator[tuple[str, Network]]:
+    """Name the networks that every study begins with: the named points in the grammar's setting, and what the user adds.
+
+    Named points that are over a budget are left out. Raises UsageError for a network of the user's that is.
+    """
+    setting, limits = opening_setting(grammar), [read_budget(text) for text in budgets]
     seen: set[str] = set()
     for name in dict.fromkeys((*NAMED, *start_with)):
         try:
@@ -132,9 +187,16 @@ def opening(grammar: Grammar, start_with: Sequence[str] = ()) -> Iterator[tuple[
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
             raise
-        if network.fingerprint not in seen:
+        over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
+        if over and name in start_with:
+            raise UsageError(f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}")
+        if not over and network.fingerprint not in seen:
             seen.add(network.fingerprint)
             yield name, network
+
+
+def _cost_of(network: Network, quantity: str) -> int:
+    return int(getattr(cost(network.layers), "peak_activation_floats" if quantity == "peak" else quantity))
 
 
 def check_name(name: str) -> str:
@@ -144,36 +206,32 @@ def check_name(name: str) -> str:
     return name
 
 
-def define(
-    space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar, shared: Conditions, wishes: Wishes
-) -> Definition:
-    """Bring together what defines a search. `whole` is the space without the budgets: its costs are the frame of volumes."""
+def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar, judged: Judged, wishes: Wishes) -> Definition:
+    """Bring together what defines a search. `whole` is the space without the budgets: its costs are the frame of volumes.
+
+    Raises UsageError where a rung is not below the horizon.
+    """
+    if wishes.rungs and wishes.rungs[-1] >= judged.epochs:
+        raise UsageError(f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}")
     least, largest = whole.members.extremes()
     frame = Frame(
         100 / whole.setting.classes,
         tuple(float(least.of(name)[0]) for name in wishes.costs),
         tuple(float(largest.of(name)[0]) for name in wishes.costs),
     )
-    images = f"{shared.training_images:,}"
-    if shared.training_images < shared.available_images:
-        images = f"only {shared.training_images:,} of {shared.available_images:,}"
-    title = (
-        f"{space}{' within ' + ' and '.join(budgets) if budgets else ''}; {shared.protocol.dataset}: {images} training images, "
-        f"{shared.recipe.epochs} epochs ({shared.recipe.schedule} schedule, batch {shared.recipe.batch}), judged on "
-        f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
-    )
     return Definition(
         space,
         grammar.digest,
         tuple(budgets),
-        shared.protocol.dataset,
-        shared.data,
-        shared.protocol.id,
-        shared.recipe.text,
+        judged.dataset,
+        judged.data,
+        judged.protocol,
+        judged.recipe,
         wishes,
         frame,
-        title,
+        f"{space}{' within ' + ' and '.join(budgets) if budgets else ''}; {judged.title}",
         cost(named_network("baseline", opening_setting(whole)).layers).flops,
         {name: [str(value) for value in values] for name, values in Encoding(grammar).levels.items()},
+        (*wishes.rungs, judged.epochs),
         grammar.data(),
     )

@@ -1,5 +1,6 @@
 """What a study has found, read from its file alone: neither the space's file nor its images are needed, and nothing is run."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,164 +9,199 @@ from typing import Any
 import numpy as np
 
 from blocksearch.errors import UsageError, unknown
-from blocksearch.experiments.search.front import Frame, dominated, front
-from blocksearch.experiments.search.surrogate import Features, Model, Seen, choose_scales, seed_variance
+from blocksearch.experiments.search.evolution import Reading
+from blocksearch.experiments.search.found import Axis, Entry, Summary, plain, walk
+from blocksearch.experiments.search.front import Floats, Frame, front
+from blocksearch.experiments.search.outlook import Result
+from blocksearch.experiments.search.study import SAMPLERS
+from blocksearch.experiments.search.surrogate import Codes, Features, Model, Seen, choose_scales
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.peek import contents
 from blocksearch.runs.studies import StepRow, Studies
 
 Z = 1.959964
+MADE_BY = "search section3 --study"
+MODELLED = ("flops", "params", "peak")  # the costs that the search's model sees
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A network of a study. `accuracies` are percent, one a seed; `mean` and `interval` (95 %) are the model's."""
-
-    trial: int
-    origin: str
-    text: str
-    costs: Mapping[str, int]
-    accuracies: tuple[float, ...]
-    failures: int
-    mean: float | None
-    interval: tuple[float, float] | None
-    on_front: bool
-    factor: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A study: every network in the order of trials, the front (cheapest first), its hypervolume, and the walk of that."""
+class Own:
+    """A study of ours as its file has it: its definition and steps, and the names of the file's other studies."""
 
     name: str
-    title: str
     others: tuple[str, ...]
-    objectives: tuple[str, ...]
-    budgets: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    front: tuple[Entry, ...]
-    volume: float
-    walk: tuple[float, ...]
+    definition: Mapping[str, Any]
+    steps: tuple[StepRow, ...]
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The objectives that are known before anything is trained."""
+        return tuple(self.definition["wishes"]["objectives"][1:])
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """What codes of networks mean: each factor's levels, factors in the order of a code."""
+        return dict(self.definition["choices"])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The search's model of everything a study knows: of N networks with results, codes N×F, costs N×3 and features.
+
+    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these are.
+    """
+
+    trials: tuple[int, ...]
+    codes: Codes
+    costs: Floats
+    features: Features
+    model: Model
+    means: Floats
+    deviations: Floats
 
 
 def summarise(location: str, name: str | None = None) -> Summary:
-    """Read a study. Raises LedgerError or UsageError where there is none."""
-    with closing(Ledger(location, create=False, made_by=f"search section3 --study {location}")) as ledger:
-        studies = Studies(ledger)
-        names = studies.names()
-        if not names:
-            raise UsageError(f"{location} holds no study; `blocksearch search section3 --study {location}` would begin one")
-        if name is not None and name not in names:
-            raise unknown("study", name, names)
-        chosen = name or names[-1]
-        definition = studies.definition(chosen)
-        assert definition is not None
-        return _summary(chosen, tuple(each for each in names if each != chosen), definition, studies.steps(chosen))
+    """Read a study, ours or one that Optuna made. Raises LedgerError or UsageError where there is none of that name."""
+    found = open_study(location, name)
+    if isinstance(found, Own):
+        return _summary(found)
+    from blocksearch.experiments.search.foreign import summarise_foreign
+
+    return summarise_foreign(location, *found)
 
 
-def _summary(name: str, others: tuple[str, ...], definition: dict[str, Any], steps: Sequence[StepRow]) -> Summary:
-    costs = tuple(definition["wishes"]["objectives"][1:])
+def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tuple[str, ...]]":
+    """Return a study of ours, or the name of one that Optuna made and those of the file's others; nothing is written.
+
+    Where no name is given, the newest of ours. Raises LedgerError or UsageError where there is none of that name.
+    """
+    there = contents(location, MADE_BY)
+    if "search_studies" in there.tables:
+        with closing(Ledger(location, create=False)) as ledger:
+            studies = Studies(ledger)
+            ours = studies.names()
+            chosen, others = _choose(location, ours, [each for each in there.optuna if each not in ours], name)
+            definition = studies.definition(chosen)
+            return (chosen, others) if definition is None else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+    return _choose(location, [], there.optuna, name)
+
+
+def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None) -> tuple[str, tuple[str, ...]]:
+    names = [*ours, *foreign]
+    if not names:
+        raise UsageError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
+    if name is not None and name not in names:
+        raise unknown("study", plain(name), map(plain, names))
+    chosen = name or (ours or foreign)[-1]
+    return chosen, tuple(each for each in names if each != chosen)
+
+
+def fitted(study: Own) -> Fitted:
+    """Fit the search's model to everything that a study knows."""
+    horizon = _horizon(study)
+    results = [
+        Result(step.trial, step.accuracy, step.seed, None if step.epochs >= horizon else step.epochs)
+        for step in study.steps
+        if step.accuracy is not None
+    ]
+    reading = Reading.of(results)
+    known = reading.gather(results)
+    first = {step.trial: step for step in reversed(study.steps)}
+    sizes = [len(values) for values in study.choices.values()]
+    codes = np.array([first[each.row].memory["code"] for each in known], np.int16).reshape(len(known), len(sizes))
+    costs = np.array([[first[each.row].costs[name] for name in MODELLED] for each in known], float).reshape(len(known), 3)
+    if not known:
+        raise UsageError(f"study {plain(study.name)} has no result yet")
+    features = Features(sizes, costs)
+    seen = Seen(features.rows(codes, costs), np.array([each.mean for each in known]), np.array([each.count for each in known]))
+    model = Model(features, choose_scales(features, seen, reading.seeds), seen)
+    return Fitted(tuple(each.row for each in known), codes, costs, features, model, *model.settled(seen))
+
+
+def objective_costs(study: Own, trials: Sequence[int]) -> Floats:
+    """Return the costs that are objectives, trials × costs."""
+    first = {step.trial: step for step in reversed(study.steps)}
+    return np.array([[first[trial].costs[name] for name in study.costs] for trial in trials], float)
+
+
+def _horizon(study: Own) -> int:
+    return int(study.definition["rungs"][-1])
+
+
+def _summary(study: Own) -> Summary:
+    definition = study.definition
     frame = Frame(definition["frame"]["chance"], tuple(definition["frame"]["least"]), tuple(definition["frame"]["largest"]))
     by_trial: dict[int, list[StepRow]] = {}
-    for step in steps:
+    for step in study.steps:
         by_trial.setdefault(step.trial, []).append(step)
-    results = {trial: [s.accuracy for s in own if s.accuracy is not None] for trial, own in by_trial.items()}
-    seen = [trial for trial, own in results.items() if own]
-    means, deviations = _settled(definition, by_trial, results, seen)
-    points = np.column_stack([means, *([[float(by_trial[t][0].costs[c]) for t in seen] for c in costs])])
-    chosen = [seen[place] for place in front(points)] if seen else []
-    place_of = {trial: place for place, trial in enumerate(seen)}
-    entries = []
-    for trial, own in sorted(by_trial.items()):
-        first, place = own[0], place_of.get(trial)
-        mean = None if place is None else float(means[place])
-        half = 0.0 if place is None else Z * float(deviations[place])
-        entries.append(
-            Entry(
-                trial,
-                first.origin,
-                first.text,
-                first.costs,
-                tuple(results[trial]),
-                sum(step.accuracy is None for step in own),
-                mean,
-                None if mean is None else (mean - half, min(100.0, mean + half)),
-                trial in chosen,
-                first.costs["flops"] / definition["baseline"],
-            )
-        )
+    means: dict[int, float] = {}
+    deviations: dict[int, float] = {}
+    points = np.zeros((0, 1 + len(study.costs)))
+    if any(step.accuracy is not None for step in study.steps):
+        model = fitted(study)
+        means = dict(zip(model.trials, map(float, model.means), strict=True))
+        deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
+        points = np.column_stack([model.means, objective_costs(study, model.trials)])
+    trials = tuple(means)
+    chosen = [trials[place] for place in front(points)]
+    on_front, horizon = frozenset(chosen), _horizon(study)
+    entries = tuple(
+        _entry(own, horizon, means.get(trial), deviations.get(trial, 0.0), trial in on_front, definition["baseline"])
+        for trial, own in sorted(by_trial.items())
+    )
     by_number = {entry.trial: entry for entry in entries}
     return Summary(
-        name,
-        definition["title"],
-        others,
-        ("accuracy", *costs),
-        tuple(definition["budgets"]),
-        tuple(entries),
+        plain(study.name),
+        plain(definition["title"]),
+        tuple(map(plain, study.others)),
+        (Axis("accuracy", " %", maximise=True), *(Axis(plain(name)) for name in study.costs)),
+        tuple(map(plain, definition["budgets"])),
+        entries,
         tuple(by_number[trial] for trial in chosen),
         frame.volume(points),
-        _walk(frame, points),
+        walk(frame.scaled(points)),
+        _framed(frame, study.costs),
+        _notes(entries),
     )
 
 
-def _settled(
-    definition: dict[str, Any],
-    by_trial: Mapping[int, Sequence[StepRow]],
-    results: Mapping[int, Sequence[float]],
-    seen: Sequence[int],
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Fit the search's model to everything; return its means and deviations."""
-    if not seen:
-        return np.zeros(0), np.zeros(0)
-    sizes = [len(values) for values in definition["choices"].values()]
-    codes = np.array([by_trial[trial][0].memory["code"] for trial in seen], np.int16).reshape(len(seen), len(sizes))
-    costs = np.array([[by_trial[trial][0].costs[name] for name in ("flops", "params", "peak")] for trial in seen], float)
-    features = Features(sizes, costs)
-    own = [results[trial] for trial in seen]
-    told = Seen(features.rows(codes, costs), np.array([sum(o) / len(o) for o in own]), np.array([len(o) for o in own]))
-    return Model(features, choose_scales(features, told, seed_variance(own)), told).settled(told)
+def _entry(
+    steps: Sequence[StepRow], horizon: int, mean: float | None, deviation: float, on_front: bool, baseline: float
+) -> Entry:
+    first = steps[0]
+    last = {step.seed: step for step in steps}  # a run that was taken further counts once
+    finals = tuple(step.accuracy for step in last.values() if step.accuracy is not None and step.epochs >= horizon)
+    failures = sum(step.accuracy is None for step in last.values())
+    half = Z * deviation
+    return Entry(
+        first.trial,
+        plain(first.origin),
+        plain(first.text),
+        {plain(name): value for name, value in first.costs.items()},
+        mean,
+        on_front,
+        first.origin not in SAMPLERS,
+        finals,
+        len(last) - len(finals) - failures,
+        failures,
+        None if mean is None else (max(0.0, mean - half), min(100.0, mean + half)),
+        first.costs["flops"] / baseline,
+    )
 
 
-def _walk(frame: Frame, points: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, ...]:
-    """Return the hypervolume after each network, by what is known of all of them in the end."""
-    found: list[float] = []
-    best = points[:0]
-    for point in points:
-        grown = np.vstack([best, point])
-        beaten = dominated(grown)
-        if not beaten[-1]:
-            best = grown[~beaten]
-            found.append(frame.volume(best))
-        else:
-            found.append(found[-1])
+def _framed(frame: Frame, costs: Sequence[str]) -> str:
+    """Say between what a hypervolume is measured."""
+    spans = (
+        f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
+        for name, least, largest in zip(costs, frame.least, frame.largest, strict=True)
+    )
+    return f"axes: accuracy from {frame.chance:.4g} %, chance, to 100 %; {'; '.join(map(plain, spans))}"
+
+
+def _notes(entries: Sequence[Entry]) -> tuple[str, ...]:
+    failures, early = sum(entry.failures for entry in entries), sum(entry.early for entry in entries)
+    unknown_networks = sum(entry.mean is None for entry in entries)
+    found = [f"{failures} trainings diverged or failed"] if failures else []
+    found += [f"{unknown_networks} networks have no result and are not drawn"] if unknown_networks else []
+    found += [f"{early} trainings were stopped early: the model reads what they say of the last epoch"] if early else []
     return tuple(found)
-
-
-def as_data(summary: Summary) -> dict[str, Any]:
-    """Return a study as plain words and numbers."""
-    return {
-        "study": summary.name,
-        "title": summary.title,
-        "objectives": list(summary.objectives),
-        "hypervolume": summary.volume,
-        "networks": as_rows(summary.entries),
-    }
-
-
-def as_rows(entries: Sequence[Entry]) -> list[dict[str, object]]:
-    """Return networks as rows of plain words and numbers."""
-    return [
-        {
-            "trial": entry.trial,
-            "front": entry.on_front,
-            "origin": entry.origin,
-            "accuracy": entry.mean,
-            "low": entry.interval and entry.interval[0],
-            "high": entry.interval and entry.interval[1],
-            "seeds": len(entry.accuracies),
-            "failures": entry.failures,
-            **entry.costs,
-            "factor": entry.factor,
-            "network": entry.text,
-        }
-        for entry in entries
-    ]

@@ -73,11 +73,11 @@ class Scales:
 
 @dataclass(frozen=True)
 class Seen:
-    """Networks with results: features N×P, the mean over seeds (percent), and how many seeds."""
+    """Networks with results: features N×P, the mean over seeds (percent), and how many seeds that is worth."""
 
     rows: Floats
     means: Floats
-    counts: NDArray[np.int64]
+    counts: Floats
 
 
 def seed_variance(results: Sequence[Sequence[float]]) -> float:
@@ -142,8 +142,8 @@ class Model:
         self.covariance = self.covariance - np.outer(step, step)
         return step
 
-    def weight(self, count: int) -> float:
-        """Return the weight of a mean over so many seeds."""
+    def weight(self, count: float) -> float:
+        """Return the weight of a mean that is worth so many seeds."""
         return 1 / (self.scales.unexplained + self.scales.seeds / count)
 
     def mean(self, rows: Floats) -> Floats:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from blocksearch.errors import unknown
 from blocksearch.space.named import SETTINGS
 from blocksearch.space.network import Setting
+from blocksearch.training.data.own import EPOCHS, own_setting
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ DATA_SETS = {data.name: data for data in (
 
 
 def get(name: str) -> DataSet:
-    """Find a data set. Raises UsageError with the known names."""
+    """Find a data set, a user's own by its long name too. Raises UsageError with the known names."""
+    if setting := own_setting(name):
+        return DataSet(name, "images of your own", setting, EPOCHS)
     if name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)
     return DATA_SETS[name]

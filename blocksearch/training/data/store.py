@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from blocksearch.errors import DataError, UsageError
 from blocksearch.training.data.catalog import get
+from blocksearch.training.data.own import own_name, own_setting
 from blocksearch.training.data.readers import Split, check_split, folders, read, sources
 
 FORMAT = 1
@@ -43,24 +44,37 @@ def load(name: str, split: str, root: Path | None = None) -> Split:
     check_split(split)
     folder = data_root(root)
     stamp, problem = _stamp(name, split, folder)
-    places = [
-        folder / ".blocksearch",
-        _user_cache() / "decoded" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
-    ]
-    for place in places:
+    for place in _places(folder):
         cached = _open(place / f"{name}-{split}", stamp)
         if cached is not None:
             return cached
     if problem:
         raise problem
     decoded = _sealed(_decode(name, split, folder))
-    for place in places:
-        try:
-            _write(place / f"{name}-{split}", decoded, stamp)
-        except OSError:  # not writable: the next place serves, and at worst the split is decoded each time
-            continue
-        break
+    _write_first(name, split, folder, decoded, stamp)
     return decoded
+
+
+def _places(folder: Path) -> list[Path]:
+    """List where decoded images may lie: beside the data, or else in the user's cache."""
+    own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return [folder / ".blocksearch", _user_cache() / "decoded" / own]
+
+
+def _write_first(name: str, split: str, folder: Path, decoded: Split, stamp: list[Any] | None) -> None:
+    for place in _places(folder):
+        with contextlib.suppress(OSError):  # not writable: the next place serves, and at worst the split is decoded each time
+            _write(place / f"{name}-{split}", decoded, stamp)
+            return
+
+
+def keep(split: Split, test: Split | None = None, root: Path | None = None) -> str:
+    """Keep a user's own images where decoded data sets are, and return the name by which they are known from then on."""
+    name = own_name(split, digest(split))
+    for kind, images in (("train", split), ("test", test)):
+        if images is not None:
+            _write_first(name, kind, data_root(root), images, None)
+    return name
 
 
 def digest(split: Split) -> str:
@@ -95,6 +109,8 @@ def _user_cache() -> Path:
 
 def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
     """Name, size and time of each source file, with a digest of them for a folder of images; or what is missing."""
+    if own_setting(name):
+        return None, DataError(f"the {split} images of {name} are not under {root}: hand their arrays over again")
     if name == "digits":
         from blocksearch.training.data.digits import DIGESTS
 

@@ -1,0 +1,93 @@
+"""A search from a program of one's own: a space, what accuracy is, and the file that remembers everything.
+
+Accuracy comes from trainings, on a data set by its name or on images handed over as arrays, or from a function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.errors import DataError, UsageError
+from blocksearch.experiments.plan import Request
+from blocksearch.experiments.search.driver import Audience, Effort, Objective, Question, evaluate, search
+from blocksearch.experiments.search.found import Summary
+from blocksearch.experiments.search.study import Wishes
+from blocksearch.experiments.search.summary import summarise
+from blocksearch.space.grammar import Grammar
+from blocksearch.training.data import Split, get, keep, own_split
+from blocksearch.training.protocol import Protocol
+from blocksearch.training.recipe import recipe_named
+
+Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
+
+
+class Study:
+    """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with it after a stop.
+
+    `data` is the name of a data set, or images N×H×W×C uint8 and labels N; `test` are test images of the same form, which only
+    `blocksearch final` opens. `objective` instead is a function of a network and a seed that returns percent, or None for a
+    network that came to nothing. The rest is as in `blocksearch search`. Raises UsageError or DataError for what cannot be.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        file: str | Path,
+        *,
+        data: str | Images | None = None,
+        test: Images | None = None,
+        objective: Objective | None = None,
+        name: str = "study",
+        objectives: Sequence[str] = ("accuracy", "flops"),
+        budgets: Sequence[str] = (),
+        sampler: str = "evolution",
+        seed: int = 0,
+        seeds: int = 5,
+        start_with: Sequence[str] = (),
+        rungs: Sequence[int] = (),
+        epochs: int | None = None,
+        images: int | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        root: Path | None = None,
+    ) -> None:
+        if (data is None) == (objective is None):
+            raise UsageError("a study takes data to train on, or an objective to call, and not both")
+        self.file, self._objective = str(file), objective
+        wishes = Wishes(tuple(objectives), sampler, seed, seeds, start_with=tuple(start_with), rungs=tuple(rungs))
+        self._request: Request | None = None
+        if data is not None:
+            dataset = data if isinstance(data, str) else _kept(data, test, root)
+            known = get(dataset)
+            grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
+            recipe = recipe_named("fast", epochs or known.epochs, {})
+            self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
+        self._question = Question(name, grammar, tuple(budgets), wishes, name)
+
+    def search(self, trials: int, timeout: float | None = None, audience: Audience | None = None) -> Summary:
+        """Search until the study has so many networks and its front its seeds, or `timeout` seconds have passed."""
+        effort, heard = Effort(trials, timeout), audience or Audience()
+        if self._request is not None:
+            search(self._question, self._request, effort, heard)
+        else:
+            assert self._objective is not None
+            evaluate(self._question, self._objective, self.file, effort, heard)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """Return what was found so far. Raises LedgerError or UsageError where nothing was."""
+        return summarise(self.file, self._question.name)
+
+
+def _kept(data: Images, test: Images | None, root: Path | None) -> str:
+    split = own_split(*data)
+    held_out: Split | None = None
+    if test is not None:
+        held_out = own_split(*test)
+        if held_out.images.shape[1:] != split.images.shape[1:] or held_out.labels.max() > split.labels.max():
+            raise DataError("test images must have the shape and the classes of the training images")
+    return keep(split, held_out, root)

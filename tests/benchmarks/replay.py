@@ -1,0 +1,210 @@
+"""A search of a small space, replayed from its table in seconds: its own course and policy, told what was measured before.
+
+Search seed r goes with replay r, in which every network has its own order of the stored seeds: the first of them plays seed 0.
+The truth about a network is its mean accuracy over all stored seeds; a run that diverged is worth chance.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.search.course import Course
+from blocksearch.experiments.search.driver import policy_of
+from blocksearch.experiments.search.front import Floats, Frame
+from blocksearch.experiments.search.policy import Policy, Step, Told
+from blocksearch.experiments.search.pool import Pool
+from blocksearch.experiments.search.study import Definition, Judged, Wishes, define, opening
+from blocksearch.experiments.search.table import Tabulated, read_table
+from blocksearch.space.grammar import Grammar
+from blocksearch.space.load import load_grammar
+from blocksearch.space.notation import format_network
+from blocksearch.training.data import get
+
+RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
+
+
+@dataclass(frozen=True)
+class World:
+    """A space and all that was measured of it."""
+
+    space: str
+    dataset: str
+    grammar: Grammar
+    table: Tabulated
+
+    @classmethod
+    def read(cls, file: Path, space: str = "tiny", dataset: str = "gtsrb") -> "World":
+        """Read a table of a space. Raises UsageError where a network of the space, or a named one, has not all its seeds."""
+        world = cls(space, dataset, load_grammar(space)[0].on(get(dataset).setting), read_table(file))
+        wanted = {network.fingerprint: network for network in (*world.grammar, *(made for _, made in opening(world.grammar)))}
+        lacking = {name for name in wanted for seed in world.table.seeds if (name, seed) not in world.table.accuracies}
+        if lacking:
+            first = format_network(wanted[min(lacking)])
+            raise UsageError(f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first}")
+        return world
+
+    def definition(self, wishes: Wishes) -> Definition:
+        """Define a search of this space."""
+        judged = Judged(self.dataset, "", "", "", self.table.epochs, self.table.title)
+        return define(self.space, self.grammar, (), self.grammar, judged, wishes)
+
+    @cached_property
+    def truths(self) -> dict[str, float]:
+        """The mean accuracy of each network over its seeds (percent), by fingerprint."""
+        chance = 100 / self.grammar.setting.classes
+        finals: dict[str, list[float]] = {}
+        for (fingerprint, _), run in self.table.accuracies.items():
+            finals.setdefault(fingerprint, []).append(run[-1] if len(run) == self.table.epochs else chance)
+        return {fingerprint: float(np.mean(each)) for fingerprint, each in finals.items()}
+
+    @cached_property
+    def volume(self) -> float:
+        """Hypervolume of everything in the table, by truth."""
+        pool, wishes = Pool(self.grammar), Wishes()
+        rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(self.grammar))]
+        return self.definition(wishes).frame.volume(self.points(pool, rows, wishes))
+
+    def points(self, pool: Pool, rows: Sequence[int], wishes: Wishes) -> Floats:
+        """Return the truth of rows: accuracy (percent), then costs."""
+        truths = [self.truths[pool.network(row).fingerprint] for row in rows]
+        return np.column_stack([truths, pool.costs(wishes.costs)[list(rows)]])
+
+
+def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[int]:
+    """Return which stored seed plays seed 0, 1, … of a network in a replay."""
+    return [int(seed) for seed in np.random.default_rng([number, int(fingerprint, 16)]).permutation(seeds)]
+
+
+def measured(world: World, number: int, pool: Pool, step: Step, rungs: Sequence[int]) -> tuple[float, ...]:
+    """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it diverged before."""
+    fingerprint = pool.network(step.row).fingerprint
+    run = world.table.accuracies[fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[step.seed]]
+    looks = [rung for rung in rungs if rung <= step.epochs]
+    return tuple(run[rung - 1] for rung in looks) if len(run) >= looks[-1] else ()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to search: a sampler, how many seeds the reported front gets, rungs, and how long.
+
+    A search has `most` networks beyond the named points, and is replayed to its end; or, where `least` is given, until it has
+    reached the threshold, but for at least so many trainings beyond them.
+    """
+
+    name: str
+    sampler: str
+    most: int
+    least: int | None = None
+    seeds: int = 1
+    rungs: tuple[int, ...] = ()
+
+    def wishes(self, seed: int) -> Wishes:
+        """Wish for it with a search seed."""
+        return Wishes(sampler=self.sampler, seed=seed, seeds=self.seeds, rungs=self.rungs)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a replayed search did.
+
+    `shares` are parts of the table's hypervolume that the truth of everything trained has, first with the named points, then
+    after each training; `seconds` what each decision took. `reported` is the truth of the front that it would report.
+    """
+
+    told: tuple[Told, ...]
+    shares: tuple[float, ...]
+    seconds: tuple[float, ...]
+    reported: Floats
+    reported_share: float
+
+    @property
+    def epochs(self) -> int:
+        return epochs_spent(each.step for each in self.told)
+
+
+def greedy(world: World) -> tuple[float, ...]:
+    """Return the shares of a search that knows the truth, and takes what gains most until nothing does."""
+    pool, wishes = Pool(world.grammar), Wishes()
+    frame = world.definition(wishes).frame
+    left = world.points(pool, range(len(pool)), wishes)
+    points = world.points(pool, [pool.row(network) for _, network in opening(world.grammar)], wishes)
+    shares = [frame.volume(points) / world.volume]
+    while shares[-1] < 1 - 1e-9:
+        volumes = [frame.volume(np.vstack([points, each])) for each in left]
+        points = np.vstack([points, left[int(np.argmax(volumes))]])
+        shares.append(max(volumes) / world.volume)
+    return tuple(shares)
+
+
+def epochs_spent(steps: Iterable[Step]) -> int:
+    """Add up the epochs of steps; a longer training costs what it adds."""
+    reached: dict[tuple[int, int], int] = {}
+    for step in steps:
+        key = (step.row, step.seed)
+        reached[key] = max(step.epochs, reached.get(key, 0))
+    return sum(reached.values())
+
+
+def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Walk:
+    """Search once. `number` is the search's seed and the replay's."""
+    wishes = arm.wishes(number)
+    definition, pool = world.definition(wishes), Pool(world.grammar, number)
+    policy = policy_of(pool, definition)
+    named = len(list(opening(world.grammar)))
+    course = Course(policy, named + arm.most)
+    shares: list[float] = []
+    seconds: list[float] = []
+    for trained, taken in _steps(world, number, course):
+        seconds.append(taken)
+        if trained >= named:
+            shares.append(_share(world, pool, [each.step.row for each in course.told], definition.frame, wishes))
+        if arm.least is not None and trained >= named + arm.least and shares[-1] >= threshold:
+            break
+    rows = whole_front(policy, course.told)
+    points = world.points(pool, rows, wishes)
+    return Walk(tuple(course.told), tuple(shares), tuple(seconds), points, definition.frame.volume(points) / world.volume)
+
+
+def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, float]]:
+    """Take the steps of a course; yield how many were taken, and the seconds that the last took to be decided."""
+    while True:
+        start = time.perf_counter()
+        step = course.next()
+        taken = time.perf_counter() - start
+        if step is None:
+            return
+        course.finish(step, measured(world, number, course.policy.pool, step, course.policy.rungs))
+        yield len(course.told), taken
+
+
+def _share(world: World, pool: Pool, rows: Sequence[int], frame: Frame, wishes: Wishes) -> float:
+    return frame.volume(world.points(pool, list(dict.fromkeys(rows)), wishes)) / world.volume
+
+
+def whole_front(policy: Policy, told: Sequence[Told]) -> list[int]:
+    """Return the rows of the front that a search would report, of those that came to the horizon."""
+    whole = {each.step.row for each in told if each.accuracies and each.step.epochs == policy.rungs[-1]}
+    return [row for row in policy.front(told) if row in whole]
+
+
+def epsilon(reference: Floats, other: Floats) -> float:
+    """Return how many points of accuracy a front lacks at most: of every reference point, against what costs no more.
+
+    Rows are accuracy (percent) and costs. Infinite where nothing is as cheap as a reference point.
+    """
+    lacking = 0.0
+    for accuracy, *costs in reference:
+        affordable = other[(other[:, 1:] <= costs).all(1), 0]
+        lacking = max(lacking, accuracy - affordable.max(initial=-np.inf))
+    return float(lacking)
+
+
+def raced(arm: Arm, rungs: tuple[int, ...], trials: int) -> tuple[Arm, Arm]:
+    """Return an arm without and with rungs, both of so many networks."""
+    whole = replace(arm, name="every training whole", most=trials, seeds=RACED_SEEDS, rungs=())
+    return whole, replace(whole, name=f"rungs {','.join(map(str, rungs))}", rungs=rungs)

@@ -1,0 +1,228 @@
+"""A study to look at: in the terminal, as a page in a real browser, and as pictures; no text of a study becomes markup."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from blocksearch.errors import UsageError
+from blocksearch.experiments.search.found import Axis, Entry, Summary
+from blocksearch.experiments.search.summary import summarise
+from blocksearch.views.pareto import pareto_page
+from blocksearch.views.picture import check, picture
+from blocksearch.views.study import budget_lines, front_table, short, split_texts
+from blocksearch.views.tables import answer
+from tests.experiments.search.made import HOSTILE, definition, row, searched, write
+
+CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
+SHOWN = [text.replace("\x1b", "\ufffd") for text in HOSTILE]
+CHROMIUM = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return summarise(searched(tmp_path_factory.mktemp("made") / "made.db", budgets=["flops <= 300k", "macs <= 200k"]))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A study of which every text is hostile; each hostile text is a named point, too."""
+    rows = [row(n, n, 50.0 + 3 * n, {"flops": 20_000 * (n + 1)}, [0, 0], origin=own, text=own) for n, own in enumerate(HOSTILE)]
+    defined = definition(CHOICES, title=" ".join(HOSTILE), budgets=["<b>flops</b> <= 1", "flops <= 60k"])
+    return summarise(write(tmp_path_factory.mktemp("hostile") / "a.db", "<i>&name</i>", defined, rows))
+
+
+def test_the_table_shows_texts_as_they_are(hostile, capsys):
+    answer(None, front_table(hostile))
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    for text in SHOWN:
+        assert text in " ".join(printed.split())
+
+
+def test_the_table_says_what_the_volume_means_and_how_good_each_network_is(made, capsys):
+    answer(None, front_table(made))
+    printed = capsys.readouterr().out
+    best = made.front[-1]
+    assert f"hypervolume {made.volume:.4f}" in printed
+    assert "accuracy from 10 %, chance, to 100 %; log10 flops from" in printed
+    assert f"{best.mean:.2f}   [{best.interval[0]:.2f}, {best.interval[1]:.2f}]" in printed
+    assert f"{best.costs['flops']:,}" in printed
+    assert f"{best.factor:.2f}" in printed
+
+
+def test_words_that_all_texts_begin_with_are_said_once():
+    assert split_texts(["a=1 b=2 [c]", "a=1 b=3 [d]"]) == ("a=1", ["b=2 [c]", "b=3 [d]"])
+    assert split_texts(["a [c d]", "a [c e]"]) == ("a", ["[c d]", "[c e]"])
+    assert split_texts(["a b"]) == ("", ["a b"])
+    assert split_texts([]) == ("", [])
+
+
+def test_budgets_are_lines_on_their_own_axis(made):
+    assert list(budget_lines(made, "flops")) == [(300_000, "flops <= 300k"), (400_000, "macs <= 200k")]
+    assert list(budget_lines(made, "params")) == []
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (950, "950"), (35_600, "35.6k"), (1.25e6, "1.25M"), (2e9, "2G")])
+def test_short_numbers(value, text):
+    assert short(value) == text
+
+
+def test_a_markdown_table_and_a_csv_have_the_front_first(tmp_path, made):
+    for ending in (".md", ".csv"):
+        pareto_page(tmp_path / f"a{ending}", made)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["yes"] * len(made.front) + ["no"] * (40 - len(made.front))
+    assert made.frame in (tmp_path / "a.md").read_text()
+
+
+# ---- a page in a browser
+
+
+def browsed(page, folder):
+    """Open a page in a browser that has no network, point at every trace, and return what the page then is and its errors."""
+    text = page.read_text()
+    watch = "<script>window.errors = []; window.addEventListener('error', e => errors.push(e.message));</script>"
+    point = """<script>window.addEventListener('load', () => { const said = [];
+      for (const plot of document.querySelectorAll('.js-plotly-plot')) plot.data.forEach((trace, n) => { if (trace.x.length) {
+        Plotly.Fx.hover(plot, [{curveNumber: n, pointNumber: trace.x.length - 1}]);
+        said.push(...[...plot.querySelectorAll('.hoverlayer')].map(e => e.textContent)); } });
+      const mark = document.createElement('pre'); mark.id = 'told';
+      mark.textContent = JSON.stringify({errors, said, loaded: performance.getEntriesByType('resource').map(e => e.name)});
+      document.body.append(mark); });</script>"""
+    copy = folder / "watched.html"
+    copy.write_text(text.replace("<head>", f"<head>{watch}").replace("</body>", f"{point}</body>"))
+    command = ["chromium", *CHROMIUM.split(), f"--user-data-dir={folder}/profile", "--dump-dom", copy.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    told = re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)
+    assert told, "the page's scripts did not come to their end"
+    return dom, json.loads(html.unescape(told[1]))
+
+
+def drawn_texts(dom):
+    """Return the texts that plotly drew: tags within them are markup that became elements."""
+    return [html.unescape(own) for own in re.findall(r"<text[^>]*>(.*?)</text>", dom, re.DOTALL)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_draws_the_page_without_errors_and_loads_nothing(tmp_path, made):
+    pareto_page(tmp_path / "a.html", made)
+    dom, told = browsed(tmp_path / "a.html", tmp_path)
+    assert (told["errors"], told["loaded"]) == ([], [])
+    assert dom.count('<svg class="main-svg"') >= 2 * 2
+    texts = drawn_texts(dom)
+    assert {entry.origin for entry in made.entries if entry.named} <= set(texts)
+    assert {"flops <= 300k", "dominated", "front", "named points", "hypervolume"} <= set(texts)
+    best = made.front[-1]
+    assert any(f"{best.mean:.2f}" in said and f"{best.costs['params']:,}" in said for said in told["said"])
+    assert any(f"{made.walk[-1]:.4f}" in said for said in told["said"])
+    assert "errorbar" in dom
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_in_a_browser_no_text_becomes_an_element(tmp_path, hostile):
+    pareto_page(tmp_path / "a.html", hostile)
+    dom, told = browsed(tmp_path / "a.html", tmp_path)
+    assert told["errors"] == []
+    texts = drawn_texts(dom)
+    for text in SHOWN:
+        assert text in texts
+    assert any(SHOWN[-1] in said for said in told["said"])  # the last of the trace is pointed at
+    body = dom[dom.index("<h1>") :]
+    assert "<script>alert" not in body
+    assert not re.search(r"<(b|i)>", re.sub(r"<script.*?</script>", "", body, flags=re.DOTALL))
+    assert "font-weight: bold" not in "".join(re.findall(r"<text[^>]*class=\"(?!hover)[^>]*>.*?</text>", dom, re.DOTALL))
+
+
+def test_hover_texts_are_escaped_but_for_their_own_lines(tmp_path, hostile):
+    pareto_page(tmp_path / "a.html", hostile)
+    page = (tmp_path / "a.html").read_text()
+    found = [own for own in re.findall(r'"hovertext":(\[.*?\]),"mode"', page) if "FLOPs" in own]
+    assert found
+    for texts in map(json.loads, found):
+        for text in texts:
+            assert set(re.findall(r"<[^>]*>", text)) == {"<br>", "<b>", "</b>"}
+            assert text.count("<b>") == 1
+
+
+# ---- pictures
+
+
+def svg_texts(file):
+    return ["".join(element.itertext()) for element in ET.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_an_svg_names_everything_as_it_is(tmp_path, hostile):
+    picture(tmp_path / "a.svg", hostile)
+    texts = svg_texts(tmp_path / "a.svg")
+    for text in SHOWN:
+        assert text in texts
+    assert any("flops <= 60k" in text for text in texts)
+    tags = {element.tag.split("}")[1] for element in ET.parse(tmp_path / "a.svg").iter()}
+    assert not tags & {"script", "b", "i"}
+
+
+def test_an_svg_says_what_was_reduced_and_is_the_same_again(tmp_path, made):
+    picture(tmp_path / "a.svg", made)
+    picture(tmp_path / "b.svg", made)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    said = " ".join(svg_texts(tmp_path / "a.svg"))
+    assert "only 1,500 of 16,000 training images" in said
+    assert {"baseline", "effnet", "front, 95 % intervals", "dominated", "named points", "budget"} <= set(
+        svg_texts(tmp_path / "a.svg")
+    )
+
+
+def test_a_formula_is_drawn_as_its_text(tmp_path):
+    """Two names that differ only if a dollar sign begins a formula are drawn differently, and an unfinished one is no error."""
+    sizes = []
+    for name in ("$x^2$", "$\\frac{", "x"):
+        entries = tuple(Entry(n, name, "t", {"cost": n + 1.0}, float(n), True, named=True) for n in range(3))
+        summary = Summary(name, name, (), (Axis("a", maximise=True), Axis(name)), (), (), (), 0.0, (), "")
+        summary = Summary(name, name, (), (Axis("a", maximise=True), Axis("cost")), (), entries, entries, 0.5, (0.5,), "")
+        picture(tmp_path / "a.png", summary)
+        with Image.open(tmp_path / "a.png") as image:
+            sizes.append(len(set(image.convert("L").tobytes())))
+        picture(tmp_path / "a.svg", summary)
+        assert svg_texts(tmp_path / "a.svg").count(name) == 3
+    assert min(sizes) > 10  # something is drawn
+
+
+def test_more_objectives_are_more_panels(tmp_path):
+    sizes = []
+    for costs in (("flops",), ("flops", "params"), ("flops", "params", "peak")):
+        file = searched(tmp_path / f"{len(costs)}.db", objectives=("accuracy", *costs), trials=20)
+        picture(tmp_path / "a.png", summarise(file))
+        with Image.open(tmp_path / "a.png") as image:
+            sizes.append(image.width)
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_a_picture_of_nothing_is_a_picture(tmp_path):
+    for ending in (".png", ".svg"):
+        picture(tmp_path / f"a{ending}", summarise(write(tmp_path / f"{ending}.db", "a", definition(CHOICES), [])))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.svg", "nowhere/a.png"])
+def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, name):
+    with pytest.raises(UsageError, match="--png writes a .png file in a folder that exists"):
+        check(tmp_path / name, ".png")
+
+
+@pytest.mark.slow
+def test_the_command_writes_everything_it_is_asked_for(tmp_path):
+    file = searched(tmp_path / "a.db", trials=12)
+    asked = {"--report": "a.html", "--csv": "a.csv", "--png": "a.png", "--svg": "a.svg"}
+    arguments = [text for flag, name in asked.items() for text in (flag, str(tmp_path / name))]
+    command = [sys.executable, "-W", "error", "-m", "blocksearch", "pareto", file, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    assert all((tmp_path / name).stat().st_size > 1000 for name in asked.values())
