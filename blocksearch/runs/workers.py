@@ -23,6 +23,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 ATTEMPTS = 2
+PATIENCE = 5  # attempts in a search, which may run for days: a step that is given up is lost to it
 ON_ONE_GPU = 2  # while one waits for the processor, the other keeps the device busy
 
 
@@ -97,7 +98,7 @@ class Workers:
         self, following: Callable[[], Group | None], done: Callable[[Group, list[Run]], None], begun: Callable[[Group], None]
     ) -> None:
         """Train what `following` gives, asked whenever a worker is free; it ends when none is given and none is running."""
-        for group, answer in self._stream(process.train_group, following, begun):
+        for group, answer in self._stream(process.train_group, following, begun, PATIENCE):
             done(group, _runs(group, answer))
 
     def _each(
@@ -107,7 +108,11 @@ class Workers:
         yield from self._stream(function, lambda: next(coming, None), begun)
 
     def _stream(
-        self, function: Callable[[Group], T], following: Callable[[], Group | None], begun: Callable[[Group], None]
+        self,
+        function: Callable[[Group], T],
+        following: Callable[[], Group | None],
+        begun: Callable[[Group], None],
+        attempts: int = ATTEMPTS,
     ) -> Iterator[tuple[Group, T | Failure[T]]]:
         again: deque[tuple[Group, int]] = deque()
         free: list[int] | None = None
@@ -122,7 +127,7 @@ class Workers:
                     self._start()
                     free = list(range(self.count))
                 slot = free.pop()
-                running[_submit(self._pools[slot], function, group)] = (slot, group, attempt)
+                running[self._hand_over(slot, function, group)] = (slot, group, attempt)
                 if attempt == 1:
                     begun(group)
             if not running:
@@ -137,12 +142,19 @@ class Workers:
                     raise
                 except BrokenProcessPool:
                     self._pools[slot] = self._new_pool()
-                    if attempt < ATTEMPTS:
+                    if attempt < attempts:
                         again.append((group, attempt + 1))
                     else:
-                        yield group, Failure(f"its worker process died {ATTEMPTS} times (killed, or out of memory)")
+                        yield group, Failure(f"its worker process died {attempts} times (killed, or out of memory)")
                 except Exception as error:  # whatever a training raised becomes the reason of its row
                     yield group, Failure(f"{type(error).__name__}: {error}")
+
+    def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
+        try:
+            return _submit(self._pools[slot], function, group)
+        except BrokenProcessPool:  # the worker was killed while it had nothing to do
+            self._pools[slot] = self._new_pool()
+            return _submit(self._pools[slot], function, group)
 
     def _start(self) -> None:
         self._pools += [self._new_pool() for _ in range(self.count - len(self._pools))]

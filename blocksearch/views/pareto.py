@@ -75,7 +75,7 @@ def _points(summary: Summary, cost: Axis) -> go.Figure:
     interval = "; bars are the model's 95 % intervals" if any(entry.interval for entry in summary.known) else ""
     title = f"{_safe(first.name)} beside {_safe(WORDS.get(cost.name, cost.name))}{interval}"
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
-    return figure.update_layout(title={"text": title, "y": 0.96}, height=620, legend=legend)
+    return figure.update_layout(title={"text": title, "y": 0.98, "yanchor": "top"}, height=620, legend=legend)
 
 
 def _walk(summary: Summary) -> go.Figure:

@@ -13,7 +13,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
@@ -33,7 +32,14 @@ _STYLE: Any = {
     "axes.axisbelow": True,
 }
 _ENDINGS = (".png", ".svg")
-_PLACES = ((0, 9, "center", "bottom"), (0, -9, "center", "top"), (9, 0, "left", "center"), (-9, 0, "right", "center"))
+_PLACES = (  # above the front's steps, and below: points offset, and which side of the text is nearest
+    (-6, 5, "right", "bottom"),
+    (6, -5, "left", "top"),
+    (0, 9, "center", "bottom"),
+    (0, -9, "center", "top"),
+    (9, 0, "left", "center"),
+    (-9, 0, "right", "center"),
+)
 _FAR = tuple((2 * x, 2 * y, across, up) for x, y, across, up in _PLACES)
 
 
@@ -109,11 +115,14 @@ def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) 
     """Write names beside their points, each where it covers no other name and the fewest points."""
     renderer = panel.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     to_screen = panel.transData.transform
-    points = [to_screen(point) for point in zip(*_points((*summary.front, *entries), cost), strict=True)]
+    crowd = (*summary.front, *entries)
+    points = [to_screen((entry.costs[cost.name], end)) for entry in crowd for end in (entry.mean or 0.0, *(entry.interval or ()))]
     taken: list[Bbox] = []
     for entry in entries:
         trials: list[tuple[int, int, Text, Bbox]] = []
-        for x, y, across, up in (*_PLACES, *_FAR):
+        above, below, *rest = _PLACES
+        liked = (above, below) if entry.on_front else (below, above)
+        for x, y, across, up in (*liked, *rest, *_FAR):
             text = panel.annotate(
                 entry.origin,
                 (entry.costs[cost.name], entry.mean or 0.0),
@@ -124,7 +133,7 @@ def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) 
                 color=NAMED,
                 fontsize=9,
                 zorder=6,
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
             )
             box = text.get_window_extent(renderer)
             outside = not (panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0)

@@ -25,6 +25,7 @@ class SpokenAudience(Audience):
     def told(self, row: StepRow, trials: int, reused: bool) -> None:
         """Say what a training gave."""
         result = f"{row.accuracy:.2f} %" if row.accuracy is not None else row.state
+        result += f" after {row.epochs} epochs" if row.state == "partial" else ""
         again = f", seed {row.seed}" if row.kind == "seed" else ""
         known = ", from the ledger" if reused else ""
         block = row.text[row.text.index("[") :]

@@ -22,7 +22,8 @@ from tests.experiments.search.made import HOSTILE, definition, row, searched, wr
 
 CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
 SHOWN = [text.replace("\x1b", "\ufffd") for text in HOSTILE]
-CHROMIUM = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+CHROMIUM = """--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync
+--no-first-run --virtual-time-budget=10000"""
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +90,12 @@ def browsed(page, folder):
     """Open a page in a browser that has no network, point at every trace, and return what the page then is and its errors."""
     text = page.read_text()
     watch = "<script>window.errors = []; window.addEventListener('error', e => errors.push(e.message));</script>"
-    point = """<script>window.addEventListener('load', () => { const said = [];
-      for (const plot of document.querySelectorAll('.js-plotly-plot')) plot.data.forEach((trace, n) => { if (trace.x.length) {
-        Plotly.Fx.hover(plot, [{curveNumber: n, pointNumber: trace.x.length - 1}]);
-        said.push(...[...plot.querySelectorAll('.hoverlayer')].map(e => e.textContent)); } });
+    point = """<script>window.addEventListener('load', async () => { const said = [];
+      for (const plot of document.querySelectorAll('.js-plotly-plot')) for (let n = 0; n < plot.data.length; n++) {
+        await new Promise(done => setTimeout(done, 200));
+        if (plot.data[n].x.length) Plotly.Fx.hover(plot, [{curveNumber: n, pointNumber: plot.data[n].x.length - 1}]);
+        await new Promise(done => setTimeout(done, 200));
+        said.push(plot.querySelector('.hoverlayer').textContent); }
       const mark = document.createElement('pre'); mark.id = 'told';
       mark.textContent = JSON.stringify({errors, said, loaded: performance.getEntriesByType('resource').map(e => e.name)});
       document.body.append(mark); });</script>"""
@@ -145,9 +148,10 @@ def test_in_a_browser_no_text_becomes_an_element(tmp_path, hostile):
 def test_hover_texts_are_escaped_but_for_their_own_lines(tmp_path, hostile):
     pareto_page(tmp_path / "a.html", hostile)
     page = (tmp_path / "a.html").read_text()
-    found = [own for own in re.findall(r'"hovertext":(\[.*?\]),"mode"', page) if "FLOPs" in own]
-    assert found
-    for texts in map(json.loads, found):
+    places = [match.end() for match in re.finditer('"hovertext":', page)]
+    found = [json.JSONDecoder().raw_decode(page[place:])[0] for place in places if page[place] == "["]
+    assert len(found) == 4  # dominated, front, named and the walk
+    for texts in found[:3]:
         for text in texts:
             assert set(re.findall(r"<[^>]*>", text)) == {"<br>", "<b>", "</b>"}
             assert text.count("<b>") == 1
@@ -176,24 +180,17 @@ def test_an_svg_says_what_was_reduced_and_is_the_same_again(tmp_path, made):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     said = " ".join(svg_texts(tmp_path / "a.svg"))
     assert "only 1,500 of 16,000 training images" in said
-    assert {"baseline", "effnet", "front, 95 % intervals", "dominated", "named points", "budget"} <= set(
-        svg_texts(tmp_path / "a.svg")
-    )
+    drawn = {"baseline", "effnet", "front, 95 % intervals", "dominated", "named points", "budget"}
+    assert drawn <= set(svg_texts(tmp_path / "a.svg"))
 
 
-def test_a_formula_is_drawn_as_its_text(tmp_path):
-    """Two names that differ only if a dollar sign begins a formula are drawn differently, and an unfinished one is no error."""
-    sizes = []
-    for name in ("$x^2$", "$\\frac{", "x"):
-        entries = tuple(Entry(n, name, "t", {"cost": n + 1.0}, float(n), True, named=True) for n in range(3))
-        summary = Summary(name, name, (), (Axis("a", maximise=True), Axis(name)), (), (), (), 0.0, (), "")
-        summary = Summary(name, name, (), (Axis("a", maximise=True), Axis("cost")), (), entries, entries, 0.5, (0.5,), "")
-        picture(tmp_path / "a.png", summary)
-        with Image.open(tmp_path / "a.png") as image:
-            sizes.append(len(set(image.convert("L").tobytes())))
-        picture(tmp_path / "a.svg", summary)
-        assert svg_texts(tmp_path / "a.svg").count(name) == 3
-    assert min(sizes) > 10  # something is drawn
+@pytest.mark.parametrize("name", ["$x^2$", "$\\frac{", "a $ b"])
+def test_a_dollar_sign_begins_no_formula(tmp_path, name):
+    entries = tuple(Entry(n, name, "t", {name: n + 1.0}, float(n), True, named=True) for n in range(3))
+    summary = Summary(name, name, (), (Axis("a", maximise=True), Axis(name)), ("flops <= 1",), entries, entries, 0.5, (0.5,), "")
+    picture(tmp_path / "a.svg", summary)
+    assert svg_texts(tmp_path / "a.svg").count(name) == 3 + 1  # the points and the axis
+    picture(tmp_path / "a.png", summary)
 
 
 def test_more_objectives_are_more_panels(tmp_path):
@@ -213,7 +210,7 @@ def test_a_picture_of_nothing_is_a_picture(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.svg", "nowhere/a.png"])
 def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(UsageError, match="--png writes a .png file in a folder that exists"):
+    with pytest.raises(UsageError, match=r"--png writes a \.png file in a folder that exists"):
         check(tmp_path / name, ".png")
 
 

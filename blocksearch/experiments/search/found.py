@@ -47,7 +47,7 @@ class Summary:
     """A study: every network in the order of trials, the front (by the first cost), its hypervolume, and the walk of that.
 
     `frame` says between what the hypervolume is measured; `notes` say what else a reader must know; `others` are the names of the
-    file's other studies. `walk` has the hypervolume after each network that has a result.
+    file's other studies. `walk` has the hypervolume after each network that was trained to the end.
     """
 
     name: str

@@ -60,14 +60,14 @@ class ByOptuna:
     def _chosen(self, draw: Callable[[], Choices], spare: int, taken: NDArray[np.bool_], rng: np.random.Generator) -> Choices:
         """Draw until a free member comes, a few times; then take the nearest of the listed ones, or the spare one."""
         for _ in range(1 + REDRAWS[self._kind]):
-            choices = draw()
-            row = self._pool.decode(self._code(choices))
+            code = self._code(draw())
+            row = self._pool.decode(code)
             if row is not None and (row >= len(taken) or not taken[row]):
-                return choices
+                return self._choices(row)  # as it will be spelled when it is told again
         left = self._pool.left(taken)
         if not len(left):
             return self._choices(spare)
-        apart = (self._pool.codes[left] != self._code(choices)).sum(1)
+        apart = (self._pool.codes[left] != code).sum(1)
         return self._choices(int(rng.choice(left[apart == apart.min()])))
 
     def _memory(self, number: int, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,33 +141,29 @@ class Policy:
 
     def _longer(self, number: int, told: Sequence[Told], steps: Sequence[Step]) -> Step | None:
         """Take a network further that has earned it, one of the highest rung first."""
+        if len(self.rungs) == 1 or not any(each.accuracies for each in told):
+            return None
         reached = {step.row: step.epochs for step in steps if step.seed == 0}  # the last step of a run goes farthest
+        rows, means, _ = self._judge.settled(results_of(told, self.rungs))
+        expected = dict(zip(rows, map(float, means), strict=True))
         for place in reversed(range(len(self.rungs) - 1)):
-            there = {t.step.row: t.accuracies[place] for t in told if t.step.seed == 0 and len(t.accuracies) > place}
-            costs = self.pool.costs(self.wishes.costs)[list(there)]
-            row = promoted(there, reached, self.rungs[place], costs)
+            there = {t.step.row for t in told if t.step.seed == 0 and len(t.accuracies) > place}
+            raced = {row: mean for row, mean in expected.items() if row in there}
+            row = promoted(raced, reached, self.rungs[place], self.pool.costs(self.wishes.costs)[list(raced)])
             if row is not None:
                 return self._step_of(number, row, "longer", 0, self.rungs[place + 1], steps)
         return None
 
     def _again(self, number: int, told: Sequence[Told], steps: Sequence[Step]) -> Step | None:
-        """Bring a network of the front to the horizon, or else repeat the one that has the fewest seeds, if too few.
-
-        A run that is on its way to a rung is left alone until it is there.
-        """
-        horizon, seeds = self.rungs[-1], dict[int, int]()
-        reached = {step.row: step.epochs for step in steps if step.seed == 0}
-        pending = {step.row for step in steps[len(told) :] if step.epochs < horizon}
+        """Repeat the network of the front that has the fewest seeds, where one has fewer than are wanted."""
+        seeds: dict[int, int] = {}
         for step in steps:
             seeds[step.row] = max(seeds.get(step.row, 0), step.seed + 1)
-        rows = [row for row in self.front(told) if row not in pending]
-        if short := [row for row in rows if reached[row] < horizon]:
-            return self._step_of(number, short[0], "longer", 0, horizon, steps)
-        short = [row for row in rows if seeds[row] < self.wishes.seeds]
+        short = [row for row in self.front(told) if seeds[row] < self.wishes.seeds]
         if not short:
             return None
         row = min(short, key=lambda row: seeds[row])
-        return self._step_of(number, row, "seed", seeds[row], horizon, steps)
+        return self._step_of(number, row, "seed", seeds[row], self.rungs[-1], steps)
 
     @staticmethod
     def _step_of(number: int, row: int, kind: str, seed: int, epochs: int, steps: Sequence[Step]) -> Step:
@@ -175,10 +171,11 @@ class Policy:
         return Step(number, first.trial, kind, first.origin, row, seed, epochs)
 
     def front(self, told: Sequence[Told]) -> list[int]:
-        """Return the rows of the front by the model's means, cheapest first."""
-        results = results_of(told, self.rungs)
-        if not results:
+        """Return the rows of the front by the model's means, cheapest first, of those that came to the horizon."""
+        whole = {each.step.row for each in told if each.accuracies and each.step.epochs == self.rungs[-1]}
+        if not whole:
             return []
-        rows, means, _ = self._judge.settled(results)
-        points = np.column_stack([means, self.pool.costs(self.wishes.costs)[rows]])
-        return [rows[place] for place in front(points)]
+        rows, means, _ = self._judge.settled(results_of(told, self.rungs))
+        places = [place for place, row in enumerate(rows) if row in whole]
+        points = np.column_stack([means, self.pool.costs(self.wishes.costs)[rows]])[places]
+        return [rows[places[place]] for place in front(points)]

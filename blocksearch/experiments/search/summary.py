@@ -136,15 +136,17 @@ def _summary(study: Own) -> Summary:
         by_trial.setdefault(step.trial, []).append(step)
     means: dict[int, float] = {}
     deviations: dict[int, float] = {}
-    points = np.zeros((0, 1 + len(study.costs)))
+    points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
+    whole = {step.trial for step in study.steps if step.accuracy is not None and step.epochs >= horizon}
     if any(step.accuracy is not None for step in study.steps):
         model = fitted(study)
         means = dict(zip(model.trials, map(float, model.means), strict=True))
         deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
         points = np.column_stack([model.means, objective_costs(study, model.trials)])
-    trials = tuple(means)
+        points = points[[trial in whole for trial in model.trials]]
+    trials = [trial for trial in means if trial in whole]  # one that a race left behind is no member of the front
     chosen = [trials[place] for place in front(points)]
-    on_front, horizon = frozenset(chosen), _horizon(study)
+    on_front = frozenset(chosen)
     entries = tuple(
         _entry(own, horizon, means.get(trial), deviations.get(trial, 0.0), trial in on_front, definition["baseline"])
         for trial, own in sorted(by_trial.items())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blocksearch.errors import UsageError
-from blocksearch.experiments.search.effects import as_rows, drawn_fronts, importance, study_effects
+from blocksearch.experiments.search.effects import Level, as_rows, drawn_fronts, importance, study_effects
 from blocksearch.experiments.search.front import dominated
 from tests.experiments.search.made import definition, row, write
 
@@ -18,7 +18,7 @@ FLOPS = (20_000, 60_000, 180_000)
 
 
 def planted(file, sign=1, trials=160, seed=0):
-    """Write a study in which `worst` costs 15 points, `good` gains 10, `size` pays for what it costs, and `nothing` does nothing."""
+    """Write a study in which `worst` costs 15 points, `good` gains 10, and `size` pays for what it costs."""
     rng = np.random.default_rng(seed)
     rows = []
     for trial in range(trials):
@@ -122,7 +122,7 @@ def test_levels_that_were_never_trained_and_networks_outside_the_space(tmp_path)
     choices = [["kernel", ["3x3", "5x5", "7x7"]], ["groups", ["none", "two"]]]
     rows = [row(n, n, 50.0 + n, {"flops": 20_000 + n}, [n % 2 if n else -1, n % 2]) for n in range(12)]
     found = study_effects(write(tmp_path / "a.db", "a", definition(choices), rows))
-    assert level(found, "kernel", "7x7") == type(level(found, "kernel", "7x7"))("7x7", 0, 0.0, None, None, None, None)
+    assert level(found, "kernel", "7x7") == Level("7x7", 0, 0.0, None, None, None, None)
     assert sum(each.networks for each in factor(found, "kernel").levels) == 11
 
 

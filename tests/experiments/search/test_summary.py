@@ -1,6 +1,7 @@
 """What a study has found, from files that were written as a search writes them."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from blocksearch.errors import LedgerError, UsageError
+from blocksearch.experiments.search.effects import study_effects
 from blocksearch.experiments.search.found import as_data, walk
 from blocksearch.experiments.search.front import hypervolume
 from blocksearch.experiments.search.summary import summarise
@@ -180,12 +182,19 @@ def test_what_holds_no_study_is_one_line_and_is_left_as_it_was(tmp_path, make, s
     file = tmp_path / "a b.db"
     make(file)
     before = file.read_bytes() if file.is_file() else None
-    for command in ("pareto", "effects"):
-        ended = subprocess.run([sys.executable, "-m", "blocksearch", command, file], capture_output=True, text=True, check=False)
-        assert (ended.returncode, ended.stdout) == (2, "")
-        assert says in ended.stderr
-        assert ended.stderr.count("\n") == 1
+    for ask in (summarise, study_effects):
+        with pytest.raises((LedgerError, UsageError), match=re.escape(says)) as error:
+            ask(str(file))
+        assert "\n" not in str(error.value)
     assert (file.read_bytes() if file.is_file() else None) == before
+
+
+def test_a_file_that_is_not_there_ends_in_exit_code_2_and_the_command_that_would_make_it(tmp_path):
+    command = [sys.executable, "-m", "blocksearch", "pareto", tmp_path / "a b.db"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    advice = f"`blocksearch search section3 --study '{tmp_path}/a b.db'` would make it"
+    assert ended.stderr == f"blocksearch: {tmp_path}/a b.db is not there; {advice}\n"
 
 
 def test_a_url_that_is_none_is_one_line():

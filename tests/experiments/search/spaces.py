@@ -1,0 +1,31 @@
+"""Small spaces for tests of the search."""
+
+from blocksearch import SETTINGS, Grammar
+
+TWELVE = Grammar(
+    SETTINGS["digits"],
+    widths=[(4, 8, 16)],
+    bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+    kernel=["3x3", "1x3+3x1"],
+    residual=["none", "add"],
+)
+SPELLED = Grammar(  # thin, so that many members have several spellings: a minimum or groups that change nothing
+    SETTINGS["digits"],
+    widths=[(4, 8, 16)],
+    first_layer=["vanilla", "block"],
+    bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+    minimum=[1, 4, 6],
+    pooling=["stride", "last"],
+    pool_kind=["max", "average"],
+    groups=["none", "last(4)", "both(4)"],
+)
+STAGES = Grammar(  # too large to be listed, and members differ in how many blocks they have room for
+    SETTINGS["gtsrb"],
+    per_stage=True,
+    first_layer=["vanilla", "block"],
+    bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+    depth_multiplier=[1, 2],
+    kernel=["3x3", "1x3+3x1"],
+    pooling=["stride", "last"],
+    groups=["none", "both(4)"],
+)
