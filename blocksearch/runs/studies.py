@@ -95,7 +95,7 @@ class Studies:
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step."""
-        row = {"name": name, "definition": json.dumps(definition, sort_keys=True), "created": datetime.now(UTC).isoformat()}
+        row = {"name": name, "definition": json.dumps(definition), "created": datetime.now(UTC).isoformat()}
         with self._ledger.guard():
             _metadata.create_all(self._ledger.engine)
         with self._ledger.guard(), self._ledger.engine.begin() as connection:

@@ -56,9 +56,8 @@ def measure(space: str, objectives: tuple[str, ...], *arguments: str) -> None:
         study(file, space, objectives)
         command = [arguments[0], str(file), *(text.format(folder=folder) for text in arguments[1:])]
         passed, worked = map(median, zip(*(seconds(*command) for _ in range(RUNS)), strict=True))
-        print(
-            f"{space}, {','.join(objectives)}, {TRIALS:,} trials: {' '.join(arguments)}: {passed:.2f} s ({worked:.2f} s of processor)"
-        )
+        what = f"{space}, {','.join(objectives)}, {TRIALS:,} trials: {' '.join(arguments)}"
+        print(f"{what}: {passed:.2f} s ({worked:.2f} s of processor)")
 
 
 if __name__ == "__main__":

@@ -147,10 +147,10 @@ def test_what_a_race_left_behind_is_not_there_until_it_comes_to_the_horizon(tmp_
 def test_two_studies_in_a_file_do_not_disturb_each_other(tmp_path, rows):
     file, others = tmp_path / "study.db", steps(12, seed=1)
     with mirror(file) as one, mirror(file, "other", wishes=Wishes(objectives=("accuracy", "params"))) as other:
-        for place, row in enumerate(rows):
-            one.add(row)
-            if place < len(others):
-                other.add(others[place])
+        for place, row in enumerate(others):
+            other.add(row)
+            if place < 5:
+                one.add(rows[place])
     with mirror(file) as one:
         one.catch_up(rows)
     assert len(read(file).trials) == len({row.trial for row in rows})

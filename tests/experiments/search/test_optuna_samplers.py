@@ -114,30 +114,30 @@ def check_kills(space: str, sampler: str, trials: int, order: int, kills: set[in
     assert search(SPACES[space], wishes, trials, order=order, kills=frozenset(kills)) == uninterrupted(space, wishes, trials)
 
 
-killed = st.sets(st.integers(1, 60), min_size=1, max_size=3)
+killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(st.sampled_from(["random", "nsga2", "tpe"]), st.integers(0, 3), killed)
 def test_a_killed_search_takes_the_steps_of_an_uninterrupted_one(sampler, order, kills):
-    check_kills("spelled", sampler, 50, order, kills)
+    check_kills("spelled", sampler, 80, order, kills)
 
 
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 3), killed)
 def test_so_does_evolution(order, kills):
     check_kills("spelled", "evolution", 50, order, kills)
 
 
 def test_so_does_the_gp():
-    check_kills("twelve", "gp", 13, 1, {11})
+    check_kills("spelled", "gp", 18, 1, {17})  # ten of the twelve members before were told: the model is at work
 
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["random", "nsga2", "tpe", "evolution"]), st.sampled_from(["spelled", "large"]), st.integers(0, 9), killed)
 def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
-    check_kills(space, sampler, 60, order, kills)
+    check_kills(space, sampler, 80, order, kills)
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_two_seeds_take_different_steps():
     assert found[0] != found[1]
 
 
-MARKS = ("bottleneck", "groups")  # of one member in nine
+MARKS = ("bottleneck", "groups")
 
 
 def marked(pool: Pool) -> np.ndarray:
@@ -170,14 +170,14 @@ def first_generation(pool: Pool) -> tuple[list[int], list[Told]]:
     return [int(row) for row in named], [Told(step, (80.0 + step.number if step.row in named else 10.0,)) for step in steps]
 
 
-def bred(pool: Pool, told: list[Told], count: int) -> tuple[ByOptuna, list[int]]:
+def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOptuna, list[int]]:
     """Let NSGA-II propose so many children."""
     sampler = ByOptuna("nsga2", pool, Wishes(sampler="nsga2"))
     pending: list[Step] = []
     for number in range(len(told), len(told) + count):
         taken = np.zeros(len(pool), bool)
         taken[[each.step.row for each in told] + [step.row for step in pending]] = True
-        row, origin, memory = sampler.propose(told, pending, taken, np.random.default_rng(number))
+        row, origin, memory = sampler.propose(told, pending, taken, np.random.default_rng([seed, number]))
         pending.append(Step(number, number, "new", origin, row, 0, 1, memory))
     return sampler, [step.row for step in pending]
 
@@ -191,7 +191,8 @@ def test_named_points_become_parents_and_their_children_carry_what_they_are_made
     chosen = [told[trial.number].step.row for trial in nsga2.get_parent_population(sampler._study, 1)]
     assert len(chosen) == POPULATION < len(told)
     assert set(named) <= set(chosen)
-    assert marked(pool)[children].sum() >= 4  # one in nine at random
+    children += [row for seed in range(1, 10) for row in bred(pool, told, 8, seed)[1]]
+    assert marked(pool)[children].mean() > 2 * marked(pool).mean()
 
 
 def test_without_the_mark_of_a_generation_they_would_not():
