@@ -17,6 +17,7 @@ DOORS = {
     "matplotlib": {"views/picture"},
     "optuna": {"experiments/search/foreign", "experiments/search/mirror", "experiments/search/optuna_samplers"},
     "filelock": {"experiments/search/driver"},
+    "threadpoolctl": {"cli/__init__", "experiments/search/driver"},
     "scipy": {"experiments/stats", "training/data/readers"},
     "sqlalchemy": {"runs/ledger", "runs/peek", "runs/studies"},
     "torch": {

@@ -9,6 +9,7 @@ import sys
 from typing import Annotated
 
 import typer
+from threadpoolctl import threadpool_limits
 
 from blocksearch.cli.look import data_app, look_app
 from blocksearch.cli.reproduce import reproduce_app
@@ -32,7 +33,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, an interruption 130."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, a command ends as after Ctrl-C
     try:
-        code = app(standalone_mode=False)
+        with threadpool_limits(1, user_api="blas"):  # small matrices beside busy workers: more threads wait for each other
+            code = app(standalone_mode=False)
     except typer.TyperException as error:
         code = _complain(f"{error.format_message()} (in: blocksearch {shlex.join(sys.argv[1:])})")
     except BlocksearchError as error:

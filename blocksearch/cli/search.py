@@ -50,7 +50,7 @@ def search(
     seeds: Annotated[int, typer.Option(help="Seeds that every network of the reported front gets.")] = 5,
     start_with: Annotated[list[str] | None, typer.Option(help="Also begin with this network or block; several.")] = None,
     rungs: Annotated[str, typer.Option(help="Race: epochs such as 2,5 after which only the best third goes on.")] = "",
-    lag: Annotated[int, typer.Option(help="Trainings in flight at most; proposals wait for all before.")] = 4,
+    lag: Annotated[int | None, typer.Option(help="Trainings in flight at most. Default: the workers at first, and one.")] = None,
     epochs: Epochs = None,
     images: ImageCount = None,
     recipe: RecipeName = "fast",

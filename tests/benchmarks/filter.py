@@ -1,13 +1,12 @@
 """Does every sampler keep to what is affordable and untrained? Counted on a space with thousands of members under a budget.
 
-    python -m tests.benchmarks.filter
-    python -m tests.benchmarks.filter --sampler gp
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.filter
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.filter --sampler gp
 
 Accuracies are made up; proposals are the search's own. A trial is a duplicate where its network is that of an earlier trial.
 """
 
 import argparse
-import os
 import time
 
 from blocksearch.experiments.search.study import SAMPLERS, Wishes
@@ -34,7 +33,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sampler", choices=SAMPLERS)
     asked = parser.parse_args().sampler
-    os.environ["OMP_NUM_THREADS"] = "1"
     members = load_grammar(SPACE)[0].where(*BUDGETS).size
     print(f"{SPACE} within {' and '.join(BUDGETS)}: {members:,} members")
     print(f"{'sampler':10} {'trials':>6} {'duplicates':>10} {'over budget':>11} {'seconds':>8}")

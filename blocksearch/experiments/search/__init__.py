@@ -9,7 +9,8 @@ evolution   our sampler, on pool, front and surrogate; `optuna_samplers` has Opt
 race        who is trained further
 policy      which step comes next: a new network, a longer training, or another seed
 course      the steps in their order, whatever the order in which they end
-driver      steps ▶ workers ▶ ledger, or ▶ a user's function; `mirror` writes them for Optuna; `library` is the way in from a program
+driver      steps ▶ workers ▶ ledger, or ▶ a user's function; `mirror` writes them for Optuna
+library     the way in from a program
 found       what a study has found; `summary` reads ours, `foreign` Optuna's, `effects` asks which factors did it
 final       the front on the test images, once
 table       a small space trained whole, to replay searches from

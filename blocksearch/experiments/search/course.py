@@ -7,6 +7,7 @@ which trainings happen to end. So a killed search and an uninterrupted one, or o
 from collections.abc import Sequence
 
 from blocksearch.experiments.search.policy import Policy, Step, Told
+from blocksearch.experiments.search.study import LAG
 
 
 class Course:
@@ -25,7 +26,7 @@ class Course:
     def next(self) -> Step | None:
         """Decide a step from no more results than it may know; None where that has to wait, or nothing is left to do."""
         number = len(self.told) + len(self._pending)
-        for known in range(max(0, number - self.policy.wishes.lag + 1), len(self.told) + 1):
+        for known in range(max(0, number - (self.policy.wishes.lag or LAG) + 1), len(self.told) + 1):
             pending = [each.step for each in self.told[known:]] + self._pending
             step = self.policy.decide(self.told[:known], pending, self.trials)
             if step is not None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import Conditions, Request, conditions
@@ -90,7 +92,7 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
         Workers(request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
-        study = _Study(question, grammar, Judged.by(shared), ledger, effort, audience)
+        study = _Study(question, grammar, Judged.by(shared), ledger, effort, audience, workers.count + 1)
         trainings = _Trainings(study, shared, ledger, workers)
         with study.ending():
             workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
@@ -103,7 +105,7 @@ def evaluate(question: Question, objective: Objective, location: str, effort: Ef
     """
     grammar = question.affordable
     with _alone(location, question.name), closing(Ledger(location)) as ledger:
-        study = _Study(question, grammar, Judged.by_function(objective), ledger, effort, audience)
+        study = _Study(question, grammar, Judged.by_function(objective), ledger, effort, audience, 1)
         with study.ending():
             while (step := study.next()) is not None:
                 found = objective(study.pool.network(step.row), step.seed)
@@ -116,11 +118,19 @@ class _Study:
     """A driver's hold on a study: its course, and where each step that counts is written."""
 
     def __init__(
-        self, question: Question, grammar: Grammar, judged: Judged, ledger: Ledger, effort: Effort, audience: Audience
+        self,
+        question: Question,
+        grammar: Grammar,
+        judged: Judged,
+        ledger: Ledger,
+        effort: Effort,
+        audience: Audience,
+        lag: int,
     ) -> None:
         self._name, self._effort, self._audience = question.name, effort, audience
-        definition = define(question.space, question.grammar, question.budgets, grammar, judged, question.wishes)
         self._studies = Studies(ledger)
+        wishes = _settled(question.wishes, self._studies.definition(question.name), lag)
+        definition = define(question.space, question.grammar, question.budgets, grammar, judged, wishes)
         _agree(self._studies, question.name, definition)
         self.pool = Pool(grammar, question.wishes.seed)
         policy = policy_of(self.pool, definition)
@@ -150,12 +160,15 @@ class _Study:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Say how a search ended."""
+        """Let a search run, and say how it ended."""
         try:
-            yield
+            with threadpool_limits(1, user_api="blas"):  # small matrices beside busy workers: more threads wait for each other
+                yield
         except KeyboardInterrupt:
             self._audience.ended(f"interrupted after {self.course.networks} trials; the same command goes on from there")
             raise
+        finally:
+            self._mirror.close()
         self._audience.ended(self._reason())
 
     def _reason(self) -> str:
@@ -239,6 +252,13 @@ def policy_of(pool: Pool, definition: Definition) -> Policy:
         sampler = ByOptuna(wishes.sampler, pool, wishes)
     start = [(name, pool.row(network)) for name, network in opening(pool.grammar, wishes.start_with, definition.budgets)]
     return Policy(pool, sampler, judge, start, wishes, definition.rungs)
+
+
+def _settled(wishes: Wishes, stored: dict[str, Any] | None, lag: int) -> Wishes:
+    """Let a new study have the lag that suits this machine, where none is wished, and one that goes on the lag that it has."""
+    if wishes.lag is not None:
+        return wishes
+    return replace(wishes, lag=lag if stored is None else int(stored["wishes"]["lag"]))
 
 
 def _agree(studies: Studies, name: str, definition: Definition) -> None:

@@ -17,8 +17,9 @@ from blocksearch.experiments.search.outlook import Outlook, Result
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.surrogate import Features, Model, Scales, Seen, choose_scales, seed_variance
 
-LEARNS_AFTER = 8  # networks with results; before, candidates are spread over the costs
-REFITS = 16  # results between fits
+LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
+REFITS, LATER_REFITS = 16, 64  # results between fits, at first and once there are
+LATER = 256  # results
 WATCHED = 1024  # candidates whose variance is followed
 CHILDREN = 128
 OPTIMISM = 3.0  # deviations above the mean
@@ -95,21 +96,22 @@ class Evolution:
 
         `results` are in the order in which they came to count; `pending` rows are in training; `taken` rows are not proposed.
         """
-        if len({each.row for each in results}) < LEARNS_AFTER:
+        if not _enough(results):
             return self._spread([each.row for each in results] + list(pending), taken, rng)
         fit = self._fitted(results)
+        taken = np.pad(taken, (0, len(self.pool) - len(taken)))  # a fit may have added members of a large space
         left = fit.watched[~taken[fit.watched]]
         return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
 
-    def settled(self, results: Sequence[Result]) -> tuple[list[int], Floats, Floats]:
-        """Return the rows that have results, and the model's means and deviations of their accuracy."""
-        if len({each.row for each in results}) < LEARNS_AFTER:
+    def settled(self, results: Sequence[Result]) -> tuple[list[int], Floats]:
+        """Return the rows that have results, and the model's means of their accuracy."""
+        if not _enough(results):
             reading = Reading.of(results)
             known = reading.gather(results)
             seen = self._seen(known)
-            return [each.row for each in known], *Model(self.features, self._scales(known, reading), seen).settled(seen)
+            return [each.row for each in known], Model(self.features, self._scales(known, reading), seen).settled_means(seen)
         fit = self._fitted(results)
-        return fit.trained, *fit.model.settled(fit.seen)
+        return fit.trained, fit.model.settled_means(fit.seen)
 
     def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
         return choose_scales(self.features, self._seen(known), reading.seeds)
@@ -125,10 +127,10 @@ class Evolution:
 
     def _fitted(self, results: Sequence[Result]) -> "_Fit":
         """Fit at every `REFITS`-th result, and fold in what came since: the same state however the search was cut up."""
-        base = len(results) - len(results) % REFITS
-        if len({each.row for each in results[:base]}) < LEARNS_AFTER:
+        base = len(results) - len(results) % (REFITS if len(results) < LATER else LATER_REFITS)
+        if not _enough(results[:base]):
             base = len(results)
-        if self._fit is None or self._fit.base != results[:base] or self._fit.taken_up > len(results):
+        if self._fit is None or not self._fit.leads_to(results, base):
             doubled = 1 << (base.bit_length() - 1)  # scales are chosen anew at 8, 16, 32, … results
             first = results[: doubled if doubled >= REFITS else base]
             reading = Reading.of(first)
@@ -160,7 +162,7 @@ class Evolution:
         return ordered
 
     def _parents(self, model: Model, known: Sequence[Known], seen: Seen) -> list[int]:
-        means, _ = model.settled(seen)
+        means = model.settled_means(seen)
         points = np.column_stack([means, self.pool.costs(self.costs)[[each.row for each in known]]])
         order = np.lexsort((-means, ranks(points)))
         return [known[place].row for place in order[: max(8, int((ranks(points) == 0).sum()))]]
@@ -201,7 +203,7 @@ class Evolution:
 
     def _front(self, model: Model, seen: Seen, trained: Sequence[int], pending: Sequence[int], believed: Floats) -> Floats:
         """Return the front of what is known by the model's means, what is pending being believed to come out as expected."""
-        means, _ = model.settled(seen)
+        means = model.settled_means(seen)
         points = self._with_costs(np.concatenate([means, believed]), np.array([*trained, *pending], np.int64))
         return points[~dominated(points)]
 
@@ -228,15 +230,24 @@ class _Fit:
         watched: NDArray[np.int64],
         features: Callable[[NDArray[np.int64]], Floats],
     ) -> None:
-        self.base, self.model, self.watched = list(base), model, watched
-        self.taken_up = len(base)
+        self.model, self.watched = model, watched
+        self._base, self._taken_up = len(base), list(base)
         self._reading = reading
         self._known = {each.row: each for each in known}
         self._features = features
         self._rows = features(watched)
         self._variance = model.variance(self._rows)
-        self._known_rows = features(np.array(self.trained))
         self._place = {int(row): place for place, row in enumerate(watched)}
+        self._order = {each.row: place for place, each in enumerate(known)}
+        room = ((0, LATER_REFITS), (0, 0))  # as many new networks as may come before the next fit
+        self._known_rows = np.pad(features(np.array(self.trained)), room)
+        self._means = np.pad([each.mean for each in known], room[0])
+        self._counts = np.pad([each.count for each in known], room[0])
+
+    def leads_to(self, results: Sequence[Result], base: int) -> bool:
+        """Say whether this fit was made of the first `base` of some results, and saw none that is not among them."""
+        seen = len(self._taken_up)
+        return self._base == base and seen <= len(results) and self._taken_up == results[:seen]
 
     @property
     def trained(self) -> list[int]:
@@ -244,21 +255,22 @@ class _Fit:
 
     @property
     def seen(self) -> Seen:
-        known = self._known.values()
-        return Seen(self._known_rows, np.array([each.mean for each in known]), np.array([each.count for each in known]))
+        known = len(self._known)
+        return Seen(self._known_rows[:known], self._means[:known], self._counts[:known])
 
     def take_up(self, results: Sequence[Result]) -> None:
         """Fold in, one by one, the results that this fit has not seen."""
-        for each in results[self.taken_up :]:
-            row = self._features(np.array([each.row]))
+        for each in results[len(self._taken_up) :]:
             old = self._known.get(each.row)
+            place = self._order.setdefault(each.row, len(self._known))
             if old is None:
-                self._known_rows = np.vstack([self._known_rows, row])
+                self._known_rows[place] = self._features(np.array([each.row]))[0]
             new = self._known[each.row] = self._reading.with_result(old, each)
+            self._means[place], self._counts[place] = new.mean, new.count
             before = (self.model.weight(old.count), old.mean) if old else (0.0, 0.0)
-            step = self.model.fold_in(row[0], before, (self.model.weight(new.count), new.mean))
+            step = self.model.fold_in(self._known_rows[place], before, (self.model.weight(new.count), new.mean))
             self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
-        self.taken_up = len(results)
+            self._taken_up.append(each)
 
     def believed(self, pending: Sequence[int]) -> Floats:
         """Return the accuracies that are expected of pending rows."""
@@ -274,6 +286,16 @@ class _Fit:
             covariance = covariance - np.outer(step, step)
             variance = variance - (self._rows[places] @ step) ** 2
         return self.model.mean(self._rows[places]), np.sqrt(self.model.scales.unexplained + np.maximum(variance, 0.0))
+
+
+def _enough(results: Sequence[Result]) -> bool:
+    """Say whether there are as many networks as a model is worth."""
+    rows: set[int] = set()
+    for each in results:
+        rows.add(each.row)
+        if len(rows) == LEARNS_AFTER:
+            return True
+    return False
 
 
 _erfc = np.frompyfunc(erfc, 1, 1)

@@ -62,14 +62,14 @@ class ByEvolution:
     """Our sampler, told of steps."""
 
     def __init__(self, evolution: Evolution, rungs: Sequence[int]) -> None:
-        self._evolution, self._rungs = evolution, tuple(rungs)
+        self._evolution, self._results = evolution, Results(rungs)
 
     def propose(
         self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
     ) -> tuple[int | None, str, dict[str, Any]]:
         """See `Sampler`."""
         rows = list(dict.fromkeys(step.row for step in pending if step.kind == "new"))
-        return self._evolution.propose(results_of(told, self._rungs), rows, taken, rng), "evolution", {}
+        return self._evolution.propose(self._results.of(told), rows, taken, rng), "evolution", {}
 
 
 class ByChance:
@@ -85,14 +85,25 @@ class ByChance:
         return self._pool.draw(rng, taken), "random", {}
 
 
-def results_of(told: Sequence[Told], rungs: Sequence[int]) -> list[Result]:
-    """Return the accuracies in the order of their steps, those at earlier rungs of the same run before them."""
-    found: dict[tuple[int, int, int], Result] = {}
-    for each in told:
-        for rung, accuracy in zip(rungs, each.accuracies, strict=False):
-            key = (each.step.row, each.step.seed, rung)
-            found.setdefault(key, Result(each.step.row, accuracy, each.step.seed, None if rung == rungs[-1] else rung))
-    return list(found.values())
+class Results:
+    """Reads accuracies from steps, in their order, those at earlier rungs of a run first; what was read before is kept."""
+
+    def __init__(self, rungs: Sequence[int]) -> None:
+        self._rungs = tuple(rungs)
+        self._read: list[Told] = []
+        self._found: dict[tuple[int, int, int], Result] = {}
+
+    def of(self, told: Sequence[Told]) -> list[Result]:
+        """Return the results of some steps."""
+        if len(told) < len(self._read) or (self._read and told[len(self._read) - 1] is not self._read[-1]):
+            self._read, self._found = [], {}
+        for each in told[len(self._read) :]:
+            row, seed = each.step.row, each.step.seed
+            for rung, accuracy in zip(self._rungs, each.accuracies, strict=False):
+                epochs = None if rung == self._rungs[-1] else rung
+                self._found.setdefault((row, seed, rung), Result(row, accuracy, seed, epochs))
+            self._read.append(each)
+        return list(self._found.values())
 
 
 class Policy:
@@ -112,6 +123,7 @@ class Policy:
     ) -> None:
         self.pool, self.wishes, self.rungs = pool, wishes, tuple(rungs)
         self._sampler, self._judge, self._opening = sampler, judge, tuple(opening)
+        self._results = Results(rungs)
 
     def decide(self, told: Sequence[Told], pending: Sequence[Step], trials: int) -> Step | None:
         """Return the step after those told and pending, or None where there is none as far as is known; `trials` is a total."""
@@ -144,7 +156,7 @@ class Policy:
         if len(self.rungs) == 1 or not any(each.accuracies for each in told):
             return None
         reached = {step.row: step.epochs for step in steps if step.seed == 0}  # the last step of a run goes farthest
-        rows, means, _ = self._judge.settled(results_of(told, self.rungs))
+        rows, means = self._judge.settled(self._results.of(told))
         expected = dict(zip(rows, map(float, means), strict=True))
         for place in reversed(range(len(self.rungs) - 1)):
             there = {t.step.row for t in told if t.step.seed == 0 and len(t.accuracies) > place}
@@ -175,7 +187,7 @@ class Policy:
         whole = {each.step.row for each in told if each.accuracies and each.step.epochs == self.rungs[-1]}
         if not whole:
             return []
-        rows, means, _ = self._judge.settled(results_of(told, self.rungs))
+        rows, means = self._judge.settled(self._results.of(told))
         places = [place for place, row in enumerate(rows) if row in whole]
         points = np.column_stack([means, self.pool.costs(self.wishes.costs)[rows]])[places]
         return [rows[places[place]] for place in front(points)]

@@ -23,7 +23,7 @@ OPTUNA = ("nsga2", "tpe", "gp")
 SAMPLERS = ("evolution", "random", *OPTUNA)
 NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")  # in every study
 SEEDS = 5  # for what is reported
-LAG = 4  # steps in flight at most, whatever the machine
+LAG = 3  # steps in flight at most: keeps two workers busy
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -31,7 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Wishes:
     """What a user asks of a search beside its space and its trainings.
 
-    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight;
+    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight,
+    None for as many as suit the machine on which the study begins;
     `rungs` are epochs after which a network must have earned to go on. Raises UsageError for what cannot be.
     """
 
@@ -39,7 +40,7 @@ class Wishes:
     sampler: str = "evolution"
     seed: int = 0
     seeds: int = SEEDS
-    lag: int = LAG
+    lag: int | None = None
     start_with: tuple[str, ...] = ()
     rungs: tuple[int, ...] = ()
 
@@ -60,8 +61,8 @@ class Wishes:
         if self.rungs and self.sampler in OPTUNA:
             raise UsageError(f"--rungs goes with the samplers evolution and random, but got {self.sampler}")
         for name, least in (("seed", 0), ("seeds", 1), ("lag", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name} must be at least {least}, but got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UsageError(f"--{name} must be at least {least}, but got {value}")
 
     @property
     def objectives_text(self) -> str:

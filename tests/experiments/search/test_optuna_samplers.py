@@ -15,7 +15,7 @@ from blocksearch.experiments.search.course import Course
 from blocksearch.experiments.search.optuna_samplers import POPULATION, ByOptuna
 from blocksearch.experiments.search.policy import Step, Told
 from blocksearch.experiments.search.pool import Pool
-from blocksearch.experiments.search.study import SAMPLERS, Wishes
+from blocksearch.experiments.search.study import LAG, SAMPLERS, Wishes
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.courses import Smooth, Space, new, take
 from tests.experiments.search.spaces import SPELLED, STAGES, TWELVE
@@ -91,7 +91,7 @@ def search(space: Space, wishes: Wishes, trials: int, *, order: int = 0, kills: 
     course, objective, rng = space.course(wishes, trials), Smooth(), random.Random(order)
     flying: list[Step] = []
     while True:
-        while len(flying) < wishes.lag and (step := course.next()) is not None:
+        while len(flying) < (wishes.lag or LAG) and (step := course.next()) is not None:
             flying.append(step)
         if not flying:
             return [said(course, told) for told in course.told]

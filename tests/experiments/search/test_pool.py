@@ -181,6 +181,7 @@ def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whateve
     for row in range(50):
         one.mutate(row, np.random.default_rng(row))
     assert len(one) > len(other)
+    assert one.left(none_taken(one)).tolist() == other.left(none_taken(other)).tolist() == list(range(LISTED))
     taken = [none_taken(pool) for pool in (one, other)]
     drawn = [
         [pool.draw(np.random.default_rng(seed), own) for seed in range(40)] for pool, own in zip((one, other), taken, strict=True)
