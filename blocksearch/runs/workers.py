@@ -54,6 +54,11 @@ class Workers:
     @cached_property
     def place(self) -> Place:
         """Where these workers train. Raises UsageError where there is no such device."""
+        for _ in range(PATIENCE - 1):
+            try:
+                return _submit(self._pools[0], process.find_place, self._device).result()
+            except BrokenProcessPool:  # killed while it was asked
+                self._pools[0] = self._new_pool()
         return _submit(self._pools[0], process.find_place, self._device).result()
 
     def check(self) -> None:
