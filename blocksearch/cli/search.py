@@ -76,8 +76,8 @@ def search(
     space, grammar = _loaded(file, dataset)
     question = Question(space, grammar, tuple(budget or ()), wishes, name or f"{space}-{dataset}")
     run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
-    where = request.ledger
-    print(f"blocksearch pareto {where} --name {question.name}  shows what was found", file=sys.stderr)
+    if not quiet:
+        print(f"blocksearch pareto {request.ledger} --name {question.name}  shows what was found", file=sys.stderr)
 
 
 @search_app.command()

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -10,15 +11,17 @@ from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
 from blocksearch.errors import UsageError
-from blocksearch.experiments.ablate import Result
 from blocksearch.experiments.published import FlopsCell, printed
-from blocksearch.experiments.reproduce import Table as Published
-from blocksearch.experiments.search.final import Final
 from blocksearch.runs.execute import Plan
 from blocksearch.space.cost import Cost
 from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.views.flow import FlowRow
+
+if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
+    from blocksearch.experiments.ablate import Result
+    from blocksearch.experiments.reproduce import Table as Published
+    from blocksearch.experiments.search.final import Final
 
 PICTURE_WIDTH = 130
 PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
@@ -152,7 +155,7 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
     return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
 
 
-def published_table(found: Published) -> Table:
+def published_table(found: "Published") -> Table:
     """Draw a table of the paper beside its reproduction; intervals are 95 % over seeds, costs those of the built network."""
     columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
     table = titled(found.title, "network", *columns)
@@ -188,7 +191,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def ablation_table(title: str, results: Sequence[Result]) -> Table:
+def ablation_table(title: str, results: "Sequence[Result]") -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
     given = any(result.variant.given for result in results)
     claimed = any(result.claim for result in results)
@@ -222,7 +225,7 @@ def ablation_table(title: str, results: Sequence[Result]) -> Table:
     return table
 
 
-def _effect(result: Result) -> tuple[str, str, str, str]:
+def _effect(result: "Result") -> tuple[str, str, str, str]:
     effect = result.effect
     if effect is None or effect.difference is None:
         return "", "", "", ""
@@ -239,7 +242,7 @@ def _interval(low: float, high: float) -> str:
     return f"{left}, {right}"
 
 
-def _price(result: Result) -> tuple[str, str]:
+def _price(result: "Result") -> tuple[str, str]:
     price, base = result.cost, result.base
     if price is None:
         return "", ""
@@ -248,7 +251,7 @@ def _price(result: Result) -> tuple[str, str]:
     return f"{price.flops / base.flops - 1:+.1%}", f"{price.params / base.params - 1:+.1%}"
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: "Result") -> str:
     effect, notes = result.effect, [result.variant.rule] if result.variant.rule else []
     if result.verdict == "undecided" and effect and effect.n < 2:
         notes.append("a comparison needs two seeds that both complete")
@@ -259,7 +262,7 @@ def _verdict(result: Result) -> str:
     return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict
 
 
-def _claim(result: Result) -> str:
+def _claim(result: "Result") -> str:
     """Write what the paper says, and whether the verdict agrees."""
     return f"{result.claim}, {result.claim.agreement(result.verdict)}" if result.claim else ""
 
@@ -272,7 +275,7 @@ def _count(value: int) -> str:
     return f"{value:,}"
 
 
-def final_table(found: Final) -> Table:
+def final_table(found: "Final") -> Table:
     """Draw what the test images said of a study's front, beside what the search had believed."""
     when = f"tested on {found.date[:10]}{', and not again now' if found.again else ''}"
     columns = ("FLOPs", "params", "validation, %", "test, %", "95 % interval", "seeds")
