@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from blocksearch.experiments.search.front import Boxes, Floats, Frame, dominated, ranks
 from blocksearch.experiments.search.outlook import Outlook, Result
 from blocksearch.experiments.search.pool import Pool
-from blocksearch.experiments.search.surrogate import Features, Model, Scales, Seen, choose_scales, seed_variance
+from blocksearch.experiments.search.surrogate import Codes, Features, Model, Scales, Seen, choose_scales, seed_variance
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
+MODELLED = ("flops", "params", "peak")  # the costs that the model sees
 REFITS, LATER_REFITS = 16, 64  # results between fits, at first and once there are
 LATER = 256  # results
 WATCHED = 1024  # candidates whose variance is followed
@@ -81,12 +82,36 @@ class Reading:
         return list(found.values())
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The model of everything known at once, and of which rows: what is reported, once further seeds have confirmed it."""
+
+    rows: tuple[int, ...]
+    features: Features
+    model: Model
+    seen: Seen
+
+    @classmethod
+    def of(
+        cls, results: Sequence[Result], levels: Sequence[int], made_of: Callable[[list[int]], tuple[Codes, Floats]]
+    ) -> "Whole":
+        """Fit it; `made_of` returns the codes N×F of rows and their modelled costs."""
+        reading = Reading.of(results)
+        known = reading.gather(results)
+        rows = [each.row for each in known]
+        codes, costs = made_of(rows)
+        features = Features(levels, costs)
+        means, counts = np.array([each.mean for each in known]), np.array([each.count for each in known])
+        seen = Seen(features.rows(codes, costs), means, counts)
+        return cls(tuple(rows), features, Model(features, choose_scales(features, seen, reading.seeds), seen), seen)
+
+
 class Evolution:
     """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on nothing else."""
 
     def __init__(self, pool: Pool, frame: Frame, costs: Sequence[str]) -> None:
         self.pool, self.frame, self.costs = pool, frame, tuple(costs)
-        self.features = Features(pool.encoding.sizes, pool.costs(("flops", "params", "peak")))
+        self.features = Features(pool.encoding.sizes, pool.costs(MODELLED))
         self._fit: _Fit | None = None
 
     def propose(
@@ -112,6 +137,11 @@ class Evolution:
             return [each.row for each in known], Model(self.features, self._scales(known, reading), seen).settled_means(seen)
         fit = self._fitted(results)
         return fit.trained, fit.model.settled_means(fit.seen)
+
+    def whole(self, results: Sequence[Result]) -> tuple[tuple[int, ...], Floats]:
+        """Return the same by one fit to all results."""
+        found = Whole.of(results, self.pool.encoding.sizes, lambda rows: (self.pool.codes[rows], self.pool.costs(MODELLED)[rows]))
+        return found.rows, found.model.settled_means(found.seen)
 
     def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
         return choose_scales(self.features, self._seen(known), reading.seeds)
@@ -211,7 +241,7 @@ class Evolution:
         return np.column_stack([accuracy, self.pool.costs(self.costs)[rows]])
 
     def _rows(self, rows: NDArray[np.int64]) -> Floats:
-        return self.features.rows(self.pool.codes[rows], self.pool.costs(("flops", "params", "peak"))[rows])
+        return self.features.rows(self.pool.codes[rows], self.pool.costs(MODELLED)[rows])
 
     def _seen(self, known: Sequence[Known]) -> Seen:
         rows = self._rows(np.array([each.row for each in known]))

@@ -1,6 +1,6 @@
 """Which step comes next: a new network, a longer training, or another seed. It follows from what the search was told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.experiments.search.evolution import Evolution
-from blocksearch.experiments.search.front import front
+from blocksearch.experiments.search.front import Floats, front
 from blocksearch.experiments.search.outlook import Result
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.race import promoted
@@ -133,13 +133,15 @@ class Policy:
         if new < min(trials, len(self._opening)):
             name, row = self._opening[new]
             return Step(number, new, "new", name, row, 0, self.rungs[-1])
-        if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1 and (again := self._again(number, told, steps)):
-            return again
+        if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1:
+            again = self._again(number, self._front(told, self._judge.settled), steps)
+            if again:
+                return again
         if longer := self._longer(number, told, steps):
             return longer
         if new < trials and (found := self._new(number, new, told, pending, steps)):
             return found
-        return self._again(number, told, steps)
+        return self._again(number, self.front(told), steps)
 
     def _new(self, number: int, trial: int, told: Sequence[Told], pending: Sequence[Step], steps: Sequence[Step]) -> Step | None:
         taken = np.zeros(len(self.pool), bool)
@@ -166,12 +168,12 @@ class Policy:
                 return self._step_of(number, row, "longer", 0, self.rungs[place + 1], steps)
         return None
 
-    def _again(self, number: int, told: Sequence[Told], steps: Sequence[Step]) -> Step | None:
+    def _again(self, number: int, rows: Sequence[int], steps: Sequence[Step]) -> Step | None:
         """Repeat the network of the front that has the fewest seeds, where one has fewer than are wanted."""
         seeds: dict[int, int] = {}
         for step in steps:
             seeds[step.row] = max(seeds.get(step.row, 0), step.seed + 1)
-        short = [row for row in self.front(told) if seeds[row] < self.wishes.seeds]
+        short = [row for row in rows if seeds[row] < self.wishes.seeds]
         if not short:
             return None
         row = min(short, key=lambda row: seeds[row])
@@ -183,11 +185,17 @@ class Policy:
         return Step(number, first.trial, kind, first.origin, row, seed, epochs)
 
     def front(self, told: Sequence[Told]) -> list[int]:
-        """Return the rows of the front by the model's means, cheapest first, of those that came to the horizon."""
+        """Return the rows of the front by the means of a model of everything told, cheapest first.
+
+        Networks that did not come to the horizon are no members.
+        """
+        return self._front(told, self._judge.whole)
+
+    def _front(self, told: Sequence[Told], settled: Callable[[Sequence[Result]], tuple[Sequence[int], Floats]]) -> list[int]:
         whole = {each.step.row for each in told if each.accuracies and each.step.epochs == self.rungs[-1]}
         if not whole:
             return []
-        rows, means = self._judge.settled(self._results.of(told))
+        rows, means = settled(self._results.of(told))
         places = [place for place, row in enumerate(rows) if row in whole]
-        points = np.column_stack([means, self.pool.costs(self.wishes.costs)[rows]])[places]
+        points = np.column_stack([means, self.pool.costs(self.wishes.costs)[list(rows)]])[places]
         return [rows[places[place]] for place in front(points)]

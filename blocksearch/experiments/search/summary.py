@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from blocksearch.errors import UsageError, unknown
-from blocksearch.experiments.search.evolution import Reading
+from blocksearch.experiments.search.evolution import MODELLED, Whole
 from blocksearch.experiments.search.found import Axis, Entry, Summary, plain, walk
 from blocksearch.experiments.search.front import Floats, Frame, front
-from blocksearch.experiments.search.outlook import Result
+from blocksearch.experiments.search.policy import Results, Step, Told
 from blocksearch.experiments.search.study import SAMPLERS
-from blocksearch.experiments.search.surrogate import Codes, Features, Model, Seen, choose_scales
+from blocksearch.experiments.search.surrogate import Codes, Features, Model
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
 from blocksearch.runs.studies import StepRow, Studies
 
 Z = 1.959964
 MADE_BY = "search section3 --study"
-MODELLED = ("flops", "params", "peak")  # the costs that the search's model sees
 
 
 @dataclass(frozen=True)
@@ -98,24 +97,19 @@ def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: st
 
 def fitted(study: Own) -> Fitted:
     """Fit the search's model to everything that a study knows."""
-    horizon = _horizon(study)
-    results = [
-        Result(step.trial, step.accuracy, step.seed, None if step.epochs >= horizon else step.epochs)
-        for step in study.steps
-        if step.accuracy is not None
-    ]
-    reading = Reading.of(results)
-    known = reading.gather(results)
+    told = [Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies) for s in study.steps]
+    results = Results(study.definition["rungs"]).of(told)
+    if not results:
+        raise UsageError(f"study {plain(study.name)} has no result yet")
     first = {step.trial: step for step in reversed(study.steps)}
     sizes = [len(values) for values in study.choices.values()]
-    codes = np.array([first[each.row].memory["code"] for each in known], np.int16).reshape(len(known), len(sizes))
-    costs = np.array([[first[each.row].costs[name] for name in MODELLED] for each in known], float).reshape(len(known), 3)
-    if not known:
-        raise UsageError(f"study {plain(study.name)} has no result yet")
-    features = Features(sizes, costs)
-    seen = Seen(features.rows(codes, costs), np.array([each.mean for each in known]), np.array([each.count for each in known]))
-    model = Model(features, choose_scales(features, seen, reading.seeds), seen)
-    return Fitted(tuple(each.row for each in known), codes, costs, features, model, *model.settled(seen))
+
+    def made_of(trials: list[int]) -> tuple[Codes, Floats]:
+        codes = np.array([first[trial].memory["code"] for trial in trials], np.int16).reshape(len(trials), len(sizes))
+        return codes, np.array([[first[trial].costs[name] for name in MODELLED] for trial in trials], float)
+
+    found = Whole.of(results, sizes, made_of)
+    return Fitted(found.rows, *made_of(list(found.rows)), found.features, found.model, *found.model.settled(found.seen))
 
 
 def objective_costs(study: Own, trials: Sequence[int]) -> Floats:
