@@ -16,7 +16,7 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.search.course import Course
 from blocksearch.experiments.search.driver import policy_of
 from blocksearch.experiments.search.front import Floats, Frame
-from blocksearch.experiments.search.policy import Policy, Step, Told
+from blocksearch.experiments.search.policy import Step, Told
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.study import Definition, Judged, Wishes, define, opening
 from blocksearch.experiments.search.table import Tabulated, read_table
@@ -165,7 +165,7 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
             shares.append(_share(world, pool, [each.step.row for each in course.told], definition.frame, wishes))
         if arm.least is not None and trained >= named + arm.least and shares[-1] >= threshold:
             break
-    rows = whole_front(policy, course.told)
+    rows = policy.front(course.told)
     points = world.points(pool, rows, wishes)
     return Walk(tuple(course.told), tuple(shares), tuple(seconds), points, definition.frame.volume(points) / world.volume)
 
@@ -184,12 +184,6 @@ def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, flo
 
 def _share(world: World, pool: Pool, rows: Sequence[int], frame: Frame, wishes: Wishes) -> float:
     return frame.volume(world.points(pool, list(dict.fromkeys(rows)), wishes)) / world.volume
-
-
-def whole_front(policy: Policy, told: Sequence[Told]) -> list[int]:
-    """Return the rows of the front that a search would report, of those that came to the horizon."""
-    whole = {each.step.row for each in told if each.accuracies and each.step.epochs == policy.rungs[-1]}
-    return [row for row in policy.front(told) if row in whole]
 
 
 def epsilon(reference: Floats, other: Floats) -> float:

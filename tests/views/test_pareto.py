@@ -206,6 +206,7 @@ def test_more_objectives_are_more_panels(tmp_path):
 def test_a_picture_of_nothing_is_a_picture(tmp_path):
     for ending in (".png", ".svg"):
         picture(tmp_path / f"a{ending}", summarise(write(tmp_path / f"{ending}.db", "a", definition(CHOICES), [])))
+        assert (tmp_path / f"a{ending}").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.svg", "nowhere/a.png"])
