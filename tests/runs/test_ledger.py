@@ -91,7 +91,8 @@ def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
         assert ledger.find([job.spec]) == {}  # nobody else takes it for finished
         ledger.add(job, partial(job, 3))
         assert [ledger.reached(job.spec, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
-        ledger.add(job, make_run(job))
+        ledger.add(job, replace(partial(job, 4), state="complete"))
+        assert [ledger.reached(job.spec, epoch).epoch_to for epoch in (1, 2, 4)] == [1, 3, 4]
         assert ledger.reached(job.spec, 2).accuracy_at(2) == 20.0
         assert ledger.find([job.spec])[job.spec].state == "complete"
         assert [run.state for run in ledger.runs()] == ["partial", "partial", "partial", "complete"]
