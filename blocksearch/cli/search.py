@@ -68,6 +68,7 @@ def search(
     from blocksearch.experiments.search.driver import Effort, Question
     from blocksearch.experiments.search.driver import search as run_search
     from blocksearch.experiments.search.study import Wishes, read_rungs
+    from blocksearch.runs.ledger import without_password
     from blocksearch.views.search import audience
 
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, study, workers, device, None)
@@ -77,7 +78,9 @@ def search(
     question = Question(space, grammar, tuple(budget or ()), wishes, name or f"{space}-{dataset}")
     run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
     if not quiet:
-        print(f"blocksearch pareto {request.ledger} --name {question.name}  shows what was found", file=sys.stderr)
+        print(
+            f"blocksearch pareto {without_password(request.ledger)} --name {question.name}  shows what was found", file=sys.stderr
+        )
 
 
 @search_app.command()
@@ -160,6 +163,8 @@ def tabulate(
 ) -> None:
     """Train every member of a small space, so that a search of it can be replayed in seconds; goes on after a stop.
 
+    `python -m tests.benchmarks.search TABLE`, in the project's folder, replays all samplers on it.
+
     Example: blocksearch tabulate tiny --dataset digits --images 1000 --epochs 2
     """
     from blocksearch.experiments.plan import read_seeds
@@ -168,8 +173,9 @@ def tabulate(
 
     space, grammar = _loaded(file, dataset)
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None)
+    shorter = "; fewer or shorter with --epochs, --images or --seeds"
     where = table or Path(f"studies/{space}-{dataset}.csv")
-    title, rows = run_table(space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet))
+    title, rows = run_table(space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet, advice=shorter))
     print(f"{where}: {title}; {len(rows)} rows")
 
 
@@ -192,9 +198,10 @@ def final(
 
     from blocksearch.experiments.search.final import final as test_front
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import answer, final_table
+    from blocksearch.views.study import final_table
+    from blocksearch.views.tables import answer
 
-    found = test_front(file, name, data_root, workers, device, watch(quiet=quiet))
+    found = test_front(file, name, data_root, workers, device, watch(quiet=quiet, advice=""))
     print_json(asdict(found)) if as_json else answer(svg, final_table(found))
 
 

@@ -8,6 +8,7 @@ a partial one, stopped short of its horizon, may go on and then has a longer one
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -99,8 +100,8 @@ class Ledger:
     """
 
     def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
-        self.location = str(location)
-        url = self.location if "://" in self.location else _file_url(Path(location).expanduser(), create, made_by)
+        self.location = without_password(str(location))
+        url = str(location) if "://" in str(location) else _file_url(Path(location).expanduser(), create, made_by)
         try:
             self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
         except (sa.exc.ArgumentError, ImportError) as error:
@@ -259,6 +260,9 @@ class Ledger:
         tables = set(sa.inspect(self.engine).get_table_names())
         if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
             raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
+        if self.engine.dialect.name == "sqlite":  # not before: another program's file stays as it is
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         if _meta.name not in tables:
             _metadata.create_all(self.engine)
             with self.engine.begin() as connection:
@@ -277,6 +281,11 @@ class Ledger:
             raise
         except DatabaseError as error:
             raise LedgerError(f"{self.location}: {error.orig or error}") from error
+
+
+def without_password(location: str) -> str:
+    """Return a location as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", location)
 
 
 def _file_url(path: Path, create: bool, made_by: str) -> str:
@@ -300,8 +309,8 @@ def _file_url(path: Path, create: bool, made_by: str) -> str:
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
-    # WAL lets readers work beside the one writer; FULL makes an acknowledged run survive a power cut.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+    # FULL, with the write-ahead log that lets readers work beside the one writer, makes an acknowledged run survive a power cut
+    for pragma in ("synchronous=FULL", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")
 
 

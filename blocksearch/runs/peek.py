@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from blocksearch.errors import LedgerError
+from blocksearch.runs.ledger import without_password
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ def contents(location: str, made_by: str) -> Contents:
     file = _file(location)
     if file is not None and not file.exists():
         raise LedgerError(f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it")
+    if file is not None and file.is_dir():
+        raise LedgerError(f"{location} is a folder, not a study file")
     with reading(location):
         engine = sa.create_engine(reading_url(location))
         try:
@@ -55,10 +58,10 @@ def reading(location: str) -> Iterator[None]:
     try:
         yield
     except (ArgumentError, ImportError) as error:
-        raise LedgerError(f"{location} is not a database URL that can be used here: {error}") from error
+        raise LedgerError(f"{without_password(location)} is not a database URL that can be used here: {error}") from error
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise LedgerError(f"{location} cannot be read as a database: {said}") from error
+        raise LedgerError(f"{without_password(location)} cannot be read as a database: {said}") from error
 
 
 def _file(location: str) -> Path | None:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from blocksearch.experiments.search.found import Axis, Entry, Summary, as_rows
 from blocksearch.views.report import save
-from blocksearch.views.study import WORDS, amount, budget_lines, counted, is_logarithmic, measured, seeds, titled_axis, written
+from blocksearch.views.study import WORDS, amount, budget_lines, counted, explained, is_logarithmic, seeds, titled_axis, written
 
 DOMINATED, FRONT, NAMED, BUDGET = "#a9afb8", "#1f5fa8", "#c2410c", "#6b7280"
 _WIDTH = 72  # characters of a line of a hover text
@@ -32,7 +32,7 @@ def pareto_page(file: Path, summary: Summary) -> None:
     if file.suffix != ".csv":  # a table to read has no empty columns
         kept = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
         rows = [{key: row[key] for key in kept} for row in rows]
-    notes = [summary.title, counted(summary), measured(summary), *summary.notes]
+    notes = [summary.title, counted(summary), *explained(summary)]
     save(file, summary.name, rows, figures, notes)
 
 
@@ -70,7 +70,9 @@ def _points(summary: Summary, cost: Axis) -> go.Figure:
         style = {"showarrow": False, "xanchor": "right", "yanchor": "bottom", "font": {"color": BUDGET}}
         figure.add_annotation(x=place, y=0, yref="paper", text=_safe(text), **style)
     figure.update_xaxes(title_text=_safe(_with_direction(cost)), type="log" if logarithmic else "linear", tickformat="~s")
-    figure.update_xaxes(dtick="D2" if logarithmic else None)
+    values = [entry.costs[cost.name] for entry in summary.known]
+    wide = bool(values) and max(values) > 1e3 * min(values)
+    figure.update_xaxes(dtick=(1 if wide else "D2") if logarithmic else None)
     figure.update_yaxes(title_text=_safe(_with_direction(first)))
     interval = "; bars are the model's 95 % intervals" if any(entry.interval for entry in summary.known) else ""
     title = f"{_safe(first.name)} beside {_safe(WORDS.get(cost.name, cost.name))}{interval}"
@@ -79,7 +81,6 @@ def _points(summary: Summary, cost: Axis) -> go.Figure:
 
 
 def _walk(summary: Summary) -> go.Figure:
-    known = summary.known
     found = list(summary.walk)
     figure = go.Figure(layout=_LAYOUT)
     figure.add_scatter(
@@ -87,10 +88,10 @@ def _walk(summary: Summary) -> go.Figure:
         y=found,
         mode="lines",
         line={"shape": "hv", "width": 2, "color": FRONT},
-        hovertext=[f"{volume:.4f} after {_title(entry)}" for volume, entry in zip(found, known, strict=True)],
+        hovertext=[f"{volume:.4f} after {_title(entry)}" for volume, entry in zip(found, summary.walked, strict=True)],
         hoverinfo="text",
     )
-    figure.update_xaxes(title_text="networks with a result, in the order of trials", tickformat=",d")
+    figure.update_xaxes(title_text="networks trained to the end, in the order of trials", tickformat=",d")
     figure.update_yaxes(title_text="hypervolume", rangemode="tozero")
     return figure.update_layout(title_text="The walk of the search, by what is known in the end", height=360, showlegend=False)
 
@@ -116,7 +117,8 @@ def _hover(summary: Summary, entry: Entry) -> str:
     first = summary.axes[0]
     result = f"{first.name}: {amount(entry.mean)}{first.unit}"
     if entry.interval:
-        result += f" [{entry.interval[0]:.2f}, {entry.interval[1]:.2f}], seeds: {seeds(entry)}"
+        own = ", ".join(f"{accuracy:.2f}" for accuracy in entry.accuracies)
+        result += f" [{entry.interval[0]:.2f}, {entry.interval[1]:.2f}], seeds: {seeds(entry)}{f' ({own})' if own else ''}"
     costs = [f"{name}: {amount(value)}" for name, value in entry.costs.items()]
     factor = [] if entry.factor is None else [f"{entry.factor:.2f} of the baseline network's FLOPs"]
     return "<br>".join([f"<b>{_title(entry)}</b>", *map(_safe, (*textwrap.wrap(entry.text, _WIDTH), result, *costs, *factor))])

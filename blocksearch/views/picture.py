@@ -88,9 +88,7 @@ def _panel(panel: Axes, summary: Summary, cost: Axis) -> None:
     if is_logarithmic(summary, cost):
         panel.set_xscale("log")
         values = [entry.costs[cost.name] for entry in summary.known]
-        panel.xaxis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 5, 6, 8))
-        )
+        panel.xaxis.set_major_locator(LogLocator(subs=_subs(max(values) / min(values))))
         panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     panel.grid(visible=True, color="#e5e7eb", linewidth=0.8)
@@ -109,6 +107,11 @@ def _panel(panel: Axes, summary: Summary, cost: Axis) -> None:
     for place, (bound, text) in enumerate(budget_lines(summary, cost.name)):
         panel.axvline(bound, linestyle=":", color=BUDGET, linewidth=1.4, label="" if place else "budget", zorder=1)
         panel.text(bound, 0.01, f" {text}", transform=edge, rotation=90, va="bottom", ha="right", color=BUDGET, fontsize=8)
+
+
+def _subs(span: float) -> tuple[float, ...]:
+    """Return which multiples of powers of ten an axis names, so that about five to ten of them are named."""
+    return (1,) if span > 1e3 else (1, 2, 5) if span > 10 else (1, 1.5, 2, 3, 4, 5, 6, 8)
 
 
 def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) -> None:

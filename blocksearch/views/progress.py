@@ -11,17 +11,19 @@ from blocksearch.runs.execute import Plan, Watch
 from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.views.tables import console, duration
 
+ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
 
-def watch(*, quiet: bool) -> Watch:
-    """Return what a command tells about its trainings, on standard error."""
-    return Watch() if quiet else SpokenWatch()
+
+def watch(*, quiet: bool, advice: str = ADVICE) -> Watch:
+    """Return what a command tells about its trainings, on standard error; `advice` says what makes them fewer or shorter."""
+    return Watch() if quiet else SpokenWatch(advice)
 
 
 class SpokenWatch(Watch):
     """Says the plan before anything is trained, and each finished run."""
 
-    def __init__(self) -> None:
-        self._page = console(stderr=True)
+    def __init__(self, advice: str) -> None:
+        self._page, self._advice = console(stderr=True), advice
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._total = self._finished = self._running = self._images = 0
@@ -37,8 +39,7 @@ class SpokenWatch(Watch):
         if not self._total:
             return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
         self._page.print(
-            f"{self._total} runs to train ({plan.known} already in the ledger), about {duration(plan.seconds)}; "
-            "fewer or shorter with --epochs, --images, --seeds or --widths"
+            f"{self._total} runs to train ({plan.known} already in the ledger), about {duration(plan.seconds)}{self._advice}"
         )
         if self._page.is_terminal:
             now = TextColumn("{task.fields[now]}")

@@ -5,6 +5,7 @@ Names and texts from outside are escaped: they never become markup.
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -117,10 +118,19 @@ def _html(title: str, rows: Rows, figures: Sequence[go.Figure], notes: Sequence[
 
 def _markdown(title: str, rows: Rows, _: Sequence[go.Figure], notes: Sequence[str]) -> str:
     columns = list(rows[0]) if rows else []
-    lines = [[_words(key) for key in columns], ["---"] * len(columns), *([_text(v) for v in row.values()] for row in rows)]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    said = "".join(f"{note}\n\n" for note in notes)
-    return f"**{title}**\n\n{said}{table}\n"
+    cells = [[_words(key) for key in columns], *([_text(v) for v in row.values()] for row in rows)]
+    head, *lines = (f"| {' | '.join(map(_as_it_is, line))} |" for line in cells)
+    table = "\n".join([head, f"|{' --- |' * len(columns)}", *lines])
+    said = "".join(f"{_as_it_is(note)}\n\n" for note in notes)
+    return f"**{_as_it_is(title)}**\n\n{said}{table}\n"
+
+
+_MARKS = re.compile(r"([\\`*_\[\]<>|~&$])")  # what Markdown could take for a beginning of something, or for a column
+
+
+def _as_it_is(text: str) -> str:
+    """Write a text so that Markdown shows it as it is, in one line."""
+    return _MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
 def _csv(_: str, rows: Rows, __: Sequence[go.Figure], ___: Sequence[str]) -> str:

@@ -18,9 +18,7 @@ class SpokenAudience(Audience):
 
     def began(self, title: str, steps: int, trials: int) -> None:
         """Say whether the study is new."""
-        self._page.print(
-            f"study {title}: " + (f"goes on after {steps} trainings" if steps else "new") + f", {trials} trials in all"
-        )
+        self._page.print(f"study {title}: " + (f"goes on after {steps} steps" if steps else "new") + f", {trials} trials in all")
 
     def told(self, row: StepRow, trials: int, reused: bool) -> None:
         """Say what a training gave."""
@@ -29,7 +27,7 @@ class SpokenAudience(Audience):
         again = f", seed {row.seed}" if row.kind == "seed" else ""
         known = ", from the ledger" if reused else ""
         block = row.text[row.text.index("[") :]
-        where = f"trial {row.trial + 1}/{trials}{again} ({row.origin}{known})"
+        where = f"[{row.trial + 1}/{trials}] trial {row.trial}{again} ({row.origin}{known})"
         self._page.print(f"{where}: {result}, {row.costs['flops']:,} FLOPs {block}")
 
     def ended(self, reason: str) -> None:

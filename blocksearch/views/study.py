@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -11,6 +12,9 @@ from blocksearch.experiments.search.found import Axis, Entry, Summary
 from blocksearch.space.rules import read_budget
 from blocksearch.views.tables import titled
 
+if TYPE_CHECKING:  # only to describe an argument: its module trains
+    from blocksearch.experiments.search.final import Final
+
 
 def front_table(summary: Summary) -> Table:
     """Draw the front, by its first cost; under it, between what the hypervolume is measured, and what else must be said."""
@@ -19,7 +23,7 @@ def front_table(summary: Summary) -> Table:
     costs += [name for name in ("flops", "params") if modelled and name not in costs]
     shared, texts = split_texts([entry.text for entry in summary.front])
     first = summary.axes[0]
-    ours = ("95 % interval", "seeds") if modelled else ()
+    ours = ("95 % interval", "measured", "seeds") if modelled else ()
     head = (f"{first.name},{first.unit}" if first.unit else first.name, *ours, *costs, *(["× baseline"] if modelled else []))
     table = titled(f"{summary.name}: {summary.title}\n{counted(summary)}", "network", *(["from"] if modelled else []), *head)
     table.columns[1].justify = "left" if modelled else "right"
@@ -28,12 +32,12 @@ def front_table(summary: Summary) -> Table:
             text,
             *([entry.origin] if modelled else []),
             amount(entry.mean),
-            *([f"[{entry.interval[0]:.2f}, {entry.interval[1]:.2f}]", seeds(entry)] if entry.interval else []),
+            *([f"[{entry.interval[0]:.2f}, {entry.interval[1]:.2f}]", _measured(entry), seeds(entry)] if entry.interval else []),
             *(amount(entry.costs[name]) for name in costs),
             *([f"{entry.factor:.2f}"] if entry.factor is not None else []),
         )
     table.caption_justify = "left"
-    table.caption = "\n".join([*([f"all: {shared}"] if shared else []), measured(summary), *summary.notes])
+    table.caption = "\n".join([*([f"all: {shared}"] if shared else []), *explained(summary)])
     return table
 
 
@@ -41,7 +45,7 @@ def effects_table(effects: Effects) -> Table:
     """Draw factors, the most important first, with what each of their levels does."""
     title = (
         f"{effects.name}: {effects.title}\nwhat puts a network on the front: {effects.networks:,} networks with results, "
-        f"{_spread(effects.front, '.0f')} of them on it"
+        f"{_spread(effects.front, '.0f')} of them on fronts of drawn accuracies"
     )
     columns = ("bits", "level", "networks", "share of all", "on the front", "lift", "accuracy, points", "FLOPs")
     table = titled(title, "factor", *columns)
@@ -71,21 +75,50 @@ def effects_table(effects: Effects) -> Table:
     return table
 
 
+def final_table(found: "Final") -> Table:
+    """Draw what the test images said of a study's front, beside what the search had believed."""
+    when = f"tested on {found.date[:10]}{', and not again now' if found.again else ''}"
+    columns = ("FLOPs", "params", "searched, %", "test, %", "95 % interval", "seeds")
+    table = titled(f"{found.title}; {when}", "network", "from", *columns, left=2)
+    shared, texts = split_texts([row.text for row in found.rows])
+    for row, text in zip(found.rows, texts, strict=True):
+        table.add_row(
+            text,
+            row.origin,
+            amount(row.flops),
+            amount(row.params),
+            f"{row.searched:.2f}",
+            "" if row.accuracy is None else f"{row.accuracy:.2f}",
+            "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval),
+            str(len(row.accuracies)) + (f" ({'; '.join(row.failures)})" if row.failures else ""),
+        )
+    table.caption_justify = "left"
+    alike = [f"all: {shared}"] if shared else []
+    table.caption = "\n".join([*alike, f"searched: what the search believed, by {found.searched}"])
+    return table
+
+
 def other_studies(name: str, others: Sequence[str]) -> str:
     """Say which study is shown where a file has several."""
     return f"study {name} of {len(others) + 1}; --name shows another: {', '.join(others)}"
 
 
 def counted(summary: Summary) -> str:
-    """Say how many networks and trainings a study has, and its hypervolume."""
-    trainings = sum(len(entry.accuracies) + entry.early + entry.failures for entry in summary.entries)
-    ours = f"{len(summary.entries):,} networks, {trainings:,} trainings" if trainings else f"{len(summary.entries):,} trials"
+    """Say how many networks and runs a study has, and its hypervolume."""
+    runs = sum(len(entry.accuracies) + entry.early + entry.failures for entry in summary.entries)
+    ours = f"{len(summary.entries):,} networks, {runs:,} runs" if runs else f"{len(summary.entries):,} trials"
     return f"{ours}; {len(summary.front):,} on the front; hypervolume {summary.volume:.4f}"
 
 
-def measured(summary: Summary) -> str:
-    """Say between what the hypervolume is measured."""
-    return f"hypervolume: share of the box dominated; {summary.frame}"
+def explained(summary: Summary) -> list[str]:
+    """Say what the numbers are: accuracies, the hypervolume, and what else must be said."""
+    model = [f"{summary.axes[0].name}: by the model of all results; measured: the mean over the network's own seeds"]
+    modelled = any(entry.interval for entry in summary.known)
+    return [*(model if modelled else []), f"hypervolume: share of the box dominated; {summary.frame}", *summary.notes]
+
+
+def _measured(entry: Entry) -> str:
+    return amount(sum(entry.accuracies) / len(entry.accuracies)) if entry.accuracies else ""
 
 
 def check_csv(file: Path | None) -> None:
@@ -114,7 +147,7 @@ def amount(value: float | None) -> str:
     """Write a value exactly where it is a count, else to a few digits."""
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if 0.1 <= abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if 10 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 WORDS = {"flops": "FLOPs", "params": "parameters", "floats": "floats out of convolutions", "peak": "peak activation, floats"}

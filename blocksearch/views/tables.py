@@ -21,7 +21,6 @@ from blocksearch.views.flow import FlowRow
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.experiments.ablate import Result
     from blocksearch.experiments.reproduce import Table as Published
-    from blocksearch.experiments.search.final import Final
 
 PICTURE_WIDTH = 130
 PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
@@ -273,22 +272,3 @@ def _mean(values: Sequence[float]) -> str:
 
 def _count(value: int) -> str:
     return f"{value:,}"
-
-
-def final_table(found: "Final") -> Table:
-    """Draw what the test images said of a study's front, beside what the search had believed."""
-    when = f"tested on {found.date[:10]}{', and not again now' if found.again else ''}"
-    columns = ("FLOPs", "params", "validation, %", "test, %", "95 % interval", "seeds")
-    table = titled(f"{found.title}; {when}", "network", "from", *columns, left=2)
-    for row in found.rows:
-        table.add_row(
-            row.text,
-            row.origin,
-            _count(row.flops),
-            _count(row.params),
-            f"{row.searched:.2f}",
-            "" if row.accuracy is None else f"{row.accuracy:.2f}",
-            "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval),
-            str(len(row.accuracies)) + (f" ({'; '.join(row.failures)})" if row.failures else ""),
-        )
-    return table

@@ -45,7 +45,9 @@ class World:
         lacking = {name for name in wanted for seed in world.table.seeds if (name, seed) not in world.table.accuracies}
         if lacking:
             first = format_network(wanted[min(lacking)])
-            raise UsageError(f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first}")
+            raise UsageError(
+                f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first} (--space, --dataset)"
+            )
         return world
 
     def definition(self, wishes: Wishes) -> Definition:

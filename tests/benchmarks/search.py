@@ -38,7 +38,7 @@ ARMS = (
 SHOWN = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100, 150)
 COMPARED = 150  # trainings over which the band runs
 DRAWS, CONFIDENCE = 4000, 0.95
-RACED = 96
+RACED = 200
 
 Rows = list[dict[str, object]]
 
@@ -249,12 +249,12 @@ def compare(asked: argparse.Namespace) -> dict[str, Rows]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path, help="what `blocksearch tabulate` wrote")
-    parser.add_argument("--space", default="tiny")
-    parser.add_argument("--dataset", default="gtsrb")
+    parser.add_argument("--space", default="tiny", help="the space that was tabulated: tiny")
+    parser.add_argument("--dataset", default="gtsrb", help="the data set that it was tabulated on: gtsrb")
     parser.add_argument("--seeds", type=int, default=20, help="searches with each sampler")
     parser.add_argument("--samplers", default=",".join(dict.fromkeys(arm.sampler for arm in ARMS)))
     parser.add_argument("--trials", type=int, help="networks of each sampler but random, at most")
-    parser.add_argument("--rungs", default="2,5", help="of the races; none with an empty text")
+    parser.add_argument("--rungs", default="1,5", help="of the races; none with an empty text")
     parser.add_argument("--raced", type=int, default=RACED, help="networks of the searches with and without rungs")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path)

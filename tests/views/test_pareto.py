@@ -1,5 +1,6 @@
 """A study to look at: in the terminal, as a page in a real browser, and as pictures; no text of a study becomes markup."""
 
+import csv
 import html
 import json
 import re
@@ -81,6 +82,24 @@ def test_a_markdown_table_and_a_csv_have_the_front_first(tmp_path, made):
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in lines[1:]] == ["yes"] * len(made.front) + ["no"] * (40 - len(made.front))
     assert made.frame in (tmp_path / "a.md").read_text()
+
+
+def test_a_hostile_text_becomes_nothing_in_markdown(tmp_path, hostile):
+    pareto_page(tmp_path / "a.md", hostile)
+    text = (tmp_path / "a.md").read_text()
+    assert not re.findall(r"(?<!\\)[<>`$\[\]&]", text)
+    assert not re.findall(r"(?<![\\*])\*(?!\*)", text.replace("**", ""))
+    rendered = html.unescape(re.sub(r"\\(.)", r"\1", text))
+    assert "<script>alert(1)</script>" in rendered
+    assert len({line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_what_was_measured_stands_beside_what_the_model_says(tmp_path, made):
+    pareto_page(tmp_path / "a.csv", made)
+    for line in csv.DictReader((tmp_path / "a.csv").read_text().splitlines()):
+        entry = made.entries[int(line["trial"])]
+        assert float(line["measured"]) == pytest.approx(sum(entry.accuracies) / len(entry.accuracies), abs=0.006)
+        assert float(line["accuracy"]) == pytest.approx(entry.mean, abs=0.006)
 
 
 # ---- a page in a browser
@@ -216,8 +235,10 @@ def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_the_command_writes_everything_it_is_asked_for(tmp_path):
-    file = searched(tmp_path / "a.db", trials=12)
+@pytest.mark.parametrize("raced", [False, True])
+def test_the_command_writes_everything_it_is_asked_for(tmp_path, raced):
+    file = searched(tmp_path / "a.db", trials=20, raced=raced)
+    assert any(entry.early for entry in summarise(file).entries) == raced
     asked = {"--report": "a.html", "--csv": "a.csv", "--png": "a.png", "--svg": "a.svg"}
     arguments = [text for flag, name in asked.items() for text in (flag, str(tmp_path / name))]
     command = [sys.executable, "-W", "error", "-m", "blocksearch", "pareto", file, *arguments]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from blocksearch.experiments.search.policy import ByChance, ByEvolution, Policy,
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.study import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
 from blocksearch.runs.execute import opened
-from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.ledger import Ledger, without_password
+from blocksearch.runs.peek import contents
 from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.runs.studies import StepRow, Studies
 from blocksearch.runs.workers import Workers
@@ -52,7 +54,10 @@ class Audience:
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched: a space and its file's name, budgets, and what else is wished. Raises UsageError for an unfit name."""
+    """What is searched: a space and its file's name, budgets in any order, and what else is wished.
+
+    Raises UsageError for an unfit name or budget.
+    """
 
     space: str
     grammar: Grammar
@@ -62,6 +67,7 @@ class Question:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        object.__setattr__(self, "budgets", tuple(sorted({str(read_budget(text)) for text in self.budgets})))
 
     @property
     def affordable(self) -> Grammar:
@@ -109,7 +115,7 @@ def evaluate(question: Question, objective: Objective, location: str, effort: Ef
         with study.ending():
             while (step := study.next()) is not None:
                 found = objective(study.pool.network(step.row), step.seed)
-                if found is not None and not 0 <= found <= 100:
+                if found is not None and not _is_percent(found):
                     raise UsageError(f"an objective must return percent between 0 and 100, or None, but got {found!r}")
                 study.finish(step, () if found is None else (float(found),), "diverged")
 
@@ -129,17 +135,20 @@ class _Study:
     ) -> None:
         self._name, self._effort, self._audience = question.name, effort, audience
         self._studies = Studies(ledger)
-        wishes = _settled(question.wishes, self._studies.definition(question.name), lag)
+        stored = self._studies.definition(question.name)
+        wishes = _settled(question.wishes, stored, lag)
         definition = define(question.space, question.grammar, question.budgets, grammar, judged, wishes)
-        _agree(self._studies, question.name, definition)
+        _agree(stored, question.name, definition, ledger)
         self.pool = Pool(grammar, question.wishes.seed)
         policy = policy_of(self.pool, definition)
+        if stored is None:  # nothing is written of a question that cannot be asked
+            self._studies.add(question.name, definition.as_data())
         self._mirror = Mirror(ledger.engine.url.render_as_string(hide_password=False), question.name, definition, self.pool)
         rows = self._studies.steps(question.name)
         self.course = Course(policy, effort.trials, [self._remembered(row) for row in rows])
         self._mirror.catch_up(rows)
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
-        self._late = False
+        self._late, self._begun = False, len(rows)
         self._states: dict[int, tuple[str, bool]] = {}
         audience.began(question.name, len(rows), effort.trials)
 
@@ -177,7 +186,9 @@ class _Study:
             return f"the time is up after {networks} of {trials} trials; the same command goes on from there"
         if networks < trials:
             return f"no network is left that is within the budgets and untrained: the search ends after {networks} trials"
-        return f"{networks} trials, {len(self.course.told)} trainings counted"
+        if len(self.course.told) == self._begun:
+            return f"nothing to do: the study has {networks} trials, and --trials {trials} is a total"
+        return f"{networks} trials, {len(self.course.told)} steps"
 
     def _row(self, told: Told) -> StepRow:
         step, network = told.step, self.pool.network(told.step.row)
@@ -241,6 +252,10 @@ class _Trainings:
         return tuple(each for each in found if each is not None) if None not in found else ()
 
 
+def _is_percent(value: object) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) <= 100
+
+
 def policy_of(pool: Pool, definition: Definition) -> Policy:
     """Put together what decides the steps of a study."""
     wishes = definition.wishes
@@ -261,10 +276,11 @@ def _settled(wishes: Wishes, stored: dict[str, Any] | None, lag: int) -> Wishes:
     return replace(wishes, lag=lag if stored is None else int(stored["wishes"]["lag"]))
 
 
-def _agree(studies: Studies, name: str, definition: Definition) -> None:
-    stored = studies.definition(name)
+def _agree(stored: dict[str, Any] | None, name: str, definition: Definition, ledger: Ledger) -> None:
+    """Raise UsageError where a study of this name is there and means something else."""
     if stored is None:
-        studies.add(name, definition.as_data())
+        if name in contents(ledger.engine.url.render_as_string(hide_password=False), "search").optuna:
+            raise UsageError(f"{ledger.location} has a study {name} that was made elsewhere: give this one another --name")
     elif differences := definition.differences(stored):
         raise UsageError(
             f"study {name} was begun otherwise ({'; '.join(differences)}): give it another --name, or the old values"
@@ -281,16 +297,22 @@ def _alone(location: str, name: str) -> Iterator[None]:
         held = Path(tempfile.gettempdir()) / f"blocksearch-{hashlib.sha256(location.encode()).hexdigest()[:16]}-{name}.lock"
     else:
         file = Path(location.removeprefix("sqlite:///")).expanduser()
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.name in ("", ":memory:"):
+            raise UsageError(f"a study needs a file that remains, but got {location}")
         held = file.with_name(f"{file.name}-{name}.lock")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{file.parent} cannot be made: {error.strerror}") from error
     lock = FileLock(held, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"another search is running study {name} in {location}: end it, or give this one another --name"
+            f"another search is running study {name} in {without_password(location)}: end it, or give this one another --name"
         ) from error
     try:
         yield
     finally:
+        held.unlink(missing_ok=True)
         lock.release()

@@ -297,8 +297,9 @@ class _Fit:
                 self._known_rows[place] = self._features(np.array([each.row]))[0]
             new = self._known[each.row] = self._reading.with_result(old, each)
             self._means[place], self._counts[place] = new.mean, new.count
-            before = (self.model.weight(old.count), old.mean) if old else (0.0, 0.0)
-            step = self.model.fold_in(self._known_rows[place], before, (self.model.weight(new.count), new.mean))
+            row = self._known_rows[place]
+            before = (self.model.weight(row, old.count), old.mean) if old else (0.0, 0.0)
+            step = self.model.fold_in(row, before, (self.model.weight(row, new.count), new.mean))
             self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
             self._taken_up.append(each)
 
@@ -312,7 +313,7 @@ class _Fit:
         variance, covariance = self._variance[places], self.model.covariance
         for row in self._features(np.array(pending, np.int64)) if len(pending) else ():
             across = covariance @ row
-            step = across / np.sqrt(1 / self.model.weight(1) + float(row @ across))
+            step = across / np.sqrt(1 / self.model.weight(row, 1) + float(row @ across))
             covariance = covariance - np.outer(step, step)
             variance = variance - (self._rows[places] @ step) ** 2
         return self.model.mean(self._rows[places]), np.sqrt(self.model.scales.unexplained + np.maximum(variance, 0.0))

@@ -43,9 +43,13 @@ class Tested:
 
 @dataclass(frozen=True)
 class Final:
-    """What the test images said, and when; `again` where that was said before and nothing was opened now."""
+    """What the test images said, and when; `again` where that was said before and nothing was opened now.
+
+    `searched` says on what the search had trained and judged.
+    """
 
     title: str
+    searched: str
     date: str
     rows: tuple[Tested, ...]
     again: bool
@@ -61,7 +65,7 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
         raise UsageError(f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained")
     with closing(Ledger(location, create=False)) as ledger:
         if saved := _saved(ledger, TESTED, study.name):
-            return _read(saved, again=True)
+            return _read(saved, study, again=True)
         shared = _conditions(study, root)
         chosen = _chosen(ledger, study.name, summarise(location, study.name).front, study)
         jobs = _jobs(ledger, shared, chosen)
@@ -77,16 +81,22 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
         ledger.add_report(TESTED, study.name, json.dumps({"title": title, "rows": rows}))
         saved = _saved(ledger, TESTED, study.name)
         assert saved is not None
-        return _read(saved, again=False)
+        return _read(saved, study, again=False)
 
 
 def _saved(ledger: Ledger, kind: str, name: str) -> dict[str, Any] | None:
     return next((report for report in ledger.reports() if (report["kind"], report["title"]) == (kind, name)), None)
 
 
-def _read(saved: Mapping[str, Any], *, again: bool) -> Final:
+def _read(saved: Mapping[str, Any], study: Own, *, again: bool) -> Final:
     content = json.loads(saved["content"])
-    return Final(content["title"], saved["created"], tuple(Tested(**_with_tuples(row)) for row in content["rows"]), again)
+    return Final(
+        content["title"],
+        study.definition["title"],
+        saved["created"],
+        tuple(Tested(**_with_tuples(row)) for row in content["rows"]),
+        again,
+    )
 
 
 def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from math import isfinite
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -58,10 +59,13 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
             storage = RDBStorage(reading_url(location), skip_table_creation=True)
         except RuntimeError as error:
             raise LedgerError(f"{location} was written by another version of Optuna: {' '.join(str(error).split())}") from error
-        number = storage.get_study_id_from_name(name)
-        trials = storage.get_all_trials(number, deepcopy=False)
-        metrics = storage.get_study_system_attrs(number).get("study:metric_names")
-        directions = storage.get_study_directions(number)
+        try:
+            number = storage.get_study_id_from_name(name)
+            trials = storage.get_all_trials(number, deepcopy=False)
+            metrics = storage.get_study_system_attrs(number).get("study:metric_names")
+            directions = storage.get_study_directions(number)
+        except StorageInternalError as error:
+            raise error.__cause__ or error from error
         storage.remove_session()
         storage.engine.dispose()
     return list(directions), metrics or [f"objective {place}" for place in range(len(directions))], trials

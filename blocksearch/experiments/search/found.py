@@ -22,7 +22,8 @@ class Axis:
 class Entry:
     """A network of a study.
 
-    `mean` is the first objective: with its 95 % `interval` by the model of all results, or alone as another program stored it.
+    `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws each towards what its factors
+    let expect, or alone as another program stored it.
     `accuracies` are percent, one for each seed that was trained to the end; `early` counts seeds that were stopped before, and
     `failures` those that diverged or failed. `costs` are the other objectives and whatever else is known; `factor` is FLOPs
     against the baseline network. `named` networks were asked for by name; `origin` is that name, or who proposed the network.
@@ -47,7 +48,7 @@ class Summary:
     """A study: every network in the order of trials, the front (by the first cost), its hypervolume, and the walk of that.
 
     `frame` says between what the hypervolume is measured; `notes` say what else a reader must know; `others` are the names of the
-    file's other studies. `walk` has the hypervolume after each network that was trained to the end.
+    file's other studies. `walk` has the hypervolume after each network of `walked`.
     """
 
     name: str
@@ -71,6 +72,11 @@ class Summary:
     def known(self) -> tuple[Entry, ...]:
         """The networks that have a result."""
         return tuple(entry for entry in self.entries if entry.mean is not None)
+
+    @property
+    def walked(self) -> tuple[Entry, ...]:
+        """The networks that have a result of a whole training: a race left none of them behind."""
+        return tuple(entry for entry in self.known if entry.accuracies or not entry.early)
 
 
 def walk(scaled: Floats) -> tuple[float, ...]:
@@ -128,6 +134,7 @@ def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, ob
             axes[0].name: entry.mean,
             "low": entry.interval and entry.interval[0],
             "high": entry.interval and entry.interval[1],
+            "measured": sum(entry.accuracies) / len(entry.accuracies) if entry.accuracies else None,
             "seeds": len(entry.accuracies),
             "early": entry.early,
             "failures": entry.failures,
@@ -139,4 +146,16 @@ def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, ob
     ]
 
 
-RESERVED = ("trial", "front", "origin", "low", "high", "seeds", "early", "failures", "factor", "network")  # columns of ours
+RESERVED = (
+    "trial",
+    "front",
+    "origin",
+    "low",
+    "high",
+    "measured",
+    "seeds",
+    "early",
+    "failures",
+    "factor",
+    "network",
+)  # columns of ours

@@ -18,6 +18,7 @@ from blocksearch.experiments.search.found import Summary
 from blocksearch.experiments.search.study import Wishes
 from blocksearch.experiments.search.summary import summarise
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.network import Setting
 from blocksearch.training.data import Split, get, keep, own_split
 from blocksearch.training.protocol import Protocol
 from blocksearch.training.recipe import recipe_named
@@ -28,9 +29,10 @@ Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 class Study:
     """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with it after a stop.
 
-    `data` is the name of a data set, or images N×H×W×C uint8 and labels N; `test` are test images of the same form, which only
-    `blocksearch final` opens. `objective` instead is a function of a network and a seed that returns percent, or None for a
-    network that came to nothing. The rest is as in `blocksearch search`. Raises UsageError or DataError for what cannot be.
+    `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and labels N; `test` are test images
+    of the same form, which only `blocksearch final` opens. `objective` instead is a function of a network and a seed that returns
+    percent, or None for a network that came to nothing; its name and source are part of what the study is. The rest is as in
+    `blocksearch search`. Raises UsageError or DataError for what cannot be.
     """
 
     def __init__(
@@ -58,11 +60,14 @@ class Study:
         if (data is None) == (objective is None):
             raise UsageError("a study takes data to train on, or an objective to call, and not both")
         self.file, self._objective = str(file), objective
-        wishes = Wishes(tuple(objectives), sampler, seed, seeds, start_with=tuple(start_with), rungs=tuple(rungs))
+        named = objectives.split(",") if isinstance(objectives, str) else objectives
+        wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=tuple(start_with), rungs=tuple(rungs))
         self._request: Request | None = None
         if data is not None:
             dataset = data if isinstance(data, str) else _kept(data, test, root)
             known = get(dataset)
+            if not isinstance(data, str):
+                _agree(grammar.setting, known.setting)
             grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
             recipe = recipe_named("fast", epochs or known.epochs, {})
             self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
@@ -81,6 +86,15 @@ class Study:
     def summary(self) -> Summary:
         """Return what was found so far. Raises LedgerError or UsageError where nothing was."""
         return summarise(self.file, self._question.name)
+
+
+def _agree(asked: Setting, found: Setting) -> None:
+    """Raise UsageError where a space is of other images than those that were handed over: its costs would be others."""
+    if (asked.input, asked.classes) != (found.input, found.classes):
+        raise UsageError(
+            f"the grammar is of images {asked.input} in {asked.classes} classes, but those handed over are {found.input} in "
+            f"{found.classes}"
+        )
 
 
 def _kept(data: Images, test: Images | None, root: Path | None) -> str:

@@ -3,6 +3,8 @@
 A definition is stored with the study when it begins; a later command that means something else by the same name is refused.
 """
 
+import hashlib
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -47,13 +49,13 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
-        for name in self.objectives[1:]:
-            if name not in COSTS:
-                raise unknown("objective", name, ("accuracy", *COSTS))
         if self.objectives[:1] != ("accuracy",) or len(self.objectives) < 2:
             raise UsageError(
                 f"objectives must be accuracy and then costs, such as accuracy,flops, but got {self.objectives_text}"
             )
+        for name in self.objectives[1:]:
+            if name not in COSTS:
+                raise unknown("objective", name, ("accuracy", *COSTS))
         if len(set(self.objectives)) < len(self.objectives):
             raise UsageError(f"objectives must be distinct, but got {self.objectives_text}")
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
@@ -103,9 +105,14 @@ class Judged:
 
     @classmethod
     def by_function(cls, function: Callable[..., object]) -> "Judged":
-        """Describe a function by its name."""
-        name = f"{function.__module__}.{function.__qualname__}" if hasattr(function, "__qualname__") else repr(type(function))
-        return cls(name, "", "", "", 1, f"accuracy by {name}")
+        """Describe a function by its name and source, a callable object by its class's; what it reads elsewhere is not seen."""
+        named: Any = function if hasattr(function, "__qualname__") else type(function)
+        name = f"{named.__module__}.{named.__qualname__}"
+        try:
+            source = inspect.getsource(named)
+        except (OSError, TypeError):  # typed into a console, or written in another language
+            source = named.__code__.co_code.hex() if hasattr(named, "__code__") else ""
+        return cls(name, hashlib.sha256(source.encode()).hexdigest(), "", "", 1, f"accuracy by {name}")
 
 
 @dataclass(frozen=True)
@@ -151,9 +158,22 @@ def _said(name: str, mine: dict[str, Any], stored: dict[str, Any]) -> str:
         if not (stored["recipe"] and mine["recipe"]):
             return "trainings were by another kind of judge"
         return ", ".join(f"recipe: {key} was {old.get(key)}, now {new[key]}" for key in new if new[key] != old.get(key))
-    if own in ("space", "data"):
-        return f"the {'space' if own == 'space' else 'images'} changed"
+    if own == "space":
+        return _changed(stored["choices"], mine["choices"])
+    if own == "data":
+        return "the images changed" if mine["recipe"] else f"the source of {mine['dataset']} changed"
     return f"{own} was {_text(stored[own])}, now {_text(mine[own])}"
+
+
+def _changed(old: dict[str, list[str]] | list[Any], new: dict[str, list[str]]) -> str:
+    """Say which choices of a space changed."""
+    before = dict(old)  # what older versions stored were pairs
+    said = [
+        f"{name} was {_text(before.get(name, []))}, now {_text(new.get(name, []))}"
+        for name in dict.fromkeys((*before, *new))
+        if before.get(name) != new.get(name)
+    ]
+    return f"the space changed: {'; '.join(said) or 'its rules, its setting, or the source of an option'}"
 
 
 def _text(value: Any) -> str:

@@ -82,6 +82,8 @@ def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tupl
             chosen, others = _choose(location, ours, [each for each in there.optuna if each not in ours], name)
             definition = studies.definition(chosen)
             return (chosen, others) if definition is None else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+    if there.tables and not there.optuna and "ledger_meta" not in there.tables:
+        raise UsageError(f"{location} is a database of something else: it holds no study")
     return _choose(location, [], there.optuna, name)
 
 

@@ -2,7 +2,8 @@
 
 A Bayesian linear model. The mean of a network over n seeds is normal around its features' sum, with variance τ² + σ²/n: τ is what
 the features do not explain, σ the deviation between seeds. How much factors, pairs and costs may matter, and τ, maximise the
-marginal likelihood on a small grid; σ comes from networks that have several seeds.
+marginal likelihood on a small grid; σ comes from networks that have several seeds. What options do that the space has not is
+unknown: a named network that has them has a larger τ², by what factors and pairs may matter, and its own results count more.
 """
 
 from collections.abc import Sequence
@@ -52,6 +53,12 @@ class Features:
             self._mark(ours, first + self._pair_starts[place], cell, 1 / np.sqrt(len(self.pairs)))
         return ours
 
+    def outside(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Return what share of the factors, and of their pairs, is at an option of none."""
+        factors, pairs = (np.square(rows[:, self.groups == group]).sum(1) for group in (2, 3))
+        some = [len(self.levels) > 0, len(self.pairs) > 0]
+        return np.round(some[0] - factors, 9), np.round(some[1] - pairs, 9)
+
     @staticmethod
     def _mark(rows: Floats, first: int, level: NDArray[np.integer], value: float) -> None:
         known = np.flatnonzero(level >= 0)
@@ -96,10 +103,17 @@ def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:
     middle = float(np.average(means, weights=1 / (noise + means.var() + 1e-9)))
     spread = max(float(means.var()) - float(noise.mean()), 1.0)
     kernels = [rows[:, features.groups == group] @ rows[:, features.groups == group].T for group in (1, 2, 3)]
+    lone_factors, lone_pairs = features.outside(rows)
     best, chosen = -np.inf, _SHARES[0]
     for shares in _SHARES:
         cost, factor, pair, own = (share * spread for share in shares)
-        covariance = spread + cost * kernels[0] + factor * kernels[1] + pair * kernels[2] + np.diag(own + noise)
+        covariance = (
+            spread
+            + cost * kernels[0]
+            + factor * kernels[1]
+            + pair * kernels[2]
+            + np.diag(own + factor * lone_factors + pair * lone_pairs + noise)
+        )
         likelihood = _log_likelihood(covariance, means - middle)
         if likelihood > best:
             best, chosen = likelihood, shares
@@ -122,9 +136,10 @@ class Model:
     def __init__(self, features: Features, scales: Scales, seen: Seen) -> None:
         self.features, self.scales = features, scales
         prior = np.array([scales.spread, scales.costs, scales.factors, scales.pairs])[features.groups]
-        weight = 1 / (scales.unexplained + scales.seeds / seen.counts)
+        weight = 1 / (self.unexplained(seen.rows) + scales.seeds / seen.counts)
         self._linear = seen.rows.T @ (weight * (seen.means - scales.middle))
-        self.covariance = np.linalg.inv(np.diag(1 / prior) + (seen.rows.T * weight) @ seen.rows)
+        scaled = seen.rows * np.sqrt(weight)[:, None]
+        self.covariance = np.linalg.inv(np.diag(1 / prior) + scaled.T @ scaled)  # numpy knows the symmetry: half the work
 
     @property
     def weights(self) -> Floats:
@@ -142,9 +157,15 @@ class Model:
         self.covariance = self.covariance - np.outer(step, step)
         return step
 
-    def weight(self, count: float) -> float:
-        """Return the weight of a mean that is worth so many seeds."""
-        return 1 / (self.scales.unexplained + self.scales.seeds / count)
+    def weight(self, row: Floats, count: float) -> float:
+        """Return the weight of a network's mean that is worth so many seeds."""
+        return 1 / (float(self.unexplained(row[None])[0]) + self.scales.seeds / count)
+
+    def unexplained(self, rows: Floats) -> Floats:
+        """Return the variance of what the features do not explain of networks."""
+        factors, pairs = self.features.outside(rows)
+        found: Floats = self.scales.unexplained + self.scales.factors * factors + self.scales.pairs * pairs
+        return found
 
     def mean(self, rows: Floats) -> Floats:
         """Return the expected accuracy of networks, before their own results are looked at."""
@@ -170,5 +191,6 @@ class Model:
 
     def _share(self, seen: Seen) -> Floats:
         """Return how far a network's own results are believed, against what the model expects of it."""
-        found: Floats = self.scales.unexplained / (self.scales.unexplained + self.scales.seeds / seen.counts)
+        unexplained = self.unexplained(seen.rows)
+        found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts)
         return found

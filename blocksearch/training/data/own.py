@@ -33,6 +33,8 @@ def own_split(images: NDArray[np.uint8], labels: NDArray[np.integer], groups: ND
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.dtype != np.uint8:
         raise DataError(f"images must be N×H×W×C whole numbers of 8 bits (uint8), but got {images.dtype} of shape {images.shape}")
+    if images.shape[3] > 4 >= images.shape[1]:
+        raise DataError(f"images must be N×H×W×C, but {images.shape} looks like N×C×H×W: images.transpose(0, 2, 3, 1)")
     _check_whole("labels", labels, len(images))
     if groups is not None:
         _check_whole("groups", np.asarray(groups), len(images))

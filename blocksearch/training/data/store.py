@@ -110,7 +110,9 @@ def _user_cache() -> Path:
 def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
     """Name, size and time of each source file, with a digest of them for a folder of images; or what is missing."""
     if own_setting(name):
-        return None, DataError(f"the {split} images of {name} are not under {root}: hand their arrays over again")
+        return None, DataError(
+            f"the {split} images of {name} are not under {root}: hand their arrays to `Study` again, test images as `test=`"
+        )
     if name == "digits":
         from blocksearch.training.data.digits import DIGESTS
 

@@ -1,6 +1,7 @@
 """Studies made without training: real files, written through `Studies`, of planted accuracies."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,8 +70,11 @@ def write(file, name, defined, rows):
     return str(file)
 
 
-def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, seed=0, **changes):
-    """Write a study of a real space with planted accuracies: named points, then members at random; the best have three seeds."""
+def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, seed=0, *, raced=False, **changes):
+    """Write a study of a real space with planted accuracies: named points, then members at random; the best have three seeds.
+
+    A race leaves every third of the members behind after the first epoch.
+    """
     rng = np.random.default_rng(seed)
     pool = Pool(grammar())
     opened = list(opening(pool.grammar))
@@ -85,7 +89,12 @@ def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, see
         for own in range(3 if trial % 5 == 0 else 1):
             accuracy = float(np.clip(true + rng.normal(0, 1), 5, 99))
             kind = "seed" if own else "new"
-            rows.append(row(len(rows), trial, accuracy, cost, code, own, kind=kind, origin=origin, text=text))
+            done = row(len(rows), trial, accuracy, cost, code, own, kind=kind, origin=origin, text=text)
+            left = raced and origin == "evolution" and trial % 3 == 0
+            early = replace(done, accuracies=(accuracy / 2, *(() if left else done.accuracies)))
+            early = replace(early, epochs=1, state="partial") if left else early
+            rows.append(early if raced else done)
+    changes |= {"rungs": [1, HORIZON]} if raced else {}
     choices = [[own, [str(value) for value in values]] for own, values in pool.encoding.levels.items()]
     costs = objectives[1:]
     listed = pool.costs(costs)[: pool.listed]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+import optuna
 import pytest
 
 from blocksearch.runs.ledger import Ledger
@@ -77,7 +78,7 @@ def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
 def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tmp_path, environment):
     command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "200"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as driver:
-        while "trial 1/200" not in driver.stderr.readline():
+        while "[1/200] trial 0" not in driver.stderr.readline():
             pass
         refused = blocksearch("search", *SMALL, "--trials", "200", code=2).stderr
         assert refused == (
@@ -87,7 +88,7 @@ def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tm
         driver.send_signal(signal.SIGKILL)
     for changed, says in (
         (["--sampler", "random"], "--sampler was evolution, now random"),
-        (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400k"),
+        (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400000"),
         (["--epochs", "3"], "recipe: epochs was 2, now 3"),
         (["--images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
     ):
@@ -126,6 +127,7 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--trials", "0"], "--trials must be at least 1, but got 0"),
         (["--timeout", "0"], "--timeout must be above 0 seconds, but got 0"),
         (["--objectives", "flops"], "objectives must be accuracy and then costs"),
+        (["--objectives", "flops,accuracy"], "objectives must be accuracy and then costs"),
         (["--objectives", "accuracy,flop"], "unknown objective 'flop' (did you mean 'flops'?)"),
         (["--sampler", "nsga3"], "unknown sampler 'nsga3'"),
         (["--rungs", "5,2"], "--rungs must be epochs in rising order such as 2,5, but got 5,2"),
@@ -136,6 +138,10 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--budget", "flops <= 1"], "flops <= 1"),
         (["--budget", "flops <= 100k", "--start-with", "baseline"], "--start-with baseline is not within flops <= 100000"),
         (["--start-with", "effnett"], "effnett"),
+        (["--start-with", "effnet residual=banana"], "residual=banana"),
+        (["--study", "sqlite:///:memory:"], "a study needs a file that remains, but got sqlite:///:memory:"),
+        (["--study", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
+        (["--study", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
         (["--name", "a b"], "a study's name has up to 64 letters"),
         (["--lag", "0"], "--lag must be at least 1, but got 0"),
     ],
@@ -144,4 +150,31 @@ def test_a_mistake_is_one_line_before_anything_is_trained(blocksearch, tmp_path,
     said = blocksearch("search", *SMALL, *arguments, code=2).stderr
     assert says in said
     assert said.startswith("blocksearch: ")
-    assert said.count("\n") == 1
+    assert said.count("\n") == (3 if "banana" in says else 1)  # a text that does not parse is shown with a caret
+    left = list(tmp_path.iterdir())
+    assert {file.name for file in left} <= {"a.db"}
+    for file in left:
+        with closing(Ledger(file, create=False)) as ledger:
+            assert Studies(ledger).names() == []
+
+
+@pytest.mark.slow
+def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_changed(blocksearch, tmp_path):
+    space = """from blocksearch import SETTINGS, Grammar
+grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+"""
+    (tmp_path / "mine.py").write_text(space)
+    ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
+    blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6")
+    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stderr
+    assert "nothing to do: the study has 3 trials, and --trials 3 is a total" in said
+    (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
+    said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr
+    assert "the space changed: bottleneck was reduce(1),reduce(2),reduce(4), now reduce(1),reduce(2)" in said
+
+
+@pytest.mark.slow
+def test_a_study_that_optuna_alone_made_keeps_its_name(blocksearch, tmp_path):
+    optuna.create_study(storage=f"sqlite:///{tmp_path / 'a.db'}", study_name="theirs", directions=["maximize", "minimize"])
+    said = blocksearch("search", *SMALL, "--trials", "2", "--name", "theirs", code=2).stderr
+    assert said == "blocksearch: a.db has a study theirs that was made elsewhere: give this one another --name\n"

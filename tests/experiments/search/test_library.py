@@ -1,5 +1,6 @@
 """A search from a user's own program: images handed over as arrays, an objective of their own, a script without a guard."""
 
+import linecache
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import optuna
 import pytest
 
 from blocksearch import Grammar, Setting, Shape, Study, cost
-from blocksearch.errors import UsageError
+from blocksearch.errors import DataError, UsageError
 from blocksearch.experiments.search.front import front
+from blocksearch.experiments.search.study import Judged
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.studies import Studies
 
@@ -94,10 +96,39 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
         assert Studies(ledger).steps("whole")[:9] == nine
 
 
-@pytest.mark.parametrize(("value", "says"), [(101.0, "101.0"), (float("nan"), "nan"), (-1, "-1")])
+@pytest.mark.parametrize(("value", "says"), [(101.0, "101.0"), (float("nan"), "nan"), (-1, "-1"), ("half", "'half'")])
 def test_a_result_that_is_no_percentage_is_refused(tmp_path, value, says):
     with pytest.raises(UsageError, match=f"must return percent between 0 and 100, or None, but got {says}"):
         Study(GRAMMAR, tmp_path / "a.db", objective=lambda network, seed: value).search(trials=3)
+
+
+def test_an_objective_that_was_changed_is_another_question(tmp_path):
+    one, other = (lambda network, seed: 20.0, lambda network, seed: 80.0 - seed)
+    Study(GRAMMAR, tmp_path / "a.db", objective=one).search(trials=2)
+    Study(GRAMMAR, tmp_path / "a.db", objective=one).search(trials=3)
+    source = "def score(network, seed):\n    return 20.0\n"
+    found = []
+    for text in (source, source.replace("20", "30")):
+        (tmp_path / "mine.py").write_text(text)
+        linecache.clearcache()
+        names = {"__name__": "mine"}
+        exec(compile(text, str(tmp_path / "mine.py"), "exec"), names)
+        found.append(Judged.by_function(names["score"]))
+    assert found[0].dataset == found[1].dataset == "mine.score"
+    assert found[0].data != found[1].data
+    with pytest.raises(UsageError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"):
+        Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3)
+    assert other
+
+
+def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
+    labels = np.arange(40) % 4
+    for shape, says in (
+        ((40, 16, 16, 3), r"the grammar is of images 1x16x16 in 4 classes, but those handed over are 3x16x16 in 4"),
+        ((40, 3, 16, 16), r"looks like N×C×H×W: images.transpose\(0, 2, 3, 1\)"),
+    ):
+        with pytest.raises((UsageError, DataError), match=says):
+            Study(GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path)
 
 
 def test_a_network_that_came_to_nothing_is_a_row(tmp_path):

@@ -173,9 +173,9 @@ def a_ledger(file):
         (empty, "holds no study; `blocksearch search section3 --study"),
         (no_database, "cannot be read as a database: file is not a database"),
         (without_tables, "holds no study"),
-        (of_something_else, "holds no study"),
+        (of_something_else, "is a database of something else: it holds no study"),
         (a_ledger, "holds no study"),
-        (lambda file: file.mkdir(), "cannot be read as a database"),
+        (lambda file: file.mkdir(), "is a folder, not a study file"),
     ],
 )
 def test_what_holds_no_study_is_one_line_and_is_left_as_it_was(tmp_path, make, says):
@@ -211,5 +211,5 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     assert {n["trial"] for n in found["networks"] if n["front"]} == set(found["front"])
     assert found["hypervolume"] == pytest.approx(found["walk"][-1])
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert lines[0] == "trial,front,origin,accuracy,low,high,seeds,early,failures,flops,params,floats,peak,factor,network"
+    assert lines[0] == "trial,front,origin,accuracy,low,high,measured,seeds,early,failures,flops,params,floats,peak,factor,network"
     assert len(lines) == 41
