@@ -240,7 +240,7 @@ class Ledger:
 
     def _run(self, row: dict[str, Any]) -> Run:
         number = row.pop("id")
-        if row.pop("checksum") != _checksum(row):
+        if row.pop("checksum") != checksum(row):
             raise LedgerError(f"{self.location}: run {number} does not match its checksum; the file was damaged or edited")
         spec = RunSpec(**{name: row[name] for name in _SPEC})
         return Run(
@@ -339,9 +339,10 @@ def _row(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "provenance": json.dumps(run.provenance, sort_keys=True),
     }
-    return row | {"checksum": _checksum(row)}
+    return row | {"checksum": checksum(row)}
 
 
-def _checksum(row: dict[str, Any]) -> str:
+def checksum(row: dict[str, Any]) -> str:
+    """Digest a row as it is stored."""
     plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are written once.
+"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are written once, with a checksum.
 
 The steps of a search are numbered from 0 without a gap; each says which network was trained with which seed, and what the search
 was told of it. The runs themselves are the ledger's.
@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocksearch.errors import LedgerError
-from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.ledger import Ledger, checksum
 
 _metadata = sa.MetaData()
 _studies = sa.Table(
@@ -22,6 +22,7 @@ _studies = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("created", sa.String(32), nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
 )
 _steps = sa.Table(
     "search_steps",
@@ -39,6 +40,7 @@ _steps = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("accuracies", sa.Text, nullable=False),
     sa.Column("memory", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
 )
 _JSON = ("costs", "accuracies", "memory")
 
@@ -86,12 +88,13 @@ class Studies:
             return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)).scalars())
 
     def definition(self, name: str) -> dict[str, Any] | None:
-        """Return what defines a search, or None where there is none of that name."""
+        """Return what defines a search, or None where there is none of that name. Raises LedgerError where it was damaged."""
         if name not in self.names():
             return None
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            found = connection.execute(sa.select(_studies.c.definition).where(_studies.c.name == name)).scalar()
-            return None if found is None else json.loads(found)
+            row = connection.execute(sa.select(_studies).where(_studies.c.name == name)).mappings().one()
+        found: dict[str, Any] = json.loads(self._checked(dict(row), f"the definition of study {name}")["definition"])
+        return found
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step."""
@@ -99,14 +102,14 @@ class Studies:
         with self._ledger.guard():
             _metadata.create_all(self._ledger.engine)
         with self._ledger.guard(), self._ledger.engine.begin() as connection:
-            connection.execute(_studies.insert().values(**row))
+            connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
 
     def steps(self, name: str) -> list[StepRow]:
-        """Return the finished steps of a search in order. Raises LedgerError where one is missing."""
+        """Return the finished steps of a search in order. Raises LedgerError where one is missing or was damaged."""
         query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [_step(row) for row in rows]
+        found = [_step(self._checked(row, f"step {row['number']} of study {name}")) for row in rows]
         for place, step in enumerate(found):
             if step.number != place:
                 raise LedgerError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
@@ -115,9 +118,15 @@ class Studies:
     def append(self, name: str, steps: Iterable[StepRow]) -> None:
         """Store finished steps, all in one transaction."""
         rows = [asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON} for step in steps]
+        rows = [row | {"checksum": checksum(row)} for row in rows]
         if rows:
             with self._ledger.guard(), self._ledger.engine.begin() as connection:
                 connection.execute(_steps.insert(), rows)
+
+    def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
+        if row.pop("checksum") != checksum(row):
+            raise LedgerError(f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited")
+        return row
 
 
 def _step(row: dict[str, Any]) -> StepRow:

@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 
 import numpy as np
+import optuna
 import pytest
 
 from blocksearch.errors import LedgerError, UsageError
@@ -140,6 +141,38 @@ def test_texts_lose_what_a_terminal_would_obey(tmp_path):
     assert [entry.text for entry in found.entries][:-1] == list(HOSTILE[:-1])
 
 
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ("UPDATE search_studies SET definition = replace(definition, '4 epochs', '9 epochs')", "the definition of study made"),
+        ("UPDATE search_steps SET accuracies = '[99.0]' WHERE number = 3", "step 3 of study made"),
+        ("UPDATE search_steps SET memory = '{}' WHERE number = 3", "step 3 of study made"),
+        ("UPDATE search_steps SET trial = 99 WHERE number = 3", "step 3 of study made"),
+        ("DELETE FROM search_steps WHERE number = 3", "step 3 of study made is missing"),
+        ("DROP TABLE search_steps", "no such table: search_steps"),
+    ],
+)
+def test_a_file_that_was_edited_is_one_line_that_says_where(tmp_path, edit, says):
+    file = searched(tmp_path / "a.db", trials=8)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(edit)
+        connection.commit()
+    for ask in (summarise, study_effects):
+        with pytest.raises(LedgerError, match=says) as error:
+            ask(file)
+        assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_of_optunas_is_one_line(tmp_path):
+    file = f"sqlite:///{tmp_path / 'a.db'}"
+    study = optuna.create_study(storage=file, study_name="theirs", directions=["maximize", "minimize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=2)
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("DROP TABLE trial_values")
+    with pytest.raises(LedgerError, match="cannot be read as a database: no such table: trial_values"):
+        summarise(file)
+
+
 def nothing(file):
     pass
 
@@ -211,5 +244,7 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     assert {n["trial"] for n in found["networks"] if n["front"]} == set(found["front"])
     assert found["hypervolume"] == pytest.approx(found["walk"][-1])
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert lines[0] == "trial,front,origin,accuracy,low,high,measured,seeds,early,failures,flops,params,floats,peak,factor,network"
+    assert (
+        lines[0] == "trial,front,origin,accuracy,low,high,measured,seeds,early,failures,flops,params,floats,peak,factor,network"
+    )
     assert len(lines) == 41
