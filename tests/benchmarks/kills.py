@@ -6,6 +6,7 @@ python -m tests.benchmarks.kills --kills 100
 import argparse
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -29,24 +30,42 @@ def command(file: Path, trials: int) -> list[str]:
     return [sys.executable, "-m", "blocksearch", *SEARCH, *options]
 
 
-def killed_search(file: Path, trials: int, kills: int, seed: int) -> tuple[int, int]:
-    """Run a search to its end under so many kills at most; return how many drivers and workers were killed."""
+def steps_in(file: Path) -> int:
+    """Count the steps that are stored; 0 where there is no study yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM search_steps").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def ended_before(process: subprocess.Popen[str], file: Path, steps: float, pause: float) -> bool:
+    """Wait until a search has so many steps, and a pause longer; say whether it ended before."""
+    while process.poll() is None and steps_in(file) < steps:
+        time.sleep(0.05)
+    try:
+        process.wait(timeout=pause)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def killed_search(file: Path, trials: int, kills: int, seed: int, total: int) -> tuple[int, int]:
+    """Run a search to its end under so many kills at most, spread over its `total` steps; return those of drivers and workers."""
     draw, drivers, workers = random.Random(seed), 0, 0
     while True:
         process = subprocess.Popen(command(file, trials), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while drivers + workers < kills:
-            try:
-                process.wait(timeout=draw.uniform(1.0, 8.0))
+            if ended_before(process, file, steps_in(file) + draw.uniform(0, 1.5 * total / kills), draw.uniform(0, 1)):
                 break
-            except subprocess.TimeoutExpired:
-                victims = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
-                if victims and draw.random() < 0.5:
-                    draw.choice(victims).kill()
-                    workers += 1
-                else:
-                    process.kill()
-                    drivers += 1
-                    break
+            victims = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+            if victims and draw.random() < 0.5:
+                draw.choice(victims).kill()
+                workers += 1
+            else:
+                process.kill()
+                drivers += 1
+                break
         _, said = process.communicate()
         if process.returncode == 0:
             return drivers, workers
@@ -87,7 +106,7 @@ def compare(folder: Path, trials: int, kills: int, seed: int) -> list[str]:
     """Search twice, once under kills; return what differs."""
     os.environ["BLOCKSEARCH_KILLS"] = str(os.getpid())
     subprocess.run(command(folder / "whole.db", trials), check=True, stdout=subprocess.DEVNULL)
-    drivers, workers = killed_search(folder / "killed.db", trials, kills, seed)
+    drivers, workers = killed_search(folder / "killed.db", trials, kills, seed, steps_in(folder / "whole.db"))
     print(f"killed {drivers} drivers and {workers} workers", flush=True)
     whole, cut = contents(folder / "whole.db"), contents(folder / "killed.db")
     found = cut[2] + [f"{len(left_behind())} workers outlived their driver"] * bool(left_behind())
@@ -102,7 +121,7 @@ def main() -> None:
     """Print what differs, or that nothing does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--trials", type=int, default=120)
+    parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
