@@ -21,7 +21,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.studies import StepRow, Studies
 
 NAME = "killed"
-SEARCH = ["search", "tiny", "--dataset", "digits", "--images", "300", "--epochs", "3", "--rungs", "1,2", "--seeds", "2"]
+SEARCH = ["search", "tiny", "--dataset", "digits", "--images", "1000", "--epochs", "3", "--rungs", "1,2", "--seeds", "2"]
 
 
 def command(file: Path, trials: int) -> list[str]:
@@ -56,7 +56,7 @@ def killed_search(file: Path, trials: int, kills: int, seed: int, total: int) ->
     while True:
         process = subprocess.Popen(command(file, trials), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while drivers + workers < kills:
-            if ended_before(process, file, steps_in(file) + draw.uniform(0, 1.5 * total / kills), draw.uniform(0, 1)):
+            if ended_before(process, file, steps_in(file) + draw.uniform(0, total / kills), draw.uniform(0, 0.3)):
                 break
             victims = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
             if victims and draw.random() < 0.5:
