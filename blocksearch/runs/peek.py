@@ -27,7 +27,7 @@ def contents(location: str, made_by: str) -> Contents:
 
     Raises LedgerError where the file is not there or is no database.
     """
-    file = _file(location)
+    file = file_of(location)
     if file is not None and not file.exists():
         raise LedgerError(f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it")
     if file is not None and file.is_dir():
@@ -48,7 +48,7 @@ def contents(location: str, made_by: str) -> Contents:
 
 def reading_url(location: str) -> str:
     """Return the URL at which a database can only be read, where it is a file; else its own."""
-    file = _file(location)
+    file = file_of(location)
     return location if file is None else f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true"
 
 
@@ -64,8 +64,12 @@ def reading(location: str) -> Iterator[None]:
         raise LedgerError(f"{without_password(location)} cannot be read as a database: {said}") from error
 
 
-def _file(location: str) -> Path | None:
+def file_of(location: str) -> Path | None:
     """Return the file of a location; None where it is a server's database."""
-    if "://" in location and not location.startswith("sqlite:///"):
+    if "://" not in location:
+        return Path(location).expanduser()
+    try:
+        url = sa.make_url(location)
+    except ArgumentError:
         return None
-    return Path(location.removeprefix("sqlite:///")).expanduser()
+    return Path(url.database or ":memory:").expanduser() if url.get_backend_name() == "sqlite" else None

@@ -104,8 +104,18 @@ class Studies:
         with self._ledger.guard(), self._ledger.engine.begin() as connection:
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
 
+    def forget(self, name: str) -> None:
+        """Delete what defines a search that has no step."""
+        with self._ledger.guard(), self._ledger.engine.begin() as connection:
+            connection.execute(_studies.delete().where(_studies.c.name == name, ~sa.exists().where(_steps.c.study == name)))
+
     def steps(self, name: str) -> list[StepRow]:
-        """Return the finished steps of a search in order. Raises LedgerError where one is missing or was damaged."""
+        """Return the finished steps of a search in order, none where there is no such search.
+
+        Raises LedgerError where one is missing or was damaged.
+        """
+        if name not in self.names():
+            return []
         query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
@@ -120,8 +130,12 @@ class Studies:
         rows = [asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON} for step in steps]
         rows = [row | {"checksum": checksum(row)} for row in rows]
         if rows:
-            with self._ledger.guard(), self._ledger.engine.begin() as connection:
-                connection.execute(_steps.insert(), rows)
+            try:
+                with self._ledger.guard(), self._ledger.engine.begin() as connection:
+                    connection.execute(_steps.insert(), rows)
+            except sa.exc.IntegrityError as error:
+                first = rows[0]["number"]
+                raise LedgerError(f"{self._ledger.location}: another search wrote step {first} of study {name}") from error
 
     def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
         if row.pop("checksum") != checksum(row):

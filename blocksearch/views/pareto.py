@@ -39,11 +39,15 @@ def pareto_page(file: Path, summary: Summary) -> None:
 def _points(summary: Summary, cost: Axis) -> go.Figure:
     first = summary.axes[0]
     figure = go.Figure(layout=_LAYOUT)
-    beaten = [entry for entry in summary.known if not entry.on_front and not entry.named]
+    beaten = [entry for entry in summary.walked if not entry.on_front and not entry.named]
+    left = [entry for entry in summary.known if entry.early and not entry.accuracies]
     named = [entry for entry in summary.known if entry.named]
     figure.add_scatter(
         **_marks(summary, beaten, cost), name="dominated", mode="markers", marker={"color": DOMINATED, "size": 7, "opacity": 0.7}
     )
+    if left:
+        hollow = {"color": DOMINATED, "size": 7, "symbol": "circle-open"}
+        figure.add_scatter(**_marks(summary, left, cost), name="stopped early: expected", mode="markers", marker=hollow)
     figure.add_scatter(
         **_marks(summary, summary.front, cost),
         **_bars(summary.front),

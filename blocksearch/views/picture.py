@@ -83,7 +83,8 @@ def _drawn(summary: Summary) -> Figure:
 
 
 def _panel(panel: Axes, summary: Summary, cost: Axis) -> None:
-    beaten = [entry for entry in summary.known if not entry.on_front and not entry.named]
+    beaten = [entry for entry in summary.walked if not entry.on_front and not entry.named]
+    left = [entry for entry in summary.known if entry.early and not entry.accuracies]
     named = [entry for entry in summary.known if entry.named]
     if is_logarithmic(summary, cost):
         panel.set_xscale("log")
@@ -94,6 +95,10 @@ def _panel(panel: Axes, summary: Summary, cost: Axis) -> None:
     panel.grid(visible=True, color="#e5e7eb", linewidth=0.8)
     panel.set_xlabel(titled_axis(cost))
     panel.plot(*_points(beaten, cost), "o", color=DOMINATED, markersize=4.5, alpha=0.8, mew=0, label="dominated", zorder=2)
+    if left:
+        panel.plot(
+            *_points(left, cost), "o", mfc="none", mec=DOMINATED, markersize=4.5, label="stopped early: expected", zorder=2
+        )
     alone = len(summary.axes) == 2
     if alone:
         panel.step(*_points(summary.front, cost), where="pre" if cost.maximise else "post", lw=1.8, color=FRONT, zorder=3)

@@ -94,7 +94,7 @@ def final_table(found: "Final") -> Table:
         )
     table.caption_justify = "left"
     alike = [f"all: {shared}"] if shared else []
-    table.caption = "\n".join([*alike, f"searched: what the search believed, by {found.searched}"])
+    table.caption = "\n".join([*alike, f"searched: what the model expected when the front was written down; {found.searched}"])
     return table
 
 
@@ -112,7 +112,10 @@ def counted(summary: Summary) -> str:
 
 def explained(summary: Summary) -> list[str]:
     """Say what the numbers are: accuracies, the hypervolume, and what else must be said."""
-    model = [f"{summary.axes[0].name}: by the model of all results; measured: the mean over the network's own seeds"]
+    model = [
+        f"{summary.axes[0].name}, with its interval: what a model of all results expects, which draws a network towards what its "
+        "factors let expect; measured: the mean over its own seeds"
+    ]
     modelled = any(entry.interval for entry in summary.known)
     return [*(model if modelled else []), f"hypervolume: share of the box dominated; {summary.frame}", *summary.notes]
 

@@ -202,14 +202,14 @@ def _one(where: tuple[Path, str, str], arm: Arm, number: int, threshold: float) 
 
 
 def walks_of(
-    pool: ProcessPoolExecutor, where: tuple[Path, str, str], arm: Arm, seeds: int, threshold: float = np.inf
+    pool: ProcessPoolExecutor, where: tuple[Path, str, str], arm: Arm, seeds: range, threshold: float = np.inf
 ) -> list[Walk]:
     """Replay an arm with each search seed."""
     found = []
-    for walk in pool.map(_one, repeat(where, seeds), repeat(arm), range(seeds), repeat(threshold)):
+    for walk in pool.map(_one, repeat(where, len(seeds)), repeat(arm), seeds, repeat(threshold)):
         found.append(walk)
-        if len(found) % 5 == 0 or len(found) == seeds:
-            print(f"{arm.name}: {len(found)} of {seeds} searches", file=sys.stderr, flush=True)
+        if len(found) % 5 == 0 or len(found) == len(seeds):
+            print(f"{arm.name}: {len(found)} of {len(seeds)} searches", file=sys.stderr, flush=True)
     return found
 
 
@@ -224,13 +224,14 @@ def compare(asked: argparse.Namespace) -> dict[str, Rows]:
     where = (asked.table, asked.space, asked.dataset)
     world = _world(*where)
     half = world.grammar.size // 2
+    seeds = range(asked.first, asked.first + asked.seeds)
     with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
         first, *others = arms_for(asked.samplers.split(","), asked.trials, world.grammar.size)
-        found = {first.name: walks_of(pool, where, first, asked.seeds)}
+        found = {first.name: walks_of(pool, where, first, seeds)}
         threshold = float(np.median(curves(found[first.name])[:, half]))
-        found |= {arm.name: walks_of(pool, where, arm, asked.seeds, threshold) for arm in others}
+        found |= {arm.name: walks_of(pool, where, arm, seeds, threshold) for arm in others}
         arms = raced(ARMS[1], read_rungs(asked.rungs), asked.raced)
-        racing = {arm.name: walks_of(pool, where, arm, asked.seeds) for arm in arms} if asked.rungs else {}
+        racing = {arm.name: walks_of(pool, where, arm, seeds) for arm in arms} if asked.rungs else {}
     tables = {
         "Hypervolume after so many trainings, % of the whole table's: median over searches (quartiles)": anytime(found),
         f"Trainings to {100 * threshold:.2f} %, which random search has after {half}; who knew the truth would need "
@@ -252,6 +253,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--space", default="tiny", help="the space that was tabulated: tiny")
     parser.add_argument("--dataset", default="gtsrb", help="the data set that it was tabulated on: gtsrb")
     parser.add_argument("--seeds", type=int, default=20, help="searches with each sampler")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--samplers", default=",".join(dict.fromkeys(arm.sampler for arm in ARMS)))
     parser.add_argument("--trials", type=int, help="networks of each sampler but random, at most")
     parser.add_argument("--rungs", default="1,5", help="of the races; none with an empty text")

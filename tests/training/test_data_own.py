@@ -29,11 +29,13 @@ def test_other_images_have_another_name(tmp_path):
     changed = IMAGES.copy()
     changed[3, 2, 1, 0] ^= 1
     assert keep(own_split(IMAGES, LABELS), None, tmp_path) != keep(own_split(changed, LABELS), None, tmp_path)
+    tests = [own_split(IMAGES, LABELS), own_split(changed, LABELS), None]
+    assert len({keep(own_split(IMAGES, LABELS), test, tmp_path) for test in tests}) == 3
 
 
 def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     name = keep(own_split(IMAGES, LABELS), None, tmp_path / "one")
-    with pytest.raises(DataError, match=r"the train images of own-2x5x4-3-.* hand their arrays over again"):
+    with pytest.raises(DataError, match=r"the train images of own-2x5x4-3-.* hand their arrays to `Study` again"):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Protocol(name, test=True), tmp_path / "one")

@@ -21,13 +21,13 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.search.course import Course
 from blocksearch.experiments.search.evolution import Evolution
-from blocksearch.experiments.search.mirror import Mirror
+from blocksearch.experiments.search.mirror import Mirror, forget
 from blocksearch.experiments.search.policy import ByChance, ByEvolution, Policy, Sampler, Step, Told
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.study import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
 from blocksearch.runs.execute import opened
 from blocksearch.runs.ledger import Ledger, without_password
-from blocksearch.runs.peek import contents
+from blocksearch.runs.peek import contents, file_of
 from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.runs.studies import StepRow, Studies
 from blocksearch.runs.workers import Workers
@@ -74,6 +74,11 @@ class Question:
         """The space within the budgets. Raises SpaceError where they leave nothing."""
         return self.grammar.where(*(read_budget(text) for text in self.budgets))
 
+    def defined(self, affordable: Grammar, judged: Judged) -> Definition:
+        """Return what defines the search. Raises UsageError or SpaceError for what cannot be asked."""
+        list(opening(affordable, self.wishes.start_with, self.budgets))
+        return define(self.space, self.grammar, self.budgets, affordable, judged, self.wishes)
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -93,12 +98,14 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
     """Search by training. Raises UsageError where another driver has the study, or where it was begun with something else."""
     grammar = question.affordable
     shared = conditions(request, next(iter(grammar.sample(1, 0))))
+    definition = question.defined(grammar, Judged.by(shared))
+    _refuse_foreign(request.ledger, question.name)
     with (
         _alone(request.ledger, question.name),
         Workers(request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
-        study = _Study(question, grammar, Judged.by(shared), ledger, effort, audience, workers.count + 1)
+        study = _Study(question.name, definition, grammar, ledger, effort, audience, workers.count + 1)
         trainings = _Trainings(study, shared, ledger, workers)
         with study.ending():
             workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
@@ -110,8 +117,10 @@ def evaluate(question: Question, objective: Objective, location: str, effort: Ef
     Raises UsageError for a result that is no percentage; what the function raises is passed on, and that step is not stored.
     """
     grammar = question.affordable
+    definition = question.defined(grammar, Judged.by_function(objective))
+    _refuse_foreign(location, question.name)
     with _alone(location, question.name), closing(Ledger(location)) as ledger:
-        study = _Study(question, grammar, Judged.by_function(objective), ledger, effort, audience, 1)
+        study = _Study(question.name, definition, grammar, ledger, effort, audience, 1)
         with study.ending():
             while (step := study.next()) is not None:
                 found = objective(study.pool.network(step.row), step.seed)
@@ -125,32 +134,35 @@ class _Study:
 
     def __init__(
         self,
-        question: Question,
+        name: str,
+        definition: Definition,
         grammar: Grammar,
-        judged: Judged,
         ledger: Ledger,
         effort: Effort,
         audience: Audience,
         lag: int,
     ) -> None:
-        self._name, self._effort, self._audience = question.name, effort, audience
+        self._name, self._effort, self._audience = name, effort, audience
         self._studies = Studies(ledger)
-        stored = self._studies.definition(question.name)
-        wishes = _settled(question.wishes, stored, lag)
-        definition = define(question.space, question.grammar, question.budgets, grammar, judged, wishes)
-        _agree(stored, question.name, definition, ledger)
-        self.pool = Pool(grammar, question.wishes.seed)
+        stored, rows = self._studies.definition(name), self._studies.steps(name)
+        definition = replace(definition, wishes=_settled(definition.wishes, stored, lag))
+        url = ledger.engine.url.render_as_string(hide_password=False)
+        if stored is not None and definition.differences(stored) and not rows:  # a first attempt that came to nothing
+            forget(url, name)
+            self._studies.forget(name)
+            stored = None
+        _agree(stored, name, definition, ledger)
+        self.pool = Pool(grammar, definition.wishes.seed)
         policy = policy_of(self.pool, definition)
-        if stored is None:  # nothing is written of a question that cannot be asked
-            self._studies.add(question.name, definition.as_data())
-        self._mirror = Mirror(ledger.engine.url.render_as_string(hide_password=False), question.name, definition, self.pool)
-        rows = self._studies.steps(question.name)
+        if stored is None:
+            self._studies.add(name, definition.as_data())
+        self._mirror = Mirror(url, name, definition, self.pool)
         self.course = Course(policy, effort.trials, [self._remembered(row) for row in rows])
         self._mirror.catch_up(rows)
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
         self._late, self._begun = False, len(rows)
         self._states: dict[int, tuple[str, bool]] = {}
-        audience.began(question.name, len(rows), effort.trials)
+        audience.began(name, len(rows), effort.trials)
 
     def next(self) -> Step | None:
         """Return the step to take now; None where that has to wait, nothing is left, or the time is up."""
@@ -280,11 +292,25 @@ def _agree(stored: dict[str, Any] | None, name: str, definition: Definition, led
     """Raise UsageError where a study of this name is there and means something else."""
     if stored is None:
         if name in contents(ledger.engine.url.render_as_string(hide_password=False), "search").optuna:
-            raise UsageError(f"{ledger.location} has a study {name} that was made elsewhere: give this one another --name")
+            raise _foreign(ledger.location, name)
     elif differences := definition.differences(stored):
         raise UsageError(
             f"study {name} was begun otherwise ({'; '.join(differences)}): give it another --name, or the old values"
         )
+
+
+def _refuse_foreign(location: str, name: str) -> None:
+    """Raise UsageError where only Optuna has a study of this name, before anything is written."""
+    file = file_of(location)
+    if file is None or not file.is_file():
+        return
+    there = contents(location, "search")
+    if name in there.optuna and "search_studies" not in there.tables:
+        raise _foreign(location, name)
+
+
+def _foreign(location: str, name: str) -> UsageError:
+    return UsageError(f"{location} has a study {name} that was made elsewhere: give this one another --name")
 
 
 @contextmanager
@@ -293,10 +319,11 @@ def _alone(location: str, name: str) -> Iterator[None]:
 
     The lock is a file beside the study's, or for a server's database one on this machine: drivers elsewhere do not see that.
     """
-    if "://" in location and not location.startswith("sqlite:///"):
+    file = file_of(location)
+    if file is None:
         held = Path(tempfile.gettempdir()) / f"blocksearch-{hashlib.sha256(location.encode()).hexdigest()[:16]}-{name}.lock"
     else:
-        file = Path(location.removeprefix("sqlite:///")).expanduser()
+        file = file.resolve()
         if file.name in ("", ":memory:"):
             raise UsageError(f"a study needs a file that remains, but got {location}")
         held = file.with_name(f"{file.name}-{name}.lock")

@@ -149,6 +149,10 @@ def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]
     ]
 
 
+def _clipped(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return interval and (max(0.0, interval[0]), min(100.0, interval[1]))
+
+
 def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
     own = [run for spec, run in runs.items() if spec.network == each["fingerprint"]]
     accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
@@ -159,7 +163,7 @@ def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
         each["params"],
         each["searched"],
         sum(accuracies) / len(accuracies) if accuracies else None,
-        mean_interval(accuracies),
+        _clipped(mean_interval(accuracies)),
         accuracies,
         tuple(f"seed {run.spec.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
     )

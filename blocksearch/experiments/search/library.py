@@ -18,6 +18,7 @@ from blocksearch.experiments.search.found import Summary
 from blocksearch.experiments.search.study import Wishes
 from blocksearch.experiments.search.summary import summarise
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.layers import Shape
 from blocksearch.space.network import Setting
 from blocksearch.training.data import Split, get, keep, own_split
 from blocksearch.training.protocol import Protocol
@@ -30,9 +31,9 @@ class Study:
     """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with it after a stop.
 
     `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and labels N; `test` are test images
-    of the same form, which only `blocksearch final` opens. `objective` instead is a function of a network and a seed that returns
-    percent, or None for a network that came to nothing; its name and source are part of what the study is. The rest is as in
-    `blocksearch search`. Raises UsageError or DataError for what cannot be.
+    of the same form, which only `blocksearch final` opens; they are part of what the study is. `objective` instead is a function
+    of a network and a seed that returns percent, or None for a network that came to nothing; its name and source are part of what
+    the study is. The rest is as in `blocksearch search`. Raises UsageError or DataError for what cannot be.
     """
 
     def __init__(
@@ -61,17 +62,15 @@ class Study:
             raise UsageError("a study takes data to train on, or an objective to call, and not both")
         self.file, self._objective = str(file), objective
         named = objectives.split(",") if isinstance(objectives, str) else objectives
-        wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=tuple(start_with), rungs=tuple(rungs))
+        wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs))
         self._request: Request | None = None
         if data is not None:
-            dataset = data if isinstance(data, str) else _kept(data, test, root)
+            dataset = data if isinstance(data, str) else _kept(data, test, grammar.setting, root)
             known = get(dataset)
-            if not isinstance(data, str):
-                _agree(grammar.setting, known.setting)
             grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
             recipe = recipe_named("fast", epochs or known.epochs, {})
             self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
-        self._question = Question(name, grammar, tuple(budgets), wishes, name)
+        self._question = Question(name, grammar, _texts(budgets), wishes, name)
 
     def search(self, trials: int, timeout: float | None = None, audience: Audience | None = None) -> Summary:
         """Search until the study has so many networks and its front its seeds, or `timeout` seconds have passed."""
@@ -88,20 +87,27 @@ class Study:
         return summarise(self.file, self._question.name)
 
 
-def _agree(asked: Setting, found: Setting) -> None:
-    """Raise UsageError where a space is of other images than those that were handed over: its costs would be others."""
-    if (asked.input, asked.classes) != (found.input, found.classes):
-        raise UsageError(
-            f"the grammar is of images {asked.input} in {asked.classes} classes, but those handed over are {found.input} in "
-            f"{found.classes}"
-        )
+def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _kept(data: Images, test: Images | None, root: Path | None) -> str:
-    split = own_split(*data)
+def _kept(data: Images, test: Images | None, setting: Setting, root: Path | None) -> str:
+    """Keep images, once they are those that the space is of: for others its costs would be others."""
+    split = _split("data", data)
+    _, height, width, channels = split.images.shape
+    found, classes = Shape(channels, height, width), int(split.labels.max()) + 1
+    if (setting.input, setting.classes) != (found, classes):
+        asked = f"{setting.input} in {setting.classes} classes"
+        raise UsageError(f"the grammar is of images {asked}, but those handed over are {found} in {classes}")
     held_out: Split | None = None
     if test is not None:
-        held_out = own_split(*test)
+        held_out = _split("test", test)
         if held_out.images.shape[1:] != split.images.shape[1:] or held_out.labels.max() > split.labels.max():
             raise DataError("test images must have the shape and the classes of the training images")
     return keep(split, held_out, root)
+
+
+def _split(name: str, given: Any) -> Split:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise UsageError(f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}")
+    return own_split(*given)

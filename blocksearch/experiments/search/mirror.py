@@ -4,6 +4,7 @@ A trial is written once, in one transaction, when its first training to the hori
 left behind is in our tables only, and so is what later seeds do to a mean.
 """
 
+import contextlib
 import json
 import logging
 import warnings
@@ -41,6 +42,12 @@ def distributions(encoding: Encoding) -> dict[str, CategoricalDistribution]:
 def directions(wishes: Wishes) -> list[StudyDirection]:
     """Return which way each objective is better: accuracy upwards, costs downwards."""
     return [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] * len(wishes.costs))]
+
+
+def forget(url: str, name: str) -> None:
+    """Delete a study, where there is one."""
+    with contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=RDBStorage(url, engine_kwargs=_SQLITE if url.startswith("sqlite") else None))
 
 
 class Mirror:

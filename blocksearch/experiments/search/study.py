@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from types import CodeType
 from typing import Any
 
 from blocksearch.errors import SpaceError, UsageError, unknown
@@ -106,13 +108,28 @@ class Judged:
     @classmethod
     def by_function(cls, function: Callable[..., object]) -> "Judged":
         """Describe a function by its name and source, a callable object by its class's; what it reads elsewhere is not seen."""
-        named: Any = function if hasattr(function, "__qualname__") else type(function)
-        name = f"{named.__module__}.{named.__qualname__}"
-        try:
-            source = inspect.getsource(named)
-        except (OSError, TypeError):  # typed into a console, or written in another language
-            source = named.__code__.co_code.hex() if hasattr(named, "__code__") else ""
+        name, source = _described(function)
         return cls(name, hashlib.sha256(source.encode()).hexdigest(), "", "", 1, f"accuracy by {name}")
+
+
+def _described(function: Any) -> tuple[str, str]:
+    """Return the name of a callable, and a text that changes with what it does."""
+    if isinstance(function, partial):
+        name, source = _described(function.func)
+        return f"partial {name}", repr((source, function.args, sorted(function.keywords.items())))
+    named = function if hasattr(function, "__qualname__") else type(function)
+    try:
+        source = inspect.getsource(named)
+        if named.__qualname__.endswith("<lambda>"):  # its lines may hold others
+            source += _code(named.__code__)
+    except (OSError, TypeError):  # typed into a console, or written in another language
+        source = _code(named.__code__) if hasattr(named, "__code__") else ""
+    return f"{named.__module__}.{named.__qualname__}", source
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return repr((code.co_code.hex(), code.co_names, constants))
 
 
 @dataclass(frozen=True)
@@ -169,11 +186,11 @@ def _changed(old: dict[str, list[str]] | list[Any], new: dict[str, list[str]]) -
     """Say which choices of a space changed."""
     before = dict(old)  # what older versions stored were pairs
     said = [
-        f"{name} was {_text(before.get(name, []))}, now {_text(new.get(name, []))}"
+        f"{name} was {_text(before.get(name, ['one value']))}, now {_text(new.get(name, ['one value']))}"
         for name in dict.fromkeys((*before, *new))
         if before.get(name) != new.get(name)
     ]
-    return f"the space changed: {'; '.join(said) or 'its rules, its setting, or the source of an option'}"
+    return f"the space changed: {'; '.join(said) or 'its widths, its rules, its setting, or the source of an option'}"
 
 
 def _text(value: Any) -> str:

@@ -69,8 +69,12 @@ def _write_first(name: str, split: str, folder: Path, decoded: Split, stamp: lis
 
 
 def keep(split: Split, test: Split | None = None, root: Path | None = None) -> str:
-    """Keep a user's own images where decoded data sets are, and return the name by which they are known from then on."""
-    name = own_name(split, digest(split))
+    """Keep a user's own images where decoded data sets are, and return the name by which they are known from then on.
+
+    Other test images beside the same training images are another data set, with runs of its own.
+    """
+    own = digest(split) if test is None else hashlib.sha256(f"{digest(split)} {digest(test)}".encode()).hexdigest()
+    name = own_name(split, own)
     for kind, images in (("train", split), ("test", test)):
         if images is not None:
             _write_first(name, kind, data_root(root), images, None)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import optuna
@@ -116,9 +117,24 @@ def test_an_objective_that_was_changed_is_another_question(tmp_path):
         found.append(Judged.by_function(names["score"]))
     assert found[0].dataset == found[1].dataset == "mine.score"
     assert found[0].data != found[1].data
+    typed = [eval(f"lambda network, seed: max(network.{name}, {value})") for name, value in (("a", 1), ("b", 1), ("a", 2))]
+    levels = [partial(one, level) for level in (1, 2)] + [partial(other, 1)]
+    for different in (typed, levels):
+        assert len({Judged.by_function(each).data for each in different}) == 3
     with pytest.raises(UsageError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"):
         Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3)
     assert other
+
+
+def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
+    def broken(network, seed):
+        raise NameError("nothing of that name")
+
+    with pytest.raises(NameError):
+        Study(GRAMMAR, tmp_path / "a.db", objective=broken, objectives=("accuracy", "params")).search(trials=2)
+    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).entries) == 3
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
+    assert (len(study.trials), study.metric_names) == (3, ["accuracy", "flops"])
 
 
 def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
@@ -129,6 +145,9 @@ def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
     ):
         with pytest.raises((UsageError, DataError), match=says):
             Study(GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path)
+    with pytest.raises(UsageError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"):
+        Study(GRAMMAR, tmp_path / "a.db", data=labels, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
