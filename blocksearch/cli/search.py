@@ -75,7 +75,7 @@ def search(
     named = tuple(part.strip() for part in objectives.split(","))
     wishes = Wishes(named, sampler, seed, seeds, lag, tuple(start_with or ()), read_rungs(rungs))
     space, grammar = _loaded(file, dataset)
-    question = Question(space, grammar, tuple(budget or ()), wishes, name or f"{space}-{dataset}")
+    question = Question(space, grammar, tuple(budget or ()), wishes, f"{space}-{dataset}" if name is None else name)
     run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
     if not quiet:
         print(

@@ -93,7 +93,7 @@ def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: st
         raise UsageError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
-    chosen = name or (ours or foreign)[-1]
+    chosen = (ours or foreign)[-1] if name is None else name
     return chosen, tuple(each for each in names if each != chosen)
 
 

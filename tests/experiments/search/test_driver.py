@@ -148,6 +148,7 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--study", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
         (["--study", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
         (["--name", "a b"], "a study's name has up to 64 letters"),
+        (["--name", ""], "a study's name has up to 64 letters"),
         (["--lag", "0"], "--lag must be at least 1, but got 0"),
     ],
 )
