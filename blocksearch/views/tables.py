@@ -210,6 +210,7 @@ def ablation_table(title: str, results: "Sequence[Result]") -> Table:
         *(["paper"] if claimed else []),
         left=2 + given,
     )
+    table.columns[given].no_wrap = True  # a factor's name stays whole
     for result in results:
         table.add_row(
             *([result.variant.given] if given else []),
