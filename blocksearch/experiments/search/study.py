@@ -182,13 +182,12 @@ def _said(name: str, mine: dict[str, Any], stored: dict[str, Any]) -> str:
     return f"{own} was {_text(stored[own])}, now {_text(mine[own])}"
 
 
-def _changed(old: dict[str, list[str]] | list[Any], new: dict[str, list[str]]) -> str:
+def _changed(old: dict[str, list[str]], new: dict[str, list[str]]) -> str:
     """Say which choices of a space changed."""
-    before = dict(old)  # what older versions stored were pairs
     said = [
-        f"{name} was {_text(before.get(name, ['one value']))}, now {_text(new.get(name, ['one value']))}"
-        for name in dict.fromkeys((*before, *new))
-        if before.get(name) != new.get(name)
+        f"{name} was {_text(old.get(name, ['one value']))}, now {_text(new.get(name, ['one value']))}"
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
     ]
     return f"the space changed: {'; '.join(said) or 'its widths, its rules, its setting, or the source of an option'}"
 
