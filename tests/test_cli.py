@@ -96,6 +96,25 @@ def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [["ablate", "--factor", "all"], ["reproduce", "section3"]], ids=" ".join)
+def test_a_dry_run_says_what_the_command_then_trains(blocksearch, command):
+    small = [*SMALL[:-2], "--seeds", "2..3"]
+    said = blocksearch(*command, *small, "--dry-run").stdout
+    first, flops, later = re.search(
+        r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where", said
+    ).groups()
+    assert "looks at 2, 3 seeds: " in said
+    assert int(later) == int(first) / 2
+    assert blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0] == said.split(" TFLOP")[0]
+    done = blocksearch(*command, *small, "--json")
+    assert f"{first} runs to train (0 already in the ledger)" in done.stderr
+    rows = [row for row in json.loads(done.stdout) if row["text"]]
+    prices = {row["text"]: row["flops"] for row in rows}
+    assert float(flops) == pytest.approx(3 * sum(prices.values()) * 2 * 200 / 1e12, rel=0.005)
+    assert {tuple(row["channels"]) for row in rows if row["factor"] == "minimum"} == {(6, 6), (2, 3)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
     """Asked to end in the middle: one line that says what is kept, exit code 130; the same command trains the rest."""

@@ -36,6 +36,7 @@ Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there i
 PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 or bfloat16, instead of the recipe's.")]
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
 Report = Annotated[Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
 

@@ -9,6 +9,7 @@ from blocksearch.cli.arguments import (
     DataRoot,
     Dataset,
     Device,
+    DryRun,
     Epochs,
     ImageCount,
     Json,
@@ -28,7 +29,6 @@ from blocksearch.cli.arguments import (
 
 reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
 RESULTS = range(2, 8)  # the paper's tables of results
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing.")]
 
 
 @reproduce_app.command("flops")
@@ -77,9 +77,9 @@ def _table_command(number: int) -> Callable[..., None]:
         answered = {"title": found.title, "order": found.order, "rows": as_rows(found)}
         print_json(answered) if as_json else answer(svg, published_table(found))
         if report is not None:
-            from blocksearch.views.report import save
+            from blocksearch.views.report import published_report
 
-            save(report, found.title, as_rows(found))
+            published_report(report, found)
 
     table.__doc__ = f"""Reproduce Table {number}: train on all training images, judge once on the test images.
 
@@ -91,30 +91,6 @@ def _table_command(number: int) -> Callable[..., None]:
 _TABLES = {number: _table_command(number) for number in RESULTS}
 for _number, _command in _TABLES.items():
     reproduce_app.command(f"table{_number}")(_command)
-
-
-@reproduce_app.command("all")
-def everything(
-    seeds: Seeds = "5",
-    epochs: Epochs = None,
-    recipe: RecipeName = "fast",
-    data_root: DataRoot = None,
-    workers: WorkerCount = None,
-    device: Device = "auto",
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Reproduce Tables 2-7 one after another; one whose images are not here is said not to have been run.
-
-    Example: blocksearch reproduce all --dry-run
-    """
-    from blocksearch.errors import DataError
-
-    for number, table in _TABLES.items():
-        try:
-            table(seeds, epochs, None, recipe, data_root, None, workers, device, dry_run, quiet=quiet)
-        except DataError as error:
-            print(f"Table {number}: not run, {error}")
 
 
 @reproduce_app.command("section3")
@@ -129,6 +105,7 @@ def section3(
     ledger: LedgerPath = None,
     workers: WorkerCount = None,
     device: Device = "auto",
+    dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
     as_json: Json = False,
@@ -138,19 +115,49 @@ def section3(
 
     Example: blocksearch reproduce section3 --dataset digits
     """
-    from blocksearch.experiments.ablate import ablate, as_rows
+    from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import network_from, read_seeds, setting_from
     from blocksearch.experiments.variants import ask, read_values
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_table, answer
+    from blocksearch.views.tables import ablation_table, answer, foreseen
 
     check_report(report)
     request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
     reference = network_from("effnet", setting_from(dataset, widths), dataset=dataset)
     looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
-    found = ask(reference, read_values(["all"], None))
-    title, results = ablate("Section 3, factors of effnet", found, chosen, request, watch(quiet=quiet), looks)
+    found, name = ask(reference, read_values(["all"], None)), "Section 3, factors of effnet"
+    if dry_run:
+        print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
+        return
+    title, results = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
     write_report(report, title, results)
+
+
+@reproduce_app.command("all")
+def everything(
+    seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,3,7), instead of each one's own.")] = None,
+    epochs: Epochs = None,
+    recipe: RecipeName = "fast",
+    data_root: DataRoot = None,
+    workers: WorkerCount = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Reproduce Tables 2-7 and Section 3 one after another; one whose images are not here is said not to have been run.
+
+    Example: blocksearch reproduce all --dry-run
+    """
+    from blocksearch.errors import DataError
+
+    own = {} if seeds is None else {"seeds": seeds}
+    shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "workers": workers, "device": device}
+    parts = {f"Table {number}": table for number, table in _TABLES.items()} | {"Section 3": section3}
+    for name, part in parts.items():
+        try:
+            part(**own, **shared, dry_run=dry_run, quiet=quiet)
+        except DataError as error:
+            print(f"{name}: not run, {error}")

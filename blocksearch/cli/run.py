@@ -10,6 +10,7 @@ from blocksearch.cli.arguments import (
     Dataset,
     Device,
     DropoutRate,
+    DryRun,
     Epochs,
     ImageCount,
     Json,
@@ -99,6 +100,7 @@ def ablate(
     workers: WorkerCount = None,
     device: Device = "auto",
     precision: PrecisionName = None,
+    dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
     as_json: Json = False,
@@ -109,12 +111,12 @@ def ablate(
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
     from blocksearch.experiments.ablate import ablate as run_ablation
-    from blocksearch.experiments.ablate import as_rows
+    from blocksearch.experiments.ablate import as_rows, foresee_ablation
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.experiments.variants import ask, read_given, read_values
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_table, answer
+    from blocksearch.views.tables import ablation_table, answer, foreseen
 
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
@@ -124,9 +126,12 @@ def ablate(
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
     found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
-    looks = read_looks(seeds)
+    looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
-    title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks or ())
+    if dry_run:
+        print(foreseen(*foresee_ablation(block, found, chosen, request, looks)))
+        return
+    title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks)
     print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
     write_report(report, title, results)
     if any(reason.startswith("failed") for result in results for reason in result.failures.values()):

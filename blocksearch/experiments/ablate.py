@@ -13,7 +13,7 @@ from blocksearch.experiments.looks import Pairs, sequential
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.stats import Effect, compare_pairs
 from blocksearch.experiments.variants import Variant
-from blocksearch.runs.execute import Watch, ensure
+from blocksearch.runs.execute import Plan, Watch, ensure, foresee
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.cost import Cost, cost
@@ -55,20 +55,35 @@ def ablate(
     With `looks` (see the module) seeds are added to undecided comparisons only, and `seeds` are not asked for. What was concluded
     is saved in the ledger beside the runs. Raises UsageError before anything is trained.
     """
-    reference = next(variant.against for variant in found)
-    shared = conditions(request, reference)
+    shared, title = _planned(name, found, seeds, request, looks)
     if looks:
         answer = _looked(found, shared, looks, request, watch)
-        seeded = f"looks at {', '.join(map(str, looks))} seeds"
     else:
         runs = ensure(jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device)
         answer = results(found, shared, seeds, runs)
-        seeded = f"seeds {','.join(map(str, seeds))}"
-    rescaled = ", variants at equal FLOPs (widths rescaled)" if any(variant.shown for variant in found) else ""
-    title = f"{shared.title(name + rescaled, reference)}; {seeded}"
     with closing(Ledger(request.ledger)) as ledger:
         ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
     return title, answer
+
+
+def foresee_ablation(
+    name: str, found: Sequence[Variant], seeds: Sequence[int], request: Request, looks: tuple[int, ...] = ()
+) -> tuple[str, Plan, int]:
+    """Say what an ablation would train: title, plan up to the first look, and how many runs there are after it at most."""
+    shared, title = _planned(name, found, seeds, request, looks)
+    wanted = jobs(found, shared, range(looks[0]) if looks else seeds)
+    later = len(jobs(found, shared, range(looks[0], looks[-1]))) if looks else 0
+    return title, foresee(wanted, request.ledger, request.workers, request.device), later
+
+
+def _planned(
+    name: str, found: Sequence[Variant], seeds: Sequence[int], request: Request, looks: tuple[int, ...]
+) -> tuple[Conditions, str]:
+    reference = next(variant.against for variant in found)
+    shared = conditions(request, reference)
+    rescaled = ", variants at equal FLOPs (widths rescaled)" if any(variant.rescaled for variant in found) else ""
+    seeded = f"looks at {', '.join(map(str, looks))} seeds" if looks else f"seeds {','.join(map(str, seeds))}"
+    return shared, f"{shared.title(name + rescaled, reference)}; {seeded}"
 
 
 def _looked(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch) -> list[Result]:
@@ -161,7 +176,7 @@ def _result(
 def _claim(variant: Variant) -> Claim | None:
     """Find what the paper says, which is not of rescaled widths; a factor's own reference value is the reference network's."""
     own = variant.against.blocks[0].values().get(variant.factor, variant.against.first_layer)
-    return None if variant.is_reference or variant.shown else claim_of(variant.factor, str(own), variant.value)
+    return None if variant.is_reference or variant.rescaled else claim_of(variant.factor, str(own), variant.value)
 
 
 def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
@@ -176,6 +191,7 @@ def _row(result: Result) -> dict[str, object]:
         "factor": variant.factor,
         "value": variant.value,
         "reference": variant.is_reference,
+        "channels": variant.channels,
         "text": format_network(variant.network) if variant.network else None,
         "flops": price and price.flops,
         "params": price and price.params,

@@ -25,7 +25,7 @@ LARGE = {"effnet_large": "EffNet large (network's FLOPs)", "effnet_large_publish
 class Measured:
     """A row of a table: what the paper prints, and what was measured. Accuracies are percent, costs are of the built network.
 
-    `interval` is Student's over the seeds; `factor` is FLOPs over the baseline network's.
+    `interval` is Student's over the seeds; `factor` is FLOPs over the baseline network's; `losses` are each seed's, by epoch.
     """
 
     label: str
@@ -40,6 +40,7 @@ class Measured:
     published_factor: float
     factor: float
     failures: tuple[str, ...]
+    losses: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,10 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     return Table(number, title, rows, order)
 
 
-def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan, int]:
-    """Say what reproducing a table would train: its title, the plan with estimated seconds, and FLOPs, forward and backward."""
-    request, found, jobs, title = _planned(number, setting, seeds, request)
-    plan = foresee(jobs, request.ledger, request.workers, request.device)
-    price = {network.fingerprint: cost(network.layers).flops for _, _, network in found}
-    flops = sum(3 * price[job.spec.network] * job.images * job.recipe.epochs for job in plan.missing)
-    return title, plan, flops
+def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan]:
+    """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated seconds."""
+    request, _, jobs, title = _planned(number, setting, seeds, request)
+    return title, foresee(jobs, request.ledger, request.workers, request.device)
 
 
 def _planned(
@@ -108,9 +106,11 @@ def _measured(name: str, row: Row, network: Network, jobs: Sequence[Job], runs: 
         published_factor=row.factor,
         factor=flops / base,
         failures=tuple(f"seed {run.spec.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
+        losses=tuple(run.losses for run in own if run.accuracy is not None),
     )
 
 
 def as_rows(table: Table) -> list[dict[str, object]]:
     """Flatten a table for `--json`."""
-    return [asdict(row) | {"published_flops": int(printed_value(row.published_flops))} for row in table.rows]
+    rows = [asdict(row) | {"published_flops": int(printed_value(row.published_flops))} for row in table.rows]
+    return [{key: value for key, value in row.items() if key != "losses"} for row in rows]

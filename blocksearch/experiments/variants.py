@@ -22,7 +22,7 @@ class Variant:
     """One value of one factor, to be compared with the network `against`, which is its own where it is the reference.
 
     `network` is None where the value does not apply to the block, and `rule` says why. `given` names another factor's value that
-    reference and variant share in a question about interactions; `shown` is how the value is written where that says more.
+    reference and variant share in a question about interactions; `rescaled` says that its widths are not the reference's.
     """
 
     factor: str
@@ -32,7 +32,21 @@ class Variant:
     against: Network
     rule: str = ""
     given: str = ""
-    shown: str = ""
+    rescaled: bool = False
+
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """What a bottleneck, or the least channels of one, comes to: the channels that it gives in each stage."""
+        if self.network is None or self.factor not in ("bottleneck", "minimum"):
+            return None
+        return tuple(channels for channels in self.network.bottlenecks if channels is not None)
+
+    @property
+    def shown(self) -> str:
+        """The value as it is written for people, with what it came to."""
+        channels = f": {','.join(map(str, self.channels))}" if self.channels else ""
+        widths = f" at {self.network.setting.widths_text}" if self.network and self.rescaled else ""
+        return self.value + widths + channels
 
     @property
     def compared(self) -> bool:
@@ -148,7 +162,7 @@ def _variant(reference: Network, factor: str, value: Value) -> Variant:
 
 
 def _at_equal_flops(variant: Variant) -> Variant:
-    """Rescale a variant's widths to the reference's FLOPs; its value then tells the widths."""
+    """Rescale a variant's widths to the reference's FLOPs."""
     budget = cost(variant.against.layers).flops
     if variant.network is None or variant.is_reference or cost(variant.network.layers).flops == budget:
         return variant
@@ -156,4 +170,4 @@ def _at_equal_flops(variant: Variant) -> Variant:
         network = rescaled(variant.network, f"flops <= {budget}")
     except SpaceError as error:
         return replace(variant, network=None, rule=str(error))
-    return replace(variant, network=network, shown=f"{variant.value} at {network.setting.widths_text}")
+    return replace(variant, network=network, rescaled=True)

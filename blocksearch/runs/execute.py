@@ -10,6 +10,7 @@ from blocksearch.errors import LedgerError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
+from blocksearch.space.cost import cost
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
 SHARES = (range(3), range(3, 5))  # of each five, on processors: two groups keep two cores busy
@@ -29,6 +30,11 @@ class Plan:
     def missing(self) -> tuple[Job, ...]:
         """The jobs not yet in the ledger."""
         return tuple(job for group in self.groups for job in group.jobs)
+
+    @property
+    def flops(self) -> int:
+        """What the missing runs cost, forward and backward, which is three times forward."""
+        return sum(3 * cost(job.layers).flops * job.images * job.recipe.epochs for job in self.missing)
 
 
 class Watch:

@@ -100,8 +100,8 @@ def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
     return Run(
         spec=job.spec,
         epoch_from=0,
-        epoch_to=len(outcome.accuracies),
-        state="partial" if outcome.state == "complete" and len(outcome.accuracies) < job.recipe.epochs else outcome.state,
+        epoch_to=len(outcome.losses),
+        state="partial" if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs else outcome.state,
         reason=outcome.reason,
         accuracies=outcome.accuracies,
         losses=outcome.losses,
@@ -127,7 +127,7 @@ def probe_group(group: Group) -> float:
     evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2, group.device)
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
-    return job.recipe.epochs * (steps * step + evaluations * evaluation)
+    return job.recipe.epochs * steps * step + (1 if data.once else job.recipe.epochs) * evaluations * evaluation
 
 
 def find_place(wanted: str) -> Place:

@@ -93,9 +93,10 @@ class Group:
 class Run:
     """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
 
-    `accuracies` are percent, one an epoch, and `losses` beside them; `right` holds one bit per evaluated image after the last
-    epoch. `state` is complete, partial (stopped short of the horizon), diverged or failed, the latter two with a reason.
-    `provenance` says where and with what. `seconds` are those since the first epoch, whoever trained them.
+    `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses` beside them; `right` holds
+    one bit per evaluated image after the last epoch. `state` is complete, partial (stopped short of the horizon), diverged or
+    failed, the latter two with a reason. `provenance` says where and with what. `seconds` are those since the first epoch,
+    whoever trained them.
     """
 
     spec: RunSpec

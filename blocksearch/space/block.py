@@ -139,16 +139,24 @@ def _activation(shape: Shape, kind: Option | str) -> Layers:
             return ()
 
 
-def _first_pointwise(block: Block, entry: Shape, width: int) -> Layers:
+def bottleneck_channels(block: Block, entry: Shape, width: int) -> int | None:
+    """Return the channels that a block's first pointwise layer gives, or None without one. Raises SpaceError for none left."""
     match block.bottleneck:
         case Reduce(factor):
-            channels = max(block.minimum, width // factor)
+            return max(block.minimum, width // factor)
         case Expand(rate):
             channels = int(entry.channels * rate)
             if channels < 1:
                 raise SpaceError(f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none")
+            return channels
         case _:
-            return ()
+            return None
+
+
+def _first_pointwise(block: Block, entry: Shape, width: int) -> Layers:
+    channels = bottleneck_channels(block, entry, width)
+    if channels is None:
+        return ()
     groups = block.groups.count if isinstance(block.groups, Groups) and block.groups.where == "both" else 1
     conv = grouped_conv(entry, channels, groups, (1, 1), (1, 1))
     unit = conv_unit(conv, block.first_activation)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from blocksearch.errors import SpaceError
-from blocksearch.space.block import Block, expand
+from blocksearch.space.block import Block, bottleneck_channels, expand
 from blocksearch.space.factors import Value
 from blocksearch.space.layers import Dropout, Layers, Linear, Shape, fingerprint
 
@@ -75,6 +75,12 @@ class Network:
             stages.append(expand(block, shape, width))
             shape = stages[-1][-1].output
         return (*stages, classifier(setting, shape))
+
+    @property
+    def bottlenecks(self) -> tuple[int | None, ...]:
+        """The channels that each stage's first pointwise layer gives, as `minimum` leaves them; None where it has none."""
+        shapes = (self.setting.input, *(stage[-1].output for stage in self.stages[:-2]))
+        return tuple(map(bottleneck_channels, self.stage_blocks, shapes, self.setting.widths))
 
     @property
     def stage_blocks(self) -> tuple[Block, ...]:

@@ -66,12 +66,16 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised floats per channel."""
+    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised floats per channel.
+
+    Test images judge `once`, after the last epoch; validation images after every epoch.
+    """
 
     training: Images
     evaluation: Images
     normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
     digest: str
+    once: bool = False
 
 
 def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:
@@ -84,7 +88,7 @@ def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:
     else:
         learn, judge = validation_split(split.labels, split.groups, protocol.number)
         train, evaluation = train.take(learn[: protocol.images]), train.take(judge[: protocol.images])
-    return Prepared(train, evaluation, normalisation(train), digest(split))
+    return Prepared(train, evaluation, normalisation(train), digest(split), once=protocol.test)
 
 
 def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

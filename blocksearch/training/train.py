@@ -30,8 +30,9 @@ State = Literal["complete", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch;
-    `right` holds one bit per evaluated image, in the protocol's order, after the last epoch. `seconds` is a seed's share."""
+    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch, but
+    only the last accuracy is there where images judge once. `right` holds one bit per evaluated image, in the protocol's order,
+    after the last epoch. `seconds` is a seed's share."""
 
     state: State
     reason: str
@@ -42,7 +43,7 @@ class Outcome:
 
 
 def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int, on_epoch: Callable[[int], None] | None = None) -> Outcome:
-    """Train for the recipe's horizon and evaluate after each epoch; the last epoch is the result, never the best one.
+    """Train for the recipe's horizon and evaluate after each epoch, or `once`; the last is the result, never the best one.
 
     Seed s gives the same batch order to every network, and weights and dropout from streams of their own. Repeated with the
     same number of threads it is bit-identical. A loss that is not finite ends the run as `diverged`.
@@ -105,7 +106,7 @@ class Training:
         return self.epoch == self.recipe.epochs or all(self.reasons)
 
     def step(self) -> bool:
-        """Take one step; after the last of an epoch, evaluate. Return whether an epoch ended."""
+        """Take one step; after the last of an epoch, evaluate where it is time. Return whether an epoch ended."""
         start = time.perf_counter()
         self._set_rate()
         self.module.train()
@@ -218,9 +219,10 @@ class Training:
 
     def _end_epoch(self) -> None:
         self.losses.append(np.stack(self._epoch_losses).mean(0))
-        with in_precision(self.recipe.precision, self.device):
-            self.right = evaluate(self.module, self._judge, len(self.data.evaluation.labels), len(self.seeds), self.device)
-        self.accuracies.append(100 * self.right.sum(0) / len(self.right))
+        if not self.data.once or self.epoch + 1 == self.recipe.epochs:
+            with in_precision(self.recipe.precision, self.device):
+                self.right = evaluate(self.module, self._judge, len(self.data.evaluation.labels), len(self.seeds), self.device)
+            self.accuracies.append(100 * self.right.sum(0) / len(self.right))
         self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []
         self._order_states = self._draw_orders()
 
@@ -228,7 +230,8 @@ class Training:
         reason, seconds = self.reasons[place], self.seconds / len(self.seeds)
         epochs = int(reason.rsplit(" ", 1)[1]) - 1 if reason else self.epoch
         right = np.zeros(0, bool) if reason else np.ascontiguousarray(self.right[:, place])
-        accuracies = tuple(float(epoch[place]) for epoch in self.accuracies[:epochs])
+        judged = [] if reason and self.data.once else self.accuracies[:epochs]
+        accuracies = tuple(float(epoch[place]) for epoch in judged)
         losses = tuple(float(epoch[place]) for epoch in self.losses[:epochs])
         return Outcome("diverged" if reason else "complete", reason, accuracies, losses, right, seconds)
 

@@ -14,6 +14,9 @@ import plotly.graph_objects as go
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result, as_rows
+from blocksearch.experiments.reproduce import Table
+from blocksearch.experiments.reproduce import as_rows as as_table_rows
+from blocksearch.views.tables import rank_text
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -83,27 +86,63 @@ def _effects(results: Sequence[Result]) -> go.Figure:
 
 
 def _costs(results: Sequence[Result]) -> go.Figure:
-    figure = go.Figure(layout_title_text="Accuracy, %, beside FLOPs: every seed")
-    for result in results:
-        if result.cost and result.accuracies:
-            values = list(result.accuracies.values())
-            figure.add_scatter(x=[result.cost.flops] * len(values), y=values, mode="markers", name=_name(result))
-    return figure.update_layout(xaxis_type="log", xaxis_title="FLOPs", yaxis_title="accuracy, %")
+    points = [(_name(r), r.cost.flops, list(r.accuracies.values())) for r in results if r.cost and r.accuracies]
+    return _beside_cost(points)
 
 
 def _curves(results: Sequence[Result]) -> go.Figure:
-    figure = go.Figure(layout_title_text="Learning curves: mean accuracy over seeds, %, after each epoch")
-    for result in results:
-        whole = [curve for seed, curve in result.curves.items() if seed in result.accuracies]
-        if whole:
-            means = [sum(epoch) / len(epoch) for epoch in zip(*whole, strict=True)]
-            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=_name(result))
-    return figure.update_layout(xaxis_title="epoch", yaxis_title="accuracy, %")
+    curves = {_name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies] for r in results}
+    return _by_epoch("Learning curves: mean accuracy over seeds, %, after each epoch", "accuracy, %", curves)
+
+
+def published_report(file: Path, found: Table) -> None:
+    """Write a reproduced table: accuracies as intervals beside the paper's, cost beside accuracy, and learning curves."""
+    points = [(escape(row.label), row.flops, list(row.accuracies)) for row in found.rows if row.accuracies]
+    losses = {escape(row.label): row.losses for row in found.rows}
+    # Test images judge once: how a network learnt is seen in its losses.
+    learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
+    notes = [] if found.order is None else [rank_text(*found.order)]
+    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], notes)
+
+
+def _accuracies(found: Table) -> go.Figure:
+    figure = go.Figure(layout_title_text="Accuracy on test images, %: 95 % intervals over seeds, every seed, and the paper's")
+    here = [row for row in found.rows if row.accuracy is not None and row.interval]
+    figure.add_scatter(
+        x=[row.accuracy for row in here],
+        y=[escape(row.label) for row in here],
+        error_x={"type": "data", "array": [(row.interval[1] - row.interval[0]) / 2 for row in here if row.interval]},
+        mode="markers",
+        marker_size=10,
+        name="here",
+    )
+    seeds = [(accuracy, escape(row.label)) for row in found.rows for accuracy in row.accuracies]
+    x, y = [accuracy for accuracy, _ in seeds], [label for _, label in seeds]
+    figure.add_scatter(x=x, y=y, mode="markers", marker={"size": 5, "color": "#999"}, name="a seed")
+    paper = {"x": [row.published_accuracy for row in found.rows], "y": [escape(row.label) for row in found.rows]}
+    figure.add_scatter(**paper, mode="markers", marker={"size": 10, "symbol": "diamond-open"}, name="paper")
+    return figure.update_layout(height=200 + 40 * len(found.rows), yaxis_autorange="reversed")
+
+
+def _beside_cost(points: Sequence[tuple[str, int, list[float]]]) -> go.Figure:
+    figure = go.Figure(layout_title_text="Accuracy, %, beside FLOPs: every seed")
+    for name, flops, values in points:
+        figure.add_scatter(x=[flops] * len(values), y=values, mode="markers", name=name)
+    return figure.update_layout(xaxis_type="log", xaxis_title="FLOPs", yaxis_title="accuracy, %")
+
+
+def _by_epoch(title: str, what: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
+    figure = go.Figure(layout_title_text=title)
+    for name, own in curves.items():
+        if own:
+            means = [sum(epoch) / len(epoch) for epoch in zip(*own, strict=True)]
+            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=name)
+    return figure.update_layout(xaxis_title="epoch", yaxis_title=what)
 
 
 def _name(result: Result) -> str:
     variant = result.variant
-    return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown or variant.value) if part))
+    return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown) if part))
 
 
 def _html(title: str, rows: Rows, figures: Sequence[go.Figure], notes: Sequence[str]) -> str:

@@ -173,14 +173,22 @@ def published_table(found: "Published") -> Table:
             f"{row.factor:.2f}",
         )
     if found.order:
-        table.caption = "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)
+        table.caption = rank_text(*found.order)
     return table
 
 
-def foreseen(title: str, plan: Plan, flops: int) -> str:
-    """Say what a command would train."""
+def rank_text(correlation: float, p_value: float) -> str:
+    """Say how far the order of a table's accuracies is the paper's."""
+    return f"rank correlation of the accuracies, paper and here: {correlation:+.2f} (p = {p_value:.3f})"
+
+
+def foreseen(title: str, plan: Plan, more: int = 0) -> str:
+    """Say what a command would train, and how many runs `more` it adds at most where comparisons stay undecided."""
     runs = f"{len(plan.missing)} runs to train ({plan.known} already in the ledger)"
-    return f"{title}: {runs}, {flops / 1e12:,.1f} TFLOP forward and backward, about {duration(plan.seconds)}"
+    later = f"; at most {more} more where comparisons stay undecided" if more else ""
+    terms = plan.flops / 1e12
+    work = f"{terms:,.0f}" if terms >= 100 else f"{terms:.3g}"
+    return f"{title}: {runs}, {work} TFLOP forward and backward, about {duration(plan.seconds)}{later}"
 
 
 def duration(seconds: float) -> str:
@@ -194,6 +202,7 @@ def ablation_table(title: str, results: "Sequence[Result]") -> Table:
     """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
     given = any(result.variant.given for result in results)
     claimed = any(result.claim for result in results)
+    words = ["verdict", *(["paper"] if claimed else [])]
     table = titled(
         title,
         *(["given"] if given else []),
@@ -206,16 +215,23 @@ def ablation_table(title: str, results: "Sequence[Result]") -> Table:
         "sign flip",
         "FLOPs",
         "params",
-        "verdict",
-        *(["paper"] if claimed else []),
+        *words,
         left=2 + given,
     )
-    table.columns[given].no_wrap = True  # a factor's name stays whole
+    for column in table.columns[: 2 + given]:
+        column.no_wrap = True  # a factor's name stays whole, and its value
+    for column in table.columns[-len(words) :]:
+        column.justify = "left"
+    least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
+    if least:
+        bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+        table.caption = f"sign flip: exact p, whose least value by the number of seeds is {bounds}"
+        table.caption_justify = "left"
     for result in results:
         table.add_row(
             *([result.variant.given] if given else []),
             result.variant.factor,
-            result.variant.shown or result.variant.value,
+            result.variant.shown,
             _mean(list(result.accuracies.values())),
             *_effect(result),
             *_price(result),
@@ -231,8 +247,7 @@ def _effect(result: "Result") -> tuple[str, str, str, str]:
         return "", "", "", ""
     interval = "" if effect.interval is None else _interval(*effect.interval)
     p_value = "" if effect.p_value is None else f"{effect.p_value:.3f}"
-    flip, least = effect.p_sign_flip, effect.p_sign_flip_smallest
-    sign_flip = "" if flip is None else f"{flip:.3f} ≥ {least:.3f}"
+    sign_flip = "" if effect.p_sign_flip is None else f"{effect.p_sign_flip:.3f}"
     return f"{effect.difference:+.2f}", interval, p_value, sign_flip
 
 
@@ -256,7 +271,7 @@ def _verdict(result: "Result") -> str:
     if result.verdict == "undecided" and effect and effect.n < 2:
         notes.append("a comparison needs two seeds that both complete")
     elif result.verdict == "undecided" and effect:
-        notes.append(f"about {effect.seeds_to_decide} seeds would decide" if effect.seeds_to_decide else "more seeds needed")
+        notes.append(f"needs about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "needs more seeds")
     if result.failures:
         notes.append("; ".join(f"seed {seed} {reason}" for seed, reason in result.failures.items()))
     return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.published import TABLES
 from blocksearch.experiments.reproduce import networks_of
 from blocksearch.experiments.stats import mean_interval, rank_correlation
+from blocksearch.runs.ledger import Ledger
 from blocksearch.space.cost import cost
 from blocksearch.space.named import SETTINGS, baseline_flops
 from tests.training.test_data import write_gtsrb
 
-SMALL = ["--widths", "4,6,8", "--epochs", "1", "--seeds", "2", "--workers", "1"]
+SMALL = ["--widths", "4,6,8", "--epochs", "2", "--seeds", "2", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     foreseen = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--dry-run").stdout
     assert "12 runs to train (0 already in the ledger)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
-    assert answer["title"].startswith("Table 4, 2 seeds, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 1 epochs")
+    assert answer["title"].startswith("Table 4, 2 seeds, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs")
     assert answer["title"].endswith("judged on 3 images of test")
     rows = {row["network"]: row for row in answer["rows"]}
     large = ["effnet_large", "effnet_large_published"]
@@ -59,6 +61,8 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79
     assert rows["effnet"]["published_flops"] == 344_100
+    with closing(Ledger(tmp_path / "studies" / "gtsrb.db", create=False)) as ledger:
+        assert {(len(run.accuracies), len(run.losses), run.epoch_to) for run in ledger.runs()} == {(1, 2, 2)}
     again = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL)
     assert "nothing to train: all 12 runs" in again.stderr
     assert "EffNet large (published FLOPs)" in again.stdout
@@ -81,7 +85,7 @@ def test_only_a_reproduction_reads_test_images(tmp_path):
 def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path):
     said = blocksearch(tmp_path, root, "reproduce", "all", "--seeds", "2", "--epochs", "1", "--dry-run").stdout.splitlines()
     assert [line.split(",")[0].split(" (")[0][:16] for line in said] == [
-        *("Table 2: not run", "Table 3: not run", "Table 4", "Table 5: not run", "Table 6: not run", "Table 7")
+        *("Table 2: not run", "Table 3: not run", "Table 4", "Table 5: not run", "Table 6: not run", "Table 7", "Section 3")
     ]
 
 

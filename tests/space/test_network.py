@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from blocksearch.errors import NotationError, SpaceError
 from blocksearch.space.block import Block, expand
-from blocksearch.space.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, grouped_conv
+from blocksearch.space.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, flat, grouped_conv
 from blocksearch.space.named import NAMED, named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.notation import format_block, format_network, parse_block, parse_network
@@ -33,6 +33,17 @@ def test_layers_survive_being_stored(network):
 
 
 @settings(deadline=None)
+@given(networks())
+def test_the_channels_of_bottlenecks_are_those_of_the_layers(network):
+    """A bottleneck is the only dense 1×1 convolution before the first that is not one."""
+    for block, channels, stage in zip(network.stage_blocks, network.bottlenecks, network.stages, strict=False):
+        first = next(layer for layer in flat(stage[0].branches[0] if isinstance(stage[0], Join) else stage))
+        if block.bottleneck == "none":
+            assert channels is None
+        else:
+            assert channels == first.out_channels
+
+
 @given(networks(), networks())
 def test_fingerprints_are_equal_exactly_where_layers_are(one, other):
     assert (fingerprint(one.layers) == fingerprint(other.layers)) == (one.layers == other.layers)

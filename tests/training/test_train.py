@@ -81,6 +81,31 @@ def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
     assert len(outcome.accuracies) == len(outcome.losses) == RECIPE.epochs
 
 
+@pytest.mark.parametrize("rate", [1e-3, 1e30])
+def test_images_that_judge_once_see_the_last_epoch_alone(data, rate, monkeypatch):
+    looks = []
+    monkeypatch.setattr("blocksearch.training.train.evaluate", lambda *given: looks.append(0) or evaluate(*given))
+    recipe = replace(RECIPE, learning_rate=rate)
+    watched = train(NETWORK.layers, data, recipe, seed=0)
+    seen = len(looks)
+    once = train(NETWORK.layers, replace(data, once=True), recipe, seed=0)
+    assert (once.state, once.losses, once.accuracies) == (watched.state, watched.losses, watched.accuracies[-1:])
+    assert (once.right == watched.right).all()
+    assert (seen, len(looks) - seen) == ((RECIPE.epochs, 1) if once.state == "complete" else (0, 0))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_seed_that_diverges_in_the_last_epoch_is_not_judged(data, last):
+    training = Training(NETWORK.layers, replace(data, once=True), RECIPE, [0, 1])
+    while not training.finished:
+        training.step()
+        if training.epoch == RECIPE.epochs - 1 and last:
+            training.reasons[0] = "the loss became nan at step 1 of epoch 2"
+    found, other = training.outcomes()
+    assert (found.state, found.accuracies == ()) == (("diverged", True) if last else ("complete", False))
+    assert len(other.accuracies) == 1
+
+
 @pytest.mark.slow
 def test_a_small_net_learns_digits():
     images, labels = digits.draw(3000, seed=3)
@@ -216,6 +241,10 @@ class TestRecipe:
         assert rates[0] == 0.1
         assert rates[-1] == pytest.approx(1 / 90)
         assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_test_images_judge_once(tmp_path):
+    assert [prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)] == [False, True]
 
 
 def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):

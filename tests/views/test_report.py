@@ -3,14 +3,16 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import as_rows, results
+from blocksearch.experiments.reproduce import Measured, Table
 from blocksearch.experiments.variants import variants
-from blocksearch.views.report import ablation_report, check
+from blocksearch.views.report import ablation_report, check, published_report
 from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -63,10 +65,34 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
     assert "<script>alert" not in text
     assert [row[2] for row in page.rows[1:]] == ["none", "add", "project", "concatenate"]
     assert any("diverged" in cell for cell in page.rows[3])
-    figures = [json.loads(found) for found in re.findall(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text, re.DOTALL)]
-    effects, costs, curves = figures
+    effects, costs, curves = figures_of(text)
     assert [trace["y"] for trace in effects[::2]] == [["residual add"], ["residual concatenate"]]
     assert len(costs) == len(curves) == 3  # a variant of which no seed completed has no point
+
+
+def figures_of(text):
+    return [json.loads(found) for found in re.findall(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text, re.DOTALL)]
+
+
+def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_learnt(tmp_path):
+    none = Measured("b", "effnet", "text", 90.0, None, None, (), "300k", 300_000, 0.2, 0.2, ("seed 0 diverged: nan",), ())
+    rows = (
+        replace(
+            none, label=HOSTILE, accuracy=91.0, interval=(89.0, 93.0), accuracies=(90.0, 92.0), losses=((2.0, 1.0), (4.0, 2.0))
+        ),
+        none,
+    )
+    file = tmp_path / "a.html"
+    published_report(file, Table(4, "Table 4", rows, (0.5, 0.25)))
+    text = file.read_text()
+    assert "<script>alert" not in text
+    assert "paper and here: +0.50 (p = 0.250)" in text
+    accuracies, costs, curves = figures_of(text)
+    here, seeds, paper = accuracies
+    assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == ([91.0], [2.0], [90.0, 92.0], [90.0, 90.0])
+    assert [(trace["x"], trace["y"]) for trace in costs] == [([300_000] * 2, [90.0, 92.0])]
+    assert [(trace["x"], trace["y"]) for trace in curves] == [([1, 2], [3.0, 1.5])]
+    assert len(Page(text).rows) == 3
 
 
 def test_tables_to_paste_hold_the_rows(tmp_path, found):
