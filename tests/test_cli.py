@@ -87,7 +87,7 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
 def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
     arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2..4"]
     reference, variant = json.loads(blocksearch(*arguments, "--json").stdout)
-    assert variant["claim"] == "hurts"
+    assert variant["claim"] == "Section 3: hurts"
     assert variant["agreement"] in ("agrees", "disagrees", "undecided")
     assert variant["seeds"] == reference["seeds"] in ([0, 1], [0, 1, 2, 3])
     table = blocksearch(*arguments, "--quiet").stdout
@@ -108,7 +108,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, command):
     assert blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0] == said.split(" TFLOP")[0]
     done = blocksearch(*command, *small, "--json")
     assert f"{first} runs to train (0 already in the ledger)" in done.stderr
-    rows = [row for row in json.loads(done.stdout) if row["text"]]
+    rows = [row for row in json.loads(done.stdout) if row["text"] and not row["interaction"]]
     prices = {row["text"]: row["flops"] for row in rows}
     assert float(flops) == pytest.approx(3 * sum(prices.values()) * 2 * 200 / 1e12, rel=0.005)
     assert {tuple(row["channels"]) for row in rows if row["factor"] == "minimum"} == {(6, 6), (2, 3)}

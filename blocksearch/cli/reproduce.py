@@ -74,7 +74,8 @@ def _table_command(number: int) -> Callable[..., None]:
             print(foreseen(*foresee_table(number, setting, chosen, request)))
             return
         found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
-        answered = {"title": found.title, "order": found.order, "rows": as_rows(found)}
+        claims = [str(judged) for judged in found.claims]
+        answered = {"title": found.title, "order": found.order, "claims": claims, "rows": as_rows(found)}
         print_json(answered) if as_json else answer(svg, published_table(found))
         if report is not None:
             from blocksearch.views.report import published_report
@@ -118,21 +119,26 @@ def section3(
     from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import network_from, read_seeds, setting_from
-    from blocksearch.experiments.variants import ask, read_values
+    from blocksearch.experiments.variants import ask, conversions, read_values
     from blocksearch.views.progress import watch
     from blocksearch.views.tables import ablation_table, answer, foreseen
 
     check_report(report)
     request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
-    reference = network_from("effnet", setting_from(dataset, widths), dataset=dataset)
+    setting = setting_from(dataset, widths)
+    reference = network_from("effnet", setting, dataset=dataset)
     looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
-    found, name = ask(reference, read_values(["all"], None)), "Section 3, factors of effnet"
+    found = ask(reference, read_values(["all"], None)) + conversions(setting, dataset)
+    name = "Section 3, factors of effnet"
     if dry_run:
         print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
         return
     title, results = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
-    print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
+    factors = [result for result in results if not result.variant.given]
+    converted = [result for result in results if result.variant.given]
+    tables = ablation_table(title, factors), ablation_table("what it costs to be converted, in a smaller network", converted)
+    print_json(as_rows(results)) if as_json else answer(svg, *tables)
     write_report(report, title, results)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from blocksearch.experiments.claims import Claim, claim_of
+from blocksearch.experiments.claims import Claim, Saving, claim_of
 from blocksearch.experiments.looks import Pairs, sequential
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.stats import Effect, compare_pairs
@@ -26,7 +26,8 @@ class Result:
     """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared.
 
     `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the reference's accuracies, `base` is its
-    cost; `claim` is what the EffNet paper says of the variant against it.
+    cost; `claim` is what the EffNet paper says of the variant against it. Of an interaction `accuracies` and `reference` are the
+    two effects that are compared, in points, and there is no cost and no curve.
     """
 
     variant: Variant
@@ -38,7 +39,7 @@ class Result:
     failures: Mapping[int, str]
     effect: Effect | None
     verdict: str
-    claim: Claim | None = None
+    claim: Claim | Saving | None = None
 
 
 def ablate(
@@ -102,7 +103,7 @@ def _looked(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...]
 
 def jobs(found: Iterable[Variant], conditions: Conditions, seeds: Sequence[int]) -> list[Job]:
     """List the trainings that variants and their references need; equal layers share them."""
-    networks = {n.fingerprint: n for variant in found for n in (variant.against, variant.network) if n}
+    networks = {network.fingerprint: network for variant in found for network in variant.networks}
     return conditions.jobs(networks.values(), seeds)
 
 
@@ -123,9 +124,15 @@ def results(
 def _pair(
     variant: Variant, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunSpec, Run]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the accuracies by seed of a variant's reference and its own."""
-    reference, own = (_runs(network, conditions, seeds, runs) for network in (variant.against, variant.network))
-    return _accuracies(reference), _accuracies(own)
+    """Return the accuracies by seed of a variant's reference and its own; of an interaction, the two effects by seed."""
+    reference, own = (_accuracies(_runs(n, conditions, seeds, runs)) for n in (variant.against, variant.network))
+    if variant.beside is None:
+        return reference, own
+    return _effects(*_pair(variant.beside, conditions, seeds, runs)), _effects(reference, own)
+
+
+def _effects(reference: Mapping[int, float], own: Mapping[int, float]) -> dict[int, float]:
+    return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
 def _runs(network: Network | None, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunSpec, Run]) -> dict[int, Run]:
@@ -147,6 +154,7 @@ def _result(
     runs: Mapping[RunSpec, Run],
 ) -> Result:
     found = _runs(variant.network, conditions, seeds, runs)
+    reference, own = _pair(variant, conditions, seeds, runs)
     failures = {seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None}
     if variant.is_reference:
         verdict = "reference"
@@ -158,14 +166,15 @@ def _result(
         verdict = "no seed completed"
     else:
         assert effect
-        verdict = effect.verdict
+        verdict = _APART.get(effect.verdict, effect.verdict) if variant.beside else effect.verdict
+    alone = variant.beside is None
     return Result(
         variant=variant,
-        cost=cost(variant.network.layers) if variant.network else None,
+        cost=cost(variant.network.layers) if variant.network and alone else None,
         base=cost(variant.against.layers),
-        accuracies=_accuracies(found),
-        curves={seed: run.accuracies for seed, run in found.items()},
-        reference=_accuracies(_runs(variant.against, conditions, seeds, runs)),
+        accuracies=own,
+        curves={seed: run.accuracies for seed, run in found.items()} if alone else {},
+        reference=reference,
         failures=failures,
         effect=effect,
         verdict=verdict,
@@ -173,14 +182,29 @@ def _result(
     )
 
 
-def _claim(variant: Variant) -> Claim | None:
+_APART = {"helps": "higher", "hurts": "lower"}  # what is said of an effect that differs from another
+
+
+def _claim(variant: Variant) -> Claim | Saving | None:
     """Find what the paper says, which is not of rescaled widths; a factor's own reference value is the reference network's."""
-    own = variant.against.blocks[0].values().get(variant.factor, variant.against.first_layer)
-    return None if variant.is_reference or variant.rescaled else claim_of(variant.factor, str(own), variant.value)
+    if variant.is_reference or variant.rescaled or variant.network is None:
+        return None
+    if variant.factor == "first_layer":
+        block, vanilla = sorted((variant.network, variant.against), key=lambda network: network.first_layer)
+        return Saving(1 - cost(block.stages[0]).flops / cost(vanilla.stages[0]).flops)
+    base = "baseline" if variant.factor == "network" else str(variant.against.blocks[0].values()[variant.factor])
+    if variant.beside is None:
+        return claim_of(variant.factor, base, variant.value)
+    claim = claim_of(variant.factor, base, variant.value, variant.given.partition("=")[0])
+    smaller = cost(variant.against.layers).flops < cost(variant.beside.against.layers).flops
+    return claim if claim is None or smaller else claim.reversed()
 
 
 def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
-    """Flatten results for `--json` and for the ledger: one row per variant, references before theirs."""
+    """Flatten results for `--json` and for the ledger: one row per variant, references before theirs.
+
+    The `accuracies` of an interaction are effects, in points: those of its variant given its value.
+    """
     return [_row(result) for result in found]
 
 
@@ -191,6 +215,7 @@ def _row(result: Result) -> dict[str, object]:
         "factor": variant.factor,
         "value": variant.value,
         "reference": variant.is_reference,
+        "interaction": variant.beside is not None,
         "channels": variant.channels,
         "text": format_network(variant.network) if variant.network else None,
         "flops": price and price.flops,
@@ -206,7 +231,7 @@ def _row(result: Result) -> dict[str, object]:
         "p_sign_flip_smallest": effect and effect.p_sign_flip_smallest,
         "correlation": effect and effect.correlation,
         "verdict": result.verdict,
-        "claim": result.claim and result.claim.direction,
+        "claim": result.claim and str(result.claim),
         "agreement": result.claim and result.claim.agreement(result.verdict),
         "seeds_to_decide": effect and effect.seeds_to_decide,
         "failures": {str(seed): reason for seed, reason in result.failures.items()},

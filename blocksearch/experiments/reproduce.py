@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from blocksearch.errors import UsageError
+from blocksearch.experiments.claims import Claim, claims_among
 from blocksearch.experiments.plan import Request, conditions
 from blocksearch.experiments.published import TABLES, Row, printed_value
-from blocksearch.experiments.stats import mean_interval, rank_correlation
+from blocksearch.experiments.stats import Effect, compare_pairs, mean_interval, rank_correlation
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.cost import cost
@@ -44,6 +45,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What the paper says of one network against another, and what the paired seeds say; the table's claims are one family."""
+
+    claim: Claim
+    effect: Effect
+
+    def __str__(self) -> str:
+        effect, claim = self.effect, self.claim
+        found = "" if effect.difference is None else f" {effect.difference:+.2f} points"
+        between = "" if effect.interval is None else " [{:+.2f}, {:+.2f}]".format(*effect.interval)
+        said = f"{claim}, {claim.agreement(effect.verdict)}"
+        return f"{claim.value} against {claim.reference}:{found}{between}, {effect.verdict} ({said})"
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of the paper, reproduced. `order` is the rank correlation of measured and published accuracies, with its p."""
 
@@ -51,6 +67,7 @@ class Table:
     title: str
     rows: tuple[Measured, ...]
     order: tuple[float, float] | None
+    claims: tuple[Judged, ...] = ()
 
 
 def networks_of(number: int, setting: Setting) -> list[tuple[str, Row, Network]]:
@@ -70,7 +87,7 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     rows = tuple(_measured(name, row, network, jobs, runs, base) for name, row, network in found)
     seen = [(row.accuracy, row.published_accuracy) for row in rows if row.accuracy is not None]
     order = rank_correlation(*zip(*seen, strict=True)) if len(seen) > 2 else None
-    return Table(number, title, rows, order)
+    return Table(number, title, rows, order, _judged(found, jobs, runs))
 
 
 def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan]:
@@ -87,6 +104,18 @@ def _planned(
     shared = conditions(request, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
     return request, found, jobs, shared.title(f"Table {number}, {len(seeds)} seeds", found[0][2])
+
+
+def _judged(found: Sequence[tuple[str, Row, Network]], jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> tuple[Judged, ...]:
+    accuracies = {name: _by_seed(network, jobs, runs) for name, _, network in found}
+    claims = {f"{claim.value} {claim.reference}": claim for claim in claims_among(accuracies)}
+    effects = compare_pairs({key: (accuracies[claim.reference], accuracies[claim.value]) for key, claim in claims.items()})
+    return tuple(Judged(claim, effects[key]) for key, claim in claims.items())
+
+
+def _by_seed(network: Network, jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> dict[int, float]:
+    own = [runs[job.spec] for job in jobs if job.spec.network == network.fingerprint]
+    return {run.spec.seed: run.accuracy for run in own if run.accuracy is not None}
 
 
 def _measured(name: str, row: Row, network: Network, jobs: Sequence[Job], runs: Mapping[RunSpec, Run], base: int) -> Measured:

@@ -8,7 +8,8 @@ from blocksearch.errors import SpaceError, UsageError, unknown
 from blocksearch.space.cost import cost
 from blocksearch.space.factors import FACTORS, Value, factor_named
 from blocksearch.space.load import Space
-from blocksearch.space.network import FIRST_LAYERS, Network
+from blocksearch.space.named import named_network
+from blocksearch.space.network import FIRST_LAYERS, Network, Setting
 from blocksearch.space.rescale import rescaled
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
@@ -23,6 +24,8 @@ class Variant:
 
     `network` is None where the value does not apply to the block, and `rule` says why. `given` names another factor's value that
     reference and variant share in a question about interactions; `rescaled` says that its widths are not the reference's.
+
+    An interaction has the same variant given another value `beside` it: what is asked is how far the two effects differ.
     """
 
     factor: str
@@ -33,6 +36,13 @@ class Variant:
     rule: str = ""
     given: str = ""
     rescaled: bool = False
+    beside: "Variant | None" = None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks that the comparison needs."""
+        own = (self.against, self.network) if self.network else (self.against,)
+        return own + (self.beside.networks if self.beside else ())
 
     @property
     def channels(self) -> tuple[int, ...] | None:
@@ -50,8 +60,10 @@ class Variant:
 
     @property
     def compared(self) -> bool:
-        """Whether it is another network than its reference."""
-        return self.network is not None and self.network.fingerprint != self.against.fingerprint
+        """Whether it is another network than its reference; of an interaction, whether all four are not the same two."""
+        if self.network is None or self.network.fingerprint == self.against.fingerprint:
+            return False
+        return self.beside is None or [n.fingerprint for n in self.networks[:2]] != [n.fingerprint for n in self.networks[2:]]
 
 
 class InapplicableError(UsageError):
@@ -95,6 +107,7 @@ def ask(
 ) -> list[Variant]:
     """List every variant that a question compares, each reference before its variants.
 
+    Where it is asked under several values of another factor, interactions follow: each against the first value.
     Raises UsageError where no factor applies, or a given value does not.
     """
     found = [
@@ -105,13 +118,44 @@ def ask(
     ]
     if not any(variant.is_reference for variant in found):
         raise UsageError(f"none of the factors applies to this block: {', '.join(question)}")
-    return [_at_equal_flops(variant) for variant in found] if equal_flops else found
+    found = [_at_equal_flops(variant) for variant in found] if equal_flops else found
+    return found + interactions(found)
+
+
+def interactions(found: Sequence[Variant]) -> list[Variant]:
+    """List how far each variant's effect differs from the one that it has given the first value."""
+    first = found[0].given
+    beside = {(variant.factor, variant.value): variant for variant in found if variant.given == first and variant.compared}
+    asked = [variant for variant in found if variant.given != first and variant.compared]
+    return [
+        replace(variant, given=f"{variant.given} − {first.partition('=')[2]}", beside=beside[variant.factor, variant.value])
+        for variant in asked
+        if (variant.factor, variant.value) in beside
+    ]
+
+
+def conversions(setting: Setting, dataset: str | None = None) -> list[Variant]:
+    """Ask what a baseline loses as MobileNet or ShuffleNet, at a setting's widths and at half of them (Section 3, beginning)."""
+    half = replace(setting, widths=tuple(max(1, width // 2) for width in setting.widths))
+    found = [variant for own in (setting, half) for variant in _conversions(own, dataset)]
+    return found + interactions(found)
+
+
+def _conversions(setting: Setting, dataset: str | None) -> list[Variant]:
+    base, given = named_network("baseline", setting, dataset=dataset), f"widths={setting.widths_text}"
+    found = [Variant("network", "baseline", True, base, base, given=given)]
+    for name in ("mobilenet", "shufflenet"):
+        try:
+            found.append(replace(found[0], value=name, is_reference=False, network=named_network(name, setting, dataset=dataset)))
+        except SpaceError as error:
+            found.append(replace(found[0], value=name, is_reference=False, network=None, rule=str(error)))
+    return found
 
 
 def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -> list[tuple[str, Network]]:
     if given is None:
         return [("", reference)]
-    found = [(variant, f"{given[0]}={variant.value}") for variant in variants(reference, *given)]
+    found = [(variant, f"{given[0]}={variant.value}") for variant in _listed(reference, *given)]
     if wrong := [f"{label}: {variant.rule}" for variant, label in found if variant.network is None]:
         raise UsageError(f"--given {'; '.join(wrong)}")
     asked = {str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value) for value in given[1]}
@@ -123,13 +167,17 @@ def variants(reference: Network, factor: str, values: Sequence[Value] | None = N
 
     Raises UsageError for an unknown factor, or where no value changes the network.
     """
-    own, options = _options(reference, factor, values)
-    found = [Variant(factor, str(own), True, reference, reference)]
-    found += [_variant(reference, factor, value) for value in options if value != own]
+    found = _listed(reference, factor, values)
     if not any(variant.compared for variant in found):
         rules = "; ".join(v.rule for v in found if v.rule) or "every value gives the same layers"
         raise InapplicableError(factor, rules)
     return found
+
+
+def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:
+    own, options = _options(reference, factor, values)
+    found = [Variant(factor, str(own), True, reference, reference)]
+    return found + [_variant(reference, factor, value) for value in options if value != own]
 
 
 def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value] | None, asked: int) -> list[Variant]:

@@ -16,7 +16,7 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result, as_rows
 from blocksearch.experiments.reproduce import Table
 from blocksearch.experiments.reproduce import as_rows as as_table_rows
-from blocksearch.views.tables import rank_text
+from blocksearch.views.tables import table_notes
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -91,7 +91,7 @@ def _costs(results: Sequence[Result]) -> go.Figure:
 
 
 def _curves(results: Sequence[Result]) -> go.Figure:
-    curves = {_name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies] for r in results}
+    curves = {_name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies] for r in results if r.curves}
     return _by_epoch("Learning curves: mean accuracy over seeds, %, after each epoch", "accuracy, %", curves)
 
 
@@ -101,8 +101,7 @@ def published_report(file: Path, found: Table) -> None:
     losses = {escape(row.label): row.losses for row in found.rows}
     # Test images judge once: how a network learnt is seen in its losses.
     learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
-    notes = [] if found.order is None else [rank_text(*found.order)]
-    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], notes)
+    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], table_notes(found))
 
 
 def _accuracies(found: Table) -> go.Figure:

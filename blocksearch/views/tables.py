@@ -172,9 +172,14 @@ def published_table(found: "Published") -> Table:
             f"{row.published_factor:.2f}",
             f"{row.factor:.2f}",
         )
-    if found.order:
-        table.caption = rank_text(*found.order)
+    table.caption = "\n".join(table_notes(found))
+    table.caption_justify = "left"
     return table
+
+
+def table_notes(found: "Published") -> list[str]:
+    """Say how far a table's order is the paper's, and what becomes of the paper's claims."""
+    return [*([rank_text(*found.order)] if found.order else []), *map(str, found.claims)]
 
 
 def rank_text(correlation: float, p_value: float) -> str:
@@ -232,7 +237,7 @@ def ablation_table(title: str, results: "Sequence[Result]") -> Table:
             *([result.variant.given] if given else []),
             result.variant.factor,
             result.variant.shown,
-            _mean(list(result.accuracies.values())),
+            "" if result.variant.beside else _mean(list(result.accuracies.values())),
             *_effect(result),
             *_price(result),
             _verdict(result),

@@ -12,7 +12,7 @@ from blocksearch.errors import BlocksearchError, UsageError
 from blocksearch.experiments.ablate import ablate, as_rows, results
 from blocksearch.experiments.plan import Conditions, Request, network_from, read_seeds, setting_from
 from blocksearch.experiments.published import TABLES, flops_cells, printed
-from blocksearch.experiments.variants import ask, read_given, read_values, variants
+from blocksearch.experiments.variants import ask, conversions, read_given, read_values, variants
 from blocksearch.runs.execute import Watch
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Run
@@ -254,18 +254,66 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
             ("bottleneck=reduce(2)", False),
             ("bottleneck=reduce(4)", True),
             ("bottleneck=reduce(4)", False),
+            ("bottleneck=reduce(4) − reduce(2)", False),
         )
     ]
     assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor("residual", "add")
     _, found = ablate("effnet", asked, (0, 1), request, Watch())
-    for reference, variant in (found[:2], found[2:]):
+    for reference, variant in (found[:2], found[2:4]):
         differences = [variant.accuracies[seed] - reference.accuracies[seed] for seed in (0, 1)]
         assert variant.effect.difference == pytest.approx(sum(differences) / 2)
         assert variant.base == reference.cost
+    apart = found[4].effect
+    assert apart.difference == pytest.approx(found[3].effect.difference - found[1].effect.difference)
+    assert (found[4].cost, found[4].curves) == (None, {})
     page = console()
     with page.capture() as captured:
         page.print(ablation_table("t", found))
     assert captured.get().split()[1] == "given"
+
+
+@pytest.mark.parametrize("first", [2, 8])
+def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_network(first):
+    """A shortcut that costs 4 points more where channels are an eighth is the paper's claim, whichever effect comes first."""
+    asked = ask(EFFNET.with_factor("bottleneck", f"reduce({first})"), {"residual": ["add"]}, read_given("bottleneck=2,8"))
+
+    def accuracy(variant, seed):
+        hurts = 1 + 0.1 * (seed % 2) if variant.given.endswith("reduce(2)") else 5 + 0.1 * (seed % 3)
+        return 80.0 + seed % 3 - (0 if variant.is_reference else hurts)
+
+    found = results(asked, SHARED, range(5), made_up_runs(asked[:4], accuracy))
+    effects = {2: -1.04, 8: -5.08}
+    assert found[1].effect.difference == pytest.approx(effects[first])
+    assert found[4].effect.difference == pytest.approx(effects[10 - first] - effects[first])
+    assert found[4].verdict == ("lower" if first == 2 else "higher")
+    assert found[4].claim.agreement(found[4].verdict) == "agrees"
+
+
+def test_a_value_given_twice_is_no_interaction():
+    asked = ask(EFFNET, {"residual": ["add"]}, read_given("bottleneck=2,2"))
+    assert [(variant.given, variant.beside) for variant in asked] == [("bottleneck=reduce(2)", None)] * 2
+
+
+def test_networks_are_converted_at_two_widths():
+    found = conversions(SETTINGS["gtsrb"], "gtsrb")
+    assert [(v.given, v.value, v.beside is not None) for v in found] == [
+        *(("widths=8,16,32", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
+        *(("widths=4,8,16", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
+        *(("widths=4,8,16 − 8,16,32", name, True) for name in ("mobilenet", "shufflenet")),
+    ]
+    assert all(v.network == named_network(v.value, v.network.setting, dataset="gtsrb") for v in found)
+    assert found[-1].beside == found[2]
+    assert {len({n.fingerprint for n in v.networks}) for v in found if v.beside} == {4}
+
+
+def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
+    """Counted by hand: 27·64·1024 multiplications against 3·32·1024 + 3·32·1024 + 3·32·512 + 2·32·64·256."""
+    network = named_network("effnet", SETTINGS["cifar10"])
+    listed = ask(network, {"first_layer": None})
+    _, vanilla = results(listed, SHARED, range(2), made_up_runs(listed, lambda *_: 70.0))
+    assert vanilla.claim.found == 1 - 1_294_336 / 1_769_472
+    assert str(vanilla.claim).endswith("here 27%")
+    assert vanilla.claim.agreement("undecided") == "agrees"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +321,7 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
     [
         ("bottleneck", "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'"),
         ("milk=2", "unknown factor 'milk'"),
-        ("last=none", "factor last does not apply to this block: last=none needs spatial=dense"),
+        ("last=none", "--given last=none: last=none needs spatial=dense"),
     ],
 )
 def test_a_given_that_is_none_is_refused(text, says):

@@ -81,12 +81,14 @@ def test_a_range_of_seeds_is_read():
             read_looks(wrong)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.factor} {claim.value}")
+@pytest.mark.parametrize(
+    "claim", [claim for claim in CLAIMS if claim.factor != "network"], ids=lambda claim: f"{claim.factor} {claim.value}"
+)
 def test_every_claim_is_of_a_variant_that_exists(claim):
     reference = EFFNET.with_factor(claim.factor, claim.reference)
     found = {v.value: v for v in variants(reference, claim.factor, [claim.value])}
     assert found[claim.value].network
-    assert claim_of(claim.factor, claim.reference, claim.value) is claim
+    assert claim_of(claim.factor, claim.reference, claim.value, claim.given) is claim
 
 
 def test_a_verdict_agrees_with_a_claim_or_not():
