@@ -1,0 +1,64 @@
+"""What the README says was measured is what the shipped ledgers hold: its tables, row by row."""
+
+import re
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from blocksearch.experiments.published import TABLES, printed
+from blocksearch.experiments.reproduce import LARGE, networks_of
+from blocksearch.experiments.stats import mean_interval, rank_correlation
+from blocksearch.runs.ledger import Ledger
+from blocksearch.space.cost import cost
+from blocksearch.space.named import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def table_under(heading: str) -> list[list[str]]:
+    """The cells of the README's table whose head has these words, row by row."""
+    lines = README.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("|") and heading in line)
+    end = next(at for at in range(start, len(lines)) if not lines[at].startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : end]]
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """The runs of a shipped ledger, read from a copy."""
+    folder = tmp_path_factory.mktemp("studies")
+
+    def read(name):
+        shutil.copy(ROOT / "studies" / name, folder)
+        with closing(Ledger(folder / name, create=False)) as ledger:
+            return list(ledger.runs()), ledger.reports()
+
+    return read
+
+
+@pytest.mark.parametrize("number", [4, 7])
+def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
+    runs, _ = shipped("gtsrb.db")
+    tested = [run for run in runs if run.spec.protocol == "test"]
+    found = networks_of(number, SETTINGS[TABLES[number][0]])
+    base = cost(found[0][2].layers).flops
+    wanted, means = {}, []
+    for name, row, network in found:
+        accuracies = [run.accuracy for run in tested if run.spec.network == network.fingerprint]
+        assert len(accuracies) == 5
+        flops, mean, (low, high) = cost(network.layers).flops, sum(accuracies) / 5, mean_interval(accuracies)
+        means.append((mean, row.accuracy))
+        wanted[LARGE.get(name, row.label)] = [
+            *(f"{row.accuracy:.2f}", f"{mean:.2f}", f"{low:.2f} – {high:.2f}", printed(flops, row.flops)),
+            *(f"{row.factor:.2f}", f"{flops / base:.2f}"),
+        ]
+    rows = {label: cells for label, *cells in table_under(f"`blocksearch reproduce table{number}`")}
+    assert rows == {label: cells for label, cells in wanted.items() if label in rows}
+    assert set(wanted) - set(rows) <= {"Baseline"}  # which is in the first table
+    assert re.search(
+        r"{:+.2f} \(p = {:.3f}\) for Table {}".format(*rank_correlation(*zip(*means, strict=True)), number).replace("+", r"\+"),
+        README,
+    )
