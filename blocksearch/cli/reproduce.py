@@ -121,7 +121,7 @@ def section3(
     from blocksearch.experiments.plan import network_from, read_seeds, setting_from
     from blocksearch.experiments.variants import ask, conversions, read_values
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_table, answer, foreseen
+    from blocksearch.views.tables import ablation_tables, answer, foreseen
 
     check_report(report)
     request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
@@ -135,10 +135,7 @@ def section3(
         print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
         return
     title, results = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
-    factors = [result for result in results if not result.variant.given]
-    converted = [result for result in results if result.variant.given]
-    tables = ablation_table(title, factors), ablation_table("what it costs to be converted, in a smaller network", converted)
-    print_json(as_rows(results)) if as_json else answer(svg, *tables)
+    print_json(as_rows(results)) if as_json else answer(svg, *ablation_tables(title, results))
     write_report(report, title, results)
 
 

@@ -116,7 +116,7 @@ def ablate(
     from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.experiments.variants import ask, read_given, read_values
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_table, answer, foreseen
+    from blocksearch.views.tables import ablation_tables, answer, foreseen
 
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
@@ -132,7 +132,7 @@ def ablate(
         print(foreseen(*foresee_ablation(block, found, chosen, request, looks)))
         return
     title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks)
-    print_json(as_rows(results)) if as_json else answer(svg, ablation_table(title, results))
+    print_json(as_rows(results)) if as_json else answer(svg, *ablation_tables(title, results))
     write_report(report, title, results)
     if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
         raise typer.Exit(1)

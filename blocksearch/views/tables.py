@@ -203,14 +203,30 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def ablation_table(title: str, results: "Sequence[Result]") -> Table:
-    """Draw effects in percentage points beside their cost; intervals are simultaneous over the command's family."""
-    given = any(result.variant.given for result in results)
+def ablation_tables(title: str, results: "Sequence[Result]") -> list[Table]:
+    """Draw effects in percentage points beside their cost: a table for each given value, and for what the effects differ by.
+
+    Intervals are simultaneous over all of them.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.variant.given, []).append(result)
+    tables = [_ablation_table(given, own) for given, own in groups.items()]
+    tables[0].title = "\n\n".join(part for part in (title, str(tables[0].title or "")) if part)
+    least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
+    if least:
+        bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+        tables[-1].caption = f"sign flip: exact p, whose least value by the number of seeds is {bounds}"
+        tables[-1].caption_justify = "left"
+    return tables
+
+
+def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
     claimed = any(result.claim for result in results)
+    apart = any(result.variant.beside for result in results)
     words = ["verdict", *(["paper"] if claimed else [])]
     table = titled(
-        title,
-        *(["given"] if given else []),
+        f"how far the effects differ: {given}" if apart else f"given {given}" if given else "",
         "factor",
         "value",
         "accuracy %",
@@ -221,20 +237,14 @@ def ablation_table(title: str, results: "Sequence[Result]") -> Table:
         "FLOPs",
         "params",
         *words,
-        left=2 + given,
+        left=2,
     )
-    for column in table.columns[: 2 + given]:
+    for column in table.columns[:2]:
         column.no_wrap = True  # a factor's name stays whole, and its value
     for column in table.columns[-len(words) :]:
         column.justify = "left"
-    least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
-    if least:
-        bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-        table.caption = f"sign flip: exact p, whose least value by the number of seeds is {bounds}"
-        table.caption_justify = "left"
     for result in results:
         table.add_row(
-            *([result.variant.given] if given else []),
             result.variant.factor,
             result.variant.shown,
             "" if result.variant.beside else _mean(list(result.accuracies.values())),

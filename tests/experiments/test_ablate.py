@@ -21,7 +21,7 @@ from blocksearch.space.factors import FACTORS
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol
 from blocksearch.training.recipe import Recipe
-from blocksearch.views.tables import ablation_table, console
+from blocksearch.views.tables import ablation_tables, console
 
 EFFNET = named_network("effnet", SETTINGS["digits"])
 SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
@@ -117,7 +117,7 @@ def test_names_and_texts_never_become_markup():
     found = variants(EFFNET, "residual", ["add"])
     page = console()
     with page.capture() as captured:
-        page.print(ablation_table("[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})))
+        page.print(*ablation_tables("[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})))
     assert "[red]x[/red] [link=javascript:1]" in captured.get()
 
 
@@ -268,8 +268,12 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
     assert (found[4].cost, found[4].curves) == (None, {})
     page = console()
     with page.capture() as captured:
-        page.print(ablation_table("t", found))
-    assert captured.get().split()[1] == "given"
+        page.print(*ablation_tables("t", found))
+    titles = [line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)]
+    assert titles == [
+        *("t", "given bottleneck=reduce(2)", "given bottleneck=reduce(4)"),
+        "how far the effects differ: bottleneck=reduce(4) − reduce(2)",
+    ]
 
 
 @pytest.mark.parametrize("first", [2, 8])
