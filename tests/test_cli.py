@@ -72,7 +72,9 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
     done = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
     assert "2 runs to train (2 already in the ledger), about" in done.stderr
     assert "--epochs, --images, --seeds or --widths" in done.stderr
-    variants = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    assert "only 200 of 16,000 training images" in answer["title"]
+    variants = answer["rows"]
     assert variants[0]["accuracies"] == [row["accuracy"] for row in rows]
     again = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
     assert "nothing to train: all 4 runs are in the ledger" in again.stderr
@@ -86,9 +88,10 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
 @pytest.mark.slow
 def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
     arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2..4"]
-    reference, variant = json.loads(blocksearch(*arguments, "--json").stdout)
-    assert variant["claim"] == "Section 3: hurts"
-    assert variant["agreement"] in ("agrees", "disagrees", "undecided")
+    reference, variant = json.loads(blocksearch(*arguments, "--json").stdout)["rows"]
+    (claim,) = variant["claims"]
+    agreement = {"helps": "disagrees", "hurts": "agrees", "undecided": "undecided"}.get(variant["verdict"], "disagrees")
+    assert claim == f"Section 3: hurts, {agreement}"
     assert variant["seeds"] == reference["seeds"] in ([0, 1], [0, 1, 2, 3])
     table = blocksearch(*arguments, "--quiet").stdout
     assert "looks at 2, 4 seeds" in table
@@ -108,8 +111,8 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, command):
     assert blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0] == said.split(" TFLOP")[0]
     done = blocksearch(*command, *small, "--json")
     assert f"{first} runs to train (0 already in the ledger)" in done.stderr
-    rows = [row for row in json.loads(done.stdout) if row["text"] and not row["interaction"]]
-    prices = {row["text"]: row["flops"] for row in rows}
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["text"] and not row["interaction"]]
+    prices = {row["fingerprint"]: row["flops"] for row in rows}
     assert float(flops) == pytest.approx(3 * sum(prices.values()) * 2 * 200 / 1e12, rel=0.005)
     assert {tuple(row["channels"]) for row in rows if row["factor"] == "minimum"} == {(6, 6), (2, 3)}
 

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from blocksearch.experiments.ablate import Result
     from blocksearch.experiments.plan import Request
 
 NetworkText = Annotated[str, typer.Argument(metavar="NETWORK", help="A named network, one with changes, or a block's text.")]
@@ -37,6 +34,7 @@ PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
 Report = Annotated[Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse to compare runs of different devices or versions of torch.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
 
@@ -54,6 +52,8 @@ def request_from(
     workers: int | None,
     device: str,
     precision: str | None,
+    *,
+    strict: bool = False,
 ) -> "Request":
     """Make the request of a command that trains."""
     from blocksearch.experiments.plan import Request
@@ -70,6 +70,7 @@ def request_from(
         ledger or f"studies/{dataset}.db",
         workers,
         device,
+        strict,
     )
 
 
@@ -79,14 +80,6 @@ def check_report(file: Path | None) -> None:
         from blocksearch.views.report import check
 
         check(file)
-
-
-def write_report(file: Path | None, title: str, results: "Sequence[Result]") -> None:
-    """Write an ablation's report, where one is wanted."""
-    if file is not None:
-        from blocksearch.views.report import ablation_report
-
-        ablation_report(file, title, results)
 
 
 def print_json(value: object) -> None:

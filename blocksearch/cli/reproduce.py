@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from blocksearch.cli.ablation import answer_ablation
 from blocksearch.cli.arguments import (
     DataRoot,
     Dataset,
@@ -18,13 +19,14 @@ from blocksearch.cli.arguments import (
     RecipeName,
     Report,
     Seeds,
+    Split,
+    Strict,
     Svg,
     Widths,
     WorkerCount,
     check_report,
     print_json,
     request_from,
-    write_report,
 )
 
 reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
@@ -54,6 +56,7 @@ def _table_command(number: int) -> Callable[..., None]:
         ledger: LedgerPath = None,
         workers: WorkerCount = None,
         device: Device = "auto",
+        strict: Strict = False,
         dry_run: DryRun = False,
         svg: Svg = None,
         report: Report = None,
@@ -62,21 +65,25 @@ def _table_command(number: int) -> Callable[..., None]:
     ) -> None:
         from blocksearch.experiments.plan import read_seeds, setting_from
         from blocksearch.experiments.published import TABLES
-        from blocksearch.experiments.reproduce import as_rows, foresee_table, reproduce_table
+        from blocksearch.experiments.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
         from blocksearch.views.progress import watch
-        from blocksearch.views.tables import answer, foreseen, published_table
+        from blocksearch.views.tables import answer, foreseen, published_tables
 
         dataset = TABLES[number][0]
         setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
         check_report(report)
-        request = request_from(dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
+        request = request_from(
+            dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None, strict=strict
+        )
         if dry_run:
             print(foreseen(*foresee_table(number, setting, chosen, request)))
             return
         found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
-        claims = [str(judged) for judged in found.claims]
-        answered = {"title": found.title, "order": found.order, "claims": claims, "rows": as_rows(found)}
-        print_json(answered) if as_json else answer(svg, published_table(found))
+        if as_json:
+            own = {"title": found.title, "notes": found.notes, "order": found.order}
+            print_json(own | {"rows": as_rows(found), "compared": judged_rows(found)})
+        else:
+            answer(svg, *published_tables(found))
         if report is not None:
             from blocksearch.views.report import published_report
 
@@ -102,10 +109,12 @@ def section3(
     images: ImageCount = None,
     widths: Widths = None,
     recipe: RecipeName = "fast",
+    split: Split = 0,
     data_root: DataRoot = None,
     ledger: LedgerPath = None,
     workers: WorkerCount = None,
     device: Device = "auto",
+    strict: Strict = False,
     dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
@@ -116,27 +125,14 @@ def section3(
 
     Example: blocksearch reproduce section3 --dataset digits
     """
-    from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
-    from blocksearch.experiments.looks import read_looks
-    from blocksearch.experiments.plan import network_from, read_seeds, setting_from
-    from blocksearch.experiments.variants import ask, conversions, read_values
-    from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_tables, answer, foreseen
+    from blocksearch.experiments import section3 as asked
+    from blocksearch.experiments.plan import setting_from
 
-    check_report(report)
-    request = request_from(dataset, epochs, images, recipe, None, None, None, 0, data_root, ledger, workers, device, None)
-    setting = setting_from(dataset, widths)
-    reference = network_from("effnet", setting, dataset=dataset)
-    looks = read_looks(seeds) or ()
-    chosen = () if looks else read_seeds(seeds)
-    found = ask(reference, read_values(["all"], None)) + conversions(setting, dataset)
-    name = "Section 3, factors of effnet"
-    if dry_run:
-        print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
-        return
-    title, results = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
-    print_json(as_rows(results)) if as_json else answer(svg, *ablation_tables(title, results))
-    write_report(report, title, results)
+    request = request_from(
+        dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None, strict=strict
+    )
+    found = asked.section3(setting_from(dataset, widths), dataset)
+    answer_ablation("Section 3, factors of effnet", found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
 
 
 @reproduce_app.command("all")

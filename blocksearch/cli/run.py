@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from blocksearch.cli.ablation import answer_ablation
 from blocksearch.cli.arguments import (
     Batch,
     DataRoot,
@@ -24,13 +25,12 @@ from blocksearch.cli.arguments import (
     Smoothing,
     SpaceFiles,
     Split,
+    Strict,
     Svg,
     Widths,
     WorkerCount,
-    check_report,
     print_json,
     request_from,
-    write_report,
 )
 
 run_app = typer.Typer()
@@ -100,6 +100,7 @@ def ablate(
     workers: WorkerCount = None,
     device: Device = "auto",
     precision: PrecisionName = None,
+    strict: Strict = False,
     dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
@@ -110,32 +111,18 @@ def ablate(
 
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
-    from blocksearch.experiments.ablate import ablate as run_ablation
-    from blocksearch.experiments.ablate import as_rows, foresee_ablation
-    from blocksearch.experiments.looks import read_looks
-    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
+    from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.experiments.variants import ask, read_given, read_values
-    from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_tables, answer, foreseen
 
     request = request_from(
-        dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
+        *(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision),
+        strict=strict,
     )
-    check_report(report)
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
     found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
-    looks = read_looks(seeds) or ()
-    chosen = () if looks else read_seeds(seeds)
-    if dry_run:
-        print(foreseen(*foresee_ablation(block, found, chosen, request, looks)))
-        return
-    title, results = run_ablation(block, found, chosen, request, watch(quiet=quiet), looks)
-    print_json(as_rows(results)) if as_json else answer(svg, *ablation_tables(title, results))
-    write_report(report, title, results)
-    if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
-        raise typer.Exit(1)
+    answer_ablation(block, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
 
 
 @run_app.command()

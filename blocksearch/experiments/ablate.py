@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from blocksearch.experiments.claims import Claim, Saving, claim_of
+from blocksearch.experiments.claims import claims_of, counted
 from blocksearch.experiments.looks import Pairs, sequential
-from blocksearch.experiments.plan import Conditions, Request, conditions
+from blocksearch.experiments.plan import MOST_SEEDS, Conditions, Request, conditions
+from blocksearch.experiments.provenance import mixture, sampling, sources
 from blocksearch.experiments.stats import Effect, compare_pairs
 from blocksearch.experiments.variants import Variant
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
@@ -26,8 +27,9 @@ class Result:
     """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared.
 
     `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the reference's accuracies, `base` is its
-    cost; `claim` is what the EffNet paper says of the variant against it. Of an interaction `accuracies` and `reference` are the
-    two effects that are compared, in points, and there is no cost and no curve.
+    cost. Where there is an effect they are of the seeds that it was judged by: another comparison may have asked for more. Of an
+    interaction `accuracies` and `reference` are the two effects that are compared, in points, and there is no cost and no curve.
+    `claims` is what the EffNet paper says of the variant against its reference, and what becomes of it.
     """
 
     variant: Variant
@@ -39,7 +41,7 @@ class Result:
     failures: Mapping[int, str]
     effect: Effect | None
     verdict: str
-    claim: Claim | Saving | None = None
+    claims: tuple[str, ...] = ()
 
 
 def ablate(
@@ -49,22 +51,28 @@ def ablate(
     request: Request,
     watch: Watch,
     looks: tuple[int, ...] = (),
-) -> tuple[str, list[Result]]:
+) -> tuple[str, list[Result], list[str]]:
     """Run and read an ablation of the variants that `variants.ask` lists.
 
-    Return its title, which states every reduction, and its results, variant by variant.
+    Return its title, which states every reduction, its results, variant by variant, and notes on where the runs came from.
     With `looks` (see the module) seeds are added to undecided comparisons only, and `seeds` are not asked for. What was concluded
-    is saved in the ledger beside the runs. Raises UsageError before anything is trained.
+    is saved in the ledger beside the runs. Raises UsageError before anything is trained, but where runs of different kinds are in
+    the ledger and the request is strict.
     """
     shared, title = _planned(name, found, seeds, request, looks)
     if looks:
-        answer = _looked(found, shared, looks, request, watch)
+        runs, answer = _looked(found, shared, looks, request, watch)
     else:
         runs = ensure(jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device)
         answer = results(found, shared, seeds, runs)
+    mixed = mixture(runs.values(), strict=request.strict)
+    title = f"{title}; {mixed}" if mixed else title
     with closing(Ledger(request.ledger)) as ledger:
         ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
-    return title, answer
+    first = next(
+        (run for run in _runs(found[0].against, shared, range(MOST_SEEDS), runs).values() if run.accuracy is not None), None
+    )
+    return title, answer, [*([sampling(first, shared)] if first else []), sources(runs.values())]
 
 
 def foresee_ablation(
@@ -87,7 +95,9 @@ def _planned(
     return shared, f"{shared.title(name + rescaled, reference)}; {seeded}"
 
 
-def _looked(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch) -> list[Result]:
+def _looked(
+    found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch
+) -> tuple[dict[RunSpec, Run], list[Result]]:
     """Train and compare look by look."""
     compared = {str(k): variant for k, variant in enumerate(found) if variant.compared}
     runs: dict[RunSpec, Run] = {}
@@ -98,7 +108,7 @@ def _looked(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...]
         return {name: _pair(compared[name], shared, range(count), runs) for name in names}
 
     effects = sequential(frozenset(compared), looks, more)
-    return results(found, shared, range(looks[-1]), runs, effects)
+    return runs, results(found, shared, range(looks[-1]), runs, effects)
 
 
 def jobs(found: Iterable[Variant], conditions: Conditions, seeds: Sequence[int]) -> list[Job]:
@@ -155,6 +165,10 @@ def _result(
 ) -> Result:
     found = _runs(variant.network, conditions, seeds, runs)
     reference, own = _pair(variant, conditions, seeds, runs)
+    if effect:  # later looks were at other comparisons of the same networks
+        judged = sorted(set(reference) & set(own))[: effect.n]
+        found = {seed: run for seed, run in found.items() if not judged or seed <= judged[-1]}
+        reference, own = ({seed: each[seed] for seed in judged} for each in (reference, own))
     failures = {seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None}
     if variant.is_reference:
         verdict = "reference"
@@ -173,31 +187,42 @@ def _result(
         cost=cost(variant.network.layers) if variant.network and alone else None,
         base=cost(variant.against.layers),
         accuracies=own,
-        curves={seed: run.accuracies for seed, run in found.items()} if alone else {},
+        curves={seed: run.accuracies for seed, run in found.items() if seed in own} if alone else {},
         reference=reference,
         failures=failures,
         effect=effect,
         verdict=verdict,
-        claim=_claim(variant),
+        claims=tuple(_claims(variant, verdict, effect)),
     )
 
 
 _APART = {"helps": "higher", "hurts": "lower"}  # what is said of an effect that differs from another
 
 
-def _claim(variant: Variant) -> Claim | Saving | None:
-    """Find what the paper says, which is not of rescaled widths; a factor's own reference value is the reference network's."""
+def _claims(variant: Variant, verdict: str, effect: Effect | None) -> list[str]:
+    """Find what the paper says, which is not of rescaled widths, and hold the verdict or the FLOPs against it."""
     if variant.is_reference or variant.rescaled or variant.network is None:
-        return None
-    if variant.factor == "first_layer":
-        block, vanilla = sorted((variant.network, variant.against), key=lambda network: network.first_layer)
-        return Saving(1 - cost(block.stages[0]).flops / cost(vanilla.stages[0]).flops)
-    base = "baseline" if variant.factor == "network" else str(variant.against.blocks[0].values()[variant.factor])
+        return []
+    factor, value, base = variant.factor, variant.value, _own_value(variant.against, variant.factor)
     if variant.beside is None:
-        return claim_of(variant.factor, base, variant.value)
-    claim = claim_of(variant.factor, base, variant.value, variant.given.partition("=")[0])
-    smaller = cost(variant.against.layers).flops < cost(variant.beside.against.layers).flops
-    return claim if claim is None or smaller else claim.reversed()
+        claims = claims_of(factor, base, value)
+        operations = counted(factor, base, value, _flops(variant.network, factor) / _flops(variant.against, factor))
+    else:
+        claims = claims_of(factor, base, value, variant.given.partition("=")[0])
+        smaller = _flops(variant.against) < _flops(variant.beside.against)
+        claims, operations = claims if smaller else [claim.reversed() for claim in claims], []
+    interval = effect.interval if effect else None
+    return [*(f"{claim}, {claim.agreement(verdict, interval)}" for claim in claims), *operations]
+
+
+def _own_value(network: Network, factor: str) -> str:
+    """Return a factor's value in a network, as claims name it: a baseline is the only reference among networks."""
+    own = {"network": "baseline", "first_layer": network.first_layer}
+    return own[factor] if factor in own else str(network.blocks[0].values()[factor])
+
+
+def _flops(network: Network, factor: str = "") -> int:
+    return cost(network.stages[0] if factor == "first_layer" else network.layers).flops
 
 
 def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
@@ -218,10 +243,13 @@ def _row(result: Result) -> dict[str, object]:
         "interaction": variant.beside is not None,
         "channels": variant.channels,
         "text": format_network(variant.network) if variant.network else None,
+        "fingerprint": variant.network.fingerprint if variant.network else None,
         "flops": price and price.flops,
         "params": price and price.params,
         "flops_difference": price and price.flops - base.flops,
         "params_difference": price and price.params - base.params,
+        "floats_difference": price and sum(price.floats_out) - sum(base.floats_out),
+        "n": effect and effect.n,
         "seeds": sorted(result.accuracies),
         "accuracies": [result.accuracies[seed] for seed in sorted(result.accuracies)],
         "difference": effect and effect.difference,
@@ -231,8 +259,7 @@ def _row(result: Result) -> dict[str, object]:
         "p_sign_flip_smallest": effect and effect.p_sign_flip_smallest,
         "correlation": effect and effect.correlation,
         "verdict": result.verdict,
-        "claim": result.claim and str(result.claim),
-        "agreement": result.claim and result.claim.agreement(result.verdict),
+        "claims": result.claims,
         "seeds_to_decide": effect and effect.seeds_to_decide,
         "failures": {str(seed): reason for seed, reason in result.failures.items()},
         "rule": variant.rule,

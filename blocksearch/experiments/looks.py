@@ -1,12 +1,13 @@
 """Adding seeds only where a comparison is still undecided, without the false verdicts of peeking (`evidence.md`, 6).
 
-There are at most four looks. Each may be wrong with its share of the error rate, α/looks, over the whole family (Holm), so all of
-them together with α at most, whatever the outcomes depend on (union bound over looks; within one, a first false rejection is
-compared with no fewer hypotheses than are true). Intervals are the repeated ones: each at its look's share.
+The looks are few: four from 5 to 20 seeds. Each may be wrong with its share of the error rate, α/looks, over the whole family
+(Holm), so all of them together with α at most, whatever the outcomes depend on (union bound over looks; within one, a first false
+rejection is compared with no fewer hypotheses than are true). Intervals are the repeated ones: each at its look's share.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import MOST_SEEDS
@@ -35,16 +36,21 @@ def sequential(
     """Compare variants with their references at growing numbers of seeds until each is decided, or the looks are over.
 
     `more(names, n)` returns for each of these variants the accuracies of its first n seeds, after those of its reference. An
-    effect is the one at the look that decided it, or at the last.
+    effect is the one at the look that decided it, or at the last; its `p_value` is adjusted for the looks, too, so that it is
+    below α exactly where the verdict is *helps* or *hurts*. A variant of which no pair came out at a look gets no more seeds.
     """
     found: dict[str, Effect] = {}
     seen: dict[str, tuple[Accuracies, Accuracies]] = {}
     for look in looks:
-        open_ = frozenset(name for name in names if name not in found or found[name].verdict == "undecided")
+        open_ = frozenset(name for name in names if name not in found or (found[name].verdict == "undecided" and found[name].n))
         if not open_:
             break
         seen |= more(open_, look)
         rejected = {name for name, effect in found.items() if effect.verdict in ("helps", "hurts")}
         effects = compare_pairs(seen, alpha=alpha / len(looks), rejected=rejected)
-        found |= {name: effects[name] for name in open_ if name in effects}
+        found |= {name: _over_looks(effects[name], len(looks)) for name in open_ if name in effects}
     return found
+
+
+def _over_looks(effect: Effect, looks: int) -> Effect:
+    return effect if effect.p_value is None else replace(effect, p_value=min(1.0, looks * effect.p_value))

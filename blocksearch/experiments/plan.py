@@ -105,7 +105,8 @@ def loaded(files: Sequence[str | Path]) -> Space:
 class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. Raises UsageError for what cannot be.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or versions of torch are not compared.
+    Raises UsageError for what cannot be.
     """
 
     protocol: Protocol
@@ -114,6 +115,7 @@ class Request:
     ledger: str
     workers: int | None
     device: str = "auto"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

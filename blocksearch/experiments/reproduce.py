@@ -1,14 +1,16 @@
 """The paper's accuracy tables again: trained on all training images, judged once on the test images, printed beside the paper's.
 
-This is the one place that judges by test images: a fixed recipe, the last epoch, nothing selected (`evidence.md`, 1).
+With a search's last word (`search.final`) this is where test images judge: a fixed recipe, the last epoch, nothing selected
+(`evidence.md`, 1).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from blocksearch.errors import UsageError
-from blocksearch.experiments.claims import Claim, claims_among
-from blocksearch.experiments.plan import Request, conditions
+from blocksearch.experiments.claims import claims_among, counted
+from blocksearch.experiments.plan import Conditions, Request, conditions
+from blocksearch.experiments.provenance import mixture, sampling, sources
 from blocksearch.experiments.published import TABLES, Row, printed_value
 from blocksearch.experiments.stats import Effect, compare_pairs, mean_interval, rank_correlation
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
@@ -46,28 +48,28 @@ class Measured:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the paper says of one network against another, and what the paired seeds say; the table's claims are one family."""
+    """One network against another over their paired seeds, and what becomes of the paper's claims; a table's are one family."""
 
-    claim: Claim
+    reference: str
+    network: str
     effect: Effect
-
-    def __str__(self) -> str:
-        effect, claim = self.effect, self.claim
-        found = "" if effect.difference is None else f" {effect.difference:+.2f} points"
-        between = "" if effect.interval is None else " [{:+.2f}, {:+.2f}]".format(*effect.interval)
-        said = f"{claim}, {claim.agreement(effect.verdict)}"
-        return f"{claim.value} against {claim.reference}:{found}{between}, {effect.verdict} ({said})"
+    claims: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, reproduced. `order` is the rank correlation of measured and published accuracies, with its p."""
+    """A table of the paper, reproduced.
+
+    `order` is the rank correlation of measured and published accuracies with its p, over the printed rows: *EffNet large* is
+    there once, with the network's FLOPs. `notes` say where the runs came from.
+    """
 
     number: int
     title: str
     rows: tuple[Measured, ...]
     order: tuple[float, float] | None
-    claims: tuple[Judged, ...] = ()
+    judged: tuple[Judged, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def networks_of(number: int, setting: Setting) -> list[tuple[str, Row, Network]]:
@@ -81,36 +83,45 @@ def networks_of(number: int, setting: Setting) -> list[tuple[str, Row, Network]]
 
 def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request: Request, watch: Watch) -> Table:
     """Train what the ledger lacks of a table, and put it beside the paper's."""
-    request, found, jobs, title = _planned(number, setting, seeds, request)
+    shared, found, jobs, title = _planned(number, setting, seeds, request)
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
+    mixed = mixture(runs.values(), strict=request.strict)
     base = cost(found[0][2].layers).flops
     rows = tuple(_measured(name, row, network, jobs, runs, base) for name, row, network in found)
-    seen = [(row.accuracy, row.published_accuracy) for row in rows if row.accuracy is not None]
-    order = rank_correlation(*zip(*seen, strict=True)) if len(seen) > 2 else None
-    return Table(number, title, rows, order, _judged(found, jobs, runs))
+    once = [row for row in rows if row.accuracy is not None and row.network != "effnet_large_published"]
+    order = rank_correlation([row.accuracy or 0 for row in once], [row.published_accuracy for row in once])
+    first = next((run for job in jobs if (run := runs[job.spec]).accuracy is not None), None)
+    notes = (*([sampling(first, shared)] if first else []), sources(runs.values()))
+    return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, jobs, runs), notes)
 
 
 def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan]:
     """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated seconds."""
-    request, _, jobs, title = _planned(number, setting, seeds, request)
+    _, _, jobs, title = _planned(number, setting, seeds, request)
     return title, foresee(jobs, request.ledger, request.workers, request.device)
 
 
 def _planned(
     number: int, setting: Setting, seeds: Sequence[int], request: Request
-) -> tuple[Request, list[tuple[str, Row, Network]], list[Job], str]:
+) -> tuple[Conditions, list[tuple[str, Row, Network]], list[Job], str]:
     found = networks_of(number, setting)
     request = replace(request, protocol=replace(request.protocol, test=True, images=None, number=0))
     shared = conditions(request, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
-    return request, found, jobs, shared.title(f"Table {number}, {len(seeds)} seeds", found[0][2])
+    return shared, found, jobs, shared.title(f"Table {number}, {len(seeds)} seeds", found[0][2])
 
 
 def _judged(found: Sequence[tuple[str, Row, Network]], jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> tuple[Judged, ...]:
     accuracies = {name: _by_seed(network, jobs, runs) for name, _, network in found}
-    claims = {f"{claim.value} {claim.reference}": claim for claim in claims_among(accuracies)}
-    effects = compare_pairs({key: (accuracies[claim.reference], accuracies[claim.value]) for key, claim in claims.items()})
-    return tuple(Judged(claim, effects[key]) for key, claim in claims.items())
+    flops = {name: cost(network.layers).flops for name, _, network in found}
+    pairs = claims_among(accuracies)
+    effects = compare_pairs({f"{one} {other}": (accuracies[one], accuracies[other]) for one, other, _ in pairs})
+    judged = []
+    for one, other, claims in pairs:
+        effect = effects[f"{one} {other}"]
+        said = [f"{claim}, {claim.agreement(effect.verdict, effect.interval)}" for claim in claims]
+        judged.append(Judged(one, other, effect, (*said, *counted("network", one, other, flops[other] / flops[one]))))
+    return tuple(judged)
 
 
 def _by_seed(network: Network, jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> dict[int, float]:
@@ -143,3 +154,8 @@ def as_rows(table: Table) -> list[dict[str, object]]:
     """Flatten a table for `--json`."""
     rows = [asdict(row) | {"published_flops": int(printed_value(row.published_flops))} for row in table.rows]
     return [{key: value for key, value in row.items() if key != "losses"} for row in rows]
+
+
+def judged_rows(table: Table) -> list[dict[str, object]]:
+    """Flatten what a table's networks are against each other for `--json`."""
+    return [asdict(judged) for judged in table.judged]

@@ -1,5 +1,6 @@
 """Which variants a question has: the values of factors of a reference, also given values of another factor, or at equal FLOPs."""
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +9,8 @@ from blocksearch.errors import SpaceError, UsageError, unknown
 from blocksearch.space.cost import cost
 from blocksearch.space.factors import FACTORS, Value, factor_named
 from blocksearch.space.load import Space
-from blocksearch.space.named import named_network
-from blocksearch.space.network import FIRST_LAYERS, Network, Setting
+from blocksearch.space.network import FIRST_LAYERS, Network
+from blocksearch.space.options import FILLED_BY
 from blocksearch.space.rescale import rescaled
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
@@ -82,12 +83,19 @@ def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SP
     chosen = [*FACTORS, *NETWORK_FACTORS] if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}
-        return {factor: list(own[factor]) if factor in own else None for factor in chosen}
+        return {factor: list(own[factor]) if factor in own else _with_defined(factor, space) for factor in chosen}
     if len(chosen) != 1:
         raise UsageError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
     texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
     factor = chosen[0]
     return {factor: [FACTORS[factor].parse(text, space.options) if factor in FACTORS else text for text in texts]}
+
+
+def _with_defined(factor: str, space: Space) -> list[Value] | None:
+    """List a factor's usual values and a user's options of it that need no parameters, or None where there are none of those."""
+    families = [family for family in space.options.values() if family.factor == FILLED_BY.get(factor)]
+    defined = [family() for family in families if inspect.Parameter.empty not in family.defaults.values()]
+    return [*FACTORS[factor].values, *defined] if defined else None
 
 
 def read_given(text: str | None, space: Space = NO_SPACE) -> tuple[str, list[Value]] | None:
@@ -107,23 +115,29 @@ def ask(
 ) -> list[Variant]:
     """List every variant that a question compares, each reference before its variants.
 
-    Where it is asked under several values of another factor, interactions follow: each against the first value.
+    Where it is asked under several values of another factor, interactions follow: each against the first value, which is the
+    reference's own where that is among them. A factor is not asked about under values of its own.
     Raises UsageError where no factor applies, or a given value does not.
     """
+    factors = {factor: values for factor, values in question.items() if given is None or factor != given[0]}
+    if not factors:
+        raise UsageError(f"--given {next(iter(question))} is the factor that is asked about; give another one's values")
+    references = _references(reference, given)
     found = [
         replace(variant, given=label)
-        for label, network in _references(reference, given)
-        for factor, values in question.items()
-        for variant in _variants_or_why_not(network, factor, values, len(question))
+        for label, network in references
+        for factor, values in factors.items()
+        for variant in _variants_or_why_not(network, factor, values, len(factors) * len(references))
     ]
     if not any(variant.is_reference for variant in found):
-        raise UsageError(f"none of the factors applies to this block: {', '.join(question)}")
+        rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
+        raise UsageError(f"none of the factors applies to this block: {', '.join(factors)} ({rules})")
     found = [_at_equal_flops(variant) for variant in found] if equal_flops else found
     return found + interactions(found)
 
 
 def interactions(found: Sequence[Variant]) -> list[Variant]:
-    """List how far each variant's effect differs from the one that it has given the first value."""
+    """List how far each variant's effect differs from the one that it has given the first value, which they are found in."""
     first = found[0].given
     beside = {(variant.factor, variant.value): variant for variant in found if variant.given == first and variant.compared}
     asked = [variant for variant in found if variant.given != first and variant.compared]
@@ -132,24 +146,6 @@ def interactions(found: Sequence[Variant]) -> list[Variant]:
         for variant in asked
         if (variant.factor, variant.value) in beside
     ]
-
-
-def conversions(setting: Setting, dataset: str | None = None) -> list[Variant]:
-    """Ask what a baseline loses as MobileNet or ShuffleNet, at a setting's widths and at half of them (Section 3, beginning)."""
-    half = replace(setting, widths=tuple(max(1, width // 2) for width in setting.widths))
-    found = [variant for own in (setting, half) for variant in _conversions(own, dataset)]
-    return found + interactions(found)
-
-
-def _conversions(setting: Setting, dataset: str | None) -> list[Variant]:
-    base, given = named_network("baseline", setting, dataset=dataset), f"widths={setting.widths_text}"
-    found = [Variant("network", "baseline", True, base, base, given=given)]
-    for name in ("mobilenet", "shufflenet"):
-        try:
-            found.append(replace(found[0], value=name, is_reference=False, network=named_network(name, setting, dataset=dataset)))
-        except SpaceError as error:
-            found.append(replace(found[0], value=name, is_reference=False, network=None, rule=str(error)))
-    return found
 
 
 def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -> list[tuple[str, Network]]:
@@ -177,7 +173,7 @@ def variants(reference: Network, factor: str, values: Sequence[Value] | None = N
 def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:
     own, options = _options(reference, factor, values)
     found = [Variant(factor, str(own), True, reference, reference)]
-    return found + [_variant(reference, factor, value) for value in options if value != own]
+    return found + [_variant(reference, factor, value) for value in dict.fromkeys(options) if value != own]
 
 
 def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value] | None, asked: int) -> list[Variant]:
@@ -199,7 +195,9 @@ def _options(reference: Network, factor: str, values: Sequence[Value] | None) ->
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
-    return reference.blocks[0].values()[factor], [described.value(v) for v in values] if values else list(described.values)
+    own = list(dict.fromkeys(block.values()[factor] for block in reference.blocks))
+    shown = own[0] if len(own) == 1 else ", then ".join(map(str, own))  # blocks that differ are no value among the others
+    return shown, [described.value(v) for v in values] if values else list(described.values)
 
 
 def _variant(reference: Network, factor: str, value: Value) -> Variant:

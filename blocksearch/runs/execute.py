@@ -150,8 +150,8 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[lis
     unsure = {key for key in by_network if modes[key] is None and len(largest[key].jobs) > 1}
     probed = workers.probe([*single.values(), *(largest[key] for key in unsure)])
     for key in unsure:
-        modes[key] = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
-        ledger.choose_mode(key.network, key.recipe, machine, str(modes[key]))
+        faster = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
+        modes[key] = ledger.choose_mode(key.network, key.recipe, machine, faster)
     groups: list[Group] = []
     seconds = 0.0
     for key in by_network:

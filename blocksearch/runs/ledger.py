@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,12 +142,16 @@ class Ledger:
             with self.engine.connect() as connection:
                 return connection.execute(sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))).scalar()
 
-    def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> None:
-        """Store how the seeds of a network are trained on a machine: once, before the first of them."""
+    def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> str:
+        """Store how the seeds of a network are trained on a machine, once, before the first of them; return what is stored.
+
+        Where another command has chosen meanwhile, its choice stands.
+        """
         with self.guard():
             _modes.create(self.engine, checkfirst=True)
-            with self.engine.begin() as connection:
+            with suppress(IntegrityError), self.engine.begin() as connection:
                 connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
+        return self.mode(network, recipe, machine) or mode
 
     @property
     def checkpoints(self) -> Path | None:

@@ -87,11 +87,16 @@ class OptionFamily:
     source: str
     function: Callable[..., Layers] = field(compare=False, repr=False)
 
-    def __call__(self, **parameters: Parameter) -> Option:
-        """Make a value. Raises UsageError for a parameter that the function does not have."""
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its parameters with their defaults, or `inspect.Parameter.empty` for one that must be given."""
         shapes = 2 if self.factor == "residual" else 1
         own = list(inspect.signature(self.function).parameters.values())[shapes:]
-        known = {parameter.name: parameter.default for parameter in own}
+        return {parameter.name: parameter.default for parameter in own}
+
+    def __call__(self, **parameters: Parameter) -> Option:
+        """Make a value. Raises UsageError for a parameter that the function does not have."""
+        known = self.defaults
         if wrong := set(parameters) - set(known):
             raise UsageError(f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}")
         chosen = {**known, **parameters}

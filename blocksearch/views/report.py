@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result, as_rows
-from blocksearch.experiments.reproduce import Table
+from blocksearch.experiments.reproduce import Judged, Table
 from blocksearch.experiments.reproduce import as_rows as as_table_rows
-from blocksearch.views.tables import table_notes
+from blocksearch.views.tables import order_text
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -51,9 +51,9 @@ def check(file: Path | None) -> None:
         raise UsageError(f"a report is a .html, .md or .csv file in a folder that exists, but got {file}")
 
 
-def ablation_report(file: Path, title: str, results: Sequence[Result]) -> None:
+def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()) -> None:
     """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and learning curves."""
-    save(file, title, as_rows(results), [_effects(results), _costs(results), _curves(results)])
+    save(file, title, as_rows(results), [_effects(results), _costs(results), _curves(results)], notes)
 
 
 def _effects(results: Sequence[Result]) -> go.Figure:
@@ -101,7 +101,15 @@ def published_report(file: Path, found: Table) -> None:
     losses = {escape(row.label): row.losses for row in found.rows}
     # Test images judge once: how a network learnt is seen in its losses.
     learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
-    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], table_notes(found))
+    notes = [*order_text(found), *map(_compared, found.judged), *found.notes]
+    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], notes)
+
+
+def _compared(judged: Judged) -> str:
+    effect = judged.effect
+    found = "" if effect.difference is None else f" {effect.difference:+.2f} points"
+    between = "" if effect.interval is None else " [{:+.2f}, {:+.2f}]".format(*effect.interval)
+    return f"{judged.network} against {judged.reference}:{found}{between}, {effect.verdict}. {'; '.join(judged.claims)}"
 
 
 def _accuracies(found: Table) -> go.Figure:
@@ -171,11 +179,12 @@ def _as_it_is(text: str) -> str:
     return _MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
-def _csv(_: str, rows: Rows, __: Sequence[go.Figure], ___: Sequence[str]) -> str:
+def _csv(title: str, rows: Rows, _: Sequence[go.Figure], __: Sequence[str]) -> str:
+    """Write rows, the title in a column of its own: what was reduced goes where the numbers go."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(rows[0] if rows else ())
-    writer.writerows([_text(value) for value in row.values()] for row in rows)
+    writer.writerow([*(rows[0] if rows else ()), "title"])
+    writer.writerows([*map(_text, row.values()), title] for row in rows)
     return out.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Finished answers as terminal tables. The one door to rich, with `progress`."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from blocksearch.views.flow import FlowRow
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.experiments.ablate import Result
     from blocksearch.experiments.reproduce import Table as Published
+    from blocksearch.experiments.stats import Effect
 
 PICTURE_WIDTH = 130
 PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
@@ -154,8 +156,8 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
     return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
 
 
-def published_table(found: "Published") -> Table:
-    """Draw a table of the paper beside its reproduction; intervals are 95 % over seeds, costs those of the built network."""
+def published_tables(found: "Published") -> list[Table]:
+    """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its networks against each other."""
     columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
     table = titled(found.title, "network", *columns)
     for row in found.rows:
@@ -172,19 +174,29 @@ def published_table(found: "Published") -> Table:
             f"{row.published_factor:.2f}",
             f"{row.factor:.2f}",
         )
-    table.caption = "\n".join(table_notes(found))
-    table.caption_justify = "left"
-    return table
+    compared = titled(
+        "", "network", "against", "seeds", "difference", "interval", "p (Holm)", "sign flip", "verdict", "paper", left=2
+    )
+    for judged in found.judged:
+        verdict = _verdict(judged.effect.verdict, judged.effect, [])
+        measured = (str(judged.effect.n), *_effect(judged.effect), verdict, "\n".join(judged.claims))
+        compared.add_row(judged.network, judged.reference, *measured)
+    for column in compared.columns[-2:]:
+        column.justify = "left"
+    tables = [table, compared] if found.judged else [table]
+    return _noted(tables, [*order_text(found), *found.notes])
 
 
-def table_notes(found: "Published") -> list[str]:
-    """Say how far a table's order is the paper's, and what becomes of the paper's claims."""
-    return [*([rank_text(*found.order)] if found.order else []), *map(str, found.claims)]
+def order_text(found: "Published") -> list[str]:
+    """Say how far a table's order is the paper's, where both have one."""
+    if found.order is None:
+        return []
+    return ["rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)]
 
 
-def rank_text(correlation: float, p_value: float) -> str:
-    """Say how far the order of a table's accuracies is the paper's."""
-    return f"rank correlation of the accuracies, paper and here: {correlation:+.2f} (p = {p_value:.3f})"
+def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
+    tables[-1].caption, tables[-1].caption_justify = "\n".join(notes), "left"
+    return tables
 
 
 def foreseen(title: str, plan: Plan, more: int = 0) -> str:
@@ -203,10 +215,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def ablation_tables(title: str, results: "Sequence[Result]") -> list[Table]:
+def ablation_tables(title: str, results: "Sequence[Result]", notes: Sequence[str] = ()) -> list[Table]:
     """Draw effects in percentage points beside their cost: a table for each given value, and for what the effects differ by.
 
-    Intervals are simultaneous over all of them.
+    Intervals are simultaneous over all of them; `notes` stand at the end.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
@@ -214,21 +226,20 @@ def ablation_tables(title: str, results: "Sequence[Result]") -> list[Table]:
     tables = [_ablation_table(given, own) for given, own in groups.items()]
     tables[0].title = "\n\n".join(part for part in (title, str(tables[0].title or "")) if part)
     least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
-    if least:
-        bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-        tables[-1].caption = f"sign flip: exact p, whose least value by the number of seeds is {bounds}"
-        tables[-1].caption_justify = "left"
-    return tables
+    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+    flips = [f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}"] if least else []
+    return _noted(tables, [*flips, *notes])
 
 
 def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
-    claimed = any(result.claim for result in results)
+    claimed = any(result.claims for result in results)
     apart = any(result.variant.beside for result in results)
     words = ["verdict", *(["paper"] if claimed else [])]
     table = titled(
         f"how far the effects differ: {given}" if apart else f"given {given}" if given else "",
         "factor",
         "value",
+        "seeds",
         "accuracy %",
         "difference",
         "interval",
@@ -247,17 +258,21 @@ def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
         table.add_row(
             result.variant.factor,
             result.variant.shown,
+            f"{len(result.accuracies)}",
             "" if result.variant.beside else _mean(list(result.accuracies.values())),
-            *_effect(result),
+            *_effect(result.effect),
             *_price(result),
-            _verdict(result),
-            *([_claim(result)] if claimed else []),
+            _verdict(
+                result.verdict,
+                result.effect,
+                [*([result.variant.rule] if result.variant.rule else []), *_failures(result.failures)],
+            ),
+            *(["\n".join(result.claims)] if claimed else []),
         )
     return table
 
 
-def _effect(result: "Result") -> tuple[str, str, str, str]:
-    effect = result.effect
+def _effect(effect: "Effect | None") -> tuple[str, str, str, str]:
     if effect is None or effect.difference is None:
         return "", "", "", ""
     interval = "" if effect.interval is None else _interval(*effect.interval)
@@ -281,20 +296,23 @@ def _price(result: "Result") -> tuple[str, str]:
     return f"{price.flops / base.flops - 1:+.1%}", f"{price.params / base.params - 1:+.1%}"
 
 
-def _verdict(result: "Result") -> str:
-    effect, notes = result.effect, [result.variant.rule] if result.variant.rule else []
-    if result.verdict == "undecided" and effect and effect.n < 2:
-        notes.append("a comparison needs two seeds that both complete")
-    elif result.verdict == "undecided" and effect:
-        notes.append(f"needs about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "needs more seeds")
-    if result.failures:
-        notes.append("; ".join(f"seed {seed} {reason}" for seed, reason in result.failures.items()))
-    return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict
+def _verdict(verdict: str, effect: "Effect | None", notes: Sequence[str]) -> str:
+    """Write a verdict; where there is none, how many seeds to plan for."""
+    needs = []
+    if verdict == "undecided" and effect and effect.n < 2:
+        needs = ["a comparison needs two seeds that both complete"]
+    elif verdict == "undecided" and effect:
+        needs = [f"about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "more than 1,000 seeds"]
+    said = [*needs, *notes]
+    return f"{verdict} ({'; '.join(said)})" if said else verdict
 
 
-def _claim(result: "Result") -> str:
-    """Write what the paper says, and whether the verdict agrees."""
-    return f"{result.claim}, {result.claim.agreement(result.verdict)}" if result.claim else ""
+def _failures(failures: Mapping[int, str]) -> list[str]:
+    """Say what became of seeds that did not complete, and once where it was the same for several."""
+    reasons: dict[str, list[int]] = {}
+    for seed, reason in failures.items():
+        reasons.setdefault(re.sub(r" at step .*", "", reason) if len(failures) > 2 else reason, []).append(seed)
+    return [f"seed{'s' * (len(s) > 1)} {','.join(map(str, s))} {reason}" for reason, s in reasons.items()]
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -1,11 +1,12 @@
 """The paper's tables, reproduced on made-up signs in real processes; and that nothing else judges by test images."""
 
+import ast
 import json
 import os
-import re
 import subprocess
 import sys
 from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,9 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79
+    pairs = {(each["network"], each["reference"]): each["effect"]["n"] for each in answer["compared"]}
+    assert pairs[("effnet", "mobilenet")] == pairs[("mobilenet", "baseline")] == 2
+    assert "12 runs: blocksearch" in answer["notes"][-1]
     assert rows["effnet"]["published_flops"] == 344_100
     with closing(Ledger(tmp_path / "studies" / "gtsrb.db", create=False)) as ledger:
         assert {(len(run.accuracies), len(run.losses), run.epoch_to) for run in ledger.runs()} == {(1, 2, 2)}
@@ -90,7 +94,21 @@ def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path)
 
 
 def asks_for_test_images(source: str) -> bool:
-    return bool(re.search(r"\btest=True", source))
+    """Whether a module makes a protocol that is judged by test images, or loads the split itself."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    by_word = any(keyword.arg == "test" for call in calls for keyword in call.keywords)
+    by_place = any(ast.unparse(call.func).endswith("Protocol") and len(call.args) > 3 for call in calls)
+    loaded = any(ast.unparse(call.func).endswith("load") and "'test'" in map(ast.unparse, call.args) for call in calls)
+    return by_word or by_place or loaded
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["replace(p, test=True)", "Protocol(d, 0, None, True)", "plan.Protocol(d, test=not False)", "data.load(name, 'test', root)"],
+)
+def test_a_module_that_asks_for_test_images_would_be_found(source):
+    assert asks_for_test_images(source)
+    assert not asks_for_test_images("Protocol(dataset, split, images); load(name, 'train')")
 
 
 def test_two_modules_ask_for_test_images():
@@ -122,6 +140,15 @@ def test_an_interval_of_a_mean_is_students(values):
 
 def test_an_order_is_compared_by_ranks_exactly():
     assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 99]) == (pytest.approx(1), pytest.approx(2 / 24))
+    for one, other in (([3, 1, 2, 5, 4, 4], [1, 2, 2, 4, 3, 9]), ([4, 1, 2, 3], [1, 1, 2, 2])):
+        found, p = rank_correlation(one, other)
+        wanted = [stats.spearmanr(order, other).statistic for order in permutations(one)]
+        assert found == pytest.approx(stats.spearmanr(one, other).statistic)
+        assert p == pytest.approx(np.mean(np.abs(wanted) >= abs(found) - 1e-9))
     assert mean_interval([4.0]) is None
-    with pytest.raises(UsageError, match="at least three"):
+    assert (
         rank_correlation([1, 2], [1, 2])
+        is rank_correlation([1, 1, 1], [1, 2, 3])
+        is rank_correlation([1, 2, 3], [5, 5, 5])
+        is None
+    )

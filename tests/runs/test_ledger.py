@@ -237,3 +237,10 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
         stored = [run.spec.seed for run in ledger.runs()]
     assert stored[: len(said)] == said
     assert len(stored) <= len(said) + 1
+
+
+def test_the_first_choice_of_a_mode_stands(tmp_path):
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        assert ledger.choose_mode("n", "r", "here", "fused") == "fused"
+        assert ledger.choose_mode("n", "r", "here", "serial") == ledger.mode("n", "r", "here") == "fused"
+        assert ledger.choose_mode("n", "r", "there", "serial") == "serial"

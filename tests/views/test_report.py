@@ -10,7 +10,8 @@ import pytest
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import as_rows, results
-from blocksearch.experiments.reproduce import Measured, Table
+from blocksearch.experiments.reproduce import Judged, Measured, Table
+from blocksearch.experiments.stats import Effect
 from blocksearch.experiments.variants import variants
 from blocksearch.views.report import ablation_report, check, published_report
 from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
@@ -83,10 +84,13 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
         none,
     )
     file = tmp_path / "a.html"
-    published_report(file, Table(4, "Table 4", rows, (0.5, 0.25)))
+    judged = Judged("mobilenet", "effnet", Effect(5, "helps", 1.5, (1.0, 2.0)), ("Section 5: helps, agrees",))
+    published_report(file, Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",)))
     text = file.read_text()
     assert "<script>alert" not in text
     assert "paper and here: +0.50 (p = 0.250)" in text
+    assert "effnet against mobilenet: +1.50 points [+1.00, +2.00], helps. Section 5: helps, agrees" in text
+    assert "5 runs" in text
     accuracies, costs, curves = figures_of(text)
     here, seeds, paper = accuracies
     assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == ([91.0], [2.0], [90.0, 92.0], [90.0, 90.0])
@@ -100,6 +104,7 @@ def test_tables_to_paste_hold_the_rows(tmp_path, found):
         ablation_report(tmp_path / f"a{ending}", HOSTILE, found)
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [row["value"] for row in rows] == [row["value"] for row in as_rows(found)]
+    assert {row["title"] for row in rows} == {HOSTILE}
     assert rows[1]["accuracies"] == "73.00 74.00 75.00 76.00 77.00"
     lines = (tmp_path / "a.md").read_text().splitlines()
     columns = {len(re.split(r"(?<!\\)\|", line)) for line in lines[2:]}

@@ -1,0 +1,52 @@
+"""What the commands that ablate have in common: foresee or train, print, and write what was found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from blocksearch.cli.arguments import check_report, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blocksearch.experiments.plan import Request
+    from blocksearch.experiments.variants import Variant
+
+
+def answer_ablation(
+    name: str,
+    found: "Sequence[Variant]",
+    seeds: str,
+    request: "Request",
+    dry_run: bool,
+    svg: Path | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Carry out an ablation, or foresee it. Exit with 1 where a training failed."""
+    from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
+    from blocksearch.experiments.looks import read_looks
+    from blocksearch.experiments.plan import read_seeds
+    from blocksearch.views.progress import watch
+    from blocksearch.views.tables import ablation_tables, answer, foreseen
+
+    check_report(report)
+    looks = read_looks(seeds) or ()
+    chosen = () if looks else read_seeds(seeds)
+    if dry_run:
+        print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
+        return
+    title, results, notes = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
+    if as_json:
+        print_json({"title": title, "notes": notes, "rows": as_rows(results)})
+    else:
+        answer(svg, *ablation_tables(title, results, notes))
+    if report is not None:
+        from blocksearch.views.report import ablation_report
+
+        ablation_report(report, title, results, notes)
+    if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
+        raise typer.Exit(1)

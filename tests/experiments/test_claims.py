@@ -1,0 +1,86 @@
+"""The paper's claims as data: about what exists, and true of the paper's own tables."""
+
+from decimal import Decimal
+
+import pytest
+
+from blocksearch.experiments.claims import CLAIMS, OPERATIONS, Claim, claims_among, claims_of, counted
+from blocksearch.experiments.published import TABLES, printed_value
+from blocksearch.experiments.variants import variants
+from blocksearch.space.named import NAMED, SETTINGS, named_network
+
+EFFNET = named_network("effnet", SETTINGS["gtsrb"])
+BLOCKS = [claim for claim in CLAIMS if claim.factor != "network"]
+BETWEEN = [claim for claim in CLAIMS if claim.factor == "network"]
+# The paper's words, section by section, as `paper/reconstruction.md` lists them.
+WORDS = {
+    ("bottleneck", "reduce(4)"): "hurts",
+    ("bottleneck", "reduce(8)"): "hurts",
+    ("depth_multiplier", "2"): "helps",
+    ("pooling", "stride"): "hurts",
+    ("pooling", "first"): "hurts",
+    ("residual", "add"): "hurts",
+    ("groups", "last(4)"): "hurts",
+    ("groups", "both(4)"): "hurts",
+}
+
+
+@pytest.mark.parametrize("claim", BLOCKS, ids=lambda claim: f"{claim.section} {claim.factor} {claim.value} {claim.given}")
+def test_a_claim_is_of_a_variant_that_exists(claim):
+    reference = EFFNET.with_factor(claim.factor, claim.reference)
+    (found,) = [v for v in variants(reference, claim.factor, [claim.value]) if v.value == claim.value]
+    assert found.compared
+    assert claim in claims_of(claim.factor, claim.reference, claim.value, claim.given)
+
+
+@pytest.mark.parametrize(("factor", "value"), WORDS)
+def test_a_claim_says_what_the_paper_says(factor, value):
+    own = str(EFFNET.blocks[0].values()[factor])
+    assert [claim.direction for claim in claims_of(factor, own, value)] == [WORDS[factor, value]]
+
+
+def test_separating_costs_half_a_point_or_almost_nothing():
+    assert {claim.direction for claim in claims_of("kernel", "1x3+3x1", "3x3")} == {"within", "helps"}
+
+
+@pytest.mark.parametrize("claim", [c for c in BETWEEN if not c.given], ids=lambda claim: f"{claim.value} {claim.reference}")
+def test_a_claim_between_networks_is_true_of_most_of_the_papers_tables(claim):
+    assert {claim.reference, claim.value} <= set(NAMED)
+    tables = [{row.network: row.accuracy for row in rows} for _, rows in TABLES.values()]
+    both = [table[claim.value] > table[claim.reference] for table in tables if {claim.value, claim.reference} <= set(table)]
+    agreeing = sum(better == (claim.direction == "helps") for better in both)
+    assert agreeing > len(both) / 2
+
+
+@pytest.mark.parametrize("claim", [c for c in OPERATIONS if c.factor == "network"], ids=lambda claim: f"{claim.value}")
+def test_a_claim_about_flops_is_true_of_the_papers_tables(claim):
+    for _, rows in TABLES.values():
+        flops = {row.network: printed_value(row.flops) for row in rows}
+        if {claim.value, claim.reference} <= set(flops):
+            assert "agrees" in claim.said(float(Decimal(flops[claim.value]) / Decimal(flops[claim.reference])))
+
+
+def test_claims_about_flops_are_counted_both_ways():
+    assert counted("kernel", "3x3", "1x3+3x1", 0.8) == counted("kernel", "1x3+3x1", "3x3", 1 / 0.8)
+    assert counted("kernel", "3x3", "1x3+3x1", 0.8)[0].endswith("here -20% FLOPs, agrees")
+    assert counted("kernel", "3x3", "1x3+3x1", 1.0)[0].endswith("here +0% FLOPs, disagrees")
+    assert counted("kernel", "3x3", "5x5", 3.0) == []
+
+
+def test_a_verdict_agrees_with_a_claim_or_not():
+    hurts, within = Claim("3", "f", "a", "b", "hurts"), Claim("3", "f", "a", "b", "within")
+    verdicts = ("helps", "hurts", "within ±0.5", "undecided", "no seed completed")
+    assert [hurts.agreement(v) for v in verdicts] == ["disagrees", "agrees", "disagrees", "undecided", "undecided"]
+    assert [within.agreement(v) for v in verdicts] == ["disagrees", "disagrees", "agrees", "undecided", "undecided"]
+    # A small effect that is certain is almost nothing, whichever way it goes.
+    assert within.agreement("helps", (0.1, 0.3)) == "agrees"
+    assert within.agreement("helps", (0.1, 0.6)) == "disagrees"
+    assert claims_of("residual", "add", "none") == []
+
+
+def test_networks_are_held_against_each_other_where_both_are_there():
+    found = {(one, other) for one, other, _ in claims_among([row.network for row in TABLES[7][1]])}
+    assert found == {
+        *((f"mobilenet_v2{rate}", f"effnet_revised{rate}") for rate in ("", "_4", "_2")),
+        ("effnet_revised", "mob_imp"),
+    }
