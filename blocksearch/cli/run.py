@@ -83,7 +83,9 @@ def ablate(
     block: Annotated[str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")] = "effnet",
     values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
     given: Annotated[str | None, typer.Option(help="Ask again under each of these values, such as bottleneck=2,4,8.")] = None,
-    equal_flops: Annotated[bool, typer.Option("--equal-flops", help="Rescale each variant to the reference's FLOPs.")] = False,
+    equal_flops: Annotated[
+        bool, typer.Option("--equal-flops", help="Ask again with widths rescaled to the reference's FLOPs.")
+    ] = False,
     dataset: Dataset = "digits",
     widths: Widths = None,
     space: SpaceFiles = None,

@@ -90,7 +90,7 @@ def _planned(
 ) -> tuple[Conditions, str]:
     reference = next(variant.against for variant in found)
     shared = conditions(request, reference)
-    rescaled = ", variants at equal FLOPs (widths rescaled)" if any(variant.rescaled for variant in found) else ""
+    rescaled = ", also at equal FLOPs (widths rescaled)" if any(variant.rescaled for variant in found) else ""
     seeded = f"looks at {', '.join(map(str, looks))} seeds" if looks else f"seeds {','.join(map(str, seeds))}"
     return shared, f"{shared.title(name + rescaled, reference)}; {seeded}"
 

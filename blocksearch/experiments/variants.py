@@ -116,7 +116,8 @@ def ask(
     """List every variant that a question compares, each reference before its variants.
 
     Where it is asked under several values of another factor, interactions follow: each against the first value, which is the
-    reference's own where that is among them. A factor is not asked about under values of its own.
+    reference's own where that is among them. A factor is not asked about under values of its own. With `equal_flops`, variants
+    that cost more or less than their reference are asked about again, their widths rescaled to its FLOPs.
     Raises UsageError where no factor applies, or a given value does not.
     """
     factors = {factor: values for factor, values in question.items() if given is None or factor != given[0]}
@@ -132,8 +133,7 @@ def ask(
     if not any(variant.is_reference for variant in found):
         rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
         raise UsageError(f"none of the factors applies to this block: {', '.join(factors)} ({rules})")
-    found = [_at_equal_flops(variant) for variant in found] if equal_flops else found
-    return found + interactions(found)
+    return found + interactions(found) + (_at_equal_flops(found) if equal_flops else [])
 
 
 def interactions(found: Sequence[Variant]) -> list[Variant]:
@@ -207,13 +207,25 @@ def _variant(reference: Network, factor: str, value: Value) -> Variant:
         return Variant(factor, str(value), False, None, reference, str(error))
 
 
-def _at_equal_flops(variant: Variant) -> Variant:
-    """Rescale a variant's widths to the reference's FLOPs."""
-    budget = cost(variant.against.layers).flops
-    if variant.network is None or variant.is_reference or cost(variant.network.layers).flops == budget:
+def _at_equal_flops(found: Sequence[Variant]) -> list[Variant]:
+    again = [_rescaled(variant) for variant in found if variant.is_reference or _costs_other(variant)]
+    asked = {(variant.given, variant.factor) for variant in again if not variant.is_reference}
+    return [
+        replace(variant, given=f"{variant.given}, equal FLOPs".removeprefix(", "))
+        for variant in again
+        if (variant.given, variant.factor) in asked
+    ]
+
+
+def _costs_other(variant: Variant) -> bool:
+    return variant.network is not None and cost(variant.network.layers).flops != cost(variant.against.layers).flops
+
+
+def _rescaled(variant: Variant) -> Variant:
+    if variant.network is None or variant.is_reference:
         return variant
     try:
-        network = rescaled(variant.network, f"flops <= {budget}")
+        network = rescaled(variant.network, f"flops <= {cost(variant.against.layers).flops}")
     except SpaceError as error:
         return replace(variant, network=None, rule=str(error))
     return replace(variant, network=network, rescaled=True)

@@ -233,13 +233,17 @@ def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
 
 
 @pytest.mark.slow
-def test_variants_at_equal_flops_fill_the_references(tmp_path):
+def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
     network = named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12)))
     asked = ask(network, {"bottleneck": None}, equal_flops=True)
     title, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
-    assert title.startswith("effnet, variants at equal FLOPs (widths rescaled), widths 8,12")
-    reference, *others = found
+    assert title.startswith("effnet, also at equal FLOPs (widths rescaled), widths 8,12")
+    plain = [result for result in found if not result.variant.given]
+    assert [result.variant.value for result in plain] == ["reduce(2)", "reduce(1)", "reduce(4)", "reduce(8)"]
+    reference, *others = [result for result in found if result.variant.given == "equal FLOPs"]
+    assert reference.variant.is_reference
+    assert [result.variant.value for result in others] == ["reduce(1)"]  # with six channels at least, the others cost the same
     for result in others:
         wider = replace(result.variant.network.setting, widths=tuple(w + 1 for w in result.variant.network.setting.widths))
         assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, setting=wider).layers).flops
