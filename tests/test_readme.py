@@ -1,5 +1,6 @@
 """What the README says was measured is what the shipped ledgers hold: its tables, row by row."""
 
+import json
 import re
 import shutil
 from contextlib import closing
@@ -85,3 +86,29 @@ def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
         r"{:+.2f} \(p = {:.3f}\) for Table {}".format(*rank_correlation(*zip(*means, strict=True)), number).replace("+", r"\+"),
         README,
     )
+
+
+def section3_cells(row):
+    """A row of the saved answer, as the README writes it."""
+    label = f"{row['factor']} {row['value']}" + (f", {row['given']}" if row["given"] else "")
+    low, high = row["interval"]
+    base = None if row["interaction"] else row["flops"] - row["flops_difference"]
+    return label, [
+        str(row["n"]),
+        f"{row['difference']:+.2f}",
+        f"{low:+.2f} – {high:+.2f}",
+        "" if base is None else f"{row['flops_difference'] / base:+.0%}",
+        row["verdict"],
+        "; ".join(row["claims"]),
+    ]
+
+
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+def test_section_3_is_as_the_ledger_has_it(name, shipped):
+    _, reports = shipped(f"{name}.db")
+    answers = [report for report in reports if report["title"].startswith("Section 3")]
+    if not answers:
+        pytest.skip("not run yet")
+    wanted = dict(section3_cells(row) for row in json.loads(answers[-1]["content"]) if row["difference"] is not None)
+    rows = {label: cells for label, *cells in table_under(f"`blocksearch reproduce section3 --dataset {name}")}
+    assert {label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()} == wanted
