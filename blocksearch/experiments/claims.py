@@ -58,7 +58,7 @@ class Operations:
     def said(self, ratio: float) -> str:
         """Say what the claim is, what was counted, and whether they agree."""
         agreement = "agrees" if self.least <= ratio <= self.most else "disagrees"
-        return f"Section {self.section}: {self.value} {self.words}, here {ratio - 1:+.0%} FLOPs, {agreement}"
+        return f"Section {self.section}: {self.value} {self.words}, here {ratio - 1:+.0%}, {agreement}"
 
 
 LESS, MORE = 1 - 1e-9, 1 + 1e-9
@@ -90,13 +90,13 @@ CLAIMS = (
 )
 OPERATIONS = (
     Operations("3", "first_layer", "vanilla", "block", "saves about 30% of the first layer", most=0.75),
-    Operations("6.1", "kernel", "3x3", "1x3+3x1", "takes fewer operations", most=LESS),
-    Operations("4.2", "pooling", "separable_end", "separable_conv", "takes as many operations", 0.95, 1.05),
+    Operations("6.1", "kernel", "3x3", "1x3+3x1", "has fewer FLOPs", most=LESS),
+    Operations("4.2", "pooling", "separable_end", "separable_conv", "has as many FLOPs", 0.95, 1.05),
     *(
-        Operations("6.3", "network", f"mobilenet_v2{rate}", f"effnet_revised{rate}", "takes fewer operations", most=LESS)
+        Operations("6.3", "network", f"mobilenet_v2{rate}", f"effnet_revised{rate}", "has fewer FLOPs", most=LESS)
         for rate in RATES
     ),
-    Operations("6.3", "network", "effnet_revised", "mob_imp", "is more expensive", least=MORE),
+    Operations("6.3", "network", "effnet_revised", "mob_imp", "has more FLOPs", least=MORE),
 )
 
 

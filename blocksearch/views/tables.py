@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.experiments.stats import Effect
 
 PICTURE_WIDTH = 130
-PLAIN_WIDTH = 160  # where the output is a file or a pipe, which has no width of its own
+PAPER = "paper, by section"  # heads what the paper claims and what becomes of it
+PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -175,11 +176,11 @@ def published_tables(found: "Published") -> list[Table]:
             f"{row.factor:.2f}",
         )
     compared = titled(
-        "", "network", "against", "seeds", "difference", "interval", "p (Holm)", "sign flip", "verdict", "paper", left=2
+        "", "network", "against", "seeds", "difference", "interval", "p (Holm)", "sign flip", "verdict", PAPER, left=2
     )
     for judged in found.judged:
         verdict = _verdict(judged.effect.verdict, judged.effect, [])
-        measured = (str(judged.effect.n), *_effect(judged.effect), verdict, "\n".join(judged.claims))
+        measured = (str(judged.effect.n), *_effect(judged.effect), verdict, _by_section(judged.claims))
         compared.add_row(judged.network, judged.reference, *measured)
     for column in compared.columns[-2:]:
         column.justify = "left"
@@ -234,7 +235,7 @@ def ablation_tables(title: str, results: "Sequence[Result]", notes: Sequence[str
 def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
     claimed = any(result.claims for result in results)
     apart = any(result.variant.beside for result in results)
-    words = ["verdict", *(["paper"] if claimed else [])]
+    words = ["verdict", *([PAPER] if claimed else [])]
     table = titled(
         f"how far the effects differ: {given}" if apart else f"given {given}" if given else "",
         "factor",
@@ -250,8 +251,8 @@ def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
         *words,
         left=2,
     )
-    for column in table.columns[:2]:
-        column.no_wrap = True  # a factor's name stays whole, and its value
+    for column in (*table.columns[:2], table.columns[5]):
+        column.no_wrap = True  # a factor's name stays whole, its value, and an interval
     for column in table.columns[-len(words) :]:
         column.justify = "left"
     for result in results:
@@ -267,7 +268,7 @@ def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
                 result.effect,
                 [*([result.variant.rule] if result.variant.rule else []), *_failures(result.failures)],
             ),
-            *(["\n".join(result.claims)] if claimed else []),
+            *([_by_section(result.claims)] if claimed else []),
         )
     return table
 
@@ -305,6 +306,10 @@ def _verdict(verdict: str, effect: "Effect | None", notes: Sequence[str]) -> str
         needs = [f"about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "more than 1,000 seeds"]
     said = [*needs, *notes]
     return f"{verdict} ({'; '.join(said)})" if said else verdict
+
+
+def _by_section(claims: Sequence[str]) -> str:
+    return "\n".join(claim.removeprefix("Section ") for claim in claims)
 
 
 def _failures(failures: Mapping[int, str]) -> list[str]:
