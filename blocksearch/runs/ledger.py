@@ -143,10 +143,7 @@ class Ledger:
                 return connection.execute(sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))).scalar()
 
     def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> str:
-        """Store how the seeds of a network are trained on a machine, once, before the first of them; return what is stored.
-
-        Where another command has chosen meanwhile, its choice stands.
-        """
+        """Store how the seeds of a network are trained on a machine, unless that is stored already; return what is stored."""
         with self.guard():
             _modes.create(self.engine, checkfirst=True)
             with suppress(IntegrityError), self.engine.begin() as connection:

@@ -36,6 +36,8 @@ class SpokenWatch(Watch):
     def planned(self, plan: Plan) -> None:
         """Say how many runs are planned, how long they may take, and what makes them fewer or shorter."""
         self._total = len(plan.missing)
+        self._finished = self._running = self._images = 0  # a plan may follow another
+        self._began = 0.0
         if not self._total:
             return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
         self._page.print(
