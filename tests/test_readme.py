@@ -105,10 +105,10 @@ def section3_cells(row):
 
 @pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
 def test_section_3_is_as_the_ledger_has_it(name, shipped):
+    """Its table is there exactly where a saved answer is, with the same rows."""
     _, reports = shipped(f"{name}.db")
-    answers = [report for report in reports if report["title"].startswith("Section 3")]
-    if not answers:
-        pytest.skip("not run yet")
-    wanted = dict(section3_cells(row) for row in json.loads(answers[-1]["content"]) if row["difference"] is not None)
-    rows = {label: cells for label, *cells in table_under(f"`blocksearch reproduce section3 --dataset {name}")}
+    answers = [report["content"] for report in reports if report["title"].startswith("Section 3")]
+    wanted = dict(section3_cells(row) for row in json.loads((answers or ["[]"])[-1]) if row["difference"] is not None)
+    heading = f"`blocksearch reproduce section3 --dataset {name}"
+    rows = {label: cells for label, *cells in table_under(heading)} if f"| {heading}" in README else {}
     assert {label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()} == wanted

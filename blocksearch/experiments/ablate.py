@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from blocksearch.experiments.claims import claims_of, counted
 from blocksearch.experiments.looks import Pairs, sequential
-from blocksearch.experiments.plan import MOST_SEEDS, Conditions, Request, conditions
-from blocksearch.experiments.provenance import mixture, sampling, sources
+from blocksearch.experiments.plan import Conditions, Request, conditions
+from blocksearch.experiments.provenance import mixture, notes
 from blocksearch.experiments.stats import Effect, compare_pairs
 from blocksearch.experiments.variants import Variant
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
@@ -69,10 +69,7 @@ def ablate(
     title = f"{title}; {mixed}" if mixed else title
     with closing(Ledger(request.ledger)) as ledger:
         ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
-    first = next(
-        (run for run in _runs(found[0].against, shared, range(MOST_SEEDS), runs).values() if run.accuracy is not None), None
-    )
-    return title, answer, [*([sampling(first, shared)] if first else []), sources(runs.values())]
+    return title, answer, notes(found[0].against, runs.values(), shared)
 
 
 def foresee_ablation(
@@ -248,7 +245,7 @@ def _row(result: Result) -> dict[str, object]:
         "params": price and price.params,
         "flops_difference": price and price.flops - base.flops,
         "params_difference": price and price.params - base.params,
-        "floats_difference": price and sum(price.floats_out) - sum(base.floats_out),
+        "floats_difference": price and price.floats - base.floats,
         "n": effect and effect.n,
         "seeds": sorted(result.accuracies),
         "accuracies": [result.accuracies[seed] for seed in sorted(result.accuracies)],

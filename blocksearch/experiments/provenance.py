@@ -6,6 +6,7 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import Conditions
 from blocksearch.experiments.stats import accuracy_interval
 from blocksearch.runs.spec import Run
+from blocksearch.space.network import Network
 
 
 def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
@@ -20,6 +21,13 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
     if strict:
         raise UsageError(f"--strict: {found}")
     return found
+
+
+def notes(first: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
+    """Say how far other images would have changed a run of an answer's first network, and where all its runs came from."""
+    own = [run for run in runs if run.spec.network == first.fingerprint and run.accuracy is not None]
+    chosen = [min(own, key=lambda run: run.spec.seed)] if own else []
+    return [*(sampling(run, conditions) for run in chosen), sources(runs)]
 
 
 def sources(runs: Collection[Run]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from blocksearch.errors import UsageError
 from blocksearch.experiments.claims import claims_among, counted
 from blocksearch.experiments.plan import Conditions, Request, conditions
-from blocksearch.experiments.provenance import mixture, sampling, sources
+from blocksearch.experiments.provenance import mixture, notes
 from blocksearch.experiments.published import TABLES, Row, printed_value
 from blocksearch.experiments.stats import Effect, compare_pairs, mean_interval, rank_correlation
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
@@ -90,9 +90,8 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     rows = tuple(_measured(name, row, network, jobs, runs, base) for name, row, network in found)
     once = [row for row in rows if row.accuracy is not None and row.network != "effnet_large_published"]
     order = rank_correlation([row.accuracy or 0 for row in once], [row.published_accuracy for row in once])
-    first = next((run for job in jobs if (run := runs[job.spec]).accuracy is not None), None)
-    notes = (*([sampling(first, shared)] if first else []), sources(runs.values()))
-    return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, jobs, runs), notes)
+    said = tuple(notes(found[0][2], runs.values(), shared))
+    return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, jobs, runs), said)
 
 
 def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan]:

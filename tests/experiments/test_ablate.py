@@ -342,7 +342,10 @@ def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
 
     runs = made_up_runs(shared, accuracy)
     if looks:
-        pairs = lambda names, count: {k: _pair(listed[int(k)], SHARED, range(count), runs) for k in names}  # noqa: E731
+
+        def pairs(names, count):
+            return {k: _pair(listed[int(k)], SHARED, range(count), runs) for k in names}
+
         effects = sequential(frozenset(str(k) for k, v in enumerate(listed) if v.compared), looks, pairs)
         assert len({effect.n for effect in effects.values()}) > 1
     found = results(listed, SHARED, range(5), runs, effects if looks else None)
