@@ -147,19 +147,22 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[lis
     modes = {key: ledger.mode(key.network, key.recipe, machine) for key in by_network}
     single = {key: Group((own[0],), None, device) for key, own in by_network.items()}
     largest = {key: Group(tuple(sorted(shares[key], key=len)[-1]), None, device) for key in by_network}
-    unsure = {key for key in by_network if modes[key] is None and len(largest[key].jobs) > 1}
-    probed = workers.probe([*single.values(), *(largest[key] for key in unsure)])
+    several = {key for key in by_network if len(largest[key].jobs) > 1}
+    unsure = {key for key in several if modes[key] is None}
+    fused = {key for key in several if modes[key] == "fused"}
+    # Each is timed in the way it will be trained, and in both where that is not chosen yet.
+    alone = [single[key] for key in by_network if key not in fused or any(len(part) == 1 for part in shares[key])]
+    probed = workers.probe([*alone, *(largest[key] for key in by_network if key in unsure | fused)])
     for key in unsure:
         faster = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
         modes[key] = ledger.choose_mode(key.network, key.recipe, machine, faster)
     groups: list[Group] = []
     seconds = 0.0
     for key in by_network:
-        fused = modes[key] == "fused"
-        parts = shares[key] if fused else [[job] for part in shares[key] for job in part]
+        parts = shares[key] if modes[key] == "fused" else [[job] for part in shares[key] for job in part]
         groups += [_group(part, ledger.checkpoints, device) for part in parts]
-        each = probed.get(single[key], 0.0)
-        seconds += sum(each * len(part) / (WORTH if fused and len(part) > 1 else 1) for part in parts)
+        each, shared = probed.get(single[key], 0.0), probed.get(largest[key], 0.0) / len(largest[key].jobs)
+        seconds += sum(len(part) * (shared if len(part) > 1 else each) for part in parts)
     return _seed_by_seed(groups), seconds
 
 

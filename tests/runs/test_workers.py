@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from blocksearch.errors import DataError, LedgerError
 from blocksearch.experiments.plan import Request, conditions
-from blocksearch.runs.execute import Watch, divide, ensure
+from blocksearch.runs.execute import Watch, divide, ensure, plan
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.process import machine, train_group
 from blocksearch.runs.spec import Group, RunSpec
@@ -88,6 +88,35 @@ def is_worker(process: psutil.Process) -> bool:
         return any("multiprocessing.spawn" in part for part in process.cmdline())
     except psutil.Error:  # it ended meanwhile
         return False
+
+
+class Listening(Workers):
+    """Workers that note how many seeds each group has that they time."""
+
+    def probe(self, groups):
+        self.sizes = sorted(len(group.jobs) for group in groups)
+        return super().probe(groups)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "seeds", "sizes"),
+    [
+        (None, range(5), [1, 3]),
+        ("fused", range(5), [3]),
+        ("fused", range(6), [1, 3]),
+        ("fused", [5], [1]),
+        ("serial", range(5), [1]),
+    ],
+)
+def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, mode, seeds, sizes):
+    jobs = conditions_at(root, tmp_path).jobs([NETWORK], seeds)
+    with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        if mode:
+            ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, mode)
+        found = plan(jobs, ledger, workers, Watch())
+    assert workers.sizes == sizes
+    assert found.seconds > 0
 
 
 @pytest.mark.slow
