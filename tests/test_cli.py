@@ -103,16 +103,24 @@ def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["ablate", "--factor", "all"], ["reproduce", "section3"]], ids=" ".join)
-def test_a_dry_run_says_what_the_command_then_trains(blocksearch, command):
+def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, command):
     small = [*SMALL[:-2], "--seeds", "2..3"]
     said = blocksearch(*command, *small, "--dry-run").stdout
     first, flops, later = re.search(
         r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where", said
     ).groups()
     assert "looks at 2, 3 seeds: " in said
+    assert not (tmp_path / "studies").exists()  # it writes nothing
     assert int(later) == int(first) / 2
     assert blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0] == said.split(" TFLOP")[0]
     done = blocksearch(*command, *small, "--json")
+    kept = (tmp_path / "studies" / "digits.db").read_bytes()
+    again = json.loads(blocksearch(*command, *small, "--dry-run", "--json").stdout)
+    assert (again["missing"], again["more_at_most"], again["flops"]) == (0, 0, 0)  # the looks that are over are walked through
+    more = json.loads(blocksearch(*command, *small[:-1], "2..4", "--dry-run", "--json").stdout)
+    assert 0 < more["missing"] <= int(first) // 2  # the first look is in the ledger, and the third seed of the second
+    assert more["more_at_most"] == 0
+    assert (tmp_path / "studies" / "digits.db").read_bytes() == kept
     assert f"{first} runs to train (0 already in the ledger)" in done.stderr
     rows = [row for row in json.loads(done.stdout)["rows"] if row["text"] and not row["interaction"]]
     prices = {row["fingerprint"]: row["flops"] for row in rows}
@@ -207,6 +215,11 @@ MISTAKES = [
     (["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"], "but the network reads 3x9x9 and tells 3 apart"),
     (["train", "effnet", "--split", "-1"], "must not be negative, but got -1"),
     (["merge", "a.db", "b.db"], "a.db is not there"),
+    (["ablate", "--factor", "residual", "--margin", "0"], "--margin must be points of accuracy above 0 and at most 100, but got 0.0"),
+    (["ablate", "--factor", "residual", "--dry-run", "--report", "a.html"], "--dry-run has no answer to write to a.html"),
+    (["show", "effnet", "--svg", "nowhere/a.svg"], "--svg writes a .svg file in a folder that exists, but got nowhere/a.svg"),
+    (["reproduce", "table3"], "Table 3: not run, "),
+    (["reproduce", "all", "--report", "nowhere"], "the reports go into a folder that exists, but got nowhere"),
     (["data", "check", "mnist"], "unknown data set 'mnist'"),
 ]
 

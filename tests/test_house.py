@@ -19,7 +19,7 @@ DOORS = {
     "filelock": {"experiments/search/driver"},
     "threadpoolctl": {"cli/__init__", "experiments/search/driver"},
     "scipy": {"experiments/stats", "training/data/readers"},
-    "sqlalchemy": {"runs/ledger", "runs/peek", "runs/studies"},
+    "sqlalchemy": {"runs/ledger", "runs/location", "runs/peek", "runs/studies"},
     "torch": {
         "training/build",
         "training/batches",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from blocksearch.cli.arguments import check_report, print_json
+from blocksearch.cli.arguments import check_files, print_foreseen, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +30,15 @@ def answer_ablation(
     from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import read_seeds
+    from blocksearch.views.evidence import ablation_tables
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import ablation_tables, answer, foreseen
+    from blocksearch.views.tables import answer
 
-    check_report(report)
+    check_files(report=report, svg=svg, dry_run=dry_run)
     looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
     if dry_run:
-        print(foreseen(*foresee_ablation(name, found, chosen, request, looks)))
+        print_foreseen(*foresee_ablation(name, found, chosen, request, watch(quiet=quiet), looks), as_json=as_json)
         return
     title, results, notes = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
     if as_json:

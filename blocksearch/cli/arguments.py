@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from blocksearch.experiments.plan import Request
+    from blocksearch.runs.execute import Plan
 
 NetworkText = Annotated[str, typer.Argument(metavar="NETWORK", help="A named network, one with changes, or a block's text.")]
 Dataset = Annotated[str, typer.Option("--dataset", help="Data set: cifar10, svhn, gtsrb or digits.")]
@@ -34,6 +35,7 @@ PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
 Report = Annotated[Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing.")]
+REPORTS = (".html", ".md", ".csv")  # what a report may be
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to compare runs of different devices or versions of torch.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
@@ -54,6 +56,7 @@ def request_from(
     precision: str | None,
     *,
     strict: bool = False,
+    margin: float | None = None,
 ) -> "Request":
     """Make the request of a command that trains."""
     from blocksearch.experiments.plan import Request
@@ -71,15 +74,28 @@ def request_from(
         workers,
         device,
         strict,
+        margin,
     )
 
 
-def check_report(file: Path | None) -> None:
-    """Refuse a report that could not be written, before anything is trained; plotly is loaded only where there is one."""
-    if file is not None:
-        from blocksearch.views.report import check
+def check_files(*, dry_run: bool = False, **files: Path | None) -> None:
+    """Refuse files, by their option, that could not be written, before anything is read or trained."""
+    from blocksearch.errors import UsageError
 
-        check(file)
+    for option, file in files.items():
+        endings = REPORTS if option == "report" else (f".{option}",)
+        if file is not None and dry_run:
+            raise UsageError(f"--dry-run has no answer to write to {file}")
+        if file is not None and (file.suffix not in endings or not file.parent.is_dir()):
+            raise UsageError(f"--{option} writes a {' or '.join(endings)} file in a folder that exists, but got {file}")
+
+
+def print_foreseen(title: str, plan: "Plan", more: int = 0, *, as_json: bool) -> None:
+    """Print what a command would train, and how many runs `more` it adds at most where comparisons stay undecided."""
+    from blocksearch.views.tables import foreseen
+
+    told = {"title": title, "missing": len(plan.missing), "known": plan.known, "more_at_most": more}
+    print_json(told | {"flops": plan.flops, "seconds": plan.seconds}) if as_json else print(foreseen(title, plan, more))
 
 
 def print_json(value: object) -> None:

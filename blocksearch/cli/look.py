@@ -18,6 +18,7 @@ from blocksearch.cli.arguments import (
     SpaceFiles,
     Svg,
     Widths,
+    check_files,
     print_json,
 )
 from blocksearch.errors import DataError
@@ -48,6 +49,7 @@ def show(
     from blocksearch.views.flow import as_rows, data_flow
     from blocksearch.views.tables import answer, flow_table
 
+    check_files(svg=svg)
     setting = setting_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
     found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)

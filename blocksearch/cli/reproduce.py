@@ -1,6 +1,8 @@
 """Commands that put the paper's tables beside what is counted and measured here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,10 +26,12 @@ from blocksearch.cli.arguments import (
     Svg,
     Widths,
     WorkerCount,
-    check_report,
+    check_files,
+    print_foreseen,
     print_json,
     request_from,
 )
+from blocksearch.errors import DataError, UsageError
 
 reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
 RESULTS = range(2, 8)  # the paper's tables of results
@@ -44,6 +48,15 @@ def flops(as_json: Json = False) -> None:
 
     cells = flops_cells()
     print_json(as_rows(cells)) if as_json else console().print(flops_table(cells), flops_summary(cells))
+
+
+@contextmanager
+def _not_run(name: str) -> Iterator[None]:
+    """Say of what has no images here that it was not run; no stand-in takes its place."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: not run, {error}") from error
 
 
 def _table_command(number: int) -> Callable[..., None]:
@@ -66,19 +79,22 @@ def _table_command(number: int) -> Callable[..., None]:
         from blocksearch.experiments.plan import read_seeds, setting_from
         from blocksearch.experiments.published import TABLES
         from blocksearch.experiments.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
+        from blocksearch.views.evidence import published_tables
         from blocksearch.views.progress import watch
-        from blocksearch.views.tables import answer, foreseen, published_tables
+        from blocksearch.views.tables import answer
 
         dataset = TABLES[number][0]
         setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
-        check_report(report)
+        check_files(report=report, svg=svg, dry_run=dry_run)
         request = request_from(
             dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None, strict=strict
         )
         if dry_run:
-            print(foreseen(*foresee_table(number, setting, chosen, request)))
+            with _not_run(f"Table {number}"):
+                print_foreseen(*foresee_table(number, setting, chosen, request, watch(quiet=quiet)), as_json=as_json)
             return
-        found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
+        with _not_run(f"Table {number}"):
+            found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
         if as_json:
             own = {"title": found.title, "notes": found.notes, "order": found.order}
             print_json(own | {"rows": as_rows(found), "compared": judged_rows(found)})
@@ -132,7 +148,9 @@ def section3(
         dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None, strict=strict
     )
     found = asked.section3(setting_from(dataset, widths), dataset)
-    answer_ablation("Section 3, factors of effnet", found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
+    with _not_run("Section 3"):
+        name = "Section 3, factors of effnet"
+        answer_ablation(name, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
 
 
 @reproduce_app.command("all")
@@ -141,22 +159,30 @@ def everything(
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
     data_root: DataRoot = None,
+    ledger: LedgerPath = None,
     workers: WorkerCount = None,
     device: Device = "auto",
+    strict: Strict = False,
     dry_run: DryRun = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for a report of each: table2.html and so on.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Reproduce Tables 2-7 and Section 3 one after another; one whose images are not here is said not to have been run.
 
     Example: blocksearch reproduce all --dry-run
     """
-    from blocksearch.errors import DataError
-
+    if report is not None and not report.is_dir():
+        raise UsageError(f"the reports go into a folder that exists, but got {report}")
     own = {} if seeds is None else {"seeds": seeds}
-    shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "workers": workers, "device": device}
-    parts = {f"Table {number}": table for number, table in _TABLES.items()} | {"Section 3": section3}
+    shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "ledger": ledger, "workers": workers, "device": device}
+    parts = {f"table{number}": table for number, table in _TABLES.items()} | {"section3": section3}
+    not_run = 0
     for name, part in parts.items():
+        page = report and report / f"{name}.html"
         try:
-            part(**own, **shared, dry_run=dry_run, quiet=quiet)
+            part(**own, **shared, strict=strict, dry_run=dry_run, report=page, quiet=quiet)
         except DataError as error:
-            print(f"{name}: not run, {error}")
+            print(error)
+            not_run += 1
+    if not_run == len(parts):
+        raise typer.Exit(2)

@@ -103,6 +103,7 @@ def ablate(
     device: Device = "auto",
     precision: PrecisionName = None,
     strict: Strict = False,
+    margin: Annotated[float | None, typer.Option(help="Points within which accuracies count as equal. Default: 0.5.")] = None,
     dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
@@ -119,6 +120,7 @@ def ablate(
     request = request_from(
         *(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision),
         strict=strict,
+        margin=margin,
     )
     defined = loaded(space or ())
     reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)

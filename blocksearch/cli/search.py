@@ -21,7 +21,7 @@ from blocksearch.cli.arguments import (
     Split,
     Svg,
     WorkerCount,
-    check_report,
+    check_files,
     print_json,
     request_from,
 )
@@ -68,7 +68,7 @@ def search(
     from blocksearch.experiments.search.driver import Effort, Question
     from blocksearch.experiments.search.driver import search as run_search
     from blocksearch.experiments.search.study import Wishes, read_rungs
-    from blocksearch.runs.ledger import without_password
+    from blocksearch.runs.location import without_password
     from blocksearch.views.search import audience
 
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, study, workers, device, None)
@@ -99,16 +99,10 @@ def pareto(
     """
     from blocksearch.experiments.search.found import as_data
     from blocksearch.experiments.search.summary import summarise
-    from blocksearch.views.study import check_csv, front_table, other_studies
+    from blocksearch.views.study import front_table, other_studies
     from blocksearch.views.tables import answer
 
-    check_report(report)
-    check_csv(csv)
-    pictures = [(each, ending) for each, ending in ((png, ".png"), (svg, ".svg")) if each is not None]
-    for each, ending in pictures:
-        from blocksearch.views.picture import check
-
-        check(each, ending)
+    check_files(report=report, csv=csv, png=png, svg=svg)
     found = summarise(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
@@ -118,10 +112,11 @@ def pareto(
             from blocksearch.views.pareto import pareto_page
 
             pareto_page(page, found)
-    for each, _ in pictures:
-        from blocksearch.views.picture import picture
+    for each in (png, svg):
+        if each is not None:
+            from blocksearch.views.picture import picture
 
-        picture(each, found)
+            picture(each, found)
 
 
 @search_app.command()
@@ -131,10 +126,10 @@ def effects(file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: J
     Example: blocksearch effects studies/digits.db
     """
     from blocksearch.experiments.search.effects import as_data, as_rows, study_effects
-    from blocksearch.views.study import check_csv, effects_table, other_studies, written
+    from blocksearch.views.study import effects_table, other_studies, written
     from blocksearch.views.tables import answer
 
-    check_csv(csv)
+    check_files(csv=csv)
     found = study_effects(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
@@ -201,6 +196,7 @@ def final(
     from blocksearch.views.study import final_table
     from blocksearch.views.tables import answer
 
+    check_files(svg=svg)
     found = test_front(file, name, data_root, workers, device, watch(quiet=quiet, advice=""))
     print_json(asdict(found)) if as_json else answer(svg, final_table(found))
 

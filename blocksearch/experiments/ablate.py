@@ -4,17 +4,17 @@ The family of comparisons is everything one command compares; its verdicts are a
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blocksearch.experiments.claims import claims_of, counted
 from blocksearch.experiments.looks import Pairs, sequential
 from blocksearch.experiments.plan import Conditions, Request, conditions
 from blocksearch.experiments.provenance import mixture, notes
-from blocksearch.experiments.stats import Effect, compare_pairs
-from blocksearch.experiments.variants import Variant
-from blocksearch.runs.execute import Plan, Watch, ensure, foresee
+from blocksearch.experiments.stats import MARGIN, Effect, compare_pairs
+from blocksearch.experiments.variants import Variant, alike
+from blocksearch.runs.execute import Plan, Watch, ensure, foresee, recall
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.cost import Cost, cost
@@ -64,7 +64,7 @@ def ablate(
         runs, answer = _looked(found, shared, looks, request, watch)
     else:
         runs = ensure(jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device)
-        answer = results(found, shared, seeds, runs)
+        answer = results(found, shared, seeds, runs, margin=request.margin)
     mixed = mixture(runs.values(), strict=request.strict)
     title = f"{title}; {mixed}" if mixed else title
     with closing(Ledger(request.ledger)) as ledger:
@@ -73,13 +73,17 @@ def ablate(
 
 
 def foresee_ablation(
-    name: str, found: Sequence[Variant], seeds: Sequence[int], request: Request, looks: tuple[int, ...] = ()
+    name: str,
+    found: Sequence[Variant],
+    seeds: Sequence[int],
+    request: Request,
+    watch: Watch,
+    looks: tuple[int, ...] = (),
 ) -> tuple[str, Plan, int]:
-    """Say what an ablation would train: title, plan up to the first look, and how many runs there are after it at most."""
+    """Say what an ablation would train: title, plan up to the next look, and how many runs there are after it at most."""
     shared, title = _planned(name, found, seeds, request, looks)
-    wanted = jobs(found, shared, range(looks[0]) if looks else seeds)
-    later = len(jobs(found, shared, range(looks[0], looks[-1]))) if looks else 0
-    return title, foresee(wanted, request.ledger, request.workers, request.device), later
+    wanted, later = _next_look(found, shared, looks, request) if looks else (jobs(found, shared, seeds), 0)
+    return title, foresee(wanted, request.ledger, request.workers, watch, request.device), later
 
 
 def _planned(
@@ -89,23 +93,62 @@ def _planned(
     shared = conditions(request, reference)
     rescaled = ", also at equal FLOPs (widths rescaled)" if any(variant.rescaled for variant in found) else ""
     seeded = f"looks at {', '.join(map(str, looks))} seeds" if looks else f"seeds {','.join(map(str, seeds))}"
-    return shared, f"{shared.title(name + rescaled, reference)}; {seeded}"
+    margin = "" if request.margin is None else f"; margin ±{request.margin:g} points"
+    return shared, f"{shared.title(name + rescaled, reference)}; {seeded}{margin}"
 
 
 def _looked(
     found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch
 ) -> tuple[dict[RunSpec, Run], list[Result]]:
     """Train and compare look by look."""
-    compared = {str(k): variant for k, variant in enumerate(found) if variant.compared}
     runs: dict[RunSpec, Run] = {}
 
-    def more(names: frozenset[str], count: int) -> Pairs:
-        wanted = [compared[name] for name in sorted(names, key=int)]
-        runs.update(ensure(jobs(wanted, shared, range(count)), request.ledger, request.workers, watch, request.device))
-        return {name: _pair(compared[name], shared, range(count), runs) for name in names}
+    def train(wanted: list[Job]) -> None:
+        runs.update(ensure(wanted, request.ledger, request.workers, watch, request.device))
 
-    effects = sequential(frozenset(compared), looks, more)
+    effects = sequential(_compared(found), looks, _more(found, shared, runs, train), margin=request.margin)
     return runs, results(found, shared, range(looks[-1]), runs, effects)
+
+
+class _NotYetError(Exception):
+    """What a look needs is not in the ledger."""
+
+
+def _next_look(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request) -> tuple[list[Job], int]:
+    """Return the jobs of the first look that the ledger does not answer, and how many more it lacks at most after that look."""
+    every = jobs(found, shared, range(looks[-1]))
+    runs, asked = recall(every, request.ledger), list[Job]()
+
+    def train(wanted: list[Job]) -> None:
+        asked[:] = wanted
+        if any(job.spec not in runs for job in wanted):
+            raise _NotYetError
+
+    try:
+        sequential(_compared(found), looks, _more(found, shared, runs, train), margin=request.margin)
+    except _NotYetError:
+        specs = {job.spec for job in asked}
+        networks = {spec.network for spec in specs}
+        return asked, sum(job.spec.network in networks and job.spec not in specs and job.spec not in runs for job in every)
+    return asked, 0
+
+
+def _compared(found: Sequence[Variant]) -> frozenset[str]:
+    """Name the comparisons of a family by the place of their variant; the same networks are compared once."""
+    return frozenset(map(str, alike(found).values()))
+
+
+def _more(
+    found: Sequence[Variant], shared: Conditions, runs: Mapping[RunSpec, Run], train: Callable[[list[Job]], None]
+) -> Callable[[frozenset[str], int], Pairs]:
+    """Return what gives a look its accuracies, after `train` has put what they need into `runs`."""
+
+    def more(names: frozenset[str], count: int) -> Pairs:
+        wanted = {name: found[int(name)] for name in sorted(names, key=int)}
+        train(jobs(wanted.values(), shared, range(count)))
+        return {name: _pair(variant, shared, range(count), runs) for name, variant in wanted.items()}
+
+    return more
 
 
 def jobs(found: Iterable[Variant], conditions: Conditions, seeds: Sequence[int]) -> list[Job]:
@@ -120,12 +163,26 @@ def results(
     seeds: Sequence[int],
     runs: Mapping[RunSpec, Run],
     effects: Mapping[str, Effect] | None = None,
+    margin: float | None = None,
 ) -> list[Result]:
-    """Compare every variant with its reference over the seeds both completed, unless `effects` by place are there already."""
+    """Compare every variant with its reference over the seeds both completed, unless `effects` by place are there already.
+
+    Variants that compare the same networks are one comparison of the family, and say so.
+    """
     if effects is None:
-        pairs = {str(k): _pair(variant, conditions, seeds, runs) for k, variant in enumerate(found) if variant.compared}
-        effects = compare_pairs(pairs)
-    return [_result(variant, effects.get(str(k)), conditions, seeds, runs) for k, variant in enumerate(found)]
+        pairs = {place: _pair(found[int(place)], conditions, seeds, runs) for place in sorted(_compared(found), key=int)}
+        effects = compare_pairs(pairs, margin=MARGIN if margin is None else margin)
+    first = alike(found)
+    told = [_told(variant, found[first.get(place, place)]) for place, variant in enumerate(found)]
+    return [_result(own, effects.get(str(first.get(k))), conditions, seeds, runs) for k, own in enumerate(told)]
+
+
+def _told(variant: Variant, first: Variant) -> Variant:
+    """Let a variant say which other one compares the same networks."""
+    if first is variant:
+        return variant
+    given = f" given {first.given}" if first.given != variant.given else ""
+    return replace(variant, rule=f"the same networks as {first.factor} {first.value}{given}")
 
 
 def _pair(
@@ -198,8 +255,9 @@ _APART = {"helps": "higher", "hurts": "lower"}  # what is said of an effect that
 
 def _claims(variant: Variant, verdict: str, effect: Effect | None) -> list[str]:
     """Find what the paper says, which is not of rescaled widths, and hold the verdict or the FLOPs against it."""
-    if variant.is_reference or variant.rescaled or variant.network is None:
+    if variant.is_reference or variant.rescaled or not variant.compared:
         return []
+    assert variant.network
     factor, value, base = variant.factor, variant.value, _own_value(variant.against, variant.factor)
     if variant.beside is None:
         claims = claims_of(factor, base, value)

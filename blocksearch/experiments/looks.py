@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.plan import MOST_SEEDS
-from blocksearch.experiments.stats import ALPHA, Effect, compare_pairs
+from blocksearch.experiments.stats import ALPHA, MARGIN, Effect, compare_pairs
 
 LOOKS = (5, 8, 12, 20)
 
@@ -31,7 +31,11 @@ def read_looks(text: str) -> tuple[int, ...] | None:
 
 
 def sequential(
-    names: frozenset[str], looks: tuple[int, ...], more: Callable[[frozenset[str], int], Pairs], alpha: float = ALPHA
+    names: frozenset[str],
+    looks: tuple[int, ...],
+    more: Callable[[frozenset[str], int], Pairs],
+    alpha: float = ALPHA,
+    margin: float | None = None,
 ) -> dict[str, Effect]:
     """Compare variants with their references at growing numbers of seeds until each is decided, or the looks are over.
 
@@ -47,7 +51,7 @@ def sequential(
             break
         seen |= more(open_, look)
         rejected = {name for name, effect in found.items() if effect.verdict in ("helps", "hurts")}
-        effects = compare_pairs(seen, alpha=alpha / len(looks), rejected=rejected)
+        effects = compare_pairs(seen, alpha=alpha / len(looks), margin=margin or MARGIN, rejected=rejected)
         found |= {name: _over_looks(effects[name], len(looks)) for name in open_ if name in effects}
     return found
 

@@ -105,7 +105,8 @@ def loaded(files: Sequence[str | Path]) -> Space:
 class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or versions of torch are not compared.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or versions of torch are not compared;
+    accuracies count as equal within `margin` points, None for the usual 0.5.
     Raises UsageError for what cannot be.
     """
 
@@ -116,10 +117,13 @@ class Request:
     workers: int | None
     device: str = "auto"
     strict: bool = False
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers must be at least 1, but got {self.workers}")
+        if self.margin is not None and not 0 < self.margin <= 100:
+            raise UsageError(f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise UsageError(f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}")
 

@@ -46,7 +46,7 @@ def sources(runs: Collection[Run]) -> str:
 def sampling(run: Run, conditions: Conditions) -> str:
     """Say what other images might have given a run; frames of one physical object are drawn together."""
     low, high = accuracy_interval(run.right, conditions.evaluation_groups)
-    drawn = "" if conditions.evaluation_groups is None else ", whole tracks drawn"
+    drawn = ", single images drawn" if conditions.evaluation_groups is None else ", whole tracks drawn"
     return (
         f"over other images one run's {run.accuracy:.2f} % might have been {low:.2f} to {high:.2f} (95 %, seed {run.spec.seed} "
         f"of the first network{drawn}); intervals above are over seeds, on these images"

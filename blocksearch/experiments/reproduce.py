@@ -94,10 +94,10 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, jobs, runs), said)
 
 
-def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request) -> tuple[str, Plan]:
+def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request, watch: Watch) -> tuple[str, Plan]:
     """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated seconds."""
     _, _, jobs, title = _planned(number, setting, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, request.device)
+    return title, foresee(jobs, request.ledger, request.workers, watch, request.device)
 
 
 def _planned(

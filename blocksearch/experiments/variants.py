@@ -148,6 +148,16 @@ def interactions(found: Sequence[Variant]) -> list[Variant]:
     ]
 
 
+def alike(found: Sequence[Variant]) -> dict[int, int]:
+    """Map the place of each variant that is compared to that of the first which compares the same networks, mostly itself."""
+    first: dict[tuple[str, ...], int] = {}
+    return {
+        place: first.setdefault(tuple(network.fingerprint for network in variant.networks), place)
+        for place, variant in enumerate(found)
+        if variant.compared
+    }
+
+
 def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -> list[tuple[str, Network]]:
     if given is None:
         return [("", reference)]
@@ -165,9 +175,13 @@ def variants(reference: Network, factor: str, values: Sequence[Value] | None = N
     """
     found = _listed(reference, factor, values)
     if not any(variant.compared for variant in found):
-        rules = "; ".join(v.rule for v in found if v.rule) or "every value gives the same layers"
-        raise InapplicableError(factor, rules)
+        raise InapplicableError(factor, "; ".join(v.rule for v in found if v.rule) or _why_alike(found))
     return found
+
+
+def _why_alike(found: Sequence[Variant]) -> str:
+    own, *others = found
+    return "every value gives the same layers" if others else f"only its own value {own.value} is asked about"
 
 
 def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blocksearch.errors import LedgerError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import file_of
 from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
 from blocksearch.space.cost import cost
@@ -56,13 +57,16 @@ class Watch:
         """No more trainings will come; after an interruption, so many of the planned ones are in the ledger."""
 
 
-def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch) -> Plan:
-    """Look up which jobs are missing, choose how their seeds are trained, and estimate the time, from short probes."""
+def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch, *, store: bool = True) -> Plan:
+    """Look up which jobs are missing, choose how their seeds are trained, and estimate the time, from short probes.
+
+    With `store` the ledger remembers how, so that the same seeds are always trained together.
+    """
     known = ledger.find(job.spec for job in jobs)
     missing = list({job.spec: job for job in jobs if job.spec not in known}.values())
     if missing:
         watch.timing(len({job.spec.network for job in missing}))
-    groups, seconds = _grouped(missing, ledger, workers)
+    groups, seconds = _grouped(missing, ledger, workers, store=store)
     return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
 
 
@@ -93,10 +97,22 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
         return collect(jobs, ledger)
 
 
-def foresee(jobs: Sequence[Job], location: str, workers: int | None, device: str = "cpu") -> Plan:
-    """Plan what `ensure` would train, and train nothing."""
-    with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
-        return plan(jobs, ledger, pool, Watch())
+def foresee(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu") -> Plan:
+    """Plan what `ensure` would train; train and write nothing."""
+    with Workers(workers, device) as pool, closing(opened(_as_it_is(location), pool)) as ledger:
+        return plan(jobs, ledger, pool, watch, store=False)
+
+
+def recall(jobs: Sequence[Job], location: str) -> dict[RunSpec, Run]:
+    """Return the final runs of jobs that a ledger has, none where there is no ledger yet."""
+    with closing(Ledger(_as_it_is(location))) as ledger:
+        return ledger.find(job.spec for job in jobs)
+
+
+def _as_it_is(location: str) -> str:
+    """Return where to read: a file that is not there yet is an empty database in memory, so that none is made."""
+    file = file_of(location)
+    return location if file is None or file.exists() else "sqlite://"
 
 
 def opened(location: str, workers: Workers) -> Ledger:
@@ -135,8 +151,8 @@ def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[J
     return found
 
 
-def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
-    """Group jobs by how their network is trained here (chosen and stored where it was not), and estimate their seconds."""
+def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers, *, store: bool) -> tuple[list[Group], float]:
+    """Group jobs by how their network is trained here (chosen where it was not), and estimate their seconds."""
     if not jobs:
         return [], 0.0
     device, machine = workers.place.device, workers.place.machine
@@ -155,7 +171,7 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[lis
     probed = workers.probe([*alone, *(largest[key] for key in by_network if key in unsure | fused)])
     for key in unsure:
         faster = _faster(probed.get(single[key]), probed.get(largest[key]), len(largest[key].jobs))
-        modes[key] = ledger.choose_mode(key.network, key.recipe, machine, faster)
+        modes[key] = ledger.choose_mode(key.network, key.recipe, machine, faster) if store else faster
     groups: list[Group] = []
     seconds = 0.0
     for key in by_network:

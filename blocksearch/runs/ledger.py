@@ -8,7 +8,6 @@ a partial one, stopped short of its horizon, may go on and then has a longer one
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -21,11 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.errors import LedgerError
+from blocksearch.runs.location import file_url, without_password
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.layers import Layers, decode, encode
 
 SCHEMA = "1"
-_SQLITE_HEADER = b"SQLite format 3\0"
 
 _metadata = sa.MetaData()
 _meta = sa.Table("ledger_meta", _metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.String(64)))
@@ -101,7 +100,7 @@ class Ledger:
 
     def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
         self.location = without_password(str(location))
-        url = str(location) if "://" in str(location) else _file_url(Path(location).expanduser(), create, made_by)
+        url = str(location) if "://" in str(location) else file_url(Path(location).expanduser(), create, made_by)
         try:
             self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
         except (sa.exc.ArgumentError, ImportError) as error:
@@ -146,7 +145,7 @@ class Ledger:
         """Store how the seeds of a network are trained on a machine, unless that is stored already; return what is stored."""
         with self.guard():
             _modes.create(self.engine, checkfirst=True)
-            with suppress(IntegrityError), self.engine.begin() as connection:
+            with suppress(IntegrityError), self.writing() as connection:
                 connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
         return self.mode(network, recipe, machine) or mode
 
@@ -180,7 +179,7 @@ class Ledger:
 
     def _try_to_append(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
         added = 0
-        with self.guard(), self.engine.begin() as connection:
+        with self.writing() as connection:
             for network, recipe, row in rows:
                 _insert_missing(connection, _networks, "fingerprint", network)
                 _insert_missing(connection, _recipes, "digest", recipe)
@@ -205,7 +204,7 @@ class Ledger:
         if any((report["kind"], report["title"], report["content"]) == (kind, title, content) for report in self.reports()):
             return
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        with self.guard(), self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(_reports.insert().values(kind=kind, title=title, created=created, content=content))
 
     def reports(self) -> list[dict[str, Any]]:
@@ -261,17 +260,24 @@ class Ledger:
         tables = set(sa.inspect(self.engine).get_table_names())
         if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
             raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
-        if self.engine.dialect.name == "sqlite":  # not before: another program's file stays as it is
-            with self.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         if _meta.name not in tables:
             _metadata.create_all(self.engine)
-            with self.engine.begin() as connection:
+            with self.writing() as connection:
                 _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
         with self.engine.connect() as connection:
             schema = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
         if schema != SCHEMA:
             raise LedgerError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Begin to write; a file gets its write-ahead log only now, so that one that is only read stays as it is."""
+        with self.guard():
+            if self.engine.dialect.name == "sqlite":
+                with self.engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            with self.engine.begin() as connection:
+                yield connection
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -282,31 +288,6 @@ class Ledger:
             raise
         except DatabaseError as error:
             raise LedgerError(f"{self.location}: {error.orig or error}") from error
-
-
-def without_password(location: str) -> str:
-    """Return a location as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", location)
-
-
-def _file_url(path: Path, create: bool, made_by: str) -> str:
-    if path.is_dir():
-        raise LedgerError(f"{path} is a folder, not a ledger file")
-    if not path.exists():
-        if not create:
-            raise LedgerError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LedgerError(f"{path.parent} cannot be made: {error.strerror}") from error
-    elif not path.is_file():
-        raise LedgerError(f"{path} is not a regular file")
-    else:
-        with path.open("rb") as file:
-            start = file.read(len(_SQLITE_HEADER))
-        if start and start != _SQLITE_HEADER:
-            raise LedgerError(f"{path} is not a ledger: it does not begin as an SQLite database")
-    return f"sqlite:///{path}"
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

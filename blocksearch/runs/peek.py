@@ -4,14 +4,13 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from blocksearch.errors import LedgerError
-from blocksearch.runs.ledger import without_password
+from blocksearch.runs.location import file_of, without_password
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,3 @@ def reading(location: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise LedgerError(f"{without_password(location)} cannot be read as a database: {said}") from error
-
-
-def file_of(location: str) -> Path | None:
-    """Return the file of a location; None where it is a server's database."""
-    if "://" not in location:
-        return Path(location).expanduser()
-    try:
-        url = sa.make_url(location)
-    except ArgumentError:
-        return None
-    return Path(url.database or ":memory:").expanduser() if url.get_backend_name() == "sqlite" else None

@@ -239,9 +239,11 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Return the commit of the checkout the package runs from, or 'unknown' where it is not part of one."""
+    """Return the commit of the checkout the package runs from, `-dirty` where its code differs; 'unknown' outside of one."""
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
-    return (tracked and _git("describe", "--always", "--dirty", "--abbrev=12")) or "unknown"
+    commit = tracked and _git("describe", "--always", "--abbrev=12")
+    changed = commit and _git("diff", "--name-only", "HEAD", "--", str(Path(blocksearch.__file__).parent))
+    return f"{commit}{'-dirty' if changed else ''}" or "unknown"
 
 
 def _git(*arguments: str) -> str:

@@ -101,12 +101,12 @@ class Studies:
         row = {"name": name, "definition": json.dumps(definition), "created": datetime.now(UTC).isoformat()}
         with self._ledger.guard():
             _metadata.create_all(self._ledger.engine)
-        with self._ledger.guard(), self._ledger.engine.begin() as connection:
+        with self._ledger.writing() as connection:
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
 
     def forget(self, name: str) -> None:
         """Delete what defines a search that has no step."""
-        with self._ledger.guard(), self._ledger.engine.begin() as connection:
+        with self._ledger.writing() as connection:
             connection.execute(_studies.delete().where(_studies.c.name == name, ~sa.exists().where(_steps.c.study == name)))
 
     def steps(self, name: str) -> list[StepRow]:
@@ -131,7 +131,7 @@ class Studies:
         rows = [row | {"checksum": checksum(row)} for row in rows]
         if rows:
             try:
-                with self._ledger.guard(), self._ledger.engine.begin() as connection:
+                with self._ledger.writing() as connection:
                     connection.execute(_steps.insert(), rows)
             except sa.exc.IntegrityError as error:
                 first = rows[0]["number"]

@@ -43,12 +43,6 @@ _PLACES = (  # above the front's steps, and below: points offset, and which side
 _FAR = tuple((2 * x, 2 * y, across, up) for x, y, across, up in _PLACES)
 
 
-def check(file: Path | None, ending: str) -> None:
-    """Refuse a picture that could not be written, before anything is read."""
-    if file is not None and (file.suffix != ending or not file.parent.is_dir()):
-        raise UsageError(f"--{ending[1:]} writes a {ending} file in a folder that exists, but got {file}")
-
-
 def picture(file: Path, summary: Summary) -> None:
     """Draw the points, the front with its intervals, and the budgets: one panel for each cost. Raises UsageError."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():

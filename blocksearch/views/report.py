@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import plotly.graph_objects as go
 
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result, as_rows
-from blocksearch.experiments.reproduce import Judged, Table
+from blocksearch.experiments.reproduce import Table
 from blocksearch.experiments.reproduce import as_rows as as_table_rows
-from blocksearch.views.tables import order_text
+from blocksearch.views.evidence import ablation_parts, least_flips, order_text, published_parts
+from blocksearch.views.tables import as_texts
 
 Rows = Sequence[Mapping[str, object]]
+Texts = tuple[str, list[str], list[list[str]]]  # a table's title, head and rows
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -31,29 +34,39 @@ td, th {{ padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }
 """
 
 
-def save(file: Path, title: str, rows: Rows, figures: Sequence[go.Figure] = (), notes: Sequence[str] = ()) -> None:
-    """Write an answer to a file: .html, .md or .csv; `notes` stand under the title of the first two.
+def save(
+    file: Path,
+    title: str,
+    rows: Rows,
+    figures: Sequence[go.Figure] = (),
+    notes: Sequence[str] = (),
+    tables: Sequence[Texts] = (),
+    more: Rows = (),
+) -> None:
+    """Write an answer to a file: .html, .md or .csv.
 
-    Raises UsageError for another ending, or where it cannot be written.
+    The first two show `notes` under the title and `tables`, where there are any, instead of the rows. A .csv has the rows, and
+    after an empty line `more` of another kind, all their numbers with all digits. Raises UsageError for another ending, or where
+    it cannot be written.
     """
-    writers = {".html": _html, ".md": _markdown, ".csv": _csv}
+    shown = tables or [("", *_shown(rows))]
+    writers = {
+        ".html": lambda: _html(title, shown, figures, notes),
+        ".md": lambda: _markdown(title, shown, notes),
+        ".csv": lambda: _csv(title, [rows, more] if more else [rows]),
+    }
     if file.suffix not in writers:
         raise UsageError(f"a report ends in {', '.join(writers)}, but got {file}")
     try:
-        file.write_text(writers[file.suffix](title, rows, figures, notes))
+        file.write_text(writers[file.suffix]())
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def check(file: Path | None) -> None:
-    """Refuse a report that could not be written, before hours of training."""
-    if file is not None and (file.suffix not in (".html", ".md", ".csv") or not file.parent.is_dir()):
-        raise UsageError(f"a report is a .html, .md or .csv file in a folder that exists, but got {file}")
-
-
 def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()) -> None:
     """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and learning curves."""
-    save(file, title, as_rows(results), [_effects(results), _costs(results), _curves(results)], notes)
+    figures, tables = [_effects(results), _costs(results), _curves(results)], list(map(as_texts, ablation_parts(results)))
+    save(file, title, as_rows(results), figures, [*least_flips(results), *notes], tables)
 
 
 def _effects(results: Sequence[Result]) -> go.Figure:
@@ -101,15 +114,16 @@ def published_report(file: Path, found: Table) -> None:
     losses = {escape(row.label): row.losses for row in found.rows}
     # Test images judge once: how a network learnt is seen in its losses.
     learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
-    notes = [*order_text(found), *map(_compared, found.judged), *found.notes]
-    save(file, found.title, as_table_rows(found), [_accuracies(found), _beside_cost(points), learnt], notes)
+    figures, tables = [_accuracies(found), _beside_cost(points), learnt], list(map(as_texts, published_parts(found)))
+    save(file, found.title, as_table_rows(found), figures, [*order_text(found), *found.notes], tables, _compared(found))
 
 
-def _compared(judged: Judged) -> str:
-    effect = judged.effect
-    found = "" if effect.difference is None else f" {effect.difference:+.2f} points"
-    between = "" if effect.interval is None else " [{:+.2f}, {:+.2f}]".format(*effect.interval)
-    return f"{judged.network} against {judged.reference}:{found}{between}, {effect.verdict}. {'; '.join(judged.claims)}"
+def _compared(found: Table) -> list[dict[str, object]]:
+    """Flatten what a table's networks are against each other, an effect's numbers in columns of their own."""
+    return [
+        {"network": judged.network, "reference": judged.reference} | asdict(judged.effect) | {"claims": judged.claims}
+        for judged in found.judged
+    ]
 
 
 def _accuracies(found: Table) -> go.Figure:
@@ -152,23 +166,35 @@ def _name(result: Result) -> str:
     return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown) if part))
 
 
-def _html(title: str, rows: Rows, figures: Sequence[go.Figure], notes: Sequence[str]) -> str:
-    head = "".join(f"<th>{escape(_words(key))}</th>" for key in (rows[0] if rows else ()))
-    lines = ("".join(f"<td>{escape(_text(value))}</td>" for value in row.values()) for row in rows)
-    table = f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+def _shown(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    head = [_words(key) for key in (rows[0] if rows else ())]
+    return head, [[_text(value) for value in row.values()] for row in rows]
+
+
+def _html(title: str, tables: Sequence[Texts], figures: Sequence[go.Figure], notes: Sequence[str]) -> str:
     # The script is written once, into the page itself: a report needs no network.
     drawn = [figure.to_html(full_html=False, include_plotlyjs=place == 0) for place, figure in enumerate(figures)]
     said = [f"<p>{escape(note)}</p>" for note in notes]
-    return _PAGE.format(title=escape(title), body="\n".join([*said, *drawn, table]))
+    return _PAGE.format(title=escape(title), body="\n".join([*said, *drawn, *map(_html_table, tables)]))
 
 
-def _markdown(title: str, rows: Rows, _: Sequence[go.Figure], notes: Sequence[str]) -> str:
-    columns = list(rows[0]) if rows else []
-    cells = [[_words(key) for key in columns], *([_text(v) for v in row.values()] for row in rows)]
-    head, *lines = (f"| {' | '.join(map(_as_it_is, line))} |" for line in cells)
-    table = "\n".join([head, f"|{' --- |' * len(columns)}", *lines])
-    said = "".join(f"{_as_it_is(note)}\n\n" for note in notes)
-    return f"**{_as_it_is(title)}**\n\n{said}{table}\n"
+def _html_table(table: Texts) -> str:
+    heading, head, rows = table
+    above = f"<h2>{escape(heading)}</h2>" if heading else ""
+    columns = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = ("".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) for row in rows)
+    return f"{above}<table><tr>{columns}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _markdown(title: str, tables: Sequence[Texts], notes: Sequence[str]) -> str:
+    parts = [f"**{_as_it_is(title)}**", *map(_as_it_is, notes), *map(_markdown_table, tables)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Texts) -> str:
+    heading, columns, rows = table
+    head, *lines = (f"| {' | '.join(_as_it_is(cell.replace(chr(10), '; ')) for cell in row)} |" for row in [columns, *rows])
+    return "\n".join([*([f"{_as_it_is(heading)}\n"] if heading else []), head, f"|{' --- |' * len(columns)}", *lines])
 
 
 _MARKS = re.compile(r"([\\`*_\[\]<>|~&$])")  # what Markdown could take for a beginning of something, or for a column
@@ -179,13 +205,37 @@ def _as_it_is(text: str) -> str:
     return _MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
-def _csv(title: str, rows: Rows, _: Sequence[go.Figure], __: Sequence[str]) -> str:
+def _csv(title: str, parts: Sequence[Rows]) -> str:
     """Write rows, the title in a column of its own: what was reduced goes where the numbers go."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([*(rows[0] if rows else ()), "title"])
-    writer.writerows([*map(_text, row.values()), title] for row in rows)
+    for place, rows in enumerate(parts):
+        flat = [_flat(row) for row in rows]
+        writer.writerows([[]] if place else [])
+        writer.writerow([*(flat[0] if flat else ()), "title"])
+        writer.writerows([*map(_exact, row.values()), title] for row in flat)
     return out.getvalue()
+
+
+def _flat(row: Mapping[str, object]) -> dict[str, object]:
+    """Give each end of an interval a column of its own."""
+    found: dict[str, object] = {}
+    for key, value in row.items():
+        if key == "interval":
+            found["interval_low"], found["interval_high"] = value if isinstance(value, tuple) else (None, None)
+        else:
+            found[key] = value
+    return found
+
+
+def _exact(value: object) -> str:
+    match value:
+        case float():
+            return f"{value:.12g}"
+        case list() | tuple():
+            return ("; " if any(isinstance(each, str) for each in value) else " ").join(map(_exact, value))
+        case _:
+            return _text(value)
 
 
 def _words(key: str) -> str:
@@ -197,7 +247,7 @@ def _text(value: object) -> str:
         case None:
             return ""
         case float():
-            return f"{value:.4g}" if abs(value) < 1e-2 else f"{value:.2f}"
+            return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
         case list() | tuple():
             return " ".join(map(_text, value))
         case dict():

@@ -1,7 +1,6 @@
 """What a study found as tables: its front, and what its factors do; and the words and numbers that its pictures share."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -122,12 +121,6 @@ def explained(summary: Summary) -> list[str]:
 
 def _measured(entry: Entry) -> str:
     return amount(sum(entry.accuracies) / len(entry.accuracies)) if entry.accuracies else ""
-
-
-def check_csv(file: Path | None) -> None:
-    """Refuse a file that could not be written, before anything is read."""
-    if file is not None and (file.suffix != ".csv" or not file.parent.is_dir()):
-        raise UsageError(f"--csv writes a .csv file in a folder that exists, but got {file}")
 
 
 def written(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

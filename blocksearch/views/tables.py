@@ -1,10 +1,8 @@
 """Finished answers as terminal tables. The one door to rich, with `progress`."""
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -19,13 +17,7 @@ from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.views.flow import FlowRow
 
-if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
-    from blocksearch.experiments.ablate import Result
-    from blocksearch.experiments.reproduce import Table as Published
-    from blocksearch.experiments.stats import Effect
-
 PICTURE_WIDTH = 130
-PAPER = "paper, by section"  # heads what the paper claims and what becomes of it
 PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
 
 
@@ -53,6 +45,13 @@ def titled(title: str, *columns: str, left: int = 1) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     return table
+
+
+def as_texts(table: Table) -> tuple[str, list[str], list[list[str]]]:
+    """Return what a table says: its title, its head and its rows."""
+    head = [str(column.header) for column in table.columns]
+    cells = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    return str(table.title or ""), head, [list(row) for row in cells]
 
 
 def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:
@@ -157,49 +156,6 @@ def flops_summary(cells: Sequence[FlopsCell]) -> str:
     return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
 
 
-def published_tables(found: "Published") -> list[Table]:
-    """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its networks against each other."""
-    columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
-    table = titled(found.title, "network", *columns)
-    for row in found.rows:
-        interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
-        failed = f" ({'; '.join(row.failures)})" if row.failures else ""
-        table.add_row(
-            row.label,
-            f"{row.published_accuracy:.2f}",
-            "–" if row.accuracy is None else f"{row.accuracy:.2f}",
-            interval,
-            f"{len(row.accuracies)}{failed}",
-            row.published_flops,
-            printed(row.flops, row.published_flops),
-            f"{row.published_factor:.2f}",
-            f"{row.factor:.2f}",
-        )
-    compared = titled(
-        "", "network", "against", "seeds", "difference", "interval", "p (Holm)", "sign flip", "verdict", PAPER, left=2
-    )
-    for judged in found.judged:
-        verdict = _verdict(judged.effect.verdict, judged.effect, [])
-        measured = (str(judged.effect.n), *_effect(judged.effect), verdict, _by_section(judged.claims))
-        compared.add_row(judged.network, judged.reference, *measured)
-    for column in compared.columns[-2:]:
-        column.justify = "left"
-    tables = [table, compared] if found.judged else [table]
-    return _noted(tables, [*order_text(found), *found.notes])
-
-
-def order_text(found: "Published") -> list[str]:
-    """Say how far a table's order is the paper's, where both have one."""
-    if found.order is None:
-        return []
-    return ["rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)]
-
-
-def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
-    tables[-1].caption, tables[-1].caption_justify = "\n".join(notes), "left"
-    return tables
-
-
 def foreseen(title: str, plan: Plan, more: int = 0) -> str:
     """Say what a command would train, and how many runs `more` it adds at most where comparisons stay undecided."""
     runs = f"{len(plan.missing)} runs to train ({plan.known} already in the ledger)"
@@ -214,114 +170,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def ablation_tables(title: str, results: "Sequence[Result]", notes: Sequence[str] = ()) -> list[Table]:
-    """Draw effects in percentage points beside their cost: a table for each given value, and for what the effects differ by.
-
-    Intervals are simultaneous over all of them; `notes` stand at the end.
-    """
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.variant.given, []).append(result)
-    tables = [_ablation_table(given, own) for given, own in groups.items()]
-    tables[0].title = "\n\n".join(part for part in (title, str(tables[0].title or "")) if part)
-    least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
-    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-    flips = [f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}"] if least else []
-    return _noted(tables, [*flips, *notes])
-
-
-def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
-    claimed = any(result.claims for result in results)
-    apart = any(result.variant.beside for result in results)
-    words = ["verdict", *([PAPER] if claimed else [])]
-    table = titled(
-        f"how far the effects differ: {given}" if apart else f"given {given}" if given else "",
-        "factor",
-        "value",
-        "seeds",
-        "accuracy %",
-        "difference",
-        "interval",
-        "p (Holm)",
-        "sign flip",
-        "FLOPs",
-        "params",
-        *words,
-        left=2,
-    )
-    for column in (*table.columns[:2], table.columns[5]):
-        column.no_wrap = True  # a factor's name stays whole, its value, and an interval
-    for column in table.columns[-len(words) :]:
-        column.justify = "left"
-    for result in results:
-        table.add_row(
-            result.variant.factor,
-            result.variant.shown,
-            f"{len(result.accuracies)}",
-            "" if result.variant.beside else _mean(list(result.accuracies.values())),
-            *_effect(result.effect),
-            *_price(result),
-            _verdict(
-                result.verdict,
-                result.effect,
-                [*([result.variant.rule] if result.variant.rule else []), *_failures(result.failures)],
-            ),
-            *([_by_section(result.claims)] if claimed else []),
-        )
-    return table
-
-
-def _effect(effect: "Effect | None") -> tuple[str, str, str, str]:
-    if effect is None or effect.difference is None:
-        return "", "", "", ""
-    interval = "" if effect.interval is None else _interval(*effect.interval)
-    p_value = "" if effect.p_value is None else f"{effect.p_value:.3f}"
-    sign_flip = "" if effect.p_sign_flip is None else f"{effect.p_sign_flip:.3f}"
-    return f"{effect.difference:+.2f}", interval, p_value, sign_flip
-
-
-def _interval(low: float, high: float) -> str:
-    """Write an interval; an end at exactly zero is open, since Holm's test has excluded zero."""
-    left, right = ("(0" if low == 0 < high else f"[{low:+.2f}"), ("0)" if high == 0 > low else f"{high:+.2f}]")
-    return f"{left}, {right}"
-
-
-def _price(result: "Result") -> tuple[str, str]:
-    price, base = result.cost, result.base
-    if price is None:
-        return "", ""
-    if result.variant.is_reference:
-        return f"{price.flops:,}", f"{price.params:,}"
-    return f"{price.flops / base.flops - 1:+.1%}", f"{price.params / base.params - 1:+.1%}"
-
-
-def _verdict(verdict: str, effect: "Effect | None", notes: Sequence[str]) -> str:
-    """Write a verdict; where there is none, how many seeds to plan for."""
-    needs = []
-    if verdict == "undecided" and effect and effect.n < 2:
-        needs = ["a comparison needs two seeds that both complete"]
-    elif verdict == "undecided" and effect:
-        needs = [f"about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "more than 1,000 seeds"]
-    said = [*needs, *notes]
-    return f"{verdict} ({'; '.join(said)})" if said else verdict
-
-
-def _by_section(claims: Sequence[str]) -> str:
-    return "\n".join(claim.removeprefix("Section ") for claim in claims)
-
-
-def _failures(failures: Mapping[int, str]) -> list[str]:
-    """Say what became of seeds that did not complete, and once where it was the same for several."""
-    reasons: dict[str, list[int]] = {}
-    for seed, reason in failures.items():
-        reasons.setdefault(re.sub(r" at step .*", "", reason) if len(failures) > 2 else reason, []).append(seed)
-    return [f"seed{'s' * (len(s) > 1)} {','.join(map(str, s))} {reason}" for reason, s in reasons.items()]
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.2f}" if values else "–"
 
 
 def _count(value: int) -> str:

@@ -24,7 +24,8 @@ from blocksearch.space.factors import FACTORS
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol
 from blocksearch.training.recipe import Recipe
-from blocksearch.views.tables import ablation_tables, console
+from blocksearch.views.evidence import ablation_tables
+from blocksearch.views.tables import console
 
 EFFNET = named_network("effnet", SETTINGS["digits"])
 SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
@@ -114,6 +115,42 @@ def test_a_variant_with_equal_layers_is_the_same_network():
     found = variants(named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12))), "bottleneck")
     rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
     assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
+
+
+def test_variants_of_one_network_are_one_comparison_of_the_family():
+    """On widths 12,12,24 a minimum of 6 makes reduce(4) and reduce(8) alike."""
+    effnet = named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 24)))
+
+    def rows(*values):
+        found = variants(effnet, "bottleneck", values)
+        return as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference))))
+
+    _, _, twice = rows("reduce(4)", "reduce(8)")
+    assert twice["rule"] == "the same networks as bottleneck reduce(4)"
+    (once,) = rows("reduce(8)")[1:]
+    measured = ("n", "difference", "interval", "p_value", "verdict", "seeds_to_decide")
+    assert [twice[key] for key in measured] == [once[key] for key in measured]
+
+
+def test_a_claim_is_not_held_against_a_network_that_is_the_reference():
+    found = variants(
+        named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 12))), "bottleneck", ["reduce(4)", "none"]
+    )
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == ("same network", ())
+
+
+def test_the_references_own_value_alone_is_no_question():
+    with pytest.raises(UsageError, match="does not apply to this block: only its own value none is asked about"):
+        ask(EFFNET, {"residual": ["none"]})
+
+
+def test_a_margin_decides_what_counts_as_equal():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add"))
+    row, wide = (as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0))
+    assert (row["verdict"], wide["verdict"]) == ("undecided", "within ±5")
+    assert row["interval"] == wide["interval"]
 
 
 def test_names_and_texts_never_become_markup():

@@ -12,11 +12,12 @@ import xml.etree.ElementTree as ET
 import pytest
 from PIL import Image
 
+from blocksearch.cli.arguments import check_files
 from blocksearch.errors import UsageError
 from blocksearch.experiments.search.found import Axis, Entry, Summary
 from blocksearch.experiments.search.summary import summarise
 from blocksearch.views.pareto import pareto_page
-from blocksearch.views.picture import check, picture
+from blocksearch.views.picture import picture
 from blocksearch.views.study import budget_lines, front_table, short, split_texts
 from blocksearch.views.tables import answer
 from tests.experiments.search.made import HOSTILE, definition, row, searched, write
@@ -231,7 +232,7 @@ def test_a_picture_of_nothing_is_a_picture(tmp_path):
 @pytest.mark.parametrize("name", ["a.jpg", "a.svg", "nowhere/a.png"])
 def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, name):
     with pytest.raises(UsageError, match=r"--png writes a \.png file in a folder that exists"):
-        check(tmp_path / name, ".png")
+        check_files(png=tmp_path / name)
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from blocksearch.cli.arguments import check_files
 from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import as_rows, results
 from blocksearch.experiments.reproduce import Judged, Measured, Table
 from blocksearch.experiments.stats import Effect
 from blocksearch.experiments.variants import variants
-from blocksearch.views.report import ablation_report, check, published_report
+from blocksearch.views.report import ablation_report, published_report
 from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -64,7 +65,7 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
     assert page.loads == []
     assert page.title == HOSTILE
     assert "<script>alert" not in text
-    assert [row[2] for row in page.rows[1:]] == ["none", "add", "project", "concatenate"]
+    assert [row[1] for row in page.rows[1:]] == ["none", "add", "project", "concatenate"]
     assert any("diverged" in cell for cell in page.rows[3])
     effects, costs, curves = figures_of(text)
     assert [trace["y"] for trace in effects[::2]] == [["residual add"], ["residual concatenate"]]
@@ -89,14 +90,21 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
     text = file.read_text()
     assert "<script>alert" not in text
     assert "paper and here: +0.50 (p = 0.250)" in text
-    assert "effnet against mobilenet: +1.50 points [+1.00, +2.00], helps. Section 5: helps, agrees" in text
+    assert Page(text).rows[-1][:5] == ["effnet", "mobilenet", "5", "+1.50", "[+1.00, +2.00]"]
+    assert Page(text).rows[-1][-2:] == ["helps", "5: helps, agrees"]
     assert "5 runs" in text
     accuracies, costs, curves = figures_of(text)
     here, seeds, paper = accuracies
     assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == ([91.0], [2.0], [90.0, 92.0], [90.0, 90.0])
     assert [(trace["x"], trace["y"]) for trace in costs] == [([300_000] * 2, [90.0, 92.0])]
     assert [(trace["x"], trace["y"]) for trace in curves] == [([1, 2], [3.0, 1.5])]
-    assert len(Page(text).rows) == 3
+    assert len(Page(text).rows) == 5
+    published_report(tmp_path / "a.csv", Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",)))
+    own, compared = (list(csv.DictReader(part.splitlines())) for part in (tmp_path / "a.csv").read_text().split("\n\n"))
+    assert [row["accuracies"] for row in own] == ["90 92", ""]
+    assert [(row["network"], row["reference"], row["interval_low"], row["verdict"]) for row in compared] == [
+        ("effnet", "mobilenet", "1", "helps")
+    ]
 
 
 def test_tables_to_paste_hold_the_rows(tmp_path, found):
@@ -105,14 +113,18 @@ def test_tables_to_paste_hold_the_rows(tmp_path, found):
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [row["value"] for row in rows] == [row["value"] for row in as_rows(found)]
     assert {row["title"] for row in rows} == {HOSTILE}
-    assert rows[1]["accuracies"] == "73.00 74.00 75.00 76.00 77.00"
-    lines = (tmp_path / "a.md").read_text().splitlines()
-    columns = {len(re.split(r"(?<!\\)\|", line)) for line in lines[2:]}
-    assert len(columns) == 1
+    assert rows[1]["accuracies"] == "73 74 75 76 77"
+    assert [row["p_value"] and float(row["p_value"]) for row in rows] == [
+        "" if row["p_value"] is None else pytest.approx(row["p_value"], rel=1e-9) for row in as_rows(found)
+    ]
+    lines = [line for line in (tmp_path / "a.md").read_text().splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
+    assert {len(row) for row in cells} == {len(cells[0])}
+    assert [row[2] for row in cells[2:]] == [row["value"] for row in as_rows(found)]
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
 def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(UsageError, match=r"a report is a \.html, \.md or \.csv file in a folder that exists"):
-        check(tmp_path / name)
-    check(None)
+    with pytest.raises(UsageError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"):
+        check_files(report=tmp_path / name)
+    check_files(report=None)

@@ -26,8 +26,9 @@ from blocksearch.experiments.search.policy import ByChance, ByEvolution, Policy,
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.study import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
 from blocksearch.runs.execute import opened
-from blocksearch.runs.ledger import Ledger, without_password
-from blocksearch.runs.peek import contents, file_of
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import file_of, without_password
+from blocksearch.runs.peek import contents
 from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.runs.studies import StepRow, Studies
 from blocksearch.runs.workers import Workers

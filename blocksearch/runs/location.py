@@ -1,0 +1,48 @@
+"""Where a database is: a file or an SQLAlchemy URL, held against what is there before it is opened."""
+
+import re
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from blocksearch.errors import LedgerError
+
+_SQLITE_HEADER = b"SQLite format 3\0"
+
+
+def without_password(location: str) -> str:
+    """Return a location as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", location)
+
+
+def file_url(path: Path, create: bool, made_by: str) -> str:
+    """Return the URL of a ledger's file, or say in a LedgerError why there is, or can be, none."""
+    if path.is_dir():
+        raise LedgerError(f"{path} is a folder, not a ledger file")
+    if not path.exists():
+        if not create:
+            raise LedgerError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"{path.parent} cannot be made: {error.strerror}") from error
+    elif not path.is_file():
+        raise LedgerError(f"{path} is not a regular file")
+    else:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_HEADER))
+        if start and start != _SQLITE_HEADER:
+            raise LedgerError(f"{path} is not a ledger: it does not begin as an SQLite database")
+    return f"sqlite:///{path}"
+
+
+def file_of(location: str) -> Path | None:
+    """Return the file of a location; None where it is a server's database."""
+    if "://" not in location:
+        return Path(location).expanduser()
+    try:
+        url = sa.make_url(location)
+    except ArgumentError:
+        return None
+    return Path(url.database or ":memory:").expanduser() if url.get_backend_name() == "sqlite" else None
