@@ -36,8 +36,8 @@ _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 
 # Horizons are chosen once, on validation curves of effnet and baseline: the smallest of 10, 20 and 30 epochs whose last fifth
-# gains less than 0.3 points. On GTSRB (`fast`) none does: effnet gains 1.0 points at 10 epochs, 0.6 at 20, and at 30 it still gains
-# 0.3 and baseline 0.4 (five seeds), so it is the longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
+# gains less than 0.3 points. On GTSRB (`fast`) none does: effnet gains 1.0 points at 10 epochs, 0.6 at 20, and at 30 still 0.3,
+# baseline 0.4 (five seeds), so it is the longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
 
 # fmt: off
 DATA_SETS = {data.name: data for data in (
