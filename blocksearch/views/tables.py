@@ -17,7 +17,7 @@ from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.views.flow import FlowRow
 
-PICTURE_WIDTH = 130
+PICTURE_WIDTH = 170
 PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
 
 
