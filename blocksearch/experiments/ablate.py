@@ -181,8 +181,8 @@ def _told(variant: Variant, first: Variant) -> Variant:
     """Let a variant say which other one compares the same networks."""
     if first is variant:
         return variant
-    given = f" given {first.given}" if first.given != variant.given else ""
-    return replace(variant, rule=f"the same networks as {first.factor} {first.value}{given}")
+    where = "" if first.given == variant.given else f" given {first.given}" if first.given else " above"
+    return replace(variant, rule=f"the same networks as {first.factor} {first.value}{where}")
 
 
 def _pair(

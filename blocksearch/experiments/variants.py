@@ -175,13 +175,17 @@ def variants(reference: Network, factor: str, values: Sequence[Value] | None = N
     """
     found = _listed(reference, factor, values)
     if not any(variant.compared for variant in found):
-        raise InapplicableError(factor, "; ".join(v.rule for v in found if v.rule) or _why_alike(found))
+        raise InapplicableError(factor, "; ".join(v.rule for v in found if v.rule) or _why_alike(found, asked=values is not None))
     return found
 
 
-def _why_alike(found: Sequence[Variant]) -> str:
+def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
     own, *others = found
-    return "every value gives the same layers" if others else f"only its own value {own.value} is asked about"
+    if others:
+        return "every value gives the same layers"
+    if asked:
+        return f"only its own value {own.value} is asked about"
+    return f"it has no value but {own.value}, unless a space defines one"
 
 
 def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:

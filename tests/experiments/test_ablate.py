@@ -145,6 +145,20 @@ def test_the_references_own_value_alone_is_no_question():
         ask(EFFNET, {"residual": ["none"]})
 
 
+def test_a_factor_without_other_values_says_so():
+    with pytest.raises(UsageError, match="it has no value but none, unless a space defines one"):
+        ask(EFFNET, {"attention": None})
+
+
+def test_what_was_compared_above_is_said_to_be_there():
+    found = section3(replace(SETTINGS["cifar10"], widths=(16, 32, 64)), "cifar10")
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    again = [row for row in rows if row["rule"].startswith("the same")]
+    assert [(row["given"], row["value"], row["rule"]) for row in again] == [
+        ("minimum=1", "reduce(1)", "the same networks as bottleneck reduce(1) above")
+    ]
+
+
 def test_a_margin_decides_what_counts_as_equal():
     found = variants(EFFNET, "residual", ["add"])
     runs = made_up_runs(found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add"))
