@@ -108,7 +108,7 @@ def section3_cells(row):
         f"{low:+.2f} – {high:+.2f}",
         "" if base is None else f"{row['flops_difference'] / base:+.0%}",
         row["verdict"],
-        "; ".join(row["claims"]),
+        "; ".join(claim.removeprefix("Section ") for claim in row["claims"]),
     ]
 
 
