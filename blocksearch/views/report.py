@@ -69,9 +69,15 @@ def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Se
     save(file, title, as_rows(results), figures, [*least_flips(results), *notes], tables)
 
 
+# Of verdicts, told apart without red and green alone; undecided ones are grey.
+_COLOURS = {"helps": "#0072b2", "higher": "#0072b2", "hurts": "#d55e00", "lower": "#d55e00", "within": "#009e73"}
+
+
 def _effects(results: Sequence[Result]) -> go.Figure:
     found = [(result, result.effect) for result in results if result.effect and result.effect.difference is not None]
-    figure = go.Figure(layout_title_text="Effect on accuracy, points: simultaneous intervals and every seed's difference")
+    figure = go.Figure(
+        layout_title_text="Effect on accuracy, points: simultaneous intervals and every seed's difference; blue helps, orange hurts"
+    )
     for result, effect in found:
         assert effect.difference is not None
         low, high = effect.interval or (effect.difference, effect.difference)
@@ -86,7 +92,7 @@ def _effects(results: Sequence[Result]) -> go.Figure:
                 "arrayminus": [effect.difference - low],
             },
             name=escape(result.verdict),
-            marker_size=10,
+            marker={"size": 10, "color": _COLOURS.get(result.verdict.split()[0], "#777")},
             showlegend=False,
         )
         seeds = sorted(set(result.accuracies) & set(result.reference))
