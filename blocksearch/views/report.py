@@ -76,7 +76,7 @@ _COLOURS = {"helps": "#0072b2", "higher": "#0072b2", "hurts": "#d55e00", "lower"
 def _effects(results: Sequence[Result]) -> go.Figure:
     found = [(result, result.effect) for result in results if result.effect and result.effect.difference is not None]
     figure = go.Figure(
-        layout_title_text="Effect on accuracy, points: simultaneous intervals and every seed's difference; blue helps, orange hurts"
+        layout_title_text="Effect on accuracy, points: simultaneous intervals, every seed; blue helps, orange hurts"
     )
     for result, effect in found:
         assert effect.difference is not None
