@@ -277,7 +277,7 @@ def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
     _, found, _ = ablate("effnet", ask(network, question), (0, 1), request, Watch())
     assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
     rows = as_rows(found)
-    assert rows[0]["rule"] == "every value gives the same layers"
+    assert rows[0]["rule"] == "it has no value but none, unless a space defines one"
     assert rows[2]["flops_difference"] == 0
     with pytest.raises(UsageError, match="none of the factors applies to this block: attention, last"):
         ask(network, {"attention": None, "last": None})
