@@ -26,7 +26,7 @@ Texts = tuple[str, list[str], list[list[str]]]  # a table's title, head and rows
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body {{ font-family: sans-serif; max-width: 70em; margin: 2em auto; }}
-table {{ border-collapse: collapse; font-size: .85em; }}
+table {{ border-collapse: collapse; font-size: .85em; margin-bottom: 2em; }}
 td, th {{ padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd; }}</style></head>
 <body><h1>{title}</h1>
 {body}
