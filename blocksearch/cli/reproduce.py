@@ -104,6 +104,8 @@ def _table_command(number: int) -> Callable[..., None]:
             from blocksearch.views.report import published_report
 
             published_report(report, found)
+        if any(" failed: " in failure for row in found.rows for failure in row.failures):
+            raise typer.Exit(1)
 
     table.__doc__ = f"""Reproduce Table {number}: train on all training images, judge once on the test images.
 
@@ -176,7 +178,7 @@ def everything(
     own = {} if seeds is None else {"seeds": seeds}
     shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "ledger": ledger, "workers": workers, "device": device}
     parts = {f"table{number}": table for number, table in _TABLES.items()} | {"section3": section3}
-    not_run = 0
+    not_run, failed = 0, False
     for name, part in parts.items():
         page = report and report / f"{name}.html"
         try:
@@ -184,5 +186,7 @@ def everything(
         except DataError as error:
             print(error)
             not_run += 1
-    if not_run == len(parts):
-        raise typer.Exit(2)
+        except typer.Exit:  # some of its trainings failed, as its rows say
+            failed = True
+    if failed or not_run == len(parts):
+        raise typer.Exit(1 if failed else 2)

@@ -106,8 +106,15 @@ def _looked(
     def train(wanted: list[Job]) -> None:
         runs.update(ensure(wanted, request.ledger, request.workers, watch, request.device))
 
-    effects = sequential(_compared(found), looks, _more(found, shared, runs, train), margin=request.margin)
-    return runs, results(found, shared, range(looks[-1]), runs, effects)
+    asked: dict[str, int] = {}
+    more = _more(found, shared, runs, train)
+
+    def noted(names: frozenset[str], count: int) -> Pairs:
+        asked.update(dict.fromkeys(names, count))
+        return more(names, count)
+
+    effects = sequential(_compared(found), looks, noted, margin=request.margin)
+    return runs, results(found, shared, range(looks[-1]), runs, (effects, asked))
 
 
 class _NotYetError(Exception):
@@ -162,19 +169,25 @@ def results(
     conditions: Conditions,
     seeds: Sequence[int],
     runs: Mapping[RunSpec, Run],
-    effects: Mapping[str, Effect] | None = None,
+    looked: tuple[Mapping[str, Effect], Mapping[str, int]] | None = None,
     margin: float | None = None,
 ) -> list[Result]:
-    """Compare every variant with its reference over the seeds both completed, unless `effects` by place are there already.
+    """Compare every variant with its reference over the seeds both completed.
 
+    Where that was done by looks, `looked` are the effects and how many of the seeds each comparison has asked for, by place.
     Variants that compare the same networks are one comparison of the family, and say so.
     """
-    if effects is None:
+    if looked is None:
         pairs = {place: _pair(found[int(place)], conditions, seeds, runs) for place in sorted(_compared(found), key=int)}
-        effects = compare_pairs(pairs, margin=MARGIN if margin is None else margin)
-    first = alike(found)
+        looked = compare_pairs(pairs, margin=MARGIN if margin is None else margin), {}
+    (effects, asked), first = looked, alike(found)
     told = [_told(variant, found[first.get(place, place)]) for place, variant in enumerate(found)]
-    return [_result(own, effects.get(str(first.get(k))), conditions, seeds, runs) for k, own in enumerate(told)]
+    places = [str(first.get(place)) for place in range(len(found))]
+    own_seeds = [seeds[: asked.get(place, len(seeds))] for place in places]
+    return [
+        _result(variant, effects.get(place), conditions, chosen, runs)
+        for variant, place, chosen in zip(told, places, own_seeds, strict=True)
+    ]
 
 
 def _told(variant: Variant, first: Variant) -> Variant:
@@ -219,10 +232,8 @@ def _result(
 ) -> Result:
     found = _runs(variant.network, conditions, seeds, runs)
     reference, own = _pair(variant, conditions, seeds, runs)
-    if effect:  # later looks were at other comparisons of the same networks
-        judged = sorted(set(reference) & set(own))[: effect.n]
-        found = {seed: run for seed, run in found.items() if not judged or seed <= judged[-1]}
-        reference, own = ({seed: each[seed] for seed in judged} for each in (reference, own))
+    if effect and effect.seeds:
+        reference, own = ({seed: each[seed] for seed in effect.seeds} for each in (reference, own))
     failures = {seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None}
     if variant.is_reference:
         verdict = "reference"

@@ -25,12 +25,16 @@ class Claim:
     given: str = ""
 
     def agreement(self, verdict: str, interval: tuple[float, float] | None = None) -> Agreement:
-        """Hold a verdict against the claim. *Almost nothing* is also a small effect that is certain."""
-        if self.direction == "within" and interval and interval[0] > -MARGIN and interval[1] < MARGIN:
+        """Hold a verdict and its interval against the claim.
+
+        *Almost nothing* is also a small effect that is certain, and is always ±0.5 points: a user's margin moves no claim.
+        """
+        small = interval is not None and interval[0] > -MARGIN and interval[1] < MARGIN
+        if small and self.direction == "within":
             return "agrees"
-        if verdict not in DECIDED and not verdict.startswith("within"):
-            return "undecided"
-        return "agrees" if verdict.startswith(self.direction) else "disagrees"
+        if verdict in DECIDED:
+            return "agrees" if verdict == self.direction else "disagrees"
+        return "disagrees" if small else "undecided"
 
     def reversed(self) -> "Claim":
         """The same claim of an interaction, as it is about the larger of two networks against the smaller."""

@@ -163,9 +163,8 @@ class Conditions:
         if self.training_images < self.available_images:
             images = f"only {self.training_images:,} of {self.available_images:,} training images"
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
-        recipe = f"{self.recipe.epochs} epochs ({self.recipe.schedule} schedule, batch {self.recipe.batch})"
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
-        return f"{name}, widths {widths}{reduced}; {self.protocol.dataset}: {images}, {recipe}, {judged}"
+        return f"{name}, widths {widths}{reduced}; {self.protocol.dataset}: {images}, {self.recipe.title}, {judged}"
 
 
 def conditions(request: Request, network: Network) -> Conditions:

@@ -14,7 +14,7 @@ from blocksearch.experiments.provenance import mixture, notes
 from blocksearch.experiments.published import TABLES, Row, printed_value
 from blocksearch.experiments.stats import Effect, compare_pairs, mean_interval, rank_correlation
 from blocksearch.runs.execute import Plan, Watch, ensure, foresee
-from blocksearch.runs.spec import Job, Run, RunSpec
+from blocksearch.runs.spec import Job, Run
 from blocksearch.space.cost import cost
 from blocksearch.space.named import named_network
 from blocksearch.space.network import Network, Setting
@@ -86,12 +86,16 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     shared, found, jobs, title = _planned(number, setting, seeds, request)
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
     mixed = mixture(runs.values(), strict=request.strict)
+    own = {
+        name: [runs[spec] for spec in dict.fromkeys(job.spec for job in jobs) if spec.network == n.fingerprint]
+        for name, _, n in found
+    }
     base = cost(found[0][2].layers).flops
-    rows = tuple(_measured(name, row, network, jobs, runs, base) for name, row, network in found)
+    rows = tuple(_measured(name, row, network, own[name], base) for name, row, network in found)
     once = [row for row in rows if row.accuracy is not None and row.network != "effnet_large_published"]
     order = rank_correlation([row.accuracy or 0 for row in once], [row.published_accuracy for row in once])
-    said = tuple(notes(found[0][2], runs.values(), shared))
-    return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, jobs, runs), said)
+    said = (*_alike(found), *notes(found[0][2], runs.values(), shared))
+    return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, own), said)
 
 
 def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request, watch: Watch) -> tuple[str, Plan]:
@@ -107,13 +111,22 @@ def _planned(
     request = replace(request, protocol=replace(request.protocol, test=True, images=None, number=0))
     shared = conditions(request, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
-    return shared, found, jobs, shared.title(f"Table {number}, {len(seeds)} seeds", found[0][2])
+    return shared, found, jobs, shared.title(f"Table {number}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", found[0][2])
 
 
-def _judged(found: Sequence[tuple[str, Row, Network]], jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> tuple[Judged, ...]:
-    accuracies = {name: _by_seed(network, jobs, runs) for name, _, network in found}
-    flops = {name: cost(network.layers).flops for name, _, network in found}
-    pairs = claims_among(accuracies)
+def _alike(found: Sequence[tuple[str, Row, Network]]) -> list[str]:
+    """Say which of a table's networks are one at these widths."""
+    labels: dict[str, list[str]] = {}
+    for name, row, network in found:
+        labels.setdefault(network.fingerprint, []).append(LARGE.get(name, row.label))
+    return [f"one network at these widths: {', '.join(same)}" for same in labels.values() if len(same) > 1]
+
+
+def _judged(found: Sequence[tuple[str, Row, Network]], own: Mapping[str, Sequence[Run]]) -> tuple[Judged, ...]:
+    accuracies = {name: {run.spec.seed: run.accuracy for run in own[name] if run.accuracy is not None} for name, _, _ in found}
+    networks = {name: network for name, _, network in found}
+    flops = {name: cost(network.layers).flops for name, network in networks.items()}
+    pairs = [pair for pair in claims_among(accuracies) if networks[pair[0]].fingerprint != networks[pair[1]].fingerprint]
     effects = compare_pairs({f"{one} {other}": (accuracies[one], accuracies[other]) for one, other, _ in pairs})
     judged = []
     for one, other, claims in pairs:
@@ -123,13 +136,7 @@ def _judged(found: Sequence[tuple[str, Row, Network]], jobs: Sequence[Job], runs
     return tuple(judged)
 
 
-def _by_seed(network: Network, jobs: Sequence[Job], runs: Mapping[RunSpec, Run]) -> dict[int, float]:
-    own = [runs[job.spec] for job in jobs if job.spec.network == network.fingerprint]
-    return {run.spec.seed: run.accuracy for run in own if run.accuracy is not None}
-
-
-def _measured(name: str, row: Row, network: Network, jobs: Sequence[Job], runs: Mapping[RunSpec, Run], base: int) -> Measured:
-    own = [runs[job.spec] for job in jobs if job.spec.network == network.fingerprint]
+def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: int) -> Measured:
     accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
     flops = cost(network.layers).flops
     return Measured(

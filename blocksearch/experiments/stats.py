@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does against its reference, over the `n` seeds that both completed. None marks what n cannot say.
+    """What a variant does against its reference, over the `n` `seeds` that both completed. None marks what n cannot say.
 
     `interval` is simultaneous over the family. `p_raw` is the paired t-test's and `p_value` its Holm adjustment; `p_sign_flip` is
     exact, and never below `p_sign_flip_smallest`. `correlation` is what pairing achieved, from three seeds on (of two it is ±1).
@@ -52,6 +52,7 @@ class Effect:
     p_sign_flip_smallest: float | None = None
     correlation: float | None = None
     seeds_to_decide: int | None = None
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,23 +106,28 @@ def compare_pairs(
     for name, (reference, accuracies) in pairs.items():
         _check("reference", reference)
         _check(name, accuracies)
-    paired = {name: _paired(*pair) for name, pair in pairs.items()}
+    shared = {name: tuple(sorted(set(reference) & set(variant))) for name, (reference, variant) in pairs.items()}
+    paired = {name: (_at(shared[name], reference), _at(shared[name], variant)) for name, (reference, variant) in pairs.items()}
     raw = {name: _t_test(after - before) for name, (before, after) in paired.items() if len(after) >= 2}
     adjusted = dict(zip(raw, holm([0.0 if name in rejected else p for name, p in raw.items()]), strict=True))
     family = _Family(alpha, alpha / max(1, len(raw)), margin)
-    return {
-        name: _effect(*pair, raw[name], adjusted[name], family) if name in raw else _single(*pair)
-        for name, pair in paired.items()
+    found = {
+        name: _effect(*paired[name], raw[name], adjusted[name], family) if name in raw else _single(*paired[name])
+        for name in pairs
     }
+    return {name: replace(effect, seeds=shared[name]) for name, effect in found.items()}
 
 
 def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
-    """Return Student's interval of a mean over seeds; None below two."""
-    if len(values) < 2:
+    """Return Student's interval of a mean accuracy over seeds, in percent, as far as there are such accuracies.
+
+    None below two seeds, and where all are equal: there is no spread to measure.
+    """
+    if len(values) < 2 or _spread(np.array(values, float)) == 0:
         return None
     half = float(special.stdtrit(len(values) - 1, 1 - alpha / 2)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     centre = float(np.mean(values))
-    return centre - half, centre + half
+    return max(0.0, centre - half), min(100.0, centre + half)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
@@ -221,9 +227,8 @@ def _check(name: str, accuracies: Mapping[int, float]) -> None:
             raise UsageError(f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}")
 
 
-def _paired(reference: Mapping[int, float], variant: Mapping[int, float]) -> tuple[Floats, Floats]:
-    seeds = sorted(set(reference) & set(variant))
-    return np.array([reference[s] for s in seeds], float), np.array([variant[s] for s in seeds], float)
+def _at(seeds: Sequence[int], accuracies: Mapping[int, float]) -> Floats:
+    return np.array([accuracies[seed] for seed in seeds], float)
 
 
 def _spread(values: Floats) -> float:

@@ -80,7 +80,10 @@ def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SP
 
     A factor that the user's grammar has options for is varied over those.
     """
-    chosen = [*FACTORS, *NETWORK_FACTORS] if "all" in factors else list(dict.fromkeys(factors))
+    every = [*FACTORS, *NETWORK_FACTORS]
+    if mistyped := [factor for factor in factors if factor not in (*every, "all")]:
+        raise unknown("factor", mistyped[0], every)
+    chosen = every if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}
         return {factor: list(own[factor]) if factor in own else _with_defined(factor, space) for factor in chosen}

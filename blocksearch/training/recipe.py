@@ -56,6 +56,16 @@ class Recipe:
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def title(self) -> str:
+        """What a title says of it: horizon, schedule and batch, and whatever else is not as in the recipe of that schedule."""
+        usual = next(recipe for recipe in RECIPES.values() if recipe.schedule == self.schedule)
+        told = {"epochs", "schedule", "batch"}
+        own = {name: value for name, value in asdict(self).items() if name not in told and value != getattr(usual, name)}
+        changed = "".join(f", {name.replace('_', ' ')} {value}" for name, value in own.items())
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
+
     def rate_at(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0, out of the horizon's `steps`."""
         if self.schedule == "constant":

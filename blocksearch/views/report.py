@@ -58,7 +58,7 @@ def save(
     if file.suffix not in writers:
         raise UsageError(f"a report ends in {', '.join(writers)}, but got {file}")
     try:
-        file.write_text(writers[file.suffix]())
+        file.write_text(writers[file.suffix](), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
 

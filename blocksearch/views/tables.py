@@ -34,7 +34,7 @@ def answer(picture: Path | None, *tables: Table) -> None:
         page = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False)
         page.print(*tables)
         try:
-            picture.write_text(page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME))
+            picture.write_text(page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{picture} cannot be written: {error.strerror}") from error
 

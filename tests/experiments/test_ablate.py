@@ -46,6 +46,18 @@ def made_up_runs(found, accuracy):
     return runs
 
 
+def looked(found, runs, looks):
+    """Results as an ablation by looks comes to them."""
+    asked = {}
+
+    def pairs(names, count):
+        asked.update(dict.fromkeys(names, count))
+        return {k: _pair(found[int(k)], SHARED, range(count), runs) for k in names}
+
+    effects = sequential(frozenset(str(k) for k, v in enumerate(found) if v.compared), looks, pairs)
+    return results(found, SHARED, range(looks[-1]), runs, (effects, asked))
+
+
 def test_the_reference_comes_first_and_every_value_is_there():
     found = variants(EFFNET, "residual")
     assert [v.value for v in found] == ["none", "add", "project", "concatenate"]
@@ -101,6 +113,26 @@ def test_diverged_seeds_are_shown_and_not_averaged():
     row = as_rows(results(found, SHARED, range(5), runs))[1]
     assert row["seeds"] == [2, 3, 4]
     assert row["failures"] == {"0": "diverged: the loss became nan", "1": "diverged: the loss became nan"}
+
+
+@pytest.mark.parametrize("diverged", [{4}, {1, 2, 3, 4}, {0, 4}])
+@pytest.mark.parametrize("looks", [(), (2, 5)])
+def test_a_failure_is_shown_wherever_it_is_among_the_seeds(looks, diverged):
+    found = variants(EFFNET, "residual", ["add"])
+    noise = np.random.default_rng(0).normal(size=(2, 5))
+    runs = made_up_runs(found, lambda v, s: None if v.value == "add" and s in diverged else 50 + noise[int(v.is_reference), s])
+    reference, row = as_rows(looked(found, runs, looks) if looks else results(found, SHARED, range(5), runs))
+    assert row["seeds"] == sorted(set(range(5)) - diverged)
+    assert row["failures"] == {str(seed): "diverged: the loss became nan" for seed in sorted(diverged)}
+    assert reference["seeds"] == list(range(5))
+
+
+def test_what_completed_is_shown_where_its_reference_did_not():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.is_reference else 50.0 + seed)
+    reference, row = as_rows(results(found, SHARED, range(5), runs))
+    assert reference["seeds"] == []
+    assert (row["verdict"], row["accuracies"]) == ("undecided", [50.0, 51.0, 52.0, 53.0, 54.0])
 
 
 def test_a_variant_of_which_no_seed_completed_says_so():
@@ -181,7 +213,7 @@ def test_an_ablation_from_question_to_report(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
     for _ in range(2):
         title, answer, _ = ablate("effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch())
-    assert title.startswith("effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epochs")
+    assert title.startswith("effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch ")
     assert [len(result.accuracies) for result in answer] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         (report,) = ledger.reports()
@@ -207,6 +239,9 @@ def test_questions_that_cannot_be_asked(factor, values, says):
 def test_values_belong_to_one_factor():
     assert read_values(["residual"], "none, add") == {"residual": ["none", "add"]}
     assert set(read_values(["all"], None)) == {*FACTORS, "first_layer"}
+    for factors in (["all", "residul"], ["residul"]):
+        with pytest.raises(UsageError, match="unknown factor 'residul'"):
+            read_values(factors, None)
     with pytest.raises(UsageError, match="one factor at a time"):
         read_values(["residual", "groups"], "none")
 
@@ -392,14 +427,8 @@ def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
         return None if (place, seed) == (0, 1) else 90 - 8.0 * (place % 3 == 1) + (0.01 if place < 2 else 2) * noise[place, seed]
 
     runs = made_up_runs(shared, accuracy)
-    if looks:
-
-        def pairs(names, count):
-            return {k: _pair(listed[int(k)], SHARED, range(count), runs) for k in names}
-
-        effects = sequential(frozenset(str(k) for k, v in enumerate(listed) if v.compared), looks, pairs)
-        assert len({effect.n for effect in effects.values()}) > 1
-    found = results(listed, SHARED, range(5), runs, effects if looks else None)
+    found = looked(listed, runs, looks) if looks else results(listed, SHARED, range(5), runs)
+    assert not looks or len({result.effect.n for result in found if result.effect}) > 1
     for result in found:
         if result.effect:
             assert len(result.accuracies) == len(result.reference) == result.effect.n

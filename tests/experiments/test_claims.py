@@ -69,9 +69,18 @@ def test_claims_about_flops_are_counted_both_ways():
 
 def test_a_verdict_agrees_with_a_claim_or_not():
     hurts, within = Claim("3", "f", "a", "b", "hurts"), Claim("3", "f", "a", "b", "within")
-    verdicts = ("helps", "hurts", "within ±0.5", "undecided", "no seed completed")
-    assert [hurts.agreement(v) for v in verdicts] == ["disagrees", "agrees", "disagrees", "undecided", "undecided"]
-    assert [within.agreement(v) for v in verdicts] == ["disagrees", "disagrees", "agrees", "undecided", "undecided"]
+    said = {
+        "helps": (0.0, 3.0),
+        "hurts": (-3.0, 0.0),
+        "within ±0.5": (-0.4, 0.2),
+        "within ±9": (-2.0, 0.2),  # of a user's margin, which moves no claim
+        "undecided": (-0.6, 0.2),
+        "no seed completed": None,
+    }
+    undecided = ["undecided"] * 3
+    assert [hurts.agreement(*each) for each in said.items()] == ["disagrees", "agrees", "disagrees", *undecided]
+    assert [within.agreement(*each) for each in said.items()] == ["disagrees", "disagrees", "agrees", *undecided]
+    assert hurts.agreement("undecided", (-0.4, 0.2)) == "disagrees"  # of a smaller margin
     # A small effect that is certain is almost nothing, whichever way it goes.
     assert within.agreement("helps", (0.1, 0.3)) == "agrees"
     assert within.agreement("helps", (0.1, 0.6)) == "disagrees"

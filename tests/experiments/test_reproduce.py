@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -132,10 +132,15 @@ def test_every_printed_row_has_its_network(number):
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12))
 def test_an_interval_of_a_mean_is_students(values):
-    low, high = mean_interval(values)
+    assume(np.ptp(values) > 1e-6)
     error = np.std(values, ddof=1) / np.sqrt(len(values))
-    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error) if error else (values[0], values[0])
-    assert (low, high) == pytest.approx(wanted, abs=1e-6)
+    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
+    assert mean_interval(values) == pytest.approx(np.clip(wanted, 0, 100), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [4.0], [80.1, 80.1], [0.0] * 5])
+def test_accuracies_without_spread_have_no_interval(values):
+    assert mean_interval(values) is None
 
 
 def test_an_order_is_compared_by_ranks_exactly():
@@ -145,10 +150,21 @@ def test_an_order_is_compared_by_ranks_exactly():
         wanted = [stats.spearmanr(order, other).statistic for order in permutations(one)]
         assert found == pytest.approx(stats.spearmanr(one, other).statistic)
         assert p == pytest.approx(np.mean(np.abs(wanted) >= abs(found) - 1e-9))
-    assert mean_interval([4.0]) is None
     assert (
         rank_correlation([1, 2], [1, 2])
         is rank_correlation([1, 1, 1], [1, 2, 3])
         is rank_correlation([1, 2, 3], [5, 5, 5])
         is None
     )
+
+
+@pytest.mark.slow
+def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_path):
+    small = ["--widths", "2,2,2", "--epochs", "1", "--seeds", "3", "--workers", "1"]
+    answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *small, "--json").stdout)
+    rows = {row["network"]: row for row in answer["rows"]}
+    assert rows["effnet"]["text"] == rows["effnet_large"]["text"]
+    assert {len(row["accuracies"]) for row in answer["rows"]} == {3}
+    assert any(note.startswith("one network at these widths: ") and "EffNet" in note for note in answer["notes"])
+    texts = {name: row["text"] for name, row in rows.items()}
+    assert all(texts[each["network"]] != texts[each["reference"]] for each in answer["compared"])

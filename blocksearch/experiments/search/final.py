@@ -74,7 +74,7 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
         raise UsageError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: {shared.training_images:,} training images, "
-        f"{shared.recipe.epochs} epochs, {len(SEEDS)} new seeds, judged once on {shared.evaluation_images:,} test images"
+        f"{shared.recipe.title}, {len(SEEDS)} new seeds, judged once on {shared.evaluation_images:,} test images"
     )
     rows = [asdict(_tested(each, runs)) for each in chosen]
     with closing(Ledger(location, create=False)) as ledger:
@@ -149,10 +149,6 @@ def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]
     ]
 
 
-def _clipped(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    return interval and (max(0.0, interval[0]), min(100.0, interval[1]))
-
-
 def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
     own = [run for spec, run in runs.items() if spec.network == each["fingerprint"]]
     accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
@@ -163,7 +159,7 @@ def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
         each["params"],
         each["searched"],
         sum(accuracies) / len(accuracies) if accuracies else None,
-        _clipped(mean_interval(accuracies)),
+        mean_interval(accuracies),
         accuracies,
         tuple(f"seed {run.spec.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
     )

@@ -99,8 +99,7 @@ class Judged:
         if shared.training_images < shared.available_images:
             images = f"only {shared.training_images:,} of {shared.available_images:,}"
         title = (
-            f"{shared.protocol.dataset}: {images} training images, {shared.recipe.epochs} epochs "
-            f"({shared.recipe.schedule} schedule, batch {shared.recipe.batch}), judged on "
+            f"{shared.protocol.dataset}: {images} training images, {shared.recipe.title}, judged on "
             f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
         )
         return cls(shared.protocol.dataset, shared.data, shared.protocol.id, shared.recipe.text, shared.recipe.epochs, title)
