@@ -16,10 +16,10 @@ DOORS = {
     "plotly": {"views/report", "views/pareto"},
     "matplotlib": {"views/picture"},
     "optuna": {"experiments/search/foreign", "experiments/search/mirror", "experiments/search/optuna_samplers"},
-    "filelock": {"experiments/search/driver"},
+    "filelock": {"experiments/search/driver", "runs/holds"},
     "threadpoolctl": {"cli/__init__", "experiments/search/driver"},
     "scipy": {"experiments/stats", "training/data/readers"},
-    "sqlalchemy": {"runs/ledger", "runs/location", "runs/peek", "runs/studies"},
+    "sqlalchemy": {"runs/engine", "runs/ledger", "runs/location", "runs/peek", "runs/studies"},
     "torch": {
         "training/build",
         "training/batches",

@@ -1,17 +1,19 @@
 """From jobs to runs: look up, choose how seeds are trained, train what is missing, remember each run before saying so."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocksearch.errors import LedgerError
-from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.holds import Holds, in_turn
+from blocksearch.runs.ledger import FINAL, Ledger
 from blocksearch.runs.location import file_of
 from blocksearch.runs.spec import Group, Job, Run, RunSpec
 from blocksearch.runs.workers import Workers
 from blocksearch.space.cost import cost
+from blocksearch.training.checkpoint import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
 SHARES = (range(3), range(3, 5))  # of each five, on processors: two groups keep two cores busy
@@ -74,7 +76,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
     """Train what the ledger at `location` lacks, and return the run of each job.
 
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
-    those what was not yet kept in a checkpoint.
+    those what was not yet kept in a checkpoint. What another command on the same file trains meanwhile is waited for.
     """
     with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
         todo = plan(jobs, ledger, pool, watch)
@@ -82,17 +84,19 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
 
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
-            _forget(group.checkpoint)
+            holds.let_go(group)
+            _forget(group, {run.spec for run in runs if run.state in FINAL})
             watch.finished(group, runs)
 
-        kept: int | None = None
+        kept, holds = None, Holds()
         try:
-            pool.train(todo.groups, keep, watch.started)
+            pool.train(in_turn(todo.groups, ledger, holds, watch.finished), keep, watch.started)
         except BaseException:
             # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
             kept = len(ledger.find(job.spec for job in todo.missing))
             raise
         finally:
+            holds.close()
             watch.ended(kept)
         return collect(jobs, ledger)
 
@@ -200,8 +204,9 @@ def _seed_by_seed(groups: list[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: group.seeds[0])
 
 
-def _forget(checkpoint: Path | None) -> None:
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-        if checkpoint.parent.is_dir() and not any(checkpoint.parent.iterdir()):
-            checkpoint.parent.rmdir()
+def _forget(group: Group, final: Collection[RunSpec]) -> None:
+    """Remove the checkpoints of a group, and of the parts that it may have been trained in, but of what failed and may go on."""
+    if group.checkpoint is not None and any(job.spec in final for job in group.jobs):
+        forget(group.checkpoint)
+    for half in group.halves() if len(group.jobs) > 1 else ():
+        _forget(half, final)

@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.errors import LedgerError
-from blocksearch.runs.location import file_url, without_password
+from blocksearch.runs.engine import open_engine, put_away, to_write
+from blocksearch.runs.location import without_password
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.layers import Layers, decode, encode
 
@@ -41,7 +42,7 @@ _recipes = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
 )
-_FINAL = ("complete", "diverged")
+FINAL = ("complete", "diverged")
 _runs = sa.Table(
     "ledger_runs",
     _metadata,
@@ -69,8 +70,8 @@ sa.Index(
     "ledger_runs_once",
     *(_runs.c[name] for name in (*_SPEC, "epoch_from")),
     unique=True,
-    sqlite_where=_runs.c.state.in_(_FINAL),
-    postgresql_where=_runs.c.state.in_(_FINAL),
+    sqlite_where=_runs.c.state.in_(FINAL),
+    postgresql_where=_runs.c.state.in_(FINAL),
 )
 _modes = sa.Table(
     "ledger_modes",
@@ -100,25 +101,20 @@ class Ledger:
 
     def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
         self.location = without_password(str(location))
-        url = str(location) if "://" in str(location) else file_url(Path(location).expanduser(), create, made_by)
-        try:
-            self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
-        except (sa.exc.ArgumentError, ImportError) as error:
-            raise LedgerError(f"{self.location} is not a database URL that can be used here: {error}") from error
-        if url.startswith("sqlite"):
-            sa.event.listen(self.engine, "connect", _configure_sqlite)
+        self.engine = open_engine(location, create, made_by)
+        self._written = False
         with self.guard():
             self._open()
 
     def close(self) -> None:
-        """Checkpoint and let go of the file."""
-        self.engine.dispose()
+        """Let go of the file; what was written lies in it alone then, unless others have it open."""
+        put_away(self.engine) if self._written else self.engine.dispose()
 
     def find(self, specs: Iterable[RunSpec]) -> dict[RunSpec, Run]:
         """Return the final runs (complete or diverged) among `specs`. Raises LedgerError where a row is damaged."""
         wanted = set(specs)
         seeds, networks = {spec.seed for spec in wanted}, {spec.network for spec in wanted}
-        query = sa.select(_runs).where(_runs.c.state.in_(_FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
+        query = sa.select(_runs).where(_runs.c.state.in_(FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
         return {run.spec: run for run in self._read(query) if run.spec in wanted}
 
     def reached(self, spec: RunSpec, epoch: int) -> Run | None:
@@ -143,10 +139,9 @@ class Ledger:
 
     def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> str:
         """Store how the seeds of a network are trained on a machine, unless that is stored already; return what is stored."""
-        with self.guard():
-            _modes.create(self.engine, checkfirst=True)
-            with suppress(IntegrityError), self.writing() as connection:
-                connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
+        with self.guard(), suppress(IntegrityError), self.writing() as connection:
+            _modes.create(connection, checkfirst=True)
+            connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
         return self.mode(network, recipe, machine) or mode
 
     @property
@@ -183,7 +178,7 @@ class Ledger:
             for network, recipe, row in rows:
                 _insert_missing(connection, _networks, "fingerprint", network)
                 _insert_missing(connection, _recipes, "digest", recipe)
-                if row["state"] not in _FINAL or not _has_final(connection, row):
+                if row["state"] not in FINAL or not _has_final(connection, row):
                     connection.execute(_runs.insert().values(**row))
                     added += 1
         return added
@@ -214,12 +209,12 @@ class Ledger:
 
     def merge(self, other: "Ledger") -> tuple[int, list[RunSpec]]:
         """Copy what `other` has and this has not; return how many runs were copied, and the specs on which they disagree."""
-        mine = {(run.spec, run.epoch_from): run for run in self.runs() if run.state in _FINAL}
-        failed = {_row(run)["checksum"] for run in self.runs() if run.state not in _FINAL}
+        mine = {(run.spec, run.epoch_from): run for run in self.runs() if run.state in FINAL}
+        failed = {_row(run)["checksum"] for run in self.runs() if run.state not in FINAL}
         copied, conflicts = 0, []
         for run in other.runs():
             present = mine.get((run.spec, run.epoch_from))
-            if present and run.state in _FINAL:
+            if present and run.state in FINAL:
                 if (present.state, present.accuracies) != (run.state, run.accuracies):
                     conflicts.append(run.spec)
             elif _row(run)["checksum"] not in failed:
@@ -260,24 +255,25 @@ class Ledger:
         tables = set(sa.inspect(self.engine).get_table_names())
         if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
             raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
-        if _meta.name not in tables:
-            _metadata.create_all(self.engine)
+        schema = self._schema() if _meta.name in tables else None
+        if schema is None:  # not there, or left half made by a version that did not make it in one transaction
             with self.writing() as connection:
+                _metadata.create_all(connection)
                 _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
-        with self.engine.connect() as connection:
-            schema = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
+            schema = self._schema()
         if schema != SCHEMA:
             raise LedgerError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
 
+    def _schema(self) -> str | None:
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """Begin to write; a file gets its write-ahead log only now, so that one that is only read stays as it is."""
-        with self.guard():
-            if self.engine.dialect.name == "sqlite":
-                with self.engine.connect() as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            with self.engine.begin() as connection:
-                yield connection
+        """Write in one transaction, tables and rows; other commands wait. A file that is only read stays as it is."""
+        with self.guard(), to_write(self.engine) as connection, connection.begin():
+            self._written = True
+            yield connection
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -290,12 +286,6 @@ class Ledger:
             raise LedgerError(f"{self.location}: {error.orig or error}") from error
 
 
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    # FULL, with the write-ahead log that lets readers work beside the one writer, makes an acknowledged run survive a power cut
-    for pragma in ("synchronous=FULL", "trusted_schema=OFF"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
 def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]) -> None:
     if connection.execute(sa.select(table.c[key]).where(table.c[key] == row[key])).first() is None:
         connection.execute(table.insert().values(**row))
@@ -303,7 +293,7 @@ def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: d
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
     same = (_runs.c[name] == row[name] for name in (*_SPEC, "epoch_from"))
-    return connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(_FINAL), *same)).first() is not None
+    return connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(FINAL), *same)).first() is not None
 
 
 def _row(run: Run) -> dict[str, Any]:

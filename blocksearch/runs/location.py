@@ -16,6 +16,16 @@ def without_password(location: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", location)
 
 
+def expanded(location: str | Path) -> Path:
+    """Return a path with its `~` filled in. Raises LedgerError where it names no file that could be."""
+    try:
+        path = Path(location).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a home that is not there
+        raise LedgerError(f"{str(location)!r} is no path of a file: {error}") from error
+    return path
+
+
 def file_url(path: Path, create: bool, made_by: str) -> str:
     """Return the URL of a ledger's file, or say in a LedgerError why there is, or can be, none."""
     if path.is_dir():
@@ -30,19 +40,22 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
     elif not path.is_file():
         raise LedgerError(f"{path} is not a regular file")
     else:
-        with path.open("rb") as file:
-            start = file.read(len(_SQLITE_HEADER))
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_SQLITE_HEADER))
+        except OSError as error:
+            raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
         if start and start != _SQLITE_HEADER:
             raise LedgerError(f"{path} is not a ledger: it does not begin as an SQLite database")
     return f"sqlite:///{path}"
 
 
 def file_of(location: str) -> Path | None:
-    """Return the file of a location; None where it is a server's database."""
+    """Return the file of a location; None where it is a server's database. Raises LedgerError where it can be no file."""
     if "://" not in location:
-        return Path(location).expanduser()
+        return expanded(location)
     try:
         url = sa.make_url(location)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return None
-    return Path(url.database or ":memory:").expanduser() if url.get_backend_name() == "sqlite" else None
+    return expanded(url.database or ":memory:") if url.get_backend_name() == "sqlite" else None

@@ -56,7 +56,7 @@ def reading(location: str) -> Iterator[None]:
     """Turn what a database raises into a LedgerError of one line that names it."""
     try:
         yield
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         raise LedgerError(f"{without_password(location)} is not a database URL that can be used here: {error}") from error
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import blocksearch
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import BlocksearchError, DataError, UsageError
 from blocksearch.runs.spec import Group, Job, Place, Run
 from blocksearch.training.protocol import Prepared, Protocol, prepare
 
@@ -68,7 +68,22 @@ def train_group(group: Group) -> list[Run]:
     except Exception as error:
         if len(group.jobs) == 1 or not _out_of_memory(error):
             raise
-    return [run for half in group.halves() for run in train_group(half)]
+    return [run for half in group.halves() for run in _half(half)]
+
+
+def _half(group: Group) -> list[Run]:
+    """Train a half; what goes wrong in it is its own, so that the other one is kept."""
+    try:
+        return train_group(group)
+    except BlocksearchError:
+        raise
+    except Exception as error:
+        return [failed_run(job, reason_of(error)) for job in group.jobs]
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a row why a training gave nothing."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -82,9 +97,11 @@ def _trained(group: Group) -> list[Run]:
     from blocksearch.training.checkpoint import Keeper
     from blocksearch.training.train import Training
 
-    job = group.jobs[0]
-    training = Training(job.layers, _data(job), job.recipe, group.seeds, group.device)
-    keeper = Keeper(training, group.checkpoint, group.digest)
+    job, data = group.jobs[0], _data(group.jobs[0])
+    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record would name one of the two.
+    kept_for = f"{group.digest} {device_name(group.device)} torch {version('torch')}"
+    keeper = Keeper(lambda: Training(job.layers, data, job.recipe, group.seeds, group.device), group.checkpoint, kept_for)
+    training = keeper.training
     first, until = training.epoch, group.until or job.recipe.epochs
     while not training.finished and training.epoch < until:
         training.step()
@@ -92,7 +109,9 @@ def _trained(group: Group) -> list[Run]:
     if not training.finished:
         keeper.keep()
     mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
-    provenance = _provenance(group.device) | {"mode": mode} | ({"resumed": f"in epoch {first + 1}"} if keeper.resumed else {})
+    provenance = _provenance(group.device) | {"mode": mode}
+    provenance |= {"resumed": f"in epoch {first + 1}"} if keeper.resumed else {}
+    provenance |= {"not kept": keeper.trouble} if keeper.trouble else {}
     return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
 
 

@@ -99,9 +99,8 @@ class Studies:
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step."""
         row = {"name": name, "definition": json.dumps(definition), "created": datetime.now(UTC).isoformat()}
-        with self._ledger.guard():
-            _metadata.create_all(self._ledger.engine)
         with self._ledger.writing() as connection:
+            _metadata.create_all(connection)
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
 
     def forget(self, name: str) -> None:

@@ -5,9 +5,10 @@ lifeline: when the driver closes it or dies, they end at once.
 """
 
 import os
+import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
@@ -82,11 +83,14 @@ class Workers:
 
     def train(
         self,
-        groups: Sequence[Group],
+        groups: Iterable[Group | None],
         done: Callable[[Group, list[Run]], None],
         begun: Callable[[Group], None] = lambda _: None,
     ) -> None:
-        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too."""
+        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too.
+
+        None among them says that there is nothing to do until one that runs is done.
+        """
         for group, answer in self._each(process.train_group, groups, begun):
             done(group, _runs(group, answer))
 
@@ -107,7 +111,7 @@ class Workers:
             done(group, _runs(group, answer))
 
     def _each(
-        self, function: Callable[[Group], T], groups: Sequence[Group], begun: Callable[[Group], None] = lambda _: None
+        self, function: Callable[[Group], T], groups: Iterable[Group | None], begun: Callable[[Group], None] = lambda _: None
     ) -> Iterator[tuple[Group, T | Failure[T]]]:
         coming = iter(groups)
         yield from self._stream(function, lambda: next(coming, None), begun)
@@ -152,7 +156,7 @@ class Workers:
                     else:
                         yield group, Failure(f"its worker process died {attempts} times (killed, or out of memory)")
                 except Exception as error:  # whatever a training raised becomes the reason of its row
-                    yield group, Failure(f"{type(error).__name__}: {error}")
+                    yield group, Failure(process.reason_of(error))
 
     def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
         try:
@@ -175,10 +179,14 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
+    # A worker is born deaf to Ctrl-C, which is the driver's to answer: it could come before `start_worker` says so.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else ()
     try:
         return pool.submit(function, argument)
     finally:
         sys.modules["__main__"] = script
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:

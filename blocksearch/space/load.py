@@ -5,7 +5,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocksearch.errors import SpaceError, unknown
+from blocksearch.errors import SpaceError, UsageError, unknown
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.options import Options, options_in
 
@@ -28,7 +28,10 @@ def shipped_spaces() -> dict[str, Path]:
 
 def find_space(text: str) -> Path:
     """Return the file that a user names by its path, or a shipped one by its name. Raises UsageError with the known names."""
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        raise UsageError(f"{text} is no path of a file: {error}") from error
     if path.suffix or len(path.parts) > 1 or path.exists():
         return path
     shipped = shipped_spaces()

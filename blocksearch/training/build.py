@@ -51,6 +51,7 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
 def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
     """Draw every weight he-normal (fan in); biases zero, normalisation one and zero. Seeds dropout as well."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    dropouts = 0
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear | Classifiers):
             own = part.weight.data if isinstance(part, Classifiers) else copies_of(part.weight.data, len(seeds), dim=0)
@@ -61,7 +62,8 @@ def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
                 part.bias.data.zero_()
         elif isinstance(part, SeededDropout):
             for seed, generator in zip(seeds, part.generators, strict=True):
-                generator.manual_seed(seed)
+                generator.manual_seed(seed + (dropouts << 32))  # two layers of one shape must not draw the same masks
+            dropouts += 1
 
 
 class _Maker:
@@ -71,11 +73,17 @@ class _Maker:
         self.copies = copies
 
     def sequence(self, layers: Layers) -> nn.Sequential:
-        """Make one module for each layer; an activation that its normalisation takes along leaves an identity behind."""
+        """Make one module for each layer; an activation that its normalisation takes along leaves an identity behind.
+
+        Other activations write over what they read, where the layer before has made it for them alone.
+        """
         modules = [self.module(layer) for layer in layers]
-        for at, (norm, layer) in enumerate(zip(modules, layers[1:], strict=False)):
-            if isinstance(norm, NormAct) and isinstance(layer, Activation) and layer.kind in _SLOPES:
-                norm.slope, modules[at + 1] = _SLOPES[layer.kind], nn.Identity()
+        for at, (before, norm, layer) in enumerate(zip(layers, modules, layers[1:], strict=False), 1):
+            if isinstance(layer, Activation):
+                if isinstance(norm, NormAct) and layer.kind in _SLOPES:
+                    norm.slope, modules[at] = _SLOPES[layer.kind], nn.Identity()
+                elif hasattr(modules[at], "inplace"):
+                    setattr(modules[at], "inplace", _is_new(before))  # noqa: B010 (torch types every attribute as a tensor)
         return nn.Sequential(*modules)
 
     def module(self, layer: Layer) -> nn.Module:
@@ -96,7 +104,7 @@ class _Maker:
             case MatchChannels():
                 return ChannelMatch(layer.out_channels, self.copies)
             case Join():
-                return Joined(layer.kind, [self._branch(branch) for branch in layer.branches], self.copies)
+                return Joined(layer.kind, [self.sequence(tuple(flat(branch))) for branch in layer.branches], self.copies)
             case Custom():
                 return self.sequence(layer.body)
             case Dropout():
@@ -105,13 +113,6 @@ class _Maker:
                 return _classifier(layer, self.copies)
             case _:
                 assert_never(layer)
-
-    def _branch(self, layers: Layers) -> nn.Sequential:
-        """Build a branch; its first layer must not write into the input that the other branches read."""
-        branch = self.sequence(tuple(flat(layers)))
-        if len(branch) and hasattr(branch[0], "inplace"):
-            setattr(branch[0], "inplace", False)  # noqa: B010 (torch types every attribute of a module as a tensor)
-        return branch
 
     def _conv(self, layer: Conv) -> nn.Module:
         if layer.uneven:
@@ -134,6 +135,11 @@ class _Maker:
         return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
 
 
+def _is_new(layer: Layer) -> bool:
+    """Whether what a layer gives is always a tensor of its own: others may hand on their input, which a join's branches share."""
+    return isinstance(layer, Conv | Norm | Pool) or (isinstance(layer, Join) and len(layer.branches) > 1)
+
+
 def _classifier(layer: Linear, copies: int) -> nn.Module:
     if copies > 1:
         return Classifiers(layer.input.floats, layer.classes, copies)
@@ -143,7 +149,7 @@ def _classifier(layer: Linear, copies: int) -> nn.Module:
 def _activation(kind: ActivationKind) -> nn.Module:
     match kind:
         case "leaky":
-            return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+            return nn.LeakyReLU(LEAKY_SLOPE)
         case "gelu":
             return nn.GELU()
         case "tanh" | "sigmoid":
@@ -157,7 +163,7 @@ def _activation(kind: ActivationKind) -> nn.Module:
                 "hardswish": nn.Hardswish,
                 "hardsigmoid": nn.Hardsigmoid,
             }
-            return kinds[kind](inplace=True)
+            return kinds[kind]()
 
 
 def _pool(layer: Pool) -> nn.Module:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from blocksearch.errors import LedgerError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.peek import contents
 from blocksearch.runs.spec import Job, Run, RunSpec
 from blocksearch.space.layers import decode
 from blocksearch.space.named import SETTINGS, named_network
@@ -218,6 +220,47 @@ def test_a_missing_ledger_is_not_made_by_reading(tmp_path):
 def test_an_unknown_database_is_refused(tmp_path):
     with pytest.raises(LedgerError, match="is not a database URL that can be used here"):
         Ledger("nonsense://x")
+
+
+@pytest.mark.parametrize("location", ["~nosuchuser/x.db", "x" * 300, "postgresql://u:p@h:port/db"])
+def test_a_location_that_cannot_be_is_one_line(location):
+    for act in (Ledger, lambda where: contents(where, "search")):
+        with pytest.raises(LedgerError) as caught:
+            act(location)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("create table ledger_meta (key varchar(64) primary key, value varchar(64))")
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        assert ledger.add(make_job(), make_run(make_job()))
+
+
+def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
+    script = (
+        "import sys, time; from tests.runs.test_ledger import *\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "ledger = Ledger(sys.argv[1]); seed = int(sys.argv[3])\n"
+        "ledger.choose_mode('n', 'r', 'here', 'fused'); ledger.add(make_job(seed), make_run(make_job(seed))); ledger.close()\n"
+    )
+    start = str(time.time() + 4)
+    command = [sys.executable, "-c", script, str(tmp_path / "a.db"), start]
+    makers = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
+    assert [maker.communicate()[1] for maker in makers] == [""] * 4
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        assert {run.spec.seed for run in ledger.runs()} == {0, 1, 2, 3}
+
+
+def test_a_closed_ledger_is_one_file_that_is_read_without_writing(tmp_path):
+    """SQLite reads a file with a write-ahead log only where it may write beside it: bytes 18 and 19 say whether it has one."""
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+        with closing(Ledger(tmp_path / "a.db")) as other:  # who closes while it is in use lets it be
+            other.add(make_job(1), make_run(make_job(1)))
+        assert len(ledger.runs()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+    assert (tmp_path / "a.db").read_bytes()[18:20] == b"\1\1"
 
 
 def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):

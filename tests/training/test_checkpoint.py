@@ -2,8 +2,60 @@
 
 import numpy as np
 import pytest
+import torch
 
-from blocksearch.training.checkpoint import load, save
+from blocksearch.space.named import SETTINGS, named_network
+from blocksearch.training.checkpoint import Keeper, forget, load, save
+from blocksearch.training.protocol import Protocol, prepare
+from blocksearch.training.recipe import Recipe
+from blocksearch.training.train import Training
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    data = prepare(Protocol("digits", images=64), tmp_path_factory.mktemp("data"))
+    network = named_network("effnet", SETTINGS["digits"])
+    return lambda: Training(network.layers, data, Recipe(epochs=2, batch=32), (0,))
+
+
+@pytest.mark.parametrize("lost", ["ways", "order/0", "right"])
+def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make, lost):
+    file, began = tmp_path / "kept.npz", make()
+    began.step()
+    state = began.state() | {"digest": np.array("d")}
+    save(file, state)
+    assert Keeper(make, file, "d").resumed
+    assert not Keeper(make, file, "another's").resumed
+    save(file, {name: array for name, array in state.items() if name != lost})
+    keeper, fresh = Keeper(make, file, "d"), make()
+    assert not keeper.resumed
+    for training in (keeper.training, fresh):
+        training.step()
+    assert all(torch.equal(*pair) for pair in zip(keeper.training.module.parameters(), fresh.module.parameters(), strict=True))
+
+
+def test_a_training_goes_on_where_it_cannot_be_kept(tmp_path, make):
+    (tmp_path / "folder").write_text("milk")
+    keeper = Keeper(make, tmp_path / "folder" / "kept.npz", "d", every=0.0)
+    keeper.keep_now_and_then()
+    assert keeper.trouble in ("Not a directory", "File exists")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        keeper.keep()
+    keeper.file = tmp_path / "kept.npz"
+    keeper.keep_now_and_then()
+    assert (keeper.trouble, keeper.file.exists()) == ("", True)
+
+
+def test_what_was_kept_is_forgotten_with_what_a_killed_process_left(tmp_path):
+    folder = tmp_path / "kept"
+    for name in ("a.npz", "b.npz"):
+        save(folder / name, {"a": np.arange(3)})
+    (folder / "a.npz.4711.new").write_bytes(b"half")
+    forget(folder / "a.npz")
+    assert [path.name for path in folder.iterdir()] == ["b.npz"]
+    forget(folder / "b.npz")
+    forget(folder / "b.npz")
+    assert not folder.exists()
 
 
 def test_arrays_come_back(tmp_path):

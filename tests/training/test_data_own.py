@@ -20,7 +20,9 @@ def test_what_is_handed_over_comes_back(tmp_path):
     back = load(name, "train", tmp_path)
     assert (back.images == IMAGES).all()
     assert (back.labels == LABELS).all()
+    files = {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")}
     assert keep(own_split(IMAGES, LABELS, back.groups), None, tmp_path) == name
+    assert {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")} == files  # who reads them is not disturbed
     assert (get(name).setting.input, get(name).setting.classes) == (Shape(2, 5, 4), 3)
     assert len(prepare(Protocol(name), tmp_path).training.labels) == 6  # one of each class's two groups is held out
 
@@ -52,6 +54,7 @@ def test_images_that_are_not_here_are_asked_for_again(tmp_path):
         (IMAGES, LABELS + 0.5, "12 whole numbers"),
         (IMAGES, LABELS - 1, "labels must be 0, 1"),
         (IMAGES, LABELS * 0, "at least two classes"),
+        (IMAGES, LABELS * 10**15, "labels must be 0, 1"),
         (IMAGES, np.where(LABELS == 2, 3, LABELS), "two images of each"),
     ],
 )

@@ -1,7 +1,7 @@
 """Training: repeatable to the bit, paired by seed, honest about divergence, and learning something."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from blocksearch.errors import UsageError
 from blocksearch.space.block import Block
-from blocksearch.space.layers import Dropout, Pool, Shape
+from blocksearch.space.layers import Activation, ActivationKind, Conv, Dropout, Join, MatchChannels, Pool, Shape
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.training.batches import gather
@@ -185,6 +185,43 @@ def test_dropout_of_the_recipe_replaces_the_networks():
     assert rates(with_dropout(layers, 0.25)) == [0.25]
     assert rates(with_dropout(layers, 0.0)) == []
     assert rates(with_dropout(NETWORK.layers, 0.1)) == [0.1]
+
+
+S = Shape(4, 3, 3)
+HANDS_ON = {  # layers that may hand on what they were given
+    "nothing": (),
+    "as many channels": (MatchChannels(S, 4),),
+    "fewer channels": (MatchChannels(S, 3), MatchChannels(Shape(3, 3, 3), 4)),
+    "dropout": (Dropout(S, 0.5),),
+    "one branch": (Join(S, "add", ((),)),),
+}
+
+
+@pytest.mark.parametrize("before", HANDS_ON.values(), ids=HANDS_ON)
+@pytest.mark.parametrize("kind", ["hardsigmoid", "elu", "relu"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_an_activation_never_writes_into_what_other_branches_read(before, kind, seeds):
+    branch = (*before, Activation(S, kind))
+    own, joined = (build(layers, *seeds).eval() for layers in (branch, (Join(S, "add", (branch, ())),)))
+    x = torch.randn(5, 4 * len(seeds), 3, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(joined(x.clone()), own(x.clone()) + x)
+
+
+@pytest.mark.parametrize("kind", get_args(ActivationKind))
+def test_an_activation_after_any_other_can_be_trained(kind):
+    for first in get_args(ActivationKind):
+        module = build((Conv(S, 4, (1, 1)), Activation(S, first), Activation(S, kind)), 0)
+        module(torch.randn(2, 4, 3, 3)).sum().backward()
+
+
+def test_two_dropouts_of_one_shape_draw_masks_of_their_own():
+    two = build((Dropout(S, 0.5), Dropout(S, 0.5)), 3).train()
+    one = build((Dropout(S, 0.5),), 3).train()
+    x = torch.ones(2, 4, 3, 3)
+    assert torch.equal(two[0](x), one(x))  # a network with one has the masks that it always had
+    assert not torch.equal(two[1](x), one[0](x))
+    assert two(x).unique().tolist() == [0.0, 4.0]
 
 
 def test_dropout_keeps_the_mean_and_acts_only_in_training():

@@ -18,18 +18,18 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
 from blocksearch.errors import UsageError
-from blocksearch.experiments.plan import Conditions, Request, conditions
+from blocksearch.experiments.plan import Request, conditions
 from blocksearch.experiments.search.course import Course
 from blocksearch.experiments.search.evolution import Evolution
 from blocksearch.experiments.search.mirror import Mirror, forget
 from blocksearch.experiments.search.policy import ByChance, ByEvolution, Policy, Sampler, Step, Told
 from blocksearch.experiments.search.pool import Pool
 from blocksearch.experiments.search.study import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
+from blocksearch.experiments.search.trainings import Trainings
 from blocksearch.runs.execute import opened
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import file_of, without_password
 from blocksearch.runs.peek import contents
-from blocksearch.runs.spec import Group, Job, Run
 from blocksearch.runs.studies import StepRow, Studies
 from blocksearch.runs.workers import Workers
 from blocksearch.space.grammar import Grammar
@@ -107,8 +107,7 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
         closing(opened(request.ledger, workers)) as ledger,
     ):
         study = _Study(question.name, definition, grammar, ledger, effort, audience, workers.count + 1)
-        trainings = _Trainings(study, shared, ledger, workers)
-        with study.ending():
+        with study.ending(), closing(Trainings(study, definition.rungs, shared, ledger, workers)) as trainings:
             workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
 
 
@@ -225,44 +224,6 @@ class _Study:
         found = self.pool.recall(row.network, row.memory["code"], row.text)
         step = Step(row.number, row.trial, row.kind, row.origin, found, row.seed, row.epochs, row.memory)
         return Told(step, row.accuracies)
-
-
-class _Trainings:
-    """Turns steps into trainings, and looks first whether the ledger has them."""
-
-    def __init__(self, study: _Study, shared: Conditions, ledger: Ledger, workers: Workers) -> None:
-        self._study, self._shared, self._ledger, self._workers = study, shared, ledger, workers
-        self._rungs, self._steps = study.course.policy.rungs, dict[Group, Step]()
-
-    def following(self) -> Group | None:
-        """Return the next training that has to be done."""
-        while (step := self._study.next()) is not None:
-            job = self._shared.job(self._study.pool.network(step.row), step.seed)
-            known = self._ledger.reached(job.spec, step.epochs)
-            if known is None:
-                group = self._group(job, step.epochs)
-                self._steps[group] = step
-                return group
-            self._study.finish(step, self._accuracies(step, known), known.state, reused=True)
-        return None
-
-    def done(self, group: Group, runs: list[Run]) -> None:
-        """Store what a training gave, then let its step count."""
-        self._ledger.add_all(zip(group.jobs, runs, strict=True))
-        if group.checkpoint is not None and runs[0].state in ("complete", "diverged"):
-            group.checkpoint.unlink(missing_ok=True)
-        step = self._steps.pop(group)
-        self._study.finish(step, self._accuracies(step, runs[0]), runs[0].state)
-
-    def _group(self, job: Job, epochs: int) -> Group:
-        group = Group((job,), None, self._workers.place.device, until=epochs)
-        folder = self._ledger.checkpoints
-        return replace(group, checkpoint=folder / group.file_name) if folder else group
-
-    def _accuracies(self, step: Step, run: Run) -> tuple[float, ...]:
-        """Return the accuracies at each rung up to the step's epochs; none where the run did not come so far."""
-        found = [run.accuracy_at(rung) for rung in self._rungs if rung <= step.epochs]
-        return tuple(each for each in found if each is not None) if None not in found else ()
 
 
 def _is_percent(value: object) -> bool:

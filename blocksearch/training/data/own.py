@@ -38,7 +38,8 @@ def own_split(images: NDArray[np.uint8], labels: NDArray[np.integer], groups: ND
     _check_whole("labels", labels, len(images))
     if groups is not None:
         _check_whole("groups", np.asarray(groups), len(images))
-    counts = np.bincount(labels) if len(labels) and labels.min() >= 0 else np.zeros(0)
+    possible = len(labels) and labels.min() >= 0 and labels.max() < len(labels)
+    counts = np.bincount(labels) if possible else np.zeros(0)
     if len(counts) < 2 or counts.min() < 2:
         raise DataError("labels must be 0, 1, … with at least two classes and two images of each")
     kept = None if groups is None else np.ascontiguousarray(groups, np.int32)

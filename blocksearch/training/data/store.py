@@ -76,9 +76,15 @@ def keep(split: Split, test: Split | None = None, root: Path | None = None) -> s
     own = digest(split) if test is None else hashlib.sha256(f"{digest(split)} {digest(test)}".encode()).hexdigest()
     name = own_name(split, own)
     for kind, images in (("train", split), ("test", test)):
-        if images is not None:
+        if images is not None and not _kept(f"{name}-{kind}", data_root(root), images):
             _write_first(name, kind, data_root(root), images, None)
     return name
+
+
+def _kept(folder: str, root: Path, images: Split) -> bool:
+    """Whether these images are there already: another process may be reading them."""
+    there = (_open(place / folder, None) for place in _places(root))
+    return any(found is not None and digest(found) == digest(images) for found in there)
 
 
 def digest(split: Split) -> str:
