@@ -257,7 +257,10 @@ def shortcut(block: Block, entry: Shape, width: int) -> Shortcut | None:
 def _around(residual: Option | str, entry: Shape, out: Shape) -> tuple[Layers, JoinKind]:
     if isinstance(residual, Option):
         layers = residual.expand(entry, out)
-        return layers, "add" if _end(layers, entry) == out else "concatenate"
+        end = _end(layers, entry)
+        if end.map != out.map:
+            raise SpaceError(f"residual={residual} ends in {end}, but a shortcut has the map of the body's output, {out}")
+        return layers, "add" if end == out else "concatenate"
     stride = -(-entry.height // out.height), -(-entry.width // out.width)
     size = tuple(n + n // 2 if residual == "concatenate" else n for n in stride)
     layers = () if stride == (1, 1) else (Pool(entry, "average", (size[0], size[1]), stride),)

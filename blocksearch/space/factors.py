@@ -107,7 +107,7 @@ def _bottleneck(text: str) -> Value | None:
         return "none"
     if match := re.fullmatch(r"(?:reduce\(([1-9][0-9]{0,5})\)|([1-9][0-9]{0,5}))", text):
         return Reduce(int(match[1] or match[2]))
-    if match := re.fullmatch(r"expand\(([0-9]{1,5}(?:/[1-9][0-9]{0,4}|\.[0-9]{1,5})?)\)", text):
+    if match := re.fullmatch(r"expand\(([0-9]{1,10}/[1-9][0-9]{0,5}|[0-9]{1,5}(?:\.[0-9]{1,5})?)\)", text):
         rate = Fraction(match[1])
         return Expand(rate) if rate > 0 else None
     return None

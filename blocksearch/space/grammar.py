@@ -24,7 +24,7 @@ from blocksearch.space.members import STREAMED, Members, Progress
 from blocksearch.space.network import Network, Setting
 from blocksearch.space.options import NO_OPTIONS, Options
 from blocksearch.space.parts import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
-from blocksearch.space.rules import Constraint, Rule, read_constraint
+from blocksearch.space.rules import Constraint, Rule, read_constraint, together
 from blocksearch.space.tallies import Costs, Count
 
 
@@ -117,12 +117,13 @@ class Grammar:
     def where(self, *constraints: str | Constraint | Callable[[Network], object], **named: Any) -> "Grammar":
         """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions of a network.
 
-        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`.
+        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`. Raises UsageError for a name
+        that another constraint has.
         """
         known = self.options
         new = [read_constraint(each, known=known) for each in constraints]
         new += [read_constraint(each, name, known) for name, each in named.items()]
-        return self._of(tuple(replace(part, constraints=(*part.constraints, *new)) for part in self._parts))
+        return self._of(tuple(replace(part, constraints=together(part.constraints, new)) for part in self._parts))
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
         """Keep only some options of some factors (also of widths, first_layer and depth)."""

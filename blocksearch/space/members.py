@@ -174,8 +174,11 @@ class Members:
         return _costs(np.array(least)[:, None]), _costs(np.array(most)[:, None])
 
     def survey(self, count: int, seed: int) -> Costs:
-        """Price a uniform sample, for spaces too large to price whole."""
-        return _costs(self.diagram.priced(self._sampled(count, seed)))
+        """Price a uniform sample, for spaces too large to price whole; of a filtered one as many as so many draws hold."""
+        found = self._sampled(count, seed) if not self.filtered or self.streamable else self.drawn(count, seed)
+        if not found:
+            raise SpaceError(f"none of {count:,} networks drawn meets the constraints: restrict the options to those that do")
+        return _costs(self.diagram.priced(found))
 
     def nearest(self, quantity: str, wanted: float, count: int) -> list[int]:
         """Return the numbers of the members nearest to a cost, nearest first, the earlier of two that are as near."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import index
 
 from blocksearch.errors import SpaceError
 from blocksearch.space.block import Block, bottleneck_channels, expand
@@ -22,6 +23,11 @@ class Setting:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        try:  # numbers of numpy's, and lists, are as good
+            object.__setattr__(self, "widths", tuple(map(index, self.widths)))
+            object.__setattr__(self, "classes", index(self.classes))
+        except TypeError as error:
+            raise SpaceError(f"widths and classes must be whole numbers, but got {self.widths} and {self.classes}") from error
         if not self.widths or min(self.widths) < 1:
             raise SpaceError(f"widths must be one or more whole numbers from 1, but got {self.widths_text or 'none'}")
         if self.classes < 2:

@@ -83,7 +83,7 @@ def read_widths(text: str) -> tuple[int, ...] | None:
 
 
 def _read_dropout(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"0(\.[0-9]+)?|[0-9.]+e-[0-9]+", text) else None
+    return float(text) if re.fullmatch(r"0(\.[0-9]+)?|[0-9](\.[0-9]+)?e-[0-9]+", text) else None
 
 
 _NETWORK_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {

@@ -19,10 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from blocksearch.errors import OptionError, SpaceError, UsageError
 from blocksearch.space.layers import Custom, Layers, Shape
 
-Parameter = int | float | str
+Parameter = bool | int | float | str | None
 
 FILLED_BY = {
     "attention": "attention",
@@ -102,6 +104,9 @@ class OptionFamily:
         chosen = {**known, **parameters}
         if missing := [name for name, value in chosen.items() if value is inspect.Parameter.empty]:
             raise UsageError(f"option {self.name} needs its parameter {missing[0]!r}")
+        chosen = {name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()}
+        for name, value in chosen.items():
+            _check_written(self.name, name, value)
         text = f"{self.name}({','.join(f'{name}={value}' for name, value in chosen.items())})"
         return Option(self.factor, text, self.source, self.function, tuple(chosen.items()))
 
@@ -150,7 +155,22 @@ def check_fills(factor: str, value: Option) -> None:
         raise SpaceError(f"{factor} cannot be {value}: that is an option of {value.factor}")
 
 
+def _check_written(option: str, name: str, value: object) -> None:
+    """Raise UsageError for a parameter that would not be read back as it is written: a text means one network."""
+    read = _parameter(str(value))
+    if type(read) is not type(value) or read != value or re.search(r"[\s,()\[\]|]", str(value)):
+        raise UsageError(
+            f"option {option} cannot have {name}={value!r}: a parameter is a number, True, False, None, "
+            "or a word that is none of these, without spaces, commas, bars and brackets"
+        )
+
+
+_CONSTANTS: dict[str, Parameter] = {"True": True, "False": False, "None": None}
+
+
 def _parameter(text: str) -> Parameter:
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     for kind in (int, float):
         try:
             return kind(text)

@@ -31,6 +31,7 @@ class Part:
     base: Block
     options: tuple[Options, ...]  # one for all stages alike, or one for each
     constraints: tuple[Constraint, ...] = ()
+    own_widths: bool = False  # a user's, which stay in another setting
 
     def __post_init__(self) -> None:
         for widths in self.widths:
@@ -97,6 +98,7 @@ def make_part(
         bool(per_stage),
         base,
         tuple(tuple(each.items()) for each in own),
+        own_widths=widths is not None,
     )
 
 
@@ -152,7 +154,7 @@ def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
             kept = tuple(value for value in getattr(part, field) if value in wanted)
             if not kept:
                 return None
-            part = _with(part, field, kept)
+            part = part if kept == getattr(part, field) else _with(part, field, kept)
             continue
         stages = [_kept(part, dict(stage), name, values) for stage in part.options]
         if any(stage is None for stage in stages):
@@ -163,7 +165,7 @@ def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
 
 def _with(part: Part, field: str, values: tuple[Any, ...]) -> Part:
     changes: dict[str, Any] = {field: values}
-    return replace(part, **changes)
+    return replace(part, **changes, own_widths=part.own_widths or field == "widths")
 
 
 def _kept(
@@ -192,13 +194,13 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
 
 def moved(part: Part, setting: Setting) -> Part:
     """Put a part into another setting; widths of its own stay."""
-    own = part.widths != (part.setting.widths,)
-    return replace(part, setting=setting, widths=part.widths if own else (setting.widths,))
+    return replace(part, setting=setting, widths=part.widths if part.own_widths else (setting.widths,))
 
 
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
     setting = part.setting
+    chosen = {"own_widths": True} if part.own_widths and part.widths == (setting.widths,) else {}  # else the widths say so
     sources = {str(v): v.source for stage in part.options for _, vs in stage for v in vs if isinstance(v, Option)}
     return {
         "input": str(setting.input),
@@ -213,7 +215,7 @@ def as_data(part: Part) -> dict[str, Any]:
         "options": [{name: [str(value) for value in values] for name, values in stage} for stage in part.options],
         "constraints": {each.name: str(each) for each in part.constraints},
         "sources": sources | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
-    }
+    } | chosen
 
 
 def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]) -> Part:
@@ -224,10 +226,11 @@ def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str,
     shape = read_shape(data["input"])
     if shape is None:
         raise SpaceError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
+    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
     part = make_part(
         Setting(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
         parse_block(data["base"], options),
-        [tuple(widths) for widths in data["widths"]],
+        [tuple(widths) for widths in data["widths"]] if own_widths else None,
         data["first_layer"],
         data["depth"],
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],

@@ -121,6 +121,21 @@ def read_constraint(given: str | Constraint | Callable[[Any], object], name: str
     return Rule(name or " or ".join(map(str, conditions)), conditions)
 
 
+def together(given: Sequence[Constraint], new: Sequence[Constraint]) -> tuple[Constraint, ...]:
+    """Add constraints to others; one that is there counts once. Raises UsageError for a name that means something else there."""
+    found = {each.name: each for each in given}
+    for each in new:
+        known = found.setdefault(each.name, each)
+        if known != each or (isinstance(each, Check) and isinstance(known, Check) and not _same(known.function, each.function)):
+            raise UsageError(f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)")
+    return tuple(found.values())
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether functions of one name and source are one: two lambdas of a line have both in common."""
+    return one is other or getattr(one, "__code__", None) == getattr(other, "__code__", None)
+
+
 def read_budget(text: str) -> Budget:
     """Read a budget such as `flops <= 12e6`. Raises UsageError."""
     return _budget(text, "")

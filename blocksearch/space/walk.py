@@ -1,6 +1,7 @@
 """Steps from member to member, and the reason why something is none."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -184,11 +185,28 @@ def _why_not_placed(members: Members, genes: Genes, block: Block, place: int) ->
     if first is None:
         return "its plan has no members"
     try:
-        return _why_not_network(members, members.network(Genes(part, plan, _replaced(first.blocks, place, block))))
+        reason = _why_not_network(members, members.network(Genes(part, plan, _replaced(first.blocks, place, block))))
+        return None if reason is None or (members.filtered and _is_beside_others(members, genes, block, place)) else reason
     except OptionError:
         raise
     except SpaceError as error:
         return str(error)
+
+
+def _is_beside_others(members: Members, genes: Genes, block: Block, place: int) -> bool:
+    """Whether a filtered plan has a member with a block in a place; blocks of the same stage are that block, too."""
+    made, own = members.products[genes.part], {name: (value,) for name, value in block.values().items()}
+    here = [stage.options for stage in genes.plan.stages if stage.kind == "own"][place]
+    if _why_not_here(made, here, block):
+        return False
+    options = tuple(own if index == here else each for index, each in enumerate(made.options))
+    fixed = Members([replace(made, options=options, plans=(genes.plan,))], [members.filters[genes.part]])
+    try:
+        return bool(fixed.places(1, 0))
+    except OptionError:
+        raise
+    except SpaceError:
+        return False
 
 
 def _replaced(blocks: tuple[Block, ...], place: int, block: Block) -> tuple[Block, ...]:

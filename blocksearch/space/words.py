@@ -115,7 +115,7 @@ class Machine:
     def spell(self, word: Word) -> Genes:
         """Return what the member that a word spells is made of, by the first options that do."""
         for start, (part, plan) in self.starts.items():
-            path = self._path(start, word, 0, set())
+            path = self._path(start, word)
             if path is not None:
                 return Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
         raise AssertionError("the word is no member's")
@@ -123,7 +123,7 @@ class Machine:
     def first(self, part: int, plan: Plan) -> Genes | None:
         """Return what the first member of a plan is made of, or None where it has none."""
         start = next(start for start, made in self.starts.items() if made == (part, plan))
-        path = self._path(start, None, 0, set())
+        path = self._path(start, None)
         return None if path is None else Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
 
     def _spelled(self, start: Node, path: list[Values]) -> Iterator[Block]:
@@ -138,18 +138,24 @@ class Machine:
             self._nodes.append(node)
         return found
 
-    def _path(self, node: int, word: Word | None, at: int, dead: set[tuple[int, int]]) -> list[Values] | None:
-        """Find the first way to an end that spells a word from a position on, or any word."""
-        if self.ended(node) is not None:
-            return [] if word is None or at == len(word) else None
-        for arc in self.arcs(node):
-            end = at + len(arc.word)
-            if (word is not None and word[at:end] != arc.word) or (arc.node, end) in dead:
-                continue
-            rest = self._path(arc.node, word, end, dead)
-            if rest is not None:
-                return [arc.decided, *rest]
-            dead.add((arc.node, end))
+    def _path(self, start: int, word: Word | None) -> list[Values] | None:
+        """Find the first way to an end that spells a word, or any word."""
+        dead: set[tuple[int, int]] = set()
+        trail, way = [(start, 0, iter(self.arcs(start)))], list[Values]()
+        while trail:
+            node, at, arcs = trail[-1]
+            if self.ended(node) is not None and (word is None or at == len(word)):
+                return way
+            for arc in arcs:
+                end = at + len(arc.word)
+                if (word is None or word[at:end] == arc.word) and (arc.node, end) not in dead:
+                    trail.append((arc.node, end, iter(self.arcs(arc.node))))
+                    way.append(arc.decided)
+                    break
+            else:
+                dead.add((node, at))
+                trail.pop()
+                del way[-1:]
         return None
 
     def _follow(self, node: Node) -> Iterator[tuple[Word, Node, Values]]:

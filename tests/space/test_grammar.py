@@ -3,12 +3,13 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
 from blocksearch.errors import BlocksearchError, SpaceError
-from blocksearch.space.layers import Conv
+from blocksearch.space.layers import Conv, Norm
 from blocksearch.space.load import load_grammar, load_space, shipped_spaces
 from tests.strategies import declarations
 
@@ -97,6 +98,43 @@ def test_spaces_move_to_other_images():
     own = Grammar(GTSRB, widths=[(4, 8)]).on(SETTINGS["cifar10"])
     assert own[0].setting.widths == (4, 8)
     assert own[0].setting.classes == 10
+    chosen = Grammar(GTSRB, widths=[GTSRB.widths, (12, 24, 48)]).fix(widths=GTSRB.widths)
+    for same in (chosen, Grammar(GTSRB, widths=[GTSRB.widths])):
+        assert same.on(SETTINGS["cifar10"])[0].setting.widths == GTSRB.widths
+        assert Grammar.from_data(json.loads(json.dumps(same.data()))) == same
+
+
+def test_numbers_of_numpy_and_lists_are_a_setting():
+    same = type(GTSRB)(input=GTSRB.input, widths=list(np.array(GTSRB.widths)), classes=np.int64(43), dropout=GTSRB.dropout)
+    assert (same, hash(same)) == (GTSRB, hash(GTSRB))
+
+
+def test_a_block_of_a_member_is_in_the_grammar_whatever_stands_beside_it():
+    grammar = tiny(bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"], per_stage=True)
+    costs = np.sort(grammar.costs().flops)
+    for budget in (costs[0], costs[20], costs[len(costs) // 2]):
+        small = grammar.where(f"flops <= {budget}")
+        members = {block for network in small for block in network.blocks}
+        everything = {block for network in grammar for block in network.blocks}
+        assert {block for block in everything if block in small} == members
+
+
+def test_deep_stages_are_spelled():
+    deep = tiny(depth=[1, 100], residual=["none", "add"])
+    assert deep.size == 4
+    assert max(len(network.blocks) for network in deep) == 300
+
+
+@option("residual")
+def kept_map(entry, output):
+    return (Norm(entry),)
+
+
+def test_a_shortcut_of_another_map_than_the_body_is_no_member():
+    grammar = tiny(pooling=["none", "last"], residual=["none", kept_map()])
+    assert grammar.size == len(list(grammar)) == 3
+    with pytest.raises(SpaceError, match=r"residual=test_grammar.kept_map\(\) ends in 3x32x32, but a shortcut has the map of"):
+        named_network("effnet", GTSRB).with_factor("residual", kept_map())
 
 
 def test_a_depth_repeats_blocks_that_keep_the_map():
@@ -201,6 +239,11 @@ def raises(network):
         (lambda: tiny().where("flops <= many"), "a budget is written like 'flops <= 12e6', but got 'flops <= many'"),
         (lambda: tiny().where("residual"), "a rule is conditions such as residual=none joined by 'or', but got 'residual'"),
         (lambda: tiny().where("residual=plus"), "residual must be none or add or project or concatenate, but got 'plus'"),
+        (
+            lambda: tiny().where(x="residual=none").where(x="bottleneck=reduce(2)"),
+            "there is a constraint x already (residual=none): name this one otherwise",
+        ),
+        (lambda: tiny().where(lambda n: True, lambda n: False), "there is a constraint test_grammar.<lambda> already"),
         (lambda: tiny().where(3), "a constraint is text or a function of a network, but got 3"),
         (lambda: tiny().fix(residual="add"), "the grammar is empty: none of its options is left by residual=add"),
         (

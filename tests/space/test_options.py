@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
-from blocksearch.errors import BlocksearchError, NotationError, SpaceError
+from blocksearch.errors import BlocksearchError, NotationError, SpaceError, UsageError
 from blocksearch.experiments.plan import loaded, network_from
 from blocksearch.experiments.variants import read_values, variants
 from blocksearch.space.layers import Activation, Conv, Custom, Join, decode, encode
@@ -89,6 +90,33 @@ def test_options_are_varied_like_built_in_values():
         [v.value for v in from_grammar] == [v.value for v in from_text] == ["none", "squeeze.se(ratio=2)", "squeeze.se(ratio=4)"]
     )
     assert len({v.network.fingerprint for v in from_text}) == 3
+
+
+@option("attention")
+def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other: object = None):
+    return (
+        Activation(entry, "relu" if norm and mode == "a" else "elu"),
+        *(() if other is None else (Activation(entry, "relu"),)),
+    )
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("mode", ["a", "b"])
+@pytest.mark.parametrize("factor", [1.0, np.float64(0.3), 2])
+@pytest.mark.parametrize("other", [None, np.int64(3)])
+def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
+    value = mixed(norm=norm, mode=mode, factor=factor, other=other)
+    network = named_network("effnet", SETTINGS["gtsrb"]).with_factor("attention", value)
+    again = parse_network(format_network(network), {mixed.name: mixed})
+    assert again == network
+    assert again.fingerprint == network.fingerprint
+    assert again.blocks[0].attention.arguments == value.arguments
+
+
+@pytest.mark.parametrize("value", ["4", "True", "1e3", "a,b", "a b", "a]b", "(a", "x|y", (3, 3), float("nan"), [1]])
+def test_a_parameter_that_would_not_be_read_back_is_refused(value):
+    with pytest.raises(UsageError, match=r"option test_options.mixed cannot have other=.*: a parameter is a number"):
+        mixed(other=value)
 
 
 def test_an_option_fits_in_fifteen_lines():

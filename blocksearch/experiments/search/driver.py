@@ -98,7 +98,7 @@ class Effort:
 def search(question: Question, request: Request, effort: Effort, audience: Audience) -> None:
     """Search by training. Raises UsageError where another driver has the study, or where it was begun with something else."""
     grammar = question.affordable
-    shared = conditions(request, next(iter(grammar.sample(1, 0))))
+    shared = conditions(request, next(iter(question.grammar.sample(1, 0))))  # of the budgets' few none might be drawn
     definition = question.defined(grammar, Judged.by(shared))
     _refuse_foreign(request.ledger, question.name)
     with (

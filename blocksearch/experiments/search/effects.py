@@ -142,6 +142,8 @@ def _levels(model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.
     codes = model.codes[:, place]
     known = np.flatnonzero(codes >= 0)
     there = [level for level in range(len(names)) if (codes == level).any()]
+    if not there:
+        return tuple(Level(name, 0, 0.0, None, None, None, None) for name in names)
     contrasts = _contrasts(model, place, known, there, costs)
     sizes = np.maximum(fronts[:, known].sum(1), 1)
     found = []

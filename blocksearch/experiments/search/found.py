@@ -76,7 +76,7 @@ class Summary:
     @property
     def walked(self) -> tuple[Entry, ...]:
         """The networks that have a result of a whole training: a race left none of them behind."""
-        return tuple(entry for entry in self.known if entry.accuracies or not entry.early)
+        return tuple(entry for entry in self.known if entry.accuracies or not (entry.early or entry.failures))
 
 
 def walk(scaled: Floats) -> tuple[float, ...]:

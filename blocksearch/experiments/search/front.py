@@ -75,7 +75,8 @@ class Frame:
         """Scale rows of accuracy and costs; what is worse than the reference leaves the unit cube."""
         accuracy = (points[:, :1] - self.chance) / (100 - self.chance)
         least, largest = (np.log10(np.maximum(np.array(side), 1.0)) for side in (self.least, self.largest))
-        costs = (np.log10(np.maximum(points[:, 1:], 1.0)) - least) / np.maximum(largest - least, 1e-12)
+        spans = np.where(largest > least, largest - least, 1.0)  # where all cost the same, tenfold is the unit
+        costs = (np.log10(np.maximum(points[:, 1:], 1.0)) - least) / spans
         return np.hstack([accuracy, costs])
 
     def volume(self, points: Floats) -> float:

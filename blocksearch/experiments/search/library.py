@@ -68,7 +68,7 @@ class Study:
             dataset = data if isinstance(data, str) else _kept(data, test, grammar.setting, root)
             known = get(dataset)
             grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
-            recipe = recipe_named("fast", epochs or known.epochs, {})
+            recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
             self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
         self._question = Question(name, grammar, _texts(budgets), wishes, name)
 

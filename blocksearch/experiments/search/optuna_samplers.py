@@ -74,7 +74,7 @@ class ByOptuna:
         """Return what NSGA-II noted with a proposal: its generation, and that generation's parents where they are new."""
         if self._kind != "nsga2":
             return {}
-        generation = self._storage.get_trial(number).system_attrs[GENERATION]
+        generation = self._storage.get_trial(number).system_attrs.get(GENERATION, 0)  # a space without a choice is not evolved
         return {"generation": generation, "parents": {k: v for k, v in self._parents().items() if k not in before}}
 
     def _parents(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import CodeType
@@ -127,7 +128,9 @@ def _described(function: Any) -> tuple[str, str]:
 
 
 def _code(code: CodeType) -> str:
-    constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    # a set is printed in another order by each process
+    ordered = (sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in code.co_consts)
+    constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in ordered]
     return repr((code.co_code.hex(), code.co_names, constants))
 
 
@@ -145,7 +148,7 @@ class Definition:
     wishes: Wishes
     frame: Frame
     title: str
-    baseline: int  # FLOPs of the baseline network in this setting
+    baseline: int  # FLOPs of the baseline network in this setting, 0 where there is none: its maps are too small, say
     choices: dict[str, list[str]]  # what codes of networks mean
     rungs: tuple[int, ...]  # epochs at which the search looks; the last is the horizon
     described: Sequence[Any] = ()
@@ -223,6 +226,11 @@ def opening(grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
             raise
+        if (network.setting.input, network.setting.classes) != (setting.input, setting.classes):
+            raise UsageError(
+                f"--start-with {name} reads {network.setting.input} and tells {network.setting.classes} classes apart, "
+                f"but the space is of {setting.input} in {setting.classes}"
+            )
         over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
         if over and name in start_with:
             raise UsageError(f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}")
@@ -240,6 +248,12 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(f"a study's name has up to 64 letters, digits, dots, dashes and underscores, but got {name!r}")
     return name
+
+
+def _baseline(setting: Setting) -> int:
+    with suppress(SpaceError):
+        return cost(named_network("baseline", setting).layers).flops
+    return 0
 
 
 def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar, judged: Judged, wishes: Wishes) -> Definition:
@@ -266,7 +280,7 @@ def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar,
         wishes,
         frame,
         f"{space}{' within ' + ' and '.join(budgets) if budgets else ''}; {judged.title}",
-        cost(named_network("baseline", opening_setting(whole)).layers).flops,
+        _baseline(opening_setting(whole)),
         {name: [str(value) for value in values] for name, values in Encoding(grammar).levels.items()},
         (*wishes.rungs, judged.epochs),
         grammar.data(),

@@ -183,7 +183,7 @@ def _entry(
         len(last) - len(finals) - failures,
         failures,
         None if mean is None else (max(0.0, mean - half), min(100.0, mean + half)),
-        first.costs["flops"] / baseline,
+        first.costs["flops"] / baseline if baseline else None,
     )
 
 

@@ -142,6 +142,10 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--budget", "flops <= 1"], "flops <= 1"),
         (["--budget", "flops <= 100k", "--start-with", "baseline"], "--start-with baseline is not within flops <= 100000"),
         (["--start-with", "effnett"], "effnett"),
+        (
+            ["--start-with", "input=3x31x31 widths=4,8,16 classes=10 [bottleneck=2]"],
+            "reads 3x31x31 and tells 10 classes apart, but the space is of 3x32x32 in 10",
+        ),
         (["--start-with", "effnet residual=banana"], "residual=banana"),
         (["--study", "sqlite:///:memory:"], "a study needs a file that remains, but got sqlite:///:memory:"),
         (["--study", "sqlite://"], "a study needs a file that remains, but got sqlite://"),

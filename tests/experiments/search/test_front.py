@@ -107,6 +107,8 @@ def test_a_frame_puts_chance_and_the_largest_at_the_reference_and_the_best_at_th
     assert frame.volume(np.array([[55.0, 1_000.0, 100.0]])) == pytest.approx(1 / 8)
     assert frame.volume(np.array([[10.0, 100.0, 10.0], [100.0, 10_000.0, 10.0]])) == 0  # no better than chance, or the largest
     assert frame.volume(np.zeros((0, 3))) == 0
+    flat = Frame(10.0, (1_000.0,), (1_000.0,))  # all networks cost the same: tenfold is the unit
+    assert [flat.volume(np.array([[55.0, cost]])) for cost in (1_000.0, 100.0)] == pytest.approx([0.5, 1.0])
 
 
 @given(scaled_points(), arrays(float, (5, 3), elements=st.integers(-1, 9).map(lambda n: n / 10 + 0.05)))

@@ -18,6 +18,7 @@ from blocksearch.experiments.search.front import hypervolume
 from blocksearch.experiments.search.summary import summarise
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.studies import Studies
+from blocksearch.views.pareto import pareto_page
 from tests.experiments.search.made import HORIZON, HOSTILE, definition, row, searched, write
 
 CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
@@ -92,6 +93,24 @@ def test_a_run_that_was_taken_further_counts_once(tmp_path):
     found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
     assert [(entry.accuracies, entry.early) for entry in found.entries] == [((), 1), ((60.0, 62.0), 0)]
     assert any("1 trainings were stopped early" in note for note in found.notes)
+
+
+def test_a_network_that_diverged_after_a_rung_is_not_in_the_walk(tmp_path):
+    rows = [
+        row(0, 0, 30.0, {"flops": 20_000}, [0, 0]),
+        row(1, 1, 40.0, {"flops": 30_000}, [1, 0], epochs=1),
+        row(2, 1, None, {"flops": 30_000}, [1, 0], kind="longer"),
+    ]
+    found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
+    assert [entry.trial for entry in found.walked] == [0]
+    assert len(found.walk) == 1
+    pareto_page(tmp_path / "page.html", found)
+
+
+def test_a_study_whose_setting_has_no_baseline_has_no_factor(tmp_path):
+    rows = [row(0, 0, 30.0, {"flops": 20_000}, [0, 0])]
+    (entry,) = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, baseline=0), rows)).entries
+    assert entry.factor is None
 
 
 def test_failures_are_counted_and_said(tmp_path):
