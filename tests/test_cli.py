@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
+
+from blocksearch.cli import app
 
 SMALL = ["--dataset", "digits", "--widths", "4,6", "--epochs", "1", "--images", "200", "--batch", "50"]
 
@@ -175,13 +178,19 @@ def test_data_commands(blocksearch, root):
     assert broken.stderr.startswith("blocksearch: cifar-10-batches-bin/data_batch_1.bin is not under")
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["show"], ["cost"], ["train"], ["ablate"], ["reproduce", "flops"], ["data", "check"], ["merge"]]
-)
-def test_help_shows_an_example(blocksearch, command):
-    text = blocksearch(*command, "--help").stdout
-    assert not command or "Example: blocksearch" in text
-    assert "--help" in text
+def commands(of, *path):
+    """Every command and group of commands, with the words that call it."""
+    yield path, of
+    for name, command in getattr(of, "commands", {}).items():
+        yield from commands(command, *path, name)
+
+
+def test_help_shows_an_example_of_each_command(blocksearch):
+    found = dict(commands(typer.main.get_command(app)))
+    assert {("ablate",), ("data", "fetch"), ("reproduce", "table2"), ("reproduce", "all"), ("tabulate",)} <= set(found)
+    for path, command in found.items():
+        assert f"Example: blocksearch {' '.join(path)}".strip() in command.help, path
+    assert "Example: blocksearch ablate" in blocksearch("ablate", "--help").stdout
 
 
 MISTAKES = [

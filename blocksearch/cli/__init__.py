@@ -18,7 +18,7 @@ from blocksearch.cli.search import search_app
 from blocksearch.errors import BlocksearchError
 
 app = typer.Typer(
-    help="Search, price and ablate convolution blocks.",
+    help="Search, price and ablate convolution blocks.\n\nExample: blocksearch ablate --factor residual --dataset digits",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -24,7 +24,7 @@ from blocksearch.cli.arguments import (
 from blocksearch.errors import DataError
 
 look_app = typer.Typer()
-data_app = typer.Typer(help="List, check and fetch data sets.")
+data_app = typer.Typer(help="List, check and fetch data sets.\n\nExample: blocksearch data list")
 
 
 @look_app.command()

@@ -33,7 +33,9 @@ from blocksearch.cli.arguments import (
 )
 from blocksearch.errors import DataError, UsageError
 
-reproduce_app = typer.Typer(help="Reproduce the EffNet paper's tables.")
+reproduce_app = typer.Typer(
+    help="Reproduce the EffNet paper's tables and ablations.\n\nExample: blocksearch reproduce all --dry-run"
+)
 RESULTS = range(2, 8)  # the paper's tables of results
 
 
