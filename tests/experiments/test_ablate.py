@@ -11,7 +11,7 @@ import pytest
 from blocksearch.errors import BlocksearchError, UsageError
 from blocksearch.experiments.ablate import _pair, ablate, as_rows, results
 from blocksearch.experiments.looks import sequential
-from blocksearch.experiments.plan import Conditions, Request, loaded, network_from, read_seeds, setting_from
+from blocksearch.experiments.plan import Conditions, Request, conditions, loaded, network_from, read_seeds, setting_from
 from blocksearch.experiments.provenance import mixture, sources
 from blocksearch.experiments.published import TABLES, flops_cells, printed
 from blocksearch.experiments.section3 import conversions, section3
@@ -197,6 +197,46 @@ def test_a_margin_decides_what_counts_as_equal():
     row, wide = (as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0))
     assert (row["verdict"], wide["verdict"]) == ("undecided", "within ±5")
     assert row["interval"] == wide["interval"]
+
+
+def remembered(tmp_path, devices, **wishes):
+    """An ablation of which the ledger has every run, made on these devices in turn."""
+    request = Request(Protocol("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes)
+    found = variants(EFFNET, "residual", ["add"])
+    made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
+    with closing(Ledger(request.ledger)) as ledger:
+        for seed, job in enumerate(job for n in found for job in conditions(request, EFFNET).jobs(n.networks[-1:], range(5))):
+            swing = 0.0 if seed < 5 else (0.9 if seed % 2 else -0.7)
+            accuracy = 50.0 + seed % 5 + swing
+            own = made | {"device": devices[seed % len(devices)]}
+            ledger.add(job, Run(job.spec, 0, 1, "complete", "", (accuracy,), (1.0,), np.ones(4000, bool), 1.0, own))
+    return ablate("effnet", found, range(5), request, Watch())
+
+
+def test_a_users_margin_is_kept_to_and_said(tmp_path):
+    titles, answers, _ = zip(*(remembered(tmp_path, ["cpu"], margin=margin) for margin in (None, 5.0)), strict=True)
+    assert [answer[1].verdict for answer in answers] == ["undecided", "within ±5"]
+    assert ["margin ±5 points" in title for title in titles] == [False, True]
+
+
+def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(tmp_path):
+    assert "different kinds" not in remembered(tmp_path, ["cpu"])[0]
+    other = tmp_path / "other"
+    other.mkdir()
+    title, _, _ = remembered(other, ["cpu", "H100"])
+    assert "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
+    with pytest.raises(UsageError, match="--strict: runs of different kinds"):
+        remembered(other, ["cpu", "H100"], strict=True)
+
+
+def test_the_paper_says_nothing_of_rescaled_widths():
+    asked = ask(EFFNET, {"depth_multiplier": ["2"]}, equal_flops=True)
+    shown = results(asked, SHARED, range(5), made_up_runs(asked, lambda v, seed: 60.0 + seed))
+    assert [bool(result.claims) for result in shown] == [False, True, False, False]
+    own, other = shown[0].cost, shown[1].cost
+    row = as_rows(shown)[1]
+    for quantity in ("flops", "params", "floats"):
+        assert row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
 
 
 def test_names_and_texts_never_become_markup():

@@ -52,6 +52,23 @@ def test_only_what_is_undecided_gets_more_seeds():
     assert found["0"].n == 5 < found["1"].n == asked[-1][1]
 
 
+def test_what_is_equivalent_is_decided_and_the_margin_is_the_users():
+    asked = []
+
+    def apart(points):
+        def more(names, count):
+            asked.append(count)
+            reference = {seed: 80.0 + seed for seed in range(count)}
+            return {name: (reference, {s: a + points * (-1) ** s for s, a in reference.items()}) for name in names}
+
+        return more
+
+    assert sequential(frozenset("0"), (5, 8), apart(0.01))["0"].verdict == "within ±0.5"
+    assert asked == [5]
+    assert sequential(frozenset("0"), (5, 8), apart(1.5))["0"].verdict == "undecided"
+    assert sequential(frozenset("0"), (5, 8), apart(1.5), margin=9.0)["0"].verdict == "within ±9"
+
+
 def test_intervals_are_those_of_a_looks_share():
     names, more, _ = simulated([8.0], seed=1)
     effect = sequential(names, (5, 8), more)["0"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -18,10 +19,10 @@ from hypothesis import strategies as st
 
 from blocksearch.errors import DataError, LedgerError
 from blocksearch.experiments.plan import Request, conditions
-from blocksearch.runs.execute import Watch, divide, ensure, plan
+from blocksearch.runs.execute import Watch, _faster, collect, divide, ensure, plan
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.process import machine, train_group
-from blocksearch.runs.spec import Group, RunSpec
+from blocksearch.runs.spec import Group, Run, RunSpec
 from blocksearch.runs.workers import Workers
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol, prepare
@@ -114,9 +115,8 @@ def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, mode, 
     with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         if mode:
             ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, mode)
-        found = plan(jobs, ledger, workers, Watch())
+        plan(jobs, ledger, workers, Watch())
     assert workers.sizes == sizes
-    assert found.seconds > 0
 
 
 @pytest.mark.slow
@@ -225,6 +225,37 @@ def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, 
             run = next(run for spec, run in runs.items() if spec.seed == seed)
             assert run.losses == outcome.losses
             assert run.provenance["mode"] == ("serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused")
+
+
+def test_seeds_are_fused_where_a_probe_says_that_it_pays():
+    assert [_faster(1.0, together, 3) for together in (2.0, 2.8, 4.0)] == ["fused", "serial", "serial"]
+    assert _faster(None, 1.0, 3) == _faster(1.0, None, 3) == "serial"
+
+
+class Told(Workers):
+    """Says of every training that it takes as long as it is told."""
+
+    def probe(self, groups):
+        return {group: 10.0 if len(group.jobs) == 1 else 12.0 for group in groups}
+
+
+def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
+    """Seeds 0-2 and 3-4 fused at 4 seconds a seed, and seed 5 alone at 10; seed by seed, whatever the order asked in."""
+    jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
+    with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, "fused")
+        found = plan(jobs, ledger, workers, Watch())
+    assert [group.seeds for group in found.groups] == [(0, 1, 2), (3, 4), (5,)]
+    assert found.seconds == pytest.approx((3 * 4 + 2 * 4 + 10) / 2)
+
+
+def test_what_failed_is_told_with_what_completed(root, tmp_path):
+    done, lost, never = conditions_at(root, tmp_path).jobs([NETWORK], range(3))
+    with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
+            ledger.add(job, Run(job.spec, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {}))
+        found = collect([done, lost, never], ledger)
+    assert {spec.seed: run.state for spec, run in found.items()} == {0: "complete", 1: "failed"}
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from blocksearch import SETTINGS, Block, Grammar, Network, Setting, Shape, cost,
 from blocksearch.errors import SpaceError
 from blocksearch.space import members as members_module
 from blocksearch.space.layers import encode
+from blocksearch.space.rules import read_budget
 from blocksearch.training.build import build
 from tests.space import brute
 from tests.strategies import declarations
@@ -291,3 +292,16 @@ def test_text_of_members_reads_back():
     for network in BILLIONS.sample(50, seed=3):
         assert parse_network(str(network)) == network
         assert encode(parse_network(str(network)).layers) == encode(network.layers)
+
+
+def test_a_frontier_under_a_lower_bound_is_of_those_above_it():
+    grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+    flops = sorted({cost(network.layers).flops for network in grammar})
+    middle = flops[len(flops) // 2]
+    assert {cost(network.layers).flops for network in grammar.where(f"flops >= {middle}").frontier("flops")} == {middle}
+
+
+@pytest.mark.parametrize(("relation", "holds"), [("<", "ynn"), ("<=", "yyn"), (">", "nny"), (">=", "nyy")])
+def test_a_budget_holds_on_its_side_of_the_bound(relation, holds):
+    budget = read_budget(f"flops {relation} 5")
+    assert "".join("ny"[bool(budget.holds(value))] for value in (4, 5, 6)) == holds

@@ -1,5 +1,7 @@
 """Normalisation and activation in one step against torch's own operators in double precision; the gathering of batches."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from blocksearch.space.layers import LEAKY_SLOPE, Activation, ActivationKind, Norm, Shape
 from blocksearch.training import kernels
+from blocksearch.training.build import build
 from blocksearch.training.normalise import NormAct
 
 SHAPES = st.tuples(st.integers(6, 12), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
@@ -91,3 +95,30 @@ def test_gathered_batches_are_the_images_normalised(copies, channels, seed):
     kernels.gathered(pixels, indices, scale, shift, x)
     for k in range(copies):
         assert np.allclose(x[:, :, k * channels : (k + 1) * channels], pixels[indices[:, k]] * scale + shift, rtol=1e-6)
+
+
+FUNCTIONS = {
+    "relu": functional.relu,
+    "leaky": lambda x: functional.leaky_relu(x, LEAKY_SLOPE),
+    "relu6": functional.relu6,
+    "elu": functional.elu,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def test_every_activation_has_its_function():
+    assert set(FUNCTIONS) == set(get_args(ActivationKind))
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_an_activation_is_torchs_alone_and_after_a_normalisation(kind):
+    shape = Shape(4, 3, 3)
+    x = 4 * torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    normed = build((Norm(shape),)).eval()(x.clone())
+    assert torch.allclose(build((Activation(shape, kind),)).eval()(x.clone()), FUNCTIONS[kind](x), atol=1e-6)
+    assert torch.allclose(build((Norm(shape), Activation(shape, kind))).eval()(x.clone()), FUNCTIONS[kind](normed), atol=1e-6)

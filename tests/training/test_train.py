@@ -15,7 +15,7 @@ from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.space.network import Network, Setting
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
-from blocksearch.training.data import digits
+from blocksearch.training.data import digits, load, validation_split
 from blocksearch.training.protocol import Images, Prepared, Protocol, normalisation, prepare
 from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
 from blocksearch.training.train import Training, evaluate, train, with_dropout
@@ -63,7 +63,7 @@ class Noted(Training):
     """A training that notes which images its steps read."""
 
     def _body(self, indices):
-        self.seen = [*getattr(self, "seen", []), indices.tolist()]
+        self.seen = [*getattr(self, "seen", []), indices.T.tolist()]
         return super()._body(indices)
 
 
@@ -73,6 +73,35 @@ def test_a_seed_is_the_same_batch_order_for_every_network(data):
         while not training.finished:
             training.step()
     assert trainings[0].seen == trainings[1].seen
+
+
+def test_each_seed_and_each_epoch_has_an_order_of_its_own(data):
+    training = Noted(NETWORK.layers, data, RECIPE, [4, 5])
+    while not training.finished:
+        training.step()
+    steps = training.steps_per_epoch
+    assert len(training.seen) == RECIPE.epochs * steps
+    assert all(one != other for one, other in training.seen)
+    for first, second in zip(training.seen[:steps], training.seen[steps:], strict=True):
+        assert all(one != other for one, other in zip(first, second, strict=True))
+    of_an_epoch = [index for step in training.seen[:steps] for index in step[0]]
+    assert len(set(of_an_epoch)) == len(of_an_epoch) == steps * RECIPE.batch
+
+
+def test_the_recipe_reaches_the_optimiser_and_the_loss(data):
+    recipe = replace(RECIPE, beta1=0.6, beta2=0.97, weight_decay=0.01)
+    training, rates = Training(NETWORK.layers, data, recipe, [0]), []
+    (group,) = training.optimizer.param_groups
+    assert (group["betas"], group["weight_decay"]) == ((0.6, 0.97), 0.01)
+    while not training.finished:
+        training.step()
+        rates.append(float(group["lr"]))
+    steps = recipe.epochs * training.steps_per_epoch
+    assert rates == [recipe.rate_at(step, steps) for step in range(steps)]
+    smoothed, plain = (Training(NETWORK.layers, data, replace(RECIPE, label_smoothing=s), [0]) for s in (0.3, 0.0))
+    for each in (smoothed, plain):
+        each.step()
+    assert smoothed.state()["epoch_losses"] != plain.state()["epoch_losses"]
 
 
 def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
@@ -251,6 +280,13 @@ class TestRecipe:
         with pytest.raises(UsageError, match="unknown recipe 'quick'; known: paper, fast"):
             recipe_named("quick", 1, {})
 
+    def test_a_title_says_what_is_not_as_usual(self):
+        fast = RECIPES["fast"]
+        assert fast.title == "10 epochs (linear schedule, batch 128)"
+        assert replace(fast, epochs=1, beta1=0.5, label_smoothing=0.1, precision="bfloat16").title == (
+            "1 epoch (linear schedule, batch 128, beta1 0.5, label smoothing 0.1, precision bfloat16)"
+        )
+
     def test_the_papers(self):
         paper = RECIPES["paper"]
         assert (paper.learning_rate, paper.beta1, paper.schedule) == (0.001, 0.75, "constant")
@@ -282,6 +318,24 @@ class TestRecipe:
 
 def test_test_images_judge_once(tmp_path):
     assert [prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(root, number):
+    whole = load("digits", "train", root)
+    learn, judge = validation_split(whole.labels, whole.groups, number)
+    found = prepare(Protocol("digits", number), root)
+    assert np.array_equal(found.training.places, learn)
+    assert np.array_equal(found.evaluation.places, judge)
+    assert np.array_equal(found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn)))
+    tested = prepare(Protocol("digits", test=True), root)
+    assert np.array_equal(tested.evaluation.pixels, load("digits", "test", root).images)
+    assert np.array_equal(tested.normalisation, normalisation(Images(whole.images, whole.labels)))
 
 
 def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from blocksearch.cli.arguments import check_files
@@ -14,7 +15,9 @@ from blocksearch.experiments.ablate import as_rows, results
 from blocksearch.experiments.reproduce import Judged, Measured, Table
 from blocksearch.experiments.stats import Effect
 from blocksearch.experiments.variants import variants
+from blocksearch.views.evidence import ablation_parts
 from blocksearch.views.report import ablation_report, published_report
+from blocksearch.views.tables import as_texts
 from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -128,3 +131,38 @@ def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
     with pytest.raises(UsageError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"):
         check_files(report=tmp_path / name)
     check_files(report=None)
+
+
+def test_the_cells_of_an_ablation_are_the_effects_and_costs():
+    listed = variants(EFFNET, "residual", ["project"])
+    runs = made_up_runs(listed, lambda v, seed: 60.0 + seed + (0.3 + 0.2 * seed**2) * (not v.is_reference))
+    reference, variant = results(listed, SHARED, range(5), runs)
+    _, head, (_, row) = as_texts(ablation_parts([reference, variant])[0])
+    cells, effect = dict(zip(head, row, strict=True)), variant.effect
+    for name, quantity in (("FLOPs", "flops"), ("params", "params"), ("floats", "floats")):
+        own, other = getattr(reference.cost, quantity), getattr(variant.cost, quantity)
+        assert cells[name] == f"{100 * (other - own) / own:+.1f}%"
+        assert cells[name].startswith("+")
+    assert (cells["p (Holm)"], cells["sign flip"]) == (f"{effect.p_value:.3f}", f"{effect.p_sign_flip:.3f}")
+    assert cells["p (Holm)"] != cells["sign flip"]
+    assert cells["accuracy %"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
+    assert cells["verdict"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
+    ends = [replace(effect, interval=each) for each in ((0.0, 1.2), (-1.2, 0.0), (-0.4, 0.3))]
+    shown = [ablation_parts([reference, replace(variant, effect=each)])[0] for each in ends]
+    found = [dict(zip(*(as_texts(table)[1], as_texts(table)[2][1]), strict=True))["interval"] for table in shown]
+    assert found == ["(0, +1.20]", "[-1.20, 0)", "[-0.40, +0.30]"]
+
+
+def test_figures_draw_the_effects_and_costs(tmp_path):
+    listed = variants(EFFNET, "residual", ["project"])
+    runs = made_up_runs(listed, lambda v, seed: 60.0 + seed + (3 + 0.1 * seed) * (not v.is_reference))
+    reference, variant = results(listed, SHARED, range(5), runs)
+    low, high = variant.effect.difference - 1, variant.effect.difference + 2
+    shown = [reference, replace(variant, effect=replace(variant.effect, interval=(low, high)))]
+    ablation_report(tmp_path / "a.html", "t", shown)
+    effects, costs, _ = figures_of((tmp_path / "a.html").read_text())
+    one, seeds = effects
+    assert (one["x"], one["marker"]["color"]) == ([pytest.approx(3.2)], "#0072b2")
+    assert (one["error_x"]["arrayminus"], one["error_x"]["array"]) == ([pytest.approx(1)], [pytest.approx(2)])
+    assert seeds["x"] == pytest.approx([3, 3.1, 3.2, 3.3, 3.4])
+    assert [trace["x"][0] for trace in costs] == [result.cost.flops for result in shown]
