@@ -1,12 +1,16 @@
 """What the README says was measured is what the shipped ledgers hold: its tables, row by row."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blocksearch.experiments.claims import claims_among
@@ -15,7 +19,9 @@ from blocksearch.experiments.reproduce import LARGE, networks_of
 from blocksearch.experiments.stats import compare_pairs, mean_interval, rank_correlation
 from blocksearch.runs.ledger import Ledger
 from blocksearch.space.cost import cost
-from blocksearch.space.named import SETTINGS
+from blocksearch.space.load import load_grammar
+from blocksearch.space.named import SETTINGS, named_network
+from blocksearch.space.notation import parse_network
 
 ROOT = Path(__file__).parent.parent
 WIDTHS = {"cifar10": (16, 32, 64)}  # where a table was reproduced at other widths than the paper's
@@ -121,3 +127,57 @@ def test_section_3_is_as_the_ledger_has_it(name, shipped):
     heading = f"`blocksearch reproduce section3 --dataset {name}"
     rows = {label: cells for label, *cells in table_under(heading)} if f"| {heading}" in README else {}
     assert {label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()} == wanted
+
+
+def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
+    runs, reports = shipped("gtsrb-search.db")
+    (content,) = [json.loads(report["content"]) for report in reports if report["kind"] == "final"]
+    tested = {row["flops"]: row for row in content["rows"]}
+    base = cost(named_network("baseline", SETTINGS["gtsrb"]).layers).flops
+    found = table_under("test, % (10 epochs, 5 seeds)")
+    assert len(found) == 5
+    assert len(tested) == 19
+    for text, flops, factor, accuracy, interval in found:
+        row = tested[int(flops.replace(",", ""))]
+        own = [
+            run.accuracy
+            for run in runs
+            if (run.spec.protocol, run.spec.network) == ("test", parse_network(row["text"]).fingerprint)
+        ]
+        assert sorted(own) == sorted(row["accuracies"])
+        low, high = mean_interval(own)
+        assert (accuracy, interval) == (f"{sum(own) / 5:.2f}", f"{low:.2f} – {high:.2f}")
+        assert factor == f"{row['flops'] / base:.2f}"
+        assert all(part in row["text"] for part in text.strip("`").split() if "=" in part)
+        assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
+
+
+@pytest.mark.slow
+def test_the_readmes_programs_run(tmp_path):
+    """Its four blocks of Python as files in one folder, the last ones on small images; what is printed is as it says."""
+    option, space, use, study = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert option.startswith("# squeeze.py")
+    assert space.startswith("# my_space.py")
+    for name, code in (("squeeze", option), ("my_space", space), ("use", use), ("study", study)):
+        (tmp_path / f"{name}.py").write_text(code)
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", random.integers(0, 256, (400, 32, 32, 3), np.uint8))
+    np.save(tmp_path / "labels.npy", np.arange(400) % 10)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "BLOCKSEARCH_DATA": str(tmp_path / "data")}
+
+    def run(*arguments):
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shown = run("-m", "blocksearch", "show", "effnet attention=squeeze.se(ratio=2)", "--space", "squeeze.py")
+    assert "squeeze.se(ratio=2)" in shown
+    assert "(23, 45, 91)" in run("use.py").splitlines()[-1]
+    assert re.fullmatch(r"(\d+\.\d\d % .*\n)+", run("study.py"))
+
+
+def test_sizes_are_as_the_readme_says():
+    grammar, _ = load_grammar("per_stage")
+    said = f"`per_stage` has {grammar.size:,} distinct networks of {sum(p.product.combinations for p in grammar.parts):,}"
+    assert said in " ".join(README.split())
