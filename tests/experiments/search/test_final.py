@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from PIL import Image
 
 from blocksearch.runs.ledger import Ledger
 from tests.experiments.test_reproduce import decoded
@@ -64,6 +65,11 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
     assert "GT-final_test.csv" in said
     assert "final front" not in reports(tmp_path / "a.db")
     (tmp_path / "away.csv").rename(tmp_path / "data" / "gtsrb" / "GT-final_test.csv")
+    write_gtsrb(tmp_path / "others")
+    (changed,) = (tmp_path / "others").rglob("00003/00001_00001.ppm")
+    Image.new("RGB", (32, 32)).save(changed)
+    said = blocksearch("final", "a.db", "--data-root", str(tmp_path / "others"), code=2).stderr
+    assert "the images of gtsrb are not those that study tiny-gtsrb was searched on" in said
     blocksearch("final", "a.db")
     saved = reports(tmp_path / "a.db")
     chosen = [row["text"] for row in json.loads(saved["final front"]["content"])]
