@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -228,6 +230,9 @@ MISTAKES = [
     (["ablate", "--factor", "residual", "--dry-run", "--report", "a.html"], "--dry-run has no answer to write to a.html"),
     (["show", "effnet", "--svg", "nowhere/a.svg"], "--svg writes a .svg file in a folder that exists, but got nowhere/a.svg"),
     (["reproduce", "table3"], "Table 3: not run, "),
+    (["space", "tiny", "--csv", "--json"], "--csv and --json are two forms of one answer"),
+    (["space", "tiny", "--enumerate", "--sample", "3"], "--enumerate prints every network, --sample some"),
+    (["cost", "input=3x9x9 widths=5 classes=3 [kernel=3x3]", "--widths", "4"], "a network's text has its own widths"),
     (["reproduce", "all", "--report", "nowhere"], "the reports go into a folder that exists, but got nowhere"),
     (["data", "check", "mnist"], "unknown data set 'mnist'"),
 ]
@@ -243,6 +248,45 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(blocksearch, t
     assert len(done.stderr.strip().split("\n")) == shown
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_picture_is_saved_beside_json(blocksearch, tmp_path):
+    assert json.loads(blocksearch("show", "effnet", "--json", "--svg", "a.svg").stdout)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "conv" in drawn
+    assert "http" not in drawn.replace("http://www.w3.org", "").replace("https://www.textualize.io", "")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_no_number_is_broken_on_a_terminal_of_any_width(blocksearch, tmp_path, columns):
+    rows = json.loads(blocksearch("reproduce", "flops", "--json").stdout)
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
+    command = [sys.executable, "-m", "blocksearch", "reproduce", "flops"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=theirs) as process:
+        os.close(theirs)
+        printed = b""
+        with suppress(OSError):  # the end of a terminal that was closed
+            while part := os.read(ours, 65536):
+                printed += part
+    os.close(ours)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
+    assert all(len(line.rstrip()) <= columns for line in text.splitlines())
+    for row in rows:
+        assert row["flops"] is None or f"{row['flops']:,}" in text
+
+
+def test_an_answer_that_cannot_be_written_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "blocksearch", "show", "effnet"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "blocksearch: the answer cannot be written: No space left on device\n")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader:
+        reader.stdout.close()  # as `| true` does
+        assert (reader.stderr.read(), reader.wait()) == ("", 141)
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    assert "effnet" in subprocess.run(command, check=True, env=ascii_only, capture_output=True, text=True).stdout
 
 
 def test_version_and_startup(blocksearch):

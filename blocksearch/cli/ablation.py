@@ -31,8 +31,8 @@ def answer_ablation(
     from blocksearch.experiments.looks import read_looks
     from blocksearch.experiments.plan import read_seeds
     from blocksearch.views.evidence import ablation_tables
+    from blocksearch.views.page import save_picture, show
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import answer
 
     check_files(report=report, svg=svg, dry_run=dry_run)
     looks = read_looks(seeds) or ()
@@ -41,13 +41,12 @@ def answer_ablation(
         print_foreseen(*foresee_ablation(name, found, chosen, request, watch(quiet=quiet), looks), as_json=as_json)
         return
     title, results, notes = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
-    if as_json:
-        print_json({"title": title, "notes": notes, "rows": as_rows(results)})
-    else:
-        answer(svg, *ablation_tables(title, results, notes))
-    if report is not None:
+    if report is not None:  # files first: whoever reads the answer may stop reading
         from blocksearch.views.report import ablation_report
 
         ablation_report(report, title, results, notes)
+    tables = ablation_tables(title, results, notes)
+    save_picture(svg, *tables)
+    print_json({"title": title, "notes": notes, "rows": as_rows(results)}) if as_json else show(*tables)
     if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ from blocksearch.cli.arguments import (
     check_files,
     print_json,
 )
-from blocksearch.errors import DataError
+from blocksearch.errors import DataError, UsageError
 
 look_app = typer.Typer()
 data_app = typer.Typer(help="List, check and fetch data sets.\n\nExample: blocksearch data list")
@@ -47,14 +47,18 @@ def show(
     from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.space.cost import cost
     from blocksearch.views.flow import as_rows, data_flow
-    from blocksearch.views.tables import answer, flow_table
+    from blocksearch.views.page import save_picture
+    from blocksearch.views.page import show as show_table
+    from blocksearch.views.tables import flow_table
 
     check_files(svg=svg)
     setting = setting_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
     found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
     rows = data_flow(found)
-    print_json(as_rows(rows)) if as_json else answer(svg, flow_table(found, network, rows, cost(found.layers)))
+    table = flow_table(found, network, rows, cost(found.layers))
+    save_picture(svg, table)
+    print_json(as_rows(rows)) if as_json else show_table(table)
 
 
 @look_app.command("cost")
@@ -75,13 +79,14 @@ def cost_command(
     """
     from blocksearch.experiments.plan import loaded, network_from, setting_from
     from blocksearch.space.cost import cost
-    from blocksearch.views.tables import console, cost_row, cost_table
+    from blocksearch.views.page import show
+    from blocksearch.views.tables import cost_row, cost_table
 
     setting = setting_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
     found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
     price = cost(found.layers)
-    print_json(cost_row(network, found, price)) if as_json else console().print(cost_table(found, network, price))
+    print_json(cost_row(network, found, price)) if as_json else show(cost_table(found, network, price))
 
 
 @look_app.command("space")
@@ -105,6 +110,10 @@ def space_command(
     from blocksearch.views.progress import slow
     from blocksearch.views.space import print_csv, print_space, print_table
 
+    if as_csv and as_json:
+        raise UsageError("--csv and --json are two forms of one answer: choose one")
+    if enumerate and sample is not None:
+        raise UsageError("--enumerate prints every network, --sample some: choose one")
     grammar, question = load_grammar(file)
     grammar = grammar.where(*(read_budget(text) for text in budget or ()))
     everything = enumerate or (as_csv and sample is None)
@@ -128,10 +137,11 @@ def data_list(data_root: DataRoot = None, as_json: Json = False) -> None:
     Example: blocksearch data list --data-root ~/data
     """
     from blocksearch.training.data.fetch import listing
-    from blocksearch.views.tables import console, rows_table
+    from blocksearch.views.page import show
+    from blocksearch.views.tables import rows_table
 
     rows = listing(data_root)
-    print_json(rows) if as_json else console().print(rows_table("data sets", rows))
+    print_json(rows) if as_json else show(rows_table("data sets", rows))
 
 
 @data_app.command("check")
@@ -147,11 +157,12 @@ def data_check(
     Example: blocksearch data check cifar10
     """
     from blocksearch.training.data.fetch import check, listing
-    from blocksearch.views.tables import console, rows_table
+    from blocksearch.views.page import show
+    from blocksearch.views.tables import rows_table
 
     chosen = names or [str(row["name"]) for row in listing(data_root) if not row["missing"]]
     rows = [row for name in chosen for row in check(name, data_root)]
-    print_json(rows) if as_json else console().print(rows_table("data sets", rows))
+    print_json(rows) if as_json else show(rows_table("data sets", rows))
     if problems := [str(row["problem"]) for row in rows if row["problem"]]:
         raise DataError(problems[0])
 

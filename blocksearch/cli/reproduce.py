@@ -46,10 +46,11 @@ def flops(as_json: Json = False) -> None:
     Example: blocksearch reproduce flops
     """
     from blocksearch.experiments.published import as_rows, flops_cells
-    from blocksearch.views.tables import console, flops_summary, flops_table
+    from blocksearch.views.page import show
+    from blocksearch.views.tables import flops_summary, flops_table
 
     cells = flops_cells()
-    print_json(as_rows(cells)) if as_json else console().print(flops_table(cells), flops_summary(cells))
+    print_json(as_rows(cells)) if as_json else show(flops_table(cells), flops_summary(cells))
 
 
 @contextmanager
@@ -82,8 +83,8 @@ def _table_command(number: int) -> Callable[..., None]:
         from blocksearch.experiments.published import TABLES
         from blocksearch.experiments.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
         from blocksearch.views.evidence import published_tables
+        from blocksearch.views.page import save_picture, show
         from blocksearch.views.progress import watch
-        from blocksearch.views.tables import answer
 
         dataset = TABLES[number][0]
         setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
@@ -97,15 +98,17 @@ def _table_command(number: int) -> Callable[..., None]:
             return
         with _not_run(f"Table {number}"):
             found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
-        if as_json:
-            own = {"title": found.title, "notes": found.notes, "order": found.order}
-            print_json(own | {"rows": as_rows(found), "compared": judged_rows(found)})
-        else:
-            answer(svg, *published_tables(found))
         if report is not None:
             from blocksearch.views.report import published_report
 
             published_report(report, found)
+        tables = published_tables(found)
+        save_picture(svg, *tables)
+        if as_json:
+            own = {"title": found.title, "notes": found.notes, "order": found.order}
+            print_json(own | {"rows": as_rows(found), "compared": judged_rows(found)})
+        else:
+            show(*tables)
         if any(" failed: " in failure for row in found.rows for failure in row.failures):
             raise typer.Exit(1)
 

@@ -64,15 +64,16 @@ def train(
     """
     from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
     from blocksearch.experiments.train import train_network
+    from blocksearch.views.page import show
     from blocksearch.views.progress import watch
-    from blocksearch.views.tables import console, rows_table
+    from blocksearch.views.tables import rows_table
 
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
     )
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
-    print_json(rows) if as_json else console().print(rows_table(title, rows))
+    print_json(rows) if as_json else show(rows_table(title, rows))
     if any(row["state"] == "failed" for row in rows):
         raise typer.Exit(1)
 
@@ -152,15 +153,16 @@ def bench(
     from blocksearch.experiments.bench import as_rows, with_batches
     from blocksearch.experiments.bench import bench as run_bench
     from blocksearch.experiments.plan import loaded, network_from, setting_from
+    from blocksearch.views.page import show
     from blocksearch.views.progress import slow
-    from blocksearch.views.tables import console, rows_table
+    from blocksearch.views.tables import rows_table
 
     request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     with slow("timing", quiet=quiet) as report:
         title, ways = run_bench(found, with_batches(request), report)
     rows = as_rows(ways)
-    print_json({"title": title, "ways": rows}) if as_json else console().print(rows_table(title, rows))
+    print_json({"title": title, "ways": rows}) if as_json else show(rows_table(title, rows))
 
 
 @run_app.command()

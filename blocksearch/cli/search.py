@@ -99,14 +99,13 @@ def pareto(
     """
     from blocksearch.experiments.search.found import as_data
     from blocksearch.experiments.search.summary import summarise
+    from blocksearch.views.page import show
     from blocksearch.views.study import front_table, other_studies
-    from blocksearch.views.tables import answer
 
     check_files(report=report, csv=csv, png=png, svg=svg)
     found = summarise(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
-    print_json(as_data(found)) if as_json else answer(None, front_table(found))
     for page in (report, csv):
         if page is not None:
             from blocksearch.views.pareto import pareto_page
@@ -117,6 +116,7 @@ def pareto(
             from blocksearch.views.picture import picture
 
             picture(each, found)
+    print_json(as_data(found)) if as_json else show(front_table(found))
 
 
 @search_app.command()
@@ -126,18 +126,18 @@ def effects(file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: J
     Example: blocksearch effects studies/digits.db
     """
     from blocksearch.experiments.search.effects import as_data, as_rows, study_effects
+    from blocksearch.views.page import show
     from blocksearch.views.study import effects_table, other_studies, written
-    from blocksearch.views.tables import answer
 
     check_files(csv=csv)
     found = study_effects(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
-    print_json(as_data(found)) if as_json else answer(None, effects_table(found))
     if csv is not None:
         from blocksearch.views.report import save
 
         save(csv, found.title, written(as_rows(found)))
+    print_json(as_data(found)) if as_json else show(effects_table(found))
 
 
 @search_app.command()
@@ -192,13 +192,15 @@ def final(
     from dataclasses import asdict
 
     from blocksearch.experiments.search.final import final as test_front
+    from blocksearch.views.page import save_picture, show
     from blocksearch.views.progress import watch
     from blocksearch.views.study import final_table
-    from blocksearch.views.tables import answer
 
     check_files(svg=svg)
     found = test_front(file, name, data_root, workers, device, watch(quiet=quiet, advice=""))
-    print_json(asdict(found)) if as_json else answer(svg, final_table(found))
+    table = final_table(found)
+    save_picture(svg, table)
+    print_json(asdict(found)) if as_json else show(table)
 
 
 def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":

@@ -312,6 +312,7 @@ def _row(result: Result) -> dict[str, object]:
         "fingerprint": variant.network.fingerprint if variant.network else None,
         "flops": price and price.flops,
         "params": price and price.params,
+        "floats": price and price.floats,
         "flops_difference": price and price.flops - base.flops,
         "params_difference": price and price.params - base.params,
         "floats_difference": price and price.floats - base.floats,

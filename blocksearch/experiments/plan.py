@@ -45,6 +45,8 @@ def network_from(
 def _network(text: str, setting: Setting, dataset: str | None, options: Options, *, as_written: bool) -> Network:
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
+        if dataset is not None and setting != get(dataset).setting:
+            raise UsageError("a network's text has its own widths, input and classes: change them there, without an option")
         return parse_network(text, options)
     if "=" in name:
         return Network(setting=setting, blocks=(parse_block(text, options),))

@@ -28,7 +28,8 @@ LARGE = {"effnet_large": "EffNet large (network's FLOPs)", "effnet_large_publish
 class Measured:
     """A row of a table: what the paper prints, and what was measured. Accuracies are percent, costs are of the built network.
 
-    `interval` is Student's over the seeds; `factor` is FLOPs over the baseline network's; `losses` are each seed's, by epoch.
+    `interval` is Student's over the `seeds` that completed; `factor` is FLOPs over the baseline network's; `losses` are each
+    seed's, by epoch.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Measured:
     published_accuracy: float
     accuracy: float | None
     interval: tuple[float, float] | None
+    seeds: tuple[int, ...]
     accuracies: tuple[float, ...]
     published_flops: str
     flops: int
@@ -111,7 +113,7 @@ def _planned(
     request = replace(request, protocol=replace(request.protocol, test=True, images=None, number=0))
     shared = conditions(request, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
-    return shared, found, jobs, shared.title(f"Table {number}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", found[0][2])
+    return shared, found, jobs, f"{shared.title(f'Table {number}', found[0][2])}; seeds {','.join(map(str, seeds))}"
 
 
 def _alike(found: Sequence[tuple[str, Row, Network]]) -> list[str]:
@@ -137,7 +139,8 @@ def _judged(found: Sequence[tuple[str, Row, Network]], own: Mapping[str, Sequenc
 
 
 def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: int) -> Measured:
-    accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
+    complete = {run.spec.seed: run.accuracy for run in own if run.accuracy is not None}
+    accuracies = tuple(complete.values())
     flops = cost(network.layers).flops
     return Measured(
         label=LARGE.get(name, row.label),
@@ -146,6 +149,7 @@ def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: i
         published_accuracy=row.accuracy,
         accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         interval=mean_interval(accuracies),
+        seeds=tuple(complete),
         accuracies=accuracies,
         published_flops=row.flops,
         flops=flops,

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from blocksearch.experiments.published import printed
-from blocksearch.views.tables import titled
+from blocksearch.views.page import titled
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.experiments.ablate import Result
     from blocksearch.experiments.reproduce import Table as Published
     from blocksearch.experiments.stats import Effect
 
+UNITS = (
+    "difference: percentage points over the paired seeds, with intervals that are simultaneous (95 %) over all comparisons here"
+)
 PAPER = "paper, by section"  # heads what the paper claims and what becomes of it
 
 
@@ -21,12 +24,12 @@ def published_tables(found: "Published") -> list[Table]:
     """Draw `published_parts` under the title, the notes at the end."""
     tables = published_parts(found)
     tables[0].title = found.title
-    return _noted(tables, [*order_text(found), *found.notes])
+    return _noted(tables, [*published_notes(found), *found.notes])
 
 
 def published_parts(found: "Published") -> list[Table]:
     """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its networks against each other."""
-    columns = ("paper, %", "here, %", "interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
+    columns = ("paper, %", "here, %", "95 % interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
     table = titled("", "network", *columns)
     for row in found.rows:
         interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
@@ -54,11 +57,12 @@ def published_parts(found: "Published") -> list[Table]:
     return [table, compared] if found.judged else [table]
 
 
-def order_text(found: "Published") -> list[str]:
-    """Say how far a table's order is the paper's, where both have one."""
+def published_notes(found: "Published") -> list[str]:
+    """Say what a table's numbers are, and how far its order is the paper's, where both have one."""
+    units = [f"95 % interval: of the mean over seeds; {UNITS}"] if found.judged else []
     if found.order is None:
-        return []
-    return ["rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)]
+        return units
+    return [*units, "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)]
 
 
 def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
@@ -73,7 +77,7 @@ def ablation_tables(title: str, results: "Sequence[Result]", notes: Sequence[str
     """
     tables = ablation_parts(results)
     tables[0].title = "\n\n".join(part for part in (title, str(tables[0].title or "")) if part)
-    return _noted(tables, [*least_flips(results), *notes])
+    return _noted(tables, [*ablation_notes(results), *notes])
 
 
 def ablation_parts(results: "Sequence[Result]") -> list[Table]:
@@ -84,11 +88,11 @@ def ablation_parts(results: "Sequence[Result]") -> list[Table]:
     return [_ablation_table(given, own) for given, own in groups.items()]
 
 
-def least_flips(results: "Sequence[Result]") -> list[str]:
-    """Say how small a sign flip's p can be at all, where there is one."""
+def ablation_notes(results: "Sequence[Result]") -> list[str]:
+    """Say what the numbers of an ablation are, and how small a sign flip's p can be at all, where there is one."""
     least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-    return [f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}"] if least else []
+    return [UNITS, f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}"] if least else []
 
 
 def _ablation_table(given: str, results: "Sequence[Result]") -> Table:

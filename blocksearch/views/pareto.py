@@ -33,7 +33,7 @@ def pareto_page(file: Path, summary: Summary) -> None:
         kept = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
         rows = [{key: row[key] for key in kept} for row in rows]
     notes = [summary.title, counted(summary), *explained(summary)]
-    save(file, summary.name, rows, figures, notes)
+    save(file, f"{summary.name}: {summary.title}" if file.suffix == ".csv" else summary.name, rows, figures, notes)
 
 
 def _points(summary: Summary, cost: Axis) -> go.Figure:
@@ -61,13 +61,11 @@ def _points(summary: Summary, cost: Axis) -> go.Figure:
             **_marks(summary, named, cost),
             **_bars(named),
             name="named points",
-            mode="markers+text",
-            text=[_safe(entry.origin) for entry in named],
-            textposition=["top left" if entry.on_front else "bottom right" for entry in named],  # away from the front's steps
-            textfont={"color": NAMED},
+            mode="markers",
             marker={"symbol": "diamond", "size": 11, "color": NAMED, "line": {"width": 1, "color": "white"}},
         )
     logarithmic = is_logarithmic(summary, cost)
+    _name(figure, named, cost, logarithmic=logarithmic)
     for bound, text in budget_lines(summary, cost.name):
         figure.add_vline(x=bound, line={"dash": "dot", "color": BUDGET})
         place = log10(bound) if logarithmic else bound  # an annotation wants the exponent, a line does not
@@ -82,6 +80,26 @@ def _points(summary: Summary, cost: Axis) -> go.Figure:
     title = f"{_safe(first.name)} beside {_safe(WORDS.get(cost.name, cost.name))}{interval}"
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
     return figure.update_layout(title={"text": title, "y": 0.98, "yanchor": "top"}, height=620, legend=legend)
+
+
+def _name(figure: go.Figure, named: Sequence[Entry], cost: Axis, *, logarithmic: bool) -> None:
+    """Write names at the ends of lines from their points: away from the front's steps, neighbours at other lengths."""
+    ordered = sorted(named, key=lambda entry: entry.costs[cost.name])
+    for place, entry in enumerate(ordered):
+        value, away = entry.costs[cost.name], 24 + 24 * (place % 3)
+        across = -30 if entry.on_front or place == len(ordered) - 1 else 30  # the last is near the edge
+        figure.add_annotation(
+            x=log10(value) if logarithmic else value,
+            y=entry.mean,
+            text=_safe(entry.origin),
+            ax=across,
+            ay=-away if entry.on_front else away,
+            xanchor="right" if across < 0 else "left",
+            font={"color": NAMED},
+            arrowcolor=NAMED,
+            arrowwidth=1,
+            arrowhead=0,
+        )
 
 
 def _walk(summary: Summary) -> go.Figure:

@@ -6,6 +6,7 @@ Texts are drawn as they are: a dollar sign begins no formula, and in an SVG they
 import textwrap
 import warnings
 from collections.abc import Sequence
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ def _subs(span: float) -> tuple[float, ...]:
 
 
 def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) -> None:
-    """Write names beside their points, each where it covers no other name and the fewest points."""
+    """Write names beside their points, each nearest to its own, where it covers no other name and the fewest points."""
     renderer = panel.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     to_screen = panel.transData.transform
     crowd = (*summary.front, *entries)
+    places = [to_screen((entry.costs[cost.name], entry.mean or 0.0)) for entry in entries]
     points = [to_screen((entry.costs[cost.name], end)) for entry in crowd for end in (entry.mean or 0.0, *(entry.interval or ()))]
     taken: list[Bbox] = []
-    for entry in entries:
+    for place, entry in enumerate(entries):
         trials: list[tuple[int, int, Text, Bbox]] = []
         above, below, *rest = _PLACES
         liked = (above, below) if entry.on_front else (below, above)
@@ -140,12 +142,21 @@ def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) 
             box = text.get_window_extent(renderer)
             outside = not (panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0)
             covered = sum(box.contains(*point) for point in points)
-            trials.append((100 * sum(box.overlaps(other) for other in taken) + 100 * outside + covered, len(trials), text, box))
+            own, *others = (_apart(box, *places[at]) for at in (place, *(at for at in range(len(places)) if at != place)))
+            nearest = min(others, default=float("inf"))
+            mistaken = 100 * (nearest <= 1.2 * own) + 10 * (nearest < 2 * own)  # for another's
+            faults = 100 * (sum(box.overlaps(other) for other in taken) + outside) + mistaken
+            trials.append((faults + covered, len(trials), text, box))
         best = min(trials, key=lambda trial: trial[:2])
         for trial in trials:
             if trial is not best:
                 trial[2].remove()
         taken.append(best[3])
+
+
+def _apart(box: Bbox, x: float, y: float) -> float:
+    """Return how far a point is from a box, in pixels."""
+    return hypot(max(box.x0 - x, 0.0, x - box.x1), max(box.y0 - y, 0.0, y - box.y1))
 
 
 def _points(entries: Sequence[Entry], cost: Axis) -> tuple[list[float], list[float]]:

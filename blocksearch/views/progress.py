@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from blocksearch.runs.execute import Plan, Watch
 from blocksearch.runs.spec import Group, Job, Run
-from blocksearch.views.tables import console, duration
+from blocksearch.views.page import console
+from blocksearch.views.tables import duration
 
 ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
 

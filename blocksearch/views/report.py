@@ -6,9 +6,10 @@ Names and texts from outside are escaped: they never become markup.
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
+from itertools import cycle
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -17,8 +18,8 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.ablate import Result, as_rows
 from blocksearch.experiments.reproduce import Table
 from blocksearch.experiments.reproduce import as_rows as as_table_rows
-from blocksearch.views.evidence import ablation_parts, least_flips, order_text, published_parts
-from blocksearch.views.tables import as_texts
+from blocksearch.views.evidence import ablation_notes, ablation_parts, published_notes, published_parts
+from blocksearch.views.page import as_texts
 
 Rows = Sequence[Mapping[str, object]]
 Texts = tuple[str, list[str], list[list[str]]]  # a table's title, head and rows
@@ -66,7 +67,7 @@ def save(
 def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()) -> None:
     """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and learning curves."""
     figures, tables = [_effects(results), _costs(results), _curves(results)], list(map(as_texts, ablation_parts(results)))
-    save(file, title, as_rows(results), figures, [*least_flips(results), *notes], tables)
+    save(file, title, as_rows(results), figures, [*ablation_notes(results), *notes], tables)
 
 
 # Of verdicts, told apart without red and green alone; undecided ones are grey.
@@ -121,7 +122,7 @@ def published_report(file: Path, found: Table) -> None:
     # Test images judge once: how a network learnt is seen in its losses.
     learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
     figures, tables = [_accuracies(found), _beside_cost(points), learnt], list(map(as_texts, published_parts(found)))
-    save(file, found.title, as_table_rows(found), figures, [*order_text(found), *found.notes], tables, _compared(found))
+    save(file, found.title, as_table_rows(found), figures, [*published_notes(found), *found.notes], tables, _compared(found))
 
 
 def _compared(found: Table) -> list[dict[str, object]]:
@@ -134,11 +135,16 @@ def _compared(found: Table) -> list[dict[str, object]]:
 
 def _accuracies(found: Table) -> go.Figure:
     figure = go.Figure(layout_title_text="Accuracy on test images, %: 95 % intervals over seeds, every seed, and the paper's")
-    here = [row for row in found.rows if row.accuracy is not None and row.interval]
+    here = [(row, row.accuracy, row.interval or (row.accuracy,) * 2) for row in found.rows if row.accuracy is not None]
     figure.add_scatter(
-        x=[row.accuracy for row in here],
-        y=[escape(row.label) for row in here],
-        error_x={"type": "data", "array": [(row.interval[1] - row.interval[0]) / 2 for row in here if row.interval]},
+        x=[accuracy for _, accuracy, _ in here],
+        y=[escape(row.label) for row, _, _ in here],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - accuracy for _, accuracy, (_, high) in here],
+            "arrayminus": [accuracy - low for _, accuracy, (low, _) in here],
+        },
         mode="markers",
         marker_size=10,
         name="here",
@@ -148,22 +154,36 @@ def _accuracies(found: Table) -> go.Figure:
     figure.add_scatter(x=x, y=y, mode="markers", marker={"size": 5, "color": "#999"}, name="a seed")
     paper = {"x": [row.published_accuracy for row in found.rows], "y": [escape(row.label) for row in found.rows]}
     figure.add_scatter(**paper, mode="markers", marker={"size": 10, "symbol": "diamond-open"}, name="paper")
-    return figure.update_layout(height=200 + 40 * len(found.rows), yaxis_autorange="reversed")
+    order = {"categoryorder": "array", "categoryarray": paper["y"], "autorange": "reversed"}
+    return figure.update_layout(height=200 + 40 * len(found.rows), yaxis=order)
+
+
+def _looks() -> Iterator[Mapping[str, str]]:
+    """Give each of many networks a look of its own: eight colours that eyes of any kind tell apart, then another mark and dash.
+
+    Source of the colours: Okabe and Ito 2008, Color Universal Design.
+    """
+    colours = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#999999")
+    marks = (("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("x", "dashdot"), ("triangle-up", "longdash"))
+    for symbol, dash in cycle(marks):
+        yield from ({"color": colour, "symbol": symbol, "dash": dash} for colour in colours)
 
 
 def _beside_cost(points: Sequence[tuple[str, int, list[float]]]) -> go.Figure:
     figure = go.Figure(layout_title_text="Accuracy, %, beside FLOPs: every seed")
-    for name, flops, values in points:
-        figure.add_scatter(x=[flops] * len(values), y=values, mode="markers", name=name)
+    for (name, flops, values), look in zip(points, _looks(), strict=False):
+        marker = {"color": look["color"], "symbol": look["symbol"], "size": 8}
+        figure.add_scatter(x=[flops] * len(values), y=values, mode="markers", name=name, marker=marker)
     return figure.update_layout(xaxis_type="log", xaxis_title="FLOPs", yaxis_title="accuracy, %")
 
 
 def _by_epoch(title: str, what: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
     figure = go.Figure(layout_title_text=title)
-    for name, own in curves.items():
+    for (name, own), look in zip(curves.items(), _looks(), strict=False):
         if own:
             means = [sum(epoch) / len(epoch) for epoch in zip(*own, strict=True)]
-            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=name)
+            line = {"color": look["color"], "dash": look["dash"]}
+            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=name, mode="lines", line=line)
     return figure.update_layout(xaxis_title="epoch", yaxis_title=what)
 
 
@@ -219,7 +239,7 @@ def _csv(title: str, parts: Sequence[Rows]) -> str:
         flat = [_flat(row) for row in rows]
         writer.writerows([[]] if place else [])
         writer.writerow([*(flat[0] if flat else ()), "title"])
-        writer.writerows([*map(_exact, row.values()), title] for row in flat)
+        writer.writerows([*map(_exact, (*row.values(), title))] for row in flat)
     return out.getvalue()
 
 
@@ -240,8 +260,13 @@ def _exact(value: object) -> str:
             return f"{value:.12g}"
         case list() | tuple():
             return ("; " if any(isinstance(each, str) for each in value) else " ").join(map(_exact, value))
+        case str():
+            return f"'{value}" if value.startswith(_FORMULA) else value
         case _:
             return _text(value)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would calculate, in a name from outside
 
 
 def _words(key: str) -> str:

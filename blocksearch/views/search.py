@@ -2,7 +2,7 @@
 
 from blocksearch.experiments.search.driver import Audience
 from blocksearch.runs.studies import StepRow
-from blocksearch.views.tables import console
+from blocksearch.views.page import console
 
 
 def audience(*, quiet: bool) -> Audience:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.survey import Point, Survey
-from blocksearch.views.tables import console, rows_table
+from blocksearch.views.page import console, show
+from blocksearch.views.tables import rows_table
 
 _BAR = 40
 
@@ -18,21 +19,21 @@ def print_space(name: str, question: str, grammar: Grammar, found: Survey) -> No
     page.print(f"\n{found.count} distinct networks ({found.combinations:,} combinations of options)\n")
     looked_at = "all networks" if found.whole else f"a uniform sample of {found.priced:,} networks"
     spreads = [{"cost": name, **vars(spread)} for name, spread in found.spreads.items()]
-    page.print(rows_table(f"costs of one image, {looked_at}", spreads))
+    show(rows_table(f"costs of one image, {looked_at}", spreads))
     most = max(number for *_, number in found.histogram)
     bars = [
         {"FLOPs from": low, "below": high, "networks": number, " ": "█" * -(-_BAR * number // most)}
         for low, high, number in found.histogram
     ]
-    page.print(rows_table(f"FLOPs of {looked_at}", bars))
-    page.print(rows_table("named networks in this setting", [_point(point) for point in found.points]))
+    show(rows_table(f"FLOPs of {looked_at}", bars))
+    show(rows_table("named networks in this setting", [_point(point) for point in found.points]))
 
 
 def print_table(networks: Iterable[Mapping[str, object]]) -> None:
     """Print networks as a table; nothing where there are none."""
     rows = list(networks)
     if rows:
-        console().print(rows_table("networks", rows))
+        show(rows_table("networks", rows))
 
 
 def print_csv(networks: Iterable[Mapping[str, object]]) -> None:

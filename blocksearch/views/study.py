@@ -9,7 +9,7 @@ from blocksearch.errors import UsageError
 from blocksearch.experiments.search.effects import Effects, Estimate
 from blocksearch.experiments.search.found import Axis, Entry, Summary
 from blocksearch.space.rules import read_budget
-from blocksearch.views.tables import titled
+from blocksearch.views.page import titled
 
 if TYPE_CHECKING:  # only to describe an argument: its module trains
     from blocksearch.experiments.search.final import Final

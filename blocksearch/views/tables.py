@@ -1,57 +1,16 @@
-"""Finished answers as terminal tables. The one door to rich, with `progress`."""
+"""Counted answers as tables: data flow, costs, published FLOPs, rows of any kind; and how long a command will take."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from blocksearch.errors import UsageError
 from blocksearch.experiments.published import FlopsCell, printed
 from blocksearch.runs.execute import Plan
 from blocksearch.space.cost import Cost
 from blocksearch.space.network import Network
 from blocksearch.space.notation import format_network
 from blocksearch.views.flow import FlowRow
-
-PICTURE_WIDTH = 170
-PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Open a terminal, or a wide plain page where the output is not one. Text from outside is never read as markup."""
-    page = Console(stderr=stderr, markup=False, highlight=False)
-    return page if page.is_terminal else Console(stderr=stderr, markup=False, highlight=False, width=PLAIN_WIDTH)
-
-
-def answer(picture: Path | None, *tables: Table) -> None:
-    """Print tables, and where a file is given save them there as SVG. Raises UsageError where it cannot be written."""
-    console().print(*tables)
-    if picture is not None:
-        page = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False)
-        page.print(*tables)
-        try:
-            picture.write_text(page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{picture} cannot be written: {error.strerror}") from error
-
-
-def titled(title: str, *columns: str, left: int = 1) -> Table:
-    """Begin a table; the first `left` columns are texts."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
-    return table
-
-
-def as_texts(table: Table) -> tuple[str, list[str], list[list[str]]]:
-    """Return what a table says: its title, its head and its rows."""
-    head = [str(column.header) for column in table.columns]
-    cells = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    return str(table.title or ""), head, [list(row) for row in cells]
+from blocksearch.views.page import titled
 
 
 def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:

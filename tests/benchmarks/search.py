@@ -24,7 +24,8 @@ import numpy as np
 from blocksearch.errors import BlocksearchError
 from blocksearch.experiments.search.front import Floats
 from blocksearch.experiments.search.study import OPTUNA, read_rungs
-from blocksearch.views.tables import console, rows_table
+from blocksearch.views.page import console
+from blocksearch.views.tables import rows_table
 from tests.benchmarks.replay import Arm, Walk, World, epsilon, greedy, raced, replay
 
 ARMS = (

@@ -25,7 +25,7 @@ from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.training.protocol import Protocol
 from blocksearch.training.recipe import Recipe
 from blocksearch.views.evidence import ablation_tables
-from blocksearch.views.tables import console
+from blocksearch.views.page import console
 
 EFFNET = named_network("effnet", SETTINGS["digits"])
 SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)

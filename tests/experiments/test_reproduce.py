@@ -51,13 +51,13 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     foreseen = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--dry-run").stdout
     assert "12 runs to train (0 already in the ledger)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
-    assert answer["title"].startswith("Table 4, 2 seeds, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs")
-    assert answer["title"].endswith("judged on 3 images of test")
+    assert answer["title"].startswith("Table 4, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs")
+    assert answer["title"].endswith("judged on 3 images of test; seeds 0,1")
     rows = {row["network"]: row for row in answer["rows"]}
     large = ["effnet_large", "effnet_large_published"]
     assert list(rows) == ["baseline", *large, "mobilenet", "shufflenet", "effnet"]
     for row in rows.values():
-        assert len(row["accuracies"]) == 2
+        assert (len(row["accuracies"]), row["seeds"]) == (2, [0, 1])
         assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79

@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from math import hypot
+from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from PIL import Image
 
@@ -16,12 +19,13 @@ from blocksearch.cli.arguments import check_files
 from blocksearch.errors import UsageError
 from blocksearch.experiments.search.found import Axis, Entry, Summary
 from blocksearch.experiments.search.summary import summarise
+from blocksearch.views.page import show
 from blocksearch.views.pareto import pareto_page
-from blocksearch.views.picture import picture
+from blocksearch.views.picture import _STYLE, _drawn, picture
 from blocksearch.views.study import budget_lines, front_table, short, split_texts
-from blocksearch.views.tables import answer
 from tests.experiments.search.made import HOSTILE, definition, row, searched, write
 
+SHIPPED = Path(__file__).parent.parent.parent / "studies"
 CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
 SHOWN = [text.replace("\x1b", "\ufffd") for text in HOSTILE]
 CHROMIUM = """--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync
@@ -42,7 +46,7 @@ def hostile(tmp_path_factory):
 
 
 def test_the_table_shows_texts_as_they_are(hostile, capsys):
-    answer(None, front_table(hostile))
+    show(front_table(hostile))
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     for text in SHOWN:
@@ -50,7 +54,7 @@ def test_the_table_shows_texts_as_they_are(hostile, capsys):
 
 
 def test_the_table_says_what_the_volume_means_and_how_good_each_network_is(made, capsys):
-    answer(None, front_table(made))
+    show(front_table(made))
     printed = capsys.readouterr().out
     best = made.front[-1]
     assert f"hypervolume {made.volume:.4f}" in printed
@@ -202,6 +206,30 @@ def test_an_svg_says_what_was_reduced_and_is_the_same_again(tmp_path, made):
     assert "only 1,500 of 16,000 training images" in said
     drawn = {"baseline", "effnet", "front, 95 % intervals", "dominated", "named points", "budget"}
     assert drawn <= set(svg_texts(tmp_path / "a.svg"))
+
+
+def distance(box, point):
+    return hypot(*(max(low - at, 0, at - high) for low, at, high in zip(box.min, point, box.max, strict=True)))
+
+
+def test_a_name_is_nearest_to_its_own_point(tmp_path):
+    shutil.copy(SHIPPED / "gtsrb-search.db", tmp_path)
+    study = summarise(str(tmp_path / "gtsrb-search.db"))
+    with mpl.rc_context(_STYLE):
+        figure = _drawn(study)
+        figure.draw_without_rendering()
+    (panel,) = figure.axes
+    named = {entry.origin: panel.transData.transform((entry.costs["flops"], entry.mean)) for entry in study.known if entry.named}
+    boxes = {text.get_text(): text.get_window_extent() for text in panel.texts}
+    assert set(named) == set(boxes)
+    for name, box in boxes.items():
+        assert min(named, key=lambda other: distance(box, named[other])) == name
+
+
+def test_the_shipped_picture_is_of_the_shipped_study(tmp_path):
+    shutil.copy(SHIPPED / "gtsrb-search.db", tmp_path)
+    picture(tmp_path / "again.svg", summarise(str(tmp_path / "gtsrb-search.db")))
+    assert svg_texts(SHIPPED / "gtsrb-search.svg") == svg_texts(tmp_path / "again.svg")
 
 
 @pytest.mark.parametrize("name", ["$x^2$", "$\\frac{", "a $ b"])

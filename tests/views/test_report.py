@@ -16,8 +16,8 @@ from blocksearch.experiments.reproduce import Judged, Measured, Table
 from blocksearch.experiments.stats import Effect
 from blocksearch.experiments.variants import variants
 from blocksearch.views.evidence import ablation_parts
-from blocksearch.views.report import ablation_report, published_report
-from blocksearch.views.tables import as_texts
+from blocksearch.views.page import as_texts
+from blocksearch.views.report import ablation_report, published_report, save
 from tests.experiments.test_ablate import EFFNET, SHARED, made_up_runs
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -80,7 +80,7 @@ def figures_of(text):
 
 
 def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_learnt(tmp_path):
-    none = Measured("b", "effnet", "text", 90.0, None, None, (), "300k", 300_000, 0.2, 0.2, ("seed 0 diverged: nan",), ())
+    none = Measured("b", "effnet", "text", 90.0, None, None, (), (), "300k", 300_000, 0.2, 0.2, ("seed 0 diverged: nan",), ())
     rows = (
         replace(
             none, label=HOSTILE, accuracy=91.0, interval=(89.0, 93.0), accuracies=(90.0, 92.0), losses=((2.0, 1.0), (4.0, 2.0))
@@ -124,6 +124,36 @@ def test_tables_to_paste_hold_the_rows(tmp_path, found):
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
     assert {len(row) for row in cells} == {len(cells[0])}
     assert [row[2] for row in cells[2:]] == [row["value"] for row in as_rows(found)]
+
+
+def test_a_name_from_outside_is_no_formula(tmp_path):
+    hostile = ("=1+1", "+1", "-1", "@x", "\tx", "plain")
+    save(tmp_path / "a.csv", '=HYPERLINK("x")', [{"name": name, "number": -1.5} for name in hostile])
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == [*(f"'{name}" for name in hostile[:-1]), "plain"]
+    assert {(row["number"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
+
+
+def test_many_networks_look_different(tmp_path):
+    listed = variants(EFFNET, "kernel", [f"{size}x{other}" for size in (1, 3, 5, 7, 9, 11) for other in (1, 3, 5)])
+    ablation_report(
+        tmp_path / "a.html", "t", results(listed, SHARED, range(5), made_up_runs(listed, lambda v, seed: 50.0 + seed))
+    )
+    _, costs, curves = figures_of((tmp_path / "a.html").read_text())
+    assert len(costs) > 16
+    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in costs}) == len(costs)
+    assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in curves}) == len(curves)
+
+
+def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
+    one = Measured(
+        "a", "effnet", "text", 90.0, 97.0, (91.0, 100.0), (0, 1), (96.0, 98.0), "300k", 300_000, 0.2, 0.2, (), ((1.0,),) * 2
+    )
+    rows = (replace(one, label="first", accuracy=97.0, interval=None, seeds=(0,), accuracies=(97.0,)), one)
+    published_report(tmp_path / "a.html", Table(4, "Table 4", rows, None))
+    here = figures_of((tmp_path / "a.html").read_text())[0][0]
+    assert here["y"] == ["first", "a"]
+    assert (here["error_x"]["array"], here["error_x"]["arrayminus"]) == ([0, 3], [0, 6])
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
