@@ -98,6 +98,8 @@ class Effort:
 def search(question: Question, request: Request, effort: Effort, audience: Audience) -> None:
     """Search by training. Raises UsageError where another driver has the study, or where it was begun with something else."""
     grammar = question.affordable
+    if grammar.members.streamable:
+        grammar.members.count()  # so that budgets which leave nothing are said before anything is written
     shared = conditions(request, next(iter(question.grammar.sample(1, 0))))  # of the budgets' few none might be drawn
     definition = question.defined(grammar, Judged.by(shared))
     _refuse_foreign(request.ledger, question.name)

@@ -263,6 +263,6 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     assert {n["trial"] for n in found["networks"] if n["front"]} == set(found["front"])
     assert found["hypervolume"] == pytest.approx(found["walk"][-1])
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    numbers = "trial,front,origin,accuracy,low,high,measured,seeds,early,failures,flops,params,floats,peak,factor"
+    numbers = "trial,front,origin,accuracy,low,high,measured,seeds,accuracies,early,failures,flops,params,floats,peak,factor"
     assert lines[0] == f"{numbers},network,title"
     assert len(lines) == 41
