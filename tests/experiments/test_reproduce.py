@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import closing
 from itertools import permutations
 from pathlib import Path
@@ -23,6 +24,7 @@ from blocksearch.experiments.stats import mean_interval, rank_correlation
 from blocksearch.runs.ledger import Ledger
 from blocksearch.space.cost import cost
 from blocksearch.space.named import SETTINGS, baseline_flops
+from tests.runs.test_workers import workers_of
 from tests.training.test_data import write_gtsrb
 
 SMALL = ["--widths", "4,6,8", "--epochs", "2", "--seeds", "2", "--workers", "1"]
@@ -168,3 +170,24 @@ def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_
     assert any(note.startswith("one network at these widths: ") and "EffNet" in note for note in answer["notes"])
     texts = {name: row["text"] for name, row in rows.items()}
     assert all(texts[each["network"]] != texts[each["reference"]] for each in answer["compared"])
+
+
+@pytest.mark.slow
+def test_a_table_with_a_training_that_failed_says_so_and_exits_with_1(root, tmp_path):
+    """Its first training loses its worker twice."""
+    environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "blocksearch", "reproduce", "table4", *SMALL, "--epochs", "20", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert "12 runs to train" in next(line for line in process.stderr if "to train" in line)
+        killed = set()
+        while len(killed) < 2:
+            for worker in workers_of(process.pid):
+                if worker.pid not in killed:
+                    killed.add(worker.pid)
+                    worker.kill()
+            time.sleep(0.1)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    (failure,) = [failure for row in json.loads(said)["rows"] for failure in row["failures"]]
+    assert " failed: its worker process died 2 times" in failure
