@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from blocksearch.errors import LedgerError
 from blocksearch.runs.holds import Holds, in_turn
@@ -180,7 +179,7 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers, *, store: bo
     seconds = 0.0
     for key in by_network:
         parts = shares[key] if modes[key] == "fused" else [[job] for part in shares[key] for job in part]
-        groups += [_group(part, ledger.checkpoints, device) for part in parts]
+        groups += [Group(tuple(part), None, device).kept_in(ledger.checkpoints) for part in parts]
         each, shared = probed.get(single[key], 0.0), probed.get(largest[key], 0.0) / len(largest[key].jobs)
         seconds += sum(len(part) * (shared if len(part) > 1 else each) for part in parts)
     return _seed_by_seed(groups), seconds
@@ -192,11 +191,6 @@ def _faster(alone: float | None, together: float | None, seeds: int) -> str:
 
 def _anonymous(spec: RunSpec) -> RunSpec:
     return RunSpec(spec.network, spec.dataset, spec.data, spec.protocol, spec.recipe, 0)
-
-
-def _group(jobs: Sequence[Job], folder: Path | None, device: str) -> Group:
-    group = Group(tuple(jobs), None, device)
-    return replace(group, checkpoint=folder / group.file_name) if folder else group
 
 
 def _seed_by_seed(groups: list[Group]) -> list[Group]:

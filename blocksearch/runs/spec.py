@@ -78,6 +78,10 @@ class Group:
         own = [replace(half, checkpoint=self.checkpoint.with_name(half.file_name)) for half in (first, second)]
         return own[0], own[1]
 
+    def kept_in(self, folder: Path | None) -> "Group":
+        """Give the group its checkpoint in a folder, where there is one."""
+        return replace(self, checkpoint=folder / self.file_name) if folder else self
+
     @property
     def file_name(self) -> str:
         """Name of the checkpoint of these seeds."""

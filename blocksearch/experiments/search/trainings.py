@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from blocksearch.experiments.plan import Conditions
@@ -68,9 +67,7 @@ class Trainings:
         self._from.finish(step, self._accuracies(step, runs[0]), runs[0].state)
 
     def _group(self, job: Job, epochs: int) -> Group:
-        group = Group((job,), None, self._workers.place.device, until=epochs)
-        folder = self._ledger.checkpoints
-        return replace(group, checkpoint=folder / group.file_name) if folder else group
+        return Group((job,), None, self._workers.place.device, until=epochs).kept_in(self._ledger.checkpoints)
 
     def _accuracies(self, step: Step, run: Run) -> tuple[float, ...]:
         """Return the accuracies at each rung up to the step's epochs; none where the run did not come so far."""

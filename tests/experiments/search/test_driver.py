@@ -61,6 +61,21 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environment):
+    """They ask the same, under two names: each training is one's, and the other's is from the ledger."""
+    command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "8", "--lag", "3", "--name"]
+    pipes = {"cwd": tmp_path, "env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    drivers = [subprocess.Popen([*command, name], **pipes) for name in ("one", "other")]
+    said = [driver.communicate(timeout=300)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0]
+    one, other = (steps(tmp_path / "a.db", name) for name in ("one", "other"))
+    assert [step.accuracies for step in one] == [step.accuracies for step in other]
+    known = sum(text.count("from the ledger") for text in said)
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        assert len(one) + len(other) - known == len(ledger.runs()) == len(one)
+
+
+@pytest.mark.slow
 def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
     common = ["--dataset", "digits", "--images", "200", "--epochs", "2", "--widths", "4,8,16", "--ledger", "a.db"]
     blocksearch("train", "effnet", *common)
