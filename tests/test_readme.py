@@ -22,6 +22,7 @@ from blocksearch.space.cost import cost
 from blocksearch.space.load import load_grammar
 from blocksearch.space.named import SETTINGS, named_network
 from blocksearch.space.notation import parse_network
+from blocksearch.training.data import split_id
 
 ROOT = Path(__file__).parent.parent
 WIDTHS = {"cifar10": (16, 32, 64)}  # where a table was reproduced at other widths than the paper's
@@ -101,6 +102,36 @@ def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
         r"{:+.2f} \(p = {:.3f}\) for Table {}".format(*rank_correlation(*zip(*means, strict=True)), number).replace("+", r"\+"),
         README,
     )
+
+
+def effects_of_shortcuts(runs, name, widths, epochs, split, seeds):
+    """Every shortcut against none, in effnet, over the first seeds of a split."""
+    setting = SETTINGS[name] if widths is None else replace(SETTINGS[name], widths=widths)
+    effnet = named_network("effnet", setting, dataset=name)
+
+    def accuracies(network):
+        wanted = (network.fingerprint, split_id(split), epochs)
+        judged = [run for run in runs if (run.spec.network, run.spec.protocol, run.epoch_to) == wanted]
+        found = [run for run in judged if run.spec.seed < seeds]
+        assert len(found) == seeds
+        return {run.spec.seed: run.accuracy for run in found}
+
+    names = ("add", "project", "concatenate")
+    return compare_pairs({each: (accuracies(effnet), accuracies(effnet.with_factor("residual", each))) for each in names})
+
+
+def test_what_shortcuts_do_is_as_the_ledgers_have_it(shipped):
+    asked = (("gtsrb", None, 30, 0, 8), ("gtsrb", None, 30, 1, 8), ("cifar10", (32, 64, 128), 6, 0, 5))
+    columns = [effects_of_shortcuts(shipped(f"{name}.db")[0], name, *rest) for name, *rest in asked]
+    written = {value: cells for value, *cells in table_under("GTSRB, `--split 1`")}
+    for value, cells in written.items():
+        effects = [column[value] for column in columns]
+        wanted = ["{:+.2f} ({:+.2f} – {:+.2f}), {}".format(e.difference, *e.interval, e.verdict) for e in effects]
+        assert [cell.replace("−", "-") for cell in cells] == wanted
+    assert set(written) == set(columns[0])
+    picture = (ROOT / "studies" / "gtsrb-residual.svg").read_text()
+    for effect in columns[0].values():
+        assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
 
 
 def section3_cells(row):
