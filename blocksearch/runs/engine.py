@@ -1,16 +1,18 @@
 """How a ledger's database is opened: transactions that hold tables too, and in a file a log beside which others can read."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from blocksearch.errors import LedgerError
 from blocksearch.runs.location import expanded, file_url, without_password
 
 PATIENCE = 60  # seconds to wait for another command's transaction
+_PAUSE = 0.02  # seconds between two tries of what does not wait by itself
 _BEGIN = "begins_with"
 
 
@@ -63,6 +65,15 @@ def _begin(connection: sa.Connection) -> None:
 
 def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
     """Change how a file is written, which can be done outside of transactions only; wait so many seconds for others."""
+    deadline = time.monotonic() + patience
     with engine.connect().execution_options(**{_BEGIN: None}) as connection:
-        for pragma in (f"busy_timeout={1000 * patience}", f"journal_mode={mode}", f"busy_timeout={1000 * PATIENCE}"):
-            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * patience}")
+        while True:
+            try:
+                connection.exec_driver_sql(f"PRAGMA journal_mode={mode}")
+                break
+            except OperationalError as error:  # two at once: SQLite lets one of them wait, and refuses the other at once
+                if "locked" not in str(error.orig) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE)
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * PATIENCE}")

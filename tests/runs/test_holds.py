@@ -5,14 +5,48 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from blocksearch.errors import LedgerError
 from blocksearch.runs.holds import Holds, in_turn
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.spec import Group
 from tests.runs.test_ledger import make_job, make_run
+
+ROUNDS, COMMANDS, ANSWERS = 40, 4, 5
+
+
+def open_write_and_close(folder, start):
+    """Save answers in new ledgers, each opened anew, at the same time as others do; exit with how many were refused."""
+    refused = 0
+    for number in range(ROUNDS):
+        start.wait()
+        for answer in range(ANSWERS):
+            try:
+                with closing(Ledger(folder / f"{number}.db")) as ledger:
+                    ledger.add_report("ablate", f"{os.getpid()} {answer}", "[]")
+            except LedgerError:
+                refused += 1
+    sys.exit(refused)
+
+
+@pytest.mark.slow
+def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other(tmp_path):
+    """Each turns the file's log on and off again, for which SQLite does not always wait by itself."""
+    context = get_context("spawn")
+    arguments = (tmp_path, context.Barrier(COMMANDS))
+    commands = [context.Process(target=open_write_and_close, args=arguments) for _ in range(COMMANDS)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(timeout=300)
+    assert [command.exitcode for command in commands] == [0] * COMMANDS
+    for number in range(ROUNDS):
+        with closing(Ledger(tmp_path / f"{number}.db", create=False)) as ledger:
+            assert len(ledger.reports()) == COMMANDS * ANSWERS
 
 
 def test_a_group_is_held_by_one_command_at_a_time(tmp_path):

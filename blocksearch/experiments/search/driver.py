@@ -8,7 +8,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -158,7 +158,8 @@ class _Study:
         policy = policy_of(self.pool, definition)
         if stored is None:
             self._studies.add(name, definition.as_data())
-        self._mirror = Mirror(url, name, definition, self.pool)
+        with _making_tables(url):
+            self._mirror = Mirror(url, name, definition, self.pool)
         self.course = Course(policy, effort.trials, [self._remembered(row) for row in rows])
         self._mirror.catch_up(rows)
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
@@ -279,29 +280,45 @@ def _foreign(location: str, name: str) -> UsageError:
 
 @contextmanager
 def _alone(location: str, name: str) -> Iterator[None]:
-    """Hold a study. Raises UsageError where another driver does; one that dies lets go.
+    """Hold a study. Raises UsageError where another driver does; one that dies lets go."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(_lock_file(location, f"-{name}"), timeout=0))
+        except Timeout as error:
+            raise UsageError(
+                f"another search is running study {name} in {without_password(location)}: end it, or give this one another --name"
+            ) from error
+        yield
 
-    The lock is a file beside the study's, or for a server's database one on this machine: drivers elsewhere do not see that.
-    """
+
+@contextmanager
+def _making_tables(location: str) -> Iterator[None]:
+    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as if nobody else did."""
+    with _locked(_lock_file(location, ".tables"), timeout=-1):
+        yield
+
+
+def _lock_file(location: str, ending: str) -> Path:
+    """Return a file beside the study's, or for a server's database one on this machine: drivers elsewhere do not see that."""
     file = file_of(location)
     if file is None:
-        held = Path(tempfile.gettempdir()) / f"blocksearch-{hashlib.sha256(location.encode()).hexdigest()[:16]}-{name}.lock"
-    else:
-        file = file.resolve()
-        if file.name in ("", ":memory:"):
-            raise UsageError(f"a study needs a file that remains, but got {location}")
-        held = file.with_name(f"{file.name}-{name}.lock")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{file.parent} cannot be made: {error.strerror}") from error
-    lock = FileLock(held, timeout=0)
+        digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
+    file = file.resolve()
+    if file.name in ("", ":memory:"):
+        raise UsageError(f"a study needs a file that remains, but got {location}")
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise UsageError(
-            f"another search is running study {name} in {without_password(location)}: end it, or give this one another --name"
-        ) from error
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file.parent} cannot be made: {error.strerror}") from error
+    return file.with_name(f"{file.name}{ending}.lock")
+
+
+@contextmanager
+def _locked(held: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock. Raises Timeout where another process does after so many seconds; -1 waits for it to let go, or to end."""
+    lock = FileLock(held, timeout=timeout)
+    lock.acquire()
     try:
         yield
     finally:
