@@ -134,7 +134,7 @@ def test_so_does_the_gp():
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["random", "nsga2", "tpe", "evolution"]), st.sampled_from(["spelled", "large"]), st.integers(0, 9), killed)
 def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
     check_kills(space, sampler, 80, order, kills)
