@@ -1,7 +1,7 @@
 """Do a smooth activation and a shortcut that keeps the strongest instead of the average help? Two options of one's own."""
 
 from blocksearch import SETTINGS, Grammar, Shape, option
-from blocksearch.space.layers import Activation, Join, Layers, MatchChannels, Pool
+from blocksearch.arch.layers import Activation, Join, Layers, MatchChannels, Pool
 
 
 @option("activation")

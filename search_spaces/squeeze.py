@@ -1,7 +1,7 @@
 """Does weighing channels by what the whole map says (squeeze-and-excitation, Hu et al. 2018) pay on thin networks?"""
 
 from blocksearch import SETTINGS, Grammar, Shape, option
-from blocksearch.space.layers import Activation, Conv, GlobalPool, Join, Layers
+from blocksearch.arch.layers import Activation, Conv, GlobalPool, Join, Layers
 
 
 @option("attention")

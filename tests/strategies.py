@@ -5,11 +5,11 @@ from fractions import Fraction
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from blocksearch.arch.block import Block
+from blocksearch.arch.factors import FACTORS, Expand, Groups, Reduce
+from blocksearch.arch.layers import Shape
+from blocksearch.arch.network import Network, Setting
 from blocksearch.errors import SpaceError
-from blocksearch.space.block import Block
-from blocksearch.space.factors import FACTORS, Expand, Groups, Reduce
-from blocksearch.space.layers import Shape
-from blocksearch.space.network import Network, Setting
 
 _odd = st.sampled_from([1, 3, 5])
 _free = {

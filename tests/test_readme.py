@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocksearch.experiments.claims import claims_among
-from blocksearch.experiments.published import TABLES, printed
-from blocksearch.experiments.reproduce import LARGE, networks_of
-from blocksearch.experiments.stats import compare_pairs, mean_interval, rank_correlation
+from blocksearch.ablation.claims import claims_among
+from blocksearch.ablation.stats import compare_pairs, mean_interval, rank_correlation
+from blocksearch.arch.cost import cost
+from blocksearch.arch.notation import parse_network
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data import split_id
+from blocksearch.paper.reproduce import LARGE, networks_of
+from blocksearch.paper.tables import TABLES, printed
 from blocksearch.runs.ledger import Ledger
-from blocksearch.space.cost import cost
 from blocksearch.space.load import load_grammar
-from blocksearch.space.named import SETTINGS, named_network
-from blocksearch.space.notation import parse_network
-from blocksearch.training.data import split_id
 
 ROOT = Path(__file__).parent.parent
 WIDTHS = {"cifar10": (16, 32, 64)}  # where a table was reproduced at other widths than the paper's

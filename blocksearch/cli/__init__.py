@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from threadpoolctl import threadpool_limits
 
-from blocksearch.cli.look import data_app, look_app
+from blocksearch.cli.inspect import data_app, look_app
 from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from blocksearch.cli.arguments import check_files, print_foreseen, print_json
+from blocksearch.cli.options import check_files, print_foreseen, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blocksearch.experiments.plan import Request
-    from blocksearch.experiments.variants import Variant
+    from blocksearch.ablation.design import Variant
+    from blocksearch.runs.plan import Request
 
 
 def answer_ablation(
@@ -27,12 +27,12 @@ def answer_ablation(
     quiet: bool,
 ) -> None:
     """Carry out an ablation, or foresee it. Exit with 1 where a training failed."""
-    from blocksearch.experiments.ablate import ablate, as_rows, foresee_ablation
-    from blocksearch.experiments.looks import read_looks
-    from blocksearch.experiments.plan import read_seeds
-    from blocksearch.views.evidence import ablation_tables
-    from blocksearch.views.page import save_picture, show
-    from blocksearch.views.progress import watch
+    from blocksearch.ablation.looks import read_looks
+    from blocksearch.ablation.study import ablate, as_rows, foresee_ablation
+    from blocksearch.report.evidence import ablation_tables
+    from blocksearch.report.pages import save_picture, show
+    from blocksearch.report.progress import watch
+    from blocksearch.runs.plan import read_seeds
 
     check_files(report=report, svg=svg, dry_run=dry_run)
     looks = read_looks(seeds) or ()
@@ -42,7 +42,7 @@ def answer_ablation(
         return
     title, results, notes = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
     if report is not None:  # files first: whoever reads the answer may stop reading
-        from blocksearch.views.report import ablation_report
+        from blocksearch.report.report import ablation_report
 
         ablation_report(report, title, results, notes)
     tables = ablation_tables(title, results, notes)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from blocksearch.cli.ablation import answer_ablation
-from blocksearch.cli.arguments import (
+from blocksearch.cli.options import (
     DataRoot,
     Dataset,
     Device,
@@ -45,9 +45,9 @@ def flops(as_json: Json = False) -> None:
 
     Example: blocksearch reproduce flops
     """
-    from blocksearch.experiments.published import as_rows, flops_cells
-    from blocksearch.views.page import show
-    from blocksearch.views.tables import flops_summary, flops_table
+    from blocksearch.paper.tables import as_rows, flops_cells
+    from blocksearch.report.pages import show
+    from blocksearch.report.tables import flops_summary, flops_table
 
     cells = flops_cells()
     print_json(as_rows(cells)) if as_json else show(flops_table(cells), flops_summary(cells))
@@ -79,12 +79,12 @@ def _table_command(number: int) -> Callable[..., None]:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        from blocksearch.experiments.plan import read_seeds, setting_from
-        from blocksearch.experiments.published import TABLES
-        from blocksearch.experiments.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
-        from blocksearch.views.evidence import published_tables
-        from blocksearch.views.page import save_picture, show
-        from blocksearch.views.progress import watch
+        from blocksearch.paper.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
+        from blocksearch.paper.tables import TABLES
+        from blocksearch.report.evidence import published_tables
+        from blocksearch.report.pages import save_picture, show
+        from blocksearch.report.progress import watch
+        from blocksearch.runs.plan import read_seeds, setting_from
 
         dataset = TABLES[number][0]
         setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
@@ -99,7 +99,7 @@ def _table_command(number: int) -> Callable[..., None]:
         with _not_run(f"Table {number}"):
             found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
         if report is not None:
-            from blocksearch.views.report import published_report
+            from blocksearch.report.report import published_report
 
             published_report(report, found)
         tables = published_tables(found)
@@ -148,8 +148,8 @@ def section3(
 
     Example: blocksearch reproduce section3 --dataset digits
     """
-    from blocksearch.experiments import section3 as asked
-    from blocksearch.experiments.plan import setting_from
+    from blocksearch.paper import section3 as asked
+    from blocksearch.runs.plan import setting_from
 
     request = request_from(
         dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None, strict=strict

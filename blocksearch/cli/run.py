@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from blocksearch.cli.ablation import answer_ablation
-from blocksearch.cli.arguments import (
+from blocksearch.cli.options import (
     Batch,
     DataRoot,
     Dataset,
@@ -62,11 +62,11 @@ def train(
 
     Example: blocksearch train effnet --dataset cifar10 --epochs 2
     """
-    from blocksearch.experiments.plan import loaded, network_from, read_seeds, setting_from
-    from blocksearch.experiments.train import train_network
-    from blocksearch.views.page import show
-    from blocksearch.views.progress import watch
-    from blocksearch.views.tables import rows_table
+    from blocksearch.ablation.train import train_network
+    from blocksearch.report.pages import show
+    from blocksearch.report.progress import watch
+    from blocksearch.report.tables import rows_table
+    from blocksearch.runs.plan import loaded, network_from, read_seeds, setting_from
 
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
@@ -115,8 +115,8 @@ def ablate(
 
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
-    from blocksearch.experiments.plan import loaded, network_from, setting_from
-    from blocksearch.experiments.variants import ask, read_given, read_values
+    from blocksearch.ablation.design import ask, read_given, read_values
+    from blocksearch.runs.plan import loaded, network_from, setting_from
 
     request = request_from(
         *(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision),
@@ -150,12 +150,12 @@ def bench(
 
     Example: blocksearch bench effnet --dataset digits
     """
-    from blocksearch.experiments.bench import as_rows, with_batches
-    from blocksearch.experiments.bench import bench as run_bench
-    from blocksearch.experiments.plan import loaded, network_from, setting_from
-    from blocksearch.views.page import show
-    from blocksearch.views.progress import slow
-    from blocksearch.views.tables import rows_table
+    from blocksearch.report.pages import show
+    from blocksearch.report.progress import slow
+    from blocksearch.report.tables import rows_table
+    from blocksearch.runs.bench import as_rows, with_batches
+    from blocksearch.runs.bench import bench as run_bench
+    from blocksearch.runs.plan import loaded, network_from, setting_from
 
     request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
     found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
@@ -175,7 +175,7 @@ def merge(
 
     Example: blocksearch merge studies/cifar10.db other-machine.db
     """
-    from blocksearch.experiments.merge import merge_ledgers
+    from blocksearch.runs.merge import merge_ledgers
 
     answer = merge_ledgers(into, other)
     print_json(answer) if as_json else print(answer["summary"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocksearch.cli.arguments import (
+from blocksearch.cli.options import (
     DataRoot,
     Dataset,
     Device,
@@ -65,11 +65,11 @@ def search(
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
-    from blocksearch.experiments.search.driver import Effort, Question
-    from blocksearch.experiments.search.driver import search as run_search
-    from blocksearch.experiments.search.study import Wishes, read_rungs
+    from blocksearch.report.search import audience
     from blocksearch.runs.location import without_password
-    from blocksearch.views.search import audience
+    from blocksearch.search.definition import Wishes, read_rungs
+    from blocksearch.search.loop import Effort, Question
+    from blocksearch.search.loop import search as run_search
 
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, study, workers, device, None)
     named = tuple(part.strip() for part in objectives.split(","))
@@ -97,10 +97,10 @@ def pareto(
 
     Example: blocksearch pareto studies/digits.db --report front.html
     """
-    from blocksearch.experiments.search.found import as_data
-    from blocksearch.experiments.search.summary import summarise
-    from blocksearch.views.page import show
-    from blocksearch.views.study import front_table, other_studies
+    from blocksearch.report.pages import show
+    from blocksearch.report.study import front_table, other_studies
+    from blocksearch.search.results import as_data
+    from blocksearch.search.summary import summarise
 
     check_files(report=report, csv=csv, png=png, svg=svg)
     found = summarise(file, name)
@@ -108,12 +108,12 @@ def pareto(
         print(other_studies(found.name, found.others), file=sys.stderr)
     for page in (report, csv):
         if page is not None:
-            from blocksearch.views.pareto import pareto_page
+            from blocksearch.report.pareto import pareto_page
 
             pareto_page(page, found)
     for each in (png, svg):
         if each is not None:
-            from blocksearch.views.picture import picture
+            from blocksearch.report.picture import picture
 
             picture(each, found)
     print_json(as_data(found)) if as_json else show(front_table(found))
@@ -125,16 +125,16 @@ def effects(file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: J
 
     Example: blocksearch effects studies/digits.db
     """
-    from blocksearch.experiments.search.effects import as_data, as_rows, study_effects
-    from blocksearch.views.page import show
-    from blocksearch.views.study import effects_table, other_studies, written
+    from blocksearch.report.pages import show
+    from blocksearch.report.study import effects_table, other_studies, written
+    from blocksearch.search.importance import as_data, as_rows, study_effects
 
     check_files(csv=csv)
     found = study_effects(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
     if csv is not None:
-        from blocksearch.views.report import save
+        from blocksearch.report.report import save
 
         save(csv, found.title, written(as_rows(found)))
     print_json(as_data(found)) if as_json else show(effects_table(found))
@@ -162,9 +162,9 @@ def tabulate(
 
     Example: blocksearch tabulate tiny --dataset digits --images 1000 --epochs 2
     """
-    from blocksearch.experiments.plan import read_seeds
-    from blocksearch.experiments.search.table import tabulate as run_table
-    from blocksearch.views.progress import watch
+    from blocksearch.report.progress import watch
+    from blocksearch.runs.plan import read_seeds
+    from blocksearch.search.tabulate import tabulate as run_table
 
     space, grammar = _loaded(file, dataset)
     request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None)
@@ -191,10 +191,10 @@ def final(
     """
     from dataclasses import asdict
 
-    from blocksearch.experiments.search.final import final as test_front
-    from blocksearch.views.page import save_picture, show
-    from blocksearch.views.progress import watch
-    from blocksearch.views.study import final_table
+    from blocksearch.report.pages import save_picture, show
+    from blocksearch.report.progress import watch
+    from blocksearch.report.study import final_table
+    from blocksearch.search.evaluation import final as test_front
 
     check_files(svg=svg)
     found = test_front(file, name, data_root, workers, device, watch(quiet=quiet, advice=""))
@@ -205,7 +205,7 @@ def final(
 
 def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":
     """Load a space for a data set; return its short name and its grammar."""
+    from blocksearch.data import get
     from blocksearch.space.load import load_grammar
-    from blocksearch.training.data import get
 
     return Path(file).stem, load_grammar(file)[0].on(get(dataset).setting)

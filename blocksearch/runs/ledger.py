@@ -19,11 +19,11 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from blocksearch.arch.layers import Layers, decode, encode
 from blocksearch.errors import LedgerError
 from blocksearch.runs.engine import open_engine, put_away, to_write
 from blocksearch.runs.location import without_password
-from blocksearch.runs.spec import Job, Run, RunSpec
-from blocksearch.space.layers import Layers, decode, encode
+from blocksearch.runs.records import Job, Run, RunSpec
 
 SCHEMA = "1"
 

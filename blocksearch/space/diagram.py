@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.space.letters import FREE, Price, Word
-from blocksearch.space.words import Machine
+from blocksearch.space.alphabet import FREE, Price, Word
+from blocksearch.space.automaton import Machine
 
 CHUNK = 1 << 18
 LARGEST = 1 << 62  # more members than this are counted and found, but not priced as arrays

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.block import Block
+from blocksearch.arch.constraints import Constraint, Rule, read_constraint, together
+from blocksearch.arch.factors import Value
+from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.errors import OptionError, SpaceError, UsageError
-from blocksearch.space import walk
-from blocksearch.space.block import Block
-from blocksearch.space.factors import Value
-from blocksearch.space.members import STREAMED, Members, Progress
-from blocksearch.space.network import Network, Setting
-from blocksearch.space.options import NO_OPTIONS, Options
-from blocksearch.space.parts import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
-from blocksearch.space.rules import Constraint, Rule, read_constraint, together
-from blocksearch.space.tallies import Costs, Count
+from blocksearch.space import variation as walk
+from blocksearch.space.cost_table import Costs, Count
+from blocksearch.space.declaration import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
+from blocksearch.space.enumeration import STREAMED, Members, Progress
 
 
 class Grammar:

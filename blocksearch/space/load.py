@@ -5,9 +5,9 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blocksearch.arch.ops import Options, options_in
 from blocksearch.errors import SpaceError, UsageError, unknown
 from blocksearch.space.grammar import Grammar
-from blocksearch.space.options import Options, options_in
 
 
 @dataclass(frozen=True)

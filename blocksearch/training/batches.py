@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blocksearch.data.protocol import Images, Prepared
 from blocksearch.training import kernels
-from blocksearch.training.protocol import Images, Prepared
 
 
 class SharedImages:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blocksearch.space.layers import (
+from blocksearch.arch.layers import (
     LEAKY_SLOPE,
     Activation,
     ActivationKind,
@@ -27,8 +27,8 @@ from blocksearch.space.layers import (
     flat,
     padding,
 )
-from blocksearch.training.normalise import NormAct
-from blocksearch.training.seeded import Classifiers, SeededConv, SeededDropout, copies_of, side_by_side
+from blocksearch.training.modules import Classifiers, SeededConv, SeededDropout, copies_of, side_by_side
+from blocksearch.training.norm_act import NormAct
 
 _SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from blocksearch.space.layers import Layers
+from blocksearch.arch.layers import Layers
+from blocksearch.data.protocol import Images, Prepared
 from blocksearch.training.build import build
-from blocksearch.training.normalise import LINEAR, NormAct
-from blocksearch.training.protocol import Images, Prepared
+from blocksearch.training.norm_act import LINEAR, NormAct
 from blocksearch.training.recipe import Recipe
 
 

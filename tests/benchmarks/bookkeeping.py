@@ -14,11 +14,11 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from blocksearch.experiments.search.driver import Audience, Effort, Question, evaluate
-from blocksearch.experiments.search.study import SAMPLERS, Wishes
-from blocksearch.runs.studies import StepRow
+from blocksearch.arch.network import Network
+from blocksearch.search.definition import SAMPLERS, Wishes
+from blocksearch.search.loop import Audience, Effort, Question, evaluate
+from blocksearch.search.storage import StepRow
 from blocksearch.space.load import load_grammar
-from blocksearch.space.network import Network
 from tests.benchmarks.courses import Smooth
 
 EARLY, LATE = (80, 120), (1_960, 2_000)

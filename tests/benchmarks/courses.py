@@ -7,12 +7,12 @@ from functools import cached_property
 from math import log10
 
 from blocksearch import Grammar, Network, cost
-from blocksearch.experiments.search.course import Course
-from blocksearch.experiments.search.driver import policy_of
-from blocksearch.experiments.search.policy import Step, Told
-from blocksearch.experiments.search.pool import Pool
-from blocksearch.experiments.search.study import Judged, Wishes, define
-from blocksearch.space.notation import format_network
+from blocksearch.arch.notation import format_network
+from blocksearch.search.course import Course
+from blocksearch.search.definition import Judged, Wishes, define
+from blocksearch.search.loop import policy_of
+from blocksearch.search.policy import Step, Told
+from blocksearch.search.pool import Pool
 
 
 class Smooth:

@@ -16,8 +16,8 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import stats
 
-from blocksearch.experiments.plan import network_from, setting_from
-from blocksearch.training.protocol import Prepared, Protocol, prepare
+from blocksearch.data.protocol import Prepared, Protocol, prepare
+from blocksearch.runs.plan import network_from, setting_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("baseline", "mobilenet_v2", "mob_imp")
@@ -38,7 +38,7 @@ def layers(name: str):
 
 def fast(name: str, seeds: list[int]) -> list[float]:
     """Our way: seeds side by side in one module."""
-    from blocksearch.training.train import Training
+    from blocksearch.training.trainer import Training
 
     training = Training(layers(name), data(), RECIPE, seeds)
     while not training.finished:

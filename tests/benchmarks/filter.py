@@ -9,7 +9,7 @@ Accuracies are made up; proposals are the search's own. A trial is a duplicate w
 import argparse
 import time
 
-from blocksearch.experiments.search.study import SAMPLERS, Wishes
+from blocksearch.search.definition import SAMPLERS, Wishes
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.courses import Space, new, take
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.studies import StepRow, Studies
+from blocksearch.search.storage import StepRow, Studies
 
 NAME = "killed"
 SEARCH = ["search", "tiny", "--dataset", "digits", "--images", "1000", "--epochs", "3", "--rungs", "1,2", "--seeds", "2"]

@@ -15,10 +15,10 @@ from statistics import median
 
 import numpy as np
 
-from blocksearch.experiments.search.pool import Pool
+from blocksearch.arch.notation import format_network
+from blocksearch.search.pool import Pool
 from blocksearch.space.load import load_grammar
-from blocksearch.space.notation import format_network
-from tests.experiments.search.made import definition, row, write
+from tests.search.made import definition, row, write
 
 TRIALS, RUNS = 10_000, 3
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from blocksearch.arch.notation import format_network
+from blocksearch.data import get
 from blocksearch.errors import UsageError
-from blocksearch.experiments.search.course import Course
-from blocksearch.experiments.search.driver import policy_of
-from blocksearch.experiments.search.front import Floats, Frame
-from blocksearch.experiments.search.policy import Step, Told
-from blocksearch.experiments.search.pool import Pool
-from blocksearch.experiments.search.study import Definition, Judged, Wishes, define, opening
-from blocksearch.experiments.search.table import Tabulated, read_table
+from blocksearch.search.course import Course
+from blocksearch.search.definition import Definition, Judged, Wishes, define, opening
+from blocksearch.search.loop import policy_of
+from blocksearch.search.objectives import Floats, Frame
+from blocksearch.search.policy import Step, Told
+from blocksearch.search.pool import Pool
+from blocksearch.search.tabulate import Tabulated, read_table
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_grammar
-from blocksearch.space.notation import format_network
-from blocksearch.training.data import get
 
 RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
 

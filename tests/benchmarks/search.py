@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from blocksearch.errors import BlocksearchError
-from blocksearch.experiments.search.front import Floats
-from blocksearch.experiments.search.study import OPTUNA, read_rungs
-from blocksearch.views.page import console
-from blocksearch.views.tables import rows_table
+from blocksearch.report.pages import console
+from blocksearch.report.tables import rows_table
+from blocksearch.search.definition import OPTUNA, read_rungs
+from blocksearch.search.objectives import Floats
 from tests.benchmarks.replay import Arm, Walk, World, epsilon, greedy, raced, replay
 
 ARMS = (

@@ -9,9 +9,9 @@ median over the nets of the better way's ratio. That the ways train the same is 
 import sys
 from statistics import median
 
-from blocksearch.experiments.bench import bench, with_batches
-from blocksearch.experiments.plan import Request, network_from, setting_from
-from blocksearch.training.protocol import Protocol
+from blocksearch.data.protocol import Protocol
+from blocksearch.runs.bench import bench, with_batches
+from blocksearch.runs.plan import Request, network_from, setting_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("effnet", "mobilenet", "mobilenet_v2", "baseline")

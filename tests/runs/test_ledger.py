@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocksearch.arch.layers import decode
+from blocksearch.arch.notation import format_network
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data.protocol import Protocol
 from blocksearch.errors import LedgerError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
-from blocksearch.runs.spec import Job, Run, RunSpec
-from blocksearch.space.layers import decode
-from blocksearch.space.named import SETTINGS, named_network
-from blocksearch.space.notation import format_network
-from blocksearch.training.protocol import Protocol
+from blocksearch.runs.records import Job, Run, RunSpec
 from blocksearch.training.recipe import Recipe
 
 NETWORK = named_network("effnet", SETTINGS["digits"])

@@ -4,10 +4,10 @@ import json
 from functools import cache
 from itertools import product
 
+from blocksearch.arch.block import Block
+from blocksearch.arch.layers import Layers, encode
+from blocksearch.arch.network import Network, Setting
 from blocksearch.errors import SpaceError
-from blocksearch.space.block import Block
-from blocksearch.space.layers import Layers, encode
-from blocksearch.space.network import Network, Setting
 
 PLAN = ("setting", "base", "widths", "first_layer", "depth", "per_stage")
 

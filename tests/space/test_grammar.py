@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
+from blocksearch.arch.layers import Conv, Norm
 from blocksearch.errors import BlocksearchError, SpaceError
-from blocksearch.space.layers import Conv, Norm
 from blocksearch.space.load import load_grammar, load_space, shipped_spaces
 from tests.strategies import declarations
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch.errors import UsageError
-from blocksearch.runs.process import find_place
+from blocksearch.runs.worker import find_place
 from blocksearch.training.batches import ResidentImages, SharedImages
-from blocksearch.training.seeded import SeededConv, choose_ways, chosen_ways, convolved, ways
-from blocksearch.training.train import Training
+from blocksearch.training.modules import SeededConv, choose_ways, chosen_ways, convolved, ways
+from blocksearch.training.trainer import Training
 from tests.training.test_fused import RECIPE, TEXTS, data, losses, network, one_thread
 
 __all__ = ["data", "one_thread"]  # fixtures
@@ -131,14 +131,14 @@ LIMITED = """
 import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
-from blocksearch.experiments.plan import Request, conditions, network_from, setting_from
-from blocksearch.runs.process import train_group
-from blocksearch.runs.spec import Group
-from blocksearch.training.protocol import Protocol
+from blocksearch.runs.plan import Request, conditions, network_from, setting_from
+from blocksearch.runs.worker import train_group
+from blocksearch.runs.records import Group
+from blocksearch.data.protocol import Protocol
 from blocksearch.training.recipe import RECIPES
 
 seeds, limit, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-import torch, blocksearch.training.train
+import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
 network = network_from("baseline", setting_from("digits", "64,64,64"))
 request = Request(Protocol("digits", images=256), replace(RECIPES["fast"], epochs=1), folder, "none", 1)

@@ -8,13 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocksearch.experiments.plan import loaded, network_from
-from blocksearch.space.named import SETTINGS
+from blocksearch.arch.zoo import SETTINGS
+from blocksearch.data import digits
+from blocksearch.data.protocol import Images, Prepared, normalisation
+from blocksearch.runs.plan import loaded, network_from
 from blocksearch.training.build import build
-from blocksearch.training.data import digits
-from blocksearch.training.protocol import Images, Prepared, normalisation
 from blocksearch.training.recipe import RECIPES
-from blocksearch.training.train import Training, train
+from blocksearch.training.trainer import Training, train
 from tests.strategies import networks
 
 RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)

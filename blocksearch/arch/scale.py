@@ -1,0 +1,78 @@
+"""Widths rescaled to a budget: the largest network of the same proportions that a cost allows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from math import floor
+
+from blocksearch.arch.constraints import Budget, read_budget
+from blocksearch.arch.cost import cost
+from blocksearch.arch.network import Network
+from blocksearch.errors import OptionError, SpaceError, UsageError
+
+_HALF = Fraction(1, 2)
+
+
+def rescaled(network: Network, budget: Budget | str) -> Network:
+    """Scale all stage widths by one factor, as far as a budget such as `flops <= 12e6` allows.
+
+    Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the next width up does not.
+    Raises UsageError for a budget that is no upper bound, SpaceError where even the thinnest network breaks it.
+    """
+    limit = read_budget(budget) if isinstance(budget, str) else budget
+    if limit.relation not in ("<=", "<"):
+        raise UsageError(f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}")
+    widths = network.setting.widths
+    low, high = Fraction(0), Fraction(1)
+    if not _fits(network, low, limit):
+        thinnest = _spent(_scaled(network, low), limit)
+        raise SpaceError(f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}")
+    while _fits(network, high, limit):
+        low, high = high, 2 * high
+        if max(widths) * high > 10**7:
+            raise SpaceError(f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it")
+    while _fits(network, following := next_scale(widths, low), limit):
+        middle = (following + high) / 2
+        low, high = (middle, high) if _fits(network, middle, limit) else (following, middle)
+    try:
+        return _scaled(network, low)
+    except SpaceError as error:
+        raise SpaceError(f"no width meets {limit}: thinner networks cannot be built ({error})") from error
+
+
+def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
+    """Scale widths, each rounded to the nearest whole number and at least 1."""
+    return tuple(max(1, floor(width * scale + _HALF)) for width in widths)
+
+
+def next_scale(widths: tuple[int, ...], scale: Fraction) -> Fraction:
+    """Return the smallest larger scale at which a width grows."""
+    return min((wide + _HALF) / width for wide, width in zip(widths_at(widths, scale), widths, strict=True))
+
+
+def widths_upward(widths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Walk all widths of the same proportions, from the thinnest."""
+    scale = Fraction(0)
+    while True:
+        yield widths_at(widths, scale)
+        scale = next_scale(widths, scale)
+
+
+def _scaled(network: Network, scale: Fraction) -> Network:
+    return replace(network, setting=replace(network.setting, widths=widths_at(network.setting.widths, scale)))
+
+
+def _spent(network: Network, limit: Budget) -> int:
+    price = cost(network.layers)
+    return price.peak_activation_floats if limit.quantity == "peak" else int(getattr(price, limit.quantity))
+
+
+def _fits(network: Network, scale: Fraction, limit: Budget) -> bool:
+    """Say whether a scale meets the budget; widths too thin to be built cost nothing yet."""
+    try:
+        scaled = _scaled(network, scale)
+    except OptionError:
+        raise
+    except SpaceError:
+        return True
+    return bool(limit.holds(_spent(scaled, limit)))

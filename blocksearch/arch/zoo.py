@@ -1,0 +1,108 @@
+"""Named points of the space, as rows that read like the EffNet paper, and the settings of its data sets.
+
+The paper gives widths for CIFAR-10 alone; the others, and the counting convention, are recovered from its FLOPs columns.
+Positions of normalisation and most activations are not in the paper: choices of ours, the same in every row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from blocksearch.arch.block import Block
+from blocksearch.arch.cost import cost
+from blocksearch.arch.factors import SEPARATED, Expand, Groups, Reduce
+from blocksearch.arch.layers import Shape
+from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.scale import rescaled
+from blocksearch.errors import unknown
+
+SETTINGS = {
+    "cifar10": Setting(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
+    "svhn": Setting(input=Shape(3, 32, 32), widths=(12, 24, 48), classes=10),
+    "gtsrb": Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=43, dropout=0.5),
+    "digits": Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10),
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A point of the space: its block, its first layer, and where the paper describes it.
+
+    `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published FLOPs demand it. `fills` rescales
+    the widths to the FLOPs of the baseline: of the `network`, or as `published`, with its classifier on a map 16 times as large.
+    """
+
+    name: str
+    source: str
+    first_layer: str
+    block: Block
+    last_block: Block | None = None
+    fills: str = ""
+
+
+def _mobilenet_v2(rate: int) -> Block:
+    return Block(bottleneck=Expand(Fraction(rate)), pooling="stride", spatial_activation="relu", activation="linear")
+
+
+def _effnet_revised(rate: int, pooling: str = "separable") -> Block:
+    """1×1 to ⌊c_in·r/2⌋, depth multiplier 2, separable pooling, leaky ReLU at the end (Section 6.2)."""
+    expansion = Expand(Fraction(rate, 2))
+    return Block(bottleneck=expansion, kernel=SEPARATED, depth_multiplier=2, pooling=pooling, activation="leaky")
+
+
+def _rates(name: str, source: str, block: Callable[[int], Block], last: Callable[[int], Block] | None = None) -> list[Named]:
+    """One row for each expansion rate of Tables 5-7; the bare name is rate 6."""
+    rows = {name: 6, f"{name}_4": 4, f"{name}_2": 2}
+    return [Named(row, source, "vanilla", block(rate), last(rate) if last else None) for row, rate in rows.items()]
+
+
+_EFFNET = Block(bottleneck=Reduce(2), minimum=6, kernel=SEPARATED, pooling="separable_conv")
+
+# fmt: off
+NAMED: dict[str, Named] = {row.name: row for row in (
+    Named("baseline", "Table 1", "block",
+          Block(spatial="dense", last="none", pooling="last")),
+    Named("mobilenet", "Table 1", "vanilla",
+          Block(pooling="stride", spatial_activation="relu")),
+    Named("shufflenet", "Table 1", "vanilla",
+          Block(bottleneck=Reduce(4), pooling="stride", groups=Groups("both", 4), residual="concatenate",
+                activation="linear", join_activation="relu")),
+    Named("effnet", "Section 4.2, Table 1", "block", _EFFNET),
+    Named("effnet_large", "Tables 2-4, widths ours", "block", _EFFNET, fills="network"),
+    Named("effnet_large_published", "Tables 2-4, widths ours", "block", _EFFNET, fills="published"),
+    *_rates("mobilenet_v2", "Section 6.1, Tables 5-7", _mobilenet_v2),
+    *_rates("effnet_revised", "Section 6.2, Tables 5-7", _effnet_revised, lambda rate: _effnet_revised(rate, "first")),
+    Named("mob_imp", "Section 6.3, Tables 5-7", "vanilla",
+          Block(bottleneck=Expand(Fraction(6)), pooling="last", spatial_activation="relu", activation="leaky")),
+)}
+# fmt: on
+
+
+def named(name: str) -> Named:
+    """Find a named point; `_6` may be added where the bare name is rate 6. Raises UsageError with the known names."""
+    name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
+    if name not in NAMED:
+        raise unknown("network", name, NAMED, "; or write a block such as 'kernel=1x3+3x1'")
+    return NAMED[name]
+
+
+def named_network(name: str, setting: Setting, *, dataset: str | None = None, as_written: bool = False) -> Network:
+    """Place a named point in a setting.
+
+    On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand, whatever the widths; elsewhere,
+    and with `as_written`, it pools as Section 6.2 is written.
+    """
+    row = named(name)
+    stages = len(setting.widths) - (row.first_layer == "vanilla")
+    blocks: tuple[Block, ...] = (row.block,)
+    if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
+        blocks = (row.block,) * (stages - 1) + (row.last_block,)
+    network = Network(setting=setting, blocks=blocks, first_layer=row.first_layer)
+    return rescaled(network, f"flops <= {baseline_flops(setting, row.fills)}") if row.fills else network
+
+
+def baseline_flops(setting: Setting, which: str = "network") -> int:
+    """Count the baseline: the `network`, or as `published`, where the classifier is counted on a map 16 times as large."""
+    found = cost(named_network("baseline", setting).layers).flops
+    classifier = named_network("baseline", setting).stages[-1][-1:]
+    return found + (15 * cost(classifier).flops if which == "published" else 0)

@@ -1,0 +1,103 @@
+"""Which images a run learns from and is judged by: the validation protocol, part of every run's identity.
+
+Test images are not reached from here except through `test=True`, which only commands that say so pass on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.data import digest, load, split_id, validation_split
+from blocksearch.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or None.
+
+    `pixels` is the whole store, M×H×W×C uint8, a mapped file that all workers share; `places` says which N of it these are, or
+    None for all.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int32] | None = None
+    places: NDArray[np.int64] | None = None
+
+    def located(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in the store images lie."""
+        return indices if self.places is None else self.places[indices]
+
+    def take(self, indices: NDArray[np.int64]) -> "Images":
+        """Return some of the images, in this order; the store stays where it is."""
+        groups = None if self.groups is None else self.groups[indices]
+        return Images(self.pixels, self.labels[indices], groups, self.located(indices))
+
+    def first(self, count: int) -> "Images":
+        """Return the first so many images, or all where there are fewer."""
+        return self.take(np.arange(min(count, len(self.labels))))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A data set and how it is divided: validation split `number`, or the test set; at most `images` for training.
+
+    With a cap, validation is capped at the same number, so that judging never costs more than learning.
+    """
+
+    dataset: str
+    number: int = 0
+    images: int | None = None
+    test: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 2:
+            raise UsageError(f"images must be at least 2, but got {self.images}")
+        if self.number < 0:
+            raise UsageError(f"the number of the validation split must not be negative, but got {self.number}")
+
+    @property
+    def id(self) -> str:
+        """Identity in the ledger."""
+        return "test" if self.test else split_id(self.number, self.images)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised floats per channel.
+
+    Test images judge `once`, after the last epoch; validation images after every epoch.
+    """
+
+    training: Images
+    evaluation: Images
+    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
+    digest: str
+    once: bool = False
+
+
+def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:
+    """Load and divide a data set. Raises DataError where files are missing or damaged."""
+    split = load(protocol.dataset, "train", root)
+    train = Images(split.images, split.labels, split.groups)
+    if protocol.test:
+        held_out = load(protocol.dataset, "test", root)
+        evaluation = Images(held_out.images, held_out.labels, held_out.groups)
+    else:
+        learn, judge = validation_split(split.labels, split.groups, protocol.number)
+        train, evaluation = train.take(learn[: protocol.images]), train.take(judge[: protocol.images])
+    return Prepared(train, evaluation, normalisation(train), digest(split), once=protocol.test)
+
+
+def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact integers."""
+    pixels = images.pixels if images.places is None else images.pixels[images.places]
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])
+    levels = np.arange(256)
+    mean = (counts * levels).sum(1) / len(flat)
+    variance = (counts * levels**2).sum(1) / len(flat) - mean**2
+    scale = 1 / np.sqrt(np.maximum(variance, 1.0))
+    return scale.astype(np.float32), (-mean * scale).astype(np.float32)

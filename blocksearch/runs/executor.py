@@ -1,0 +1,193 @@
+"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they know no database.
+
+Each worker is a pool of its own, so that one that dies takes one training with it and nothing else. All hold one end of a
+lifeline: when the driver closes it or dies, they end at once.
+"""
+
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
+from multiprocessing import get_context
+from types import ModuleType
+from typing import Generic, TypeVar
+
+from blocksearch.errors import BlocksearchError
+from blocksearch.runs import worker as process
+from blocksearch.runs.records import Group, Place, Run
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+ATTEMPTS = 2
+PATIENCE = 5  # attempts in a search, which may run for days: a step that is given up is lost to it
+ON_ONE_GPU = 2  # while one waits for the processor, the other keeps the device busy
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Failure(Generic[T]):
+    """Why a job gave no result."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Workers:
+    """Worker processes on a device, started when first used; a context manager that ends them.
+
+    `device` is `cpu`, `cuda`, `cuda:1` or `auto`; without a `count` there is one for each core, or two that share a GPU.
+    """
+
+    def __init__(self, count: int | None = None, device: str = "cpu") -> None:
+        self._asked, self._device = count, device
+        self._context = get_context("spawn")
+        self._far_end, self._lifeline = self._context.Pipe(duplex=False)
+        self._pools = [self._new_pool()]
+
+    @cached_property
+    def place(self) -> Place:
+        """Where these workers train. Raises UsageError where there is no such device."""
+        for _ in range(PATIENCE - 1):
+            try:
+                return _submit(self._pools[0], process.find_place, self._device).result()
+            except BrokenProcessPool:  # killed while it was asked
+                self._pools[0] = self._new_pool()
+        return _submit(self._pools[0], process.find_place, self._device).result()
+
+    def check(self) -> None:
+        """Raise UsageError where a GPU was asked for by name and is not there; nothing is started for the processor or `auto`."""
+        if self._device not in ("cpu", "auto"):
+            _ = self.place
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are."""
+        return self._asked or (available_cores() if self.place.device == "cpu" else ON_ONE_GPU)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lifeline.close()
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._far_end.close()
+
+    def train(
+        self,
+        groups: Iterable[Group | None],
+        done: Callable[[Group, list[Run]], None],
+        begun: Callable[[Group], None] = lambda _: None,
+    ) -> None:
+        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too.
+
+        None among them says that there is nothing to do until one that runs is done.
+        """
+        for group, answer in self._each(process.train_group, groups, begun):
+            done(group, _runs(group, answer))
+
+    def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
+        """Estimate from a few steps the seconds that each group would take; one that fails here is left out."""
+        return {group: seconds for group, seconds in self._each(process.probe_group, groups) if isinstance(seconds, float)}
+
+    def together(self, function: Callable[[Group], T], group: Group) -> list[T]:
+        """Run a function in every worker at the same time, so that what it measures has busy neighbours."""
+        self._start()
+        return [future.result() for future in [_submit(pool, function, group) for pool in self._pools]]
+
+    def train_as_they_come(
+        self, following: Callable[[], Group | None], done: Callable[[Group, list[Run]], None], begun: Callable[[Group], None]
+    ) -> None:
+        """Train what `following` gives, asked whenever a worker is free; it ends when none is given and none is running."""
+        for group, answer in self._stream(process.train_group, following, begun, PATIENCE):
+            done(group, _runs(group, answer))
+
+    def _each(
+        self, function: Callable[[Group], T], groups: Iterable[Group | None], begun: Callable[[Group], None] = lambda _: None
+    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+        coming = iter(groups)
+        yield from self._stream(function, lambda: next(coming, None), begun)
+
+    def _stream(
+        self,
+        function: Callable[[Group], T],
+        following: Callable[[], Group | None],
+        begun: Callable[[Group], None],
+        attempts: int = ATTEMPTS,
+    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+        again: deque[tuple[Group, int]] = deque()
+        free: list[int] | None = None
+        running: dict[Future[T], tuple[int, Group, int]] = {}
+        while True:
+            while free is None or free:
+                group = again[0][0] if again else following()
+                if group is None:
+                    break
+                attempt = again.popleft()[1] if again else 1
+                if free is None:
+                    self._start()
+                    free = list(range(self.count))
+                slot = free.pop()
+                running[self._hand_over(slot, function, group)] = (slot, group, attempt)
+                if attempt == 1:
+                    begun(group)
+            if not running:
+                return
+            assert free is not None
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                slot, group, attempt = running.pop(future)
+                free.append(slot)
+                try:
+                    yield group, future.result()
+                except BlocksearchError:
+                    raise
+                except BrokenProcessPool:
+                    self._pools[slot] = self._new_pool()
+                    if attempt < attempts:
+                        again.append((group, attempt + 1))
+                    else:
+                        yield group, Failure(f"its worker process died {attempts} times (killed, or out of memory)")
+                except Exception as error:  # whatever a training raised becomes the reason of its row
+                    yield group, Failure(process.reason_of(error))
+
+    def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
+        try:
+            return _submit(self._pools[slot], function, group)
+        except BrokenProcessPool:  # the worker was killed while it had nothing to do
+            self._pools[slot] = self._new_pool()
+            return _submit(self._pools[slot], function, group)
+
+    def _start(self) -> None:
+        self._pools += [self._new_pool() for _ in range(self.count - len(self._pools))]
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:
+    """Hand over work, with no script in sight while a worker starts: it would run it again, and all it needs is in our modules.
+
+    So a user's script that trains works without `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    # A worker is born deaf to Ctrl-C, which is the driver's to answer: it could come before `start_worker` says so.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else ()
+    try:
+        return pool.submit(function, argument)
+    finally:
+        sys.modules["__main__"] = script
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:
+    return [process.failed_run(job, answer.reason) for job in group.jobs] if isinstance(answer, Failure) else answer

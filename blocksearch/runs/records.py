@@ -1,0 +1,124 @@
+"""What a training is (`RunSpec`, its identity) and what came of it (`Run`, its record)."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.arch.layers import Layers
+from blocksearch.data.protocol import Protocol
+from blocksearch.training.recipe import Recipe
+
+
+@dataclass(frozen=True, order=True)
+class RunSpec:
+    """Identity of a training: equal specs are trained once, ever.
+
+    `network` is the fingerprint of the resolved layers, `data` the digest of the training images and labels, `protocol` the
+    validation split's id or `test`, `recipe` a digest with the schedule's horizon and precision in it.
+    """
+
+    network: str
+    dataset: str
+    data: str
+    protocol: str
+    recipe: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A RunSpec with what a worker needs to carry it out.
+
+    `text` is how the network was written, `images` how many an epoch has.
+    """
+
+    spec: RunSpec
+    text: str
+    layers: Layers
+    protocol: Protocol
+    recipe: Recipe
+    root: Path | None
+    images: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trainings run: a device as torch names it (`cpu`, `cuda:0`), and the machine as modes are stored for it."""
+
+    device: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that one worker carries out at once: the same training with several seeds, or just one.
+
+    `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on and does not start again.
+    `until` is the epoch after which it stops, short of the horizon; it can be taken up again from its checkpoint.
+    """
+
+    jobs: tuple[Job, ...]
+    checkpoint: Path | None = None
+    device: str = "cpu"
+    until: int | None = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(job.spec.seed for job in self.jobs)
+
+    def halves(self) -> "tuple[Group, Group]":
+        """Divide the seeds in two, for a device on which all do not fit."""
+        middle = len(self.jobs) // 2
+        first, second = (replace(self, jobs=jobs) for jobs in (self.jobs[:middle], self.jobs[middle:]))
+        if self.checkpoint is None:
+            return first, second
+        own = [replace(half, checkpoint=self.checkpoint.with_name(half.file_name)) for half in (first, second)]
+        return own[0], own[1]
+
+    def kept_in(self, folder: Path | None) -> "Group":
+        """Give the group its checkpoint in a folder, where there is one."""
+        return replace(self, checkpoint=folder / self.file_name) if folder else self
+
+    @property
+    def file_name(self) -> str:
+        """Name of the checkpoint of these seeds."""
+        return f"{self.digest[:32]}.npz"
+
+    @property
+    def digest(self) -> str:
+        """Digest of what is trained, seeds and all."""
+        return hashlib.sha256(repr([job.spec for job in self.jobs]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
+
+    `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses` beside them; `right` holds
+    one bit per evaluated image after the last epoch. `state` is complete, partial (stopped short of the horizon), diverged or
+    failed, the latter two with a reason. `provenance` says where and with what. `seconds` are those since the first epoch,
+    whoever trained them.
+    """
+
+    spec: RunSpec
+    epoch_from: int
+    epoch_to: int
+    state: str
+    reason: str
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
+    right: NDArray[np.bool_]
+    seconds: float
+    provenance: dict[str, str]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Percent after the last epoch, or None where the run did not complete."""
+        return self.accuracies[-1] if self.state == "complete" else None
+
+    def accuracy_at(self, epoch: int) -> float | None:
+        """Percent after an epoch, counted from 1, or None where the run did not come so far."""
+        return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None

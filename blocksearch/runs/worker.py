@@ -1,0 +1,274 @@
+"""What a worker process does with a Job. torch is imported here only inside the functions, so that the driver stays light."""
+
+import ctypes
+import os
+import platform
+import signal
+import subprocess
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import blocksearch
+from blocksearch.data.protocol import Prepared, Protocol, prepare
+from blocksearch.errors import BlocksearchError, DataError, UsageError
+from blocksearch.runs.records import Group, Job, Place, Run
+
+if TYPE_CHECKING:
+    from blocksearch.training.trainer import Outcome
+
+PROBE_STEPS = 5
+BENCH_STEPS = 20
+
+
+def start_worker(lifeline: Connection) -> None:
+    """Set up a worker process: one thread, an allocator that keeps its pages, and an end when the driver ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to answer
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    _keep_pages()
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True  # a training taken up again must go on to the same bits
+
+
+def _end_with(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _keep_pages() -> None:
+    """Stop glibc from handing large activations back to the kernel and faulting them in again at every step."""
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
+        mallopt(parameter, value)
+
+
+def train_group(group: Group) -> list[Run]:
+    """Train a group from where its checkpoint left it to the last epoch, or to where it is to stop.
+
+    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the images are not those that were
+    planned.
+    """
+    try:
+        return _trained(group)
+    except Exception as error:
+        if len(group.jobs) == 1 or not _out_of_memory(error):
+            raise
+    return [run for half in group.halves() for run in _half(half)]
+
+
+def _half(group: Group) -> list[Run]:
+    """Train a half; what goes wrong in it is its own, so that the other one is kept."""
+    try:
+        return train_group(group)
+    except BlocksearchError:
+        raise
+    except Exception as error:
+        return [failed_run(job, reason_of(error)) for job in group.jobs]
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a row why a training gave nothing."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so in words only."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _trained(group: Group) -> list[Run]:
+    from blocksearch.training.trainer import Training
+    from blocksearch.training.weights import Keeper
+
+    job, data = group.jobs[0], _data(group.jobs[0])
+    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record would name one of the two.
+    kept_for = f"{group.digest} {device_name(group.device)} torch {version('torch')}"
+    keeper = Keeper(lambda: Training(job.layers, data, job.recipe, group.seeds, group.device), group.checkpoint, kept_for)
+    training = keeper.training
+    first, until = training.epoch, group.until or job.recipe.epochs
+    while not training.finished and training.epoch < until:
+        training.step()
+        keeper.keep_now_and_then()
+    if not training.finished:
+        keeper.keep()
+    mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
+    provenance = _provenance(group.device) | {"mode": mode}
+    provenance |= {"resumed": f"in epoch {first + 1}"} if keeper.resumed else {}
+    provenance |= {"not kept": keeper.trouble} if keeper.trouble else {}
+    return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
+
+
+def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
+    return Run(
+        spec=job.spec,
+        epoch_from=0,
+        epoch_to=len(outcome.losses),
+        state="partial" if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs else outcome.state,
+        reason=outcome.reason,
+        accuracies=outcome.accuracies,
+        losses=outcome.losses,
+        right=outcome.right,
+        seconds=outcome.seconds,
+        provenance=provenance,
+    )
+
+
+def failed_run(job: Job, reason: str) -> Run:
+    """Record that a job gave no result, and why."""
+    return Run(job.spec, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
+
+
+def probe_group(group: Group) -> float:
+    """Estimate the seconds of a whole training of a group from a few steps and one evaluation batch."""
+    from blocksearch.training.timing import probe_evaluation, probe_step
+    from blocksearch.training.trainer import EVALUATION_BATCH
+
+    job, copies = group.jobs[0], len(group.jobs)
+    data = _data(job)
+    step = probe_step(job.layers, data, job.recipe, copies, PROBE_STEPS, group.device)
+    evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2, group.device)
+    steps = max(1, len(data.training.labels) // job.recipe.batch)
+    evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
+    return job.recipe.epochs * steps * step + (1 if data.once else job.recipe.epochs) * evaluations * evaluation
+
+
+def find_place(wanted: str) -> Place:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
+
+    Raises UsageError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by then.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not count):
+        return Place("cpu", machine("cpu"))
+    index = int(wanted.partition(":")[2] or 0) if wanted != "auto" else 0
+    if index >= count:
+        seen = f"{count} CUDA devices" if count else "no CUDA device"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
+        raise UsageError(f"--device {wanted}: torch {version('torch')} sees {seen} here{limited}")
+    return Place(f"cuda:{index}", machine(f"cuda:{index}"))
+
+
+@lru_cache(maxsize=8)
+def machine(device: str) -> str:
+    """Name what decides how fast a training is here and to which bits: the processor or GPU, and torch's version."""
+    what = f"{_processor()}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
+    return f"{what}, torch {version('torch')}"[:255]
+
+
+@lru_cache(maxsize=8)
+def device_name(device: str) -> str:
+    """Name a device for the record: `cpu`, or the kind of GPU."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def step_seconds(group: Group) -> float:
+    """Measure the seconds of one step of a group's training."""
+    from blocksearch.training.timing import probe_step
+
+    job = group.jobs[0]
+    return probe_step(job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS, group.device)
+
+
+def plain_step(group: Group) -> float:
+    """Measure the seconds of one step of the plain loop, in a process with torch's own settings."""
+    from blocksearch.training.plain import plain_seconds
+
+    job = group.jobs[0]
+    return plain_seconds(job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2, group.device)
+
+
+def copying(group: Group) -> float:
+    """Measure the bytes per second of the device's memory, from this worker."""
+    from blocksearch.training.plain import copied_bytes_per_second
+
+    return copied_bytes_per_second(group.device)
+
+
+def multiplying(group: Group) -> float:
+    """Measure the FLOPs per second of matrix products on the device, from this worker."""
+    from blocksearch.training.plain import multiplied_flops_per_second
+
+    return multiplied_flops_per_second(group.device)
+
+
+def _data(job: Job) -> Prepared:
+    data = _prepared(job.protocol, job.root)
+    if data.digest != job.spec.data:
+        raise DataError(f"the images of {job.protocol.dataset} changed while the experiment ran; start it again")
+    return data
+
+
+@lru_cache(maxsize=2)
+def _prepared(protocol: Protocol, root: Path | None) -> Prepared:
+    return prepare(protocol, root)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _provenance(device: str) -> dict[str, str]:
+    return {"date": _now(), "device": device_name(device)} | _versions()
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {
+        "blocksearch": blocksearch.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "machine": platform.machine(),
+        "threads": "1",
+        "layout": "channels_last",
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the checkout the package runs from, `-dirty` where its code differs; 'unknown' outside of one."""
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = tracked and _git("describe", "--always", "--abbrev=12")
+    changed = commit and _git("diff", "--name-only", "HEAD", "--", str(Path(blocksearch.__file__).parent))
+    return f"{commit}{'-dirty' if changed else ''}" or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,0 +1,230 @@
+"""Which factors put a network on the front, and what each level does: from a study's steps alone, with uncertainty.
+
+The true accuracies of the trained networks are drawn from what the search's model knows, each network by itself; each draw has
+its own Pareto front. A factor counts for as much as the levels on the front differ from those of all networks trained, in bits,
+less what a random choice of as many networks gives: a factor that does not matter is at 0, give or take its interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.errors import UsageError
+from blocksearch.search.objectives import Floats, dominated
+from blocksearch.search.results import plain
+from blocksearch.search.summary import Fitted, Own, Z, fitted, objective_costs, open_study
+from blocksearch.search.surrogate import Codes
+
+DRAWS = 400
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of a factor among the networks trained that have one.
+
+    `networks` are how many have it; `share` is their share of all, `on_front` its share on the front, `lift` the quotient.
+    `accuracy` is its effect in percentage points and `flops` in log10, against the mean over the factor's levels; None where it
+    was never trained.
+    """
+
+    name: str
+    networks: int
+    share: float
+    on_front: Estimate | None
+    lift: Estimate | None
+    accuracy: Estimate | None
+    flops: float | None
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor, and how much more its levels on the front say of it than chance would, in bits."""
+
+    name: str
+    importance: Estimate
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The factors of a study, the most important first; `networks` are those with results."""
+
+    name: str
+    title: str
+    others: tuple[str, ...]
+    networks: int
+    front: Estimate
+    factors: tuple[Factor, ...]
+
+
+def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
+    """Read a study and say what its factors do. Raises LedgerError or UsageError where that cannot be said."""
+    study = open_study(location, name)
+    if not isinstance(study, Own):
+        raise UsageError(
+            f"study {plain(study[0])} of {location} was made with Optuna alone: effects are of blocksearch's studies"
+        )
+    model = fitted(study)
+    rng = np.random.default_rng(0)
+    fronts = drawn_fronts(model.means, model.deviations, objective_costs(study, model.trials), draws, rng)
+    sizes = [len(values) for values in study.choices.values()]
+    costs = _additive(model.codes, np.log10(np.maximum(model.costs, 1.0)), sizes)
+    factors = [
+        Factor(
+            plain(factor),
+            importance(model.codes[:, place], len(values), fronts, rng),
+            _levels(model, place, tuple(map(plain, values)), fronts, costs[place]),
+        )
+        for place, (factor, values) in enumerate(study.choices.items())
+    ]
+    factors.sort(key=lambda factor: -factor.importance.mean)
+    others = tuple(map(plain, study.others))
+    title = plain(study.definition["title"])
+    return Effects(plain(study.name), title, others, len(model.trials), _estimate(fronts.sum(1)), tuple(factors))
+
+
+def drawn_fronts(means: Floats, deviations: Floats, costs: Floats, draws: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw accuracies of N networks, each independently normal, and say which are on the front, draws × N."""
+    accuracies = means + deviations * rng.standard_normal((draws, len(means)))
+    hopeful = np.flatnonzero(~_always_beaten(accuracies, costs))
+    found = np.zeros(accuracies.shape, bool)
+    for row, drawn in zip(found, accuracies, strict=True):
+        row[hopeful] = ~dominated(np.column_stack([drawn[hopeful], costs[hopeful]]))
+    return found
+
+
+def importance(codes: NDArray[np.int16], levels: int, fronts: NDArray[np.bool_], rng: np.random.Generator) -> Estimate:
+    """Return how many bits the levels on the front differ by, less those of as many networks chosen by chance in each draw."""
+    known = codes >= 0
+    codes, fronts = codes[known], fronts[:, known]
+    if not len(codes):
+        return Estimate(0.0, (0.0, 0.0))
+    chance = rng.permuted(fronts, axis=1)
+    return _estimate(_bits(codes, levels, fronts) - _bits(codes, levels, chance))
+
+
+def _always_beaten(accuracies: Floats, costs: Floats) -> NDArray[np.bool_]:
+    """Say which networks are at their best beaten by another at its worst: they are on no front, and need not be compared."""
+    worst = np.column_stack([accuracies.min(0), costs])
+    bar = worst[~dominated(worst)]
+    best = np.column_stack([accuracies.max(0), costs])
+    found = np.zeros(len(best), bool)
+    for point in bar:
+        found |= (point[0] > best[:, 0]) & (point[1:] <= best[:, 1:]).all(1)
+    return found
+
+
+def _bits(codes: NDArray[np.int16], levels: int, chosen: NDArray[np.bool_]) -> Floats:
+    """Return, for each draw, how far the levels of the chosen are from those of all: the Kullback–Leibler divergence."""
+    marks = np.eye(levels)[codes]
+    everywhere = marks.mean(0)
+    counts = chosen @ marks
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    found: Floats = (shares * np.log2(np.where(shares > 0, shares / np.maximum(everywhere, 1e-12), 1.0))).sum(1)
+    return found
+
+
+def _levels(model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.bool_], costs: Floats) -> tuple[Level, ...]:
+    """Say what each level of a factor does. `costs` are its levels' effects on the log10 of the model's costs, levels × 3."""
+    codes = model.codes[:, place]
+    known = np.flatnonzero(codes >= 0)
+    there = [level for level in range(len(names)) if (codes == level).any()]
+    if not there:
+        return tuple(Level(name, 0, 0.0, None, None, None, None) for name in names)
+    contrasts = _contrasts(model, place, known, there, costs)
+    sizes = np.maximum(fronts[:, known].sum(1), 1)
+    found = []
+    for level, name in enumerate(names):
+        if level not in there:
+            found.append(Level(name, 0, 0.0, None, None, None, None))
+            continue
+        own = codes == level
+        shares = fronts[:, own].sum(1) / sizes
+        share = float(own.sum() / len(known))
+        row = contrasts[there.index(level)]
+        mean, deviation = float(row @ model.model.weights), float(np.sqrt(max(row @ model.model.covariance @ row, 0.0)))
+        effect = Estimate(mean, (mean - Z * deviation, mean + Z * deviation))
+        flops = float(costs[level, 0] - costs[there, 0].mean())
+        found.append(Level(name, int(own.sum()), share, _estimate(shares), _estimate(shares / share), effect, flops))
+    return tuple(found)
+
+
+def _contrasts(model: Fitted, place: int, known: NDArray[np.intp], there: Sequence[int], costs: Floats) -> Floats:
+    """Return, levels × features, what a level changes against the mean over levels, on average over the networks trained.
+
+    The other factors stay as they are in each network; its costs change as the level changes them.
+    """
+    rows = []
+    own = costs[model.codes[known, place]]
+    for level in there:
+        codes = model.codes[known].copy()
+        codes[:, place] = level
+        rows.append(model.features.rows(codes, model.costs[known] * 10 ** (costs[level] - own)).mean(0))
+    found: Floats = np.array(rows) - np.mean(rows, axis=0)
+    return found
+
+
+def _additive(codes: Codes, logs: Floats, sizes: Sequence[int]) -> list[Floats]:
+    """Return the additive effects of each factor's levels on the logarithms of costs, levels × costs: least squares."""
+    columns = [codes[:, place] == level for place, size in enumerate(sizes) for level in range(size)]
+    marks = np.column_stack([np.ones(len(codes)), *columns]).astype(float)
+    found = np.linalg.lstsq(marks, logs, rcond=None)[0][1:]
+    ends = np.cumsum([0, *sizes])
+    return [found[start:end] for start, end in pairwise(ends)]
+
+
+def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Estimate(float(np.mean(values)), (float(low), float(high)))
+
+
+def as_data(effects: Effects) -> dict[str, Any]:
+    """Return effects as plain words and numbers."""
+    return {
+        "study": effects.name,
+        "title": effects.title,
+        "networks": effects.networks,
+        "front": _spread("networks", effects.front),
+        "factors": [
+            {"factor": factor.name} | _spread("bits", factor.importance) | {"levels": [_level(level) for level in factor.levels]}
+            for factor in effects.factors
+        ],
+    }
+
+
+def as_rows(effects: Effects) -> list[dict[str, object]]:
+    """Return the levels of all factors as rows of plain words and numbers."""
+    return [
+        {"factor": factor.name} | _spread("bits", factor.importance) | dict(_level(level))
+        for factor in effects.factors
+        for level in factor.levels
+    ]
+
+
+def _level(level: Level) -> Mapping[str, object]:
+    return (
+        {"level": level.name, "networks": level.networks, "share": level.share}
+        | _spread("on_front", level.on_front)
+        | _spread("lift", level.lift)
+        | _spread("accuracy", level.accuracy)
+        | {"log10_flops": level.flops}
+    )
+
+
+def _spread(name: str, estimate: Estimate | None) -> dict[str, object]:
+    """Return an estimate as three columns; empty where there is none."""
+    low, high = estimate.interval if estimate else (None, None)
+    return {name: estimate and estimate.mean, f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,163 @@
+"""What a study has found, whoever made it: every network in the order of trials, the front, and the hypervolume over time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blocksearch.search.objectives import Floats, dominated, hypervolume
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An objective: its name, its unit as it follows a number, and its direction."""
+
+    name: str
+    unit: str = ""
+    maximise: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of a study.
+
+    `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws each towards what its factors
+    let expect, or alone as another program stored it.
+    `accuracies` are percent, one for each seed that was trained to the end; `early` counts seeds that were stopped before, and
+    `failures` those that diverged or failed. `costs` are the other objectives and whatever else is known; `factor` is FLOPs
+    against the baseline network. `named` networks were asked for by name; `origin` is that name, or who proposed the network.
+    """
+
+    trial: int
+    origin: str
+    text: str
+    costs: Mapping[str, float]
+    mean: float | None
+    on_front: bool
+    named: bool = False
+    accuracies: tuple[float, ...] = ()
+    early: int = 0
+    failures: int = 0
+    interval: tuple[float, float] | None = None
+    factor: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study: every network in the order of trials, the front (by the first cost), its hypervolume, and the walk of that.
+
+    `frame` says between what the hypervolume is measured; `notes` say what else a reader must know; `others` are the names of the
+    file's other studies. `walk` has the hypervolume after each network of `walked`.
+    """
+
+    name: str
+    title: str
+    others: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    budgets: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    front: tuple[Entry, ...]
+    volume: float
+    walk: tuple[float, ...]
+    frame: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def costs(self) -> tuple[Axis, ...]:
+        """All objectives but the first."""
+        return self.axes[1:]
+
+    @property
+    def known(self) -> tuple[Entry, ...]:
+        """The networks that have a result."""
+        return tuple(entry for entry in self.entries if entry.mean is not None)
+
+    @property
+    def walked(self) -> tuple[Entry, ...]:
+        """The networks that have a result of a whole training: a race left none of them behind."""
+        return tuple(entry for entry in self.known if entry.accuracies or not (entry.early or entry.failures))
+
+
+def walk(scaled: Floats) -> tuple[float, ...]:
+    """Return the hypervolume after each of N points, scaled as for `hypervolume`."""
+    losses = np.hstack([1 - scaled[:, :1], scaled[:, 1:]])  # the reference is 1 on every axis
+    counts = np.all(losses < 1, axis=1).tolist()
+    found: list[float] = []
+    best, volume = losses[:0], 0.0
+    for point, inside in zip(losses, counts, strict=True):
+        if inside and not (best <= point).all(1).any():
+            volume += _gain(point, best)
+            best = np.vstack([best[~(point <= best).all(1)], point])
+        found.append(volume)
+    return tuple(found)
+
+
+def _gain(point: Floats, best: Floats) -> float:
+    """Return what a point dominates and others do not: its own box, less the parts of it that the others reach into."""
+    limited = np.maximum(best, point)
+    as_points = np.hstack([1 - limited[:, :1], limited[:, 1:]])
+    return float((1 - point).prod()) - (hypervolume(as_points[~dominated(as_points)]) if len(best) else 0.0)
+
+
+def plain(text: object) -> str:
+    """Return a text from a file without characters that a terminal would obey: each becomes a replacement character."""
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in shown)
+
+
+def as_data(summary: Summary) -> dict[str, Any]:
+    """Return a study as plain words and numbers."""
+    return {
+        "study": summary.name,
+        "title": summary.title,
+        "others": list(summary.others),
+        "objectives": [axis.name for axis in summary.axes],
+        "directions": ["maximise" if axis.maximise else "minimise" for axis in summary.axes],
+        "budgets": list(summary.budgets),
+        "hypervolume": summary.volume,
+        "frame": summary.frame,
+        "notes": list(summary.notes),
+        "front": [entry.trial for entry in summary.front],
+        "walk": list(summary.walk),
+        "networks": as_rows(summary.axes, summary.entries),
+    }
+
+
+def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, object]]:
+    """Return networks as rows of plain words and numbers."""
+    return [
+        {
+            "trial": entry.trial,
+            "front": entry.on_front,
+            "origin": entry.origin,
+            axes[0].name: entry.mean,
+            "low": entry.interval and entry.interval[0],
+            "high": entry.interval and entry.interval[1],
+            "measured": sum(entry.accuracies) / len(entry.accuracies) if entry.accuracies else None,
+            "seeds": len(entry.accuracies),
+            "accuracies": list(entry.accuracies),
+            "early": entry.early,
+            "failures": entry.failures,
+            **entry.costs,
+            "factor": entry.factor,
+            "network": entry.text,
+        }
+        for entry in entries
+    ]
+
+
+RESERVED = (
+    "trial",
+    "front",
+    "origin",
+    "low",
+    "high",
+    "measured",
+    "seeds",
+    "accuracies",
+    "early",
+    "failures",
+    "factor",
+    "network",
+)  # columns of ours

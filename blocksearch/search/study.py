@@ -1,0 +1,113 @@
+"""A search from a program of one's own: a space, what accuracy is, and the file that remembers everything.
+
+Accuracy comes from trainings, on a data set by its name or on images handed over as arrays, or from a function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.arch.layers import Shape
+from blocksearch.arch.network import Setting
+from blocksearch.data import Split, get, keep, own_split
+from blocksearch.data.protocol import Protocol
+from blocksearch.errors import DataError, UsageError
+from blocksearch.runs.plan import Request
+from blocksearch.search.definition import Wishes
+from blocksearch.search.loop import Audience, Effort, Objective, Question, evaluate, search
+from blocksearch.search.results import Summary
+from blocksearch.search.summary import summarise
+from blocksearch.space.grammar import Grammar
+from blocksearch.training.recipe import recipe_named
+
+Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
+
+
+class Study:
+    """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with it after a stop.
+
+    `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and labels N; `test` are test images
+    of the same form, which only `blocksearch final` opens; they are part of what the study is. `objective` instead is a function
+    of a network and a seed that returns percent, or None for a network that came to nothing; its name and source are part of what
+    the study is. The rest is as in `blocksearch search`. Raises UsageError or DataError for what cannot be.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        file: str | Path,
+        *,
+        data: str | Images | None = None,
+        test: Images | None = None,
+        objective: Objective | None = None,
+        name: str = "study",
+        objectives: Sequence[str] = ("accuracy", "flops"),
+        budgets: Sequence[str] = (),
+        sampler: str = "evolution",
+        seed: int = 0,
+        seeds: int = 5,
+        start_with: Sequence[str] = (),
+        rungs: Sequence[int] = (),
+        epochs: int | None = None,
+        images: int | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        root: Path | None = None,
+    ) -> None:
+        if (data is None) == (objective is None):
+            raise UsageError("a study takes data to train on, or an objective to call, and not both")
+        self.file, self._objective = str(file), objective
+        named = objectives.split(",") if isinstance(objectives, str) else objectives
+        wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs))
+        self._request: Request | None = None
+        if data is not None:
+            dataset = data if isinstance(data, str) else _kept(data, test, grammar.setting, root)
+            known = get(dataset)
+            grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
+            recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
+            self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
+        self._question = Question(name, grammar, _texts(budgets), wishes, name)
+
+    def search(self, trials: int, timeout: float | None = None, audience: Audience | None = None) -> Summary:
+        """Search until the study has so many networks and its front its seeds, or `timeout` seconds have passed."""
+        effort, heard = Effort(trials, timeout), audience or Audience()
+        if self._request is not None:
+            search(self._question, self._request, effort, heard)
+        else:
+            assert self._objective is not None
+            evaluate(self._question, self._objective, self.file, effort, heard)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """Return what was found so far. Raises LedgerError or UsageError where nothing was."""
+        return summarise(self.file, self._question.name)
+
+
+def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _kept(data: Images, test: Images | None, setting: Setting, root: Path | None) -> str:
+    """Keep images, once they are those that the space is of: for others its costs would be others."""
+    split = _split("data", data)
+    _, height, width, channels = split.images.shape
+    found, classes = Shape(channels, height, width), int(split.labels.max()) + 1
+    if (setting.input, setting.classes) != (found, classes):
+        asked = f"{setting.input} in {setting.classes} classes"
+        raise UsageError(f"the grammar is of images {asked}, but those handed over are {found} in {classes}")
+    held_out: Split | None = None
+    if test is not None:
+        held_out = _split("test", test)
+        if held_out.images.shape[1:] != split.images.shape[1:] or held_out.labels.max() > split.labels.max():
+            raise DataError("test images must have the shape and the classes of the training images")
+    return keep(split, held_out, root)
+
+
+def _split(name: str, given: Any) -> Split:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise UsageError(f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}")
+    return own_split(*given)

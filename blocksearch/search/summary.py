@@ -1,0 +1,205 @@
+"""What a study has found, read from its file alone: neither the space's file nor its images are needed, and nothing is run."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blocksearch.errors import UsageError, unknown
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.peek import contents
+from blocksearch.search.definition import SAMPLERS
+from blocksearch.search.evolution import MODELLED, Whole
+from blocksearch.search.objectives import Floats, Frame, front
+from blocksearch.search.policy import Results, Step, Told
+from blocksearch.search.results import Axis, Entry, Summary, plain, walk
+from blocksearch.search.storage import StepRow, Studies
+from blocksearch.search.surrogate import Codes, Features, Model
+
+Z = 1.959964
+MADE_BY = "search section3 --study"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A study of ours as its file has it: its definition and steps, and the names of the file's other studies."""
+
+    name: str
+    others: tuple[str, ...]
+    definition: Mapping[str, Any]
+    steps: tuple[StepRow, ...]
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The objectives that are known before anything is trained."""
+        return tuple(self.definition["wishes"]["objectives"][1:])
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """What codes of networks mean: each factor's levels, factors in the order of a code."""
+        return dict(self.definition["choices"])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The search's model of everything a study knows: of N networks with results, codes N×F, costs N×3 and features.
+
+    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these are.
+    """
+
+    trials: tuple[int, ...]
+    codes: Codes
+    costs: Floats
+    features: Features
+    model: Model
+    means: Floats
+    deviations: Floats
+
+
+def summarise(location: str, name: str | None = None) -> Summary:
+    """Read a study, ours or one that Optuna made. Raises LedgerError or UsageError where there is none of that name."""
+    found = open_study(location, name)
+    if isinstance(found, Own):
+        return _summary(found)
+    from blocksearch.search.optuna_import import summarise_foreign
+
+    return summarise_foreign(location, *found)
+
+
+def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tuple[str, ...]]":
+    """Return a study of ours, or the name of one that Optuna made and those of the file's others; nothing is written.
+
+    Where no name is given, the newest of ours. Raises LedgerError or UsageError where there is none of that name.
+    """
+    there = contents(location, MADE_BY)
+    if "search_studies" in there.tables:
+        with closing(Ledger(location, create=False)) as ledger:
+            studies = Studies(ledger)
+            ours = studies.names()
+            chosen, others = _choose(location, ours, [each for each in there.optuna if each not in ours], name)
+            definition = studies.definition(chosen)
+            return (chosen, others) if definition is None else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+    if there.tables and not there.optuna and "ledger_meta" not in there.tables:
+        raise UsageError(f"{location} is a database of something else: it holds no study")
+    return _choose(location, [], there.optuna, name)
+
+
+def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None) -> tuple[str, tuple[str, ...]]:
+    names = [*ours, *foreign]
+    if not names:
+        raise UsageError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
+    if name is not None and name not in names:
+        raise unknown("study", plain(name), map(plain, names))
+    chosen = (ours or foreign)[-1] if name is None else name
+    return chosen, tuple(each for each in names if each != chosen)
+
+
+def fitted(study: Own) -> Fitted:
+    """Fit the search's model to everything that a study knows."""
+    told = [Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies) for s in study.steps]
+    results = Results(study.definition["rungs"]).of(told)
+    if not results:
+        raise UsageError(f"study {plain(study.name)} has no result yet")
+    first = {step.trial: step for step in reversed(study.steps)}
+    sizes = [len(values) for values in study.choices.values()]
+
+    def made_of(trials: list[int]) -> tuple[Codes, Floats]:
+        codes = np.array([first[trial].memory["code"] for trial in trials], np.int16).reshape(len(trials), len(sizes))
+        return codes, np.array([[first[trial].costs[name] for name in MODELLED] for trial in trials], float)
+
+    found = Whole.of(results, sizes, made_of)
+    return Fitted(found.rows, *made_of(list(found.rows)), found.features, found.model, *found.model.settled(found.seen))
+
+
+def objective_costs(study: Own, trials: Sequence[int]) -> Floats:
+    """Return the costs that are objectives, trials × costs."""
+    first = {step.trial: step for step in reversed(study.steps)}
+    return np.array([[first[trial].costs[name] for name in study.costs] for trial in trials], float)
+
+
+def _horizon(study: Own) -> int:
+    return int(study.definition["rungs"][-1])
+
+
+def _summary(study: Own) -> Summary:
+    definition = study.definition
+    frame = Frame(definition["frame"]["chance"], tuple(definition["frame"]["least"]), tuple(definition["frame"]["largest"]))
+    by_trial: dict[int, list[StepRow]] = {}
+    for step in study.steps:
+        by_trial.setdefault(step.trial, []).append(step)
+    means: dict[int, float] = {}
+    deviations: dict[int, float] = {}
+    points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
+    whole = {step.trial for step in study.steps if step.accuracy is not None and step.epochs >= horizon}
+    if any(step.accuracy is not None for step in study.steps):
+        model = fitted(study)
+        means = dict(zip(model.trials, map(float, model.means), strict=True))
+        deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
+        points = np.column_stack([model.means, objective_costs(study, model.trials)])
+        points = points[[trial in whole for trial in model.trials]]
+    trials = [trial for trial in means if trial in whole]  # one that a race left behind is no member of the front
+    chosen = [trials[place] for place in front(points)]
+    on_front = frozenset(chosen)
+    entries = tuple(
+        _entry(own, horizon, means.get(trial), deviations.get(trial, 0.0), trial in on_front, definition["baseline"])
+        for trial, own in sorted(by_trial.items())
+    )
+    by_number = {entry.trial: entry for entry in entries}
+    return Summary(
+        plain(study.name),
+        plain(definition["title"]),
+        tuple(map(plain, study.others)),
+        (Axis("accuracy", " %", maximise=True), *(Axis(plain(name)) for name in study.costs)),
+        tuple(map(plain, definition["budgets"])),
+        entries,
+        tuple(by_number[trial] for trial in chosen),
+        frame.volume(points),
+        walk(frame.scaled(points)),
+        _framed(frame, study.costs),
+        _notes(entries),
+    )
+
+
+def _entry(
+    steps: Sequence[StepRow], horizon: int, mean: float | None, deviation: float, on_front: bool, baseline: float
+) -> Entry:
+    first = steps[0]
+    last = {step.seed: step for step in steps}  # a run that was taken further counts once
+    finals = tuple(step.accuracy for step in last.values() if step.accuracy is not None and step.epochs >= horizon)
+    failures = sum(step.accuracy is None for step in last.values())
+    half = Z * deviation
+    return Entry(
+        first.trial,
+        plain(first.origin),
+        plain(first.text),
+        {plain(name): value for name, value in first.costs.items()},
+        mean,
+        on_front,
+        first.origin not in SAMPLERS,
+        finals,
+        len(last) - len(finals) - failures,
+        failures,
+        None if mean is None else (max(0.0, mean - half), min(100.0, mean + half)),
+        first.costs["flops"] / baseline if baseline else None,
+    )
+
+
+def _framed(frame: Frame, costs: Sequence[str]) -> str:
+    """Say between what a hypervolume is measured."""
+    spans = (
+        f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
+        for name, least, largest in zip(costs, frame.least, frame.largest, strict=True)
+    )
+    return f"axes: accuracy from {frame.chance:.4g} %, chance, to 100 %; {'; '.join(map(plain, spans))}"
+
+
+def _notes(entries: Sequence[Entry]) -> tuple[str, ...]:
+    failures, early = sum(entry.failures for entry in entries), sum(entry.early for entry in entries)
+    unknown_networks = sum(entry.mean is None for entry in entries)
+    found = [f"{failures} trainings diverged or failed"] if failures else []
+    found += [f"{unknown_networks} networks have no result and are not drawn"] if unknown_networks else []
+    found += [f"{early} trainings were stopped early: the model reads what they say of the last epoch"] if early else []
+    return tuple(found)

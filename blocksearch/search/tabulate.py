@@ -1,0 +1,101 @@
+"""The table of a small space: every member and the named points, trained on the same seeds, and the file that holds them.
+
+A search is replayed from it in seconds, as often as a comparison of samplers needs.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocksearch.arch.network import Network
+from blocksearch.arch.notation import format_network
+from blocksearch.errors import DataError, UsageError
+from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.records import Run, RunSpec
+from blocksearch.runs.scheduler import Watch, ensure
+from blocksearch.search.definition import opening
+from blocksearch.search.pool import MOST
+from blocksearch.space.grammar import Grammar
+
+_COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """Accuracies (percent, one an epoch) by fingerprint and seed; of a run that diverged, those before it did.
+
+    `epochs` is the horizon; an entry that is shorter is a run that diverged.
+    """
+
+    title: str
+    epochs: int
+    seeds: tuple[int, ...]
+    accuracies: Mapping[tuple[str, int], tuple[float, ...]]
+
+
+def tabulate(
+    space: str, grammar: Grammar, seeds: Sequence[int], request: Request, file: Path, watch: Watch
+) -> tuple[str, list[dict[str, object]]]:
+    """Train what the ledger lacks of a space, and write the table; return its title and rows.
+
+    Raises UsageError where the space is too large, or a run failed and has no place in a table.
+    """
+    if grammar.members.diagram.size > MOST:
+        raise UsageError(f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole")
+    if file.suffix != ".csv":
+        raise UsageError(f"a table is a .csv file, but got {file}")
+    everything = {network.fingerprint: network for network in grammar}
+    everything |= {network.fingerprint: network for _, network in opening(grammar)}
+    networks = list(everything.values())
+    shared = conditions(request, networks[0])
+    runs = ensure(shared.jobs(networks, seeds), request.ledger, request.workers, watch, request.device)
+    failed = [run for run in runs.values() if run.state == "failed"]
+    if failed:
+        raise UsageError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
+    title = shared.title(f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0])
+    rows = _rows(networks, runs)
+    _write(file, title, shared.recipe.epochs, rows)
+    return title, rows
+
+
+def _rows(networks: Sequence[Network], runs: Mapping[RunSpec, Run]) -> list[dict[str, object]]:
+    texts = {network.fingerprint: format_network(network) for network in networks}
+    return [
+        {
+            "fingerprint": spec.network,
+            "seed": spec.seed,
+            "state": run.state,
+            "accuracies": " ".join(f"{accuracy:.4f}" for accuracy in run.accuracies),
+            "network": texts[spec.network],
+        }
+        for spec, run in runs.items()
+    ]
+
+
+def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, object]]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="") as out:
+            out.write(f"# {json.dumps({'title': title, 'epochs': epochs})}\n")
+            writer = csv.DictWriter(out, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def read_table(file: Path) -> Tabulated:
+    """Read a table. Raises DataError where it is missing or no table."""
+    if not file.is_file():
+        raise DataError(f"{file} is not there; `blocksearch tabulate tiny --table {file}` would make it")
+    try:
+        with file.open(newline="") as lines:
+            about = json.loads(next(lines).removeprefix("# "))
+            rows = list(csv.DictReader(lines))
+        entries = {(row["fingerprint"], int(row["seed"])): tuple(map(float, row["accuracies"].split())) for row in rows}
+        seeds = tuple(sorted({seed for _, seed in entries}))
+        return Tabulated(str(about["title"]), int(about["epochs"]), seeds, entries)
+    except (ValueError, KeyError, TypeError, StopIteration, csv.Error) as error:
+        raise DataError(f"{file} is not a table of `blocksearch tabulate`: {error}") from error

@@ -1,0 +1,279 @@
+"""One product of options, as a user declares it: read, checked, restricted, extended, and written down."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice, product
+from typing import Any
+
+from blocksearch.arch.block import Block
+from blocksearch.arch.constraints import Budget, Check, Constraint, Known, Rule, read_constraint
+from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.network import FIRST_LAYERS, Setting
+from blocksearch.arch.notation import parse_block, read_shape
+from blocksearch.arch.ops import Option
+from blocksearch.arch.ops import Options as Defined
+from blocksearch.errors import SpaceError
+from blocksearch.space.layouts import Plan, Product
+
+_MOST_OPTIONS = 10_000  # a list that never ends is a mistake
+Options = tuple[tuple[str, tuple[Value, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One product of options: what a grammar is made of, and what a union adds up."""
+
+    setting: Setting
+    widths: tuple[tuple[int, ...], ...]
+    first_layers: tuple[str, ...]
+    depths: tuple[int, ...]
+    per_stage: bool
+    base: Block
+    options: tuple[Options, ...]  # one for all stages alike, or one for each
+    constraints: tuple[Constraint, ...] = ()
+    own_widths: bool = False  # a user's, which stay in another setting
+
+    def __post_init__(self) -> None:
+        for widths in self.widths:
+            shown = ",".join(map(str, widths))
+            if "vanilla" in self.first_layers and len(widths) < 2:
+                raise SpaceError(f"first_layer=vanilla leaves no stage for a block where widths={shown}")
+            if len(self.options) not in {1, len(widths)}:
+                raise SpaceError(f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}")
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(
+            plan for widths in self.widths for first_layer in self.first_layers for plan in self._plans(widths, first_layer)
+        )
+
+    def _plans(self, widths: tuple[int, ...], first_layer: str) -> Iterator[Plan]:
+        fixed = 1 if first_layer == "vanilla" else 0
+        blocks = len(widths) - fixed
+        deep = product(self.depths, repeat=blocks) if self.per_stage else ((depth,) * blocks for depth in self.depths)
+        for depths in deep:
+            yield Plan(widths, (1,) * fixed + depths, first_layer, not self.per_stage)
+
+    @property
+    def product(self) -> Product:
+        """The part as the machine spells it."""
+        options = self.options * max(len(widths) for widths in self.widths) if len(self.options) == 1 else self.options
+        rules = tuple(each for each in self.constraints if isinstance(each, Rule))
+        return Product(self.setting, self.base, tuple(dict(each) for each in options), rules, self.plans)
+
+    @property
+    def filters(self) -> tuple[Budget | Check, ...]:
+        return tuple(each for each in self.constraints if not isinstance(each, Rule))
+
+
+def _limited(name: str, values: Iterable[Any]) -> list[Any]:
+    chosen = [values] if isinstance(values, str | int) else list(islice(values, _MOST_OPTIONS + 1))
+    if not chosen:
+        raise SpaceError(f"{name} needs at least one option")
+    if len(chosen) > _MOST_OPTIONS:
+        raise SpaceError(f"{name} has more than {_MOST_OPTIONS:,} options: does its list ever end?")
+    return chosen
+
+
+def make_part(
+    setting: Setting,
+    base: Block,
+    widths: Any,
+    first_layers: Iterable[str],
+    depths: Iterable[int],
+    per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
+    options: Mapping[str, Iterable[Value]],
+) -> Part:
+    """Read what a user declares. Raises UsageError or SpaceError for what cannot be."""
+    common = {name: _options(name, values) for name, values in options.items()}
+    stages: Sequence[Mapping[str, Iterable[Value]]] = [{}] if isinstance(per_stage, bool) else per_stage
+    if not stages:
+        raise SpaceError("per_stage lists no stage; give one mapping of options for each, or True")
+    own = [common | {name: _options(name, values) for name, values in stage.items()} for stage in stages]
+    return Part(
+        setting,
+        (setting.widths,) if widths is None else _widths(widths, setting),
+        _listed("first_layer", first_layers, FIRST_LAYERS),
+        _depths(depths),
+        bool(per_stage),
+        base,
+        tuple(tuple(each.items()) for each in own),
+        own_widths=widths is not None,
+    )
+
+
+def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> tuple[Value, ...]:
+    """Read options of a factor, as values or texts; `known` are a user's, that a text may stand for."""
+    factor, texts = factor_named(name), {str(value): value for value in known}
+    return tuple(dict.fromkeys(texts.get(str(value)) or factor.value(value) for value in _limited(name, values)))
+
+
+def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any, ...]:
+    chosen = tuple(dict.fromkeys(_limited(name, values)))
+    if wrong := [value for value in chosen if value not in known]:
+        raise SpaceError(f"{name} must be {' or '.join(map(str, known))}, but got {wrong[0]!r}")
+    return chosen
+
+
+def _depths(values: Iterable[Any]) -> tuple[int, ...]:
+    chosen = tuple(dict.fromkeys(_limited("depth", values)))
+    if wrong := [value for value in chosen if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100]:
+        raise SpaceError(f"depth must be whole numbers from 1 to 100, but got {wrong[0]!r}")
+    return chosen
+
+
+def _widths(values: Any, setting: Setting) -> tuple[tuple[int, ...], ...]:
+    """Read one tuple of stage widths, or several."""
+    several = _limited("widths", values)
+    if all(isinstance(width, int) for width in several):
+        several = [several]
+    try:
+        return tuple(dict.fromkeys(replace(setting, widths=tuple(widths)).widths for widths in several))
+    except TypeError as error:
+        raise SpaceError(f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}") from error
+
+
+_PLAN_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
+
+
+def _plan_option(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    match name:
+        case "widths":
+            return _widths(values, part.setting)
+        case "first_layer":
+            return _listed(name, values, FIRST_LAYERS)
+        case _:
+            return _depths(values)
+
+
+def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
+    """Keep some options of some factors; None where none is left."""
+    for name, values in options.items():
+        if field := _PLAN_OPTIONS.get(name):
+            wanted = _plan_option(part, name, values)
+            kept = tuple(value for value in getattr(part, field) if value in wanted)
+            if not kept:
+                return None
+            part = part if kept == getattr(part, field) else _with(part, field, kept)
+            continue
+        stages = [_kept(part, dict(stage), name, values) for stage in part.options]
+        if any(stage is None for stage in stages):
+            return None
+        part = replace(part, options=tuple(tuple(stage.items()) for stage in stages if stage is not None))
+    return part
+
+
+def _with(part: Part, field: str, values: tuple[Any, ...]) -> Part:
+    changes: dict[str, Any] = {field: values}
+    return replace(part, **changes, own_widths=part.own_widths or field == "widths")
+
+
+def _kept(
+    part: Part, stage: dict[str, tuple[Value, ...]], name: str, values: Iterable[Any]
+) -> dict[str, tuple[Value, ...]] | None:
+    own = stage.get(name, (part.base.values()[factor_named(name).name],))
+    wanted = _options(name, values, own)
+    kept = tuple(value for value in own if value in wanted)
+    return stage | {name: kept} if kept else None
+
+
+def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
+    """Add options to factors."""
+    for name, values in options.items():
+        if field := _PLAN_OPTIONS.get(name):
+            more = (*getattr(part, field), *_plan_option(part, name, values))
+            part = _with(part, field, tuple(dict.fromkeys(more)))
+            continue
+        base, stages = part.base.values()[factor_named(name).name], []
+        for stage in map(dict, part.options):
+            own = stage.get(name, (base,))
+            stages.append(stage | {name: tuple(dict.fromkeys((*own, *_options(name, values))))})
+        part = replace(part, options=tuple(tuple(stage.items()) for stage in stages))
+    return part
+
+
+def moved(part: Part, setting: Setting) -> Part:
+    """Put a part into another setting; widths of its own stay."""
+    return replace(part, setting=setting, widths=part.widths if part.own_widths else (setting.widths,))
+
+
+def as_data(part: Part) -> dict[str, Any]:
+    """Write a part as plain words and numbers."""
+    setting = part.setting
+    chosen = {"own_widths": True} if part.own_widths and part.widths == (setting.widths,) else {}  # else the widths say so
+    sources = {str(v): v.source for stage in part.options for _, vs in stage for v in vs if isinstance(v, Option)}
+    return {
+        "input": str(setting.input),
+        "classes": setting.classes,
+        "dropout": setting.dropout,
+        "usual_widths": list(setting.widths),
+        "widths": [list(widths) for widths in part.widths],
+        "first_layer": list(part.first_layers),
+        "depth": list(part.depths),
+        "per_stage": part.per_stage,
+        "base": str(part.base),
+        "options": [{name: [str(value) for value in values] for name, values in stage} for stage in part.options],
+        "constraints": {each.name: str(each) for each in part.constraints},
+        "sources": sources | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
+    } | chosen
+
+
+def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]) -> Part:
+    """Read back what `as_data` wrote, with a user's options and constraint functions by their names.
+
+    Raises SpaceError where one of them is not loaded, or is not what it was when the grammar was stored.
+    """
+    shape = read_shape(data["input"])
+    if shape is None:
+        raise SpaceError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
+    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
+    part = make_part(
+        Setting(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
+        parse_block(data["base"], options),
+        [tuple(widths) for widths in data["widths"]] if own_widths else None,
+        data["first_layer"],
+        data["depth"],
+        [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
+        {},
+    )
+    stages = [
+        tuple((name, tuple(factor_named(name).parse(value, options) for value in values)) for name, values in stage.items())
+        for stage in data["options"]
+    ]
+    known: dict[str, list[Value]] = {}
+    for name, values in chain(*stages):
+        known.setdefault(name, []).extend(values)
+    constraints = [_constraint(name, text, known, functions) for name, text in data["constraints"].items()]
+    part = replace(part, options=tuple(stages), constraints=tuple(constraints))
+    if changed := [name for name, source in data["sources"].items() if as_data(part)["sources"].get(name) != source]:
+        raise SpaceError(f"{changed[0]} is not what it was when the grammar was stored: its definition has changed")
+    return part
+
+
+def _constraint(name: str, text: str, known: Known, functions: Mapping[str, Callable[..., object]]) -> Constraint:
+    if not text.endswith("(network)"):
+        return read_constraint(text, name, known)
+    function = text.removesuffix("(network)")
+    if function not in functions:
+        file = function.split(".", maxsplit=1)[0]
+        raise SpaceError(f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded")
+    return read_constraint(functions[function], name)
+
+
+def lines(part: Part) -> Iterator[str]:
+    """Print a part."""
+    setting = part.setting
+    dropout = f" dropout={setting.dropout!r}" if setting.dropout else ""
+    yield f"input={setting.input} classes={setting.classes}{dropout}"
+    widths = " | ".join(",".join(map(str, each)) for each in part.widths)
+    yield f"widths={widths} first_layer={'|'.join(part.first_layers)} depth={'|'.join(map(str, part.depths))}"
+    yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"
+    for number, stage in enumerate(part.options):
+        if len(part.options) > 1:
+            yield f"stage {number + 1}"
+        yield from (f"  {name}: {text(values)}" for name, values in stage)
+    yield from (f"where {each.name}" + ("" if str(each) == each.name else f": {each}") for each in part.constraints)
+
+
+def text(values: Iterable[Any]) -> str:
+    return "|".join(map(str, values))

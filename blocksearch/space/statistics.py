@@ -1,0 +1,127 @@
+"""A look at a whole space: how large it is, what its networks cost, and where the named points lie in it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.arch.cost import cost
+from blocksearch.arch.network import Network
+from blocksearch.arch.notation import format_network
+from blocksearch.arch.zoo import NAMED, named_network
+from blocksearch.errors import SpaceError, UsageError
+from blocksearch.space.cost_table import Costs, Count
+from blocksearch.space.enumeration import Progress
+from blocksearch.space.grammar import Grammar
+
+COSTS = ("flops", "params", "floats", "peak")
+_WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample
+_SAMPLED = 100_000
+_BINS = 12
+MOST_LISTED = 100_000
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, middle and largest of a cost."""
+
+    least: int
+    median: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A named network in the space's setting: what it costs, the share of members with fewer FLOPs, or why it is none."""
+
+    name: str
+    flops: int | None
+    params: int | None
+    below: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What can be said of a space before anything is trained. `priced` networks were looked at; all where `whole`."""
+
+    count: Count
+    combinations: int
+    whole: bool
+    priced: int
+    spreads: Mapping[str, Spread]
+    histogram: Sequence[tuple[int, int, int]]  # FLOPs from, below, and networks
+    points: Sequence[Point]
+
+
+def survey(grammar: Grammar, progress: Progress) -> Survey:
+    """Look at a space; where it has more than a million networks, costs are those of a uniform sample of 100,000."""
+    count = grammar.count(progress)
+    whole = count.exact and count.value <= _WHOLE
+    costs = grammar.costs() if whole else grammar.members.survey(_SAMPLED, seed=0)
+    spreads = {name: _spread(costs.of(name)) for name in COSTS}
+    if not grammar.members.filtered:  # the ends are exact whatever the size
+        least, most = grammar.members.extremes()
+        spreads = {n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()}
+    points = [_point(name, grammar, costs) for name in NAMED]
+    combinations = sum(part.product.combinations for part in grammar.parts)
+    return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
+
+
+def listed(grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool) -> Iterator[dict[str, object]]:
+    """Walk the networks that a user asks for: a sample, all of them, or none.
+
+    Raises UsageError where all are too many to be shown at once and are not streamed.
+    """
+    if everything and sample is None and not streamed and (count := grammar.count()).value > MOST_LISTED:
+        raise UsageError(f"{count} networks are too many to list at once; --csv streams them, --sample draws some")
+    networks = grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
+    return (_row(network) for network in networks)
+
+
+def _row(network: Network) -> dict[str, object]:
+    price = cost(network.layers)
+    return {
+        "flops": price.flops,
+        "params": price.params,
+        "floats": price.floats,
+        "peak": price.peak_activation_floats,
+        "network": format_network(network),
+    }
+
+
+def as_data(found: Survey) -> dict[str, object]:
+    """Flatten a survey for `--json`."""
+    return {
+        "size": found.count.value,
+        "exact": found.count.exact,
+        "interval": found.count.interval,
+        "combinations": found.combinations,
+        "priced": found.priced,
+        "costs": {name: vars(spread) for name, spread in found.spreads.items()},
+        "histogram": [{"from": low, "below": high, "networks": number} for low, high, number in found.histogram],
+        "named": [vars(point) for point in found.points],
+    }
+
+
+def _spread(values: NDArray[np.int64]) -> Spread:
+    return Spread(int(values.min()), int(np.median(values)), int(values.max()))
+
+
+def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """Count values in bins of equal ratio."""
+    edges = np.unique(np.geomspace(max(1, values.min()), values.max() + 1, _BINS + 1).astype(np.int64))
+    edges[-1] = values.max() + 1
+    numbers, _ = np.histogram(values, edges)
+    return [(int(low), int(high), int(n)) for low, high, n in zip(edges, edges[1:], numbers, strict=False)]
+
+
+def _point(name: str, grammar: Grammar, costs: Costs) -> Point:
+    try:
+        network = named_network(name, grammar.setting)
+    except SpaceError as error:
+        return Point(name, None, None, None, str(error))
+    price = cost(network.layers)
+    below = float((costs.flops < price.flops).mean())
+    return Point(name, price.flops, price.params, below, grammar.why_not(network))

@@ -1,0 +1,313 @@
+"""Train one network, with one seed or several at once: a pure function of layers, images, recipe and seeds.
+
+Several seeds are one fused module (see `build`), each with its own weights, batch order, dropout and fate; what happens to one
+does not touch the others. A training can be stopped after any step and taken up again to the same bits.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blocksearch.arch.layers import Dropout, Layers, Linear
+from blocksearch.data.protocol import Prepared
+from blocksearch.training.batches import Gather, gather
+from blocksearch.training.build import build
+from blocksearch.training.modules import SeededDropout, choose_ways, chosen_ways
+from blocksearch.training.recipe import Precision, Recipe
+from blocksearch.training.record import RecordedStep
+
+EVALUATION_BATCH = 500
+
+State = Literal["complete", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch, but
+    only the last accuracy is there where images judge once. `right` holds one bit per evaluated image, in the protocol's order,
+    after the last epoch. `seconds` is a seed's share."""
+
+    state: State
+    reason: str
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
+    right: NDArray[np.bool_]
+    seconds: float
+
+
+def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int, on_epoch: Callable[[int], None] | None = None) -> Outcome:
+    """Train for the recipe's horizon and evaluate after each epoch, or `once`; the last is the result, never the best one.
+
+    Seed s gives the same batch order to every network, and weights and dropout from streams of their own. Repeated with the
+    same number of threads it is bit-identical. A loss that is not finite ends the run as `diverged`.
+    """
+    training = Training(layers, data, recipe, [seed])
+    while not training.finished:
+        if training.step() and on_epoch:
+            on_epoch(training.epoch)
+    return training.outcomes()[0]
+
+
+class Training:
+    """A training in progress: stepped, stopped, stored and taken up again.
+
+    On a GPU the step is recorded (`recorded` says so, and can be asked for anywhere), and losses wait there for the epoch's end.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        data: Prepared,
+        recipe: Recipe,
+        seeds: Sequence[int],
+        device: str = "cpu",
+        *,
+        recorded: bool | None = None,
+    ) -> None:
+        self.data, self.recipe, self.seeds, self.device = data, recipe, tuple(seeds), torch.device(device)
+        self.recorded = self.device.type == "cuda" if recorded is None else recorded
+        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.module.parameters(),
+            lr=torch.tensor(recipe.learning_rate, device=self.device) if self.recorded else recipe.learning_rate,
+            betas=(recipe.beta1, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+        images, batch = len(data.training.labels), recipe.batch
+        self.steps_per_epoch = batches_per_epoch(images, batch)
+        self._learn, self._judge = (gather(each, data, self.device) for each in (data.training, data.evaluation))
+        self._descend = RecordedStep(self._body, self.module, self.optimizer) if self.recorded else self._body
+        for dropout in self._dropouts():
+            if self.recorded:
+                dropout.ahead(min(images, batch), self.device)
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self._orders = [np.random.Generator(np.random.PCG64(seed)) for seed in self.seeds]
+        self._order_states = self._draw_orders()
+        self._unread: list[Tensor] = []
+        self._epoch_losses: list[NDArray[np.float64]] = []
+        self.losses: list[NDArray[np.float64]] = []
+        self.accuracies: list[NDArray[np.float64]] = []
+        self.right = np.zeros((0, len(self.seeds)), bool)
+        self.reasons = [""] * len(self.seeds)
+
+    @property
+    def finished(self) -> bool:
+        """No step is left: the horizon is reached, or every seed has diverged."""
+        return self.epoch == self.recipe.epochs or all(self.reasons)
+
+    def step(self) -> bool:
+        """Take one step; after the last of an epoch, evaluate where it is time. Return whether an epoch ended."""
+        start = time.perf_counter()
+        self._set_rate()
+        self.module.train()
+        for dropout in self._dropouts():
+            dropout.redraw()
+        batch = self.recipe.batch
+        self._unread.append(self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch]))
+        self.batch += 1
+        last = self.batch == self.steps_per_epoch
+        if last or not self.recorded:
+            self._read_losses()
+        ended = last and not all(self.reasons)
+        if ended:
+            self._end_epoch()
+        self.seconds += time.perf_counter() - start
+        return ended
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what the training gave for each seed."""
+        return [self._outcome(place) for place in range(len(self.seeds))]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything that the next step depends on, as arrays by name."""
+        self._read_losses()
+        arrays = {f"module/{name}": tensor.cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"adam/{index}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()}
+        arrays |= {f"dropout/{i}": generator.get_state().numpy() for i, generator in enumerate(self._dropout_generators())}
+        arrays |= {f"order/{i}": state for i, state in enumerate(self._order_states)}
+        return arrays | {
+            "at": np.array([self.epoch, self.batch]),
+            "ways": np.array(chosen_ways(self.module), dtype=str),
+            "seconds": np.array(self.seconds),
+            "epoch_losses": _rows(self._epoch_losses, len(self.seeds)),
+            "losses": _rows(self.losses, len(self.seeds)),
+            "accuracies": _rows(self.accuracies, len(self.seeds)),
+            "right": self.right,
+            "reasons": np.array(self.reasons),
+        }
+
+    def load(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take up a stored state: the steps that follow give the same bits as if there had been no stop.
+
+        Raises KeyError, ValueError or RuntimeError where the state is another training's.
+        """
+        named = {name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()}
+        self.module.load_state_dict(named)
+        choose_ways(self.module, [str(way) for way in arrays["ways"]])
+        moments = {}
+        for index, parameter in enumerate(self.module.parameters()):
+            if f"adam/{index}/step" in arrays:
+                # The fused optimiser reads memory in order: moments are laid out as their parameter is.
+                likes = {"step": torch.tensor(0.0), "exp_avg": parameter.data, "exp_avg_sq": parameter.data}
+                moments[index] = {
+                    name: torch.empty_like(like).copy_(torch.from_numpy(arrays[f"adam/{index}/{name}"]))
+                    for name, like in likes.items()
+                }
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        for i, generator in enumerate(self._dropout_generators()):
+            generator.set_state(torch.from_numpy(arrays[f"dropout/{i}"]))
+        for i, order in enumerate(self._orders):
+            order.bit_generator.state = _pcg64(arrays[f"order/{i}"])
+        self._order_states = self._draw_orders()
+        self.epoch, self.batch = map(int, arrays["at"])
+        self.seconds = float(arrays["seconds"])
+        self._epoch_losses, self.losses = list(arrays["epoch_losses"]), list(arrays["losses"])
+        self.accuracies, self.right = list(arrays["accuracies"]), arrays["right"]
+        self.reasons = [str(reason) for reason in arrays["reasons"]]
+
+    def _draw_orders(self) -> list[NDArray[np.uint64]]:
+        """Draw each seed's order of the images for the next epoch; return what the streams were before."""
+        before = [_pcg64_words(order.bit_generator.state) for order in self._orders]
+        orders = np.stack([order.permutation(len(self.data.training.labels)) for order in self._orders], axis=1)
+        self._permutations = torch.from_numpy(orders).to(self.device)
+        return before
+
+    def _set_rate(self) -> None:
+        done = self.epoch * self.steps_per_epoch + self.batch
+        rate = self.recipe.rate_at(done, self.recipe.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # a recorded step reads it from there
+            else:
+                group["lr"] = rate
+
+    def _body(self, indices: Tensor) -> Tensor:
+        """Take a step of the optimiser on N×K images; return each seed's loss.
+
+        On the processor nothing is changed where every loss left the finite numbers; a GPU is not waited for to find out.
+        """
+        x, y = self._learn(indices)
+        self.optimizer.zero_grad()
+        with in_precision(self.recipe.precision, self.device):
+            logits = self.module(x)
+        losses = seed_losses(logits, y, self.recipe.label_smoothing)
+        if self.device.type != "cpu" or bool(losses.isfinite().any()):
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return losses.detach()
+
+    def _read_losses(self) -> None:
+        """Bring losses from the device, and note which seeds diverged where."""
+        rows = [losses.cpu().numpy().astype(np.float64) for losses in self._unread]
+        for step, losses in enumerate(rows, self.batch - len(rows) + 1):
+            for place, loss in enumerate(losses):
+                if not np.isfinite(loss) and not self.reasons[place]:
+                    self.reasons[place] = f"the loss became {loss} at step {step} of epoch {self.epoch + 1}"
+        self._epoch_losses += rows
+        self._unread.clear()
+
+    def _end_epoch(self) -> None:
+        self.losses.append(np.stack(self._epoch_losses).mean(0))
+        if not self.data.once or self.epoch + 1 == self.recipe.epochs:
+            with in_precision(self.recipe.precision, self.device):
+                self.right = evaluate(self.module, self._judge, len(self.data.evaluation.labels), len(self.seeds), self.device)
+            self.accuracies.append(100 * self.right.sum(0) / len(self.right))
+        self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []
+        self._order_states = self._draw_orders()
+
+    def _outcome(self, place: int) -> Outcome:
+        reason, seconds = self.reasons[place], self.seconds / len(self.seeds)
+        epochs = int(reason.rsplit(" ", 1)[1]) - 1 if reason else self.epoch
+        right = np.zeros(0, bool) if reason else np.ascontiguousarray(self.right[:, place])
+        judged = [] if reason and self.data.once else self.accuracies[:epochs]
+        accuracies = tuple(float(epoch[place]) for epoch in judged)
+        losses = tuple(float(epoch[place]) for epoch in self.losses[:epochs])
+        return Outcome("diverged" if reason else "complete", reason, accuracies, losses, right, seconds)
+
+    def _dropouts(self) -> list[SeededDropout]:
+        return [part for part in self.module.modules() if isinstance(part, SeededDropout)]
+
+    def _dropout_generators(self) -> list[torch.Generator]:
+        return [generator for part in self._dropouts() for generator in part.generators]
+
+
+def with_dropout(layers: Layers, rate: float | None) -> Layers:
+    """Replace the dropout before the classifier; None keeps the network's own, 0 removes it."""
+    if rate is None:
+        return layers
+    *body, classifier = (layer for layer in layers if not isinstance(layer, Dropout))
+    assert isinstance(classifier, Linear)
+    dropout = (Dropout(classifier.input, rate),) if rate else ()
+    return (*body, *dropout, replace(classifier))
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Full batches in an epoch; fewer images than a batch make one smaller batch."""
+    return max(1, images // batch)
+
+
+def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which layers multiply in a precision; what must not is left in single by torch's own lists."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K give K numbers."""
+    single = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    flat = single.reshape(labels.numel(), -1)
+    return (
+        functional.cross_entropy(flat, labels.flatten(), label_smoothing=smoothing, reduction="none").view(labels.shape).mean(0)
+    )
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Put the weights of convolutions in channels-last layout."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+@torch.no_grad()
+def evaluate(module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device) -> NDArray[np.bool_]:
+    """Return one bit for each image and copy, N×K: was it classified right?"""
+    module.eval()
+    bits = []
+    for start in range(0, images, EVALUATION_BATCH):
+        indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
+        x, y = judge(indices[:, None].repeat(1, copies))
+        bits.append(module(x).view(len(y), copies, -1).argmax(2) == y)
+    right: NDArray[np.bool_] = torch.cat(bits).cpu().numpy()
+    return right
+
+
+def _rows(rows: list[NDArray[np.float64]], columns: int) -> NDArray[np.float64]:
+    return np.stack(rows) if rows else np.zeros((0, columns))
+
+
+def _pcg64_words(state: Any) -> NDArray[np.uint64]:
+    """Write a PCG64 state (two whole numbers of 128 bits, and a kept half) as words of 64 bits."""
+    numbers = (state["state"]["state"], state["state"]["inc"])
+    halves = [word for number in numbers for word in (number >> 64, number & (2**64 - 1))]
+    return np.array([*halves, state["has_uint32"], state["uinteger"]], np.uint64)
+
+
+def _pcg64(words: NDArray[np.uint64]) -> dict[str, Any]:
+    high, low, inc_high, inc_low, kept, half = map(int, words)
+    return {
+        "bit_generator": "PCG64",
+        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
+        "has_uint32": kept,
+        "uinteger": half,
+    }

@@ -1,0 +1,97 @@
+"""A training kept in a file while it runs: written whole or not at all, read without unpickling, gone when the run is kept."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from blocksearch.training.trainer import Training  # without torch, for those who only read and remove files
+
+SECONDS = 30.0  # of training that a cut-off may cost
+_NEW = ".new"
+_NAMES = "names of all arrays"  # a directory that lost entries must not pass for a whole one
+
+
+class Keeper:
+    """Keeps the training that `make` gives in a file now and then, and takes up what an earlier one kept there.
+
+    `digest` says what is trained, and on what; a file of another training, or a damaged one, is not taken up. Without a file it
+    does nothing. `trouble` is why the last file could not be written, "" where it was.
+    """
+
+    def __init__(self, make: Callable[[], "Training"], file: Path | None, digest: str, every: float = SECONDS) -> None:
+        self.file, self.digest, self.every = file, digest, every
+        self.trouble = ""
+        self._kept = time.monotonic()
+        self.training = make()
+        self.resumed = False
+        arrays = load(file) if file is not None else None
+        if arrays is not None and str(arrays.get("digest")) == digest:
+            try:
+                self.training.load(arrays)
+                self.resumed = True
+            except (KeyError, ValueError, RuntimeError):  # of another version: it may be half taken up
+                self.training = make()
+
+    def keep_now_and_then(self) -> None:
+        """Write the file where the last one is old enough; a training goes on where it cannot be written (a full disk, say)."""
+        if time.monotonic() - self._kept >= self.every:
+            try:
+                self.keep()
+                self.trouble = ""
+            except OSError as error:
+                self.trouble = error.strerror or str(error)
+                self._kept = time.monotonic()
+
+    def keep(self) -> None:
+        """Write the file. Raises OSError where it cannot be written."""
+        if self.file is not None:
+            save(self.file, self.training.state() | {"digest": np.array(self.digest)})
+            self._kept = time.monotonic()
+
+
+def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays to a file of which a reader sees the old or the new, never a part. Raises OSError where it cannot."""
+    new = file.with_name(f"{file.name}.{os.getpid()}{_NEW}")
+    try:
+        with _opened(new) as opened:
+            np.savez(opened, **arrays, **{_NAMES: np.array(list(arrays), dtype=str)})  # type: ignore[arg-type]
+            opened.flush()
+            os.fsync(opened.fileno())
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _opened(new: Path) -> IO[bytes]:
+    """Open a file to write, in a folder that is made for it, and that another process may remove as soon as it is empty."""
+    for _ in range(2):
+        new.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return new.open("wb")
+    return new.open("wb")
+
+
+def forget(file: Path) -> None:
+    """Remove what was kept in a file, parts that a killed process left too, and its folder where it is empty then."""
+    file.unlink(missing_ok=True)
+    for part in file.parent.glob(f"{file.name}.*{_NEW}"):
+        part.unlink(missing_ok=True)
+    with suppress(OSError):  # others are kept there, or it is gone
+        file.parent.rmdir()
+
+
+def load(file: Path) -> dict[str, NDArray[Any]] | None:
+    """Read what `save` wrote; None where there is no file, or none that can be read whole."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            return {str(name): arrays[str(name)] for name in arrays[_NAMES]}
+    except Exception:  # a damaged archive makes zipfile and numpy raise whatever their parsers do
+        return None

@@ -1,0 +1,112 @@
+"""Adding seeds look by look keeps the error rate that peeking breaks."""
+
+import numpy as np
+import pytest
+
+from blocksearch.ablation.looks import LOOKS, read_looks, sequential
+from blocksearch.ablation.stats import ALPHA, compare_pairs
+from blocksearch.errors import UsageError
+
+
+def simulated(effects, seed, spread=1.0):
+    """Accuracies of a reference and of variants, seed by seed, as `sequential` asks for them; and what it asked for."""
+    rng = np.random.default_rng(seed)
+    base = dict(enumerate(80 + rng.normal(size=20)))
+    own = {str(k): dict(enumerate(80 + effect + spread * rng.normal(size=20))) for k, effect in enumerate(effects)}
+    asked = []
+
+    def more(names, count):
+        asked.append((sorted(names), count))
+        return {name: ({s: base[s] for s in range(count)}, {s: own[name][s] for s in range(count)}) for name in names}
+
+    return frozenset(own), more, asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [1, 4])
+def test_looks_keep_the_error_rate(family):
+    """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3 standard errors allowed)."""
+    experiments, false = 400, 0
+    for seed in range(experiments):
+        names, more, _ = simulated([0.0] * family, seed)
+        false += any(e.verdict in ("helps", "hurts") for e in sequential(names, LOOKS, more).values())
+    assert false / experiments <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / experiments)
+
+
+@pytest.mark.slow
+def test_peeking_at_every_seed_breaks_it():
+    experiments, false = 300, 0
+    for seed in range(experiments):
+        _, more, _ = simulated([0.0], seed)
+        verdicts = (compare_pairs(more({"0"}, count))["0"].verdict for count in range(5, 21))
+        false += any(verdict in ("helps", "hurts") for verdict in verdicts)
+    assert false / experiments > 0.1
+
+
+def test_only_what_is_undecided_gets_more_seeds():
+    names, more, asked = simulated([8.0, 0.9, -8.0], seed=3, spread=0.5)
+    found = sequential(names, LOOKS, more)
+    assert (found["0"].verdict, found["2"].verdict) == ("helps", "hurts")
+    assert asked[0] == (["0", "1", "2"], 5)
+    assert all(open_ == ["1"] for open_, _ in asked[1:])
+    assert found["0"].n == 5 < found["1"].n == asked[-1][1]
+
+
+def test_what_is_equivalent_is_decided_and_the_margin_is_the_users():
+    asked = []
+
+    def apart(points):
+        def more(names, count):
+            asked.append(count)
+            reference = {seed: 80.0 + seed for seed in range(count)}
+            return {name: (reference, {s: a + points * (-1) ** s for s, a in reference.items()}) for name in names}
+
+        return more
+
+    assert sequential(frozenset("0"), (5, 8), apart(0.01))["0"].verdict == "within ±0.5"
+    assert asked == [5]
+    assert sequential(frozenset("0"), (5, 8), apart(1.5))["0"].verdict == "undecided"
+    assert sequential(frozenset("0"), (5, 8), apart(1.5), margin=9.0)["0"].verdict == "within ±9"
+
+
+def test_intervals_are_those_of_a_looks_share():
+    names, more, _ = simulated([8.0], seed=1)
+    effect = sequential(names, (5, 8), more)["0"]
+    assert effect.interval == compare_pairs(more({"0"}, effect.n), alpha=0.025)["0"].interval
+
+
+def test_a_rejected_variant_stays_in_the_family():
+    """Holm behind a rejection: the other of two is tested at α, not at α/2; its interval is still that of one of two."""
+    _, more, _ = simulated([6.0, 1.0], seed=5)
+    both = compare_pairs(more({"0", "1"}, 8), rejected={"0"})
+    alone, halved = (compare_pairs(more({"1"}, 8), alpha=alpha) for alpha in (0.05, 0.025))
+    assert both["1"].p_value == alone["1"].p_value
+    assert both["1"].interval == halved["1"].interval != alone["1"].interval
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_p_is_below_the_error_rate_exactly_where_it_decided(seed):
+    names, more, _ = simulated([0.0, 0.8, 1.2, 2.0], seed)
+    for effect in sequential(names, LOOKS, more).values():
+        assert (effect.p_value < ALPHA) == (effect.verdict in ("helps", "hurts"))
+
+
+def test_a_variant_of_which_no_seed_completes_gets_no_more_seeds():
+    names, more, asked = simulated([0.0, 0.0], seed=2)
+
+    def diverging(wanted, count):
+        return {name: (own, {} if name == "1" else other) for name, (own, other) in more(wanted, count).items()}
+
+    found = sequential(names, LOOKS, diverging)
+    assert (found["1"].n, found["1"].verdict) == (0, "undecided")
+    assert [open_ for open_, _ in asked] == [["0", "1"], ["0"], ["0"], ["0"]]
+
+
+def test_a_range_of_seeds_is_read():
+    assert read_looks("5..20") == LOOKS
+    assert read_looks("5..12") == (5, 8, 12)
+    assert read_looks("3..4") == (3, 4)
+    assert read_looks("5") is None
+    for wrong in ("5..5", "1..4", "8..5", "5..99999"):
+        with pytest.raises(UsageError, match="a range of seeds must rise"):
+            read_looks(wrong)

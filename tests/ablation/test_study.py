@@ -1,0 +1,554 @@
+"""Ablations: which variants there are, and how runs become results."""
+
+import json
+import re
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blocksearch.ablation.design import Variant, ask, read_given, read_values, variants
+from blocksearch.ablation.looks import sequential
+from blocksearch.ablation.provenance import mixture, sources
+from blocksearch.ablation.study import _pair, ablate, as_rows, results
+from blocksearch.arch.cost import cost
+from blocksearch.arch.factors import FACTORS
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data.protocol import Protocol
+from blocksearch.errors import BlocksearchError, UsageError
+from blocksearch.paper.section3 import conversions, section3
+from blocksearch.paper.tables import TABLES, flops_cells, printed
+from blocksearch.report.evidence import ablation_tables
+from blocksearch.report.pages import console
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.plan import Conditions, Request, conditions, loaded, network_from, read_seeds, setting_from
+from blocksearch.runs.records import Run
+from blocksearch.runs.scheduler import Watch
+from blocksearch.training.recipe import Recipe
+
+EFFNET = named_network("effnet", SETTINGS["digits"])
+SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
+
+
+def made_up_runs(found, accuracy):
+    """Runs as the ledger would hand them out; `accuracy(variant, seed)` is percent, or None for a diverged run."""
+    runs = {}
+    for variant in found:
+        for seed in range(5):
+            if variant.network:
+                spec = SHARED.job(variant.network, seed).spec
+                value = accuracy(variant, seed)
+                state, curve = ("diverged", ()) if value is None else ("complete", (value,))
+                runs[spec] = Run(
+                    spec, 0, 1, state, "" if curve else "the loss became nan", curve, curve, np.zeros(0, bool), 1.0, {}
+                )
+    return runs
+
+
+def looked(found, runs, looks):
+    """Results as an ablation by looks comes to them."""
+    asked = {}
+
+    def pairs(names, count):
+        asked.update(dict.fromkeys(names, count))
+        return {k: _pair(found[int(k)], SHARED, range(count), runs) for k in names}
+
+    effects = sequential(frozenset(str(k) for k, v in enumerate(found) if v.compared), looks, pairs)
+    return results(found, SHARED, range(looks[-1]), runs, (effects, asked))
+
+
+def test_the_reference_comes_first_and_every_value_is_there():
+    found = variants(EFFNET, "residual")
+    assert [v.value for v in found] == ["none", "add", "project", "concatenate"]
+    assert [v.is_reference for v in found] == [True, False, False, False]
+
+
+def test_a_reference_value_that_is_not_among_the_usual_ones_is_still_the_reference():
+    found = variants(EFFNET.with_factor("bottleneck", "reduce(3)"), "bottleneck")
+    assert found[0].value == "reduce(3)"
+    assert len(found) == 5
+
+
+def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not():
+    silent = set()
+    for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
+        for factor in (*FACTORS, "first_layer"):
+            try:
+                assert all(v.network or v.rule for v in variants(named_network(name, SETTINGS["gtsrb"]), factor))
+            except UsageError:
+                silent.add((name, factor))
+    assert ("effnet", "join_activation") in silent  # without a shortcut nothing is joined
+    assert ("baseline", "depth_multiplier") in silent  # a dense block has no depthwise layer
+    assert not {factor for _, factor in silent} & {"residual", "pooling", "kernel", "bottleneck"}
+
+
+def test_values_that_break_a_rule_are_rows_with_the_rule():
+    found = variants(named_network("baseline", SETTINGS["digits"]), "pooling")
+    broken = [v for v in found if v.network is None]
+    assert [v.value for v in broken] == ["separable_end", "separable_conv"]
+    assert all("pools at the last pointwise layer" in v.rule for v in broken)
+
+
+def test_effects_are_paired_and_priced():
+    found = variants(EFFNET, "residual", ["project", "add"])
+    bonus = {"none": 0.0, "project": 3.0, "add": 0.01}
+    runs = made_up_runs(found, lambda v, seed: 60 + 5 * seed + bonus[v.value] + 0.02 * (seed - 2) * (not v.is_reference))
+    rows = {row["value"]: row for row in as_rows(results(found, SHARED, range(5), runs))}
+    assert rows["none"]["verdict"] == "reference"
+    assert rows["project"]["verdict"] == "helps"
+    assert rows["project"]["difference"] == pytest.approx(3.0)
+    assert rows["project"]["flops_difference"] > 0
+    assert rows["add"]["verdict"] == "within ±0.5"
+    assert rows["add"]["flops_difference"] == 0
+    assert set(rows["add"]) >= {
+        *("factor", "value", "reference", "text", "flops", "params", "seeds"),
+        *("accuracies", "difference", "interval", "p_value", "verdict"),
+    }
+
+
+def test_diverged_seeds_are_shown_and_not_averaged():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.value == "add" and seed < 2 else 50.0 + seed * 3)
+    row = as_rows(results(found, SHARED, range(5), runs))[1]
+    assert row["seeds"] == [2, 3, 4]
+    assert row["failures"] == {"0": "diverged: the loss became nan", "1": "diverged: the loss became nan"}
+
+
+@pytest.mark.parametrize("diverged", [{4}, {1, 2, 3, 4}, {0, 4}])
+@pytest.mark.parametrize("looks", [(), (2, 5)])
+def test_a_failure_is_shown_wherever_it_is_among_the_seeds(looks, diverged):
+    found = variants(EFFNET, "residual", ["add"])
+    noise = np.random.default_rng(0).normal(size=(2, 5))
+    runs = made_up_runs(found, lambda v, s: None if v.value == "add" and s in diverged else 50 + noise[int(v.is_reference), s])
+    reference, row = as_rows(looked(found, runs, looks) if looks else results(found, SHARED, range(5), runs))
+    assert row["seeds"] == sorted(set(range(5)) - diverged)
+    assert row["failures"] == {str(seed): "diverged: the loss became nan" for seed in sorted(diverged)}
+    assert reference["seeds"] == list(range(5))
+
+
+def test_what_completed_is_shown_where_its_reference_did_not():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.is_reference else 50.0 + seed)
+    reference, row = as_rows(results(found, SHARED, range(5), runs))
+    assert reference["seeds"] == []
+    assert (row["verdict"], row["accuracies"]) == ("undecided", [50.0, 51.0, 52.0, 53.0, 54.0])
+
+
+def test_a_variant_of_which_no_seed_completed_says_so():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: None if v.value == "add" else 50.0 + seed)
+    row = as_rows(results(found, SHARED, range(5), runs))[1]
+    assert (row["verdict"], row["difference"]) == ("no seed completed", None)
+
+
+def test_a_variant_with_equal_layers_is_the_same_network():
+    """On the narrowest stages of digits a minimum of 6 makes reduce(4) and reduce(8) alike, but not the reference."""
+    found = variants(named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12))), "bottleneck")
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
+
+
+def test_variants_of_one_network_are_one_comparison_of_the_family():
+    """On widths 12,12,24 a minimum of 6 makes reduce(4) and reduce(8) alike."""
+    effnet = named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 24)))
+
+    def rows(*values):
+        found = variants(effnet, "bottleneck", values)
+        return as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference))))
+
+    _, _, twice = rows("reduce(4)", "reduce(8)")
+    assert twice["rule"] == "the same networks as bottleneck reduce(4)"
+    (once,) = rows("reduce(8)")[1:]
+    measured = ("n", "difference", "interval", "p_value", "verdict", "seeds_to_decide")
+    assert [twice[key] for key in measured] == [once[key] for key in measured]
+
+
+def test_a_claim_is_not_held_against_a_network_that_is_the_reference():
+    found = variants(
+        named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 12))), "bottleneck", ["reduce(4)", "none"]
+    )
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == ("same network", ())
+
+
+def test_the_references_own_value_alone_is_no_question():
+    with pytest.raises(UsageError, match="does not apply to this block: only its own value none is asked about"):
+        ask(EFFNET, {"residual": ["none"]})
+
+
+def test_a_factor_without_other_values_says_so():
+    with pytest.raises(UsageError, match="it has no value but none, unless a space defines one"):
+        ask(EFFNET, {"attention": None})
+
+
+def test_what_was_compared_above_is_said_to_be_there():
+    found = section3(replace(SETTINGS["cifar10"], widths=(16, 32, 64)), "cifar10")
+    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    again = [row for row in rows if row["rule"].startswith("the same")]
+    assert [(row["given"], row["value"], row["rule"]) for row in again] == [
+        ("minimum=1", "reduce(1)", "the same networks as bottleneck reduce(1) above")
+    ]
+
+
+def test_a_margin_decides_what_counts_as_equal():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add"))
+    row, wide = (as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0))
+    assert (row["verdict"], wide["verdict"]) == ("undecided", "within ±5")
+    assert row["interval"] == wide["interval"]
+
+
+def remembered(tmp_path, devices, **wishes):
+    """An ablation of which the ledger has every run, made on these devices in turn."""
+    request = Request(Protocol("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes)
+    found = variants(EFFNET, "residual", ["add"])
+    made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
+    with closing(Ledger(request.ledger)) as ledger:
+        for seed, job in enumerate(job for n in found for job in conditions(request, EFFNET).jobs(n.networks[-1:], range(5))):
+            swing = 0.0 if seed < 5 else (0.9 if seed % 2 else -0.7)
+            accuracy = 50.0 + seed % 5 + swing
+            own = made | {"device": devices[seed % len(devices)]}
+            ledger.add(job, Run(job.spec, 0, 1, "complete", "", (accuracy,), (1.0,), np.ones(4000, bool), 1.0, own))
+    return ablate("effnet", found, range(5), request, Watch())
+
+
+def test_a_users_margin_is_kept_to_and_said(tmp_path):
+    titles, answers, _ = zip(*(remembered(tmp_path, ["cpu"], margin=margin) for margin in (None, 5.0)), strict=True)
+    assert [answer[1].verdict for answer in answers] == ["undecided", "within ±5"]
+    assert ["margin ±5 points" in title for title in titles] == [False, True]
+
+
+def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(tmp_path):
+    assert "different kinds" not in remembered(tmp_path, ["cpu"])[0]
+    other = tmp_path / "other"
+    other.mkdir()
+    title, _, _ = remembered(other, ["cpu", "H100"])
+    assert "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
+    with pytest.raises(UsageError, match="--strict: runs of different kinds"):
+        remembered(other, ["cpu", "H100"], strict=True)
+
+
+def test_the_paper_says_nothing_of_rescaled_widths():
+    asked = ask(EFFNET, {"depth_multiplier": ["2"]}, equal_flops=True)
+    shown = results(asked, SHARED, range(5), made_up_runs(asked, lambda v, seed: 60.0 + seed))
+    assert [bool(result.claims) for result in shown] == [False, True, False, False]
+    own, other = shown[0].cost, shown[1].cost
+    row = as_rows(shown)[1]
+    for quantity in ("flops", "params", "floats"):
+        assert row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
+
+
+def test_names_and_texts_never_become_markup():
+    found = variants(EFFNET, "residual", ["add"])
+    page = console()
+    with page.capture() as captured:
+        page.print(*ablation_tables("[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})))
+    assert "[red]x[/red] [link=javascript:1]" in captured.get()
+
+
+@pytest.mark.slow
+def test_an_ablation_from_question_to_report(tmp_path):
+    reference = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
+    for _ in range(2):
+        title, answer, _ = ablate("effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch())
+    assert title.startswith("effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch ")
+    assert [len(result.accuracies) for result in answer] == [2, 2]
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        (report,) = ledger.reports()
+        assert len(ledger.runs()) == 4
+    assert json.loads(report["content"])[1]["value"] == "add"
+
+
+@pytest.mark.parametrize(
+    ("factor", "values", "says"),
+    [
+        ("residul", None, "unknown factor 'residul' (did you mean 'residual'?)"),
+        ("residual", ["plus"], "residual must be none or add or project or concatenate, but got 'plus'"),
+        ("first_layer", ["conv"], "first_layer must be vanilla or block, but got 'conv'"),
+        ("join_activation", None, "factor join_activation does not apply to this block: every value gives the same layers"),
+    ],
+)
+def test_questions_that_cannot_be_asked(factor, values, says):
+    with pytest.raises(BlocksearchError) as caught:
+        variants(EFFNET, factor, values)
+    assert says in str(caught.value)
+
+
+def test_values_belong_to_one_factor():
+    assert read_values(["residual"], "none, add") == {"residual": ["none", "add"]}
+    assert set(read_values(["all"], None)) == {*FACTORS, "first_layer"}
+    for factors in (["all", "residul"], ["residul"]):
+        with pytest.raises(UsageError, match="unknown factor 'residul'"):
+            read_values(factors, None)
+    with pytest.raises(UsageError, match="one factor at a time"):
+        read_values(["residual", "groups"], "none")
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("4,", (4,)), ("1", (0,))])
+def test_seeds_are_a_count_or_a_list(text, seeds):
+    assert read_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a", "1,,2", "1.5", "3,3", ""])
+def test_seeds_that_are_neither(text):
+    with pytest.raises(UsageError, match="seeds must be"):
+        read_seeds(text)
+
+
+def test_networks_from_names_changes_and_texts():
+    setting = SETTINGS["digits"]
+    changed = network_from("effnet residual=add first_layer=vanilla", setting)
+    assert changed.blocks[0].residual == "add"
+    assert changed.first_layer == "vanilla"
+    assert network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", setting) == EFFNET
+    assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", setting).setting.classes == 3
+    for text, says in (
+        ("efnet", "did you mean 'effnet'"),
+        ("effnet residul=add", "did you mean 'residual'"),
+        ("", "unknown network"),
+    ):
+        with pytest.raises(BlocksearchError, match=says):
+            network_from(text, setting)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("mnist",), "unknown data set 'mnist'"),
+        (("digits", "8,x"), "widths must be whole numbers such as 64,128,256, but got '8,x'"),
+        (("digits", None, "32x32"), "input must be channels x height x width"),
+        (("digits", None, None, 1), "classes=1"),
+    ],
+)
+def test_settings_that_cannot_be(arguments, says):
+    with pytest.raises(BlocksearchError, match=says):
+        setting_from(*arguments)
+
+
+def test_31_of_33_distinct_cells_match_and_the_two_others_are_known():
+    cells = flops_cells()
+    distinct = {(c.dataset, c.network): c for c in cells if c.matches is not None}
+    assert len(distinct) == 33
+    assert {key for key, c in distinct.items() if not c.matches} == {("cifar10", "effnet"), ("svhn", "mob_imp")}
+    assert [c.flops for c in cells if c.network == "baseline"] == [80_347_136, 3_563_520, 2_326_528] * 2
+    assert [c.flops_actual for c in cells if c.network == "baseline"] == [79_118_336, 3_333_120, 1_666_048] * 2
+    assert distinct["cifar10", "effnet"].difference == 11_280_384 - 11_400_000
+
+
+def test_every_row_of_the_tables_is_a_cell():
+    assert len(flops_cells()) == sum(len(rows) for _, rows in TABLES.values()) == 39
+    assert printed(1_234_567, "9.9k") == "1,234.6k"
+    assert printed(16_450_000, "9.9M") == "16.5M"
+
+
+@pytest.mark.slow
+def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
+    """attention first: a family may begin with a row that has no reference."""
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    question = {"attention": None, "residual": ["add"]}
+    _, found, _ = ablate("effnet", ask(network, question), (0, 1), request, Watch())
+    assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
+    rows = as_rows(found)
+    assert rows[0]["rule"] == "it has no value but none, unless a space defines one"
+    assert rows[2]["flops_difference"] == 0
+    with pytest.raises(UsageError, match="none of the factors applies to this block: attention, last"):
+        ask(network, {"attention": None, "last": None})
+
+
+@pytest.mark.slow
+def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12)))
+    asked = ask(network, {"bottleneck": None}, equal_flops=True)
+    title, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
+    assert title.startswith("effnet, also at equal FLOPs (widths rescaled), widths 8,12")
+    plain = [result for result in found if not result.variant.given]
+    assert [result.variant.value for result in plain] == ["reduce(2)", "reduce(1)", "reduce(4)", "reduce(8)"]
+    reference, *others = [result for result in found if result.variant.given == "equal FLOPs"]
+    assert reference.variant.is_reference
+    assert [result.variant.value for result in others] == ["reduce(1)"]  # with six channels at least, the others cost the same
+    for result in others:
+        wider = replace(result.variant.network.setting, widths=tuple(w + 1 for w in result.variant.network.setting.widths))
+        assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, setting=wider).layers).flops
+        assert result.variant.shown.startswith(f"{result.variant.value} at ") or not result.variant.compared
+
+
+@pytest.mark.slow
+def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
+    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    network = named_network("effnet", replace(SETTINGS["digits"], widths=(16, 20)))
+    asked = ask(network, {"residual": ["add"]}, read_given("bottleneck=2,4"))
+    assert [(v.given, v.is_reference) for v in asked] == [
+        *(
+            ("bottleneck=reduce(2)", True),
+            ("bottleneck=reduce(2)", False),
+            ("bottleneck=reduce(4)", True),
+            ("bottleneck=reduce(4)", False),
+            ("bottleneck=reduce(4) − reduce(2)", False),
+        )
+    ]
+    assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor("residual", "add")
+    _, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
+    for reference, variant in (found[:2], found[2:4]):
+        differences = [variant.accuracies[seed] - reference.accuracies[seed] for seed in (0, 1)]
+        assert variant.effect.difference == pytest.approx(sum(differences) / 2)
+        assert variant.base == reference.cost
+    apart = found[4].effect
+    assert apart.difference == pytest.approx(found[3].effect.difference - found[1].effect.difference)
+    assert (found[4].cost, found[4].curves) == (None, {})
+    page = console()
+    with page.capture() as captured:
+        page.print(*ablation_tables("t", found))
+    titles = [line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)]
+    assert titles == [
+        *("t", "given bottleneck=reduce(2)", "given bottleneck=reduce(4)"),
+        "how far the effects differ: bottleneck=reduce(4) − reduce(2)",
+    ]
+
+
+@pytest.mark.parametrize("first", [2, 8])
+def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_network(first):
+    """A shortcut that costs 4 points more where channels are an eighth is the paper's claim, whichever effect comes first."""
+    asked = ask(EFFNET.with_factor("bottleneck", f"reduce({first})"), {"residual": ["add"]}, read_given("bottleneck=2,8"))
+
+    def accuracy(variant, seed):
+        hurts = 1 + 0.1 * (seed % 2) if variant.given.endswith("reduce(2)") else 5 + 0.1 * (seed % 3)
+        return 80.0 + seed % 3 - (0 if variant.is_reference else hurts)
+
+    found = results(asked, SHARED, range(5), made_up_runs(asked[:4], accuracy))
+    effects = {2: -1.04, 8: -5.08}
+    assert found[1].effect.difference == pytest.approx(effects[first])
+    assert found[4].effect.difference == pytest.approx(effects[10 - first] - effects[first])
+    assert found[4].verdict == ("lower" if first == 2 else "higher")
+    assert found[4].claims == (f"Section 3: {found[4].verdict}, agrees",)
+
+
+def test_a_value_given_twice_is_no_interaction():
+    asked = ask(EFFNET, {"residual": ["add"]}, read_given("bottleneck=2,2"))
+    assert [(variant.given, variant.beside) for variant in asked] == [("bottleneck=reduce(2)", None)] * 2
+
+
+def test_networks_are_converted_at_two_widths():
+    found = conversions(SETTINGS["gtsrb"], "gtsrb")
+    assert [(v.given, v.value, v.beside is not None) for v in found] == [
+        *(("widths=8,16,32", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
+        *(("widths=4,8,16", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
+        *(("widths=4,8,16 − 8,16,32", name, True) for name in ("mobilenet", "shufflenet")),
+    ]
+    assert all(v.network == named_network(v.value, v.network.setting, dataset="gtsrb") for v in found)
+    assert found[-1].beside == found[2]
+    assert {len({n.fingerprint for n in v.networks}) for v in found if v.beside} == {4}
+
+
+def test_section_3_is_asked_with_the_papers_own_references():
+    found = section3(SETTINGS["gtsrb"], "gtsrb")
+    asked = {(v.given, v.factor, v.value) for v in found if v.compared}
+    assert asked >= {("minimum=1", "bottleneck", f"reduce({k})") for k in (1, 4, 8)}
+    assert asked >= {("pooling=last", "pooling", "stride"), ("pooling=last", "pooling", "separable_end")}
+    assert ("activation=linear", "activation", "leaky") in asked
+    hidden = {v.given: v.channels for v in found if (v.factor, v.value) == ("bottleneck", "reduce(8)")}
+    assert hidden == {"": (6, 6, 6), "minimum=1": (1, 2, 4)}
+    assert {v.against.blocks[0].values()["pooling"] for v in found if v.given == "pooling=last"} == {"last"}
+
+
+@pytest.mark.parametrize("looks", [(), (2, 3, 5)])
+def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
+    """Some comparisons are decided at once and others never, of networks they share; the reference lacks a seed."""
+    listed = conversions(SETTINGS["gtsrb"], "gtsrb")
+    networks = {n.fingerprint: n for v in listed for n in v.networks}
+    shared = [Variant("f", str(k), False, n, n) for k, n in enumerate(networks.values())]
+    noise = np.random.default_rng(0).normal(size=(9, 5))
+
+    def accuracy(variant, seed):
+        place = int(variant.value)
+        return None if (place, seed) == (0, 1) else 90 - 8.0 * (place % 3 == 1) + (0.01 if place < 2 else 2) * noise[place, seed]
+
+    runs = made_up_runs(shared, accuracy)
+    found = looked(listed, runs, looks) if looks else results(listed, SHARED, range(5), runs)
+    assert not looks or len({result.effect.n for result in found if result.effect}) > 1
+    for result in found:
+        if result.effect:
+            assert len(result.accuracies) == len(result.reference) == result.effect.n
+            means = [np.mean(list(each.values())) for each in (result.reference, result.accuracies)]
+            assert result.effect.difference == pytest.approx(means[1] - means[0])
+
+
+def test_a_factor_is_not_asked_about_under_its_own_values():
+    asked = ask(EFFNET, read_values(["all"], None), read_given("bottleneck=2,4"))
+    assert "bottleneck" not in {variant.factor for variant in asked}
+    with pytest.raises(UsageError, match="--given residual is the factor that is asked about"):
+        ask(EFFNET, {"residual": None}, read_given("residual=none,add"))
+
+
+def test_a_factor_that_is_idle_under_one_given_value_is_a_row_there():
+    idle, *others = ask(EFFNET, {"minimum": None}, read_given("bottleneck=1,8"))
+    assert (idle.network, idle.rule) == (None, "every value gives the same layers")
+    assert [variant.given for variant in others] == ["bottleneck=reduce(8)"] * 2
+
+
+def test_a_value_asked_for_twice_is_compared_once():
+    assert [v.value for v in variants(EFFNET, "bottleneck", ["reduce(4)", "reduce(4)"])] == ["reduce(2)", "reduce(4)"]
+
+
+def test_blocks_that_differ_in_a_factor_are_no_value_of_it():
+    network = named_network("effnet_revised", SETTINGS["cifar10"], dataset="cifar10")
+    reference, *others = variants(network, "pooling")
+    assert reference.value == "separable, then first"
+    assert {"separable", "first"} <= {v.value for v in others if v.compared}
+
+
+def test_a_users_options_are_among_a_factors_values(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from blocksearch import option\n\n\n"
+        "@option('activation')\ndef soft(entry):\n    return ()\n\n\n"
+        "@option('activation')\ndef needy(entry, slope):\n    return ()\n"
+    )
+    space = loaded([tmp_path / "mine.py"])
+    assert [str(value) for value in read_values(["activation"], None, space)["activation"]] == [
+        *("relu", "leaky", "linear", "mine.soft()")  # the other one needs a parameter
+    ]
+    assert read_values(["bottleneck"], None, space) == {"bottleneck": None}
+
+
+def made(device, torch):
+    provenance = {"device": device, "torch": torch, "blocksearch": "1", "commit": "c", "date": "2026-01-01T00:00:00"}
+    return Run(SHARED.job(EFFNET, 0).spec, 0, 1, "complete", "", (50.0,), (1.0,), np.zeros(2, bool), 1.0, provenance)
+
+
+def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for():
+    alike = [made("cpu", "2.13.0+cpu"), made("cpu", "2.13.1")]
+    assert mixture(alike, strict=True) == ""
+    others = [*alike, made("H100", "2.13.0")], [*alike, made("cpu", "2.12.0")]
+    for runs, said in zip(others, ("H100 with torch 2.13", "cpu with torch 2.12"), strict=True):
+        assert said in mixture(runs)
+        with pytest.raises(UsageError, match="--strict: runs of different kinds"):
+            mixture(runs, strict=True)
+    assert sources(alike) == "2 runs: blocksearch 1, commits c, torch 2.13.0+cpu, 2.13.1, on cpu, 2026-01-01"
+
+
+def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
+    """Counted by hand: 27·64·1024 multiplications against 3·32·1024 + 3·32·1024 + 3·32·512 + 2·32·64·256."""
+    network = named_network("effnet", SETTINGS["cifar10"])
+    listed = ask(network, {"first_layer": None})
+    _, vanilla = results(listed, SHARED, range(2), made_up_runs(listed, lambda *_: 70.0))
+    assert round(1_294_336 / 1_769_472 - 1, 2) == -0.27
+    assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -27%, agrees",)
+    thin = ask(named_network("effnet", replace(SETTINGS["cifar10"], widths=(16, 32, 64))), {"first_layer": None})
+    _, vanilla = results(thin, SHARED, range(2), made_up_runs(thin, lambda *_: 70.0))
+    assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -71%, disagrees",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("bottleneck", "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'"),
+        ("milk=2", "unknown factor 'milk'"),
+        ("last=none", "--given last=none: last=none needs spatial=dense"),
+    ],
+)
+def test_a_given_that_is_none_is_refused(text, says):
+    with pytest.raises(BlocksearchError, match=re.escape(says)):
+        ask(EFFNET, {"residual": ["add"]}, read_given(text))

@@ -1,0 +1,225 @@
+"""Blocks and networks as values: identity, rules, shapes, text both ways."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocksearch.arch.block import Block, expand
+from blocksearch.arch.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, flat, grouped_conv
+from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.notation import format_block, format_network, parse_block, parse_network
+from blocksearch.arch.zoo import NAMED, named_network
+from blocksearch.errors import NotationError, SpaceError
+from tests.strategies import blocks, networks
+
+SETTING = Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10)
+
+
+@settings(max_examples=200, deadline=None)
+@given(networks())
+def test_text_parses_back_to_the_same_network(network):
+    assert parse_network(format_network(network)) == network
+
+
+@given(blocks())
+def test_text_parses_back_to_the_same_block(block):
+    assert parse_block(format_block(block)) == block
+
+
+@settings(deadline=None)
+@given(networks())
+def test_layers_survive_being_stored(network):
+    assert decode(encode(network.layers)) == network.layers
+
+
+@settings(deadline=None)
+@given(networks())
+def test_the_channels_of_bottlenecks_are_those_of_the_layers(network):
+    """A bottleneck is the only dense 1×1 convolution before the first that is not one."""
+    for block, channels, stage in zip(network.stage_blocks, network.bottlenecks, network.stages, strict=False):
+        first = next(layer for layer in flat(stage[0].branches[0] if isinstance(stage[0], Join) else stage))
+        if block.bottleneck == "none":
+            assert channels is None
+        else:
+            assert channels == first.out_channels
+
+
+@given(networks(), networks())
+def test_fingerprints_are_equal_exactly_where_layers_are(one, other):
+    assert (fingerprint(one.layers) == fingerprint(other.layers)) == (one.layers == other.layers)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("spatial=dense last=none", "spatial=dense last=none depth_multiplier=2"),
+        ("pooling=stride", "pooling=stride pool_kind=average"),
+        ("bottleneck=none minimum=6", "bottleneck=none"),
+        ("pooling=separable", "pooling=last"),
+        ("groups=last(1)", ""),
+        ("join_activation=relu", ""),
+        ("bottleneck=expand(0.5)", "bottleneck=expand(1/2)"),
+        ("bottleneck=2", "bottleneck=reduce(2)"),
+        ("kernel=1x1d3", "kernel=1x1"),
+        ("kernel=3x3d1", "kernel=3x3"),
+    ],
+)
+def test_inactive_factors_vanish_and_equal_spellings_merge(one, other):
+    first, second = (Network(setting=SETTING, blocks=(parse_block(text),)) for text in (one, other))
+    assert first.fingerprint == second.fingerprint
+
+
+def test_factors_that_act_change_the_fingerprint():
+    base = named_network("effnet", SETTING)
+    changes = {
+        "residual": "add",
+        "kernel": "3x3",
+        "pooling": "stride",
+        "groups": "both(4)",
+        "activation": "leaky",
+        "minimum": 9,
+        "spatial": "dense",
+    }
+    changes["kernel"] = "1x3d2+3x1"
+    prints = {base.with_factor(name, value).fingerprint for name, value in changes.items()}
+    assert len(prints | {base.fingerprint}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("residual", ["add", "project", "concatenate"])
+@pytest.mark.parametrize("name", NAMED)
+def test_a_shortcut_applies_in_every_block(name, residual):
+    network = named_network(name, SETTING).with_factor("residual", residual)
+    joins = [layer for layer in network.layers if isinstance(layer, Join)]
+    assert len(joins) == len(SETTING.widths) - (network.first_layer == "vanilla")
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_groups_are_as_even_as_possible(channels, groups):
+    groups = min(groups, channels)
+    parts = even_parts(channels, groups)
+    assert sum(parts) == channels
+    assert max(parts) - min(parts) <= 1
+    assert sorted(Shuffle(Shape(channels, 1, 1), groups).order) == list(range(channels))
+
+
+def test_uneven_groups_of_the_paper():
+    """12 → 6 channels in 4 groups: outputs 2, 2, 1, 1, which costs 18 per position (ShuffleNet on SVHN)."""
+    conv = grouped_conv(Shape(12, 1, 1), 6, 4, (1, 1), (1, 1))
+    assert conv.parts == ((3, 2), (3, 2), (3, 1), (3, 1))
+    assert conv.weights == 18
+
+
+def test_the_shufflenet_unit():
+    """Shuffle after the first grouped layer; the shortcut is an overlapping 3×3 average with stride 2, concatenated."""
+    network = named_network("shufflenet", SETTING)
+    assert [layer.kind for layer in network.layers if isinstance(layer, Join)] == ["concatenate", "concatenate"]
+    for join in (layer for layer in network.layers if isinstance(layer, Join)):
+        body, (shortcut,) = join.branches
+        kinds = [type(layer).__name__ for layer in body]
+        assert kinds == ["Conv", "Norm", "Activation", "Shuffle", "Conv", "Norm", "Conv", "Norm"]
+        assert (shortcut.kind, shortcut.kernel, shortcut.stride) == ("average", (3, 3), (2, 2))
+
+
+def test_other_shortcuts_do_not_overlap():
+    first = named_network("effnet", SETTING).with_factor("residual", "project").layers[0]
+    assert (first.branches[1][0].kernel, first.branches[1][0].stride) == ((2, 2), (2, 2))
+
+
+def test_shuffle_takes_one_channel_of_each_group_in_turn():
+    assert Shuffle(Shape(6, 1, 1), 3).order == (0, 2, 4, 1, 3, 5)
+
+
+@given(
+    st.integers(2, 40),
+    st.integers(2, 40),
+    st.sampled_from(["stride", "last", "first", "separable", "separable_end", "separable_conv"]),
+)
+def test_halved_maps_round_up(height, width, pooling):
+    for kernel in ("3x3", "1x3+3x1"):
+        layers = expand(Block(pooling=pooling, kernel=kernel), Shape(4, height, width), 8)
+        assert layers[-1].output == Shape(8, -(-height // 2), -(-width // 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Conv(Shape(6, 8, 8), 12, (3, 3), groups=4), "4 groups must divide both channel counts, but got 6 → 12"),
+        (lambda: Conv(Shape(6, 8, 8), 3, (3, 3), groups=6), "at most as many groups as channels, but 6 > 3"),
+        (lambda: Shape(0, 8, 8), "at least one channel, row and column, but got 0x8x8"),
+        (lambda: Block(last="none"), "last=none needs spatial=dense"),
+        (lambda: Block(spatial="dense", last="none", pooling="separable_conv"), "pools at the last pointwise layer"),
+        (
+            lambda: Block(residual="ad"),
+            "residual must be none or add or project or concatenate, but got 'ad' (did you mean 'add'?)",
+        ),
+        (lambda: Block(kernel="2x2"), "kernel must be one to four odd sizes"),
+        (lambda: Block(kernel="3x3d0"), "kernel must be one to four odd sizes"),
+        (lambda: Block(kernel="+".join(["3x3"] * 5)), "kernel must be one to four odd sizes"),
+        (lambda: Setting(input=Shape(3, 8, 8), widths=(), classes=10), "widths must be one or more whole numbers from 1"),
+        (
+            lambda: Setting(input=Shape(3, 8, 8), widths=(0,), classes=10),
+            "widths must be one or more whole numbers from 1, but got 0",
+        ),
+        (lambda: Setting(input=Shape(3, 8, 8), widths=(8,), classes=1), "at least 2 classes apart, but got classes=1"),
+        (lambda: Setting(input=Shape(3, 8, 8), widths=(8,), classes=2, dropout=1.0), "below 1, but got 1.0"),
+        (
+            lambda: Network(setting=Setting(input=Shape(3, 4, 4), widths=(8, 8, 8), classes=2), blocks=(Block(),)),
+            "a map is not pooled below 1×1, but a stride of 2×2 meets a map of 8x1x1",
+        ),
+        (
+            lambda: Network(setting=SETTING, blocks=(Block(), Block())),
+            "one block or one for each of its 3 block stages, but got 2",
+        ),
+        (
+            lambda: Network(setting=SETTING, blocks=(Block(bottleneck="expand(1/9)"),)),
+            "expand(1/9) of 3 input channels leaves none",
+        ),
+        (lambda: decode('[{"":"Conv"}]'), "stored layers do not decode"),
+    ],
+)
+def test_impossible_values_name_the_rule_and_the_value(make, says):
+    with pytest.raises(SpaceError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "at"),
+    [
+        ("kernel=3x3 resdual=add", "unknown name 'resdual' (did you mean 'residual'?)", "resdual"),
+        ("kernel=3x3 residual=ad", "residual must be none or add", "ad"),
+        ("kernel", "expected factor=value, but got 'kernel'", "kernel"),
+        ("kernel=3x3 kernel=3x3", "kernel is given twice", "kernel=3x3"),
+        ("minimum=0", "minimum must be a whole number of channels from 1, but got '0'", "0"),
+        ("groups=both(0)", "groups must be none, last(g) or both(g)", "both(0)"),
+    ],
+)
+def test_errors_in_a_block_show_the_text_and_a_caret(text, rule, at):
+    with pytest.raises(NotationError) as caught:
+        parse_block(text)
+    message, shown, caret = str(caught.value).split("\n")
+    assert rule in message
+    assert shown == f"  {text}"
+    assert text[caret.index("^") - 2 :].startswith(at)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("[kernel=3x3]", "a network needs input=…"),
+        ("input=3x32x32 widths=8 classes=10", "a network needs a block in brackets"),
+        ("input=3x32x32 widths=8 classes=10 [kernel=3x3", "this bracket is not closed"),
+        ("input=3x32x32 widths=8 classes=10 [[kernel=3x3]]", "unexpected '['"),
+        ("input=3x32x32 widths=8 classes=10 [kernel=3x3] kernel=3x3", "expected a block in brackets"),
+        ("input=32x32 widths=8 classes=10 []", "input must be channels, height and width such as 3x32x32"),
+        ("input=3x0x32 widths=8 classes=10 []", "at least one channel, row and column"),
+        ("input=3x32x32 widths=8,a classes=10 []", "widths must be whole numbers"),
+        ("input=3x32x32 widths=8 classes=1 []", "at least 2 classes apart"),
+        ("input=3x2x2 widths=8,8,8 classes=2 []", "not pooled below 1×1"),
+    ],
+)
+def test_errors_in_a_network_show_the_text(text, rule):
+    with pytest.raises(NotationError) as caught:
+        parse_network(text)
+    assert rule in str(caught.value).split("\n")[0]
+    assert text in str(caught.value)

@@ -1,0 +1,209 @@
+"""Options from a user's own file: costed, built, printed, parsed, sampled and ablated like built-in ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
+from blocksearch.ablation.design import read_values, variants
+from blocksearch.arch.layers import Activation, Conv, Custom, Join, decode, encode
+from blocksearch.arch.notation import format_network
+from blocksearch.errors import BlocksearchError, NotationError, SpaceError, UsageError
+from blocksearch.report.flow import data_flow
+from blocksearch.runs.plan import loaded, network_from
+from blocksearch.space.load import load_space
+from blocksearch.training.build import build
+from tests.arch.test_cost import check_against_torch, test_peak_activation_is_the_largest_sum_of_live_tensors
+
+SPACES = Path(__file__).parent.parent.parent / "search_spaces"
+SHIPPED = {name: load_space(SPACES / f"{name}.py") for name in ("squeeze", "gates")}
+OPTIONS = {name: family for space in SHIPPED.values() for name, family in space.options.items()}
+MEMBERS = [network for space in SHIPPED.values() for network in space.grammar]
+check_peak = test_peak_activation_is_the_largest_sum_of_live_tensors.hypothesis.inner_test
+
+
+@pytest.mark.parametrize("network", MEMBERS, ids=lambda network: str(network.blocks[0]))
+def test_members_with_options_cost_what_torch_counts_and_run(network):
+    check_against_torch(network)
+    check_peak(network)
+    assert build(network.layers, 0)(torch.randn(2, 3, 32, 32)).isfinite().all()
+    assert parse_network(format_network(network), OPTIONS) == network
+    assert decode(encode(network.layers)) == network.layers
+    assert sum(row.macs for row in data_flow(network)) == cost(network.layers).macs
+    assert sum(row.params for row in data_flow(network)) == cost(network.layers).params
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(5, 20), st.integers(5, 20), st.integers(1, 9))
+def test_options_hold_on_odd_maps_and_widths(height, width, channels):
+    option_values = {"attention": OPTIONS["squeeze.se"](ratio=3), "residual": OPTIONS["gates.strongest"]()}
+    setting = type(SETTINGS["gtsrb"])(input=Shape(3, height, width), widths=(channels, 2 * channels), classes=3)
+    check_against_torch(Network(setting=setting, blocks=(Block(**option_values, activation=OPTIONS["gates.swish"]()),)))
+
+
+def test_squeeze_and_excitation_multiplies_channels():
+    layers = OPTIONS["squeeze.se"](ratio=1).expand(Shape(4, 5, 5))
+    module, x = build(layers, 0), torch.randn(2, 4, 5, 5)
+    gate = module[0][0].branches[1](x)
+    assert gate.shape == (2, 4, 1, 1)
+    assert torch.allclose(module(x), x * gate)
+
+
+def test_a_branch_never_writes_into_the_input_of_another():
+    layers = (Join(Shape(2, 3, 3), "add", ((Activation(Shape(2, 3, 3), "relu"),), ())),)
+    x = -torch.ones(1, 2, 3, 3)
+    assert (build(layers)(x) == -1).all()
+    assert (x == -1).all()
+
+
+def test_a_changed_definition_is_another_network(tmp_path):
+    def fingerprint(slope):
+        code = (SPACES / "gates.py").read_text().replace('"hardsigmoid"', f'"{slope}"')
+        (tmp_path / "gates.py").write_text(code)
+        options = load_space(tmp_path / "gates.py").options
+        return network_from("effnet activation=gates.swish()", SETTINGS["gtsrb"], options=options).fingerprint
+
+    assert fingerprint("hardsigmoid") == fingerprint("hardsigmoid") != fingerprint("sigmoid")
+
+
+def test_the_source_and_the_name_are_part_of_the_identity():
+    layer = Custom(Shape(2, 3, 3), "a.b()", "0", (Conv(Shape(2, 3, 3), 2, (1, 1)),))
+    prints = {encode((layer,)), encode((Custom(layer.input, "a.c()", "0", layer.body),)), encode((layer.body[0],))}
+    assert len(prints | {encode((Custom(layer.input, "a.b()", "1", layer.body),))}) == 4
+
+
+def test_options_are_varied_like_built_in_values():
+    space = loaded([SPACES / "squeeze.py"])
+    reference = named_network("effnet", SETTINGS["gtsrb"])
+    from_grammar = variants(reference, "attention", read_values(["attention"], None, space)["attention"])
+    from_text = variants(
+        reference, "attention", read_values(["attention"], "squeeze.se(ratio=2),squeeze.se(ratio=4)", space)["attention"]
+    )
+    assert (
+        [v.value for v in from_grammar] == [v.value for v in from_text] == ["none", "squeeze.se(ratio=2)", "squeeze.se(ratio=4)"]
+    )
+    assert len({v.network.fingerprint for v in from_text}) == 3
+
+
+@option("attention")
+def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other: object = None):
+    return (
+        Activation(entry, "relu" if norm and mode == "a" else "elu"),
+        *(() if other is None else (Activation(entry, "relu"),)),
+    )
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("mode", ["a", "b"])
+@pytest.mark.parametrize("factor", [1.0, np.float64(0.3), 2])
+@pytest.mark.parametrize("other", [None, np.int64(3)])
+def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
+    value = mixed(norm=norm, mode=mode, factor=factor, other=other)
+    network = named_network("effnet", SETTINGS["gtsrb"]).with_factor("attention", value)
+    again = parse_network(format_network(network), {mixed.name: mixed})
+    assert again == network
+    assert again.fingerprint == network.fingerprint
+    assert again.blocks[0].attention.arguments == value.arguments
+
+
+@pytest.mark.parametrize("value", ["4", "True", "1e3", "a,b", "a b", "a]b", "(a", "x|y", (3, 3), float("nan"), [1]])
+def test_a_parameter_that_would_not_be_read_back_is_refused(value):
+    with pytest.raises(UsageError, match=r"option test_options.mixed cannot have other=.*: a parameter is a number"):
+        mixed(other=value)
+
+
+def test_an_option_fits_in_fifteen_lines():
+    for name, family in OPTIONS.items():
+        source = (SPACES / f"{name.split('.')[0]}.py").read_text()
+        body = source[source.index(f"def {family.function.__name__}") :].split("\n\n\n")[0]
+        assert len(body.splitlines()) + 1 <= 15
+
+
+@option("attention")
+def broken(entry, kind="raises"):
+    if kind == "raises":
+        raise ValueError("no")
+    return (Conv(Shape(9, 9, 9), 9, (1, 1)),)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Block(attention=OPTIONS["gates.swish"]()), "attention cannot be gates.swish(): that is an option of activation"),
+        (lambda: Block(kernel=OPTIONS["gates.swish"]()), "kernel cannot be gates.swish()"),
+        (lambda: OPTIONS["squeeze.se"](ration=2), "option squeeze.se has no parameter 'ration'; known: ratio"),
+        (lambda: option("kernel"), "options are for activation or attention or residual, but got 'kernel'"),
+        (
+            lambda: broken().expand(Shape(2, 3, 3)),
+            "option test_options.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
+        ),
+        (lambda: broken(kind="shape").expand(Shape(2, 3, 3)), "Conv reads 9x9x9 but follows 2x3x3"),
+        (lambda: Join(Shape(2, 3, 3), "multiply", ((), (Conv(Shape(2, 3, 3), 3, (1, 1)),))), "branches to multiply must match"),
+    ],
+)
+def test_impossible_options_are_named(make, says):
+    with pytest.raises(BlocksearchError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_loaded_is_named():
+    with pytest.raises(NotationError, match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded"):
+        network_from("effnet attention=squeeze.se(ratio=2)", SETTINGS["gtsrb"])
+
+
+GRAMMAR = "from blocksearch import Grammar, SETTINGS\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("x = 1\n", "x.py defines neither a grammar nor an option"),
+        ("def f(:\n", "x.py:1: not Python: "),
+        ("\nimport nothing_of_that_name\n", "x.py:2: ModuleNotFoundError: "),
+        (
+            GRAMMAR + "a = Grammar(SETTINGS['digits'])\nb = Grammar(SETTINGS['digits'])\n",
+            "x.py defines 2 grammars; a space file has one",
+        ),
+        (GRAMMAR + "a = Grammar(SETTINGS['digits'], residul=['add'])\n", "x.py:2: UsageError: unknown factor 'residul'"),
+    ],
+)
+def test_files_that_are_no_space_are_named_with_the_line(tmp_path, code, says):
+    (tmp_path / "x.py").write_text(code)
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path / "x.py")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_takes_a_space(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "blocksearch",
+        "cost",
+        "effnet attention=squeeze.se(ratio=4)",
+        "--dataset",
+        "gtsrb",
+        "--json",
+    ]
+    price = json.loads(subprocess.run([*command, "--space", SPACES / "squeeze.py"], capture_output=True, check=True).stdout)
+    assert (
+        price["macs"]
+        == cost(network_from("effnet attention=squeeze.se(ratio=4)", SETTINGS["gtsrb"], options=OPTIONS).layers).macs
+    )
+    without = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (without.returncode, "squeeze.py, which is not loaded" in without.stderr) == (2, True)
+
+
+def test_a_shipped_space_is_a_grammar_of_distinct_members():
+    for space in SHIPPED.values():
+        assert isinstance(space.grammar, Grammar)
+        assert space.grammar.size == len({network.fingerprint for network in space.grammar})

@@ -1,0 +1,329 @@
+"""Real worker processes: what they train is what the caller would, one that dies loses one training, none outlives its driver."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.errors import DataError, LedgerError
+from blocksearch.runs.executor import Workers
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.records import Group, Run, RunSpec
+from blocksearch.runs.scheduler import Watch, _faster, collect, divide, ensure, plan
+from blocksearch.runs.worker import machine, train_group
+from blocksearch.training.recipe import Recipe
+from blocksearch.training.trainer import Training, train
+
+NETWORK = named_network("mobilenet", replace(SETTINGS["digits"], widths=(4, 6, 8)))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Workers have one thread, and the number of threads is part of the bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def conditions_at(root, tmp_path, epochs=1):
+    recipe = Recipe(epochs=epochs, batch=64)
+    return conditions(Request(Protocol("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK)
+
+
+class Heard(Watch):
+    """Keeps what it heard."""
+
+    def __init__(self):
+        self.plans, self.seeds = [], []
+
+    def planned(self, plan):
+        self.plans.append((len(plan.missing), plan.known, plan.seconds))
+
+    def finished(self, group, runs):
+        self.seeds += [run.spec.seed for run in runs]
+
+
+@pytest.mark.slow
+def test_only_what_is_missing_is_trained_and_it_is_what_one_process_would_train(root, tmp_path):
+    shared, watch = conditions_at(root, tmp_path), Heard()
+    ensure(shared.jobs([NETWORK], (0, 1)), str(tmp_path / "a.db"), 2, watch)
+    runs = ensure(shared.jobs([NETWORK], (0, 1, 2)), str(tmp_path / "a.db"), 2, watch)
+    assert [plan[:2] for plan in watch.plans] == [(2, 0), (1, 2)]
+    assert watch.plans[0][2] > 0
+    assert sorted(watch.seeds) == [0, 1, 2]
+    alone = train(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seed=2)
+    run = next(run for spec, run in runs.items() if spec.seed == 2)
+    assert run.accuracies == alone.accuracies
+    assert (run.right == alone.right).all()
+    assert {"torch", "numpy", "commit", "threads", "device", "date"} <= set(run.provenance)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Worker processes of a driver: its children that Python's spawn machinery started."""
+    return [child for child in psutil.Process(pid).children() if is_worker(child)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("multiprocessing.spawn" in part for part in process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return False
+
+
+class Listening(Workers):
+    """Workers that note how many seeds each group has that they time."""
+
+    def probe(self, groups):
+        self.sizes = sorted(len(group.jobs) for group in groups)
+        return super().probe(groups)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "seeds", "sizes"),
+    [
+        (None, range(5), [1, 3]),
+        ("fused", range(5), [3]),
+        ("fused", range(6), [1, 3]),
+        ("fused", [5], [1]),
+        ("serial", range(5), [1]),
+    ],
+)
+def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, mode, seeds, sizes):
+    jobs = conditions_at(root, tmp_path).jobs([NETWORK], seeds)
+    with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        if mode:
+            ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, mode)
+        plan(jobs, ledger, workers, Watch())
+    assert workers.sizes == sizes
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path):
+    jobs, finished = conditions_at(root, tmp_path).jobs([NETWORK], range(6)), []
+    with Workers(2) as workers:
+
+        def done(group, runs):
+            finished.extend((run.spec.seed, run.state) for run in runs)
+            if len(finished) == 1:
+                workers_of(os.getpid())[0].kill()
+
+        workers.train([Group((job,)) for job in jobs], done)
+    assert sorted(finished) == [(seed, "complete") for seed in range(6)]
+    assert not workers_of(os.getpid())
+
+
+@pytest.mark.slow
+def test_a_training_that_kills_its_worker_twice_is_a_row_with_its_reason(root, tmp_path):
+    shared = conditions_at(root, tmp_path, epochs=10_000)
+    (job,), failed = shared.jobs([NETWORK], [0]), []
+    with Workers(1) as workers:
+        pool = workers._pools[0]
+        pool.submit(os.getpid).result()
+        (tmp_path / "killer.py").write_text(_KILLER)
+        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+        killer = subprocess.Popen([sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment)
+        workers.train([Group((job,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
+        assert killer.wait() == 0
+    assert failed == [("failed", "its worker process died 2 times (killed, or out of memory)")]
+
+
+# Kills each worker of the given process once it has lived for two seconds, two of them.
+_KILLER = """
+import sys, time
+from tests.runs.test_executor import workers_of
+killed = set()
+while len(killed) < 2:
+    time.sleep(0.2)
+    for worker in workers_of(int(sys.argv[1])):
+        if time.time() - worker.create_time() >= 2 and worker.pid not in killed and len(killed) < 2:
+            killed.add(worker.pid)
+            worker.kill()
+"""
+
+
+@pytest.mark.slow
+def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
+    (job,), failed = conditions_at(root, tmp_path).jobs([NETWORK], [0]), []
+    broken = replace(job, layers=job.layers[:-1])
+    with Workers(1) as workers:
+        workers.train([Group((broken,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
+    ((state, reason),) = failed
+    assert state == "failed"
+    assert "Error: " in reason
+
+
+@pytest.mark.slow
+def test_images_that_changed_meanwhile_stop_the_experiment(root, tmp_path):
+    (job,) = conditions_at(root, tmp_path).jobs([NETWORK], [0])
+    changed = replace(job, spec=replace(job.spec, data="0" * 64))
+    with Workers(1) as workers, pytest.raises(DataError, match="the images of digits changed"):
+        workers.train([Group((changed,))], lambda group, runs: None)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, tmp_path):
+    """kill -9 the driver in the middle; its workers end, its rows stay, and the rest is trained by the next."""
+    script = (
+        "import sys; from pathlib import Path; from tests.runs.test_executor import *\n"
+        "if __name__ == '__main__':\n"
+        "    class Say(Watch):\n"
+        "        def finished(self, group, runs): print(*group.seeds, sep='\\n', flush=True)\n"
+        f"    shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}))\n"
+        f"    ensure(shared.jobs([NETWORK], range(40)), {str(tmp_path / 'a.db')!r}, 2, Say())\n"
+    )
+    (tmp_path / "driver.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen([sys.executable, tmp_path / "driver.py"], stdout=subprocess.PIPE, text=True, env=environment) as driver:
+        said = [int(driver.stdout.readline()) for _ in range(3)]
+        workers = workers_of(driver.pid)
+        driver.send_signal(signal.SIGKILL)
+    assert len(workers) == 2
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        stored = {run.spec.seed for run in ledger.runs()}
+    assert set(said) <= stored
+    watch = Heard()
+    shared = conditions_at(root, tmp_path)
+    ensure(shared.jobs([NETWORK], range(len(stored) + 1)), str(tmp_path / "a.db"), 1, watch)
+    assert not set(watch.seeds) & stored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "groups"), [("fused", [(0, 1, 2), (3, 4), (5,)]), ("serial", [(seed,) for seed in range(6)])])
+def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
+    shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
+    with closing(Ledger(location)) as ledger:
+        ledger.choose_mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu"), mode)
+    runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
+    for seeds in groups:
+        training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
+        while not training.finished:
+            training.step()
+        for seed, outcome in zip(seeds, training.outcomes(), strict=True):
+            run = next(run for spec, run in runs.items() if spec.seed == seed)
+            assert run.losses == outcome.losses
+            assert run.provenance["mode"] == ("serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused")
+
+
+def test_seeds_are_fused_where_a_probe_says_that_it_pays():
+    assert [_faster(1.0, together, 3) for together in (2.0, 2.8, 4.0)] == ["fused", "serial", "serial"]
+    assert _faster(None, 1.0, 3) == _faster(1.0, None, 3) == "serial"
+
+
+class Told(Workers):
+    """Says of every training that it takes as long as it is told."""
+
+    def probe(self, groups):
+        return {group: 10.0 if len(group.jobs) == 1 else 12.0 for group in groups}
+
+
+def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
+    """Seeds 0-2 and 3-4 fused at 4 seconds a seed, and seed 5 alone at 10; seed by seed, whatever the order asked in."""
+    jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
+    with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, "fused")
+        found = plan(jobs, ledger, workers, Watch())
+    assert [group.seeds for group in found.groups] == [(0, 1, 2), (3, 4), (5,)]
+    assert found.seconds == pytest.approx((3 * 4 + 2 * 4 + 10) / 2)
+
+
+def test_what_failed_is_told_with_what_completed(root, tmp_path):
+    done, lost, never = conditions_at(root, tmp_path).jobs([NETWORK], range(3))
+    with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
+            ledger.add(job, Run(job.spec, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {}))
+        found = collect([done, lost, never], ledger)
+    assert {spec.seed: run.state for spec, run in found.items()} == {0: "complete", 1: "failed"}
+
+
+@pytest.mark.slow
+def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
+    shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
+    ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
+    with closing(Ledger(location, create=False)) as ledger:
+        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu")) in ("fused", "serial")
+        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, "another machine") is None
+        assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
+    assert not (tmp_path / "a.db-checkpoints").exists()
+
+
+@given(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)))
+def test_seeds_are_divided_alike_whatever_else_is_asked_for(missing, finished):
+    """Shares are whole or single, and a share that is not begun is divided the same when others are finished."""
+    network = NETWORK.fingerprint
+    jobs = [SimpleNamespace(spec=RunSpec(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)]
+    parts = [tuple(job.spec.seed for job in part) for part in divide(jobs)]
+    assert sorted(seed for part in parts for seed in part) == sorted(missing)
+    whole = {(5 * five, 5 * five + 1, 5 * five + 2) for five in range(5)} | {(5 * five + 3, 5 * five + 4) for five in range(5)}
+    assert all(part in whole for part in parts if len(part) > 1)
+    assert {part for part in whole if set(part) <= missing} == {part for part in parts if len(part) > 1}
+
+
+@pytest.mark.slow
+def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
+    """kill -9 a process that trains three seeds and keeps them after every step; the next takes up where it was."""
+    shared, file = conditions_at(root, tmp_path, epochs=30), tmp_path / "kept.npz"
+    script = (
+        "from pathlib import Path; from tests.runs.test_executor import *; from blocksearch.runs.worker import train_group\n"
+        "from blocksearch.training.weights import Keeper\n"
+        "torch.set_num_threads(1)\n"
+        "Keeper.__init__.__defaults__ = (0.0,)\n"
+        f"shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}), epochs=30)\n"
+        f"train_group(Group(tuple(shared.jobs([NETWORK], range(3))), Path({str(file)!r})))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == 0):
+            time.sleep(0.05)
+        process.kill()
+    jobs = tuple(shared.jobs([NETWORK], range(3)))
+    resumed, whole = train_group(Group(jobs, file)), train_group(Group(jobs))
+    assert [run.losses for run in resumed] == [run.losses for run in whole]
+    assert [run.accuracies for run in resumed] == [run.accuracies for run in whole]
+    assert resumed[0].provenance["resumed"].startswith("in epoch ")
+    assert "resumed" not in whole[0].provenance
+
+
+def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(root, tmp_path):
+    shared = conditions_at(root, tmp_path)
+    (tmp_path / "a.db-checkpoints").write_text("milk")
+    with pytest.raises(LedgerError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
+        ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
+
+
+@pytest.mark.slow
+def test_a_training_that_stopped_short_goes_on_to_the_bits_of_a_whole_one(root, tmp_path):
+    (job,) = conditions_at(root, tmp_path, epochs=4).jobs([NETWORK], [3])
+    file = tmp_path / "kept.npz"
+    short = train_group(Group((job,), file, until=1))[0]
+    assert (short.state, short.epoch_to, short.accuracy) == ("partial", 1, None)
+    longer = train_group(Group((job,), file, until=3))[0]
+    end = train_group(Group((job,), file))[0]
+    whole = train_group(Group((job,)))[0]
+    assert (longer.state, end.state) == ("partial", "complete")
+    assert end.provenance["resumed"] == "in epoch 4"
+    for part in (short, longer, end):
+        assert part.accuracies == whole.accuracies[: part.epoch_to]
+        assert part.losses == whole.losses[: part.epoch_to]
+    assert (end.right == whole.right).all()

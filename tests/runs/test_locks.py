@@ -1,0 +1,106 @@
+"""Two commands on one ledger: what one trains the other waits for."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from blocksearch.errors import LedgerError
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.locks import Holds, in_turn
+from blocksearch.runs.records import Group
+from tests.runs.test_ledger import make_job, make_run
+
+ROUNDS, COMMANDS, ANSWERS = 40, 4, 5
+
+
+def open_write_and_close(folder, start):
+    """Save answers in new ledgers, each opened anew, at the same time as others do; exit with how many were refused."""
+    refused = 0
+    for number in range(ROUNDS):
+        start.wait()
+        for answer in range(ANSWERS):
+            try:
+                with closing(Ledger(folder / f"{number}.db")) as ledger:
+                    ledger.add_report("ablate", f"{os.getpid()} {answer}", "[]")
+            except LedgerError:
+                refused += 1
+    sys.exit(refused)
+
+
+@pytest.mark.slow
+def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other(tmp_path):
+    """Each turns the file's log on and off again, for which SQLite does not always wait by itself."""
+    context = get_context("spawn")
+    arguments = (tmp_path, context.Barrier(COMMANDS))
+    commands = [context.Process(target=open_write_and_close, args=arguments) for _ in range(COMMANDS)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(timeout=300)
+    assert [command.exitcode for command in commands] == [0] * COMMANDS
+    for number in range(ROUNDS):
+        with closing(Ledger(tmp_path / f"{number}.db", create=False)) as ledger:
+            assert len(ledger.reports()) == COMMANDS * ANSWERS
+
+
+def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
+    groups = [Group((make_job(seed),), tmp_path / "kept" / f"{seed}.npz") for seed in range(3)]
+    told = []
+    with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as mine, closing(Holds()) as theirs:
+        assert theirs.take(groups[0])
+        turns = in_turn(groups, ledger, mine, lambda group, runs: told.append((group, runs)))
+        assert [next(turns), next(turns), next(turns)] == [groups[1], groups[2], None]
+        job = groups[0].jobs[0]
+        ledger.add(job, make_run(job))
+        theirs.let_go(groups[0])
+        assert list(turns) == []
+        ((group, runs),) = told
+        assert (group, [run.spec for run in runs]) == (groups[0], [job.spec])
+    assert not (tmp_path / "kept").exists()
+
+
+def test_where_there_is_no_place_for_locks_nothing_is_held(tmp_path):
+    (tmp_path / "kept").write_text("milk")
+    for checkpoint in (None, tmp_path / "kept" / "0.npz"):
+        group = Group((make_job(),), checkpoint)
+        with closing(Holds()) as one, closing(Holds()) as other:
+            assert one.take(group)
+            assert other.take(group)
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_train_every_run_once(tmp_path):
+    script = (
+        "from pathlib import Path; from tests.runs.test_executor import *\n"
+        "if __name__ == '__main__':\n"
+        "    class Say(Watch):\n"
+        "        def started(self, group): print(*group.seeds, sep='\\n', flush=True)\n"
+        f"    root, folder = Path({str(tmp_path / 'data')!r}), Path({str(tmp_path)!r})\n"
+        "    shared = conditions_at(root, folder, epochs=6)\n"
+        "    runs = ensure(shared.jobs([NETWORK], range(8)), str(folder / 'a.db'), 1, Say())\n"
+        "    assert sorted(spec.seed for spec in runs) == list(range(8)), runs\n"
+    )
+    (tmp_path / "driver.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, tmp_path / "driver.py"]
+    drivers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    said = [[int(seed) for seed in driver.communicate()[0].split()] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0]
+    assert all(said)
+    assert sorted(seed for each in said for seed in each) == list(range(8))
+    assert not (tmp_path / "a.db-checkpoints").exists()
+
+
+def test_a_part_that_is_known_does_not_hide_the_rest(tmp_path):
+    """Seeds that are trained as one are trained again where one of them is missing: their bits do not depend on the others."""
+    jobs = tuple(make_job(seed) for seed in range(2))
+    group = replace(Group(jobs), checkpoint=tmp_path / "kept" / "a.npz")
+    with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as holds:
+        ledger.add(jobs[0], make_run(jobs[0]))
+        assert next(in_turn([group], ledger, holds, lambda *_: None)) == group

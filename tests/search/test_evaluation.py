@@ -1,0 +1,89 @@
+"""The last word: the front that was written down first, on all training images, new seeds, the test images opened once."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from PIL import Image
+
+from blocksearch.runs.ledger import Ledger
+from tests.data.test_data import write_gtsrb
+from tests.paper.test_reproduce import decoded
+
+SEARCH = ["search", "tiny", "--dataset", "gtsrb", "--study", "a.db", "--epochs", "1", "--seeds", "1", "--workers", "2"]
+
+
+@pytest.fixture
+def blocksearch(tmp_path):
+    write_gtsrb(tmp_path / "data")
+
+    def run(*arguments, code=0):
+        environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "blocksearch", *arguments]
+        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+def reports(file):
+    with closing(Ledger(file, create=False)) as ledger:
+        return {report["kind"]: report for report in ledger.reports()}
+
+
+@pytest.mark.slow
+def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_path):
+    blocksearch(*SEARCH, "--trials", "7")
+    front = [network for network in json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"] if network["front"]]
+    assert decoded(tmp_path / "data") == {"gtsrb-train"}  # a search never reads test images, and pareto no images
+    found = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    assert decoded(tmp_path / "data") == {"gtsrb-train", "gtsrb-test"}
+    assert found["again"] is False
+    assert sorted(row["text"] for row in found["rows"]) == sorted(network["network"] for network in front)
+    assert all(len(row["accuracies"]) == 5 for row in found["rows"])
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        tested = [run.spec for run in ledger.runs() if run.spec.protocol == "test"]
+    assert {spec.seed for spec in tested} == set(range(1000, 1005))
+    blocksearch(*SEARCH, "--trials", "12")
+    again = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    assert again == found | {"again": True}
+    assert "and not again now" in " ".join(blocksearch("final", "a.db").stdout.split())
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        assert len([run for run in ledger.runs() if run.spec.protocol == "test"]) == len(tested)
+
+
+@pytest.mark.slow
+def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch, tmp_path):
+    blocksearch(*SEARCH, "--trials", "7")
+    (tmp_path / "data" / "gtsrb" / "GT-final_test.csv").rename(tmp_path / "away.csv")
+    said = blocksearch("final", "a.db", code=2).stderr
+    assert said.count("\n") == 1
+    assert "GT-final_test.csv" in said
+    assert "final front" not in reports(tmp_path / "a.db")
+    (tmp_path / "away.csv").rename(tmp_path / "data" / "gtsrb" / "GT-final_test.csv")
+    write_gtsrb(tmp_path / "others")
+    (changed,) = (tmp_path / "others").rglob("00003/00001_00001.ppm")
+    Image.new("RGB", (32, 32)).save(changed)
+    said = blocksearch("final", "a.db", "--data-root", str(tmp_path / "others"), code=2).stderr
+    assert "the images of gtsrb are not those that study tiny-gtsrb was searched on" in said
+    blocksearch("final", "a.db")
+    saved = reports(tmp_path / "a.db")
+    chosen = [row["text"] for row in json.loads(saved["final front"]["content"])]
+    assert [row["text"] for row in json.loads(saved["final"]["content"])["rows"]] == chosen
+
+
+def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):
+    assert "is not there; `blocksearch search" in blocksearch("final", "none.db", code=2).stderr
+    script = (
+        "from blocksearch import SETTINGS, Grammar, Study\n"
+        "grammar = Grammar(SETTINGS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
+        "Study(grammar, 'a.db', objective=lambda network, seed: 50.0).search(3)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    said = blocksearch("final", "a.db", code=2).stderr
+    assert "was searched by a function of its user's" in said
+    assert said.count("\n") == 1

@@ -1,0 +1,201 @@
+"""Searches in real processes: they go on where they were, reuse what the ledger has, and refuse what they cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+
+import optuna
+import pytest
+
+from blocksearch.runs.ledger import Ledger
+from blocksearch.search.storage import Studies
+from tests.benchmarks.kills import compare
+
+SMALL = ["tiny", "--dataset", "digits", "--images", "200", "--epochs", "2", "--seeds", "2", "--study", "a.db", "--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def environment(root):
+    return os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def blocksearch(tmp_path, environment):
+    def run(*arguments, code=0):
+        command = [sys.executable, "-m", "blocksearch", *arguments]
+        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+def steps(file, name="tiny-digits"):
+    with closing(Ledger(file, create=False)) as ledger:
+        return Studies(ledger).steps(name)
+
+
+@pytest.mark.slow
+def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
+    said = blocksearch("search", *SMALL, "--trials", "8").stderr
+    assert "study tiny-digits: new, 8 trials in all" in said
+    first = steps(tmp_path / "a.db")
+    assert sum(step.kind == "new" for step in first) == 8
+    assert [step.origin for step in first[:6]] == ["baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp"]
+    assert "8 trials" in blocksearch("search", *SMALL, "--trials", "8").stderr
+    assert steps(tmp_path / "a.db") == first
+    blocksearch("search", *SMALL, "--trials", "10")
+    longer = steps(tmp_path / "a.db")
+    assert longer[: len(first)] == first
+    assert sum(step.kind == "new" for step in longer) == 10
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        assert len(ledger.runs()) == len({run.spec for run in ledger.runs()}) == len(longer)
+
+
+@pytest.mark.slow
+def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environment):
+    """They ask the same, under two names: each training is one's, and the other's is from the ledger."""
+    command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "8", "--lag", "3", "--name"]
+    pipes = {"cwd": tmp_path, "env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    drivers = [subprocess.Popen([*command, name], **pipes) for name in ("one", "other")]
+    said = [driver.communicate(timeout=300)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0]
+    one, other = (steps(tmp_path / "a.db", name) for name in ("one", "other"))
+    assert [step.accuracies for step in one] == [step.accuracies for step in other]
+    known = sum(text.count("from the ledger") for text in said)
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        assert len(one) + len(other) - known == len(ledger.runs()) == len(one)
+
+
+@pytest.mark.slow
+def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
+    common = ["--dataset", "digits", "--images", "200", "--epochs", "2", "--widths", "4,8,16", "--ledger", "a.db"]
+    blocksearch("train", "effnet", *common)
+    said = blocksearch("search", *SMALL, "--trials", "6", "--start-with", "effnet residual=add").stderr
+    assert "(effnet, from the ledger)" in said
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        specs = [run.spec for run in ledger.runs()]
+    assert len(specs) == len(set(specs))
+    assert "(effnet residual=add)" in blocksearch("search", *SMALL, "--trials", "7", "--start-with", "effnet residual=add").stderr
+    other = ["search", *SMALL, "--trials", "6", "--name", "again", "--seed", "1"]
+    assert blocksearch(*other).stderr.count("from the ledger") == len(steps(tmp_path / "a.db", "again"))
+
+
+@pytest.mark.slow
+def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tmp_path, environment):
+    command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "200"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+        while "[1/200] trial 0" not in driver.stderr.readline():
+            pass
+        refused = blocksearch("search", *SMALL, "--trials", "200", code=2).stderr
+        assert refused == (
+            "blocksearch: another search is running study tiny-digits in a.db: end it, or give this one another --name\n"
+        )
+        (tmp_path / "b.db").symlink_to("a.db")
+        for other in ("b.db", "sqlite+pysqlite:///a.db"):
+            refused = blocksearch("search", *SMALL, "--trials", "200", "--study", other, code=2).stderr
+            assert refused.startswith(f"blocksearch: another search is running study tiny-digits in {other}: ")
+        assert json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"]  # while the search runs
+        driver.send_signal(signal.SIGKILL)
+    for changed, says in (
+        (["--sampler", "random"], "--sampler was evolution, now random"),
+        (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400000"),
+        (["--epochs", "3"], "recipe: epochs was 2, now 3"),
+        (["--images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
+    ):
+        said = blocksearch("search", *SMALL, "--trials", "9", *changed, code=2).stderr
+        assert said.startswith("blocksearch: study tiny-digits was begun otherwise (")
+        assert says in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_search_is_an_uninterrupted_one(tmp_path, root, monkeypatch):
+    """kill -9 drivers and workers at random; `python -m tests.benchmarks.kills` does it a hundred times."""
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
+    assert compare(tmp_path, trials=14, kills=5, seed=1) == []
+
+
+@pytest.mark.slow
+def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
+    blocksearch("search", *SMALL, "--trials", "16", "--epochs", "4", "--rungs", "1,2")
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
+        runs = ledger.runs()
+    partial = {run.spec for run in runs if run.state == "partial"}
+    assert partial
+    went_on = [run for run in runs if run.state == "complete" and run.spec in partial]
+    assert went_on
+    for run in went_on:
+        before = max(other.epoch_to for other in runs if other.spec == run.spec and other.state == "partial")
+        assert run.provenance["resumed"] == f"in epoch {before + 1}"  # no epoch was trained twice
+        shorter = next(other for other in runs if other.spec == run.spec and other.epoch_to == before)
+        assert run.accuracies[:before] == shorter.accuracies
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--trials", "0"], "--trials must be at least 1, but got 0"),
+        (["--timeout", "0"], "--timeout must be above 0 seconds, but got 0"),
+        (["--objectives", "flops"], "objectives must be accuracy and then costs"),
+        (["--objectives", "flops,accuracy"], "objectives must be accuracy and then costs"),
+        (["--objectives", "accuracy,flop"], "unknown objective 'flop' (did you mean 'flops'?)"),
+        (["--sampler", "nsga3"], "unknown sampler 'nsga3'"),
+        (["--rungs", "5,2"], "--rungs must be epochs in rising order such as 2,5, but got 5,2"),
+        (["--rungs", "2"], "--rungs must be below the 2 epochs of a whole training, but got 2"),
+        (["--rungs", "1", "--sampler", "tpe"], "--rungs goes with the samplers evolution and random, but got tpe"),
+        (["--rungs", "half"], "--rungs must be epochs such as 2,5, but got 'half'"),
+        (["--budget", "flops < few"], "a budget is written like 'flops <= 12e6', but got 'flops < few'"),
+        (["--budget", "flops <= 1"], "flops <= 1"),
+        (["--budget", "flops <= 100k", "--start-with", "baseline"], "--start-with baseline is not within flops <= 100000"),
+        (["--start-with", "effnett"], "effnett"),
+        (
+            ["--start-with", "input=3x31x31 widths=4,8,16 classes=10 [bottleneck=2]"],
+            "reads 3x31x31 and tells 10 classes apart, but the space is of 3x32x32 in 10",
+        ),
+        (["--start-with", "effnet residual=banana"], "residual=banana"),
+        (["--study", "sqlite:///:memory:"], "a study needs a file that remains, but got sqlite:///:memory:"),
+        (["--study", "sqlite://"], "a study needs a file that remains, but got sqlite://"),
+        (["--study", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
+        (["--study", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
+        (["--name", "a b"], "a study's name has up to 64 letters"),
+        (["--name", ""], "a study's name has up to 64 letters"),
+        (["--lag", "0"], "--lag must be at least 1, but got 0"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_trained(blocksearch, tmp_path, arguments, says):
+    said = blocksearch("search", *SMALL, *arguments, code=2).stderr
+    assert says in said
+    assert said.startswith("blocksearch: ")
+    assert said.count("\n") == (3 if "banana" in says else 1)  # a text that does not parse is shown with a caret
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_changed(blocksearch, tmp_path):
+    space = """from blocksearch import SETTINGS, Grammar
+grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+"""
+    (tmp_path / "mine.py").write_text(space)
+    ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
+    blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6")
+    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stderr
+    assert "nothing to do: the study has 3 trials, and --trials 3 is a total" in said
+    (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
+    said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr
+    assert "the space changed: bottleneck was reduce(1),reduce(2),reduce(4), now reduce(1),reduce(2)" in said
+
+
+@pytest.mark.slow
+def test_a_study_that_optuna_alone_made_keeps_its_name(blocksearch, tmp_path):
+    optuna.create_study(storage=f"sqlite:///{tmp_path / 'a.db'}", study_name="theirs", directions=["maximize", "minimize"])
+    said = blocksearch("search", *SMALL, "--trials", "2", "--name", "theirs", code=2).stderr
+    assert said == "blocksearch: a.db has a study theirs that was made elsewhere: give this one another --name\n"

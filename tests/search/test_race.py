@@ -1,0 +1,114 @@
+"""Successive halving over several objectives: who is taken further, what early results are taken to say, no epoch twice."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocksearch import SETTINGS, Grammar, cost
+from blocksearch.search.course import Course
+from blocksearch.search.definition import Judged, Wishes, define
+from blocksearch.search.loop import policy_of
+from blocksearch.search.objectives import ranks
+from blocksearch.search.outlook import Outlook, Result
+from blocksearch.search.pool import Pool
+from blocksearch.search.race import SHARE, best_first, promoted
+
+GRAMMAR = Grammar(
+    SETTINGS["digits"],
+    widths=[(4, 8, 16)],
+    bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+    kernel=["3x3", "1x3+3x1"],
+    pooling=["stride", "last"],
+    residual=["none", "add"],
+    groups=["none", "both(4)"],
+)
+POINTS = st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), min_size=1, max_size=30)
+
+
+@given(POINTS)
+def test_the_order_follows_pareto_rank(points):
+    accuracies, costs = np.array([a for a, _ in points]), np.array([[float(c)] for _, c in points])
+    order = best_first(accuracies, costs)
+    assert sorted(order) == list(range(len(points)))
+    found = ranks(np.column_stack([accuracies, costs]))[list(order)]
+    assert (np.diff(found) >= 0).all()
+
+
+@given(POINTS)
+def test_no_more_than_a_share_is_ever_taken_further(points):
+    rung = dict(enumerate(a for a, _ in points))
+    costs = np.array([[float(c)] for _, c in points])
+    reached = dict.fromkeys(rung, 2)
+    while (row := promoted(rung, reached, 2, costs)) is not None:
+        assert reached[row] == 2
+        reached[row] = 5
+    assert sum(epochs == 5 for epochs in reached.values()) == len(points) // SHARE
+    kept = [row for row, epochs in reached.items() if epochs == 5]
+    found = ranks(np.column_stack([list(rung.values()), costs]))
+    assert all(found[row] <= found[other] for row in kept for other in rung if other not in kept)
+
+
+@given(st.floats(0.2, 1.2), st.floats(-10, 40), st.floats(0.1, 3), st.integers(0, 1000))
+def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise, noise, seed):
+    rng = np.random.default_rng(seed)
+    early = rng.uniform(10, 60, 80)
+    drawn = rng.normal(0, noise, 80)
+    finals = rise + slope * early + drawn
+    results = [Result(row, a, 0, 3) for row, a in enumerate(early)] + [Result(row, a) for row, a in enumerate(finals)]
+    expected, added = Outlook(results).final(Result(99, 35.0, 0, 3))
+    assert expected == pytest.approx(rise + slope * 35.0, abs=1 + noise)
+    assert added == pytest.approx(drawn.var(ddof=1), rel=0.15, abs=0.6)  # of these numbers, not of all that might be drawn
+
+
+def test_a_finished_run_is_itself_and_an_early_one_of_which_nothing_is_known_is_doubted():
+    assert Outlook([]).final(Result(0, 71.0)) == (71.0, 0.0)
+    _, added = Outlook([Result(0, 30.0, 0, 2)]).final(Result(0, 30.0, 0, 2))
+    assert added > 25
+
+
+def accuracy(pool, row, seed, epoch, horizon):
+    flops = np.log10(cost(pool.network(row).layers).flops)
+    final = 60 + 10 * (flops - 5) + 3 * ((row * 7919) % 11) / 11 + ((row * 31 + seed * 17) % 7) / 7
+    return float(final * (1 - np.exp(-epoch)) / (1 - np.exp(-horizon)))
+
+
+def finished(wishes, trials, horizon=10):
+    """Go through a whole search of made-up accuracies."""
+    pool = Pool(GRAMMAR)
+    definition = define("made", GRAMMAR, (), GRAMMAR, Judged("made", "", "", "", horizon, "made up"), wishes)
+    course = Course(policy_of(pool, definition), trials)
+    while (step := course.next()) is not None:
+        rungs = [rung for rung in course.policy.rungs if rung <= step.epochs]
+        course.finish(step, tuple(accuracy(pool, step.row, step.seed, rung, horizon) for rung in rungs))
+    return course
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "random"])
+def test_a_race_trains_no_epoch_twice_and_brings_its_front_to_the_end(sampler):
+    course = finished(Wishes(sampler=sampler, seeds=3, rungs=(2, 5)), 40)
+    assert course.networks == 40
+    reached, spent = {}, Counter()
+    for each in course.told:
+        key = (each.step.row, each.step.seed)
+        assert each.step.epochs > reached.get(key, 0)
+        spent[key] += each.step.epochs - reached.get(key, 0)
+        reached[key] = each.step.epochs
+    assert spent == reached
+    front = course.policy.front(course.told)
+    assert all(reached[row, seed] == 10 for row in front for seed in range(3))
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "random"])
+def test_a_race_costs_less_than_training_every_network_to_the_end(sampler):
+    course = finished(Wishes(sampler=sampler, seeds=1, rungs=(2, 5)), 48)
+    reached = {}
+    for each in course.told:
+        reached[each.step.row] = each.step.epochs
+    assert sum(reached.values()) < 0.9 * 10 * len(reached)
+
+
+def test_without_rungs_every_training_goes_to_the_end():
+    assert {each.step.epochs for each in finished(Wishes(seeds=2), 20).told} == {10}

@@ -1,0 +1,219 @@
+"""Every sampler behind one filter: nothing twice or over budget, every member at last, and the same steps after a kill."""
+
+import json
+import random
+from functools import cache
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.samplers import NSGAIISampler
+
+from blocksearch.search.course import Course
+from blocksearch.search.definition import LAG, SAMPLERS, Wishes
+from blocksearch.search.policy import Step, Told
+from blocksearch.search.pool import Pool
+from blocksearch.search.samplers import POPULATION, ByOptuna
+from blocksearch.space.load import load_grammar
+from tests.benchmarks.courses import Smooth, Space, new, take
+from tests.search.spaces import SPELLED, STAGES, TWELVE
+
+FEW = {"gp": 14}  # the GP takes a second for each proposal once it has ten results
+SPACES = {
+    "twelve": Space(TWELVE),
+    "spelled": Space(SPELLED, ("flops <= 300k",)),
+    "large": Space(STAGES, ("flops <= 300k",)),
+}
+
+
+@cache
+def section3() -> Space:
+    return Space(load_grammar("section3")[0], ("flops <= 500k", "params <= 24k"))
+
+
+def check_filter(sampler: str, trials: int) -> None:
+    course = section3().course(Wishes(sampler=sampler), trials)
+    pool, found = course.policy.pool, new(take(course))
+    assert section3().affordable.size >= 1_050
+    assert len(found) == trials == len({pool.network(step.row).fingerprint for step in found})
+    for step in found:
+        price = pool.cost(step.row)
+        assert price["flops"] <= 500_000
+        assert price["params"] <= 24_000
+        assert pool.members[step.row] or step.origin not in SAMPLERS
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_nothing_is_trained_twice_or_over_budget(sampler):
+    check_filter(sampler, FEW.get(sampler, 60))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "trials"), [("evolution", 400), ("random", 400), ("nsga2", 400), ("tpe", 300), ("gp", 40)])
+def test_nothing_is_trained_twice_or_over_budget_in_a_long_search(sampler, trials):
+    check_filter(sampler, trials)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_member_is_proposed_before_a_search_ends(sampler):
+    course = SPACES["twelve"].course(Wishes(sampler=sampler, seeds=1), 100)
+    pool, found = course.policy.pool, new(take(course))
+    assert {step.row for step in found if pool.members[step.row]} == set(range(12))
+    assert len(found) == len({step.row for step in found}) < 100
+    assert course.next() is None
+
+
+def said(course: Course, told: Told) -> tuple[object, ...]:
+    """A step as a file would hold it; rows are a pool's own."""
+    step = told.step
+    print_ = course.policy.pool.network(step.row).fingerprint
+    memory = json.dumps(step.memory, sort_keys=True)
+    return step.number, step.trial, step.kind, step.origin, print_, step.seed, step.epochs, memory, told.accuracies
+
+
+def resumed(space: Space, wishes: Wishes, trials: int, old: Course) -> Course:
+    """Begin again in a new process: a pool and samplers of their own, told what a file holds."""
+    course = space.course(wishes, trials)
+    pool, before = course.policy.pool, old.policy.pool
+    for told in old.told:
+        step, network = told.step, before.network(told.step.row)
+        row = pool.recall(network.fingerprint, before.codes[step.row].tolist(), "")
+        memory = json.loads(json.dumps(step.memory))
+        again = Step(step.number, step.trial, step.kind, step.origin, row, step.seed, step.epochs, memory)
+        course.told.append(Told(again, told.accuracies))
+    return course
+
+
+def search(space: Space, wishes: Wishes, trials: int, *, order: int = 0, kills: frozenset[int] = frozenset()) -> list[tuple]:
+    """Search with as many steps in flight as may be, ending in a random order, killed after so many steps."""
+    course, objective, rng = space.course(wishes, trials), Smooth(), random.Random(order)
+    flying: list[Step] = []
+    while True:
+        while len(flying) < (wishes.lag or LAG) and (step := course.next()) is not None:
+            flying.append(step)
+        if not flying:
+            return [said(course, told) for told in course.told]
+        step = flying.pop(rng.randrange(len(flying)) if order else 0)
+        network = course.policy.pool.network(step.row)
+        failed = int(network.fingerprint, 16) % 9 == 0
+        course.finish(step, () if failed else (objective(network, step.seed),))
+        if len(course.told) in kills:
+            kills -= {len(course.told)}
+            course, flying = resumed(space, wishes, trials, course), []
+
+
+@cache
+def uninterrupted(space: str, wishes: Wishes, trials: int) -> list[tuple]:
+    return search(SPACES[space], wishes, trials)
+
+
+def check_kills(space: str, sampler: str, trials: int, order: int, kills: set[int]) -> None:
+    wishes = Wishes(sampler=sampler, seeds=2)
+    assert search(SPACES[space], wishes, trials, order=order, kills=frozenset(kills)) == uninterrupted(space, wishes, trials)
+
+
+killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
+
+
+@settings(max_examples=16, deadline=None)
+@given(st.sampled_from(["random", "nsga2", "tpe"]), st.integers(0, 3), killed)
+def test_a_killed_search_takes_the_steps_of_an_uninterrupted_one(sampler, order, kills):
+    check_kills("spelled", sampler, 80, order, kills)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 3), killed)
+def test_so_does_evolution(order, kills):
+    check_kills("spelled", "evolution", 50, order, kills)
+
+
+def test_so_does_the_gp():
+    check_kills("spelled", "gp", 18, 1, {17})  # ten of the twelve members before were told: the model is at work
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(["random", "nsga2", "tpe", "evolution"]), st.sampled_from(["spelled", "large"]), st.integers(0, 9), killed)
+def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
+    check_kills(space, sampler, 80, order, kills)
+
+
+@pytest.mark.slow
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 9), st.sets(st.integers(8, 25), min_size=1, max_size=2))
+def test_so_does_the_gp_in_a_longer_search(order, kills):
+    check_kills("spelled", "gp", 20, order, kills)
+
+
+def test_two_seeds_take_different_steps():
+    found = [[step.row for step in new(take(SPACES["spelled"].course(Wishes(sampler="random", seed=s), 20)))] for s in (0, 1)]
+    assert found[0] != found[1]
+
+
+MARKS = ("bottleneck", "groups")
+
+
+def marked(pool: Pool) -> np.ndarray:
+    """Say which members have the last option of both."""
+    places = [pool.encoding.names.index(name) for name in MARKS]
+    return (pool.codes[:, places] == 2).all(1)
+
+
+def first_generation(pool: Pool) -> tuple[list[int], list[Told]]:
+    """Tell of twice as many networks as NSGA-II breeds from; only the named ones, which are marked, are any good."""
+    costs = pool.costs(["flops"])[:, 0]
+    named = sorted(np.flatnonzero(marked(pool)), key=lambda row: costs[row])[:6]
+    others = sorted(np.flatnonzero(~marked(pool)), key=lambda row: -costs[row])[: 2 * POPULATION - len(named)]
+    steps = [Step(place, place, "new", "named", int(row), 0, 1) for place, row in enumerate(named + others)]
+    return [int(row) for row in named], [Told(step, (80.0 + step.number if step.row in named else 10.0,)) for step in steps]
+
+
+def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOptuna, list[int]]:
+    """Let NSGA-II propose so many children."""
+    sampler = ByOptuna("nsga2", pool, Wishes(sampler="nsga2"))
+    pending: list[Step] = []
+    for number in range(len(told), len(told) + count):
+        taken = np.zeros(len(pool), bool)
+        taken[[each.step.row for each in told] + [step.row for step in pending]] = True
+        row, origin, memory = sampler.propose(told, pending, taken, np.random.default_rng([seed, number]))
+        pending.append(Step(number, number, "new", origin, row, 0, 1, memory))
+    return sampler, [step.row for step in pending]
+
+
+def test_named_points_become_parents_and_their_children_carry_what_they_are_made_of():
+    pool = Pool(SPELLED)
+    named, told = first_generation(pool)
+    sampler, children = bred(pool, told, 8)
+    nsga2 = NSGAIISampler(population_size=POPULATION, seed=0)
+    assert [trial.number for trial in nsga2.get_population(sampler._study, 0)] == list(range(len(told)))
+    chosen = [told[trial.number].step.row for trial in nsga2.get_parent_population(sampler._study, 1)]
+    assert len(chosen) == POPULATION < len(told)
+    assert set(named) <= set(chosen)
+    children += [row for seed in range(1, 10) for row in bred(pool, told, 8, seed)[1]]
+    assert marked(pool)[children].mean() > 2 * marked(pool).mean()
+
+
+def test_without_the_mark_of_a_generation_they_would_not():
+    """Why `_add` gives it: Optuna's NSGA-II has no population in the same trials without it."""
+    pool = Pool(SPELLED)
+    sampler, _ = bred(pool, first_generation(pool)[1], 1)
+    bare = optuna.create_study(directions=["maximize", "minimize"])
+    for trial in sampler._study.get_trials()[:-1]:
+        trial.system_attrs = {}
+        bare.add_trial(trial)
+    nsga2 = NSGAIISampler(population_size=POPULATION, seed=0)
+    assert nsga2.get_population(bare, 0) == []
+    assert nsga2.get_trial_generation(bare, bare.ask()._get_latest_trial()) == 0
+
+
+def test_nsga2_inherits_from_named_points_that_are_no_members_and_the_others_are_not_told_of_them():
+    told = {}
+    for kind in ("nsga2", "tpe", "gp"):
+        course = SPACES["spelled"].course(Wishes(sampler=kind, seeds=1), 9)
+        take(course)
+        told[kind] = len(course.policy._sampler._study.trials)
+    strangers = sum(not course.policy.pool.members[step.row] for step in new(course.told))
+    assert strangers > 0
+    assert told == {"nsga2": 9, "tpe": 9 - strangers, "gp": 9 - strangers}

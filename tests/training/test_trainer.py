@@ -1,0 +1,349 @@
+"""Training: repeatable to the bit, paired by seed, honest about divergence, and learning something."""
+
+from dataclasses import replace
+from typing import ClassVar, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from blocksearch.arch.block import Block
+from blocksearch.arch.layers import Activation, ActivationKind, Conv, Dropout, Join, MatchChannels, Pool, Shape
+from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data import digits, load, validation_split
+from blocksearch.data.protocol import Images, Prepared, Protocol, normalisation, prepare
+from blocksearch.errors import UsageError
+from blocksearch.training.batches import gather
+from blocksearch.training.build import build
+from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
+from blocksearch.training.trainer import Training, evaluate, train, with_dropout
+
+NETWORK = named_network("effnet", SETTINGS["digits"])
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, labels = digits.draw(600, seed=3)
+    learn, judge = Images(images[:400], labels[:400]), Images(images[400:], labels[400:])
+    return Prepared(learn, judge, normalisation(learn), "d")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+CPU = torch.device("cpu")
+RECIPE = replace(RECIPES["fast"], epochs=2, batch=64)
+
+
+def test_repeated_training_is_bit_identical(data):
+    first, second = (train(NETWORK.layers, data, replace(RECIPE, dropout=0.5), seed=1) for _ in range(2))
+    assert (first.losses, first.accuracies) == (second.losses, second.accuracies)
+    assert (first.right == second.right).all()
+
+
+def test_training_does_not_depend_on_what_else_draws_random_numbers(data):
+    first = train(NETWORK.layers, data, RECIPE, seed=1)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert train(NETWORK.layers, data, RECIPE, seed=1).losses == first.losses
+
+
+def test_seeds_differ(data):
+    assert train(NETWORK.layers, data, RECIPE, seed=1).losses != train(NETWORK.layers, data, RECIPE, seed=2).losses
+
+
+class Noted(Training):
+    """A training that notes which images its steps read."""
+
+    def _body(self, indices):
+        self.seen = [*getattr(self, "seen", []), indices.T.tolist()]
+        return super()._body(indices)
+
+
+def test_a_seed_is_the_same_batch_order_for_every_network(data):
+    trainings = [Noted(n.layers, data, RECIPE, [4]) for n in (NETWORK, NETWORK.with_factor("residual", "project"))]
+    for training in trainings:
+        while not training.finished:
+            training.step()
+    assert trainings[0].seen == trainings[1].seen
+
+
+def test_each_seed_and_each_epoch_has_an_order_of_its_own(data):
+    training = Noted(NETWORK.layers, data, RECIPE, [4, 5])
+    while not training.finished:
+        training.step()
+    steps = training.steps_per_epoch
+    assert len(training.seen) == RECIPE.epochs * steps
+    assert all(one != other for one, other in training.seen)
+    for first, second in zip(training.seen[:steps], training.seen[steps:], strict=True):
+        assert all(one != other for one, other in zip(first, second, strict=True))
+    of_an_epoch = [index for step in training.seen[:steps] for index in step[0]]
+    assert len(set(of_an_epoch)) == len(of_an_epoch) == steps * RECIPE.batch
+
+
+def test_the_recipe_reaches_the_optimiser_and_the_loss(data):
+    recipe = replace(RECIPE, beta1=0.6, beta2=0.97, weight_decay=0.01)
+    training, rates = Training(NETWORK.layers, data, recipe, [0]), []
+    (group,) = training.optimizer.param_groups
+    assert (group["betas"], group["weight_decay"]) == ((0.6, 0.97), 0.01)
+    while not training.finished:
+        training.step()
+        rates.append(float(group["lr"]))
+    steps = recipe.epochs * training.steps_per_epoch
+    assert rates == [recipe.rate_at(step, steps) for step in range(steps)]
+    smoothed, plain = (Training(NETWORK.layers, data, replace(RECIPE, label_smoothing=s), [0]) for s in (0.3, 0.0))
+    for each in (smoothed, plain):
+        each.step()
+    assert smoothed.state()["epoch_losses"] != plain.state()["epoch_losses"]
+
+
+def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
+    outcome = train(NETWORK.layers, data, RECIPE, seed=0)
+    assert outcome.accuracies[-1] == 100 * outcome.right.sum() / 200
+    assert len(outcome.accuracies) == len(outcome.losses) == RECIPE.epochs
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e30])
+def test_images_that_judge_once_see_the_last_epoch_alone(data, rate, monkeypatch):
+    looks = []
+    monkeypatch.setattr("blocksearch.training.trainer.evaluate", lambda *given: looks.append(0) or evaluate(*given))
+    recipe = replace(RECIPE, learning_rate=rate)
+    watched = train(NETWORK.layers, data, recipe, seed=0)
+    seen = len(looks)
+    once = train(NETWORK.layers, replace(data, once=True), recipe, seed=0)
+    assert (once.state, once.losses, once.accuracies) == (watched.state, watched.losses, watched.accuracies[-1:])
+    assert (once.right == watched.right).all()
+    assert (seen, len(looks) - seen) == ((RECIPE.epochs, 1) if once.state == "complete" else (0, 0))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_seed_that_diverges_in_the_last_epoch_is_not_judged(data, last):
+    training = Training(NETWORK.layers, replace(data, once=True), RECIPE, [0, 1])
+    while not training.finished:
+        training.step()
+        if training.epoch == RECIPE.epochs - 1 and last:
+            training.reasons[0] = "the loss became nan at step 1 of epoch 2"
+    found, other = training.outcomes()
+    assert (found.state, found.accuracies == ()) == (("diverged", True) if last else ("complete", False))
+    assert len(other.accuracies) == 1
+
+
+@pytest.mark.slow
+def test_a_small_net_learns_digits():
+    images, labels = digits.draw(3000, seed=3)
+    learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
+    data = Prepared(learn, judge, normalisation(learn), "d")
+    outcome = train(named_network("baseline", SETTINGS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
+    assert outcome.accuracies[-1] > 20
+
+
+def test_a_diverging_run_says_where(data):
+    outcome = train(NETWORK.layers, data, replace(RECIPE, learning_rate=1e30), seed=0)
+    assert outcome.state == "diverged"
+    assert outcome.reason.startswith("the loss became")
+    assert "of epoch" in outcome.reason
+    assert outcome.right.size == 0
+
+
+def test_evaluation_does_not_change_the_module(data):
+    module = build(NETWORK.layers, 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    judge = gather(data.evaluation, data, CPU)
+    first = evaluate(module, judge, 200, 1, CPU)
+    assert (evaluate(module, judge, 200, 1, CPU) == first).all()
+    assert all((value == before[name]).all() for name, value in module.state_dict().items())
+
+
+def test_weights_are_he_normal_and_belong_to_the_seed():
+    first, second, other = (build(NETWORK.layers, seed) for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert any((a != b).any() for a, b in zip(first.parameters(), other.parameters(), strict=True))
+    wide = Setting(input=Shape(64, 8, 8), widths=(256,), classes=10)
+    conv = build(Network(setting=wide, blocks=(Block(spatial="dense", last="none"),)).layers, 0)[0]
+    assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+def test_images_are_normalised_by_the_training_images(data):
+    x, y = gather(data.training, data, CPU)(torch.arange(400)[:, None])
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert x.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
+    assert x.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
+    assert y[:, 0].tolist() == data.training.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize(
+    ("kernel", "size"), [((2, 2), (5, 7)), ((1, 2), (4, 5)), ((2, 1), (5, 4)), ((3, 3), (5, 6)), ((3, 3), (4, 7))]
+)
+def test_pools_leave_padding_out(kind, kernel, size):
+    """Against windows taken by hand: an odd map keeps its last row and column, and padding is never averaged in."""
+    stride = tuple(2 if k > 1 else 1 for k in kernel)
+    layer = Pool(Shape(1, *size), kind, kernel, stride)
+    x = torch.randn(1, 1, *size)
+    y = build((layer,))(x)[0, 0]
+    assert tuple(y.shape) == layer.output.map
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            top, left = i * stride[0] - (kernel[0] - 1) // 2, j * stride[1] - (kernel[1] - 1) // 2
+            window = x[0, 0, max(top, 0) : top + kernel[0], max(left, 0) : left + kernel[1]]
+            assert y[i, j].item() == pytest.approx((window.max() if kind == "max" else window.mean()).item(), abs=1e-6)
+
+
+def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
+    network = Network(
+        setting=Setting(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
+    )
+    module = build(network.layers, 0).eval()
+    x = torch.randn(2, 3, 6, 6)
+    body, joined = module[0].branches[0](x), module[0](x)
+    assert torch.allclose((joined - body)[:, :3], functional.avg_pool2d(x, 2), atol=1e-6)
+    assert (joined - body)[:, 3:].abs().max() == 0
+
+
+def test_dropout_of_the_recipe_replaces_the_networks():
+    layers = named_network("effnet", SETTINGS["gtsrb"]).layers
+    rates = lambda found: [layer.rate for layer in found if isinstance(layer, Dropout)]  # noqa: E731
+    assert rates(with_dropout(layers, None)) == [0.5]
+    assert rates(with_dropout(layers, 0.25)) == [0.25]
+    assert rates(with_dropout(layers, 0.0)) == []
+    assert rates(with_dropout(NETWORK.layers, 0.1)) == [0.1]
+
+
+S = Shape(4, 3, 3)
+HANDS_ON = {  # layers that may hand on what they were given
+    "nothing": (),
+    "as many channels": (MatchChannels(S, 4),),
+    "fewer channels": (MatchChannels(S, 3), MatchChannels(Shape(3, 3, 3), 4)),
+    "dropout": (Dropout(S, 0.5),),
+    "one branch": (Join(S, "add", ((),)),),
+}
+
+
+@pytest.mark.parametrize("before", HANDS_ON.values(), ids=HANDS_ON)
+@pytest.mark.parametrize("kind", ["hardsigmoid", "elu", "relu"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_an_activation_never_writes_into_what_other_branches_read(before, kind, seeds):
+    branch = (*before, Activation(S, kind))
+    own, joined = (build(layers, *seeds).eval() for layers in (branch, (Join(S, "add", (branch, ())),)))
+    x = torch.randn(5, 4 * len(seeds), 3, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(joined(x.clone()), own(x.clone()) + x)
+
+
+@pytest.mark.parametrize("kind", get_args(ActivationKind))
+def test_an_activation_after_any_other_can_be_trained(kind):
+    for first in get_args(ActivationKind):
+        module = build((Conv(S, 4, (1, 1)), Activation(S, first), Activation(S, kind)), 0)
+        x = torch.randn(2, 4, 3, 3, requires_grad=True)
+        module(x).sum().backward()
+        assert x.grad.isfinite().all(), first
+
+
+def test_two_dropouts_of_one_shape_draw_masks_of_their_own():
+    two = build((Dropout(S, 0.5), Dropout(S, 0.5)), 3).train()
+    one = build((Dropout(S, 0.5),), 3).train()
+    x = torch.ones(2, 4, 3, 3)
+    assert torch.equal(two[0](x), one(x))  # a network with one has the masks that it always had
+    assert not torch.equal(two[1](x), one[0](x))
+    assert two(x).unique().tolist() == [0.0, 4.0]
+
+
+def test_dropout_keeps_the_mean_and_acts_only_in_training():
+    module = build((Dropout(Shape(1, 100, 100), 0.3),), 0)
+    x = torch.ones(1, 1, 100, 100)
+    assert (module.eval()(x) == x).all()
+    dropped = module.train()(x)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.03)
+
+
+class TestRecipe:
+    BAD: ClassVar = [
+        ({"epochs": 0}, "epochs must be at least 1, but got 0"),
+        ({"epochs": 1, "batch": 1}, "batch must be at least 2, but got 1"),
+        ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, but got 1.0"),
+        ({"epochs": 1, "dropout": -0.1}, "dropout must be at least 0 and below 1, but got -0.1"),
+        ({"epochs": 1, "learning_rate": float("nan")}, "learning_rate must be above 0, but got nan"),
+    ]
+
+    @pytest.mark.parametrize(("values", "says"), BAD)
+    def test_values_out_of_range(self, values, says):
+        with pytest.raises(UsageError, match=says):
+            Recipe(**values)
+
+    def test_an_unknown_recipe(self):
+        with pytest.raises(UsageError, match="unknown recipe 'quick'; known: paper, fast"):
+            recipe_named("quick", 1, {})
+
+    def test_a_title_says_what_is_not_as_usual(self):
+        fast = RECIPES["fast"]
+        assert fast.title == "10 epochs (linear schedule, batch 128)"
+        assert replace(fast, epochs=1, beta1=0.5, label_smoothing=0.1, precision="bfloat16").title == (
+            "1 epoch (linear schedule, batch 128, beta1 0.5, label smoothing 0.1, precision bfloat16)"
+        )
+
+    def test_the_papers(self):
+        paper = RECIPES["paper"]
+        assert (paper.learning_rate, paper.beta1, paper.schedule) == (0.001, 0.75, "constant")
+
+    def test_everything_in_a_recipe_is_in_its_digest(self):
+        base = Recipe(epochs=3)
+        changes = {
+            "epochs": 4,
+            "batch": 64,
+            "learning_rate": 0.1,
+            "beta1": 0.5,
+            "beta2": 0.9,
+            "weight_decay": 0.1,
+            "schedule": "linear",
+            "label_smoothing": 0.1,
+            "dropout": 0.1,
+        }
+        digests = {replace(base, **{key: value}).digest for key, value in changes.items()}
+        assert len(digests | {base.digest}) == len(changes) + 1
+
+    def test_the_linear_schedule_warms_up_and_ends_near_zero(self):
+        recipe = Recipe(epochs=1, learning_rate=1.0, schedule="linear")
+        rates = [recipe.rate_at(step, 100) for step in range(100)]
+        assert max(rates) == 1.0
+        assert rates[0] == 0.1
+        assert rates[-1] == pytest.approx(1 / 90)
+        assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_test_images_judge_once(tmp_path):
+    assert [prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(root, number):
+    whole = load("digits", "train", root)
+    learn, judge = validation_split(whole.labels, whole.groups, number)
+    found = prepare(Protocol("digits", number), root)
+    assert np.array_equal(found.training.places, learn)
+    assert np.array_equal(found.evaluation.places, judge)
+    assert np.array_equal(found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn)))
+    tested = prepare(Protocol("digits", test=True), root)
+    assert np.array_equal(tested.evaluation.pixels, load("digits", "test", root).images)
+    assert np.array_equal(tested.normalisation, normalisation(Images(whole.images, whole.labels)))
+
+
+def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
+    capped = prepare(Protocol("digits", images=500), tmp_path)
+    assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
+    assert np.bincount(capped.training.labels).tolist() == [50] * 10
+    assert Protocol("digits", images=500).id != Protocol("digits").id != Protocol("digits", 1).id
+    with pytest.raises(UsageError, match="images must be at least 2, but got 1"):
+        Protocol("digits", images=1)

@@ -1,0 +1,100 @@
+"""Kept trainings: written whole, read without unpickling, and never taken up by another training."""
+
+import numpy as np
+import pytest
+import torch
+
+from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.training.recipe import Recipe
+from blocksearch.training.trainer import Training
+from blocksearch.training.weights import Keeper, forget, load, save
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    data = prepare(Protocol("digits", images=64), tmp_path_factory.mktemp("data"))
+    network = named_network("effnet", SETTINGS["digits"])
+    return lambda: Training(network.layers, data, Recipe(epochs=2, batch=32), (0,))
+
+
+@pytest.mark.parametrize("lost", ["ways", "order/0", "right"])
+def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make, lost):
+    file, began = tmp_path / "kept.npz", make()
+    began.step()
+    state = began.state() | {"digest": np.array("d")}
+    save(file, state)
+    assert Keeper(make, file, "d").resumed
+    assert not Keeper(make, file, "another's").resumed
+    save(file, {name: array for name, array in state.items() if name != lost})
+    keeper, fresh = Keeper(make, file, "d"), make()
+    assert not keeper.resumed
+    for training in (keeper.training, fresh):
+        training.step()
+    assert all(torch.equal(*pair) for pair in zip(keeper.training.module.parameters(), fresh.module.parameters(), strict=True))
+
+
+def test_a_training_goes_on_where_it_cannot_be_kept(tmp_path, make):
+    (tmp_path / "folder").write_text("milk")
+    keeper = Keeper(make, tmp_path / "folder" / "kept.npz", "d", every=0.0)
+    keeper.keep_now_and_then()
+    assert keeper.trouble in ("Not a directory", "File exists")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        keeper.keep()
+    keeper.file = tmp_path / "kept.npz"
+    keeper.keep_now_and_then()
+    assert (keeper.trouble, keeper.file.exists()) == ("", True)
+
+
+def test_what_was_kept_is_forgotten_with_what_a_killed_process_left(tmp_path):
+    folder = tmp_path / "kept"
+    for name in ("a.npz", "b.npz"):
+        save(folder / name, {"a": np.arange(3)})
+    (folder / "a.npz.4711.new").write_bytes(b"half")
+    forget(folder / "a.npz")
+    assert [path.name for path in folder.iterdir()] == ["b.npz"]
+    forget(folder / "b.npz")
+    forget(folder / "b.npz")
+    assert not folder.exists()
+
+
+def test_arrays_come_back(tmp_path):
+    arrays = {"a/b": np.arange(6.0).reshape(2, 3), "text": np.array(["x", ""]), "flag": np.array(True)}
+    save(tmp_path / "folder" / "kept.npz", arrays)
+    found = load(tmp_path / "folder" / "kept.npz")
+    assert found.keys() == arrays.keys()
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["kept.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
+def test_a_file_that_is_damaged_is_none(tmp_path, content):
+    (tmp_path / "kept.npz").write_bytes(content)
+    assert load(tmp_path / "kept.npz") is None
+    assert load(tmp_path / "missing.npz") is None
+
+
+def test_a_file_cut_short_is_none(tmp_path):
+    save(tmp_path / "kept.npz", {"a": np.arange(1000)})
+    whole = (tmp_path / "kept.npz").read_bytes()
+    for size in range(0, len(whole), 97):
+        (tmp_path / "kept.npz").write_bytes(whole[:size])
+        assert load(tmp_path / "kept.npz") is None
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
+    arrays = {"a": np.arange(40), "b": np.array(["x"])}
+    save(tmp_path / "kept.npz", arrays)
+    whole = (tmp_path / "kept.npz").read_bytes()
+    for place in range(len(whole)):
+        for bit in (0, 3, 7):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            (tmp_path / "kept.npz").write_bytes(changed)
+            found = load(tmp_path / "kept.npz")
+            assert found is None or all(np.array_equal(found[name], arrays[name]) for name in arrays), (place, bit)
+
+
+def test_pickled_objects_are_not_read(tmp_path):
+    np.savez(tmp_path / "kept.npz", a=np.array([{"harm": 1}], dtype=object))
+    assert load(tmp_path / "kept.npz") is None
