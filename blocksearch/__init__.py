@@ -7,12 +7,12 @@ from blocksearch.arch.cost import Cost as Cost
 from blocksearch.arch.cost import cost as cost
 from blocksearch.arch.layers import Shape as Shape
 from blocksearch.arch.network import Network as Network
-from blocksearch.arch.network import Setting as Setting
+from blocksearch.arch.network import Task as Task
 from blocksearch.arch.notation import parse_block as parse_block
 from blocksearch.arch.notation import parse_network as parse_network
 from blocksearch.arch.ops import option as option
 from blocksearch.arch.scale import rescaled as rescaled
-from blocksearch.arch.zoo import SETTINGS as SETTINGS
+from blocksearch.arch.zoo import TASKS as TASKS
 from blocksearch.arch.zoo import named_network as named_network
 from blocksearch.errors import BlocksearchError as BlocksearchError
 from blocksearch.space.grammar import Grammar as Grammar

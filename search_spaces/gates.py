@@ -1,6 +1,6 @@
 """Do a smooth activation and a shortcut that keeps the strongest instead of the average help? Two options of one's own."""
 
-from blocksearch import SETTINGS, Grammar, Shape, option
+from blocksearch import TASKS, Grammar, Shape, option
 from blocksearch.arch.layers import Activation, Join, Layers, MatchChannels, Pool
 
 
@@ -17,7 +17,7 @@ def strongest(entry: Shape, output: Shape) -> Layers:
 
 
 grammar = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     kernel=["3x3", "5x1+1x5", "3x3d2"],
     activation=["relu", swish()],
     residual=["none", "add", strongest()],

@@ -1,9 +1,9 @@
 """Does one block suit every stage? Early maps are large and thin, late ones small and wide: a block of its own for each stage."""
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     per_stage=True,
     widths=[(8, 16, 32), (12, 24, 48)],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],

@@ -3,10 +3,10 @@
 MobileNet v2 and mob_imp are points of this space, and so is EffNet's revision at each rate of Tables 5-7.
 """
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     first_layer=["vanilla"],
     bottleneck=["expand(1)", "expand(2)", "expand(3)", "expand(4)", "expand(6)"],
     kernel=["3x3", "1x3+3x1"],

@@ -1,9 +1,9 @@
 """Which of Section 3's design choices pay on thin networks? Every factor of that section, on GTSRB's widths."""
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     first_layer=["vanilla", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)", "reduce(8)"],
     minimum=[1, 6],

@@ -1,6 +1,6 @@
 """Does weighing channels by what the whole map says (squeeze-and-excitation, Hu et al. 2018) pay on thin networks?"""
 
-from blocksearch import SETTINGS, Grammar, Shape, option
+from blocksearch import TASKS, Grammar, Shape, option
 from blocksearch.arch.layers import Activation, Conv, GlobalPool, Join, Layers
 
 
@@ -14,7 +14,7 @@ def se(entry: Shape, ratio: int = 4) -> Layers:
 
 
 grammar = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     bottleneck=["reduce(2)"],
     minimum=[6],
     kernel=["3x3", "1x3+3x1"],

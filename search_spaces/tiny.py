@@ -1,9 +1,9 @@
 """How good is a search, if the best is known? A few hundred networks, thin enough to train every one of them on digits."""
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
-    SETTINGS["digits"],
+    TASKS["digits"],
     widths=[(4, 8, 16)],
     first_layer=["vanilla", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],

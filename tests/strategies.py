@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Network, Setting
-from blocksearch.errors import SpaceError
+from blocksearch.arch.network import Network, Task
+from blocksearch.errors import SpecError
 
 _odd = st.sampled_from([1, 3, 5])
 _free = {
@@ -33,26 +33,26 @@ def blocks(draw):
     values = {name: draw(_free.get(name, st.sampled_from(factor.values))) for name, factor in FACTORS.items()}
     try:
         return Block(**values)
-    except SpaceError:
+    except SpecError:
         assume(False)
 
 
 @st.composite
-def settings_(draw):
+def tasks_(draw):
     size = st.integers(4, 33)
     shape = Shape(draw(st.integers(1, 4)), draw(size), draw(size))
     widths = tuple(draw(st.lists(st.integers(1, 13), min_size=1, max_size=3)))
-    return Setting(input=shape, widths=widths, classes=draw(st.integers(2, 11)), dropout=draw(st.sampled_from([0.0, 0.5, 0.25])))
+    return Task(input=shape, widths=widths, classes=draw(st.integers(2, 11)), dropout=draw(st.sampled_from([0.0, 0.5, 0.25])))
 
 
 @st.composite
 def networks(draw):
-    setting, first_layer = draw(settings_()), draw(st.sampled_from(["vanilla", "block"]))
-    stages = len(setting.widths) - (first_layer == "vanilla")
+    task, first_layer = draw(tasks_()), draw(st.sampled_from(["vanilla", "block"]))
+    stages = len(task.widths) - (first_layer == "vanilla")
     count = draw(st.sampled_from(sorted({1, max(1, stages)})))
     try:
-        return Network(setting=setting, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer)
-    except SpaceError:
+        return Network(task=task, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer)
+    except SpecError:
         assume(False)
 
 
@@ -90,7 +90,7 @@ def declarations(draw):
     factors = draw(st.lists(st.sampled_from(sorted(_options)), max_size=5, unique=True))
     per_stage = draw(st.booleans())
     return {
-        "setting": Setting(input=shape, widths=widths[0], classes=draw(st.integers(2, 4))),
+        "task": Task(input=shape, widths=widths[0], classes=draw(st.integers(2, 4))),
         "base": Block(spatial="dense", last="none", pooling="none") if draw(st.booleans()) else Block(),
         "widths": widths,
         "first_layer": draw(_some(first, 2)),

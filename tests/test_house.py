@@ -1,7 +1,6 @@
 """The house: imports go down one list, each outside dependency has its doors, and light commands stay light."""
 
 import ast
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -90,12 +89,8 @@ def test_files_can_be_seen_whole(module):
 HEAVY = "import sys; heavy = {'torch', 'optuna', 'scipy', 'sqlalchemy'} & set(sys.modules); assert not heavy, heavy"
 
 
-def run(*arguments: str) -> float:
-    """Run Python and return the processor seconds it took, which a busy machine does not stretch."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def run(*arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 @pytest.mark.parametrize(
@@ -108,7 +103,6 @@ def run(*arguments: str) -> float:
 )
 def test_light_commands_stay_light(code):
     run("-c", f"{code}\n{HEAVY}")
-    assert min(run("-c", code) for _ in range(3)) < 0.5
 
 
 def test_the_lightness_test_can_fail():

@@ -17,7 +17,7 @@ from blocksearch.ablation.claims import claims_among
 from blocksearch.ablation.stats import compare_pairs, mean_interval, rank_correlation
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse_network
-from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
 from blocksearch.paper.reproduce import LARGE, networks_of
 from blocksearch.paper.tables import TABLES, printed
@@ -53,8 +53,8 @@ def shipped(tmp_path_factory):
 def reproduced(number):
     """The data set of a table, and its networks at the widths of the README."""
     name = TABLES[number][0]
-    setting = SETTINGS[name]
-    return name, networks_of(number, replace(setting, widths=WIDTHS.get(name, setting.widths)))
+    task = TASKS[name]
+    return name, networks_of(number, replace(task, widths=WIDTHS.get(name, task.widths)))
 
 
 @pytest.mark.parametrize("number", [2, 4, 7])
@@ -62,7 +62,7 @@ def test_what_the_paper_says_of_networks_is_as_the_ledger_has_it(number, shipped
     name, found = reproduced(number)
     runs, _ = shipped(f"{name}.db")
     tested = {
-        name: {r.spec.seed: r.accuracy for r in runs if (r.spec.protocol, r.spec.network) == ("test", network.fingerprint)}
+        name: {r.key.seed: r.accuracy for r in runs if (r.key.protocol, r.key.network) == ("test", network.digest)}
         for name, _, network in found
     }
     labels = {name: LARGE.get(name, row.label) for name, row, _ in found}
@@ -82,11 +82,11 @@ def test_what_the_paper_says_of_networks_is_as_the_ledger_has_it(number, shipped
 def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
     dataset, found = reproduced(number)
     runs, _ = shipped(f"{dataset}.db")
-    tested = [run for run in runs if run.spec.protocol == "test"]
+    tested = [run for run in runs if run.key.protocol == "test"]
     base = cost(found[0][2].layers).flops
     wanted, means = {}, []
     for name, row, network in found:
-        accuracies = [run.accuracy for run in tested if run.spec.network == network.fingerprint]
+        accuracies = [run.accuracy for run in tested if run.key.network == network.digest]
         assert len(accuracies) == 5
         flops, mean, (low, high) = cost(network.layers).flops, sum(accuracies) / 5, mean_interval(accuracies)
         if name != "effnet_large_published":
@@ -106,15 +106,15 @@ def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
 
 def effects_of_shortcuts(runs, name, widths, epochs, split, seeds):
     """Every shortcut against none, in effnet, over the first seeds of a split."""
-    setting = SETTINGS[name] if widths is None else replace(SETTINGS[name], widths=widths)
-    effnet = named_network("effnet", setting, dataset=name)
+    task = TASKS[name] if widths is None else replace(TASKS[name], widths=widths)
+    effnet = named_network("effnet", task, dataset=name)
 
     def accuracies(network):
-        wanted = (network.fingerprint, split_id(split), epochs)
-        judged = [run for run in runs if (run.spec.network, run.spec.protocol, run.epoch_to) == wanted]
-        found = [run for run in judged if run.spec.seed < seeds]
+        wanted = (network.digest, split_id(split), epochs)
+        judged = [run for run in runs if (run.key.network, run.key.protocol, run.epoch_to) == wanted]
+        found = [run for run in judged if run.key.seed < seeds]
         assert len(found) == seeds
-        return {run.spec.seed: run.accuracy for run in found}
+        return {run.key.seed: run.accuracy for run in found}
 
     names = ("add", "project", "concatenate")
     return compare_pairs({each: (accuracies(effnet), accuracies(effnet.with_factor("residual", each))) for each in names})
@@ -164,17 +164,13 @@ def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
     runs, reports = shipped("gtsrb-search.db")
     (content,) = [json.loads(report["content"]) for report in reports if report["kind"] == "final"]
     tested = {row["flops"]: row for row in content["rows"]}
-    base = cost(named_network("baseline", SETTINGS["gtsrb"]).layers).flops
+    base = cost(named_network("baseline", TASKS["gtsrb"]).layers).flops
     found = table_under("test, % (10 epochs, 5 seeds)")
     assert len(found) == 5
     assert len(tested) == 19
     for text, flops, factor, accuracy, interval in found:
         row = tested[int(flops.replace(",", ""))]
-        own = [
-            run.accuracy
-            for run in runs
-            if (run.spec.protocol, run.spec.network) == ("test", parse_network(row["text"]).fingerprint)
-        ]
+        own = [run.accuracy for run in runs if (run.key.protocol, run.key.network) == ("test", parse_network(row["text"]).digest)]
         assert sorted(own) == sorted(row["accuracies"])
         low, high = mean_interval(own)
         assert (accuracy, interval) == (f"{sum(own) / 5:.2f}", f"{low:.2f} – {high:.2f}")

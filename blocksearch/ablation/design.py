@@ -10,7 +10,7 @@ from blocksearch.arch.factors import FACTORS, Value, factor_named
 from blocksearch.arch.network import FIRST_LAYERS, Network
 from blocksearch.arch.ops import FILLED_BY
 from blocksearch.arch.scale import rescaled
-from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import Space
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
@@ -56,18 +56,18 @@ class Variant:
     def shown(self) -> str:
         """The value as it is written for people, with what it came to."""
         channels = f": {','.join(map(str, self.channels))}" if self.channels else ""
-        widths = f" at {self.network.setting.widths_text}" if self.network and self.rescaled else ""
+        widths = f" at {self.network.task.widths_text}" if self.network and self.rescaled else ""
         return self.value + widths + channels
 
     @property
     def compared(self) -> bool:
         """Whether it is another network than its reference; of an interaction, whether all four are not the same two."""
-        if self.network is None or self.network.fingerprint == self.against.fingerprint:
+        if self.network is None or self.network.digest == self.against.digest:
             return False
-        return self.beside is None or [n.fingerprint for n in self.networks[:2]] != [n.fingerprint for n in self.networks[2:]]
+        return self.beside is None or [n.digest for n in self.networks[:2]] != [n.digest for n in self.networks[2:]]
 
 
-class InapplicableError(UsageError):
+class InapplicableError(ConfigError):
     """No value of a factor changes a block."""
 
     def __init__(self, factor: str, rules: str) -> None:
@@ -88,7 +88,7 @@ def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SP
         own = space.grammar.options if space.grammar else {}
         return {factor: list(own[factor]) if factor in own else _with_defined(factor, space) for factor in chosen}
     if len(chosen) != 1:
-        raise UsageError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
+        raise ConfigError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
     texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
     factor = chosen[0]
     return {factor: [FACTORS[factor].parse(text, space.options) if factor in FACTORS else text for text in texts]}
@@ -107,7 +107,7 @@ def read_given(text: str | None, space: Space = NO_SPACE) -> tuple[str, list[Val
         return None
     factor, equals, values = text.partition("=")
     if not equals:
-        raise UsageError(f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}")
+        raise ConfigError(f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}")
     (found,) = read_values([factor.strip()], values, space).values()
     assert found is not None
     return factor.strip(), found
@@ -121,11 +121,11 @@ def ask(
     Where it is asked under several values of another factor, interactions follow: each against the first value, which is the
     reference's own where that is among them. A factor is not asked about under values of its own. With `equal_flops`, variants
     that cost more or less than their reference are asked about again, their widths rescaled to its FLOPs.
-    Raises UsageError where no factor applies, or a given value does not.
+    Raises ConfigError where no factor applies, or a given value does not.
     """
     factors = {factor: values for factor, values in question.items() if given is None or factor != given[0]}
     if not factors:
-        raise UsageError(f"--given {next(iter(question))} is the factor that is asked about; give another one's values")
+        raise ConfigError(f"--given {next(iter(question))} is the factor that is asked about; give another one's values")
     references = _references(reference, given)
     found = [
         replace(variant, given=label)
@@ -135,7 +135,7 @@ def ask(
     ]
     if not any(variant.is_reference for variant in found):
         rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
-        raise UsageError(f"none of the factors applies to this block: {', '.join(factors)} ({rules})")
+        raise ConfigError(f"none of the factors applies to this block: {', '.join(factors)} ({rules})")
     return found + interactions(found) + (_at_equal_flops(found) if equal_flops else [])
 
 
@@ -155,7 +155,7 @@ def alike(found: Sequence[Variant]) -> dict[int, int]:
     """Map the place of each variant that is compared to that of the first which compares the same networks, mostly itself."""
     first: dict[tuple[str, ...], int] = {}
     return {
-        place: first.setdefault(tuple(network.fingerprint for network in variant.networks), place)
+        place: first.setdefault(tuple(network.digest for network in variant.networks), place)
         for place, variant in enumerate(found)
         if variant.compared
     }
@@ -166,7 +166,7 @@ def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -
         return [("", reference)]
     found = [(variant, f"{given[0]}={variant.value}") for variant in _listed(reference, *given)]
     if wrong := [f"{label}: {variant.rule}" for variant, label in found if variant.network is None]:
-        raise UsageError(f"--given {'; '.join(wrong)}")
+        raise ConfigError(f"--given {'; '.join(wrong)}")
     asked = {str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value) for value in given[1]}
     return [(label, variant.network) for variant, label in found if variant.network and variant.value in asked]
 
@@ -174,7 +174,7 @@ def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -
 def variants(reference: Network, factor: str, values: Sequence[Value] | None = None) -> list[Variant]:
     """List a factor's variants of a network, the reference first. `values` may be texts; None takes the factor's usual ones.
 
-    Raises UsageError for an unknown factor, or where no value changes the network.
+    Raises ConfigError for an unknown factor, or where no value changes the network.
     """
     found = _listed(reference, factor, values)
     if not any(variant.compared for variant in found):
@@ -211,7 +211,7 @@ def _options(reference: Network, factor: str, values: Sequence[Value] | None) ->
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
-            raise UsageError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
+            raise ConfigError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
         return reference.first_layer, list(values or allowed)
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
@@ -224,7 +224,7 @@ def _options(reference: Network, factor: str, values: Sequence[Value] | None) ->
 def _variant(reference: Network, factor: str, value: Value) -> Variant:
     try:
         return Variant(factor, str(value), False, reference.with_factor(factor, value), reference)
-    except SpaceError as error:
+    except SpecError as error:
         return Variant(factor, str(value), False, None, reference, str(error))
 
 
@@ -247,6 +247,6 @@ def _rescaled(variant: Variant) -> Variant:
         return variant
     try:
         network = rescaled(variant.network, f"flops <= {cost(variant.against.layers).flops}")
-    except SpaceError as error:
+    except SpecError as error:
         return replace(variant, network=None, rule=str(error))
     return replace(variant, network=network, rescaled=True)

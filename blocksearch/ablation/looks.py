@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from blocksearch.ablation.stats import ALPHA, MARGIN, Effect, compare_pairs
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import MOST_SEEDS
 
 LOOKS = (5, 8, 12, 20)
@@ -20,13 +20,13 @@ Pairs = Mapping[str, tuple[Accuracies, Accuracies]]
 
 
 def read_looks(text: str) -> tuple[int, ...] | None:
-    """Read `5..20` as looks at 5, 8, 12 and 20 seeds; None where the text is no range. Raises UsageError for an empty one."""
+    """Read `5..20` as looks at 5, 8, 12 and 20 seeds; None where the text is no range. Raises ConfigError for an empty one."""
     found = re.fullmatch(r"\s*([0-9]{1,9})\.\.([0-9]{1,9})\s*", text)
     if not found:
         return None
     first, last = int(found[1]), int(found[2])
     if not 2 <= first < last <= MOST_SEEDS:
-        raise UsageError(f"a range of seeds must rise from at least 2 to at most {MOST_SEEDS}, but got {text!r}")
+        raise ConfigError(f"a range of seeds must rise from at least 2 to at most {MOST_SEEDS}, but got {text!r}")
     return (first, *(look for look in LOOKS if first < look < last), last)
 
 

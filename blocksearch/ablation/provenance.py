@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from blocksearch.ablation.stats import accuracy_interval
 from blocksearch.arch.network import Network
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Run
 
@@ -12,21 +12,21 @@ from blocksearch.runs.records import Run
 def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
     """Say which kinds of devices and minor versions of torch gave the runs, where there are several; "" where there is one.
 
-    Raises UsageError where there are several and `strict` is asked for.
+    Raises ConfigError where there are several and `strict` is asked for.
     """
     kinds = sorted({f"{run.provenance['device']} with torch {_minor(run.provenance['torch'])}" for run in _made(runs)})
     if len(kinds) < 2:
         return ""
     found = f"runs of different kinds are compared: {'; '.join(kinds)}"
     if strict:
-        raise UsageError(f"--strict: {found}")
+        raise ConfigError(f"--strict: {found}")
     return found
 
 
 def notes(first: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
     """Say how far other images would have changed a run of an answer's first network, and where all its runs came from."""
-    own = [run for run in runs if run.spec.network == first.fingerprint and run.accuracy is not None]
-    chosen = [min(own, key=lambda run: run.spec.seed)] if own else []
+    own = [run for run in runs if run.key.network == first.digest and run.accuracy is not None]
+    chosen = [min(own, key=lambda run: run.key.seed)] if own else []
     return [*(sampling(run, conditions) for run in chosen), sources(runs)]
 
 
@@ -48,7 +48,7 @@ def sampling(run: Run, conditions: Conditions) -> str:
     low, high = accuracy_interval(run.right, conditions.evaluation_groups)
     drawn = ", single images drawn" if conditions.evaluation_groups is None else ", whole tracks drawn"
     return (
-        f"over other images one run's {run.accuracy:.2f} % might have been {low:.2f} to {high:.2f} (95 %, seed {run.spec.seed} "
+        f"over other images one run's {run.accuracy:.2f} % might have been {low:.2f} to {high:.2f} (95 %, seed {run.key.seed} "
         f"of the first network{drawn}); intervals above are over seeds, on these images"
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 
 ALPHA = 0.05
 MARGIN = 0.5  # points within which two accuracies count as equal
@@ -97,12 +97,12 @@ def compare_pairs(
 
     Variants that an earlier look has `rejected` stay in the family, and Holm goes on behind them.
 
-    Raises UsageError for an accuracy that is not finite, and for alpha or margin out of range.
+    Raises ConfigError for an accuracy that is not finite, and for alpha or margin out of range.
     """
     if not 0 < alpha < 1:
-        raise UsageError(f"alpha must lie between 0 and 1, but got {alpha}")
+        raise ConfigError(f"alpha must lie between 0 and 1, but got {alpha}")
     if not 0 < margin < LARGEST:
-        raise UsageError(f"margin must be a positive number of points, but got {margin}")
+        raise ConfigError(f"margin must be a positive number of points, but got {margin}")
     for name, (reference, accuracies) in pairs.items():
         _check("reference", reference)
         _check(name, accuracies)
@@ -194,14 +194,14 @@ def accuracy_interval(
 
     Without groups it is Wilson's. With one group label per image (tracks whose frames are near-copies) it is the percentile
     bootstrap over whole groups, 2,000 resamples with a fixed seed; where all groups are equally right, a bootstrap would have no
-    width, so it is Wilson's with groups for images. Raises UsageError without images, or where lengths differ.
+    width, so it is Wilson's with groups for images. Raises ConfigError without images, or where lengths differ.
     """
     if bits.size == 0:
-        raise UsageError("an accuracy needs at least one evaluated image, but there is none")
+        raise ConfigError("an accuracy needs at least one evaluated image, but there is none")
     if groups is None:
         return _wilson(float(bits.mean()), bits.size, alpha)
     if len(groups) != len(bits):
-        raise UsageError(f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups")
+        raise ConfigError(f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups")
     members = np.unique(groups, return_inverse=True)[1]
     sizes, right = np.bincount(members), np.bincount(members, weights=bits)
     if np.ptp(right / sizes) <= RESOLUTION:
@@ -224,7 +224,7 @@ def _wilson(share: float, count: int, alpha: float) -> tuple[float, float]:
 def _check(name: str, accuracies: Mapping[int, float]) -> None:
     for seed, value in accuracies.items():
         if not abs(value) <= LARGEST:  # also where value is nan
-            raise UsageError(f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}")
+            raise ConfigError(f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}")
 
 
 def _at(seeds: Sequence[int], accuracies: Mapping[int, float]) -> Floats:

@@ -18,7 +18,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions, Request, conditions
-from blocksearch.runs.records import Job, Run, RunSpec
+from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee, recall
 
 
@@ -56,8 +56,8 @@ def ablate(
 
     Return its title, which states every reduction, its results, variant by variant, and notes on where the runs came from.
     With `looks` (see the module) seeds are added to undecided comparisons only, and `seeds` are not asked for. What was concluded
-    is saved in the ledger beside the runs. Raises UsageError before anything is trained, but where runs of different kinds are in
-    the ledger and the request is strict.
+    is saved in the ledger beside the runs. Raises ConfigError before anything is trained, but where runs of different kinds are
+    in the ledger and the request is strict.
     """
     shared, title = _planned(name, found, seeds, request, looks)
     if looks:
@@ -99,9 +99,9 @@ def _planned(
 
 def _looked(
     found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch
-) -> tuple[dict[RunSpec, Run], list[Result]]:
+) -> tuple[dict[RunKey, Run], list[Result]]:
     """Train and compare look by look."""
-    runs: dict[RunSpec, Run] = {}
+    runs: dict[RunKey, Run] = {}
 
     def train(wanted: list[Job]) -> None:
         runs.update(ensure(wanted, request.ledger, request.workers, watch, request.device))
@@ -128,15 +128,15 @@ def _next_look(found: Sequence[Variant], shared: Conditions, looks: tuple[int, .
 
     def train(wanted: list[Job]) -> None:
         asked[:] = wanted
-        if any(job.spec not in runs for job in wanted):
+        if any(job.key not in runs for job in wanted):
             raise _NotYetError
 
     try:
         sequential(_compared(found), looks, _more(found, shared, runs, train), margin=request.margin)
     except _NotYetError:
-        specs = {job.spec for job in asked}
-        networks = {spec.network for spec in specs}
-        return asked, sum(job.spec.network in networks and job.spec not in specs and job.spec not in runs for job in every)
+        keys = {job.key for job in asked}
+        networks = {key.network for key in keys}
+        return asked, sum(job.key.network in networks and job.key not in keys and job.key not in runs for job in every)
     return asked, 0
 
 
@@ -146,7 +146,7 @@ def _compared(found: Sequence[Variant]) -> frozenset[str]:
 
 
 def _more(
-    found: Sequence[Variant], shared: Conditions, runs: Mapping[RunSpec, Run], train: Callable[[list[Job]], None]
+    found: Sequence[Variant], shared: Conditions, runs: Mapping[RunKey, Run], train: Callable[[list[Job]], None]
 ) -> Callable[[frozenset[str], int], Pairs]:
     """Return what gives a look its accuracies, after `train` has put what they need into `runs`."""
 
@@ -160,7 +160,7 @@ def _more(
 
 def jobs(found: Iterable[Variant], conditions: Conditions, seeds: Sequence[int]) -> list[Job]:
     """List the trainings that variants and their references need; equal layers share them."""
-    networks = {network.fingerprint: network for variant in found for network in variant.networks}
+    networks = {network.digest: network for variant in found for network in variant.networks}
     return conditions.jobs(networks.values(), seeds)
 
 
@@ -168,7 +168,7 @@ def results(
     found: Sequence[Variant],
     conditions: Conditions,
     seeds: Sequence[int],
-    runs: Mapping[RunSpec, Run],
+    runs: Mapping[RunKey, Run],
     looked: tuple[Mapping[str, Effect], Mapping[str, int]] | None = None,
     margin: float | None = None,
 ) -> list[Result]:
@@ -199,7 +199,7 @@ def _told(variant: Variant, first: Variant) -> Variant:
 
 
 def _pair(
-    variant: Variant, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunSpec, Run]
+    variant: Variant, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunKey, Run]
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Return the accuracies by seed of a variant's reference and its own; of an interaction, the two effects by seed."""
     reference, own = (_accuracies(_runs(n, conditions, seeds, runs)) for n in (variant.against, variant.network))
@@ -212,11 +212,11 @@ def _effects(reference: Mapping[int, float], own: Mapping[int, float]) -> dict[i
     return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
-def _runs(network: Network | None, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunSpec, Run]) -> dict[int, Run]:
+def _runs(network: Network | None, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunKey, Run]) -> dict[int, Run]:
     if network is None:
         return {}
-    specs = {seed: conditions.job(network, seed).spec for seed in seeds}
-    return {seed: runs[spec] for seed, spec in specs.items() if spec in runs}
+    keys = {seed: conditions.job(network, seed).key for seed in seeds}
+    return {seed: runs[key] for seed, key in keys.items() if key in runs}
 
 
 def _accuracies(found: Mapping[int, Run]) -> dict[int, float]:
@@ -228,7 +228,7 @@ def _result(
     effect: Effect | None,
     conditions: Conditions,
     seeds: Sequence[int],
-    runs: Mapping[RunSpec, Run],
+    runs: Mapping[RunKey, Run],
 ) -> Result:
     found = _runs(variant.network, conditions, seeds, runs)
     reference, own = _pair(variant, conditions, seeds, runs)
@@ -309,7 +309,7 @@ def _row(result: Result) -> dict[str, object]:
         "interaction": variant.beside is not None,
         "channels": variant.channels,
         "text": format_network(variant.network) if variant.network else None,
-        "fingerprint": variant.network.fingerprint if variant.network else None,
+        "fingerprint": variant.network.digest if variant.network else None,
         "flops": price and price.flops,
         "params": price and price.params,
         "floats": price and price.floats,

@@ -20,8 +20,8 @@ def train_network(
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
     return shared.title(name, network), [
         {
-            "seed": job.spec.seed,
-            "state": (run := runs[job.spec]).state,
+            "seed": job.key.seed,
+            "state": (run := runs[job.key]).state,
             "accuracy": run.accuracy,
             "interval": accuracy_interval(run.right, shared.evaluation_groups) if run.accuracy is not None else None,
             "epochs": run.epoch_to,

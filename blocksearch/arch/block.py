@@ -20,7 +20,7 @@ from blocksearch.arch.layers import (
     grouped_conv,
 )
 from blocksearch.arch.ops import Option
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 
 RULES = (
     Rule(
@@ -38,7 +38,7 @@ RULES = (
 class Block:
     """One block of a network. Each field is a factor; a field also takes the factor's text, `Block(bottleneck="reduce(2)")`.
 
-    Raises SpaceError where a value is not one of its factor's, or where two factors contradict each other. Source of the
+    Raises SpecError where a value is not one of its factor's, or where two factors contradict each other. Source of the
     factors: EffNet paper, Sections 3, 4.2 and 6.2.
     """
 
@@ -64,7 +64,7 @@ class Block:
         values = self.values()
         for rule in RULES:
             if not rule.holds(values):
-                raise SpaceError(rule.name)
+                raise SpecError(rule.name)
 
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
@@ -78,7 +78,7 @@ class Block:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def with_factors(self, values: Mapping[str, Value]) -> "Block":
-        """Return this block with other values, or their texts, for some factors. Raises UsageError for an unknown factor."""
+        """Return this block with other values, or their texts, for some factors. Raises ConfigError for an unknown factor."""
         names = [factor_named(name).name for name in values]
         return replace(self, **{name: values[name] for name in names})  # type: ignore[arg-type]
 
@@ -110,7 +110,7 @@ class Shortcut:
 def expand(block: Block, entry: Shape, width: int) -> Layers:
     """Expand a block that reads `entry` and is `width` channels wide into layers.
 
-    With residual=concatenate the output has width + entry channels. Raises SpaceError where a shape becomes impossible.
+    With residual=concatenate the output has width + entry channels. Raises SpecError where a shape becomes impossible.
     """
     body: Layers = ()
     for step in STEPS:
@@ -140,14 +140,14 @@ def _activation(shape: Shape, kind: Option | str) -> Layers:
 
 
 def bottleneck_channels(block: Block, entry: Shape, width: int) -> int | None:
-    """Return the channels that a block's first pointwise layer gives, or None without one. Raises SpaceError for none left."""
+    """Return the channels that a block's first pointwise layer gives, or None without one. Raises SpecError for none left."""
     match block.bottleneck:
         case Reduce(factor):
             return max(block.minimum, width // factor)
         case Expand(rate):
             channels = int(entry.channels * rate)
             if channels < 1:
-                raise SpaceError(f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none")
+                raise SpecError(f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none")
             return channels
         case _:
             return None
@@ -259,7 +259,7 @@ def _around(residual: Option | str, entry: Shape, out: Shape) -> tuple[Layers, J
         layers = residual.expand(entry, out)
         end = _end(layers, entry)
         if end.map != out.map:
-            raise SpaceError(f"residual={residual} ends in {end}, but a shortcut has the map of the body's output, {out}")
+            raise SpecError(f"residual={residual} ends in {end}, but a shortcut has the map of the body's output, {out}")
         return layers, "add" if end == out else "concatenate"
     stride = -(-entry.height // out.height), -(-entry.width // out.width)
     size = tuple(n + n // 2 if residual == "concatenate" else n for n in stride)

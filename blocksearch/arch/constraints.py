@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 
 QUANTITIES = ("macs", "flops", "params", "floats", "peak")
 _RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
@@ -87,13 +87,13 @@ class Check:
         return f"{self.origin}(network)"
 
     def holds(self, network: object) -> bool:
-        """Ask the function. Raises SpaceError, with the function's place, where it raises or answers neither yes nor no."""
+        """Ask the function. Raises SpecError, with the function's place, where it raises or answers neither yes nor no."""
         try:
             answer = self.function(network)
         except Exception as error:  # a user's function may raise anything: say where
-            raise SpaceError(f"{self.where}: constraint {self.name} raises {type(error).__name__}: {error}") from error
+            raise SpecError(f"{self.where}: constraint {self.name} raises {type(error).__name__}: {error}") from error
         if not isinstance(answer, bool):
-            raise SpaceError(f"{self.where}: constraint {self.name} must answer True or False, but got {answer!r}")
+            raise SpecError(f"{self.where}: constraint {self.name} must answer True or False, but got {answer!r}")
         return answer
 
 
@@ -114,7 +114,7 @@ def read_constraint(given: str | Constraint | Callable[[Any], object], name: str
     if callable(given):
         return _check(given, name)
     if not isinstance(given, str):
-        raise UsageError(f"a constraint is text or a function of a network, but got {given!r}")
+        raise ConfigError(f"a constraint is text or a function of a network, but got {given!r}")
     if re.search(r"[<>]", given):
         return _budget(given, name)
     conditions = tuple(_condition(part, given, known) for part in re.split(r"\s+or\s+", given.strip()))
@@ -122,12 +122,12 @@ def read_constraint(given: str | Constraint | Callable[[Any], object], name: str
 
 
 def together(given: Sequence[Constraint], new: Sequence[Constraint]) -> tuple[Constraint, ...]:
-    """Add constraints to others; one that is there counts once. Raises UsageError for a name that means something else there."""
+    """Add constraints to others; one that is there counts once. Raises ConfigError for a name that means something else there."""
     found = {each.name: each for each in given}
     for each in new:
         known = found.setdefault(each.name, each)
         if known != each or (isinstance(each, Check) and isinstance(known, Check) and not _same(known.function, each.function)):
-            raise UsageError(f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)")
+            raise ConfigError(f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)")
     return tuple(found.values())
 
 
@@ -137,20 +137,20 @@ def _same(one: object, other: object) -> bool:
 
 
 def read_budget(text: str) -> Budget:
-    """Read a budget such as `flops <= 12e6`. Raises UsageError."""
+    """Read a budget such as `flops <= 12e6`. Raises ConfigError."""
     return _budget(text, "")
 
 
 def _budget(text: str, name: str) -> Budget:
     match = _BUDGET.fullmatch(text)
     if match is None:
-        raise UsageError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
+        raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()
     if quantity not in QUANTITIES:
         raise unknown("cost", quantity, QUANTITIES)
     bound = Decimal(number) * _SCALES[scale]
     if bound != int(bound):
-        raise UsageError(f"a cost is a whole number, but the budget is {text!r}")
+        raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")
     budget = Budget("", quantity, relation, int(bound))
     return replace(budget, name=name or str(budget))
 
@@ -158,7 +158,7 @@ def _budget(text: str, name: str) -> Budget:
 def _condition(text: str, rule: str, known: Known) -> Condition:
     match = re.fullmatch(r"([a-z_]+)(!?=)(\S+)", text)
     if match is None:
-        raise UsageError(f"a rule is conditions such as residual=none joined by 'or', but got {text!r} in {rule!r}")
+        raise ConfigError(f"a rule is conditions such as residual=none joined by 'or', but got {text!r} in {rule!r}")
     factor = factor_named(match[1])
     own = {str(value): value for value in known.get(factor.name, ())}
     values = tuple(own[value] if value in own else factor.parse(value) for value in match[3].split("|"))
@@ -169,7 +169,7 @@ def _check(function: Callable[[Any], object], name: str) -> Check:
     try:
         file, (source, line) = inspect.getfile(function), inspect.getsourcelines(function)
     except (TypeError, OSError) as error:
-        raise UsageError(f"a constraint's function must be written in a file, but got {function!r}") from error
+        raise ConfigError(f"a constraint's function must be written in a file, but got {function!r}") from error
     origin = f"{Path(file).stem}.{getattr(function, '__name__', 'function')}"
     digest = hashlib.sha256("".join(source).encode()).hexdigest()
     return Check(name or origin, origin, digest, function, f"{file}:{line}")

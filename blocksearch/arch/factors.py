@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from blocksearch.arch.ops import NO_OPTIONS, Option, Options, check_fills, read_option
-from blocksearch.errors import SpaceError, unknown
+from blocksearch.errors import SpecError, unknown
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Factor:
         return self.parse(str(given))
 
     def parse(self, text: str, options: Options = NO_OPTIONS) -> Value:
-        """Read a value, a user's among them. Raises SpaceError that names the factor, the text and what it may be."""
+        """Read a value, a user's among them. Raises SpecError that names the factor, the text and what it may be."""
         value = self.read(text.strip()) or read_option(self.name, text.strip(), options)
         if value is None:
             words = [str(option) for option in self.values]
             near = difflib.get_close_matches(text, words, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise SpaceError(f"{self.name} must be {self.grammar}, but got {text!r}{hint}")
+            raise SpecError(f"{self.name} must be {self.grammar}, but got {text!r}{hint}")
         return value
 
 
@@ -186,7 +186,7 @@ FACTORS: dict[str, Factor] = {
 
 
 def factor_named(name: str) -> Factor:
-    """Find a factor. Raises UsageError with the known names."""
+    """Find a factor. Raises ConfigError with the known names."""
     if name not in FACTORS:
         raise unknown("factor", name, FACTORS)
     return FACTORS[name]

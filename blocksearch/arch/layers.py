@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 
 PoolKind = Literal["max", "average"]
 ActivationKind = Literal["relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"]
@@ -30,7 +30,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width) < 1:
-            raise SpaceError(f"a tensor needs at least one channel, row and column, but got {self}")
+            raise SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
 
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
@@ -49,10 +49,10 @@ class Shape:
     def strided(self, stride: tuple[int, int]) -> "Shape":
         """Return the shape after a strided layer: ⌈n / stride⌉ along each axis, never below one.
 
-        Raises SpaceError where an axis of size one would be reduced again.
+        Raises SpecError where an axis of size one would be reduced again.
         """
         if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
-            raise SpaceError(f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}")
+            raise SpecError(f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}")
         return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
 
 
@@ -87,14 +87,14 @@ class Conv:
 
     def __post_init__(self) -> None:
         if self.out_channels < 1:
-            raise SpaceError(f"a convolution needs at least one output channel, but got {self.out_channels}")
+            raise SpecError(f"a convolution needs at least one output channel, but got {self.out_channels}")
         if min(*self.kernel, *self.stride, *self.dilation, self.groups) < 1:
-            raise SpaceError(f"kernel, stride, dilation and groups of a convolution must be at least one: {self}")
+            raise SpecError(f"kernel, stride, dilation and groups of a convolution must be at least one: {self}")
         channels = (self.input.channels, self.out_channels)
         if self.groups > min(channels):
-            raise SpaceError(f"a convolution has at most as many groups as channels, but {self.groups} > {min(channels)}")
+            raise SpecError(f"a convolution has at most as many groups as channels, but {self.groups} > {min(channels)}")
         if not self.uneven and any(c % self.groups for c in channels):
-            raise SpaceError(f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}")
+            raise SpecError(f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}")
 
     @cached_property
     def output(self) -> Shape:
@@ -224,7 +224,7 @@ class Join:
             case _:
                 fits = all(shape in (first, per_channel) for shape in shapes)
         if not fits:
-            raise SpaceError(f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}")
+            raise SpecError(f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}")
 
     @property
     def branch_outputs(self) -> tuple[Shape, ...]:
@@ -274,7 +274,7 @@ class Linear:
 
     def __post_init__(self) -> None:
         if self.classes < 1:
-            raise SpaceError(f"a classifier needs at least one class, but got {self.classes}")
+            raise SpecError(f"a classifier needs at least one class, but got {self.classes}")
 
     @property
     def output(self) -> Shape:
@@ -305,11 +305,11 @@ def encode(layers: Layers) -> str:
 
 
 def decode(text: str) -> Layers:
-    """Read back what `encode` wrote. Raises SpaceError on anything else."""
+    """Read back what `encode` wrote. Raises SpecError on anything else."""
     try:
         return tuple(_layer(data) for data in json.loads(text))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise SpaceError(f"stored layers do not decode: {type(error).__name__}: {error}") from error
+        raise SpecError(f"stored layers do not decode: {type(error).__name__}: {error}") from error
 
 
 def fingerprint(layers: Layers) -> str:

@@ -3,7 +3,7 @@
     bottleneck=reduce(2) minimum=6 kernel=1x3+3x1 pooling=separable_conv
     input=3x32x32 widths=64,128,256 classes=10 first_layer=block [bottleneck=reduce(2) ...]
 
-A block is its factors that differ from their defaults; a network is its setting and, in brackets, one block for all stages or
+A block is its factors that differ from their defaults; a network is its task and, in brackets, one block for all stages or
 one for each.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import NotationError, SpaceError
+from blocksearch.errors import ParseError, SpecError
 
 _TOKEN = re.compile(r"\s*(?:(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+))")
 
@@ -41,7 +41,7 @@ def format_network(network: Network) -> str:
 
 
 def parse_block(text: str, options: Options = NO_OPTIONS) -> Block:
-    """Read a block, with a user's options. Raises NotationError that shows the text and a caret."""
+    """Read a block, with a user's options. Raises ParseError that shows the text and a caret."""
     return _block(text, list(_tokens(text)), Block(), options)
 
 
@@ -51,7 +51,7 @@ def override(text: str, base: Block, options: Options = NO_OPTIONS) -> Block:
 
 
 def parse_network(text: str, options: Options = NO_OPTIONS) -> Network:
-    """Read a network, with a user's options. Raises NotationError that shows the text and a caret."""
+    """Read a network, with a user's options. Raises ParseError that shows the text and a caret."""
     tokens = list(_tokens(text))
     depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
     head = _pairs(text, tokens[:depth], _NETWORK_KEYS)
@@ -64,10 +64,10 @@ def parse_network(text: str, options: Options = NO_OPTIONS) -> Network:
     values = {key: value for key, (value, _) in head.items()}
     first_layer = values.pop("first_layer", "block")
     try:
-        return Network(setting=Setting(**values), blocks=blocks, first_layer=first_layer)
-    except NotationError:
+        return Network(task=Task(**values), blocks=blocks, first_layer=first_layer)
+    except ParseError:
         raise
-    except SpaceError as error:
+    except SpecError as error:
         raise _error(text, 0, str(error)) from error
 
 
@@ -101,9 +101,9 @@ def _tokens(text: str) -> Iterator[_Token]:
         yield _Token(match[group], match.start(group))
 
 
-def _error(text: str, at: int, rule: str) -> NotationError:
+def _error(text: str, at: int, rule: str) -> ParseError:
     shown = re.sub(r"\s", " ", text)
-    return NotationError(f"{rule}\n  {shown}\n  {' ' * at}^")
+    return ParseError(f"{rule}\n  {shown}\n  {' ' * at}^")
 
 
 def _key_value(text: str, token: _Token, known: list[str]) -> tuple[str, str, int]:
@@ -126,7 +126,7 @@ def _pairs(text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callab
         rule, read = keys[key]
         try:
             value = read(written)
-        except SpaceError as error:
+        except SpecError as error:
             raise _error(text, at, str(error)) from error
         if value is None:
             raise _error(text, at, f"{key} must be {rule}, but got {written!r}")
@@ -139,7 +139,7 @@ def _block(text: str, tokens: list[_Token], base: Block, options: Options) -> Bl
     found = _pairs(text, tokens, keys)
     try:
         return base.with_factors({key: value for key, (value, _) in found.items()})
-    except SpaceError as error:
+    except SpecError as error:
         raise _error(text, tokens[0].at if tokens else 0, str(error)) from error
 
 

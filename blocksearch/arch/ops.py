@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from blocksearch.arch.layers import Custom, Layers, Shape
-from blocksearch.errors import OptionError, SpaceError, UsageError
+from blocksearch.errors import ConfigError, PluginError, SpecError
 
 Parameter = bool | int | float | str | None
 
@@ -54,7 +54,7 @@ class Option:
     def expand(self, entry: Shape, *others: Shape) -> Layers:
         """Expand into one Custom layer.
 
-        Raises OptionError, with file and line, where the user's function fails, its shapes do not chain, or an attention or
+        Raises PluginError, with file and line, where the user's function fails, its shapes do not chain, or an attention or
         activation does not keep the shape.
         """
         try:
@@ -65,19 +65,19 @@ class Option:
             frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
             line = frames[-1] if frames else self.function.__code__.co_firstlineno
             rule = f"option {self.text} does not expand on {entry}: {type(error).__name__}: {error}"
-            raise OptionError(f"{rule} ({Path(file).name}:{line})") from error
+            raise PluginError(f"{rule} ({Path(file).name}:{line})") from error
         return (Custom(entry, self.text, self.source, body),) if body else ()
 
     def _check(self, body: Layers, entry: Shape) -> None:
         if len(body) > _MOST_LAYERS:
-            raise SpaceError(f"it has more than {_MOST_LAYERS} layers")
+            raise SpecError(f"it has more than {_MOST_LAYERS} layers")
         shape = entry
         for layer in body:
             if layer.input != shape:
-                raise SpaceError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
+                raise SpecError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
             shape = layer.output
         if self.factor != "residual" and shape != entry:
-            raise SpaceError(f"an option of {self.factor} keeps the shape, but it ends in {shape}")
+            raise SpecError(f"an option of {self.factor} keeps the shape, but it ends in {shape}")
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class OptionFamily:
         return {parameter.name: parameter.default for parameter in own}
 
     def __call__(self, **parameters: Parameter) -> Option:
-        """Make a value. Raises UsageError for a parameter that the function does not have."""
+        """Make a value. Raises ConfigError for a parameter that the function does not have."""
         known = self.defaults
         if wrong := set(parameters) - set(known):
-            raise UsageError(f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}")
+            raise ConfigError(f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}")
         chosen = {**known, **parameters}
         if missing := [name for name, value in chosen.items() if value is inspect.Parameter.empty]:
-            raise UsageError(f"option {self.name} needs its parameter {missing[0]!r}")
+            raise ConfigError(f"option {self.name} needs its parameter {missing[0]!r}")
         chosen = {name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()}
         for name, value in chosen.items():
             _check_written(self.name, name, value)
@@ -112,9 +112,9 @@ class OptionFamily:
 
 
 def option(factor: str) -> Callable[[Callable[..., Layers]], OptionFamily]:
-    """Declare a function as an option of a factor. Raises UsageError where the factor takes none."""
+    """Declare a function as an option of a factor. Raises ConfigError where the factor takes none."""
     if factor not in FILLED_BY.values():
-        raise UsageError(f"options are for {' or '.join(sorted(set(FILLED_BY.values())))}, but got {factor!r}")
+        raise ConfigError(f"options are for {' or '.join(sorted(set(FILLED_BY.values())))}, but got {factor!r}")
 
     def declare(function: Callable[..., Layers]) -> OptionFamily:
         name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}"
@@ -135,14 +135,14 @@ def options_in(values: Iterable[Any]) -> Options:
 def read_option(factor: str, text: str, options: Options) -> Option | None:
     """Read `namespace.name(key=value,…)` as a factor's value; None where the text is no option's.
 
-    Raises SpaceError where the file that defines it is not loaded, or where it fills another factor.
+    Raises SpecError where the file that defines it is not loaded, or where it fills another factor.
     """
     match = _TEXT.fullmatch(text)
     if match is None:
         return None
     name, arguments = match.groups()
     if name not in options:
-        raise SpaceError(f"{factor}={text} is defined in {name.split('.')[0]}.py, which is not loaded; name it with --space")
+        raise SpecError(f"{factor}={text} is defined in {name.split('.')[0]}.py, which is not loaded; name it with --space")
     pairs = [pair.partition("=") for pair in arguments.split(",") if pair]
     made = options[name](**{key: _parameter(value) for key, _, value in pairs})
     check_fills(factor, made)
@@ -150,16 +150,16 @@ def read_option(factor: str, text: str, options: Options) -> Option | None:
 
 
 def check_fills(factor: str, value: Option) -> None:
-    """Raise SpaceError where an option is given to a factor it was not declared for."""
+    """Raise SpecError where an option is given to a factor it was not declared for."""
     if FILLED_BY.get(factor) != value.factor:
-        raise SpaceError(f"{factor} cannot be {value}: that is an option of {value.factor}")
+        raise SpecError(f"{factor} cannot be {value}: that is an option of {value.factor}")
 
 
 def _check_written(option: str, name: str, value: object) -> None:
-    """Raise UsageError for a parameter that would not be read back as it is written: a text means one network."""
+    """Raise ConfigError for a parameter that would not be read back as it is written: a text means one network."""
     read = _parameter(str(value))
     if type(read) is not type(value) or read != value or re.search(r"[\s,()\[\]|]", str(value)):
-        raise UsageError(
+        raise ConfigError(
             f"option {option} cannot have {name}={value!r}: a parameter is a number, True, False, None, "
             "or a word that is none of these, without spaces, commas, bars and brackets"
         )

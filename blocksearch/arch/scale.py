@@ -8,7 +8,7 @@ from math import floor
 from blocksearch.arch.constraints import Budget, read_budget
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
-from blocksearch.errors import OptionError, SpaceError, UsageError
+from blocksearch.errors import ConfigError, PluginError, SpecError
 
 _HALF = Fraction(1, 2)
 
@@ -17,27 +17,27 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
     """Scale all stage widths by one factor, as far as a budget such as `flops <= 12e6` allows.
 
     Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the next width up does not.
-    Raises UsageError for a budget that is no upper bound, SpaceError where even the thinnest network breaks it.
+    Raises ConfigError for a budget that is no upper bound, SpecError where even the thinnest network breaks it.
     """
     limit = read_budget(budget) if isinstance(budget, str) else budget
     if limit.relation not in ("<=", "<"):
-        raise UsageError(f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}")
-    widths = network.setting.widths
+        raise ConfigError(f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}")
+    widths = network.task.widths
     low, high = Fraction(0), Fraction(1)
     if not _fits(network, low, limit):
         thinnest = _spent(_scaled(network, low), limit)
-        raise SpaceError(f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}")
+        raise SpecError(f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}")
     while _fits(network, high, limit):
         low, high = high, 2 * high
         if max(widths) * high > 10**7:
-            raise SpaceError(f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it")
+            raise SpecError(f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it")
     while _fits(network, following := next_scale(widths, low), limit):
         middle = (following + high) / 2
         low, high = (middle, high) if _fits(network, middle, limit) else (following, middle)
     try:
         return _scaled(network, low)
-    except SpaceError as error:
-        raise SpaceError(f"no width meets {limit}: thinner networks cannot be built ({error})") from error
+    except SpecError as error:
+        raise SpecError(f"no width meets {limit}: thinner networks cannot be built ({error})") from error
 
 
 def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ def widths_upward(widths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _scaled(network: Network, scale: Fraction) -> Network:
-    return replace(network, setting=replace(network.setting, widths=widths_at(network.setting.widths, scale)))
+    return replace(network, task=replace(network.task, widths=widths_at(network.task.widths, scale)))
 
 
 def _spent(network: Network, limit: Budget) -> int:
@@ -71,8 +71,8 @@ def _fits(network: Network, scale: Fraction, limit: Budget) -> bool:
     """Say whether a scale meets the budget; widths too thin to be built cost nothing yet."""
     try:
         scaled = _scaled(network, scale)
-    except OptionError:
+    except PluginError:
         raise
-    except SpaceError:
+    except SpecError:
         return True
     return bool(limit.holds(_spent(scaled, limit)))

@@ -12,15 +12,15 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import unknown
 
-SETTINGS = {
-    "cifar10": Setting(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
-    "svhn": Setting(input=Shape(3, 32, 32), widths=(12, 24, 48), classes=10),
-    "gtsrb": Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=43, dropout=0.5),
-    "digits": Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10),
+TASKS = {
+    "cifar10": Task(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
+    "svhn": Task(input=Shape(3, 32, 32), widths=(12, 24, 48), classes=10),
+    "gtsrb": Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=43, dropout=0.5),
+    "digits": Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10),
 }
 
 
@@ -79,30 +79,30 @@ NAMED: dict[str, Named] = {row.name: row for row in (
 
 
 def named(name: str) -> Named:
-    """Find a named point; `_6` may be added where the bare name is rate 6. Raises UsageError with the known names."""
+    """Find a named point; `_6` may be added where the bare name is rate 6. Raises ConfigError with the known names."""
     name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
     if name not in NAMED:
         raise unknown("network", name, NAMED, "; or write a block such as 'kernel=1x3+3x1'")
     return NAMED[name]
 
 
-def named_network(name: str, setting: Setting, *, dataset: str | None = None, as_written: bool = False) -> Network:
-    """Place a named point in a setting.
+def named_network(name: str, task: Task, *, dataset: str | None = None, as_written: bool = False) -> Network:
+    """Place a named point in a task.
 
     On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand, whatever the widths; elsewhere,
     and with `as_written`, it pools as Section 6.2 is written.
     """
     row = named(name)
-    stages = len(setting.widths) - (row.first_layer == "vanilla")
+    stages = len(task.widths) - (row.first_layer == "vanilla")
     blocks: tuple[Block, ...] = (row.block,)
     if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
         blocks = (row.block,) * (stages - 1) + (row.last_block,)
-    network = Network(setting=setting, blocks=blocks, first_layer=row.first_layer)
-    return rescaled(network, f"flops <= {baseline_flops(setting, row.fills)}") if row.fills else network
+    network = Network(task=task, blocks=blocks, first_layer=row.first_layer)
+    return rescaled(network, f"flops <= {baseline_flops(task, row.fills)}") if row.fills else network
 
 
-def baseline_flops(setting: Setting, which: str = "network") -> int:
+def baseline_flops(task: Task, which: str = "network") -> int:
     """Count the baseline: the `network`, or as `published`, where the classifier is counted on a map 16 times as large."""
-    found = cost(named_network("baseline", setting).layers).flops
-    classifier = named_network("baseline", setting).stages[-1][-1:]
+    found = cost(named_network("baseline", task).layers).flops
+    classifier = named_network("baseline", task).stages[-1][-1:]
     return found + (15 * cost(classifier).flops if which == "published" else 0)

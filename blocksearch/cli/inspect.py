@@ -21,7 +21,7 @@ from blocksearch.cli.options import (
     check_files,
     print_json,
 )
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 look_app = typer.Typer()
 data_app = typer.Typer(help="List, check and fetch data sets.\n\nExample: blocksearch data list")
@@ -49,12 +49,12 @@ def show(
     from blocksearch.report.pages import save_picture
     from blocksearch.report.pages import show as show_table
     from blocksearch.report.tables import flow_table
-    from blocksearch.runs.plan import loaded, network_from, setting_from
+    from blocksearch.runs.plan import loaded, network_from, task_from
 
     check_files(svg=svg)
-    setting = setting_from(dataset, widths, input, classes)
+    task = task_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
-    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    found = network_from(network, task, dataset=dataset, as_written=as_written, options=options, fill=fill)
     rows = data_flow(found)
     table = flow_table(found, network, rows, cost(found.layers))
     save_picture(svg, table)
@@ -80,11 +80,11 @@ def cost_command(
     from blocksearch.arch.cost import cost
     from blocksearch.report.pages import show
     from blocksearch.report.tables import cost_row, cost_table
-    from blocksearch.runs.plan import loaded, network_from, setting_from
+    from blocksearch.runs.plan import loaded, network_from, task_from
 
-    setting = setting_from(dataset, widths, input, classes)
+    task = task_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
-    found = network_from(network, setting, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    found = network_from(network, task, dataset=dataset, as_written=as_written, options=options, fill=fill)
     price = cost(found.layers)
     print_json(cost_row(network, found, price)) if as_json else show(cost_table(found, network, price))
 
@@ -111,9 +111,9 @@ def space_command(
     from blocksearch.space.statistics import as_data, listed, survey
 
     if as_csv and as_json:
-        raise UsageError("--csv and --json are two forms of one answer: choose one")
+        raise ConfigError("--csv and --json are two forms of one answer: choose one")
     if enumerate and sample is not None:
-        raise UsageError("--enumerate prints every network, --sample some: choose one")
+        raise ConfigError("--enumerate prints every network, --sample some: choose one")
     grammar, question = load_grammar(file)
     grammar = grammar.where(*(read_budget(text) for text in budget or ()))
     everything = enumerate or (as_csv and sample is None)

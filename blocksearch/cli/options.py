@@ -80,14 +80,14 @@ def request_from(
 
 def check_files(*, dry_run: bool = False, **files: Path | None) -> None:
     """Refuse files, by their option, that could not be written, before anything is read or trained."""
-    from blocksearch.errors import UsageError
+    from blocksearch.errors import ConfigError
 
     for option, file in files.items():
         endings = REPORTS if option == "report" else (f".{option}",)
         if file is not None and dry_run:
-            raise UsageError(f"--dry-run has no answer to write to {file}")
+            raise ConfigError(f"--dry-run has no answer to write to {file}")
         if file is not None and (file.suffix not in endings or not file.parent.is_dir()):
-            raise UsageError(f"--{option} writes a {' or '.join(endings)} file in a folder that exists, but got {file}")
+            raise ConfigError(f"--{option} writes a {' or '.join(endings)} file in a folder that exists, but got {file}")
 
 
 def print_foreseen(title: str, plan: "Plan", more: int = 0, *, as_json: bool) -> None:

@@ -31,7 +31,7 @@ from blocksearch.cli.options import (
     print_json,
     request_from,
 )
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 reproduce_app = typer.Typer(
     help="Reproduce the EffNet paper's tables and ablations.\n\nExample: blocksearch reproduce all --dry-run"
@@ -84,20 +84,20 @@ def _table_command(number: int) -> Callable[..., None]:
         from blocksearch.report.evidence import published_tables
         from blocksearch.report.pages import save_picture, show
         from blocksearch.report.progress import watch
-        from blocksearch.runs.plan import read_seeds, setting_from
+        from blocksearch.runs.plan import read_seeds, task_from
 
         dataset = TABLES[number][0]
-        setting, chosen = setting_from(dataset, widths), read_seeds(seeds)
+        task, chosen = task_from(dataset, widths), read_seeds(seeds)
         check_files(report=report, svg=svg, dry_run=dry_run)
         request = request_from(
             dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None, strict=strict
         )
         if dry_run:
             with _not_run(f"Table {number}"):
-                print_foreseen(*foresee_table(number, setting, chosen, request, watch(quiet=quiet)), as_json=as_json)
+                print_foreseen(*foresee_table(number, task, chosen, request, watch(quiet=quiet)), as_json=as_json)
             return
         with _not_run(f"Table {number}"):
-            found = reproduce_table(number, setting, chosen, request, watch(quiet=quiet))
+            found = reproduce_table(number, task, chosen, request, watch(quiet=quiet))
         if report is not None:
             from blocksearch.report.report import published_report
 
@@ -149,12 +149,12 @@ def section3(
     Example: blocksearch reproduce section3 --dataset digits
     """
     from blocksearch.paper import section3 as asked
-    from blocksearch.runs.plan import setting_from
+    from blocksearch.runs.plan import task_from
 
     request = request_from(
         dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None, strict=strict
     )
-    found = asked.section3(setting_from(dataset, widths), dataset)
+    found = asked.section3(task_from(dataset, widths), dataset)
     with _not_run("Section 3"):
         name = "Section 3, factors of effnet"
         answer_ablation(name, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
@@ -179,7 +179,7 @@ def everything(
     Example: blocksearch reproduce all --dry-run
     """
     if report is not None and not report.is_dir():
-        raise UsageError(f"the reports go into a folder that exists, but got {report}")
+        raise ConfigError(f"the reports go into a folder that exists, but got {report}")
     own = {} if seeds is None else {"seeds": seeds}
     shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "ledger": ledger, "workers": workers, "device": device}
     parts = {f"table{number}": table for number, table in _TABLES.items()} | {"section3": section3}

@@ -66,12 +66,12 @@ def train(
     from blocksearch.report.pages import show
     from blocksearch.report.progress import watch
     from blocksearch.report.tables import rows_table
-    from blocksearch.runs.plan import loaded, network_from, read_seeds, setting_from
+    from blocksearch.runs.plan import loaded, network_from, read_seeds, task_from
 
     request = request_from(
         dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
     )
-    found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    found = network_from(network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
     print_json(rows) if as_json else show(rows_table(title, rows))
     if any(row["state"] == "failed" for row in rows):
@@ -116,7 +116,7 @@ def ablate(
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
     from blocksearch.ablation.design import ask, read_given, read_values
-    from blocksearch.runs.plan import loaded, network_from, setting_from
+    from blocksearch.runs.plan import loaded, network_from, task_from
 
     request = request_from(
         *(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision),
@@ -124,7 +124,7 @@ def ablate(
         margin=margin,
     )
     defined = loaded(space or ())
-    reference = network_from(block, setting_from(dataset, widths), dataset=dataset, options=defined.options)
+    reference = network_from(block, task_from(dataset, widths), dataset=dataset, options=defined.options)
     question = read_values(factor, values, defined)
     found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
     answer_ablation(block, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
@@ -155,10 +155,10 @@ def bench(
     from blocksearch.report.tables import rows_table
     from blocksearch.runs.bench import as_rows, with_batches
     from blocksearch.runs.bench import bench as run_bench
-    from blocksearch.runs.plan import loaded, network_from, setting_from
+    from blocksearch.runs.plan import loaded, network_from, task_from
 
     request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
-    found = network_from(network, setting_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    found = network_from(network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
     with slow("timing", quiet=quiet) as report:
         title, ways = run_bench(found, with_batches(request), report)
     rows = as_rows(ways)

@@ -208,4 +208,4 @@ def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":
     from blocksearch.data import get
     from blocksearch.space.load import load_grammar
 
-    return Path(file).stem, load_grammar(file)[0].on(get(dataset).setting)
+    return Path(file).stem, load_grammar(file)[0].on(get(dataset).task)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.data.datasets import get
-from blocksearch.data.own import own_name, own_setting
+from blocksearch.data.own import own_name, own_task
 from blocksearch.data.readers import Split, check_split, folders, read, sources
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 FORMAT = 1
 LEFT_SECONDS = 3600
@@ -31,7 +31,7 @@ def data_root(explicit: Path | None = None) -> Path:
     try:
         return Path(chosen).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"the data root {str(chosen)!r} names a home folder that is not known") from error
+        raise ConfigError(f"the data root {str(chosen)!r} names a home folder that is not known") from error
 
 
 def load(name: str, split: str, root: Path | None = None) -> Split:
@@ -119,7 +119,7 @@ def _user_cache() -> Path:
 
 def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
     """Name, size and time of each source file, with a digest of them for a folder of images; or what is missing."""
-    if own_setting(name):
+    if own_task(name):
         return None, DataError(
             f"the {split} images of {name} are not under {root}: hand their arrays to `Study` again, test images as `test=`"
         )

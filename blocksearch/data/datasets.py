@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from blocksearch.arch.network import Setting
-from blocksearch.arch.zoo import SETTINGS
-from blocksearch.data.own import EPOCHS, own_setting
+from blocksearch.arch.network import Task
+from blocksearch.arch.zoo import TASKS
+from blocksearch.data.own import EPOCHS, own_task
 from blocksearch.errors import unknown
 
 
@@ -23,11 +23,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named data set. `setting` is the one that the paper's networks use on it; `epochs` the default horizon."""
+    """A named data set. `task` is the one that the paper's networks use on it; `epochs` the default horizon."""
 
     name: str
     description: str
-    setting: Setting
+    task: Task
     epochs: int
     archives: tuple[Archive, ...] = ()
 
@@ -41,24 +41,24 @@ _SVHN = "http://ufldl.stanford.edu/housenumbers"
 
 # fmt: off
 DATA_SETS = {data.name: data for data in (
-    DataSet("cifar10", "CIFAR-10, binary version: 50,000 + 10,000 images of objects", SETTINGS["cifar10"], 10, (
+    DataSet("cifar10", "CIFAR-10, binary version: 50,000 + 10,000 images of objects", TASKS["cifar10"], 10, (
         Archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)),
-    DataSet("svhn", "Street View House Numbers, cropped digits: 73,257 + 26,032 images", SETTINGS["svhn"], 10, (
+    DataSet("svhn", "Street View House Numbers, cropped digits: 73,257 + 26,032 images", TASKS["svhn"], 10, (
         Archive(f"{_SVHN}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
         Archive(f"{_SVHN}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"))),
-    DataSet("gtsrb", "German Traffic Sign Recognition Benchmark: 39,209 + 12,630 images in 43 classes", SETTINGS["gtsrb"], 30, (
+    DataSet("gtsrb", "German Traffic Sign Recognition Benchmark: 39,209 + 12,630 images in 43 classes", TASKS["gtsrb"], 30, (
         Archive(f"{_GTSRB}/GTSRB-Training_fixed.zip", "513f3c79a4c5141765e10e952eaa2478", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185", "gtsrb"),
         Archive(f"{_GTSRB}/GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5", "gtsrb"))),
-    DataSet("digits", "synthetic street-number-like digits, drawn from a seed: 20,000 + 5,000 images", SETTINGS["digits"], 3),
+    DataSet("digits", "synthetic street-number-like digits, drawn from a seed: 20,000 + 5,000 images", TASKS["digits"], 3),
 )}
 # fmt: on
 
 
 def get(name: str) -> DataSet:
-    """Find a data set, a user's own by its long name too. Raises UsageError with the known names."""
-    if setting := own_setting(name):
-        return DataSet(name, "images of your own", setting, EPOCHS)
+    """Find a data set, a user's own by its long name too. Raises ConfigError with the known names."""
+    if task := own_task(name):
+        return DataSet(name, "images of your own", task, EPOCHS)
     if name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)
     return DATA_SETS[name]

@@ -136,7 +136,7 @@ def listing(root: Path | None = None) -> list[dict[str, object]]:
         {
             "name": data.name,
             "description": data.description,
-            "classes": data.setting.classes,
+            "classes": data.task.classes,
             "missing": next(iter(missing_files(data.name, folder)), "") if data.archives else "",
         }
         for data in DATA_SETS.values()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Setting
+from blocksearch.arch.network import Task
 from blocksearch.data.readers import Split
 from blocksearch.errors import DataError
 
@@ -19,13 +19,13 @@ EPOCHS = 10
 _NAME = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 
 
-def own_setting(name: str) -> Setting | None:
+def own_task(name: str) -> Task | None:
     """Return what the name of a user's images says of them, or None for another name."""
     found = _NAME.fullmatch(name)
     if found is None:
         return None
     channels, height, width, classes = map(int, found.groups())
-    return Setting(input=Shape(channels, height, width), widths=WIDTHS, classes=classes)
+    return Task(input=Shape(channels, height, width), widths=WIDTHS, classes=classes)
 
 
 def own_split(images: NDArray[np.uint8], labels: NDArray[np.integer], groups: NDArray[np.integer] | None = None) -> Split:

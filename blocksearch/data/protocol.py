@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.data import digest, load, split_id, validation_split
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 2:
-            raise UsageError(f"images must be at least 2, but got {self.images}")
+            raise ConfigError(f"images must be at least 2, but got {self.images}")
         if self.number < 0:
-            raise UsageError(f"the number of the validation split must not be negative, but got {self.number}")
+            raise ConfigError(f"the number of the validation split must not be negative, but got {self.number}")
 
     @property
     def id(self) -> str:

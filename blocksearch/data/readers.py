@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 SPLITS = ("train", "test")
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
@@ -37,7 +37,7 @@ class Split:
 def sources(name: str, split: str, root: Path) -> list[Path]:
     """List the files that a split is decoded from, for GTSRB those that list the others.
 
-    Raises DataError if one is missing, and UsageError for a split that is neither train nor test.
+    Raises DataError if one is missing, and ConfigError for a split that is neither train nor test.
     """
     check_split(split)
     match name:
@@ -74,9 +74,9 @@ def folders(name: str, files: list[Path]) -> list[Path]:
 
 
 def check_split(split: str) -> None:
-    """Raise UsageError unless a split is one of the two published ones: no other name may open the test images."""
+    """Raise ConfigError unless a split is one of the two published ones: no other name may open the test images."""
     if split not in SPLITS:
-        raise UsageError(f"a split must be {' or '.join(SPLITS)}, but got {split!r}")
+        raise ConfigError(f"a split must be {' or '.join(SPLITS)}, but got {split!r}")
 
 
 def _is_file(path: Path) -> bool:

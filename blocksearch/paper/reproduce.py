@@ -11,10 +11,10 @@ from blocksearch.ablation.claims import claims_among, counted
 from blocksearch.ablation.provenance import mixture, notes
 from blocksearch.ablation.stats import Effect, compare_pairs, mean_interval, rank_correlation
 from blocksearch.arch.cost import cost
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import named_network
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.paper.tables import TABLES, Row, printed_value
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.records import Job, Run
@@ -74,24 +74,21 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def networks_of(number: int, setting: Setting) -> list[tuple[str, Row, Network]]:
-    """List a table's networks by name, with the printed row that each stands beside. Raises UsageError for other tables."""
+def networks_of(number: int, task: Task) -> list[tuple[str, Row, Network]]:
+    """List a table's networks by name, with the printed row that each stands beside. Raises ConfigError for other tables."""
     if number not in TABLES:
-        raise UsageError(f"the paper has results in tables {min(TABLES)} to {max(TABLES)}, but got table {number}")
+        raise ConfigError(f"the paper has results in tables {min(TABLES)} to {max(TABLES)}, but got table {number}")
     dataset, rows = TABLES[number]
     named = [(name, row) for row in rows for name in ([row.network] if row.network else LARGE)]
-    return [(name, row, named_network(name, setting, dataset=dataset)) for name, row in named]
+    return [(name, row, named_network(name, task, dataset=dataset)) for name, row in named]
 
 
-def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request: Request, watch: Watch) -> Table:
+def reproduce_table(number: int, task: Task, seeds: Sequence[int], request: Request, watch: Watch) -> Table:
     """Train what the ledger lacks of a table, and put it beside the paper's."""
-    shared, found, jobs, title = _planned(number, setting, seeds, request)
+    shared, found, jobs, title = _planned(number, task, seeds, request)
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
     mixed = mixture(runs.values(), strict=request.strict)
-    own = {
-        name: [runs[spec] for spec in dict.fromkeys(job.spec for job in jobs) if spec.network == n.fingerprint]
-        for name, _, n in found
-    }
+    own = {name: [runs[key] for key in dict.fromkeys(job.key for job in jobs) if key.network == n.digest] for name, _, n in found}
     base = cost(found[0][2].layers).flops
     rows = tuple(_measured(name, row, network, own[name], base) for name, row, network in found)
     once = [row for row in rows if row.accuracy is not None and row.network != "effnet_large_published"]
@@ -100,16 +97,16 @@ def reproduce_table(number: int, setting: Setting, seeds: Sequence[int], request
     return Table(number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, own), said)
 
 
-def foresee_table(number: int, setting: Setting, seeds: Sequence[int], request: Request, watch: Watch) -> tuple[str, Plan]:
+def foresee_table(number: int, task: Task, seeds: Sequence[int], request: Request, watch: Watch) -> tuple[str, Plan]:
     """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated seconds."""
-    _, _, jobs, title = _planned(number, setting, seeds, request)
+    _, _, jobs, title = _planned(number, task, seeds, request)
     return title, foresee(jobs, request.ledger, request.workers, watch, request.device)
 
 
 def _planned(
-    number: int, setting: Setting, seeds: Sequence[int], request: Request
+    number: int, task: Task, seeds: Sequence[int], request: Request
 ) -> tuple[Conditions, list[tuple[str, Row, Network]], list[Job], str]:
-    found = networks_of(number, setting)
+    found = networks_of(number, task)
     request = replace(request, protocol=replace(request.protocol, test=True, images=None, number=0))
     shared = conditions(request, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
@@ -120,15 +117,15 @@ def _alike(found: Sequence[tuple[str, Row, Network]]) -> list[str]:
     """Say which of a table's networks are one at these widths."""
     labels: dict[str, list[str]] = {}
     for name, row, network in found:
-        labels.setdefault(network.fingerprint, []).append(LARGE.get(name, row.label))
+        labels.setdefault(network.digest, []).append(LARGE.get(name, row.label))
     return [f"one network at these widths: {', '.join(same)}" for same in labels.values() if len(same) > 1]
 
 
 def _judged(found: Sequence[tuple[str, Row, Network]], own: Mapping[str, Sequence[Run]]) -> tuple[Judged, ...]:
-    accuracies = {name: {run.spec.seed: run.accuracy for run in own[name] if run.accuracy is not None} for name, _, _ in found}
+    accuracies = {name: {run.key.seed: run.accuracy for run in own[name] if run.accuracy is not None} for name, _, _ in found}
     networks = {name: network for name, _, network in found}
     flops = {name: cost(network.layers).flops for name, network in networks.items()}
-    pairs = [pair for pair in claims_among(accuracies) if networks[pair[0]].fingerprint != networks[pair[1]].fingerprint]
+    pairs = [pair for pair in claims_among(accuracies) if networks[pair[0]].digest != networks[pair[1]].digest]
     effects = compare_pairs({f"{one} {other}": (accuracies[one], accuracies[other]) for one, other, _ in pairs})
     judged = []
     for one, other, claims in pairs:
@@ -139,7 +136,7 @@ def _judged(found: Sequence[tuple[str, Row, Network]], own: Mapping[str, Sequenc
 
 
 def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: int) -> Measured:
-    complete = {run.spec.seed: run.accuracy for run in own if run.accuracy is not None}
+    complete = {run.key.seed: run.accuracy for run in own if run.accuracy is not None}
     accuracies = tuple(complete.values())
     flops = cost(network.layers).flops
     return Measured(
@@ -155,7 +152,7 @@ def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: i
         flops=flops,
         published_factor=row.factor,
         factor=flops / base,
-        failures=tuple(f"seed {run.spec.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
+        failures=tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
         losses=tuple(run.losses for run in own if run.accuracy is not None),
     )
 

@@ -3,24 +3,24 @@
 from dataclasses import replace
 
 from blocksearch.ablation.design import Variant, ask, interactions, read_values, variants
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import named_network
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 
 
-def section3(setting: Setting, dataset: str | None = None) -> list[Variant]:
+def section3(task: Task, dataset: str | None = None) -> list[Variant]:
     """List every factor of effnet, varied alone; then what the paper compares with other references than effnet.
 
     These are bottlenecks without a least number of channels, which hides them in thin networks; ways to pool against pooling 2×2
     at once; a leaky against a linear last activation; and what a baseline loses as another network, at two widths.
     """
-    effnet = named_network("effnet", setting, dataset=dataset)
+    effnet = named_network("effnet", task, dataset=dataset)
     return [
         *ask(effnet, read_values(["all"], None)),
         *_given(effnet, "minimum", "1", "bottleneck"),
         *_given(effnet, "pooling", "last", "pooling", "stride", "separable_end"),
         *_given(effnet, "activation", "linear", "activation", "leaky"),
-        *conversions(setting, dataset),
+        *conversions(task, dataset),
     ]
 
 
@@ -29,19 +29,19 @@ def _given(network: Network, changed: str, to: str, factor: str, *values: str) -
     return [replace(each, given=f"{changed}={to}") for each in variants(reference, factor, values or None)]
 
 
-def conversions(setting: Setting, dataset: str | None = None) -> list[Variant]:
-    """Ask what a baseline loses as MobileNet or ShuffleNet, at a setting's widths and at half of them (Section 3, beginning)."""
-    half = replace(setting, widths=tuple(max(1, width // 2) for width in setting.widths))
-    found = [variant for own in (setting, half) for variant in _conversions(own, dataset)]
+def conversions(task: Task, dataset: str | None = None) -> list[Variant]:
+    """Ask what a baseline loses as MobileNet or ShuffleNet, at a task's widths and at half of them (Section 3, beginning)."""
+    half = replace(task, widths=tuple(max(1, width // 2) for width in task.widths))
+    found = [variant for own in (task, half) for variant in _conversions(own, dataset)]
     return found + interactions(found)
 
 
-def _conversions(setting: Setting, dataset: str | None) -> list[Variant]:
-    base, given = named_network("baseline", setting, dataset=dataset), f"widths={setting.widths_text}"
+def _conversions(task: Task, dataset: str | None) -> list[Variant]:
+    base, given = named_network("baseline", task, dataset=dataset), f"widths={task.widths_text}"
     found = [Variant("network", "baseline", True, base, base, given=given)]
     for name in ("mobilenet", "shufflenet"):
         try:
-            found.append(replace(found[0], value=name, is_reference=False, network=named_network(name, setting, dataset=dataset)))
-        except SpaceError as error:
+            found.append(replace(found[0], value=name, is_reference=False, network=named_network(name, task, dataset=dataset)))
+        except SpecError as error:
             found.append(replace(found[0], value=name, is_reference=False, network=None, rule=str(error)))
     return found

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from blocksearch.arch.cost import cost
-from blocksearch.arch.zoo import SETTINGS, baseline_flops, named_network
+from blocksearch.arch.zoo import TASKS, baseline_flops, named_network
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def as_rows(cells: list[FlopsCell]) -> list[dict[str, object]]:
 def _cell(table: int, dataset: str, row: Row) -> FlopsCell:
     if row.network is None:
         return FlopsCell(table, dataset, row.label, "effnet large", row.flops, None, None, None)
-    network = named_network(row.network, SETTINGS[dataset], dataset=dataset)
+    network = named_network(row.network, TASKS[dataset], dataset=dataset)
     actual = cost(network.layers).flops
-    compared = baseline_flops(SETTINGS[dataset], "published") if row.network == "baseline" else actual
+    compared = baseline_flops(TASKS[dataset], "published") if row.network == "baseline" else actual
     return FlopsCell(
         table, dataset, row.label, row.network, row.flops, compared, actual, printed(compared, row.flops) == row.flops
     )

@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 
 PICTURE_WIDTH = 170
 PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
@@ -38,7 +38,7 @@ def show(*parts: Table | str) -> None:
 
 
 def save_picture(file: Path | None, *tables: Table) -> None:
-    """Save tables as SVG, where there is a file to save them in. Raises UsageError where it cannot be written."""
+    """Save tables as SVG, where there is a file to save them in. Raises ConfigError where it cannot be written."""
     if file is None:
         return
     page = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False)
@@ -48,7 +48,7 @@ def save_picture(file: Path | None, *tables: Table) -> None:
         # rich names a font on a server of others, and after it the viewer's own
         file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def titled(title: str, *columns: str, left: int = 1) -> Table:

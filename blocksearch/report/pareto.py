@@ -26,7 +26,7 @@ _LAYOUT = {
 
 
 def pareto_page(file: Path, summary: Summary) -> None:
-    """Write the study: .html with figures, .md or .csv; the front comes first. Raises UsageError where it cannot be written."""
+    """Write the study: .html with figures, .md or .csv; the front comes first. Raises ConfigError where it cannot be written."""
     figures = [_points(summary, cost) for cost in summary.costs] + [_walk(summary)] if file.suffix == ".html" else []
     rows = written(as_rows(summary.axes, (*summary.front, *(entry for entry in summary.entries if not entry.on_front))))
     if file.suffix != ".csv":  # a table to read has no empty columns

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.report.study import budget_lines, counted, is_logarithmic, short, titled_axis
 from blocksearch.search.results import Axis, Entry, Summary
 
@@ -45,7 +45,7 @@ _FAR = tuple((2 * x, 2 * y, across, up) for x, y, across, up in _PLACES)
 
 
 def picture(file: Path, summary: Summary) -> None:
-    """Draw the points, the front with its intervals, and the budgets: one panel for each cost. Raises UsageError."""
+    """Draw the points, the front with its intervals, and the budgets: one panel for each cost. Raises ConfigError."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Glyph .* missing", UserWarning
@@ -54,7 +54,7 @@ def picture(file: Path, summary: Summary) -> None:
         try:
             figure.savefig(file, dpi=160, metadata={"Date": None} if file.suffix == ".svg" else None)
         except OSError as error:
-            raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+            raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _drawn(summary: Summary) -> Figure:

@@ -116,4 +116,4 @@ def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
 def _line(job: Job, run: Run) -> str:
     block = job.text[job.text.index("[") :]
     result = f"{run.accuracy:.2f} %" if run.accuracy is not None else f"{run.state}: {run.reason}"
-    return f"seed {job.spec.seed} {block} {result} in {run.seconds:.0f} s"
+    return f"seed {job.key.seed} {block} {result} in {run.seconds:.0f} s"

@@ -15,7 +15,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from blocksearch.ablation.study import Result, as_rows
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Table
 from blocksearch.paper.reproduce import as_rows as as_table_rows
 from blocksearch.report.evidence import ablation_notes, ablation_parts, published_notes, published_parts
@@ -47,7 +47,7 @@ def save(
     """Write an answer to a file: .html, .md or .csv.
 
     The first two show `notes` under the title and `tables`, where there are any, instead of the rows. A .csv has the rows, and
-    after an empty line `more` of another kind, all their numbers with all digits. Raises UsageError for another ending, or where
+    after an empty line `more` of another kind, all their numbers with all digits. Raises ConfigError for another ending, or where
     it cannot be written.
     """
     shown = tables or [("", *_shown(rows))]
@@ -57,11 +57,11 @@ def save(
         ".csv": lambda: _csv(title, [rows, more] if more else [rows]),
     }
     if file.suffix not in writers:
-        raise UsageError(f"a report ends in {', '.join(writers)}, but got {file}")
+        raise ConfigError(f"a report ends in {', '.join(writers)}, but got {file}")
     try:
         file.write_text(writers[file.suffix](), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()) -> None:

@@ -26,7 +26,7 @@ def print_space(name: str, question: str, grammar: Grammar, found: Survey) -> No
         for low, high, number in found.histogram
     ]
     show(rows_table(f"FLOPs of {looked_at}", bars))
-    show(rows_table("named networks in this setting", [_point(point) for point in found.points]))
+    show(rows_table("named networks in this task", [_point(point) for point in found.points]))
 
 
 def print_table(networks: Iterable[Mapping[str, object]]) -> None:

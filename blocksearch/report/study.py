@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from blocksearch.arch.constraints import read_budget
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.report.pages import titled
 from blocksearch.search.importance import Effects, Estimate
 from blocksearch.search.results import Axis, Entry, Summary
@@ -174,7 +174,7 @@ def budget_lines(summary: Summary, cost: str) -> Iterator[tuple[float, str]]:
     for text in summary.budgets:
         try:
             budget = read_budget(text)
-        except UsageError:  # stored by another version: its text is in the title
+        except ConfigError:  # stored by another version: its text is in the title
             continue
         if budget.quantity == cost or (budget.quantity == "macs" and cost == "flops"):
             yield budget.bound * (2 if budget.quantity == "macs" else 1), text

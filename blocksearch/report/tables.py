@@ -34,7 +34,7 @@ def cost_table(network: Network, name: str, price: Cost) -> Table:
     ):
         table.add_row(label, _count(value))
     table.add_row("floats out of each convolution", " ".join(map(_count, price.floats_out)))
-    table.add_row("fingerprint", network.fingerprint)
+    table.add_row("fingerprint", network.digest)
     return table
 
 
@@ -43,7 +43,7 @@ def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
     return {
         "name": name,
         "text": format_network(network),
-        "fingerprint": network.fingerprint,
+        "fingerprint": network.digest,
         "macs": price.macs,
         "flops": price.flops,
         "params": price.params,

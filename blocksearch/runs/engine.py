@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.location import expanded, file_url, without_password
 
 PATIENCE = 60  # seconds to wait for another command's transaction
@@ -17,13 +17,13 @@ _BEGIN = "begins_with"
 
 
 def open_engine(location: str | Path, create: bool, made_by: str) -> sa.Engine:
-    """Open a file or URL; nothing is written. Raises LedgerError where there is, or can be, no database."""
+    """Open a file or URL; nothing is written. Raises StoreError where there is, or can be, no database."""
     url = str(location) if "://" in str(location) else file_url(expanded(location), create, made_by)
     waiting = {"connect_args": {"timeout": PATIENCE}} if url.startswith("sqlite") else {}
     try:
         engine = sa.create_engine(url, **waiting)
     except (ArgumentError, ImportError, ValueError) as error:
-        raise LedgerError(f"{without_password(str(location))} is not a database URL that can be used here: {error}") from error
+        raise StoreError(f"{without_password(str(location))} is not a database URL that can be used here: {error}") from error
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure)
         sa.event.listen(engine, "begin", _begin)

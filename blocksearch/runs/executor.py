@@ -54,7 +54,7 @@ class Workers:
 
     @cached_property
     def place(self) -> Place:
-        """Where these workers train. Raises UsageError where there is no such device."""
+        """Where these workers train. Raises ConfigError where there is no such device."""
         for _ in range(PATIENCE - 1):
             try:
                 return _submit(self._pools[0], process.find_place, self._device).result()
@@ -63,7 +63,7 @@ class Workers:
         return _submit(self._pools[0], process.find_place, self._device).result()
 
     def check(self) -> None:
-        """Raise UsageError where a GPU was asked for by name and is not there; nothing is started for the processor or `auto`."""
+        """Raise ConfigError where a GPU was asked for by name and is not there; nothing is started for `cpu` or `auto`."""
         if self._device not in ("cpu", "auto"):
             _ = self.place
 

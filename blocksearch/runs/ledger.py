@@ -1,6 +1,6 @@
 """The ledger: an append-only record of trainings in a database. The one door to SQLAlchemy.
 
-A row is written once, in one transaction, with a checksum that is verified whenever it is read. A spec that is complete or
+A row is written once, in one transaction, with a checksum that is verified whenever it is read. A key that is complete or
 diverged has one such row and is not trained again; a failed one (a dead worker, say) may be tried again and then has another, and
 a partial one, stopped short of its horizon, may go on and then has a longer one.
 """
@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.arch.layers import Layers, decode, encode
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.engine import open_engine, put_away, to_write
 from blocksearch.runs.location import without_password
-from blocksearch.runs.records import Job, Run, RunSpec
+from blocksearch.runs.records import Job, Run, RunKey
 
 SCHEMA = "1"
 
@@ -96,7 +96,7 @@ class Ledger:
     """Trainings remembered in a file, or at any SQLAlchemy URL.
 
     `create=False` opens only what is there; `made_by` is the command that an error then advises.
-    Raises LedgerError where the file is missing, damaged, foreign or newer.
+    Raises StoreError where the file is missing, damaged, foreign or newer.
     """
 
     def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
@@ -110,18 +110,18 @@ class Ledger:
         """Let go of the file; what was written lies in it alone then, unless others have it open."""
         put_away(self.engine) if self._written else self.engine.dispose()
 
-    def find(self, specs: Iterable[RunSpec]) -> dict[RunSpec, Run]:
-        """Return the final runs (complete or diverged) among `specs`. Raises LedgerError where a row is damaged."""
-        wanted = set(specs)
-        seeds, networks = {spec.seed for spec in wanted}, {spec.network for spec in wanted}
+    def find(self, keys: Iterable[RunKey]) -> dict[RunKey, Run]:
+        """Return the final runs (complete or diverged) among `keys`. Raises StoreError where a row is damaged."""
+        wanted = set(keys)
+        seeds, networks = {key.seed for key in wanted}, {key.network for key in wanted}
         query = sa.select(_runs).where(_runs.c.state.in_(FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
-        return {run.spec: run for run in self._read(query) if run.spec in wanted}
+        return {run.key: run for run in self._read(query) if run.key in wanted}
 
-    def reached(self, spec: RunSpec, epoch: int) -> Run | None:
+    def reached(self, key: RunKey, epoch: int) -> Run | None:
         """Return a run that came to an epoch, or ended before it by diverging; None where none did."""
         far = sa.and_(_runs.c.state.in_(("complete", "partial")), _runs.c.epoch_to >= epoch)
         enough = sa.or_(_runs.c.state == "diverged", far)
-        same = (_runs.c[name] == getattr(spec, name) for name in _SPEC)
+        same = (_runs.c[name] == getattr(key, name) for name in _SPEC)
         return next(self._read(sa.select(_runs).where(*same, enough).order_by(_runs.c.epoch_to).limit(1)), None)
 
     def runs(self) -> list[Run]:
@@ -151,15 +151,15 @@ class Ledger:
         return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
 
     def add(self, job: Job, run: Run) -> bool:
-        """Append a run; return False where its spec is already final. Nothing is ever overwritten."""
+        """Append a run; return False where its key is already final. Nothing is ever overwritten."""
         return self.add_all([(job, run)]) == 1
 
     def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:
-        """Append the runs of a group, all of them or none, but for specs that are already final; return how many were new."""
+        """Append the runs of a group, all of them or none, but for keys that are already final; return how many were new."""
         rows = [
             (
-                {"fingerprint": run.spec.network, "text": job.text, "layers": encode(job.layers)},
-                {"digest": run.spec.recipe, "text": job.recipe.text},
+                {"fingerprint": run.key.network, "text": job.text, "layers": encode(job.layers)},
+                {"digest": run.key.recipe, "text": job.recipe.text},
                 _row(run),
             )
             for job, run in pairs
@@ -207,25 +207,25 @@ class Ledger:
         with self.guard(), self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(sa.select(_reports).order_by(_reports.c.id)).mappings()]
 
-    def merge(self, other: "Ledger") -> tuple[int, list[RunSpec]]:
-        """Copy what `other` has and this has not; return how many runs were copied, and the specs on which they disagree."""
-        mine = {(run.spec, run.epoch_from): run for run in self.runs() if run.state in FINAL}
+    def merge(self, other: "Ledger") -> tuple[int, list[RunKey]]:
+        """Copy what `other` has and this has not; return how many runs were copied, and the keys on which they disagree."""
+        mine = {(run.key, run.epoch_from): run for run in self.runs() if run.state in FINAL}
         failed = {_row(run)["checksum"] for run in self.runs() if run.state not in FINAL}
         copied, conflicts = 0, []
         for run in other.runs():
-            present = mine.get((run.spec, run.epoch_from))
+            present = mine.get((run.key, run.epoch_from))
             if present and run.state in FINAL:
                 if (present.state, present.accuracies) != (run.state, run.accuracies):
-                    conflicts.append(run.spec)
+                    conflicts.append(run.key)
             elif _row(run)["checksum"] not in failed:
-                network, recipe = other._described(run.spec)
+                network, recipe = other._described(run.key)
                 copied += self._append_all([(network, recipe, _row(run))])
         return copied, conflicts
 
-    def _described(self, spec: RunSpec) -> tuple[dict[str, str], dict[str, str]]:
+    def _described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
         with self.guard(), self.engine.connect() as connection:
-            network = connection.execute(sa.select(_networks).where(_networks.c.fingerprint == spec.network)).mappings().one()
-            recipe = connection.execute(sa.select(_recipes).where(_recipes.c.digest == spec.recipe)).mappings().one()
+            network = connection.execute(sa.select(_networks).where(_networks.c.fingerprint == key.network)).mappings().one()
+            recipe = connection.execute(sa.select(_recipes).where(_recipes.c.digest == key.recipe)).mappings().one()
             return dict(network), dict(recipe)
 
     def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
@@ -236,10 +236,10 @@ class Ledger:
     def _run(self, row: dict[str, Any]) -> Run:
         number = row.pop("id")
         if row.pop("checksum") != checksum(row):
-            raise LedgerError(f"{self.location}: run {number} does not match its checksum; the file was damaged or edited")
-        spec = RunSpec(**{name: row[name] for name in _SPEC})
+            raise StoreError(f"{self.location}: run {number} does not match its checksum; the file was damaged or edited")
+        key = RunKey(**{name: row[name] for name in _SPEC})
         return Run(
-            spec=spec,
+            key=key,
             epoch_from=row["epoch_from"],
             epoch_to=row["epoch_to"],
             state=row["state"],
@@ -254,7 +254,7 @@ class Ledger:
     def _open(self) -> None:
         tables = set(sa.inspect(self.engine).get_table_names())
         if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
-            raise LedgerError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
+            raise StoreError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
         schema = self._schema() if _meta.name in tables else None
         if schema is None:  # not there, or left half made by a version that did not make it in one transaction
             with self.writing() as connection:
@@ -262,7 +262,7 @@ class Ledger:
                 _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
             schema = self._schema()
         if schema != SCHEMA:
-            raise LedgerError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
+            raise StoreError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
 
     def _schema(self) -> str | None:
         with self.engine.connect() as connection:
@@ -277,13 +277,13 @@ class Ledger:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn what a database raises into a LedgerError that names the file; rows that are there already pass through."""
+        """Turn what a database raises into a StoreError that names the file; rows that are there already pass through."""
         try:
             yield
         except IntegrityError:
             raise
         except DatabaseError as error:
-            raise LedgerError(f"{self.location}: {error.orig or error}") from error
+            raise StoreError(f"{self.location}: {error.orig or error}") from error
 
 
 def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]) -> None:
@@ -298,8 +298,8 @@ def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
 
 def _row(run: Run) -> dict[str, Any]:
     if not all(map(math.isfinite, (*run.accuracies, *run.losses, run.seconds))):
-        raise LedgerError(f"a run's numbers must be finite, but seed {run.spec.seed} has {run.accuracies} and {run.losses}")
-    row = asdict(run.spec) | {
+        raise StoreError(f"a run's numbers must be finite, but seed {run.key.seed} has {run.accuracies} and {run.losses}")
+    row = asdict(run.key) | {
         "epoch_from": run.epoch_from,
         "epoch_to": run.epoch_to,
         "state": run.state,

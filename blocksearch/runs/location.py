@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -17,41 +17,41 @@ def without_password(location: str) -> str:
 
 
 def expanded(location: str | Path) -> Path:
-    """Return a path with its `~` filled in. Raises LedgerError where it names no file that could be."""
+    """Return a path with its `~` filled in. Raises StoreError where it names no file that could be."""
     try:
         path = Path(location).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a home that is not there
-        raise LedgerError(f"{str(location)!r} is no path of a file: {error}") from error
+        raise StoreError(f"{str(location)!r} is no path of a file: {error}") from error
     return path
 
 
 def file_url(path: Path, create: bool, made_by: str) -> str:
-    """Return the URL of a ledger's file, or say in a LedgerError why there is, or can be, none."""
+    """Return the URL of a ledger's file, or say in a StoreError why there is, or can be, none."""
     if path.is_dir():
-        raise LedgerError(f"{path} is a folder, not a ledger file")
+        raise StoreError(f"{path} is a folder, not a ledger file")
     if not path.exists():
         if not create:
-            raise LedgerError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
+            raise StoreError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"{path.parent} cannot be made: {error.strerror}") from error
+            raise StoreError(f"{path.parent} cannot be made: {error.strerror}") from error
     elif not path.is_file():
-        raise LedgerError(f"{path} is not a regular file")
+        raise StoreError(f"{path} is not a regular file")
     else:
         try:
             with path.open("rb") as file:
                 start = file.read(len(_SQLITE_HEADER))
         except OSError as error:
-            raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
         if start and start != _SQLITE_HEADER:
-            raise LedgerError(f"{path} is not a ledger: it does not begin as an SQLite database")
+            raise StoreError(f"{path} is not a ledger: it does not begin as an SQLite database")
     return f"sqlite:///{path}"
 
 
 def file_of(location: str) -> Path | None:
-    """Return the file of a location; None where it is a server's database. Raises LedgerError where it can be no file."""
+    """Return the file of a location; None where it is a server's database. Raises StoreError where it can be no file."""
     if "://" not in location:
         return expanded(location)
     try:

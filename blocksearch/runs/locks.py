@@ -77,12 +77,12 @@ def in_turn(
             if not holds.take(group):
                 waiting.append(group)
                 continue
-            known = ledger.find(job.spec for job in group.jobs)
+            known = ledger.find(job.key for job in group.jobs)
             if len(known) < len(group.jobs):
                 yield group
                 break
             holds.let_go(group)
-            elsewhere(group, [known[job.spec] for job in group.jobs])
+            elsewhere(group, [known[job.key] for job in group.jobs])
         else:
             if not waiting:
                 return

@@ -4,16 +4,16 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
 
 
 def merge_ledgers(into: str, other: str) -> dict[str, Any]:
     """Copy what `into` lacks from `other`; both must exist. Disagreements are reported and left as they are."""
     if into == other:
-        raise UsageError(f"a ledger is not merged with itself: {into}")
+        raise ConfigError(f"a ledger is not merged with itself: {into}")
     with closing(Ledger(into, create=False)) as mine, closing(Ledger(other, create=False)) as theirs:
         copied, conflicts = mine.merge(theirs)
     summary = f"{copied} runs copied from {other} into {into}; {len(conflicts)} trainings on which they disagree"
-    lines = [f"  seed {spec.seed} of network {spec.network[:12]} on {spec.dataset}: kept what {into} says" for spec in conflicts]
-    return {"copied": copied, "conflicts": [asdict(spec) for spec in conflicts], "summary": "\n".join([summary, *lines])}
+    lines = [f"  seed {key.seed} of network {key.network[:12]} on {key.dataset}: kept what {into} says" for key in conflicts]
+    return {"copied": copied, "conflicts": [asdict(key) for key in conflicts], "summary": "\n".join([summary, *lines])}

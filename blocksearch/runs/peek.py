@@ -9,7 +9,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.location import file_of, without_password
 
 
@@ -24,13 +24,13 @@ class Contents:
 def contents(location: str, made_by: str) -> Contents:
     """Look at what a database has; `made_by` is the command that would make it.
 
-    Raises LedgerError where the file is not there or is no database.
+    Raises StoreError where the file is not there or is no database.
     """
     file = file_of(location)
     if file is not None and not file.exists():
-        raise LedgerError(f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it")
+        raise StoreError(f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it")
     if file is not None and file.is_dir():
-        raise LedgerError(f"{location} is a folder, not a study file")
+        raise StoreError(f"{location} is a folder, not a study file")
     with reading(location):
         engine = sa.create_engine(reading_url(location))
         try:
@@ -53,11 +53,11 @@ def reading_url(location: str) -> str:
 
 @contextmanager
 def reading(location: str) -> Iterator[None]:
-    """Turn what a database raises into a LedgerError of one line that names it."""
+    """Turn what a database raises into a StoreError of one line that names it."""
     try:
         yield
     except (ArgumentError, ImportError, ValueError) as error:
-        raise LedgerError(f"{without_password(location)} is not a database URL that can be used here: {error}") from error
+        raise StoreError(f"{without_password(location)} is not a database URL that can be used here: {error}") from error
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise LedgerError(f"{without_password(location)} cannot be read as a database: {said}") from error
+        raise StoreError(f"{without_password(location)} cannot be read as a database: {said}") from error

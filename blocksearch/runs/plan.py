@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Layers
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
 from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import named_network
 from blocksearch.data import get
 from blocksearch.data.protocol import Protocol, prepare
-from blocksearch.errors import UsageError
-from blocksearch.runs.records import Job, RunSpec
+from blocksearch.errors import ConfigError
+from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import Space, find_space, load_space
 from blocksearch.training.recipe import Recipe
 
@@ -26,7 +26,7 @@ MOST_SEEDS = 1000
 
 def network_from(
     text: str,
-    setting: Setting,
+    task: Task,
     *,
     dataset: str | None = None,
     as_written: bool = False,
@@ -35,22 +35,22 @@ def network_from(
 ) -> Network:
     """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's text, or a network's text.
 
-    A network's text brings its own setting. `options` are a user's, by name; `fill` is a budget that the widths are rescaled to.
-    Raises NotationError or UsageError.
+    A network's text brings its own task. `options` are a user's, by name; `fill` is a budget that the widths are rescaled to.
+    Raises ParseError or ConfigError.
     """
-    network = _network(text, setting, dataset, options, as_written=as_written)
+    network = _network(text, task, dataset, options, as_written=as_written)
     return rescaled(network, fill) if fill else network
 
 
-def _network(text: str, setting: Setting, dataset: str | None, options: Options, *, as_written: bool) -> Network:
+def _network(text: str, task: Task, dataset: str | None, options: Options, *, as_written: bool) -> Network:
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
-        if dataset is not None and setting != get(dataset).setting:
-            raise UsageError("a network's text has its own widths, input and classes: change them there, without an option")
+        if dataset is not None and task != get(dataset).task:
+            raise ConfigError("a network's text has its own widths, input and classes: change them there, without an option")
         return parse_network(text, options)
     if "=" in name:
-        return Network(setting=setting, blocks=(parse_block(text, options),))
-    network = named_network(name, setting, dataset=dataset, as_written=as_written)
+        return Network(task=task, blocks=(parse_block(text, options),))
+    network = named_network(name, task, dataset=dataset, as_written=as_written)
     if not changes:
         return network
     first_layer, rest = _first_layer(changes, network.first_layer)
@@ -62,34 +62,34 @@ def _first_layer(changes: str, own: str) -> tuple[str, str]:
     return (found[1], changes.replace(found[0], " ")) if found else (own, changes)
 
 
-def setting_from(dataset: str, widths: str | None = None, input: str | None = None, classes: int | None = None) -> Setting:
-    """Take a data set's setting and change what is given. Raises UsageError or SpaceError."""
-    setting = get(dataset).setting
+def task_from(dataset: str, widths: str | None = None, input: str | None = None, classes: int | None = None) -> Task:
+    """Take a data set's task and change what is given. Raises ConfigError or SpecError."""
+    task = get(dataset).task
     if widths is not None:
         read = read_widths(widths)
         if read is None:
-            raise UsageError(f"widths must be whole numbers such as 64,128,256, but got {widths!r}")
-        setting = replace(setting, widths=read)
+            raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {widths!r}")
+        task = replace(task, widths=read)
     if input is not None:
         shape = read_shape(input)
         if shape is None:
-            raise UsageError(f"input must be channels x height x width such as 3x32x32, but got {input!r}")
-        setting = replace(setting, input=shape)
-    return setting if classes is None else replace(setting, classes=classes)
+            raise ConfigError(f"input must be channels x height x width such as 3x32x32, but got {input!r}")
+        task = replace(task, input=shape)
+    return task if classes is None else replace(task, classes=classes)
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
-    """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises UsageError."""
+    """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises ConfigError."""
     if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         count = int(text)
         if not 1 <= count <= MOST_SEEDS:
-            raise UsageError(f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}")
+            raise ConfigError(f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}")
         return tuple(range(count))
     if not re.fullmatch(r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*,?\s*", text):
-        raise UsageError(f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}")
+        raise ConfigError(f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}")
     seeds = [int(seed) for seed in text.split(",") if seed.strip()]
     if len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds must be distinct, but got {text!r}")
+        raise ConfigError(f"seeds must be distinct, but got {text!r}")
     return tuple(seeds)
 
 
@@ -99,7 +99,7 @@ def loaded(files: Sequence[str | Path]) -> Space:
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
     if len(grammars) > 1:
-        raise UsageError(f"one grammar at a time, but {len(grammars)} of the files have one")
+        raise ConfigError(f"one grammar at a time, but {len(grammars)} of the files have one")
     return Space(options, grammars[0] if grammars else None)
 
 
@@ -109,7 +109,7 @@ class Request:
 
     `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or versions of torch are not compared;
     accuracies count as equal within `margin` points, None for the usual 0.5.
-    Raises UsageError for what cannot be.
+    Raises ConfigError for what cannot be.
     """
 
     protocol: Protocol
@@ -123,11 +123,11 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers must be at least 1, but got {self.workers}")
+            raise ConfigError(f"workers must be at least 1, but got {self.workers}")
         if self.margin is not None and not 0 < self.margin <= 100:
-            raise UsageError(f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}")
+            raise ConfigError(f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
-            raise UsageError(f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}")
+            raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}")
 
 
 @dataclass(frozen=True)
@@ -150,16 +150,16 @@ class Conditions:
 
     def job(self, network: Network, seed: int) -> Job:
         """Make the job of one training."""
-        return self.job_of(network.fingerprint, format_network(network), network.layers, seed)
+        return self.job_of(network.digest, format_network(network), network.layers, seed)
 
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""
-        spec = RunSpec(fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
-        return Job(spec, text, layers, self.protocol, self.recipe, self.root, self.training_images)
+        key = RunKey(fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
+        return Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""
-        own, widths = get(self.protocol.dataset).setting.widths_text, network.setting.widths_text
+        own, widths = get(self.protocol.dataset).task.widths_text, network.task.widths_text
         reduced = "" if widths == own else f" instead of {own}"
         images = f"{self.training_images:,} training images"
         if self.training_images < self.available_images:
@@ -172,11 +172,11 @@ class Conditions:
 def conditions(request: Request, network: Network) -> Conditions:
     """Load the data once and hold the network against it, so that whatever is wrong is said before anything is trained."""
     protocol, recipe, root = request.protocol, request.recipe, request.root
-    fixed = get(protocol.dataset).setting
-    if (network.setting.input, network.setting.classes) != (fixed.input, fixed.classes):
-        raise UsageError(
+    fixed = get(protocol.dataset).task
+    if (network.task.input, network.task.classes) != (fixed.input, fixed.classes):
+        raise ConfigError(
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
-            f"but the network reads {network.setting.input} and tells {network.setting.classes} apart"
+            f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
     everything = prepare(replace(protocol, images=None), root)
     available = len(everything.training.labels)

@@ -1,4 +1,4 @@
-"""What a training is (`RunSpec`, its identity) and what came of it (`Run`, its record)."""
+"""What a training is (`RunKey`, its identity) and what came of it (`Run`, its record)."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from blocksearch.training.recipe import Recipe
 
 
 @dataclass(frozen=True, order=True)
-class RunSpec:
-    """Identity of a training: equal specs are trained once, ever.
+class RunKey:
+    """Identity of a training: equal keys are trained once, ever.
 
     `network` is the fingerprint of the resolved layers, `data` the digest of the training images and labels, `protocol` the
     validation split's id or `test`, `recipe` a digest with the schedule's horizon and precision in it.
@@ -30,12 +30,12 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """A RunSpec with what a worker needs to carry it out.
+    """A RunKey with what a worker needs to carry it out.
 
     `text` is how the network was written, `images` how many an epoch has.
     """
 
-    spec: RunSpec
+    key: RunKey
     text: str
     layers: Layers
     protocol: Protocol
@@ -67,7 +67,7 @@ class Group:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(job.spec.seed for job in self.jobs)
+        return tuple(job.key.seed for job in self.jobs)
 
     def halves(self) -> "tuple[Group, Group]":
         """Divide the seeds in two, for a device on which all do not fit."""
@@ -90,7 +90,7 @@ class Group:
     @property
     def digest(self) -> str:
         """Digest of what is trained, seeds and all."""
-        return hashlib.sha256(repr([job.spec for job in self.jobs]).encode()).hexdigest()
+        return hashlib.sha256(repr([job.key for job in self.jobs]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Run:
     whoever trained them.
     """
 
-    spec: RunSpec
+    key: RunKey
     epoch_from: int
     epoch_to: int
     state: str

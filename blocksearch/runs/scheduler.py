@@ -6,12 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from blocksearch.arch.cost import cost
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import FINAL, Ledger
 from blocksearch.runs.location import file_of
 from blocksearch.runs.locks import Holds, in_turn
-from blocksearch.runs.records import Group, Job, Run, RunSpec
+from blocksearch.runs.records import Group, Job, Run, RunKey
 from blocksearch.training.weights import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
@@ -63,15 +63,15 @@ def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch, *,
 
     With `store` the ledger remembers how, so that the same seeds are always trained together.
     """
-    known = ledger.find(job.spec for job in jobs)
-    missing = list({job.spec: job for job in jobs if job.spec not in known}.values())
+    known = ledger.find(job.key for job in jobs)
+    missing = list({job.key: job for job in jobs if job.key not in known}.values())
     if missing:
-        watch.timing(len({job.spec.network for job in missing}))
+        watch.timing(len({job.key.network for job in missing}))
     groups, seconds = _grouped(missing, ledger, workers, store=store)
     return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
 
 
-def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu") -> dict[RunSpec, Run]:
+def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu") -> dict[RunKey, Run]:
     """Train what the ledger at `location` lacks, and return the run of each job.
 
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at most the running ones, and of
@@ -84,7 +84,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
             holds.let_go(group)
-            _forget(group, {run.spec for run in runs if run.state in FINAL})
+            _forget(group, {run.key for run in runs if run.state in FINAL})
             watch.finished(group, runs)
 
         kept, holds = None, Holds()
@@ -92,7 +92,7 @@ def ensure(jobs: Sequence[Job], location: str, workers: int | None, watch: Watch
             pool.train(in_turn(todo.groups, ledger, holds, watch.finished), keep, watch.started)
         except BaseException:
             # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
-            kept = len(ledger.find(job.spec for job in todo.missing))
+            kept = len(ledger.find(job.key for job in todo.missing))
             raise
         finally:
             holds.close()
@@ -106,10 +106,10 @@ def foresee(jobs: Sequence[Job], location: str, workers: int | None, watch: Watc
         return plan(jobs, ledger, pool, watch, store=False)
 
 
-def recall(jobs: Sequence[Job], location: str) -> dict[RunSpec, Run]:
+def recall(jobs: Sequence[Job], location: str) -> dict[RunKey, Run]:
     """Return the final runs of jobs that a ledger has, none where there is no ledger yet."""
     with closing(Ledger(_as_it_is(location))) as ledger:
-        return ledger.find(job.spec for job in jobs)
+        return ledger.find(job.key for job in jobs)
 
 
 def _as_it_is(location: str) -> str:
@@ -121,21 +121,21 @@ def _as_it_is(location: str) -> str:
 def opened(location: str, workers: Workers) -> Ledger:
     """Open the ledger of trainings.
 
-    Raises UsageError where a device that was asked for is not there, LedgerError where trainings in progress have no place.
+    Raises ConfigError where a device that was asked for is not there, StoreError where trainings in progress have no place.
     """
     workers.check()
     ledger = Ledger(location)
     if ledger.checkpoints and ledger.checkpoints.exists() and not ledger.checkpoints.is_dir():
         ledger.close()
-        raise LedgerError(f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: move it away")
+        raise StoreError(f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: move it away")
     return ledger
 
 
-def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunSpec, Run]:
+def collect(jobs: Sequence[Job], ledger: Ledger) -> dict[RunKey, Run]:
     """Return the run of each job: the final one, or else the last failure."""
-    final = ledger.find(job.spec for job in jobs)
-    wanted = {job.spec for job in jobs} - set(final)
-    failed = {run.spec: run for run in ledger.runs() if run.spec in wanted} if wanted else {}
+    final = ledger.find(job.key for job in jobs)
+    wanted = {job.key for job in jobs} - set(final)
+    failed = {run.key: run for run in ledger.runs() if run.key in wanted} if wanted else {}
     return final | failed
 
 
@@ -145,7 +145,7 @@ def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[J
     Seeds 0-4 are always divided into the same shares, and so is each five after them; a share of which a seed is missing here is
     not fused, so that what a run gives does not depend on how often its command was cut off.
     """
-    by_seed = {job.spec.seed: job for job in jobs}
+    by_seed = {job.key.seed: job for job in jobs}
     found: list[list[Job]] = []
     for five in sorted({seed // FIVE for seed in by_seed}):
         for share in shares:
@@ -159,9 +159,9 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers, *, store: bo
     if not jobs:
         return [], 0.0
     device, machine = workers.place.device, workers.place.machine
-    by_network: dict[RunSpec, list[Job]] = defaultdict(list)
+    by_network: dict[RunKey, list[Job]] = defaultdict(list)
     for job in jobs:
-        by_network[_anonymous(job.spec)].append(job)
+        by_network[_anonymous(job.key)].append(job)
     shares = {key: divide(own, SHARES if device == "cpu" else TOGETHER) for key, own in by_network.items()}
     modes = {key: ledger.mode(key.network, key.recipe, machine) for key in by_network}
     single = {key: Group((own[0],), None, device) for key, own in by_network.items()}
@@ -189,8 +189,8 @@ def _faster(alone: float | None, together: float | None, seeds: int) -> str:
     return "fused" if alone and together and together * WORTH < alone * seeds else "serial"
 
 
-def _anonymous(spec: RunSpec) -> RunSpec:
-    return RunSpec(spec.network, spec.dataset, spec.data, spec.protocol, spec.recipe, 0)
+def _anonymous(key: RunKey) -> RunKey:
+    return RunKey(key.network, key.dataset, key.data, key.protocol, key.recipe, 0)
 
 
 def _seed_by_seed(groups: list[Group]) -> list[Group]:
@@ -198,9 +198,9 @@ def _seed_by_seed(groups: list[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: group.seeds[0])
 
 
-def _forget(group: Group, final: Collection[RunSpec]) -> None:
+def _forget(group: Group, final: Collection[RunKey]) -> None:
     """Remove the checkpoints of a group, and of the parts that it may have been trained in, but of what failed and may go on."""
-    if group.checkpoint is not None and any(job.spec in final for job in group.jobs):
+    if group.checkpoint is not None and any(job.key in final for job in group.jobs):
         forget(group.checkpoint)
     for half in group.halves() if len(group.jobs) > 1 else ():
         _forget(half, final)

@@ -18,7 +18,7 @@ import numpy as np
 
 import blocksearch
 from blocksearch.data.protocol import Prepared, Protocol, prepare
-from blocksearch.errors import BlocksearchError, DataError, UsageError
+from blocksearch.errors import BlocksearchError, ConfigError, DataError
 from blocksearch.runs.records import Group, Job, Place, Run
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _trained(group: Group) -> list[Run]:
 
 def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
     return Run(
-        spec=job.spec,
+        key=job.key,
         epoch_from=0,
         epoch_to=len(outcome.losses),
         state="partial" if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs else outcome.state,
@@ -132,7 +132,7 @@ def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
 
 def failed_run(job: Job, reason: str) -> Run:
     """Record that a job gave no result, and why."""
-    return Run(job.spec, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
+    return Run(job.key, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
 
 
 def probe_group(group: Group) -> float:
@@ -152,7 +152,7 @@ def probe_group(group: Group) -> float:
 def find_place(wanted: str) -> Place:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
 
-    Raises UsageError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by then.
+    Raises ConfigError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by then.
     """
     import torch
 
@@ -164,7 +164,7 @@ def find_place(wanted: str) -> Place:
         seen = f"{count} CUDA devices" if count else "no CUDA device"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
-        raise UsageError(f"--device {wanted}: torch {version('torch')} sees {seen} here{limited}")
+        raise ConfigError(f"--device {wanted}: torch {version('torch')} sees {seen} here{limited}")
     return Place(f"cuda:{index}", machine(f"cuda:{index}"))
 
 
@@ -225,7 +225,7 @@ def multiplying(group: Group) -> float:
 
 def _data(job: Job) -> Prepared:
     data = _prepared(job.protocol, job.root)
-    if data.digest != job.spec.data:
+    if data.digest != job.key.data:
         raise DataError(f"the images of {job.protocol.dataset} changed while the experiment ran; start it again")
     return data
 

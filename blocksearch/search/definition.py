@@ -16,9 +16,9 @@ from typing import Any
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.cost import cost
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import named_network
-from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.runs.plan import Conditions, network_from
 from blocksearch.search.objectives import Frame
 from blocksearch.search.pool import COSTS, Encoding
@@ -38,7 +38,7 @@ class Wishes:
 
     `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight,
     None for as many as suit the machine on which the study begins;
-    `rungs` are epochs after which a network must have earned to go on. Raises UsageError for what cannot be.
+    `rungs` are epochs after which a network must have earned to go on. Raises ConfigError for what cannot be.
     """
 
     objectives: tuple[str, ...] = ("accuracy", "flops")
@@ -53,21 +53,21 @@ class Wishes:
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
         if self.objectives[:1] != ("accuracy",) or len(self.objectives) < 2:
-            raise UsageError(
+            raise ConfigError(
                 f"objectives must be accuracy and then costs, such as accuracy,flops, but got {self.objectives_text}"
             )
         for name in self.objectives[1:]:
             if name not in COSTS:
                 raise unknown("objective", name, ("accuracy", *COSTS))
         if len(set(self.objectives)) < len(self.objectives):
-            raise UsageError(f"objectives must be distinct, but got {self.objectives_text}")
+            raise ConfigError(f"objectives must be distinct, but got {self.objectives_text}")
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
-            raise UsageError(f"--rungs must be epochs in rising order such as 2,5, but got {','.join(map(str, self.rungs))}")
+            raise ConfigError(f"--rungs must be epochs in rising order such as 2,5, but got {','.join(map(str, self.rungs))}")
         if self.rungs and self.sampler in OPTUNA:
-            raise UsageError(f"--rungs goes with the samplers evolution and random, but got {self.sampler}")
+            raise ConfigError(f"--rungs goes with the samplers evolution and random, but got {self.sampler}")
         for name, least in (("seed", 0), ("seeds", 1), ("lag", 1)):
             if (value := getattr(self, name)) is not None and value < least:
-                raise UsageError(f"--{name} must be at least {least}, but got {value}")
+                raise ConfigError(f"--{name} must be at least {least}, but got {value}")
 
     @property
     def objectives_text(self) -> str:
@@ -148,7 +148,7 @@ class Definition:
     wishes: Wishes
     frame: Frame
     title: str
-    baseline: int  # FLOPs of the baseline network in this setting, 0 where there is none: its maps are too small, say
+    baseline: int  # FLOPs of the baseline network in this task, 0 where there is none: its maps are too small, say
     choices: dict[str, list[str]]  # what codes of networks mean
     rungs: tuple[int, ...]  # epochs at which the search looks; the last is the horizon
     described: Sequence[Any] = ()
@@ -191,7 +191,7 @@ def _changed(old: dict[str, list[str]], new: dict[str, list[str]]) -> str:
         for name in dict.fromkeys((*old, *new))
         if old.get(name) != new.get(name)
     ]
-    return f"the space changed: {'; '.join(said) or 'its widths, its rules, its setting, or the source of an option'}"
+    return f"the space changed: {'; '.join(said) or 'its widths, its rules, its task, or the source of an option'}"
 
 
 def _text(value: Any) -> str:
@@ -199,43 +199,43 @@ def _text(value: Any) -> str:
 
 
 def read_rungs(text: str) -> tuple[int, ...]:
-    """Read epochs such as `2,5`; nothing is no race. Raises UsageError."""
+    """Read epochs such as `2,5`; nothing is no race. Raises ConfigError."""
     if not text.strip():
         return ()
     if not re.fullmatch(r"\s*[0-9]{1,6}(\s*,\s*[0-9]{1,6})*\s*", text):
-        raise UsageError(f"--rungs must be epochs such as 2,5, but got {text!r}")
+        raise ConfigError(f"--rungs must be epochs such as 2,5, but got {text!r}")
     return tuple(int(part) for part in text.split(","))
 
 
-def opening_setting(grammar: Grammar) -> Setting:
-    """Return the setting of the named points: the grammar's, with the first of its widths."""
-    return replace(grammar.setting, widths=grammar.parts[0].widths[0])
+def opening_setting(grammar: Grammar) -> Task:
+    """Return the task of the named points: the grammar's, with the first of its widths."""
+    return replace(grammar.task, widths=grammar.parts[0].widths[0])
 
 
 def opening(grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[str] = ()) -> Iterator[tuple[str, Network]]:
-    """Name the networks that every study begins with: the named points in the grammar's setting, and what the user adds.
+    """Name the networks that every study begins with: the named points in the grammar's task, and what the user adds.
 
-    Named points that are over a budget are left out. Raises UsageError for a network of the user's that is.
+    Named points that are over a budget are left out. Raises ConfigError for a network of the user's that is.
     """
-    setting, limits = opening_setting(grammar), [read_budget(text) for text in budgets]
+    task, limits = opening_setting(grammar), [read_budget(text) for text in budgets]
     seen: set[str] = set()
     for name in dict.fromkeys((*NAMED, *start_with)):
         try:
-            network = named_network(name, setting) if name in NAMED else network_from(name, setting)
-        except SpaceError:
+            network = named_network(name, task) if name in NAMED else network_from(name, task)
+        except SpecError:
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
             raise
-        if (network.setting.input, network.setting.classes) != (setting.input, setting.classes):
-            raise UsageError(
-                f"--start-with {name} reads {network.setting.input} and tells {network.setting.classes} classes apart, "
-                f"but the space is of {setting.input} in {setting.classes}"
+        if (network.task.input, network.task.classes) != (task.input, task.classes):
+            raise ConfigError(
+                f"--start-with {name} reads {network.task.input} and tells {network.task.classes} classes apart, "
+                f"but the space is of {task.input} in {task.classes}"
             )
         over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
         if over and name in start_with:
-            raise UsageError(f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}")
-        if not over and network.fingerprint not in seen:
-            seen.add(network.fingerprint)
+            raise ConfigError(f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}")
+        if not over and network.digest not in seen:
+            seen.add(network.digest)
             yield name, network
 
 
@@ -244,28 +244,28 @@ def _cost_of(network: Network, quantity: str) -> int:
 
 
 def check_name(name: str) -> str:
-    """Return a study's name. Raises UsageError where it could not be one of a file's."""
+    """Return a study's name. Raises ConfigError where it could not be one of a file's."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"a study's name has up to 64 letters, digits, dots, dashes and underscores, but got {name!r}")
+        raise ConfigError(f"a study's name has up to 64 letters, digits, dots, dashes and underscores, but got {name!r}")
     return name
 
 
-def _baseline(setting: Setting) -> int:
-    with suppress(SpaceError):
-        return cost(named_network("baseline", setting).layers).flops
+def _baseline(task: Task) -> int:
+    with suppress(SpecError):
+        return cost(named_network("baseline", task).layers).flops
     return 0
 
 
 def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar, judged: Judged, wishes: Wishes) -> Definition:
     """Bring together what defines a search. `whole` is the space without the budgets: its costs are the frame of volumes.
 
-    Raises UsageError where a rung is not below the horizon.
+    Raises ConfigError where a rung is not below the horizon.
     """
     if wishes.rungs and wishes.rungs[-1] >= judged.epochs:
-        raise UsageError(f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}")
+        raise ConfigError(f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}")
     least, largest = whole.members.extremes()
     frame = Frame(
-        100 / whole.setting.classes,
+        100 / whole.task.classes,
         tuple(float(least.of(name)[0]) for name in wishes.costs),
         tuple(float(largest.of(name)[0]) for name in wishes.costs),
     )

@@ -13,10 +13,10 @@ from typing import Any
 
 from blocksearch.ablation.stats import mean_interval
 from blocksearch.data.protocol import Protocol, prepare
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import Job, Run, RunSpec
+from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.results import Entry
 from blocksearch.search.summary import Own, open_study, summarise
@@ -58,11 +58,11 @@ class Final:
 def final(location: str, name: str | None, root: Path | None, workers: int | None, device: str, watch: Watch) -> Final:
     """Test the front of a study, or return what its test said.
 
-    Raises UsageError where a study has no front or no images, DataError where test images are missing.
+    Raises ConfigError where a study has no front or no images, DataError where test images are missing.
     """
     study = open_study(location, name)
     if not isinstance(study, Own):
-        raise UsageError(f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained")
+        raise ConfigError(f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained")
     with closing(Ledger(location, create=False)) as ledger:
         if saved := _saved(ledger, TESTED, study.name):
             return _read(saved, study, again=True)
@@ -71,7 +71,7 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
         jobs = _jobs(ledger, shared, chosen)
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == "failed"]:
-        raise UsageError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
+        raise ConfigError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: {shared.training_images:,} training images, "
         f"{shared.recipe.title}, {len(SEEDS)} new seeds, judged once on {shared.evaluation_images:,} test images"
@@ -104,14 +104,14 @@ def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(study: Own, root: Path | None) -> Conditions:
-    """Return how the front is trained: by the search's recipe, on all training images. Raises UsageError without images."""
+    """Return how the front is trained: by the search's recipe, on all training images. Raises ConfigError without images."""
     if not study.definition["recipe"]:
-        raise UsageError(f"study {study.name} was searched by a function of its user's: it has no images to be tested on")
+        raise ConfigError(f"study {study.name} was searched by a function of its user's: it has no images to be tested on")
     recipe = Recipe(**json.loads(study.definition["recipe"]))
     protocol = Protocol(study.definition["dataset"], test=True)
     data = prepare(protocol, root)
     if data.digest != study.definition["data"]:
-        raise UsageError(f"the images of {protocol.dataset} are not those that study {study.name} was searched on")
+        raise ConfigError(f"the images of {protocol.dataset} are not those that study {study.name} was searched on")
     training, test = len(data.training.labels), len(data.evaluation.labels)
     return Conditions(protocol, recipe, root, data.digest, training, training, test, data.evaluation.groups)
 
@@ -121,7 +121,7 @@ def _chosen(ledger: Ledger, name: str, front: Sequence[Entry], study: Own) -> li
     saved = _saved(ledger, CHOSEN, name)
     if saved is None:
         if not front:
-            raise UsageError(f"study {name} has no front yet: search first")
+            raise ConfigError(f"study {name} has no front yet: search first")
         fingerprints = {step.trial: step.network for step in study.steps}
         rows = [
             {
@@ -149,8 +149,8 @@ def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]
     ]
 
 
-def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
-    own = [run for spec, run in runs.items() if spec.network == each["fingerprint"]]
+def _tested(each: Mapping[str, Any], runs: Mapping[RunKey, Run]) -> Tested:
+    own = [run for key, run in runs.items() if key.network == each["fingerprint"]]
     accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
     return Tested(
         each["text"],
@@ -161,5 +161,5 @@ def _tested(each: Mapping[str, Any], runs: Mapping[RunSpec, Run]) -> Tested:
         sum(accuracies) / len(accuracies) if accuracies else None,
         mean_interval(accuracies),
         accuracies,
-        tuple(f"seed {run.spec.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
+        tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.search.objectives import Floats, dominated
 from blocksearch.search.results import plain
 from blocksearch.search.summary import Fitted, Own, Z, fitted, objective_costs, open_study
@@ -71,10 +71,10 @@ class Effects:
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
-    """Read a study and say what its factors do. Raises LedgerError or UsageError where that cannot be said."""
+    """Read a study and say what its factors do. Raises StoreError or ConfigError where that cannot be said."""
     study = open_study(location, name)
     if not isinstance(study, Own):
-        raise UsageError(
+        raise ConfigError(
             f"study {plain(study[0])} of {location} was made with Optuna alone: effects are of blocksearch's studies"
         )
     model = fitted(study)

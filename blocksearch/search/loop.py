@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import file_of, without_password
@@ -57,7 +57,7 @@ class Audience:
 class Question:
     """What is searched: a space and its file's name, budgets in any order, and what else is wished.
 
-    Raises UsageError for an unfit name or budget.
+    Raises ConfigError for an unfit name or budget.
     """
 
     space: str
@@ -72,11 +72,11 @@ class Question:
 
     @property
     def affordable(self) -> Grammar:
-        """The space within the budgets. Raises SpaceError where they leave nothing."""
+        """The space within the budgets. Raises SpecError where they leave nothing."""
         return self.grammar.where(*(read_budget(text) for text in self.budgets))
 
     def defined(self, affordable: Grammar, judged: Judged) -> Definition:
-        """Return what defines the search. Raises UsageError or SpaceError for what cannot be asked."""
+        """Return what defines the search. Raises ConfigError or SpecError for what cannot be asked."""
         list(opening(affordable, self.wishes.start_with, self.budgets))
         return define(self.space, self.grammar, self.budgets, affordable, judged, self.wishes)
 
@@ -90,13 +90,13 @@ class Effort:
 
     def __post_init__(self) -> None:
         if self.trials < 1:
-            raise UsageError(f"--trials must be at least 1, but got {self.trials}")
+            raise ConfigError(f"--trials must be at least 1, but got {self.trials}")
         if self.timeout is not None and not self.timeout > 0:
-            raise UsageError(f"--timeout must be above 0 seconds, but got {self.timeout:g}")
+            raise ConfigError(f"--timeout must be above 0 seconds, but got {self.timeout:g}")
 
 
 def search(question: Question, request: Request, effort: Effort, audience: Audience) -> None:
-    """Search by training. Raises UsageError where another driver has the study, or where it was begun with something else."""
+    """Search by training. Raises ConfigError where another driver has the study, or where it was begun with something else."""
     grammar = question.affordable
     if grammar.members.streamable:
         grammar.members.count()  # so that budgets which leave nothing are said before anything is written
@@ -116,7 +116,7 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
 def evaluate(question: Question, objective: Objective, location: str, effort: Effort, audience: Audience) -> None:
     """Search by calling a function of a network and a seed; it returns percent, or None for a network that came to nothing.
 
-    Raises UsageError for a result that is no percentage; what the function raises is passed on, and that step is not stored.
+    Raises ConfigError for a result that is no percentage; what the function raises is passed on, and that step is not stored.
     """
     grammar = question.affordable
     definition = question.defined(grammar, Judged.by_function(objective))
@@ -127,7 +127,7 @@ def evaluate(question: Question, objective: Objective, location: str, effort: Ef
             while (step := study.next()) is not None:
                 found = objective(study.pool.network(step.row), step.seed)
                 if found is not None and not _is_percent(found):
-                    raise UsageError(f"an objective must return percent between 0 and 100, or None, but got {found!r}")
+                    raise ConfigError(f"an objective must return percent between 0 and 100, or None, but got {found!r}")
                 study.finish(step, () if found is None else (float(found),), "diverged")
 
 
@@ -213,7 +213,7 @@ class _Study:
             step.trial,
             step.kind,
             step.origin,
-            network.fingerprint,
+            network.digest,
             format_network(network),
             self.pool.cost(step.row),
             step.seed,
@@ -254,18 +254,18 @@ def _settled(wishes: Wishes, stored: dict[str, Any] | None, lag: int) -> Wishes:
 
 
 def _agree(stored: dict[str, Any] | None, name: str, definition: Definition, ledger: Ledger) -> None:
-    """Raise UsageError where a study of this name is there and means something else."""
+    """Raise ConfigError where a study of this name is there and means something else."""
     if stored is None:
         if name in contents(ledger.engine.url.render_as_string(hide_password=False), "search").optuna:
             raise _foreign(ledger.location, name)
     elif differences := definition.differences(stored):
-        raise UsageError(
+        raise ConfigError(
             f"study {name} was begun otherwise ({'; '.join(differences)}): give it another --name, or the old values"
         )
 
 
 def _refuse_foreign(location: str, name: str) -> None:
-    """Raise UsageError where only Optuna has a study of this name, before anything is written."""
+    """Raise ConfigError where only Optuna has a study of this name, before anything is written."""
     file = file_of(location)
     if file is None or not file.is_file():
         return
@@ -274,18 +274,18 @@ def _refuse_foreign(location: str, name: str) -> None:
         raise _foreign(location, name)
 
 
-def _foreign(location: str, name: str) -> UsageError:
-    return UsageError(f"{location} has a study {name} that was made elsewhere: give this one another --name")
+def _foreign(location: str, name: str) -> ConfigError:
+    return ConfigError(f"{location} has a study {name} that was made elsewhere: give this one another --name")
 
 
 @contextmanager
 def _alone(location: str, name: str) -> Iterator[None]:
-    """Hold a study. Raises UsageError where another driver does; one that dies lets go."""
+    """Hold a study. Raises ConfigError where another driver does; one that dies lets go."""
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(_lock_file(location, f"-{name}"), timeout=0))
         except Timeout as error:
-            raise UsageError(
+            raise ConfigError(
                 f"another search is running study {name} in {without_password(location)}: end it, or give this one another --name"
             ) from error
         yield
@@ -306,11 +306,11 @@ def _lock_file(location: str, ending: str) -> Path:
         return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
     file = file.resolve()
     if file.name in ("", ":memory:"):
-        raise UsageError(f"a study needs a file that remains, but got {location}")
+        raise ConfigError(f"a study needs a file that remains, but got {location}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{file.parent} cannot be made: {error.strerror}") from error
+        raise ConfigError(f"{file.parent} cannot be made: {error.strerror}") from error
     return file.with_name(f"{file.name}{ending}.lock")
 
 

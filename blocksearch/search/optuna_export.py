@@ -113,7 +113,7 @@ class Mirror:
         """Return the choices that make a member; of a named point that is none, nothing."""
         code = row.memory["code"]
         member = self._pool.decode(code)
-        if member is None or self._pool.network(member).fingerprint != row.network:
+        if member is None or self._pool.network(member).digest != row.network:
             return []
         levels = zip(self._distributions.items(), code, strict=True)
         return [

@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from blocksearch.errors import LedgerError, UsageError
+from blocksearch.errors import ConfigError, StoreError
 from blocksearch.runs.peek import reading, reading_url
 from blocksearch.search.objectives import Floats, front, hypervolume
 from blocksearch.search.results import RESERVED, Axis, Entry, Summary, plain, walk
@@ -22,10 +22,10 @@ optuna.logging.set_verbosity(logging.WARNING)
 
 
 def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summary:
-    """Read a study from Optuna's tables, which must have it. Raises UsageError where it has one objective."""
+    """Read a study from Optuna's tables, which must have it. Raises ConfigError where it has one objective."""
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:
-        raise UsageError(f"study {plain(name)} of {location} has one objective: a front needs two or more")
+        raise ConfigError(f"study {plain(name)} of {location} has one objective: a front needs two or more")
     axes = tuple(
         Axis(own, maximise=direction == StudyDirection.MAXIMIZE)
         for own, direction in zip(_unique(metrics), directions, strict=True)
@@ -58,7 +58,7 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
         try:
             storage = RDBStorage(reading_url(location), skip_table_creation=True)
         except RuntimeError as error:
-            raise LedgerError(f"{location} was written by another version of Optuna: {' '.join(str(error).split())}") from error
+            raise StoreError(f"{location} was written by another version of Optuna: {' '.join(str(error).split())}") from error
         try:
             number = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(number, deepcopy=False)

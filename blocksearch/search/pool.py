@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.errors import OptionError, SpaceError
+from blocksearch.errors import PluginError, SpecError
 from blocksearch.search.surrogate import Codes, Floats
 from blocksearch.space.enumeration import Members
 from blocksearch.space.grammar import Grammar
@@ -70,7 +70,7 @@ class Encoding:
     def stranger(self, network: Network) -> tuple[int, ...]:
         """Number the choices of a network that need not be a member."""
         vanilla = network.first_layer == "vanilla"
-        plan = Plan(network.setting.widths, (1,) * len(network.setting.widths), network.first_layer, self._places == 1)
+        plan = Plan(network.task.widths, (1,) * len(network.task.widths), network.first_layer, self._places == 1)
         blocks = network.blocks if len(network.blocks) > 1 else network.blocks * (len(plan.widths) - vanilla)
         return self.code(Genes(0, plan, tuple(blocks[-self._places :])))
 
@@ -95,9 +95,9 @@ class Encoding:
             chosen = {name: value for name, value in own.items() if value is not None}
             try:
                 blocks.append(Block(**{**base, **fixed, **chosen}))  # type: ignore[arg-type]
-            except OptionError:
+            except PluginError:
                 raise
-            except SpaceError:
+            except SpecError:
                 return None
         return Genes(part, plan, tuple(blocks))
 
@@ -176,21 +176,21 @@ class Pool:
         place = self.grammar.members.located(network)
         if place is not None:
             return self._row(place)
-        if network.fingerprint not in self._strangers:
+        if network.digest not in self._strangers:
             price: Cost = cost(network.layers)
             costs = [price.flops, price.params, price.floats, price.peak_activation_floats]
-            self._strangers[network.fingerprint] = self._append(None, self.encoding.stranger(network), costs)
+            self._strangers[network.digest] = self._append(None, self.encoding.stranger(network), costs)
             self._networks[len(self) - 1] = network
-        return self._strangers[network.fingerprint]
+        return self._strangers[network.digest]
 
     def recall(self, fingerprint: str, code: Sequence[int], text: str) -> int:
-        """Return the row of a network that was trained before. Raises SpaceError where it cannot be read here."""
+        """Return the row of a network that was trained before. Raises SpecError where it cannot be read here."""
         if fingerprint in self._strangers:
             return self._strangers[fingerprint]
         found = self.decode(code)
-        if found is not None and self.network(found).fingerprint == fingerprint:
+        if found is not None and self.network(found).digest == fingerprint:
             return found
-        raise SpaceError(f"the network {text} of this study cannot be made from its space any more")
+        raise SpecError(f"the network {text} of this study cannot be made from its space any more")
 
     def decode(self, code: Sequence[int]) -> int | None:
         """Return the row of the member that a row of choices makes, or None where it makes none."""
@@ -246,9 +246,9 @@ class Pool:
             return None
         try:
             place = self.grammar.members.located(self.grammar.members.network(genes))
-        except OptionError:
+        except PluginError:
             raise
-        except SpaceError:
+        except SpecError:
             return None
         return None if place is None else self._row(place)
 
@@ -275,7 +275,7 @@ class Pool:
 def _listed(members: Members, seed: int) -> tuple[list[int], bool]:
     """Return the places of all members where they are few enough, else of some that are drawn; and whether these are all.
 
-    Raises SpaceError where none of many that were drawn is within the budgets.
+    Raises SpecError where none of many that were drawn is within the budgets.
     """
     if members.streamable or not members.filtered:
         places = members.places(MOST, seed)
@@ -288,7 +288,5 @@ def _listed(members: Members, seed: int) -> tuple[list[int], bool]:
         if len(found) >= LISTED:
             break
     if not found:
-        raise SpaceError(
-            f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: draw from a smaller space"
-        )
+        raise SpecError(f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: draw from a smaller space")
     return sorted(list(found)[:LISTED]), False

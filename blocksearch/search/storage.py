@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger, checksum
 
 _metadata = sa.MetaData()
@@ -88,7 +88,7 @@ class Studies:
             return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)).scalars())
 
     def definition(self, name: str) -> dict[str, Any] | None:
-        """Return what defines a search, or None where there is none of that name. Raises LedgerError where it was damaged."""
+        """Return what defines a search, or None where there is none of that name. Raises StoreError where it was damaged."""
         if name not in self.names():
             return None
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
@@ -111,7 +111,7 @@ class Studies:
     def steps(self, name: str) -> list[StepRow]:
         """Return the finished steps of a search in order, none where there is no such search.
 
-        Raises LedgerError where one is missing or was damaged.
+        Raises StoreError where one is missing or was damaged.
         """
         if name not in self.names():
             return []
@@ -121,7 +121,7 @@ class Studies:
         found = [_step(self._checked(row, f"step {row['number']} of study {name}")) for row in rows]
         for place, step in enumerate(found):
             if step.number != place:
-                raise LedgerError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
+                raise StoreError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
         return found
 
     def append(self, name: str, steps: Iterable[StepRow]) -> None:
@@ -134,11 +134,11 @@ class Studies:
                     connection.execute(_steps.insert(), rows)
             except sa.exc.IntegrityError as error:
                 first = rows[0]["number"]
-                raise LedgerError(f"{self._ledger.location}: another search wrote step {first} of study {name}") from error
+                raise StoreError(f"{self._ledger.location}: another search wrote step {first} of study {name}") from error
 
     def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
         if row.pop("checksum") != checksum(row):
-            raise LedgerError(f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited")
+            raise StoreError(f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited")
         return row
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Setting
+from blocksearch.arch.network import Task
 from blocksearch.data import Split, get, keep, own_split
 from blocksearch.data.protocol import Protocol
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.plan import Request
 from blocksearch.search.definition import Wishes
 from blocksearch.search.loop import Audience, Effort, Objective, Question, evaluate, search
@@ -33,7 +33,7 @@ class Study:
     `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and labels N; `test` are test images
     of the same form, which only `blocksearch final` opens; they are part of what the study is. `objective` instead is a function
     of a network and a seed that returns percent, or None for a network that came to nothing; its name and source are part of what
-    the study is. The rest is as in `blocksearch search`. Raises UsageError or DataError for what cannot be.
+    the study is. The rest is as in `blocksearch search`. Raises ConfigError or DataError for what cannot be.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Study:
         root: Path | None = None,
     ) -> None:
         if (data is None) == (objective is None):
-            raise UsageError("a study takes data to train on, or an objective to call, and not both")
+            raise ConfigError("a study takes data to train on, or an objective to call, and not both")
         self.file, self._objective = str(file), objective
         named = objectives.split(",") if isinstance(objectives, str) else objectives
         wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs))
         self._request: Request | None = None
         if data is not None:
-            dataset = data if isinstance(data, str) else _kept(data, test, grammar.setting, root)
+            dataset = data if isinstance(data, str) else _kept(data, test, grammar.task, root)
             known = get(dataset)
-            grammar = grammar.on(replace(grammar.setting, input=known.setting.input, classes=known.setting.classes))
+            grammar = grammar.on(replace(grammar.task, input=known.task.input, classes=known.task.classes))
             recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
             self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
         self._question = Question(name, grammar, _texts(budgets), wishes, name)
@@ -83,7 +83,7 @@ class Study:
         return self.summary()
 
     def summary(self) -> Summary:
-        """Return what was found so far. Raises LedgerError or UsageError where nothing was."""
+        """Return what was found so far. Raises StoreError or ConfigError where nothing was."""
         return summarise(self.file, self._question.name)
 
 
@@ -91,14 +91,14 @@ def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _kept(data: Images, test: Images | None, setting: Setting, root: Path | None) -> str:
+def _kept(data: Images, test: Images | None, task: Task, root: Path | None) -> str:
     """Keep images, once they are those that the space is of: for others its costs would be others."""
     split = _split("data", data)
     _, height, width, channels = split.images.shape
     found, classes = Shape(channels, height, width), int(split.labels.max()) + 1
-    if (setting.input, setting.classes) != (found, classes):
-        asked = f"{setting.input} in {setting.classes} classes"
-        raise UsageError(f"the grammar is of images {asked}, but those handed over are {found} in {classes}")
+    if (task.input, task.classes) != (found, classes):
+        asked = f"{task.input} in {task.classes} classes"
+        raise ConfigError(f"the grammar is of images {asked}, but those handed over are {found} in {classes}")
     held_out: Split | None = None
     if test is not None:
         held_out = _split("test", test)
@@ -109,5 +109,5 @@ def _kept(data: Images, test: Images | None, setting: Setting, root: Path | None
 
 def _split(name: str, given: Any) -> Split:
     if not isinstance(given, tuple) or len(given) != 2:
-        raise UsageError(f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}")
+        raise ConfigError(f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}")
     return own_split(*given)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.errors import UsageError, unknown
+from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
 from blocksearch.search.definition import SAMPLERS
@@ -60,7 +60,7 @@ class Fitted:
 
 
 def summarise(location: str, name: str | None = None) -> Summary:
-    """Read a study, ours or one that Optuna made. Raises LedgerError or UsageError where there is none of that name."""
+    """Read a study, ours or one that Optuna made. Raises StoreError or ConfigError where there is none of that name."""
     found = open_study(location, name)
     if isinstance(found, Own):
         return _summary(found)
@@ -72,7 +72,7 @@ def summarise(location: str, name: str | None = None) -> Summary:
 def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tuple[str, ...]]":
     """Return a study of ours, or the name of one that Optuna made and those of the file's others; nothing is written.
 
-    Where no name is given, the newest of ours. Raises LedgerError or UsageError where there is none of that name.
+    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none of that name.
     """
     there = contents(location, MADE_BY)
     if "search_studies" in there.tables:
@@ -83,14 +83,14 @@ def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tupl
             definition = studies.definition(chosen)
             return (chosen, others) if definition is None else Own(chosen, others, definition, tuple(studies.steps(chosen)))
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
-        raise UsageError(f"{location} is a database of something else: it holds no study")
+        raise ConfigError(f"{location} is a database of something else: it holds no study")
     return _choose(location, [], there.optuna, name)
 
 
 def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None) -> tuple[str, tuple[str, ...]]:
     names = [*ours, *foreign]
     if not names:
-        raise UsageError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
+        raise ConfigError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
     chosen = (ours or foreign)[-1] if name is None else name
@@ -102,7 +102,7 @@ def fitted(study: Own) -> Fitted:
     told = [Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies) for s in study.steps]
     results = Results(study.definition["rungs"]).of(told)
     if not results:
-        raise UsageError(f"study {plain(study.name)} has no result yet")
+        raise ConfigError(f"study {plain(study.name)} has no result yet")
     first = {step.trial: step for step in reversed(study.steps)}
     sizes = [len(values) for values in study.choices.values()]
 

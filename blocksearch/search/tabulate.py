@@ -11,9 +11,9 @@ from pathlib import Path
 
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Run, RunSpec
+from blocksearch.runs.records import Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.definition import opening
 from blocksearch.search.pool import MOST
@@ -40,37 +40,37 @@ def tabulate(
 ) -> tuple[str, list[dict[str, object]]]:
     """Train what the ledger lacks of a space, and write the table; return its title and rows.
 
-    Raises UsageError where the space is too large, or a run failed and has no place in a table.
+    Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
     if grammar.members.diagram.size > MOST:
-        raise UsageError(f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole")
+        raise ConfigError(f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole")
     if file.suffix != ".csv":
-        raise UsageError(f"a table is a .csv file, but got {file}")
-    everything = {network.fingerprint: network for network in grammar}
-    everything |= {network.fingerprint: network for _, network in opening(grammar)}
+        raise ConfigError(f"a table is a .csv file, but got {file}")
+    everything = {network.digest: network for network in grammar}
+    everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
     shared = conditions(request, networks[0])
     runs = ensure(shared.jobs(networks, seeds), request.ledger, request.workers, watch, request.device)
     failed = [run for run in runs.values() if run.state == "failed"]
     if failed:
-        raise UsageError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
+        raise ConfigError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
     title = shared.title(f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0])
     rows = _rows(networks, runs)
     _write(file, title, shared.recipe.epochs, rows)
     return title, rows
 
 
-def _rows(networks: Sequence[Network], runs: Mapping[RunSpec, Run]) -> list[dict[str, object]]:
-    texts = {network.fingerprint: format_network(network) for network in networks}
+def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[str, object]]:
+    texts = {network.digest: format_network(network) for network in networks}
     return [
         {
-            "fingerprint": spec.network,
-            "seed": spec.seed,
+            "fingerprint": key.network,
+            "seed": key.seed,
             "state": run.state,
             "accuracies": " ".join(f"{accuracy:.4f}" for accuracy in run.accuracies),
-            "network": texts[spec.network],
+            "network": texts[key.network],
         }
-        for spec, run in runs.items()
+        for key, run in runs.items()
     ]
 
 
@@ -83,7 +83,7 @@ def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, obje
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def read_table(file: Path) -> Tabulated:

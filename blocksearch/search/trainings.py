@@ -42,7 +42,7 @@ class Trainings:
         while (step := self._waiting.pop() if self._waiting else self._from.next()) is not None:
             group = self._group(self._shared.job(self._from.pool.network(step.row), step.seed), step.epochs)
             held = self._holds.take(group)
-            known = self._ledger.reached(group.jobs[0].spec, step.epochs)
+            known = self._ledger.reached(group.jobs[0].key, step.epochs)
             if held and known is None:
                 self._steps[group] = step
                 return group

@@ -17,7 +17,7 @@ from blocksearch.arch.block import SHORTCUT_FACTORS, STEPS, Block, body_output, 
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import VANILLA, Network, classifier
-from blocksearch.errors import OptionError, SpaceError
+from blocksearch.errors import PluginError, SpecError
 from blocksearch.space.alphabet import Alphabet, Word
 from blocksearch.space.layouts import TURNS, Genes, Plan, Product, Stage, Turn
 
@@ -67,8 +67,8 @@ class Machine:
         self._nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
         self._arcs: dict[int, tuple[Arc, ...]] = {}
-        self._opened: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
-        self._stepped: dict[Hashable, tuple[Word, Lane] | SpaceError] = {}
+        self._opened: dict[Hashable, tuple[Word, Lane] | SpecError] = {}
+        self._stepped: dict[Hashable, tuple[Word, Lane] | SpecError] = {}
         self._blocks: dict[Hashable, Block] = {}
 
     @cached_property
@@ -78,7 +78,7 @@ class Machine:
         for part, made in enumerate(self.products):
             for plan in made.plans:
                 bundles = (plan.stages,) if self.abreast else tuple((stage,) for stage in plan.stages)
-                found.setdefault(self._number(Node(part, bundles, made.setting.input)), (part, plan))
+                found.setdefault(self._number(Node(part, bundles, made.task.input)), (part, plan))
         return found
 
     def ended(self, node: int) -> int | None:
@@ -87,7 +87,7 @@ class Machine:
         return found.part if found.step == _ENDED else None
 
     def arcs(self, node: int) -> tuple[Arc, ...]:
-        """List what may follow a state, in the order of the options. Raises OptionError where a user's option fails."""
+        """List what may follow a state, in the order of the options. Raises PluginError where a user's option fails."""
         if node not in self._arcs:
             found: dict[tuple[Word, int], Values] = {}
             for word, following, decided in self._follow(self._nodes[node]):
@@ -97,15 +97,15 @@ class Machine:
 
     def word(self, network: Network) -> Word:
         """Spell any network."""
-        setting = network.setting
-        ending = self.alphabet.letters(classifier(setting, network.stages[-1][0].input))[0]
+        task = network.task
+        ending = self.alphabet.letters(classifier(task, network.stages[-1][0].input))[0]
         if not self.abreast:
             word: Word = ()
             for stage in network.stages[:-1]:
                 word += self.alphabet.stage(stage)
             return word + ending
-        lanes = tuple(zip(setting.widths, network.stage_blocks, strict=True))
-        letter, opened = self._open(lanes, setting.input)
+        lanes = tuple(zip(task.widths, network.stage_blocks, strict=True))
+        letter, opened = self._open(lanes, task.input)
         word = letter
         for step in range(len(STEPS)):
             letter, opened = self._step(step, network.stage_blocks, opened)
@@ -163,7 +163,7 @@ class Machine:
             return
         made = self.products[node.part]
         if not node.rest:
-            word, _ = self.alphabet.letters(classifier(made.setting, node.entry))
+            word, _ = self.alphabet.letters(classifier(made.task, node.entry))
             yield word, Node(node.part, (), node.entry, _ENDED), ()
             return
         bundle = node.rest[0]
@@ -180,9 +180,9 @@ class Machine:
                 continue
             try:
                 yield self._turn(node, block, decided, turn)
-            except OptionError:
+            except PluginError:
                 raise
-            except SpaceError as error:
+            except SpecError as error:
                 self.reason = str(error)
 
     def _turn(self, node: Node, block: Block, decided: Values, turn: Turn) -> tuple[Word, Node, Values]:
@@ -263,16 +263,16 @@ class Machine:
 _Made = TypeVar("_Made")
 
 
-def _remember(found: dict[Hashable, _Made | SpaceError], key: Hashable, make: Callable[..., _Made], *arguments: Any) -> _Made:
+def _remember(found: dict[Hashable, _Made | SpecError], key: Hashable, make: Callable[..., _Made], *arguments: Any) -> _Made:
     """Make something once; what cannot be made cannot be made the next time, either."""
     if key not in found:
         try:
             found[key] = make(*arguments)
-        except OptionError:
+        except PluginError:
             raise
-        except SpaceError as error:
+        except SpecError as error:
             found[key] = error
     made = found[key]
-    if isinstance(made, SpaceError):
+    if isinstance(made, SpecError):
         raise made
     return made

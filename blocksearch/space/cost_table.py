@@ -28,7 +28,7 @@ class Costs:
         return 2 * self.macs
 
     def of(self, quantity: str) -> NDArray[np.int64]:
-        """Return one cost by name. Raises UsageError for an unknown one."""
+        """Return one cost by name. Raises ConfigError for an unknown one."""
         if quantity not in QUANTITIES:
             raise unknown("cost", quantity, QUANTITIES)
         found: NDArray[np.int64] = getattr(self, quantity)

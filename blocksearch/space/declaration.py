@@ -8,11 +8,11 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Budget, Check, Constraint, Known, Rule, read_constraint
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import FIRST_LAYERS, Setting
+from blocksearch.arch.network import FIRST_LAYERS, Task
 from blocksearch.arch.notation import parse_block, read_shape
 from blocksearch.arch.ops import Option
 from blocksearch.arch.ops import Options as Defined
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 from blocksearch.space.layouts import Plan, Product
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
@@ -23,7 +23,7 @@ Options = tuple[tuple[str, tuple[Value, ...]], ...]
 class Part:
     """One product of options: what a grammar is made of, and what a union adds up."""
 
-    setting: Setting
+    task: Task
     widths: tuple[tuple[int, ...], ...]
     first_layers: tuple[str, ...]
     depths: tuple[int, ...]
@@ -31,15 +31,15 @@ class Part:
     base: Block
     options: tuple[Options, ...]  # one for all stages alike, or one for each
     constraints: tuple[Constraint, ...] = ()
-    own_widths: bool = False  # a user's, which stay in another setting
+    own_widths: bool = False  # a user's, which stay in another task
 
     def __post_init__(self) -> None:
         for widths in self.widths:
             shown = ",".join(map(str, widths))
             if "vanilla" in self.first_layers and len(widths) < 2:
-                raise SpaceError(f"first_layer=vanilla leaves no stage for a block where widths={shown}")
+                raise SpecError(f"first_layer=vanilla leaves no stage for a block where widths={shown}")
             if len(self.options) not in {1, len(widths)}:
-                raise SpaceError(f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}")
+                raise SpecError(f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}")
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -59,7 +59,7 @@ class Part:
         """The part as the machine spells it."""
         options = self.options * max(len(widths) for widths in self.widths) if len(self.options) == 1 else self.options
         rules = tuple(each for each in self.constraints if isinstance(each, Rule))
-        return Product(self.setting, self.base, tuple(dict(each) for each in options), rules, self.plans)
+        return Product(self.task, self.base, tuple(dict(each) for each in options), rules, self.plans)
 
     @property
     def filters(self) -> tuple[Budget | Check, ...]:
@@ -69,14 +69,14 @@ class Part:
 def _limited(name: str, values: Iterable[Any]) -> list[Any]:
     chosen = [values] if isinstance(values, str | int) else list(islice(values, _MOST_OPTIONS + 1))
     if not chosen:
-        raise SpaceError(f"{name} needs at least one option")
+        raise SpecError(f"{name} needs at least one option")
     if len(chosen) > _MOST_OPTIONS:
-        raise SpaceError(f"{name} has more than {_MOST_OPTIONS:,} options: does its list ever end?")
+        raise SpecError(f"{name} has more than {_MOST_OPTIONS:,} options: does its list ever end?")
     return chosen
 
 
 def make_part(
-    setting: Setting,
+    task: Task,
     base: Block,
     widths: Any,
     first_layers: Iterable[str],
@@ -84,15 +84,15 @@ def make_part(
     per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
     options: Mapping[str, Iterable[Value]],
 ) -> Part:
-    """Read what a user declares. Raises UsageError or SpaceError for what cannot be."""
+    """Read what a user declares. Raises ConfigError or SpecError for what cannot be."""
     common = {name: _options(name, values) for name, values in options.items()}
     stages: Sequence[Mapping[str, Iterable[Value]]] = [{}] if isinstance(per_stage, bool) else per_stage
     if not stages:
-        raise SpaceError("per_stage lists no stage; give one mapping of options for each, or True")
+        raise SpecError("per_stage lists no stage; give one mapping of options for each, or True")
     own = [common | {name: _options(name, values) for name, values in stage.items()} for stage in stages]
     return Part(
-        setting,
-        (setting.widths,) if widths is None else _widths(widths, setting),
+        task,
+        (task.widths,) if widths is None else _widths(widths, task),
         _listed("first_layer", first_layers, FIRST_LAYERS),
         _depths(depths),
         bool(per_stage),
@@ -111,26 +111,26 @@ def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> t
 def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any, ...]:
     chosen = tuple(dict.fromkeys(_limited(name, values)))
     if wrong := [value for value in chosen if value not in known]:
-        raise SpaceError(f"{name} must be {' or '.join(map(str, known))}, but got {wrong[0]!r}")
+        raise SpecError(f"{name} must be {' or '.join(map(str, known))}, but got {wrong[0]!r}")
     return chosen
 
 
 def _depths(values: Iterable[Any]) -> tuple[int, ...]:
     chosen = tuple(dict.fromkeys(_limited("depth", values)))
     if wrong := [value for value in chosen if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100]:
-        raise SpaceError(f"depth must be whole numbers from 1 to 100, but got {wrong[0]!r}")
+        raise SpecError(f"depth must be whole numbers from 1 to 100, but got {wrong[0]!r}")
     return chosen
 
 
-def _widths(values: Any, setting: Setting) -> tuple[tuple[int, ...], ...]:
+def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
     """Read one tuple of stage widths, or several."""
     several = _limited("widths", values)
     if all(isinstance(width, int) for width in several):
         several = [several]
     try:
-        return tuple(dict.fromkeys(replace(setting, widths=tuple(widths)).widths for widths in several))
+        return tuple(dict.fromkeys(replace(task, widths=tuple(widths)).widths for widths in several))
     except TypeError as error:
-        raise SpaceError(f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}") from error
+        raise SpecError(f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}") from error
 
 
 _PLAN_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
@@ -139,7 +139,7 @@ _PLAN_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "de
 def _plan_option(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     match name:
         case "widths":
-            return _widths(values, part.setting)
+            return _widths(values, part.task)
         case "first_layer":
             return _listed(name, values, FIRST_LAYERS)
         case _:
@@ -192,21 +192,21 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
     return part
 
 
-def moved(part: Part, setting: Setting) -> Part:
-    """Put a part into another setting; widths of its own stay."""
-    return replace(part, setting=setting, widths=part.widths if part.own_widths else (setting.widths,))
+def moved(part: Part, task: Task) -> Part:
+    """Put a part into another task; widths of its own stay."""
+    return replace(part, task=task, widths=part.widths if part.own_widths else (task.widths,))
 
 
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
-    setting = part.setting
-    chosen = {"own_widths": True} if part.own_widths and part.widths == (setting.widths,) else {}  # else the widths say so
+    task = part.task
+    chosen = {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}  # else the widths say so
     sources = {str(v): v.source for stage in part.options for _, vs in stage for v in vs if isinstance(v, Option)}
     return {
-        "input": str(setting.input),
-        "classes": setting.classes,
-        "dropout": setting.dropout,
-        "usual_widths": list(setting.widths),
+        "input": str(task.input),
+        "classes": task.classes,
+        "dropout": task.dropout,
+        "usual_widths": list(task.widths),
         "widths": [list(widths) for widths in part.widths],
         "first_layer": list(part.first_layers),
         "depth": list(part.depths),
@@ -221,14 +221,14 @@ def as_data(part: Part) -> dict[str, Any]:
 def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]) -> Part:
     """Read back what `as_data` wrote, with a user's options and constraint functions by their names.
 
-    Raises SpaceError where one of them is not loaded, or is not what it was when the grammar was stored.
+    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was stored.
     """
     shape = read_shape(data["input"])
     if shape is None:
-        raise SpaceError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
+        raise SpecError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
     own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
     part = make_part(
-        Setting(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
+        Task(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
         parse_block(data["base"], options),
         [tuple(widths) for widths in data["widths"]] if own_widths else None,
         data["first_layer"],
@@ -246,7 +246,7 @@ def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str,
     constraints = [_constraint(name, text, known, functions) for name, text in data["constraints"].items()]
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
     if changed := [name for name, source in data["sources"].items() if as_data(part)["sources"].get(name) != source]:
-        raise SpaceError(f"{changed[0]} is not what it was when the grammar was stored: its definition has changed")
+        raise SpecError(f"{changed[0]} is not what it was when the grammar was stored: its definition has changed")
     return part
 
 
@@ -256,15 +256,15 @@ def _constraint(name: str, text: str, known: Known, functions: Mapping[str, Call
     function = text.removesuffix("(network)")
     if function not in functions:
         file = function.split(".", maxsplit=1)[0]
-        raise SpaceError(f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded")
+        raise SpecError(f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded")
     return read_constraint(functions[function], name)
 
 
 def lines(part: Part) -> Iterator[str]:
     """Print a part."""
-    setting = part.setting
-    dropout = f" dropout={setting.dropout!r}" if setting.dropout else ""
-    yield f"input={setting.input} classes={setting.classes}{dropout}"
+    task = part.task
+    dropout = f" dropout={task.dropout!r}" if task.dropout else ""
+    yield f"input={task.input} classes={task.classes}{dropout}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
     yield f"widths={widths} first_layer={'|'.join(part.first_layers)} depth={'|'.join(map(str, part.depths))}"
     yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"

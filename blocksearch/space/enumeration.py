@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.constraints import QUANTITIES, Budget, Check
 from blocksearch.arch.network import Network
-from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.automaton import Machine
 from blocksearch.space.cost_table import Costs, Count, estimate
 from blocksearch.space.diagram import CHUNK, Arrays, Diagram, undominated
@@ -39,7 +39,7 @@ class Members:
         """The members by options and rules alone, before filters."""
         found = Diagram(Machine(self.products, abreast=self.abreast))
         if found.size == 0:
-            raise SpaceError(found.machine.reason)
+            raise SpecError(found.machine.reason)
         return found
 
     @property
@@ -62,14 +62,14 @@ class Members:
         return estimate(self.diagram.size, share, surveyed)
 
     def size(self) -> int:
-        """Return the exact number of members. Raises SpaceError where only an estimate can be had."""
+        """Return the exact number of members. Raises SpecError where only an estimate can be had."""
         count = self.count()
         if not count.exact:
-            raise SpaceError(f"the exact size is out of reach: {count}; ask count() for the estimate")
+            raise SpecError(f"the exact size is out of reach: {count}; ask count() for the estimate")
         return count.value
 
     def genes(self, index: int) -> Genes:
-        """Return what the member of a number is made of. Raises SpaceError beyond the last."""
+        """Return what the member of a number is made of. Raises SpecError beyond the last."""
         size = self.size()
         if not -size <= index < size:
             raise IndexError(f"a grammar of {size:,} networks has none of number {index}")
@@ -177,15 +177,15 @@ class Members:
         """Price a uniform sample, for spaces too large to price whole; of a filtered one as many as so many draws hold."""
         found = self._sampled(count, seed) if not self.filtered or self.streamable else self.drawn(count, seed)
         if not found:
-            raise SpaceError(f"none of {count:,} networks drawn meets the constraints: restrict the options to those that do")
+            raise SpecError(f"none of {count:,} networks drawn meets the constraints: restrict the options to those that do")
         return _costs(self.diagram.priced(found))
 
     def nearest(self, quantity: str, wanted: float, count: int) -> list[int]:
         """Return the numbers of the members nearest to a cost, nearest first, the earlier of two that are as near."""
         if count < 1:
-            raise UsageError(f"a count must be at least 1, but got {count}")
+            raise ConfigError(f"a count must be at least 1, but got {count}")
         if self.diagram.size > STREAMED:
-            raise SpaceError(
+            raise SpecError(
                 f"the nearest of {self.diagram.size:,} networks are out of reach: only up to {STREAMED:,} are looked at"
             )
         best, numbers = np.empty(0), np.empty(0, np.int64)
@@ -214,11 +214,11 @@ class Members:
         return [self.network(self._genes(numbers[row])) for row in undominated(points)]
 
     def kept(self, progress: Progress | None = None) -> NDArray[np.int64]:
-        """Return the numbers of the diagram that the filters let pass. Raises SpaceError where the space is too large."""
+        """Return the numbers of the diagram that the filters let pass. Raises SpecError where the space is too large."""
         if self._kept is None:
             if not self.streamable:
                 rules = " and ".join(dict.fromkeys(str(each) for filters in self.filters for each in filters))
-                raise SpaceError(
+                raise SpecError(
                     f"members of a space of {self.diagram.size:,} networks under {rules} are not numbered: only up to "
                     f"{STREAMED:,} are looked at one by one; sample or walk them, or restrict the options"
                 )
@@ -230,7 +230,7 @@ class Members:
                 if progress:
                     progress(start / self.diagram.size)
             if not sum(map(len, found)):
-                raise SpaceError(f"the grammar is empty: {self._none_left()}")
+                raise SpecError(f"the grammar is empty: {self._none_left()}")
             self._kept = np.concatenate(found)
         return self._kept
 
@@ -256,7 +256,7 @@ class Members:
     def _found(self, network: Network) -> int | None:
         try:
             return self.diagram.index(self.diagram.machine.word(network))
-        except SpaceError:
+        except SpecError:
             return None
 
     def _ranges(self) -> Iterator[Arrays]:
@@ -269,7 +269,7 @@ class Members:
         if not self.filtered or self.streamable:
             size = self.size()
             if not 1 <= count <= size:
-                raise SpaceError(f"a sample must hold 1 to {size:,} of the grammar's networks, but got {count}")
+                raise SpecError(f"a sample must hold 1 to {size:,} of the grammar's networks, but got {count}")
             return [self._number(index) for index in _draws(size, count, seed)]
         chosen: dict[int, None] = {}
         for attempt in range(100):
@@ -278,7 +278,7 @@ class Members:
             chosen.update(dict.fromkeys(int(number) for number in drawn[passes]))
             if len(chosen) >= count:
                 return list(chosen)[:count]
-        raise SpaceError(f"only {len(chosen)} of {1000 * count:,} networks drawn meet the constraints, but {count} are wanted")
+        raise SpecError(f"only {len(chosen)} of {1000 * count:,} networks drawn meet the constraints, but {count} are wanted")
 
     def _passes(self, chunk: Arrays, numbers: NDArray[np.int64] | NDArray[np.object_]) -> NDArray[np.bool_]:
         passes = np.zeros(chunk.shape[1], bool)

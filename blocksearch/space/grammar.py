@@ -1,6 +1,6 @@
 """A space of networks as a value: options, constraints and plans that compose, print, compare and are stored.
 
-    Grammar(SETTINGS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]).where("flops <= 400k")
+    Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]).where("flops <= 400k")
 
 Members are distinct resolved networks: equal spellings count once, and combinations that break a rule are left out.
 """
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Constraint, Rule, read_constraint, together
 from blocksearch.arch.factors import Value
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import OptionError, SpaceError, UsageError
+from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.space import variation as walk
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
@@ -34,12 +34,12 @@ class Grammar:
     Every keyword that names a factor lists its options, as values or texts; other factors keep the base block's value.
     `widths` lists stage widths, `first_layer` the kinds of first layer, `depth` the numbers of blocks in a stage (those after a
     stage's first keep the map). One block serves every stage unless `per_stage` is true; a list of options there, one mapping
-    for each stage, adds to the common ones. Raises UsageError or SpaceError for what cannot be.
+    for each stage, adds to the common ones. Raises ConfigError or SpecError for what cannot be.
     """
 
     def __init__(
         self,
-        setting: Setting,
+        task: Task,
         *,
         base: Block | None = None,
         widths: Iterable[Sequence[int]] | None = None,
@@ -48,7 +48,7 @@ class Grammar:
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
         **options: Iterable[Value],
     ) -> None:
-        self._parts: tuple[Part, ...] = (make_part(setting, base or Block(), widths, first_layer, depth, per_stage, options),)
+        self._parts: tuple[Part, ...] = (make_part(task, base or Block(), widths, first_layer, depth, per_stage, options),)
 
     # A value: compared, hashed, printed, stored.
 
@@ -62,7 +62,7 @@ class Grammar:
         return f"<Grammar {self.digest[:12]}>\n{self}"
 
     def __str__(self) -> str:
-        """Print the grammar: for each part of a union its setting, plans, options and constraints."""
+        """Print the grammar: for each part of a union its task, plans, options and constraints."""
         return "\nor\n".join("\n".join(lines(part)) for part in self._parts)
 
     @property
@@ -83,7 +83,7 @@ class Grammar:
     ) -> "Grammar":
         """Read back a stored grammar; a user's options and constraint functions are given by name.
 
-        Raises SpaceError where one is missing, or is not what it was when the grammar was stored.
+        Raises SpecError where one is missing, or is not what it was when the grammar was stored.
         """
         return cls._of(tuple(from_data(part, options, functions) for part in data))
 
@@ -92,9 +92,9 @@ class Grammar:
         return self._parts
 
     @property
-    def setting(self) -> Setting:
-        """The setting of the first part."""
-        return self._parts[0].setting
+    def task(self) -> Task:
+        """The task of the first part."""
+        return self._parts[0].task
 
     @property
     def options(self) -> dict[str, tuple[Value, ...]]:
@@ -117,7 +117,7 @@ class Grammar:
     def where(self, *constraints: str | Constraint | Callable[[Network], object], **named: Any) -> "Grammar":
         """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions of a network.
 
-        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`. Raises UsageError for a name
+        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`. Raises ConfigError for a name
         that another constraint has.
         """
         known = self.options
@@ -130,7 +130,7 @@ class Grammar:
         parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
         if not parts:
             wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())
-            raise SpaceError(f"the grammar is empty: none of its options is left by {wanted}")
+            raise SpecError(f"the grammar is empty: none of its options is left by {wanted}")
         return self._of(tuple(parts))
 
     def fix(self, **values: Any) -> "Grammar":
@@ -141,9 +141,9 @@ class Grammar:
         """Add options to factors; a factor that was fixed keeps the base block's value as its first option."""
         return self._of(tuple(extended(part, options) for part in self._parts))
 
-    def on(self, setting: Setting) -> "Grammar":
+    def on(self, task: Task) -> "Grammar":
         """Return the same space on other images: their input, classes and dropout, and their widths where it had no own."""
-        return self._of(tuple(moved(part, setting) for part in self._parts))
+        return self._of(tuple(moved(part, task) for part in self._parts))
 
     @classmethod
     def _of(cls, parts: tuple[Part, ...]) -> "Grammar":
@@ -155,19 +155,19 @@ class Grammar:
 
     @cached_property
     def members(self) -> Members:
-        """The distinct networks, as numbers. Raises SpaceError, with the constraints to blame, where there are none."""
+        """The distinct networks, as numbers. Raises SpecError, with the constraints to blame, where there are none."""
         found = Members([part.product for part in self._parts], [part.filters for part in self._parts])
         try:
             _ = found.diagram
-        except OptionError:
+        except PluginError:
             raise
-        except SpaceError as error:
-            raise SpaceError(f"the grammar is empty: {_blame(self) or error}") from error
+        except SpecError as error:
+            raise SpecError(f"the grammar is empty: {_blame(self) or error}") from error
         return found
 
     @property
     def size(self) -> int:
-        """Exact number of distinct networks. Raises SpaceError where a constraint leaves only an estimate: see `count`."""
+        """Exact number of distinct networks. Raises SpecError where a constraint leaves only an estimate: see `count`."""
         return self.members.size()
 
     def count(self, progress: Progress | None = None) -> Count:
@@ -183,10 +183,10 @@ class Grammar:
         return self.members.network(self.members.genes(index))
 
     def index(self, network: Network) -> int:
-        """Return the number of a member; a network with the same layers has the same one. Raises SpaceError for a stranger."""
+        """Return the number of a member; a network with the same layers has the same one. Raises SpecError for a stranger."""
         found = self.members.index(network)
         if found is None:
-            raise SpaceError(f"the network is not in the grammar: {self.why_not(network)}")
+            raise SpecError(f"the network is not in the grammar: {self.why_not(network)}")
         return found
 
     def __contains__(self, what: object) -> bool:
@@ -215,12 +215,12 @@ class Grammar:
     def costs(self, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
         """Price members by their numbers, or all of them, as arrays in order.
 
-        Raises SpaceError where all are too many to be held at once: `chunks` streams them.
+        Raises SpecError where all are too many to be held at once: `chunks` streams them.
         """
         if numbers is not None:
             return self.members.costs(numbers)
         if self.members.diagram.size > STREAMED:
-            raise SpaceError(f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()")
+            raise SpecError(f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()")
         chunks = list(self.members.chunks())
         return Costs(*(np.concatenate([getattr(c, row) for c in chunks]) for row in ("macs", "params", "floats", "peak")))
 
@@ -235,10 +235,10 @@ class Grammar:
     def nearest(self, count: int = 1, **target: float) -> list[Network]:
         """Return the members nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
 
-        Raises UsageError for more than one target, SpaceError for a space too large to be looked at network by network.
+        Raises ConfigError for more than one target, SpecError for a space too large to be looked at network by network.
         """
         if len(target) != 1:
-            raise UsageError(f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}")
+            raise ConfigError(f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}")
         ((quantity, wanted),) = target.items()
         return [self[index] for index in self.members.nearest(quantity, wanted, count)]
 
@@ -262,5 +262,5 @@ def _is_empty(grammar: Grammar, rules: Sequence[Rule]) -> bool:
     ]
     try:
         return Members([part.product for part in parts], [part.filters for part in parts]).diagram.size == 0
-    except SpaceError:
+    except SpecError:
         return True

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from blocksearch.arch.block import RULES, SHORTCUT_FACTORS, STEPS, Block
 from blocksearch.arch.constraints import Rule
 from blocksearch.arch.factors import Kernel, Value
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 
 
 class Stage(NamedTuple):
@@ -86,9 +86,9 @@ TURNS = len(STEPS) + 1
 
 @dataclass(frozen=True)
 class Product:
-    """What the machine spells: a setting, options for each kind of stage, rules between a block's factors, and plans."""
+    """What the machine spells: a task, options for each kind of stage, rules between a block's factors, and plans."""
 
-    setting: Setting
+    task: Task
     base: Block
     options: tuple[Mapping[str, tuple[Value, ...]], ...]
     rules: tuple[Rule, ...]
@@ -111,13 +111,13 @@ class Product:
         return {value for value in values if isinstance(value, Kernel)}
 
     def network(self, plan: Plan, blocks: Sequence[Block]) -> Network:
-        """Put blocks in the places of a plan. Raises SpaceError where the network cannot be built."""
+        """Put blocks in the places of a plan. Raises SpecError where the network cannot be built."""
         coming, placed = iter(blocks), []
         for stage in plan.stages:
             if stage.kind == "own":
                 own = next(coming)
             if stage.kind != "vanilla":
                 placed.append(own.with_factors({"pooling": "none"}) if stage.kind == "again" else own)
-        setting = replace(self.setting, widths=tuple(stage.width for stage in plan.stages))
+        task = replace(self.task, widths=tuple(stage.width for stage in plan.stages))
         single = plan.shared and max(plan.depths) == 1
-        return Network(setting=setting, blocks=tuple(placed[:1] if single else placed), first_layer=plan.first_layer)
+        return Network(task=task, blocks=tuple(placed[:1] if single else placed), first_layer=plan.first_layer)

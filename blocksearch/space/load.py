@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocksearch.arch.ops import Options, options_in
-from blocksearch.errors import SpaceError, UsageError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.grammar import Grammar
 
 
@@ -27,11 +27,11 @@ def shipped_spaces() -> dict[str, Path]:
 
 
 def find_space(text: str) -> Path:
-    """Return the file that a user names by its path, or a shipped one by its name. Raises UsageError with the known names."""
+    """Return the file that a user names by its path, or a shipped one by its name. Raises ConfigError with the known names."""
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:  # no such user
-        raise UsageError(f"{text} is no path of a file: {error}") from error
+        raise ConfigError(f"{text} is no path of a file: {error}") from error
     if path.suffix or len(path.parts) > 1 or path.exists():
         return path
     shipped = shipped_spaces()
@@ -43,37 +43,37 @@ def find_space(text: str) -> Path:
 def load_space(path: Path) -> Space:
     """Execute a file and collect what it defines.
 
-    Raises SpaceError, with file and line, where it is missing, is not Python, fails, or defines two grammars or nothing.
+    Raises SpecError, with file and line, where it is missing, is not Python, fails, or defines two grammars or nothing.
     """
     if not path.is_file():
-        raise SpaceError(
+        raise SpecError(
             f"{path} is not a file; a space is a Python file such as my_space.py, or the name of a shipped one such as section3"
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise SpaceError(f"{path} is not a Python file: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
+    key = importlib.util.spec_from_file_location(path.stem, path)
+    if key is None or key.loader is None:
+        raise SpecError(f"{path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(key)
     try:
-        spec.loader.exec_module(module)
+        key.loader.exec_module(module)
     except SyntaxError as error:
-        raise SpaceError(f"{path}:{error.lineno or 1}: not Python: {error.msg}") from error
+        raise SpecError(f"{path}:{error.lineno or 1}: not Python: {error.msg}") from error
     except (Exception, SystemExit) as error:  # a user's file may raise anything: say where
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
-        raise SpaceError(f"{path}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}") from error
+        raise SpecError(f"{path}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}") from error
     grammars = {id(value): value for value in vars(module).values() if isinstance(value, Grammar)}
     if len(grammars) > 1:
-        raise SpaceError(f"{path} defines {len(grammars)} grammars; a space file has one")
+        raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
     options = options_in(vars(module).values())
     if not grammars and not options:
-        raise SpaceError(f"{path} defines neither a grammar nor an option")
+        raise SpecError(f"{path} defines neither a grammar nor an option")
     question = " ".join((module.__doc__ or "").split())
     return Space(options, next(iter(grammars.values()), None), question)
 
 
 def load_grammar(text: str) -> tuple[Grammar, str]:
-    """Load a file's grammar, and the question it asks. Raises SpaceError where it has none."""
+    """Load a file's grammar, and the question it asks. Raises SpecError where it has none."""
     path = find_space(text)
     space = load_space(path)
     if space.grammar is None:
-        raise SpaceError(f"{path} has options but no grammar; a space is a variable such as grammar = Grammar(…)")
+        raise SpecError(f"{path} has options but no grammar; a space is a variable such as grammar = Grammar(…)")
     return space.grammar, space.question

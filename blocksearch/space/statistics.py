@@ -10,7 +10,7 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import NAMED, named_network
-from blocksearch.errors import SpaceError, UsageError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.enumeration import Progress
 from blocksearch.space.grammar import Grammar
@@ -33,7 +33,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Point:
-    """A named network in the space's setting: what it costs, the share of members with fewer FLOPs, or why it is none."""
+    """A named network in the space's task: what it costs, the share of members with fewer FLOPs, or why it is none."""
 
     name: str
     flops: int | None
@@ -72,10 +72,10 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
 def listed(grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool) -> Iterator[dict[str, object]]:
     """Walk the networks that a user asks for: a sample, all of them, or none.
 
-    Raises UsageError where all are too many to be shown at once and are not streamed.
+    Raises ConfigError where all are too many to be shown at once and are not streamed.
     """
     if everything and sample is None and not streamed and (count := grammar.count()).value > MOST_LISTED:
-        raise UsageError(f"{count} networks are too many to list at once; --csv streams them, --sample draws some")
+        raise ConfigError(f"{count} networks are too many to list at once; --csv streams them, --sample draws some")
     networks = grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
     return (_row(network) for network in networks)
 
@@ -119,8 +119,8 @@ def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 def _point(name: str, grammar: Grammar, costs: Costs) -> Point:
     try:
-        network = named_network(name, grammar.setting)
-    except SpaceError as error:
+        network = named_network(name, grammar.task)
+    except SpecError as error:
         return Point(name, None, None, None, str(error))
     price = cost(network.layers)
     below = float((costs.flops < price.flops).mean())

@@ -10,7 +10,7 @@ from blocksearch.arch.constraints import Budget
 from blocksearch.arch.factors import FACTORS, Value
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
-from blocksearch.errors import OptionError, SpaceError
+from blocksearch.errors import PluginError, SpecError
 from blocksearch.space.enumeration import Members
 from blocksearch.space.layouts import Genes, Plan, Product
 
@@ -23,8 +23,8 @@ def neighbours(members: Members, network: Network) -> list[Network]:
     found: dict[str, Network] = {}
     for candidate in _candidates(members, genes):
         near = _member(members, candidate)
-        if near is not None and near.fingerprint != network.fingerprint:
-            found.setdefault(near.fingerprint, near)
+        if near is not None and near.digest != network.digest:
+            found.setdefault(near.digest, near)
     return list(found.values())
 
 
@@ -34,7 +34,7 @@ def mutate(members: Members, network: Network, seed: int | np.random.Generator) 
     candidates = list(_candidates(members, _genes(members, network)))
     for place in draw.permutation(len(candidates)):
         near = _member(members, candidates[place])
-        if near is not None and near.fingerprint != network.fingerprint:
+        if near is not None and near.digest != network.digest:
             return near
     return network
 
@@ -54,7 +54,7 @@ def crossover(members: Members, one: Network, other: Network, seed: int | np.ran
             values = a.values(), b.values()
             try:
                 blocks.append(Block(**{name: values[draw.integers(2)][name] for name in FACTORS}))  # type: ignore[arg-type]
-            except SpaceError:
+            except SpecError:
                 break
         else:
             child = _member(members, Genes(part, plan, tuple(blocks)))
@@ -82,16 +82,16 @@ def why_not(members: Members, what: Block | Network) -> str | None:
 def _genes(members: Members, network: Network) -> Genes:
     genes = members.genes_of(network)
     if genes is None:
-        raise SpaceError(f"{format_network(network)} is not in the grammar: {why_not(members, network)}")
+        raise SpecError(f"{format_network(network)} is not in the grammar: {why_not(members, network)}")
     return genes
 
 
 def _member(members: Members, genes: Genes) -> Network | None:
     try:
         network = members.network(genes)
-    except OptionError:
+    except PluginError:
         raise
-    except SpaceError:
+    except SpecError:
         return None
     return network if members.genes_of(network) is not None else None
 
@@ -112,7 +112,7 @@ def _candidates(members: Members, genes: Genes) -> Iterator[Genes]:
 def _changed(genes: Genes, part: int, place: int, name: str, value: Value) -> Iterator[Genes]:
     try:
         block = genes.blocks[place].with_factors({name: value})
-    except SpaceError:
+    except SpecError:
         return
     yield Genes(part, genes.plan, _replaced(genes.blocks, place, block))
 
@@ -144,7 +144,7 @@ def _why_not_network(members: Members, network: Network) -> str | None:
 
 
 def _why_not_made(made: Product, network: Network) -> str:
-    own, other = made.setting, network.setting
+    own, other = made.task, network.task
     for name, wanted, found in (("input", own.input, other.input), ("classes", own.classes, other.classes)):
         if wanted != found:
             return f"{name} is {found}, not {wanted}"
@@ -187,9 +187,9 @@ def _why_not_placed(members: Members, genes: Genes, block: Block, place: int) ->
     try:
         reason = _why_not_network(members, members.network(Genes(part, plan, _replaced(first.blocks, place, block))))
         return None if reason is None or (members.filtered and _is_beside_others(members, genes, block, place)) else reason
-    except OptionError:
+    except PluginError:
         raise
-    except SpaceError as error:
+    except SpecError as error:
         return str(error)
 
 
@@ -203,9 +203,9 @@ def _is_beside_others(members: Members, genes: Genes, block: Block, place: int) 
     fixed = Members([replace(made, options=options, plans=(genes.plan,))], [members.filters[genes.part]])
     try:
         return bool(fixed.places(1, 0))
-    except OptionError:
+    except PluginError:
         raise
-    except SpaceError:
+    except SpecError:
         return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
-from blocksearch.errors import UsageError, unknown
+from blocksearch.errors import ConfigError, unknown
 
 Schedule = Literal["constant", "linear"]
 Precision = Literal["float32", "bfloat16"]
@@ -19,7 +19,7 @@ class Recipe:
 
     `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up over the first tenth of the
     steps and then falls to zero on a straight line. `bfloat16` multiplies in that precision and adds up in single; weights, their
-    updates and the normalisation's statistics are single always. Raises UsageError where a value is out of range.
+    updates and the normalisation's statistics are single always. Raises ConfigError where a value is out of range.
     """
 
     epochs: int
@@ -41,11 +41,11 @@ class Recipe:
         for name in ("beta1", "beta2", "label_smoothing", "dropout"):
             rate = getattr(self, name)
             if rate is not None and not 0 <= rate < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, but got {rate}")
+                raise ConfigError(f"{name} must be at least 0 and below 1, but got {rate}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UsageError(f"learning_rate must be above 0, but got {self.learning_rate}")
+            raise ConfigError(f"learning_rate must be above 0, but got {self.learning_rate}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight_decay must not be negative, but got {self.weight_decay}")
+            raise ConfigError(f"weight_decay must not be negative, but got {self.weight_decay}")
 
     @property
     def text(self) -> str:
@@ -77,7 +77,7 @@ class Recipe:
 def _at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
-            raise UsageError(f"{name} must be at least {least}, but got {value}")
+            raise ConfigError(f"{name} must be at least {least}, but got {value}")
 
 
 RECIPES = {
@@ -88,7 +88,7 @@ RECIPES = {
 
 
 def recipe_named(name: str, epochs: int, changes: Mapping[str, float | str | None]) -> Recipe:
-    """Take a named recipe over `epochs`, with the changes that are not None. Raises UsageError for what it cannot be."""
+    """Take a named recipe over `epochs`, with the changes that are not None. Raises ConfigError for what it cannot be."""
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     given = {key: value for key, value in changes.items() if value is not None}

@@ -6,10 +6,10 @@ import pytest
 
 from blocksearch.ablation.claims import CLAIMS, OPERATIONS, Claim, claims_among, claims_of, counted
 from blocksearch.ablation.design import variants
-from blocksearch.arch.zoo import NAMED, SETTINGS, named_network
+from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.paper.tables import TABLES, printed_value
 
-EFFNET = named_network("effnet", SETTINGS["gtsrb"])
+EFFNET = named_network("effnet", TASKS["gtsrb"])
 BLOCKS = [claim for claim in CLAIMS if claim.factor != "network"]
 BETWEEN = [claim for claim in CLAIMS if claim.factor == "network"]
 # The paper's words, section by section, as `paper/reconstruction.md` lists them.

@@ -5,7 +5,7 @@ import pytest
 
 from blocksearch.ablation.looks import LOOKS, read_looks, sequential
 from blocksearch.ablation.stats import ALPHA, compare_pairs
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 
 
 def simulated(effects, seed, spread=1.0):
@@ -108,5 +108,5 @@ def test_a_range_of_seeds_is_read():
     assert read_looks("3..4") == (3, 4)
     assert read_looks("5") is None
     for wrong in ("5..5", "1..4", "8..5", "5..99999"):
-        with pytest.raises(UsageError, match="a range of seeds must rise"):
+        with pytest.raises(ConfigError, match="a range of seeds must rise"):
             read_looks(wrong)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from blocksearch.ablation.stats import accuracy_interval, compare, holm, seeds_to_decide, sign_flip_p
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 
 
 def eighths(low, high):
@@ -255,7 +255,7 @@ def test_only_shared_seeds_are_compared():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e101])
 def test_an_accuracy_that_is_not_finite_is_refused(value):
     for reference, variant, name in [({3: value}, {}, "reference"), ({}, {3: value}, "wide")]:
-        with pytest.raises(UsageError) as error:
+        with pytest.raises(ConfigError) as error:
             compare(reference, {"wide": variant})
         assert str(error.value) == f"an accuracy must be finite and at most 1e+100, but {name} at seed 3 has {value}"
 
@@ -263,7 +263,7 @@ def test_an_accuracy_that_is_not_finite_is_refused(value):
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": math.nan}, {"margin": 0.0}, {"margin": math.inf}])
 def test_alpha_and_margin_out_of_range_are_refused(wrong):
     (name, value), *_ = wrong.items()
-    with pytest.raises(UsageError, match=f"^{name} must .*{value}$"):
+    with pytest.raises(ConfigError, match=f"^{name} must .*{value}$"):
         compare({0: 1.0}, {"v": {0: 1.0}}, **wrong)
 
 
@@ -412,7 +412,7 @@ def test_tracks_without_spread_fall_back_to_wilson():
 
 
 def test_accuracy_interval_refuses_what_it_cannot_answer():
-    with pytest.raises(UsageError, match="at least one evaluated image"):
+    with pytest.raises(ConfigError, match="at least one evaluated image"):
         accuracy_interval(np.array([], bool))
-    with pytest.raises(UsageError, match="3 images and 2 groups"):
+    with pytest.raises(ConfigError, match="3 images and 2 groups"):
         accuracy_interval(np.ones(3, bool), np.arange(2))

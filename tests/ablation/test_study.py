@@ -14,20 +14,20 @@ from blocksearch.ablation.provenance import mixture, sources
 from blocksearch.ablation.study import _pair, ablate, as_rows, results
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
-from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.protocol import Protocol
-from blocksearch.errors import BlocksearchError, UsageError
+from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.paper.section3 import conversions, section3
 from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.evidence import ablation_tables
 from blocksearch.report.pages import console
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Conditions, Request, conditions, loaded, network_from, read_seeds, setting_from
+from blocksearch.runs.plan import Conditions, Request, conditions, loaded, network_from, read_seeds, task_from
 from blocksearch.runs.records import Run
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
 
-EFFNET = named_network("effnet", SETTINGS["digits"])
+EFFNET = named_network("effnet", TASKS["digits"])
 SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
 
 
@@ -37,11 +37,11 @@ def made_up_runs(found, accuracy):
     for variant in found:
         for seed in range(5):
             if variant.network:
-                spec = SHARED.job(variant.network, seed).spec
+                key = SHARED.job(variant.network, seed).key
                 value = accuracy(variant, seed)
                 state, curve = ("diverged", ()) if value is None else ("complete", (value,))
-                runs[spec] = Run(
-                    spec, 0, 1, state, "" if curve else "the loss became nan", curve, curve, np.zeros(0, bool), 1.0, {}
+                runs[key] = Run(
+                    key, 0, 1, state, "" if curve else "the loss became nan", curve, curve, np.zeros(0, bool), 1.0, {}
                 )
     return runs
 
@@ -75,8 +75,8 @@ def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not(
     for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
         for factor in (*FACTORS, "first_layer"):
             try:
-                assert all(v.network or v.rule for v in variants(named_network(name, SETTINGS["gtsrb"]), factor))
-            except UsageError:
+                assert all(v.network or v.rule for v in variants(named_network(name, TASKS["gtsrb"]), factor))
+            except ConfigError:
                 silent.add((name, factor))
     assert ("effnet", "join_activation") in silent  # without a shortcut nothing is joined
     assert ("baseline", "depth_multiplier") in silent  # a dense block has no depthwise layer
@@ -84,7 +84,7 @@ def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not(
 
 
 def test_values_that_break_a_rule_are_rows_with_the_rule():
-    found = variants(named_network("baseline", SETTINGS["digits"]), "pooling")
+    found = variants(named_network("baseline", TASKS["digits"]), "pooling")
     broken = [v for v in found if v.network is None]
     assert [v.value for v in broken] == ["separable_end", "separable_conv"]
     assert all("pools at the last pointwise layer" in v.rule for v in broken)
@@ -144,14 +144,14 @@ def test_a_variant_of_which_no_seed_completed_says_so():
 
 def test_a_variant_with_equal_layers_is_the_same_network():
     """On the narrowest stages of digits a minimum of 6 makes reduce(4) and reduce(8) alike, but not the reference."""
-    found = variants(named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12))), "bottleneck")
+    found = variants(named_network("effnet", replace(TASKS["digits"], widths=(8, 12))), "bottleneck")
     rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
     assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
 
 
 def test_variants_of_one_network_are_one_comparison_of_the_family():
     """On widths 12,12,24 a minimum of 6 makes reduce(4) and reduce(8) alike."""
-    effnet = named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 24)))
+    effnet = named_network("effnet", replace(TASKS["digits"], widths=(12, 12, 24)))
 
     def rows(*values):
         found = variants(effnet, "bottleneck", values)
@@ -165,25 +165,23 @@ def test_variants_of_one_network_are_one_comparison_of_the_family():
 
 
 def test_a_claim_is_not_held_against_a_network_that_is_the_reference():
-    found = variants(
-        named_network("effnet", replace(SETTINGS["digits"], widths=(12, 12, 12))), "bottleneck", ["reduce(4)", "none"]
-    )
+    found = variants(named_network("effnet", replace(TASKS["digits"], widths=(12, 12, 12))), "bottleneck", ["reduce(4)", "none"])
     rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
     assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == ("same network", ())
 
 
 def test_the_references_own_value_alone_is_no_question():
-    with pytest.raises(UsageError, match="does not apply to this block: only its own value none is asked about"):
+    with pytest.raises(ConfigError, match="does not apply to this block: only its own value none is asked about"):
         ask(EFFNET, {"residual": ["none"]})
 
 
 def test_a_factor_without_other_values_says_so():
-    with pytest.raises(UsageError, match="it has no value but none, unless a space defines one"):
+    with pytest.raises(ConfigError, match="it has no value but none, unless a space defines one"):
         ask(EFFNET, {"attention": None})
 
 
 def test_what_was_compared_above_is_said_to_be_there():
-    found = section3(replace(SETTINGS["cifar10"], widths=(16, 32, 64)), "cifar10")
+    found = section3(replace(TASKS["cifar10"], widths=(16, 32, 64)), "cifar10")
     rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
     again = [row for row in rows if row["rule"].startswith("the same")]
     assert [(row["given"], row["value"], row["rule"]) for row in again] == [
@@ -209,7 +207,7 @@ def remembered(tmp_path, devices, **wishes):
             swing = 0.0 if seed < 5 else (0.9 if seed % 2 else -0.7)
             accuracy = 50.0 + seed % 5 + swing
             own = made | {"device": devices[seed % len(devices)]}
-            ledger.add(job, Run(job.spec, 0, 1, "complete", "", (accuracy,), (1.0,), np.ones(4000, bool), 1.0, own))
+            ledger.add(job, Run(job.key, 0, 1, "complete", "", (accuracy,), (1.0,), np.ones(4000, bool), 1.0, own))
     return ablate("effnet", found, range(5), request, Watch())
 
 
@@ -225,7 +223,7 @@ def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(t
     other.mkdir()
     title, _, _ = remembered(other, ["cpu", "H100"])
     assert "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
-    with pytest.raises(UsageError, match="--strict: runs of different kinds"):
+    with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
         remembered(other, ["cpu", "H100"], strict=True)
 
 
@@ -249,7 +247,7 @@ def test_names_and_texts_never_become_markup():
 
 @pytest.mark.slow
 def test_an_ablation_from_question_to_report(tmp_path):
-    reference = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    reference = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
     for _ in range(2):
         title, answer, _ = ablate("effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch())
@@ -280,9 +278,9 @@ def test_values_belong_to_one_factor():
     assert read_values(["residual"], "none, add") == {"residual": ["none", "add"]}
     assert set(read_values(["all"], None)) == {*FACTORS, "first_layer"}
     for factors in (["all", "residul"], ["residul"]):
-        with pytest.raises(UsageError, match="unknown factor 'residul'"):
+        with pytest.raises(ConfigError, match="unknown factor 'residul'"):
             read_values(factors, None)
-    with pytest.raises(UsageError, match="one factor at a time"):
+    with pytest.raises(ConfigError, match="one factor at a time"):
         read_values(["residual", "groups"], "none")
 
 
@@ -293,24 +291,24 @@ def test_seeds_are_a_count_or_a_list(text, seeds):
 
 @pytest.mark.parametrize("text", ["0", "-1", "a", "1,,2", "1.5", "3,3", ""])
 def test_seeds_that_are_neither(text):
-    with pytest.raises(UsageError, match="seeds must be"):
+    with pytest.raises(ConfigError, match="seeds must be"):
         read_seeds(text)
 
 
 def test_networks_from_names_changes_and_texts():
-    setting = SETTINGS["digits"]
-    changed = network_from("effnet residual=add first_layer=vanilla", setting)
+    task = TASKS["digits"]
+    changed = network_from("effnet residual=add first_layer=vanilla", task)
     assert changed.blocks[0].residual == "add"
     assert changed.first_layer == "vanilla"
-    assert network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", setting) == EFFNET
-    assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", setting).setting.classes == 3
+    assert network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
+    assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", task).task.classes == 3
     for text, says in (
         ("efnet", "did you mean 'effnet'"),
         ("effnet residul=add", "did you mean 'residual'"),
         ("", "unknown network"),
     ):
         with pytest.raises(BlocksearchError, match=says):
-            network_from(text, setting)
+            network_from(text, task)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +322,7 @@ def test_networks_from_names_changes_and_texts():
 )
 def test_settings_that_cannot_be(arguments, says):
     with pytest.raises(BlocksearchError, match=says):
-        setting_from(*arguments)
+        task_from(*arguments)
 
 
 def test_31_of_33_distinct_cells_match_and_the_two_others_are_known():
@@ -347,21 +345,21 @@ def test_every_row_of_the_tables_is_a_cell():
 def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
     """attention first: a family may begin with a row that has no reference."""
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
-    network = named_network("effnet", replace(SETTINGS["digits"], widths=(4, 6)))
+    network = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
     question = {"attention": None, "residual": ["add"]}
     _, found, _ = ablate("effnet", ask(network, question), (0, 1), request, Watch())
     assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
     rows = as_rows(found)
     assert rows[0]["rule"] == "it has no value but none, unless a space defines one"
     assert rows[2]["flops_difference"] == 0
-    with pytest.raises(UsageError, match="none of the factors applies to this block: attention, last"):
+    with pytest.raises(ConfigError, match="none of the factors applies to this block: attention, last"):
         ask(network, {"attention": None, "last": None})
 
 
 @pytest.mark.slow
 def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
-    network = named_network("effnet", replace(SETTINGS["digits"], widths=(8, 12)))
+    network = named_network("effnet", replace(TASKS["digits"], widths=(8, 12)))
     asked = ask(network, {"bottleneck": None}, equal_flops=True)
     title, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
     assert title.startswith("effnet, also at equal FLOPs (widths rescaled), widths 8,12")
@@ -371,15 +369,15 @@ def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references
     assert reference.variant.is_reference
     assert [result.variant.value for result in others] == ["reduce(1)"]  # with six channels at least, the others cost the same
     for result in others:
-        wider = replace(result.variant.network.setting, widths=tuple(w + 1 for w in result.variant.network.setting.widths))
-        assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, setting=wider).layers).flops
+        wider = replace(result.variant.network.task, widths=tuple(w + 1 for w in result.variant.network.task.widths))
+        assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, task=wider).layers).flops
         assert result.variant.shown.startswith(f"{result.variant.value} at ") or not result.variant.compared
 
 
 @pytest.mark.slow
 def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
     request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
-    network = named_network("effnet", replace(SETTINGS["digits"], widths=(16, 20)))
+    network = named_network("effnet", replace(TASKS["digits"], widths=(16, 20)))
     asked = ask(network, {"residual": ["add"]}, read_given("bottleneck=2,4"))
     assert [(v.given, v.is_reference) for v in asked] == [
         *(
@@ -432,19 +430,19 @@ def test_a_value_given_twice_is_no_interaction():
 
 
 def test_networks_are_converted_at_two_widths():
-    found = conversions(SETTINGS["gtsrb"], "gtsrb")
+    found = conversions(TASKS["gtsrb"], "gtsrb")
     assert [(v.given, v.value, v.beside is not None) for v in found] == [
         *(("widths=8,16,32", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
         *(("widths=4,8,16", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
         *(("widths=4,8,16 − 8,16,32", name, True) for name in ("mobilenet", "shufflenet")),
     ]
-    assert all(v.network == named_network(v.value, v.network.setting, dataset="gtsrb") for v in found)
+    assert all(v.network == named_network(v.value, v.network.task, dataset="gtsrb") for v in found)
     assert found[-1].beside == found[2]
-    assert {len({n.fingerprint for n in v.networks}) for v in found if v.beside} == {4}
+    assert {len({n.digest for n in v.networks}) for v in found if v.beside} == {4}
 
 
 def test_section_3_is_asked_with_the_papers_own_references():
-    found = section3(SETTINGS["gtsrb"], "gtsrb")
+    found = section3(TASKS["gtsrb"], "gtsrb")
     asked = {(v.given, v.factor, v.value) for v in found if v.compared}
     assert asked >= {("minimum=1", "bottleneck", f"reduce({k})") for k in (1, 4, 8)}
     assert asked >= {("pooling=last", "pooling", "stride"), ("pooling=last", "pooling", "separable_end")}
@@ -457,8 +455,8 @@ def test_section_3_is_asked_with_the_papers_own_references():
 @pytest.mark.parametrize("looks", [(), (2, 3, 5)])
 def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
     """Some comparisons are decided at once and others never, of networks they share; the reference lacks a seed."""
-    listed = conversions(SETTINGS["gtsrb"], "gtsrb")
-    networks = {n.fingerprint: n for v in listed for n in v.networks}
+    listed = conversions(TASKS["gtsrb"], "gtsrb")
+    networks = {n.digest: n for v in listed for n in v.networks}
     shared = [Variant("f", str(k), False, n, n) for k, n in enumerate(networks.values())]
     noise = np.random.default_rng(0).normal(size=(9, 5))
 
@@ -479,7 +477,7 @@ def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
 def test_a_factor_is_not_asked_about_under_its_own_values():
     asked = ask(EFFNET, read_values(["all"], None), read_given("bottleneck=2,4"))
     assert "bottleneck" not in {variant.factor for variant in asked}
-    with pytest.raises(UsageError, match="--given residual is the factor that is asked about"):
+    with pytest.raises(ConfigError, match="--given residual is the factor that is asked about"):
         ask(EFFNET, {"residual": None}, read_given("residual=none,add"))
 
 
@@ -494,7 +492,7 @@ def test_a_value_asked_for_twice_is_compared_once():
 
 
 def test_blocks_that_differ_in_a_factor_are_no_value_of_it():
-    network = named_network("effnet_revised", SETTINGS["cifar10"], dataset="cifar10")
+    network = named_network("effnet_revised", TASKS["cifar10"], dataset="cifar10")
     reference, *others = variants(network, "pooling")
     assert reference.value == "separable, then first"
     assert {"separable", "first"} <= {v.value for v in others if v.compared}
@@ -515,7 +513,7 @@ def test_a_users_options_are_among_a_factors_values(tmp_path):
 
 def made(device, torch):
     provenance = {"device": device, "torch": torch, "blocksearch": "1", "commit": "c", "date": "2026-01-01T00:00:00"}
-    return Run(SHARED.job(EFFNET, 0).spec, 0, 1, "complete", "", (50.0,), (1.0,), np.zeros(2, bool), 1.0, provenance)
+    return Run(SHARED.job(EFFNET, 0).key, 0, 1, "complete", "", (50.0,), (1.0,), np.zeros(2, bool), 1.0, provenance)
 
 
 def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for():
@@ -524,19 +522,19 @@ def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for
     others = [*alike, made("H100", "2.13.0")], [*alike, made("cpu", "2.12.0")]
     for runs, said in zip(others, ("H100 with torch 2.13", "cpu with torch 2.12"), strict=True):
         assert said in mixture(runs)
-        with pytest.raises(UsageError, match="--strict: runs of different kinds"):
+        with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
             mixture(runs, strict=True)
     assert sources(alike) == "2 runs: blocksearch 1, commits c, torch 2.13.0+cpu, 2.13.1, on cpu, 2026-01-01"
 
 
 def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
     """Counted by hand: 27·64·1024 multiplications against 3·32·1024 + 3·32·1024 + 3·32·512 + 2·32·64·256."""
-    network = named_network("effnet", SETTINGS["cifar10"])
+    network = named_network("effnet", TASKS["cifar10"])
     listed = ask(network, {"first_layer": None})
     _, vanilla = results(listed, SHARED, range(2), made_up_runs(listed, lambda *_: 70.0))
     assert round(1_294_336 / 1_769_472 - 1, 2) == -0.27
     assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -27%, agrees",)
-    thin = ask(named_network("effnet", replace(SETTINGS["cifar10"], widths=(16, 32, 64))), {"first_layer": None})
+    thin = ask(named_network("effnet", replace(TASKS["cifar10"], widths=(16, 32, 64))), {"first_layer": None})
     _, vanilla = results(thin, SHARED, range(2), made_up_runs(thin, lambda *_: 70.0))
     assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -71%, disagrees",)
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Conv, Join, Linear
 from blocksearch.arch.network import Network
-from blocksearch.arch.zoo import NAMED, SETTINGS, named_network
+from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.training.build import build
 from tests.strategies import networks
 
@@ -66,9 +66,9 @@ PLACES = [(dataset, name) for dataset in EXPECTED for name in NAMED if name not 
 
 def check_against_torch(network: Network) -> None:
     """Compare FLOPs, parameters and every output shape with the module on the meta device."""
-    price, setting = cost(network.layers), network.setting
+    price, task = cost(network.layers), network.task
     module = build(network.layers, device="meta").eval()
-    x = torch.empty((2, setting.input.channels, *setting.input.map), device="meta")
+    x = torch.empty((2, task.input.channels, *task.input.map), device="meta")
     with FlopCounterMode(display=False) as counter:
         module(x)
     assert counter.get_total_flops() == 2 * price.flops
@@ -81,14 +81,14 @@ def check_against_torch(network: Network) -> None:
 
 @pytest.mark.parametrize(("dataset", "name"), PLACES)
 def test_named_points_cost_exactly_what_the_paper_implies(dataset, name):
-    network = named_network(name, SETTINGS[dataset], dataset=dataset)
+    network = named_network(name, TASKS[dataset], dataset=dataset)
     assert cost(network.layers).flops == EXPECTED[dataset][name]
     check_against_torch(network)
 
 
 @pytest.mark.parametrize(("dataset", "name"), [(d, n) for d in AS_WRITTEN for n in AS_WRITTEN[d]])
 def test_revised_effnet_as_written(dataset, name):
-    network = named_network(name, SETTINGS[dataset], dataset=dataset, as_written=True)
+    network = named_network(name, TASKS[dataset], dataset=dataset, as_written=True)
     assert cost(network.layers).flops == AS_WRITTEN[dataset][name]
 
 
@@ -123,7 +123,7 @@ def test_cost_is_what_a_count_over_positions_gives(network):
 
 def test_table_1_floats_out():
     """Table 1 of the paper: baseline, mobilenet, shufflenet and effnet on CIFAR-10 (effnet's first rows are shifted there)."""
-    floats = {name: cost(named_network(name, SETTINGS["cifar10"]).layers).floats_out for name in NAMED}
+    floats = {name: cost(named_network(name, TASKS["cifar10"]).layers).floats_out for name in NAMED}
     assert floats["baseline"] == (16384, 8192, 4096, 10)
     assert floats["mobilenet"] == (16384, 4096, 8192, 2048, 4096, 10)
     assert floats["shufflenet"] == (16384, 8192, 2048, 8192, 4096, 1024, 4096, 10)
@@ -165,19 +165,19 @@ class _Liveness:
 @settings(max_examples=100, deadline=None)
 @given(networks())
 def test_peak_activation_is_the_largest_sum_of_live_tensors(network):
-    module, setting, live = build(network.layers, device="meta").eval(), network.setting, _Liveness()
-    live.run(module, torch.empty((1, setting.input.channels, *setting.input.map), device="meta"), 0)
+    module, task, live = build(network.layers, device="meta").eval(), network.task, _Liveness()
+    live.run(module, torch.empty((1, task.input.channels, *task.input.map), device="meta"), 0)
     assert cost(network.layers).peak_activation_floats == live.peak
 
 
 def test_peak_activation_in_closed_form():
     """Baseline on CIFAR-10: the first convolution's output and its pooled map; a held shortcut adds its source."""
-    plain = named_network("baseline", SETTINGS["cifar10"])
+    plain = named_network("baseline", TASKS["cifar10"])
     assert cost(plain.layers).peak_activation_floats == 64 * 32 * 32 + 64 * 16 * 16
     held = cost(plain.with_factor("residual", "add").layers).peak_activation_floats
     assert held == 64 * 32 * 32 + 64 * 16 * 16 + 3 * 32 * 32
 
 
 def test_revised_effnet_pools_late_only_on_the_data_sets_whose_tables_demand_it():
-    assert len(named_network("effnet_revised", SETTINGS["gtsrb"], dataset="gtsrb").blocks) == 1
-    assert named_network("effnet_revised", SETTINGS["svhn"], dataset="svhn").blocks[-1].pooling == "first"
+    assert len(named_network("effnet_revised", TASKS["gtsrb"], dataset="gtsrb").blocks) == 1
+    assert named_network("effnet_revised", TASKS["svhn"], dataset="svhn").blocks[-1].pooling == "first"

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block, expand
 from blocksearch.arch.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, flat, grouped_conv
-from blocksearch.arch.network import Network, Setting
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_block, format_network, parse_block, parse_network
 from blocksearch.arch.zoo import NAMED, named_network
-from blocksearch.errors import NotationError, SpaceError
+from blocksearch.errors import ParseError, SpecError
 from tests.strategies import blocks, networks
 
-SETTING = Setting(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10)
+SETTING = Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10)
 
 
 @settings(max_examples=200, deadline=None)
@@ -65,8 +65,8 @@ def test_fingerprints_are_equal_exactly_where_layers_are(one, other):
     ],
 )
 def test_inactive_factors_vanish_and_equal_spellings_merge(one, other):
-    first, second = (Network(setting=SETTING, blocks=(parse_block(text),)) for text in (one, other))
-    assert first.fingerprint == second.fingerprint
+    first, second = (Network(task=SETTING, blocks=(parse_block(text),)) for text in (one, other))
+    assert first.digest == second.digest
 
 
 def test_factors_that_act_change_the_fingerprint():
@@ -81,8 +81,8 @@ def test_factors_that_act_change_the_fingerprint():
         "spatial": "dense",
     }
     changes["kernel"] = "1x3d2+3x1"
-    prints = {base.with_factor(name, value).fingerprint for name, value in changes.items()}
-    assert len(prints | {base.fingerprint}) == len(changes) + 1
+    prints = {base.with_factor(name, value).digest for name, value in changes.items()}
+    assert len(prints | {base.digest}) == len(changes) + 1
 
 
 @pytest.mark.parametrize("residual", ["add", "project", "concatenate"])
@@ -155,30 +155,30 @@ def test_halved_maps_round_up(height, width, pooling):
         (lambda: Block(kernel="2x2"), "kernel must be one to four odd sizes"),
         (lambda: Block(kernel="3x3d0"), "kernel must be one to four odd sizes"),
         (lambda: Block(kernel="+".join(["3x3"] * 5)), "kernel must be one to four odd sizes"),
-        (lambda: Setting(input=Shape(3, 8, 8), widths=(), classes=10), "widths must be one or more whole numbers from 1"),
+        (lambda: Task(input=Shape(3, 8, 8), widths=(), classes=10), "widths must be one or more whole numbers from 1"),
         (
-            lambda: Setting(input=Shape(3, 8, 8), widths=(0,), classes=10),
+            lambda: Task(input=Shape(3, 8, 8), widths=(0,), classes=10),
             "widths must be one or more whole numbers from 1, but got 0",
         ),
-        (lambda: Setting(input=Shape(3, 8, 8), widths=(8,), classes=1), "at least 2 classes apart, but got classes=1"),
-        (lambda: Setting(input=Shape(3, 8, 8), widths=(8,), classes=2, dropout=1.0), "below 1, but got 1.0"),
+        (lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=1), "at least 2 classes apart, but got classes=1"),
+        (lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=2, dropout=1.0), "below 1, but got 1.0"),
         (
-            lambda: Network(setting=Setting(input=Shape(3, 4, 4), widths=(8, 8, 8), classes=2), blocks=(Block(),)),
+            lambda: Network(task=Task(input=Shape(3, 4, 4), widths=(8, 8, 8), classes=2), blocks=(Block(),)),
             "a map is not pooled below 1×1, but a stride of 2×2 meets a map of 8x1x1",
         ),
         (
-            lambda: Network(setting=SETTING, blocks=(Block(), Block())),
+            lambda: Network(task=SETTING, blocks=(Block(), Block())),
             "one block or one for each of its 3 block stages, but got 2",
         ),
         (
-            lambda: Network(setting=SETTING, blocks=(Block(bottleneck="expand(1/9)"),)),
+            lambda: Network(task=SETTING, blocks=(Block(bottleneck="expand(1/9)"),)),
             "expand(1/9) of 3 input channels leaves none",
         ),
         (lambda: decode('[{"":"Conv"}]'), "stored layers do not decode"),
     ],
 )
 def test_impossible_values_name_the_rule_and_the_value(make, says):
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises(SpecError) as caught:
         make()
     assert says in str(caught.value)
 
@@ -195,7 +195,7 @@ def test_impossible_values_name_the_rule_and_the_value(make, says):
     ],
 )
 def test_errors_in_a_block_show_the_text_and_a_caret(text, rule, at):
-    with pytest.raises(NotationError) as caught:
+    with pytest.raises(ParseError) as caught:
         parse_block(text)
     message, shown, caret = str(caught.value).split("\n")
     assert rule in message
@@ -219,7 +219,7 @@ def test_errors_in_a_block_show_the_text_and_a_caret(text, rule, at):
     ],
 )
 def test_errors_in_a_network_show_the_text(text, rule):
-    with pytest.raises(NotationError) as caught:
+    with pytest.raises(ParseError) as caught:
         parse_network(text)
     assert rule in str(caught.value).split("\n")[0]
     assert text in str(caught.value)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
+from blocksearch import TASKS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
 from blocksearch.ablation.design import read_values, variants
 from blocksearch.arch.layers import Activation, Conv, Custom, Join, decode, encode
 from blocksearch.arch.notation import format_network
-from blocksearch.errors import BlocksearchError, NotationError, SpaceError, UsageError
+from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
 from blocksearch.report.flow import data_flow
 from blocksearch.runs.plan import loaded, network_from
 from blocksearch.space.load import load_space
@@ -44,8 +44,8 @@ def test_members_with_options_cost_what_torch_counts_and_run(network):
 @given(st.integers(5, 20), st.integers(5, 20), st.integers(1, 9))
 def test_options_hold_on_odd_maps_and_widths(height, width, channels):
     option_values = {"attention": OPTIONS["squeeze.se"](ratio=3), "residual": OPTIONS["gates.strongest"]()}
-    setting = type(SETTINGS["gtsrb"])(input=Shape(3, height, width), widths=(channels, 2 * channels), classes=3)
-    check_against_torch(Network(setting=setting, blocks=(Block(**option_values, activation=OPTIONS["gates.swish"]()),)))
+    task = type(TASKS["gtsrb"])(input=Shape(3, height, width), widths=(channels, 2 * channels), classes=3)
+    check_against_torch(Network(task=task, blocks=(Block(**option_values, activation=OPTIONS["gates.swish"]()),)))
 
 
 def test_squeeze_and_excitation_multiplies_channels():
@@ -68,7 +68,7 @@ def test_a_changed_definition_is_another_network(tmp_path):
         code = (SPACES / "gates.py").read_text().replace('"hardsigmoid"', f'"{slope}"')
         (tmp_path / "gates.py").write_text(code)
         options = load_space(tmp_path / "gates.py").options
-        return network_from("effnet activation=gates.swish()", SETTINGS["gtsrb"], options=options).fingerprint
+        return network_from("effnet activation=gates.swish()", TASKS["gtsrb"], options=options).digest
 
     assert fingerprint("hardsigmoid") == fingerprint("hardsigmoid") != fingerprint("sigmoid")
 
@@ -81,7 +81,7 @@ def test_the_source_and_the_name_are_part_of_the_identity():
 
 def test_options_are_varied_like_built_in_values():
     space = loaded([SPACES / "squeeze.py"])
-    reference = named_network("effnet", SETTINGS["gtsrb"])
+    reference = named_network("effnet", TASKS["gtsrb"])
     from_grammar = variants(reference, "attention", read_values(["attention"], None, space)["attention"])
     from_text = variants(
         reference, "attention", read_values(["attention"], "squeeze.se(ratio=2),squeeze.se(ratio=4)", space)["attention"]
@@ -89,7 +89,7 @@ def test_options_are_varied_like_built_in_values():
     assert (
         [v.value for v in from_grammar] == [v.value for v in from_text] == ["none", "squeeze.se(ratio=2)", "squeeze.se(ratio=4)"]
     )
-    assert len({v.network.fingerprint for v in from_text}) == 3
+    assert len({v.network.digest for v in from_text}) == 3
 
 
 @option("attention")
@@ -106,16 +106,16 @@ def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other
 @pytest.mark.parametrize("other", [None, np.int64(3)])
 def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
     value = mixed(norm=norm, mode=mode, factor=factor, other=other)
-    network = named_network("effnet", SETTINGS["gtsrb"]).with_factor("attention", value)
+    network = named_network("effnet", TASKS["gtsrb"]).with_factor("attention", value)
     again = parse_network(format_network(network), {mixed.name: mixed})
     assert again == network
-    assert again.fingerprint == network.fingerprint
+    assert again.digest == network.digest
     assert again.blocks[0].attention.arguments == value.arguments
 
 
 @pytest.mark.parametrize("value", ["4", "True", "1e3", "a,b", "a b", "a]b", "(a", "x|y", (3, 3), float("nan"), [1]])
 def test_a_parameter_that_would_not_be_read_back_is_refused(value):
-    with pytest.raises(UsageError, match=r"option test_options.mixed cannot have other=.*: a parameter is a number"):
+    with pytest.raises(ConfigError, match=r"option test_ops.mixed cannot have other=.*: a parameter is a number"):
         mixed(other=value)
 
 
@@ -142,7 +142,7 @@ def broken(entry, kind="raises"):
         (lambda: option("kernel"), "options are for activation or attention or residual, but got 'kernel'"),
         (
             lambda: broken().expand(Shape(2, 3, 3)),
-            "option test_options.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
+            "option test_ops.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
         ),
         (lambda: broken(kind="shape").expand(Shape(2, 3, 3)), "Conv reads 9x9x9 but follows 2x3x3"),
         (lambda: Join(Shape(2, 3, 3), "multiply", ((), (Conv(Shape(2, 3, 3), 3, (1, 1)),))), "branches to multiply must match"),
@@ -155,11 +155,11 @@ def test_impossible_options_are_named(make, says):
 
 
 def test_a_file_that_is_not_loaded_is_named():
-    with pytest.raises(NotationError, match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded"):
-        network_from("effnet attention=squeeze.se(ratio=2)", SETTINGS["gtsrb"])
+    with pytest.raises(ParseError, match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded"):
+        network_from("effnet attention=squeeze.se(ratio=2)", TASKS["gtsrb"])
 
 
-GRAMMAR = "from blocksearch import Grammar, SETTINGS\n"
+GRAMMAR = "from blocksearch import Grammar, TASKS\n"
 
 
 @pytest.mark.parametrize(
@@ -169,15 +169,15 @@ GRAMMAR = "from blocksearch import Grammar, SETTINGS\n"
         ("def f(:\n", "x.py:1: not Python: "),
         ("\nimport nothing_of_that_name\n", "x.py:2: ModuleNotFoundError: "),
         (
-            GRAMMAR + "a = Grammar(SETTINGS['digits'])\nb = Grammar(SETTINGS['digits'])\n",
+            GRAMMAR + "a = Grammar(TASKS['digits'])\nb = Grammar(TASKS['digits'])\n",
             "x.py defines 2 grammars; a space file has one",
         ),
-        (GRAMMAR + "a = Grammar(SETTINGS['digits'], residul=['add'])\n", "x.py:2: UsageError: unknown factor 'residul'"),
+        (GRAMMAR + "a = Grammar(TASKS['digits'], residul=['add'])\n", "x.py:2: ConfigError: unknown factor 'residul'"),
     ],
 )
 def test_files_that_are_no_space_are_named_with_the_line(tmp_path, code, says):
     (tmp_path / "x.py").write_text(code)
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises(SpecError) as caught:
         load_space(tmp_path / "x.py")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -196,8 +196,7 @@ def test_the_command_line_takes_a_space(tmp_path):
     ]
     price = json.loads(subprocess.run([*command, "--space", SPACES / "squeeze.py"], capture_output=True, check=True).stdout)
     assert (
-        price["macs"]
-        == cost(network_from("effnet attention=squeeze.se(ratio=4)", SETTINGS["gtsrb"], options=OPTIONS).layers).macs
+        price["macs"] == cost(network_from("effnet attention=squeeze.se(ratio=4)", TASKS["gtsrb"], options=OPTIONS).layers).macs
     )
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, "squeeze.py, which is not loaded" in without.stderr) == (2, True)
@@ -206,4 +205,4 @@ def test_the_command_line_takes_a_space(tmp_path):
 def test_a_shipped_space_is_a_grammar_of_distinct_members():
     for space in SHIPPED.values():
         assert isinstance(space.grammar, Grammar)
-        assert space.grammar.size == len({network.fingerprint for network in space.grammar})
+        assert space.grammar.size == len({network.digest for network in space.grammar})

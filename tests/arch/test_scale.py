@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from blocksearch import SETTINGS, cost, named_network, rescaled
+from blocksearch import TASKS, cost, named_network, rescaled
 from blocksearch.arch.scale import widths_upward
-from blocksearch.errors import BlocksearchError, SpaceError
+from blocksearch.errors import BlocksearchError, SpecError
 from tests.strategies import networks
 
 LARGE = {"cifar10": (79_118_336, 80_347_136), "svhn": (3_333_120, 3_563_520), "gtsrb": (1_666_048, 2_326_528)}
@@ -22,13 +22,13 @@ def spent(network, quantity):
 
 
 def placed(network, widths):
-    return replace(network, setting=replace(network.setting, widths=widths))
+    return replace(network, task=replace(network.task, widths=widths))
 
 
 def buildable(network):
     """Networks of the same proportions, from the thinnest that can be built."""
-    for widths in widths_upward(network.setting.widths):
-        with suppress(SpaceError):
+    for widths in widths_upward(network.task.widths):
+        with suppress(SpecError):
             yield placed(network, widths)
 
 
@@ -38,16 +38,16 @@ def test_the_budget_is_met_and_the_next_width_breaks_it(network, quantity, times
     bound = spent(network, quantity) * times // part
     try:
         found = rescaled(network, f"{quantity} <= {bound}")
-    except SpaceError:
+    except SpecError:
         found = None
     if found is None:
         assert spent(next(buildable(network)), quantity) > bound
         return
     assert spent(found, quantity) <= bound
-    assume(max(found.setting.widths) < 2000)
-    upward = widths_upward(network.setting.widths)
-    following = next(widths for widths in upward if widths == found.setting.widths) and next(upward)
-    assert sum(following) > sum(found.setting.widths)
+    assume(max(found.task.widths) < 2000)
+    upward = widths_upward(network.task.widths)
+    following = next(widths for widths in upward if widths == found.task.widths) and next(upward)
+    assert sum(following) > sum(found.task.widths)
     assert spent(placed(network, following), quantity) > bound
 
 
@@ -58,7 +58,7 @@ def test_widths_go_up_one_step_at_a_time():
 @pytest.mark.parametrize(("dataset", "which"), [(dataset, which) for dataset in LARGE for which in (0, 1)])
 def test_effnet_large_fills_the_baseline(dataset, which):
     name = ("effnet_large", "effnet_large_published")[which]
-    flops = cost(named_network(name, SETTINGS[dataset], dataset=dataset).layers).flops
+    flops = cost(named_network(name, TASKS[dataset], dataset=dataset).layers).flops
     assert 0.98 * LARGE[dataset][which] < flops <= LARGE[dataset][which]
 
 
@@ -72,4 +72,4 @@ def test_effnet_large_fills_the_baseline(dataset, which):
 )
 def test_impossible_budgets_are_named(budget, says):
     with pytest.raises(BlocksearchError, match=says):
-        rescaled(named_network("effnet", SETTINGS["gtsrb"]), budget)
+        rescaled(named_network("effnet", TASKS["gtsrb"]), budget)

@@ -24,7 +24,7 @@ class Smooth:
     def __call__(self, network: Network, seed: int) -> float:
         words = format_network(network).replace("[", " ").replace("]", " ").split()
         merit = sum(_share(word) - 0.5 for word in words) / max(1, len(words)) ** 0.5
-        away = self.noise * (2 * _share(f"{network.fingerprint} {seed}") - 1)
+        away = self.noise * (2 * _share(f"{network.digest} {seed}") - 1)
         return min(99.0, max(1.0, 12 * log10(cost(network.layers).flops) + 8 * merit + away))
 
 

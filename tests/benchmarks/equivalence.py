@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from blocksearch.data.protocol import Prepared, Protocol, prepare
-from blocksearch.runs.plan import network_from, setting_from
+from blocksearch.runs.plan import network_from, task_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("baseline", "mobilenet_v2", "mob_imp")
@@ -33,7 +33,7 @@ def data() -> Prepared:
 
 
 def layers(name: str):
-    return network_from(name, setting_from("digits", "8,16,32"), dataset="digits").layers
+    return network_from(name, task_from("digits", "8,16,32"), dataset="digits").layers
 
 
 def fast(name: str, seeds: list[int]) -> list[float]:

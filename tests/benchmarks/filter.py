@@ -24,7 +24,7 @@ def measure(sampler: str, trials: int) -> tuple[int, int, int, float]:
     found = new(take(course))
     seconds = time.perf_counter() - start
     pool = course.policy.pool
-    prints = {pool.network(step.row).fingerprint for step in found}
+    prints = {pool.network(step.row).digest for step in found}
     over = sum(pool.cost(step.row)["flops"] > 500_000 or pool.cost(step.row)["params"] > 24_000 for step in found)
     return len(found), len(found) - len(prints), over, seconds
 

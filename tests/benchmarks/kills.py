@@ -77,7 +77,7 @@ def contents(file: Path) -> tuple[list[StepRow], set[tuple[object, ...]], list[s
     """Return what a study holds but for times: its steps, its runs, and what is wrong with them."""
     with closing(Ledger(file, create=False)) as ledger:
         steps, runs = Studies(ledger).steps(NAME), ledger.runs()
-    plain = {(run.spec, run.epoch_to, run.state, run.accuracies, run.losses) for run in runs if run.state != "failed"}
+    plain = {(run.key, run.epoch_to, run.state, run.accuracies, run.losses) for run in runs if run.state != "failed"}
     repeated = len([run for run in runs if run.state != "failed"]) - len(plain)
     wrong = [f"{repeated} trainings are there twice"] if repeated else []
     wrong += [f"failed: {run.reason}" for run in runs if run.state == "failed"]

@@ -29,7 +29,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def count_with_torch(network: Network) -> int:
     module = build(network.layers, device="meta").eval()
-    shape = network.setting.input
+    shape = network.task.input
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(torch.empty((1, shape.channels, *shape.map), device="meta"))
     return int(counter.get_total_flops())

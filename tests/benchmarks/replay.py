@@ -14,7 +14,7 @@ import numpy as np
 
 from blocksearch.arch.notation import format_network
 from blocksearch.data import get
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.search.course import Course
 from blocksearch.search.definition import Definition, Judged, Wishes, define, opening
 from blocksearch.search.loop import policy_of
@@ -39,13 +39,13 @@ class World:
 
     @classmethod
     def read(cls, file: Path, space: str = "tiny", dataset: str = "gtsrb") -> "World":
-        """Read a table of a space. Raises UsageError where a network of the space, or a named one, has not all its seeds."""
-        world = cls(space, dataset, load_grammar(space)[0].on(get(dataset).setting), read_table(file))
-        wanted = {network.fingerprint: network for network in (*world.grammar, *(made for _, made in opening(world.grammar)))}
+        """Read a table of a space. Raises ConfigError where a network of the space, or a named one, has not all its seeds."""
+        world = cls(space, dataset, load_grammar(space)[0].on(get(dataset).task), read_table(file))
+        wanted = {network.digest: network for network in (*world.grammar, *(made for _, made in opening(world.grammar)))}
         lacking = {name for name in wanted for seed in world.table.seeds if (name, seed) not in world.table.accuracies}
         if lacking:
             first = format_network(wanted[min(lacking)])
-            raise UsageError(
+            raise ConfigError(
                 f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first} (--space, --dataset)"
             )
         return world
@@ -58,7 +58,7 @@ class World:
     @cached_property
     def truths(self) -> dict[str, float]:
         """The mean accuracy of each network over its seeds (percent), by fingerprint."""
-        chance = 100 / self.grammar.setting.classes
+        chance = 100 / self.grammar.task.classes
         finals: dict[str, list[float]] = {}
         for (fingerprint, _), run in self.table.accuracies.items():
             finals.setdefault(fingerprint, []).append(run[-1] if len(run) == self.table.epochs else chance)
@@ -73,7 +73,7 @@ class World:
 
     def points(self, pool: Pool, rows: Sequence[int], wishes: Wishes) -> Floats:
         """Return the truth of rows: accuracy (percent), then costs."""
-        truths = [self.truths[pool.network(row).fingerprint] for row in rows]
+        truths = [self.truths[pool.network(row).digest] for row in rows]
         return np.column_stack([truths, pool.costs(wishes.costs)[list(rows)]])
 
 
@@ -84,7 +84,7 @@ def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[
 
 def measured(world: World, number: int, pool: Pool, step: Step, rungs: Sequence[int]) -> tuple[float, ...]:
     """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it diverged before."""
-    fingerprint = pool.network(step.row).fingerprint
+    fingerprint = pool.network(step.row).digest
     run = world.table.accuracies[fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[step.seed]]
     looks = [rung for rung in rungs if rung <= step.epochs]
     return tuple(run[rung - 1] for rung in looks) if len(run) >= looks[-1] else ()

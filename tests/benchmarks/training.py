@@ -11,7 +11,7 @@ from statistics import median
 
 from blocksearch.data.protocol import Protocol
 from blocksearch.runs.bench import bench, with_batches
-from blocksearch.runs.plan import Request, network_from, setting_from
+from blocksearch.runs.plan import Request, network_from, task_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("effnet", "mobilenet", "mobilenet_v2", "baseline")
@@ -22,7 +22,7 @@ def main(sizes: list[str]) -> None:
     for size in sizes or list(WIDTHS):
         ratios = []
         for name in NETS:
-            network = network_from(name, setting_from("digits", WIDTHS[size]), dataset="digits")
+            network = network_from(name, task_from("digits", WIDTHS[size]), dataset="digits")
             _, ways = bench(network, with_batches(Request(Protocol("digits"), RECIPES["fast"], None, "none", None)))
             shown = "   ".join(f"{way.way} {way.images_per_second:,.0f}/s ({way.times_plain:.2f}×)" for way in ways)
             print(f"{size} {name}: {shown}", flush=True)

@@ -12,7 +12,7 @@ import pytest
 from blocksearch.data import cache as store
 from blocksearch.data import data_root, digest, load, readers
 from blocksearch.data import download as fetch
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import (
     RECORDS,
     cache,
@@ -167,7 +167,7 @@ def test_check_reads_the_files_and_not_the_cache(tmp_path):
 
 def test_an_unknown_home_is_a_usage_error(monkeypatch):
     monkeypatch.setenv("BLOCKSEARCH_DATA", "~no-such-user-here/data")
-    with pytest.raises(UsageError, match="the data root '~no-such-user-here/data' names a home folder that is not known"):
+    with pytest.raises(ConfigError, match="the data root '~no-such-user-here/data' names a home folder that is not known"):
         data_root()
 
 

@@ -26,7 +26,7 @@ from blocksearch.data import data_root, digest, get, load, readers, validation_s
 from blocksearch.data import datasets as catalog
 from blocksearch.data import download as fetch
 from blocksearch.data.datasets import Archive
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 RECORDS = 20
 
@@ -279,7 +279,7 @@ def test_the_root_is_the_argument_then_the_environment_then_the_users_cache(tmp_
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: cifar10, svhn"):
+    with pytest.raises(ConfigError, match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: cifar10, svhn"):
         get("cifar")
 
 
@@ -411,9 +411,7 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     if spoil:
         (folder / "cifar.tar.gz").write_bytes(content[:-7])
     data = catalog.DATA_SETS["cifar10"]
-    monkeypatch.setitem(
-        catalog.DATA_SETS, "cifar10", type(data)(data.name, data.description, data.setting, data.epochs, (archive,))
-    )
+    monkeypatch.setitem(catalog.DATA_SETS, "cifar10", type(data)(data.name, data.description, data.task, data.epochs, (archive,)))
 
 
 def test_a_fetched_data_set_can_be_read(tmp_path, served, monkeypatch):

@@ -167,7 +167,7 @@ def test_gtsrb_comes_in_three_zips_that_meet_in_one_folder(tmp_path, served, mon
         zipped(folder / "gtsrb", parts, folder / name)
         archives.append(Archive(f"{url}/{name}", hashlib.md5((folder / name).read_bytes()).hexdigest(), "gtsrb"))
     data = DATA_SETS["gtsrb"]
-    monkeypatch.setitem(DATA_SETS, "gtsrb", type(data)(data.name, data.description, data.setting, data.epochs, tuple(archives)))
+    monkeypatch.setitem(DATA_SETS, "gtsrb", type(data)(data.name, data.description, data.task, data.epochs, tuple(archives)))
     root = tmp_path / "data"
     assert fetch.fetch("gtsrb", root) == f"gtsrb is now under {root}"
     assert sorted(path.name for path in (root / "gtsrb").iterdir()) == ["GT-final_test.csv", "GTSRB"]

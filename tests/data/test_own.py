@@ -8,7 +8,7 @@ import pytest
 from blocksearch.arch.layers import Shape
 from blocksearch.data import get, keep, load, own_split
 from blocksearch.data.protocol import Protocol, prepare
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 
 IMAGES = np.arange(12 * 5 * 4 * 2, dtype=np.uint8).reshape(12, 5, 4, 2)
 LABELS = np.array([0, 1, 2] * 4)
@@ -23,7 +23,7 @@ def test_what_is_handed_over_comes_back(tmp_path):
     files = {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")}
     assert keep(own_split(IMAGES, LABELS, back.groups), None, tmp_path) == name
     assert {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")} == files  # who reads them is not disturbed
-    assert (get(name).setting.input, get(name).setting.classes) == (Shape(2, 5, 4), 3)
+    assert (get(name).task.input, get(name).task.classes) == (Shape(2, 5, 4), 3)
     assert len(prepare(Protocol(name), tmp_path).training.labels) == 6  # one of each class's two groups is held out
 
 
@@ -41,7 +41,7 @@ def test_images_that_are_not_here_are_asked_for_again(tmp_path):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Protocol(name, test=True), tmp_path / "one")
-    with pytest.raises(UsageError, match="unknown data set 'own-2x5x4'"):
+    with pytest.raises(ConfigError, match="unknown data set 'own-2x5x4'"):
         get("own-2x5x4")
 
 

@@ -11,7 +11,7 @@ import scipy.io
 from PIL import Image
 
 from blocksearch.data import load, readers
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import (
     gtsrb_csv,
     gtsrb_image,
@@ -27,9 +27,9 @@ from tests.data.test_data import (
 @pytest.mark.parametrize("split", ["validation", "Test", ""])
 def test_no_name_but_test_opens_the_test_images(tmp_path, name, split):
     write_cifar10(tmp_path)
-    with pytest.raises(UsageError, match=f"a split must be train or test, but got {split!r}"):
+    with pytest.raises(ConfigError, match=f"a split must be train or test, but got {split!r}"):
         load(name, split, tmp_path)
-    with pytest.raises(UsageError):
+    with pytest.raises(ConfigError):
         readers.read(name, split, tmp_path)
 
 

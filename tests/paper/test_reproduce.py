@@ -19,8 +19,8 @@ from scipy import stats
 import blocksearch as package
 from blocksearch.ablation.stats import mean_interval, rank_correlation
 from blocksearch.arch.cost import cost
-from blocksearch.arch.zoo import SETTINGS, baseline_flops
-from blocksearch.errors import UsageError
+from blocksearch.arch.zoo import TASKS, baseline_flops
+from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import networks_of
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
@@ -121,15 +121,15 @@ def test_two_modules_ask_for_test_images():
 
 @pytest.mark.parametrize("number", TABLES)
 def test_every_printed_row_has_its_network(number):
-    setting = SETTINGS[TABLES[number][0]]
-    found = networks_of(number, setting)
+    task = TASKS[TABLES[number][0]]
+    found = networks_of(number, task)
     assert [row for name, row, _ in found if name != "effnet_large_published"] == list(TABLES[number][1])
     for name, _, network in found:
         if name in ("effnet_large", "effnet_large_published"):
-            budget = baseline_flops(setting, "network" if name == "effnet_large" else "published")
+            budget = baseline_flops(task, "network" if name == "effnet_large" else "published")
             assert cost(network.layers).flops <= budget
-    with pytest.raises(UsageError, match="results in tables 2 to 7, but got table 1"):
-        networks_of(1, setting)
+    with pytest.raises(ConfigError, match="results in tables 2 to 7, but got table 1"):
+        networks_of(1, task)
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from blocksearch.cli.options import check_files
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.report.pages import show
 from blocksearch.report.pareto import pareto_page
 from blocksearch.report.picture import _STYLE, _drawn, picture
@@ -259,7 +259,7 @@ def test_a_picture_of_nothing_is_a_picture(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.svg", "nowhere/a.png"])
 def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(UsageError, match=r"--png writes a \.png file in a folder that exists"):
+    with pytest.raises(ConfigError, match=r"--png writes a \.png file in a folder that exists"):
         check_files(png=tmp_path / name)
 
 

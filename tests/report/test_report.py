@@ -13,7 +13,7 @@ from blocksearch.ablation.design import variants
 from blocksearch.ablation.stats import Effect
 from blocksearch.ablation.study import as_rows, results
 from blocksearch.cli.options import check_files
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Judged, Measured, Table
 from blocksearch.report.evidence import ablation_parts
 from blocksearch.report.pages import as_texts
@@ -158,7 +158,7 @@ def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
 def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(UsageError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"):
+    with pytest.raises(ConfigError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"):
         check_files(report=tmp_path / name)
     check_files(report=None)
 

@@ -17,19 +17,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.protocol import Protocol, prepare
-from blocksearch.errors import DataError, LedgerError
+from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Group, Run, RunSpec
+from blocksearch.runs.records import Group, Run, RunKey
 from blocksearch.runs.scheduler import Watch, _faster, collect, divide, ensure, plan
 from blocksearch.runs.worker import machine, train_group
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.trainer import Training, train
 
-NETWORK = named_network("mobilenet", replace(SETTINGS["digits"], widths=(4, 6, 8)))
+NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ class Heard(Watch):
         self.plans.append((len(plan.missing), plan.known, plan.seconds))
 
     def finished(self, group, runs):
-        self.seeds += [run.spec.seed for run in runs]
+        self.seeds += [run.key.seed for run in runs]
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_only_what_is_missing_is_trained_and_it_is_what_one_process_would_train(
     assert watch.plans[0][2] > 0
     assert sorted(watch.seeds) == [0, 1, 2]
     alone = train(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seed=2)
-    run = next(run for spec, run in runs.items() if spec.seed == 2)
+    run = next(run for key, run in runs.items() if key.seed == 2)
     assert run.accuracies == alone.accuracies
     assert (run.right == alone.right).all()
     assert {"torch", "numpy", "commit", "threads", "device", "date"} <= set(run.provenance)
@@ -114,7 +114,7 @@ def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, mode, 
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], seeds)
     with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         if mode:
-            ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, mode)
+            ledger.choose_mode(jobs[0].key.network, jobs[0].key.recipe, workers.place.machine, mode)
         plan(jobs, ledger, workers, Watch())
     assert workers.sizes == sizes
 
@@ -125,7 +125,7 @@ def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path)
     with Workers(2) as workers:
 
         def done(group, runs):
-            finished.extend((run.spec.seed, run.state) for run in runs)
+            finished.extend((run.key.seed, run.state) for run in runs)
             if len(finished) == 1:
                 workers_of(os.getpid())[0].kill()
 
@@ -177,7 +177,7 @@ def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
 @pytest.mark.slow
 def test_images_that_changed_meanwhile_stop_the_experiment(root, tmp_path):
     (job,) = conditions_at(root, tmp_path).jobs([NETWORK], [0])
-    changed = replace(job, spec=replace(job.spec, data="0" * 64))
+    changed = replace(job, key=replace(job.key, data="0" * 64))
     with Workers(1) as workers, pytest.raises(DataError, match="the images of digits changed"):
         workers.train([Group((changed,))], lambda group, runs: None)
 
@@ -202,7 +202,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     assert len(workers) == 2
     assert not psutil.wait_procs(workers, timeout=10)[1]
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        stored = {run.spec.seed for run in ledger.runs()}
+        stored = {run.key.seed for run in ledger.runs()}
     assert set(said) <= stored
     watch = Heard()
     shared = conditions_at(root, tmp_path)
@@ -215,14 +215,14 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     with closing(Ledger(location)) as ledger:
-        ledger.choose_mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu"), mode)
+        ledger.choose_mode(NETWORK.digest, shared.recipe.digest, machine("cpu"), mode)
     runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
     for seeds in groups:
         training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
         while not training.finished:
             training.step()
         for seed, outcome in zip(seeds, training.outcomes(), strict=True):
-            run = next(run for spec, run in runs.items() if spec.seed == seed)
+            run = next(run for key, run in runs.items() if key.seed == seed)
             assert run.losses == outcome.losses
             assert run.provenance["mode"] == ("serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused")
 
@@ -243,7 +243,7 @@ def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
     """Seeds 0-2 and 3-4 fused at 4 seconds a seed, and seed 5 alone at 10; seed by seed, whatever the order asked in."""
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
     with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
-        ledger.choose_mode(jobs[0].spec.network, jobs[0].spec.recipe, workers.place.machine, "fused")
+        ledger.choose_mode(jobs[0].key.network, jobs[0].key.recipe, workers.place.machine, "fused")
         found = plan(jobs, ledger, workers, Watch())
     assert [group.seeds for group in found.groups] == [(0, 1, 2), (3, 4), (5,)]
     assert found.seconds == pytest.approx((3 * 4 + 2 * 4 + 10) / 2)
@@ -253,9 +253,9 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
     done, lost, never = conditions_at(root, tmp_path).jobs([NETWORK], range(3))
     with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
-            ledger.add(job, Run(job.spec, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {}))
+            ledger.add(job, Run(job.key, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {}))
         found = collect([done, lost, never], ledger)
-    assert {spec.seed: run.state for spec, run in found.items()} == {0: "complete", 1: "failed"}
+    assert {key.seed: run.state for key, run in found.items()} == {0: "complete", 1: "failed"}
 
 
 @pytest.mark.slow
@@ -263,8 +263,8 @@ def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
     with closing(Ledger(location, create=False)) as ledger:
-        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, machine("cpu")) in ("fused", "serial")
-        assert ledger.mode(NETWORK.fingerprint, shared.recipe.digest, "another machine") is None
+        assert ledger.mode(NETWORK.digest, shared.recipe.digest, machine("cpu")) in ("fused", "serial")
+        assert ledger.mode(NETWORK.digest, shared.recipe.digest, "another machine") is None
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
     assert not (tmp_path / "a.db-checkpoints").exists()
 
@@ -272,9 +272,9 @@ def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
 @given(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)))
 def test_seeds_are_divided_alike_whatever_else_is_asked_for(missing, finished):
     """Shares are whole or single, and a share that is not begun is divided the same when others are finished."""
-    network = NETWORK.fingerprint
-    jobs = [SimpleNamespace(spec=RunSpec(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)]
-    parts = [tuple(job.spec.seed for job in part) for part in divide(jobs)]
+    network = NETWORK.digest
+    jobs = [SimpleNamespace(key=RunKey(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)]
+    parts = [tuple(job.key.seed for job in part) for part in divide(jobs)]
     assert sorted(seed for part in parts for seed in part) == sorted(missing)
     whole = {(5 * five, 5 * five + 1, 5 * five + 2) for five in range(5)} | {(5 * five + 3, 5 * five + 4) for five in range(5)}
     assert all(part in whole for part in parts if len(part) > 1)
@@ -308,7 +308,7 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
 def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(root, tmp_path):
     shared = conditions_at(root, tmp_path)
     (tmp_path / "a.db-checkpoints").write_text("milk")
-    with pytest.raises(LedgerError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
+    with pytest.raises(StoreError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
         ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
 
 

@@ -16,27 +16,27 @@ from hypothesis import strategies as st
 
 from blocksearch.arch.layers import decode
 from blocksearch.arch.notation import format_network
-from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.protocol import Protocol
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
-from blocksearch.runs.records import Job, Run, RunSpec
+from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.training.recipe import Recipe
 
-NETWORK = named_network("effnet", SETTINGS["digits"])
+NETWORK = named_network("effnet", TASKS["digits"])
 RECIPE = Recipe(epochs=2)
 
 
 def make_job(seed=0, network=NETWORK):
-    spec = RunSpec(network.fingerprint, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
-    return Job(spec, format_network(network), network.layers, Protocol("digits"), RECIPE, None, 560)
+    key = RunKey(network.digest, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
+    return Job(key, format_network(network), network.layers, Protocol("digits"), RECIPE, None, 560)
 
 
 def make_run(job, accuracy=50.0, state="complete", reason=""):
     right = np.arange(13) % 3 == 0
     accuracies = (accuracy / 2, accuracy) if state == "complete" else ()
-    return Run(job.spec, 0, 2, state, reason, accuracies, accuracies, right, 1.5, {"torch": "2"})
+    return Run(job.key, 0, 2, state, reason, accuracies, accuracies, right, 1.5, {"torch": "2"})
 
 
 def test_a_run_comes_back_as_it_was_written(tmp_path):
@@ -45,8 +45,8 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     with closing(Ledger(tmp_path / "new" / "a.db")) as ledger:
         assert ledger.add(job, run)
     with closing(Ledger(tmp_path / "new" / "a.db", create=False)) as ledger:
-        found = ledger.find([job.spec])[job.spec]
-        assert ledger.network_text(job.spec.network) == job.text
+        found = ledger.find([job.key])[job.key]
+        assert ledger.network_text(job.key.network) == job.text
     assert replace(found, right=run.right) == run
     assert (found.right == run.right).all()
 
@@ -72,7 +72,7 @@ def test_a_failed_run_is_kept_and_may_be_tried_again(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         ledger.add(job, make_run(job, state="failed", reason="killed"))
-        assert ledger.find([job.spec]) == {}
+        assert ledger.find([job.key]) == {}
         assert ledger.add(job, make_run(job))
         assert [run.state for run in ledger.runs()] == ["failed", "complete"]
 
@@ -86,17 +86,17 @@ def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
     job, other = make_job(), make_job(1)
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         ledger.add(other, partial(other, 4))
-        assert ledger.reached(job.spec, 1) is None
+        assert ledger.reached(job.key, 1) is None
         ledger.add(job, partial(job, 1))
-        assert ledger.reached(job.spec, 1).accuracy_at(1) == 10.0
-        assert ledger.reached(job.spec, 2) is None
-        assert ledger.find([job.spec]) == {}  # nobody else takes it for finished
+        assert ledger.reached(job.key, 1).accuracy_at(1) == 10.0
+        assert ledger.reached(job.key, 2) is None
+        assert ledger.find([job.key]) == {}  # nobody else takes it for finished
         ledger.add(job, partial(job, 3))
-        assert [ledger.reached(job.spec, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
+        assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
         ledger.add(job, replace(partial(job, 4), state="complete"))
-        assert [ledger.reached(job.spec, epoch).epoch_to for epoch in (1, 2, 4)] == [1, 3, 4]
-        assert ledger.reached(job.spec, 2).accuracy_at(2) == 20.0
-        assert ledger.find([job.spec])[job.spec].state == "complete"
+        assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 4)] == [1, 3, 4]
+        assert ledger.reached(job.key, 2).accuracy_at(2) == 20.0
+        assert ledger.find([job.key])[job.key].state == "complete"
         assert [run.state for run in ledger.runs()] == ["partial", "partial", "partial", "complete"]
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         ledger.add(job, replace(make_run(job, state="diverged", reason="nan"), accuracies=(30.0,), losses=(1.0,)))
-        found = ledger.reached(job.spec, 2)
+        found = ledger.reached(job.key, 2)
         assert (found.accuracy_at(1), found.accuracy_at(2)) == (30.0, None)
 
 
@@ -114,22 +114,22 @@ def test_partial_rows_merge_once(tmp_path):
         other.add(job, partial(job, 1))
         assert one.merge(other) == (1, [])
         assert one.merge(other) == (0, [])
-        assert one.reached(job.spec, 1).epoch_to == 1
+        assert one.reached(job.key, 1).epoch_to == 1
 
 
 def test_specs_differing_in_any_field_are_different_trainings(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         for field in ("network", "dataset", "data", "protocol", "recipe"):
-            other = replace(job, spec=replace(job.spec, **{field: "other"}))
+            other = replace(job, key=replace(job.key, **{field: "other"}))
             assert ledger.add(other, make_run(other))
-        assert ledger.find([job.spec]) == {}
+        assert ledger.find([job.key]) == {}
         assert len(ledger.runs()) == 5
 
 
 def test_numbers_that_are_not_finite_never_enter(tmp_path):
     job = make_job()
-    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(LedgerError, match="must be finite"):
+    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError, match="must be finite"):
         ledger.add(job, replace(make_run(job), losses=(float("nan"),)))
 
 
@@ -142,7 +142,7 @@ def test_an_edited_row_is_noticed(tmp_path, column):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(f'update ledger_runs set "{column}" = ?', (values.get(column, "{}"),))
         connection.commit()
-    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(LedgerError, match="does not match its checksum"):
+    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError, match="does not match its checksum"):
         ledger.runs()
 
 
@@ -157,8 +157,8 @@ def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, their
                 ledger.add(job, make_run(job, 50.0 + shift * (seed in changed)))
         copied, conflicts = a.merge(b)
         assert copied == len(theirs - mine)
-        assert {spec.seed for spec in conflicts} == mine & theirs & changed
-        assert {run.spec.seed for run in a.runs()} == mine | theirs
+        assert {key.seed for key in conflicts} == mine & theirs & changed
+        assert {run.key.seed for run in a.runs()} == mine | theirs
         assert a.merge(b)[0] == 0
 
 
@@ -204,7 +204,7 @@ def truncated_ledger(path):
 def test_what_is_not_a_ledger_is_refused_in_one_line(tmp_path, make, says):
     path = tmp_path / "x.db"
     make(path)
-    with pytest.raises(LedgerError) as caught, closing(Ledger(path)) as ledger:
+    with pytest.raises(StoreError) as caught, closing(Ledger(path)) as ledger:
         ledger.runs()
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
@@ -212,20 +212,20 @@ def test_what_is_not_a_ledger_is_refused_in_one_line(tmp_path, make, says):
 
 
 def test_a_missing_ledger_is_not_made_by_reading(tmp_path):
-    with pytest.raises(LedgerError, match="is not there"):
+    with pytest.raises(StoreError, match="is not there"):
         Ledger(tmp_path / "x.db", create=False)
     assert not (tmp_path / "x.db").exists()
 
 
 def test_an_unknown_database_is_refused(tmp_path):
-    with pytest.raises(LedgerError, match="is not a database URL that can be used here"):
+    with pytest.raises(StoreError, match="is not a database URL that can be used here"):
         Ledger("nonsense://x")
 
 
 @pytest.mark.parametrize("location", ["~nosuchuser/x.db", "x" * 300, "postgresql://u:p@h:port/db"])
 def test_a_location_that_cannot_be_is_one_line(location):
     for act in (Ledger, lambda where: contents(where, "search")):
-        with pytest.raises(LedgerError) as caught:
+        with pytest.raises(StoreError) as caught:
             act(location)
         assert "\n" not in str(caught.value)
 
@@ -249,7 +249,7 @@ def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
     makers = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
     assert [maker.communicate()[1] for maker in makers] == [""] * 4
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        assert {run.spec.seed for run in ledger.runs()} == {0, 1, 2, 3}
+        assert {run.key.seed for run in ledger.runs()} == {0, 1, 2, 3}
 
 
 def test_a_closed_ledger_is_one_file_that_is_read_without_writing(tmp_path):
@@ -277,7 +277,7 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
         os.kill(writer.pid, signal.SIGKILL)
         said += [int(line) for line in writer.stdout if line.endswith("\n")]
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        stored = [run.spec.seed for run in ledger.runs()]
+        stored = [run.key.seed for run in ledger.runs()]
     assert stored[: len(said)] == said
     assert len(stored) <= len(said) + 1
 

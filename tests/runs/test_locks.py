@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blocksearch.errors import LedgerError
+from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.records import Group
@@ -28,7 +28,7 @@ def open_write_and_close(folder, start):
             try:
                 with closing(Ledger(folder / f"{number}.db")) as ledger:
                     ledger.add_report("ablate", f"{os.getpid()} {answer}", "[]")
-            except LedgerError:
+            except StoreError:
                 refused += 1
     sys.exit(refused)
 
@@ -61,7 +61,7 @@ def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
         theirs.let_go(groups[0])
         assert list(turns) == []
         ((group, runs),) = told
-        assert (group, [run.spec for run in runs]) == (groups[0], [job.spec])
+        assert (group, [run.key for run in runs]) == (groups[0], [job.key])
     assert not (tmp_path / "kept").exists()
 
 
@@ -84,7 +84,7 @@ def test_two_commands_at_once_train_every_run_once(tmp_path):
         f"    root, folder = Path({str(tmp_path / 'data')!r}), Path({str(tmp_path)!r})\n"
         "    shared = conditions_at(root, folder, epochs=6)\n"
         "    runs = ensure(shared.jobs([NETWORK], range(8)), str(folder / 'a.db'), 1, Say())\n"
-        "    assert sorted(spec.seed for spec in runs) == list(range(8)), runs\n"
+        "    assert sorted(key.seed for key in runs) == list(range(8)), runs\n"
     )
     (tmp_path / "driver.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import opening
@@ -18,7 +18,7 @@ HOSTILE = ("<script>alert(1)</script>", "[red]no[/red]", "$x^2$", "<b>bold</b>",
 
 def grammar():
     return Grammar(
-        SETTINGS["digits"],
+        TASKS["digits"],
         widths=[(4, 8, 16), (8, 16, 32)],
         bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
         depth_multiplier=[1, 2],

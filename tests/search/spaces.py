@@ -1,16 +1,16 @@
 """Small spaces for tests of the search."""
 
-from blocksearch import SETTINGS, Grammar
+from blocksearch import TASKS, Grammar
 
 TWELVE = Grammar(
-    SETTINGS["digits"],
+    TASKS["digits"],
     widths=[(4, 8, 16)],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
     kernel=["3x3", "1x3+3x1"],
     residual=["none", "add"],
 )
 SPELLED = Grammar(  # thin, so that many members have several spellings: a minimum or groups that change nothing
-    SETTINGS["digits"],
+    TASKS["digits"],
     widths=[(4, 8, 16)],
     first_layer=["vanilla", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
@@ -20,7 +20,7 @@ SPELLED = Grammar(  # thin, so that many members have several spellings: a minim
     groups=["none", "last(4)", "both(4)"],
 )
 STAGES = Grammar(  # too large to be listed, and members differ in how many blocks they have room for
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     per_stage=True,
     first_layer=["vanilla", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],

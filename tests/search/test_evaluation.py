@@ -46,14 +46,14 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
     assert sorted(row["text"] for row in found["rows"]) == sorted(network["network"] for network in front)
     assert all(len(row["accuracies"]) == 5 for row in found["rows"])
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        tested = [run.spec for run in ledger.runs() if run.spec.protocol == "test"]
-    assert {spec.seed for spec in tested} == set(range(1000, 1005))
+        tested = [run.key for run in ledger.runs() if run.key.protocol == "test"]
+    assert {key.seed for key in tested} == set(range(1000, 1005))
     blocksearch(*SEARCH, "--trials", "12")
     again = json.loads(blocksearch("final", "a.db", "--json").stdout)
     assert again == found | {"again": True}
     assert "and not again now" in " ".join(blocksearch("final", "a.db").stdout.split())
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        assert len([run for run in ledger.runs() if run.spec.protocol == "test"]) == len(tested)
+        assert len([run for run in ledger.runs() if run.key.protocol == "test"]) == len(tested)
 
 
 @pytest.mark.slow
@@ -79,8 +79,8 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
 def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):
     assert "is not there; `blocksearch search" in blocksearch("final", "none.db", code=2).stderr
     script = (
-        "from blocksearch import SETTINGS, Grammar, Study\n"
-        "grammar = Grammar(SETTINGS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
+        "from blocksearch import TASKS, Grammar, Study\n"
+        "grammar = Grammar(TASKS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
         "Study(grammar, 'a.db', objective=lambda network, seed: 50.0).search(3)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.search.importance import Level, as_rows, drawn_fronts, importance, study_effects
 from blocksearch.search.objectives import dominated
 from tests.search.made import definition, row, write
@@ -127,7 +127,7 @@ def test_levels_that_were_never_trained_and_networks_outside_the_space(tmp_path)
 
 
 def test_a_study_without_results_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="has no result yet"):
+    with pytest.raises(ConfigError, match="has no result yet"):
         study_effects(write(tmp_path / "a.db", "a", definition(CHOICES), [row(0, 0, None, {"flops": 1}, [0, 0, 0, 0])]))
 
 

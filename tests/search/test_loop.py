@@ -57,7 +57,7 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
     assert longer[: len(first)] == first
     assert sum(step.kind == "new" for step in longer) == 10
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        assert len(ledger.runs()) == len({run.spec for run in ledger.runs()}) == len(longer)
+        assert len(ledger.runs()) == len({run.key for run in ledger.runs()}) == len(longer)
 
 
 @pytest.mark.slow
@@ -82,8 +82,8 @@ def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
     said = blocksearch("search", *SMALL, "--trials", "6", "--start-with", "effnet residual=add").stderr
     assert "(effnet, from the ledger)" in said
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
-        specs = [run.spec for run in ledger.runs()]
-    assert len(specs) == len(set(specs))
+        keys = [run.key for run in ledger.runs()]
+    assert len(keys) == len(set(keys))
     assert "(effnet residual=add)" in blocksearch("search", *SMALL, "--trials", "7", "--start-with", "effnet residual=add").stderr
     other = ["search", *SMALL, "--trials", "6", "--name", "again", "--seed", "1"]
     assert blocksearch(*other).stderr.count("from the ledger") == len(steps(tmp_path / "a.db", "again"))
@@ -129,14 +129,14 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
     blocksearch("search", *SMALL, "--trials", "16", "--epochs", "4", "--rungs", "1,2")
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         runs = ledger.runs()
-    partial = {run.spec for run in runs if run.state == "partial"}
+    partial = {run.key for run in runs if run.state == "partial"}
     assert partial
-    went_on = [run for run in runs if run.state == "complete" and run.spec in partial]
+    went_on = [run for run in runs if run.state == "complete" and run.key in partial]
     assert went_on
     for run in went_on:
-        before = max(other.epoch_to for other in runs if other.spec == run.spec and other.state == "partial")
+        before = max(other.epoch_to for other in runs if other.key == run.key and other.state == "partial")
         assert run.provenance["resumed"] == f"in epoch {before + 1}"  # no epoch was trained twice
-        shorter = next(other for other in runs if other.spec == run.spec and other.epoch_to == before)
+        shorter = next(other for other in runs if other.key == run.key and other.epoch_to == before)
         assert run.accuracies[:before] == shorter.accuracies
 
 
@@ -181,8 +181,8 @@ def test_a_mistake_is_one_line_before_anything_is_trained(blocksearch, tmp_path,
 
 @pytest.mark.slow
 def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_changed(blocksearch, tmp_path):
-    space = """from blocksearch import SETTINGS, Grammar
-grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+    space = """from blocksearch import TASKS, Grammar
+grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
 """
     (tmp_path / "mine.py").write_text(space)
     ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]

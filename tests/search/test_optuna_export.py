@@ -52,7 +52,7 @@ def steps(trials=30, seed=0):
                 step.trial,
                 step.kind,
                 step.origin,
-                network.fingerprint,
+                network.digest,
                 text,
                 costs,
                 step.seed,
@@ -106,7 +106,7 @@ def test_params_say_what_a_member_is_made_of_and_nothing_of_a_stranger(study, ro
             strangers += 1
             assert trial.user_attrs["origin"] != "evolution"
         else:
-            assert POOL.network(row).fingerprint == trial.user_attrs["fingerprint"]
+            assert POOL.network(row).digest == trial.user_attrs["fingerprint"]
             assert tuple(trial.params) == POOL.encoding.names
     assert 0 < strangers <= 6
 

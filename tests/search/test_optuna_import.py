@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.search.importance import study_effects
 from blocksearch.search.results import as_data
 from blocksearch.search.summary import summarise
@@ -94,12 +94,12 @@ def test_a_study_without_a_finished_trial_is_shown_empty(tmp_path):
 
 
 def test_one_objective_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="has one objective: a front needs two or more"):
+    with pytest.raises(ConfigError, match="has one objective: a front needs two or more"):
         summarise(made_by_optuna(tmp_path / "a.db", [(1.0,)], ("maximize",)))
 
 
 def test_effects_need_a_study_of_ours(tmp_path):
-    with pytest.raises(UsageError, match="made with Optuna alone"):
+    with pytest.raises(ConfigError, match="made with Optuna alone"):
         study_effects(made_by_optuna(tmp_path / "a.db", VALUES))
 
 
@@ -112,7 +112,7 @@ def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
     before = fingerprints(tmp_path)
     summarise(file)
     for ask in (study_effects, lambda file: summarise(file, "x")):
-        with pytest.raises(UsageError):
+        with pytest.raises(ConfigError):
             ask(file)
     subprocess.run([sys.executable, "-m", "blocksearch", "pareto", file], capture_output=True, check=True)
     assert fingerprints(tmp_path) == before
@@ -123,7 +123,7 @@ def test_several_studies_and_ours_among_them(tmp_path):
     made_by_optuna(tmp_path / "a.db", VALUES[:2], name="second")
     assert (summarise(file).name, summarise(file).others) == ("second", ("first",))
     assert len(summarise(file, "first").entries) == 5
-    with pytest.raises(UsageError, match="unknown study 'frist' \\(did you mean 'first'"):
+    with pytest.raises(ConfigError, match="unknown study 'frist' \\(did you mean 'first'"):
         summarise(file, "frist")
     searched(tmp_path / "a.db", "ours", trials=10)
     assert (summarise(file).name, summarise(file).others) == ("ours", ("first", "second"))

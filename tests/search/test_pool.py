@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blocksearch import Grammar, cost
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 from blocksearch.search import pool as pool_module
 from blocksearch.search.definition import opening
 from blocksearch.search.pool import COSTS, LISTED, MOST, Pool
@@ -47,10 +47,10 @@ def test_codes_of_shipped_spaces_tell_members_apart_and_are_read_back(name):
     assert (codes < pool.encoding.sizes).all()
     for row in some(pool):
         code = codes[row].tolist()
-        assert members.network(pool.encoding.genes(code)).fingerprint == pool.network(row).fingerprint
+        assert members.network(pool.encoding.genes(code)).digest == pool.network(row).digest
         assert pool.encoding.code(members.genes_at(pool.place(row))) == tuple(code)
         assert pool.decode(code) == row == pool.row(pool.network(row))
-        assert pool.recall(pool.network(row).fingerprint, code, "") == row
+        assert pool.recall(pool.network(row).digest, code, "") == row
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -59,8 +59,8 @@ def test_named_points_have_rows_that_are_no_members_unless_the_space_has_them(na
     for _, network in opening(pool.grammar):
         row = pool.row(network)
         assert pool.members[row] == (network in pool.grammar)
-        assert pool.network(row).fingerprint == network.fingerprint
-        assert pool.row(network) == row == pool.recall(network.fingerprint, pool.codes[row].tolist(), "")
+        assert pool.network(row).digest == network.digest
+        assert pool.row(network) == row == pool.recall(network.digest, pool.codes[row].tolist(), "")
         assert len(pool.codes[row]) == len(pool.encoding.names)
         prices_agree(pool, row)
 
@@ -85,11 +85,11 @@ def test_any_small_space_is_listed_whole_and_each_of_its_codes_is_read_back(decl
     grammar = Grammar(**declared)
     try:
         assume(grammar.size <= 500)
-    except SpaceError:
+    except SpecError:
         assume(False)
     pool = Pool(grammar)
     assert pool.whole
-    assert {pool.network(row).fingerprint for row in range(len(pool))} == {network.fingerprint for network in grammar}
+    assert {pool.network(row).digest for row in range(len(pool))} == {network.digest for network in grammar}
     assert [pool.decode(code) for code in pool.codes.tolist()] == list(range(grammar.size))
     anyhow = np.maximum(pool.codes, 0).tolist()  # what a plan has no room for may be said in any way
     assert [pool.decode(code) for code in anyhow] == list(range(grammar.size))
@@ -170,7 +170,7 @@ def test_a_space_that_is_not_listed_is_drawn_to_its_end_too(monkeypatch, budget)
     grammar = SPELLED.where(budget) if budget else SPELLED
     pool = Pool(grammar)
     assert (len(pool), pool.whole) == (5, False)
-    assert {pool.network(row).fingerprint for row in exhausted(pool)} == {network.fingerprint for network in grammar}
+    assert {pool.network(row).digest for row in exhausted(pool)} == {network.digest for network in grammar}
 
 
 def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whatever_it_has_grown_by():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocksearch import SETTINGS, Grammar, cost
+from blocksearch import TASKS, Grammar, cost
 from blocksearch.search.course import Course
 from blocksearch.search.definition import Judged, Wishes, define
 from blocksearch.search.loop import policy_of
@@ -17,7 +17,7 @@ from blocksearch.search.pool import Pool
 from blocksearch.search.race import SHARE, best_first, promoted
 
 GRAMMAR = Grammar(
-    SETTINGS["digits"],
+    TASKS["digits"],
     widths=[(4, 8, 16)],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
     kernel=["3x3", "1x3+3x1"],

@@ -10,7 +10,7 @@ import pytest
 
 from blocksearch.arch.notation import format_network
 from blocksearch.data import get
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.search.definition import opening
 from blocksearch.search.policy import Step
 from blocksearch.search.pool import Pool
@@ -23,9 +23,9 @@ MOST = {"random": 150, "evolution": 60}
 
 
 def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
-    """Write a table of `tiny` on GTSRB's setting: effects of costs, factors and pairs, a residue, and `noise` between seeds."""
+    """Write a table of `tiny` on GTSRB's task: effects of costs, factors and pairs, a residue, and `noise` between seeds."""
     rng = np.random.default_rng(seed)
-    grammar = load_grammar("tiny")[0].on(get("gtsrb").setting)
+    grammar = load_grammar("tiny")[0].on(get("gtsrb").task)
     pool = Pool(grammar)
     rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(grammar))]
     finals = _finals(pool, rows, rng)
@@ -41,7 +41,7 @@ def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
                 lost = row % 97 == 50 and number == 0  # three networks have a run that diverges
                 shown = " ".join(f"{accuracy:.4f}" for accuracy in (curve[:4] if lost else curve))
                 state = "diverged" if lost else "complete"
-                writer.writerow((network.fingerprint, number, state, shown, format_network(network)))
+                writer.writerow((network.digest, number, state, shown, format_network(network)))
     return file
 
 
@@ -143,11 +143,11 @@ def test_a_step_gets_what_is_stored_at_its_rungs_and_nothing_where_the_run_diver
     pool = Pool(world.grammar)
     whole, lost = 0, 50
     step = Step(0, 0, "new", "random", whole, 1, EPOCHS)
-    name = pool.network(whole).fingerprint
+    name = pool.network(whole).digest
     curve = world.table.accuracies[name, order_of_seeds(SEEDS, 7, name)[1]]
     assert measured(world, 7, pool, step, (2, 5, 10)) == (curve[1], curve[4], curve[9])
     assert measured(world, 7, pool, replace(step, epochs=5), (2, 5, 10)) == (curve[1], curve[4])
-    name = pool.network(lost).fingerprint
+    name = pool.network(lost).digest
     seed = order_of_seeds(SEEDS, 7, name).index(0)
     assert len(world.table.accuracies[name, 0]) == 4
     assert len(measured(world, 7, pool, Step(0, 0, "new", "random", lost, seed, 2), (2, 5, 10))) == 1
@@ -168,7 +168,7 @@ def test_who_knows_the_truth_takes_the_front_and_nothing_else(world: World):
 def test_a_table_that_lacks_runs_is_refused(tmp_path: Path):
     file = made_up(tmp_path / "tiny.csv")
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(UsageError, match="lacks runs of 1 networks of tiny on gtsrb"):
+    with pytest.raises(ConfigError, match="lacks runs of 1 networks of tiny on gtsrb"):
         World.read(file)
 
 

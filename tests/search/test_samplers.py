@@ -37,7 +37,7 @@ def check_filter(sampler: str, trials: int) -> None:
     course = section3().course(Wishes(sampler=sampler), trials)
     pool, found = course.policy.pool, new(take(course))
     assert section3().affordable.size >= 1_050
-    assert len(found) == trials == len({pool.network(step.row).fingerprint for step in found})
+    assert len(found) == trials == len({pool.network(step.row).digest for step in found})
     for step in found:
         price = pool.cost(step.row)
         assert price["flops"] <= 500_000
@@ -68,7 +68,7 @@ def test_every_member_is_proposed_before_a_search_ends(sampler):
 def said(course: Course, told: Told) -> tuple[object, ...]:
     """A step as a file would hold it; rows are a pool's own."""
     step = told.step
-    print_ = course.policy.pool.network(step.row).fingerprint
+    print_ = course.policy.pool.network(step.row).digest
     memory = json.dumps(step.memory, sort_keys=True)
     return step.number, step.trial, step.kind, step.origin, print_, step.seed, step.epochs, memory, told.accuracies
 
@@ -79,7 +79,7 @@ def resumed(space: Space, wishes: Wishes, trials: int, old: Course) -> Course:
     pool, before = course.policy.pool, old.policy.pool
     for told in old.told:
         step, network = told.step, before.network(told.step.row)
-        row = pool.recall(network.fingerprint, before.codes[step.row].tolist(), "")
+        row = pool.recall(network.digest, before.codes[step.row].tolist(), "")
         memory = json.loads(json.dumps(step.memory))
         again = Step(step.number, step.trial, step.kind, step.origin, row, step.seed, step.epochs, memory)
         course.told.append(Told(again, told.accuracies))
@@ -97,7 +97,7 @@ def search(space: Space, wishes: Wishes, trials: int, *, order: int = 0, kills: 
             return [said(course, told) for told in course.told]
         step = flying.pop(rng.randrange(len(flying)) if order else 0)
         network = course.policy.pool.network(step.row)
-        failed = int(network.fingerprint, 16) % 9 == 0
+        failed = int(network.digest, 16) % 9 == 0
         course.finish(step, () if failed else (objective(network, step.seed),))
         if len(course.told) in kills:
             kills -= {len(course.told)}

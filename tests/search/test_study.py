@@ -11,15 +11,15 @@ import numpy as np
 import optuna
 import pytest
 
-from blocksearch import Grammar, Setting, Shape, Study, cost
-from blocksearch.errors import DataError, UsageError
+from blocksearch import Grammar, Shape, Study, Task, cost
+from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
 from blocksearch.search.objectives import front
 from blocksearch.search.storage import Studies
 
 GRAMMAR = Grammar(
-    Setting(input=Shape(1, 16, 16), widths=(4, 8), classes=4),
+    Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4),
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
     kernel=["3x3", "1x3+3x1"],
     residual=["none", "add"],
@@ -27,11 +27,11 @@ GRAMMAR = Grammar(
 
 SCRIPT = """
 import numpy as np
-from blocksearch import Grammar, Setting, Shape, Study
+from blocksearch import Grammar, Task, Shape, Study
 
 labels = np.arange(400) % 4
 images = np.random.default_rng(0).integers(0, 60, (400, 16, 16, 1)) + 40 * labels[:, None, None, None]
-grammar = Grammar(Setting(input=Shape(1, 16, 16), widths=(4, 8), classes=4), bottleneck=["reduce(1)", "reduce(2)"])
+grammar = Grammar(Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4), bottleneck=["reduce(1)", "reduce(2)"])
 study = Study(grammar, "mine.db", data=(images.astype(np.uint8), labels), epochs=2, seeds=2, budgets=["flops <= 1M"])
 for entry in study.search(trials=7).front:
     print(f"{entry.mean:.2f}", entry.costs["flops"], entry.text)
@@ -62,7 +62,7 @@ def test_an_objective_of_ones_own_is_called_once_for_each_network_and_seed(tmp_p
     called = []
 
     def objective(network, seed):
-        called.append((network.fingerprint, seed))
+        called.append((network.digest, seed))
         return accuracy(network, seed)
 
     study = Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2)
@@ -99,7 +99,7 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
 
 @pytest.mark.parametrize(("value", "says"), [(101.0, "101.0"), (float("nan"), "nan"), (-1, "-1"), ("half", "'half'")])
 def test_a_result_that_is_no_percentage_is_refused(tmp_path, value, says):
-    with pytest.raises(UsageError, match=f"must return percent between 0 and 100, or None, but got {says}"):
+    with pytest.raises(ConfigError, match=f"must return percent between 0 and 100, or None, but got {says}"):
         Study(GRAMMAR, tmp_path / "a.db", objective=lambda network, seed: value).search(trials=3)
 
 
@@ -121,7 +121,7 @@ def test_an_objective_that_was_changed_is_another_question(tmp_path):
     levels = [partial(one, level) for level in (1, 2)] + [partial(other, 1)]
     for different in (typed, levels):
         assert len({Judged.by_function(each).data for each in different}) == 3
-    with pytest.raises(UsageError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"):
+    with pytest.raises(ConfigError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"):
         Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3)
     assert other
 
@@ -143,9 +143,9 @@ def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
         ((40, 16, 16, 3), r"the grammar is of images 1x16x16 in 4 classes, but those handed over are 3x16x16 in 4"),
         ((40, 3, 16, 16), r"looks like N×C×H×W: images.transpose\(0, 2, 3, 1\)"),
     ):
-        with pytest.raises((UsageError, DataError), match=says):
+        with pytest.raises((ConfigError, DataError), match=says):
             Study(GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path)
-    with pytest.raises(UsageError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"):
+    with pytest.raises(ConfigError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"):
         Study(GRAMMAR, tmp_path / "a.db", data=labels, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -162,5 +162,5 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
 
 def test_data_or_an_objective(tmp_path):
     for both in ({}, {"data": "digits", "objective": accuracy}):
-        with pytest.raises(UsageError, match="data to train on, or an objective to call, and not both"):
+        with pytest.raises(ConfigError, match="data to train on, or an objective to call, and not both"):
             Study(GRAMMAR, tmp_path / "a.db", **both)

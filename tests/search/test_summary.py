@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from blocksearch.errors import LedgerError, UsageError
+from blocksearch.errors import ConfigError, StoreError
 from blocksearch.report.pareto import pareto_page
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.importance import study_effects
@@ -140,7 +140,7 @@ def test_a_file_with_several_studies_shows_the_newest_or_the_one_that_is_named(t
     write(tmp_path / "a.db", "other", definition(CHOICES), [row(0, 0, 20.0, {"flops": 30_000}, [0, 0])])
     assert (summarise(str(tmp_path / "a.db")).name, summarise(str(tmp_path / "a.db")).others) == ("other", ("small",))
     assert summarise(str(tmp_path / "a.db"), "small").others == ("other",)
-    with pytest.raises(UsageError, match="unknown study 'smal' \\(did you mean 'small'"):
+    with pytest.raises(ConfigError, match="unknown study 'smal' \\(did you mean 'small'"):
         summarise(str(tmp_path / "a.db"), "smal")
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_was_edited_is_one_line_that_says_where(tmp_path, edit, says
         connection.execute(edit)
         connection.commit()
     for ask in (summarise, study_effects):
-        with pytest.raises(LedgerError, match=says) as error:
+        with pytest.raises(StoreError, match=says) as error:
             ask(file)
         assert "\n" not in str(error.value)
 
@@ -188,7 +188,7 @@ def test_a_damaged_file_of_optunas_is_one_line(tmp_path):
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=2)
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("DROP TABLE trial_values")
-    with pytest.raises(LedgerError, match="cannot be read as a database: no such table: trial_values"):
+    with pytest.raises(StoreError, match="cannot be read as a database: no such table: trial_values"):
         summarise(file)
 
 
@@ -235,7 +235,7 @@ def test_what_holds_no_study_is_one_line_and_is_left_as_it_was(tmp_path, make, s
     make(file)
     before = file.read_bytes() if file.is_file() else None
     for ask in (summarise, study_effects):
-        with pytest.raises((LedgerError, UsageError), match=re.escape(says)) as error:
+        with pytest.raises((StoreError, ConfigError), match=re.escape(says)) as error:
             ask(str(file))
         assert "\n" not in str(error.value)
     assert (file.read_bytes() if file.is_file() else None) == before
@@ -250,7 +250,7 @@ def test_a_file_that_is_not_there_ends_in_exit_code_2_and_the_command_that_would
 
 
 def test_a_url_that_is_none_is_one_line():
-    with pytest.raises(LedgerError, match="not a database URL"):
+    with pytest.raises(StoreError, match="not a database URL"):
         summarise("nosuch://server/study")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from blocksearch.data import get
 from blocksearch.data.protocol import Protocol
-from blocksearch.errors import DataError, UsageError
+from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request
 from blocksearch.runs.scheduler import Watch
@@ -19,8 +19,8 @@ from blocksearch.space.load import load_grammar
 from blocksearch.training.recipe import Recipe
 
 SPACE = """
-from blocksearch import SETTINGS, Grammar
-grammar = Grammar(SETTINGS["digits"], widths=[(4, 6)], kernel=["3x3", "1x3+3x1"], residual=["none", "add"])
+from blocksearch import TASKS, Grammar
+grammar = Grammar(TASKS["digits"], widths=[(4, 6)], kernel=["3x3", "1x3+3x1"], residual=["none", "add"])
 """
 
 
@@ -33,11 +33,11 @@ def test_a_table_is_what_was_trained(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     table = read_table(tmp_path / "t.csv")
-    grammar = load_grammar(str(tmp_path / "small.py"))[0].on(get("digits").setting)
-    networks = {network.fingerprint for network in grammar} | {network.fingerprint for _, network in opening(grammar)}
+    grammar = load_grammar(str(tmp_path / "small.py"))[0].on(get("digits").task)
+    networks = {network.digest for network in grammar} | {network.digest for _, network in opening(grammar)}
     assert len(networks) == 4 + 6
     with closing(Ledger(tmp_path / "t.db", create=False)) as ledger:
-        runs = {(run.spec.network, run.spec.seed): run.accuracies for run in ledger.runs()}
+        runs = {(run.key.network, run.key.seed): run.accuracies for run in ledger.runs()}
     assert set(runs) == {(network, seed) for network in networks for seed in (0, 1)} == set(table.accuracies)
     for key, accuracies in runs.items():
         assert table.accuracies[key] == pytest.approx(accuracies, abs=1e-4)
@@ -60,7 +60,7 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
 
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
     request = Request(Protocol("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1)
-    with pytest.raises(UsageError, match="per_stage has more than 20,000 members"):
+    with pytest.raises(ConfigError, match="per_stage has more than 20,000 members"):
         tabulate("per_stage", load_grammar("per_stage")[0], [0], request, tmp_path / "t.csv", Watch())
-    with pytest.raises(UsageError, match=r"a table is a \.csv file"):
+    with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
         tabulate("tiny", load_grammar("tiny")[0], [0], request, tmp_path / "t.json", Watch())

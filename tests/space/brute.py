@@ -6,10 +6,10 @@ from itertools import product
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.layers import Layers, encode
-from blocksearch.arch.network import Network, Setting
-from blocksearch.errors import SpaceError
+from blocksearch.arch.network import Network, Task
+from blocksearch.errors import SpecError
 
-PLAN = ("setting", "base", "widths", "first_layer", "depth", "per_stage")
+PLAN = ("task", "base", "widths", "first_layer", "depth", "per_stage")
 
 
 def combinations(declared: dict) -> int:
@@ -38,9 +38,9 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
         for values, depths in product(list(chosen), list(deep)):
             try:
                 network = _network(declared, widths, first_layer, values, depths)
-            except SpaceError:
+            except SpecError:
                 continue
-            found.setdefault(network.fingerprint, network)
+            found.setdefault(network.digest, network)
     return list(found.values())
 
 
@@ -50,9 +50,9 @@ def _network(declared, widths, first_layer, values, depths) -> Network:
         own = declared["base"].values() | chosen
         blocks += [Block(**own)] + [Block(**own | {"pooling": "none"})] * (depth - 1)
         repeated += [width] * depth
-    old = declared["setting"]
-    setting = Setting(input=old.input, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
-    return Network(setting=setting, blocks=tuple(blocks), first_layer=first_layer)
+    old = declared["task"]
+    task = Task(input=old.input, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
+    return Network(task=task, blocks=tuple(blocks), first_layer=first_layer)
 
 
 def macs(layers: Layers) -> int:

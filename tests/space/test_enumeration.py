@@ -9,10 +9,10 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blocksearch import SETTINGS, Block, Grammar, Network, Setting, Shape, cost, parse_network
+from blocksearch import TASKS, Block, Grammar, Network, Shape, Task, cost, parse_network
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.layers import encode
-from blocksearch.errors import SpaceError
+from blocksearch.errors import SpecError
 from blocksearch.space import enumeration as members_module
 from blocksearch.training.build import build
 from tests.space import brute
@@ -36,14 +36,14 @@ def both(declared: dict) -> tuple[Grammar, list[Network]]:
     expected = brute.members(small(declared))
     grammar = grammar_of(declared)
     if not expected:
-        with pytest.raises(SpaceError, match="the grammar is empty"):
+        with pytest.raises(SpecError, match="the grammar is empty"):
             _ = grammar.size
         assume(False)
     return grammar, expected
 
 
 def prints(networks) -> list[str]:
-    return [network.fingerprint for network in networks]
+    return [network.digest for network in networks]
 
 
 @quick
@@ -64,7 +64,7 @@ def test_numbers_and_members_are_one_to_one(declared):
         assert grammar.index(network) == index
     for network in expected:  # however it is spelled
         assert network in grammar
-        assert grammar[grammar.index(network)].fingerprint == network.fingerprint
+        assert grammar[grammar.index(network)].digest == network.digest
 
 
 @quick
@@ -83,8 +83,8 @@ def test_arrays_hold_what_each_network_costs(declared):
 @quick
 @given(declarations(), declarations())
 def test_a_union_counts_what_both_hold_once(one, other):
-    setting = one["setting"]
-    other["setting"] = Setting(input=setting.input, widths=other["widths"][0], classes=setting.classes)
+    task = one["task"]
+    other["task"] = Task(input=task.input, widths=other["widths"][0], classes=task.classes)
     (a, members_a), (b, members_b) = both(one), both(other)
     assert set(prints(a | b)) == {*prints(members_a), *prints(members_b)}
     assert (a | b).size == len({*prints(members_a), *prints(members_b)})
@@ -105,7 +105,7 @@ def test_a_rule_keeps_what_has_a_spelling_that_meets_it(declared, rule):
     if expected:
         assert set(prints(grammar.where(rule))) == expected
     else:
-        with pytest.raises(SpaceError, match="excludes every network"):
+        with pytest.raises(SpecError, match="excludes every network"):
             _ = grammar.where(rule).size
 
 
@@ -144,9 +144,9 @@ def test_stages_abreast_and_layer_by_layer_tell_the_same_networks_apart(declared
 def test_every_member_is_built_and_runs(declared, index):
     grammar, _ = both(declared)
     network = grammar[index % grammar.size]
-    image = network.setting.input
+    image = network.task.input
     answer = build(network.layers, 0).eval()(torch.randn(2, image.channels, *image.map))
-    assert answer.shape == (2, network.setting.classes)
+    assert answer.shape == (2, network.task.classes)
     assert answer.isfinite().all()
 
 
@@ -156,9 +156,9 @@ def test_mutation_and_crossover_stay_inside(declared, seed):
     grammar, _ = both(declared)
     one, other = grammar[seed % grammar.size], grammar[(seed // 7) % grammar.size]
     near = grammar.neighbours(one)
-    assert all(network in grammar and network.fingerprint != one.fingerprint for network in near)
+    assert all(network in grammar and network.digest != one.digest for network in near)
     assert len(set(prints(near))) == len(near)
-    assert grammar.mutate(one, seed).fingerprint in set(prints(near)) | ({one.fingerprint} if not near else set())
+    assert grammar.mutate(one, seed).digest in set(prints(near)) | ({one.digest} if not near else set())
     assert grammar.crossover(one, other, seed) in grammar
 
 
@@ -202,15 +202,15 @@ def test_what_is_no_member_has_a_reason(declared):
     grammar, expected = both(declared)
     inside = set(prints(expected))
     for stranger in (
-        Network(setting=declared["setting"], blocks=(Block(bottleneck="reduce(1)", minimum=77, pooling="none"),)),
-        Network(setting=Setting(input=Shape(3, 40, 40), widths=(5,), classes=2), blocks=(Block(),)),
+        Network(task=declared["task"], blocks=(Block(bottleneck="reduce(1)", minimum=77, pooling="none"),)),
+        Network(task=Task(input=Shape(3, 40, 40), widths=(5,), classes=2), blocks=(Block(),)),
     ):
-        assert (stranger in grammar) == (stranger.fingerprint in inside) == (grammar.why_not(stranger) is None)
+        assert (stranger in grammar) == (stranger.digest in inside) == (grammar.why_not(stranger) is None)
 
 
 def test_samples_are_uniform():
     """Chi-square over 48 members, 4,800 draws: below the 99.99 % point (95) for a fixed seed."""
-    grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(2)", "reduce(4)", "reduce(8)"], kernel=["3x3", "1x3+3x1"],
+    grammar = Grammar(TASKS["digits"], bottleneck=["reduce(2)", "reduce(4)", "reduce(8)"], kernel=["3x3", "1x3+3x1"],
                       pooling=["stride", "last"], residual=["none", "add"], groups=["none", "both(4)"])  # fmt: skip
     assert grammar.size == 48
     drawn = np.bincount([grammar.index(grammar.sample(1, seed)[0]) for seed in range(4800)], minlength=48)
@@ -218,7 +218,7 @@ def test_samples_are_uniform():
 
 
 BILLIONS = Grammar(
-    SETTINGS["gtsrb"],
+    TASKS["gtsrb"],
     per_stage=True,
     widths=[(8, 16, 32), (12, 24, 48)],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)", "reduce(8)"],
@@ -238,7 +238,7 @@ def test_billions_are_numbered_and_walked_in_constant_memory():
         assert BILLIONS.index(BILLIONS[index]) == index
     walked = prints(islice(BILLIONS, 300))
     assert len(set(walked)) == 300
-    assert walked == [BILLIONS[index].fingerprint for index in range(300)]
+    assert walked == [BILLIONS[index].digest for index in range(300)]
     chunk = next(BILLIONS.chunks())
     assert chunk.flops[:5].tolist() == [cost(BILLIONS[index].layers).flops for index in range(5)]
     assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
@@ -246,9 +246,9 @@ def test_billions_are_numbered_and_walked_in_constant_memory():
 
 
 def test_what_does_not_fit_in_memory_is_refused():
-    with pytest.raises(SpaceError, match=r"too many to hold at once; stream chunks\(\)"):
+    with pytest.raises(SpecError, match=r"too many to hold at once; stream chunks\(\)"):
         BILLIONS.costs()
-    with pytest.raises(SpaceError, match="out of reach: only up to 10,000,000 are looked at"):
+    with pytest.raises(SpecError, match="out of reach: only up to 10,000,000 are looked at"):
         BILLIONS.nearest(flops=1)
 
 
@@ -262,13 +262,13 @@ def test_an_estimate_says_so_and_holds_the_truth():
     assert "estimate" in str(estimate)
     assert estimate.interval[0] <= truth <= estimate.interval[1]
     assert all(cost(network.layers).flops <= 500_000 for network in bounded.sample(5, seed=0))
-    with pytest.raises(SpaceError, match="exact size is out of reach"):
+    with pytest.raises(SpecError, match="exact size is out of reach"):
         _ = bounded.size
 
 
 def test_spaces_beyond_sixty_four_bits():
     grammar = Grammar(
-        SETTINGS["digits"],
+        TASKS["digits"],
         per_stage=True,
         widths=[(8,) * 12],
         pooling=["none"],
@@ -295,7 +295,7 @@ def test_text_of_members_reads_back():
 
 
 def test_a_frontier_under_a_lower_bound_is_of_those_above_it():
-    grammar = Grammar(SETTINGS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+    grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
     flops = sorted({cost(network.layers).flops for network in grammar})
     middle = flops[len(flops) // 2]
     assert {cost(network.layers).flops for network in grammar.where(f"flops >= {middle}").frontier("flops")} == {middle}

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from blocksearch import SETTINGS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
+from blocksearch import TASKS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
 from blocksearch.arch.layers import Conv, Norm
-from blocksearch.errors import BlocksearchError, SpaceError
+from blocksearch.errors import BlocksearchError, SpecError
 from blocksearch.space.load import load_grammar, load_space, shipped_spaces
 from tests.strategies import declarations
 
-GTSRB = SETTINGS["gtsrb"]
+GTSRB = TASKS["gtsrb"]
 
 
 def tiny(**options):
-    return Grammar(SETTINGS["digits"], **options)
+    return Grammar(TASKS["digits"], **options)
 
 
 def prints(grammar):
-    return {network.fingerprint for network in grammar}
+    return {network.digest for network in grammar}
 
 
 def test_equal_networks_count_once():
@@ -32,14 +32,14 @@ def test_equal_networks_count_once():
 def test_collisions_depend_on_widths():
     """At 64 channels a minimum of 6 hides nothing; at 8, reductions by 4 and by 8 both leave 6."""
     options = {"bottleneck": ["reduce(2)", "reduce(4)", "reduce(8)"], "minimum": [6]}
-    assert Grammar(SETTINGS["cifar10"], **options).size == 3
+    assert Grammar(TASKS["cifar10"], **options).size == 3
     assert Grammar(GTSRB, widths=[(8, 8, 8)], **options).size == 1
 
 
 def test_a_grammar_without_options_is_its_base_block():
     grammar = tiny(base=Block(residual="add"))
     assert grammar.size == 1
-    assert grammar[0] == Network(setting=SETTINGS["digits"], blocks=(Block(residual="add"),))
+    assert grammar[0] == Network(task=TASKS["digits"], blocks=(Block(residual="add"),))
 
 
 @settings(max_examples=50, deadline=None)
@@ -67,13 +67,13 @@ def test_a_stored_grammar_reads_back():
         grammar = (space.grammar | tiny(residual=["add"])).where("flops <= 1G", thin, free="residual=none|add or pooling!=last")
         stored = json.loads(json.dumps(grammar.data()))
         assert Grammar.from_data(stored, options, {"test_grammar.thin": thin}) == grammar
-        with pytest.raises(SpaceError, match=r"test_grammar.thin, defined in test_grammar.py, which is not loaded"):
+        with pytest.raises(SpecError, match=r"test_grammar.thin, defined in test_grammar.py, which is not loaded"):
             Grammar.from_data(stored, options)
-    with pytest.raises(SpaceError, match=r"squeeze.se.* is defined in squeeze.py, which is not loaded"):
+    with pytest.raises(SpecError, match=r"squeeze.se.* is defined in squeeze.py, which is not loaded"):
         Grammar.from_data(load_grammar("squeeze")[0].data())
     stored = load_grammar("squeeze")[0].data()
     stored[0]["sources"]["squeeze.se(ratio=2)"] = "0"
-    with pytest.raises(SpaceError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"):
+    with pytest.raises(SpecError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"):
         Grammar.from_data(stored, options)
 
 
@@ -93,14 +93,14 @@ def test_a_union_is_restricted_part_by_part():
 
 
 def test_spaces_move_to_other_images():
-    grammar = Grammar(GTSRB, residual=["none", "add"]).on(SETTINGS["cifar10"])
-    assert grammar == Grammar(SETTINGS["cifar10"], residual=["none", "add"])
-    own = Grammar(GTSRB, widths=[(4, 8)]).on(SETTINGS["cifar10"])
-    assert own[0].setting.widths == (4, 8)
-    assert own[0].setting.classes == 10
+    grammar = Grammar(GTSRB, residual=["none", "add"]).on(TASKS["cifar10"])
+    assert grammar == Grammar(TASKS["cifar10"], residual=["none", "add"])
+    own = Grammar(GTSRB, widths=[(4, 8)]).on(TASKS["cifar10"])
+    assert own[0].task.widths == (4, 8)
+    assert own[0].task.classes == 10
     chosen = Grammar(GTSRB, widths=[GTSRB.widths, (12, 24, 48)]).fix(widths=GTSRB.widths)
     for same in (chosen, Grammar(GTSRB, widths=[GTSRB.widths])):
-        assert same.on(SETTINGS["cifar10"])[0].setting.widths == GTSRB.widths
+        assert same.on(TASKS["cifar10"])[0].task.widths == GTSRB.widths
         assert Grammar.from_data(json.loads(json.dumps(same.data()))) == same
 
 
@@ -133,13 +133,13 @@ def kept_map(entry, output):
 def test_a_shortcut_of_another_map_than_the_body_is_no_member():
     grammar = tiny(pooling=["none", "last"], residual=["none", kept_map()])
     assert grammar.size == len(list(grammar)) == 3
-    with pytest.raises(SpaceError, match=r"residual=test_grammar.kept_map\(\) ends in 3x32x32, but a shortcut has the map of"):
+    with pytest.raises(SpecError, match=r"residual=test_grammar.kept_map\(\) ends in 3x32x32, but a shortcut has the map of"):
         named_network("effnet", GTSRB).with_factor("residual", kept_map())
 
 
 def test_a_depth_repeats_blocks_that_keep_the_map():
     (network,) = tiny(depth=[2], kernel=["1x3+3x1"])
-    assert network.setting.widths == (8, 8, 16, 16, 32, 32)
+    assert network.task.widths == (8, 8, 16, 16, 32, 32)
     assert [block.pooling for block in network.blocks] == ["last", "none"] * 3
 
 
@@ -167,14 +167,14 @@ def test_the_reason_is_the_rule_that_excludes():
     for stranger, reason in (
         (effnet, "kernel=1x3+3x1 is none of 3x3"),
         (parse_block("bottleneck=reduce(8) minimum=6"), "bottleneck=reduce(8) is none of reduce(2) or reduce(4)"),
-        (named_network("effnet", SETTINGS["cifar10"]), "classes is 10, not 43"),
+        (named_network("effnet", TASKS["cifar10"]), "classes is 10, not 43"),
         (parse_block("bottleneck=reduce(2) minimum=6"), "it does not meet flops <= 350000: it has"),
         (named_network("mobilenet", GTSRB), "first_layer=vanilla is none of block"),
     ):
         assert stranger not in grammar
         assert reason in grammar.why_not(stranger)
     assert parse_block("bottleneck=reduce(4) minimum=6") in grammar
-    with pytest.raises(SpaceError, match="not in the grammar: kernel=1x3"):
+    with pytest.raises(SpecError, match="not in the grammar: kernel=1x3"):
         grammar.index(effnet)
 
 
@@ -272,9 +272,9 @@ def test_numbers_beyond_the_last_are_refused():
 
 def test_one_channel_dense_and_depthwise_are_one():
     """On a grey image a depthwise layer of one channel is a dense one; later stages tell the two apart."""
-    setting = type(GTSRB)(input=Shape(1, 8, 8), widths=(1,), classes=2)
-    assert Grammar(setting, spatial=["depthwise", "dense"]).size == 1
-    assert Grammar(setting, widths=[(1, 2, 2)], spatial=["depthwise", "dense"]).size == 2
+    task = type(GTSRB)(input=Shape(1, 8, 8), widths=(1,), classes=2)
+    assert Grammar(task, spatial=["depthwise", "dense"]).size == 1
+    assert Grammar(task, widths=[(1, 2, 2)], spatial=["depthwise", "dense"]).size == 2
 
 
 def test_costs_need_no_torch_and_no_walk():

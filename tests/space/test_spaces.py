@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from blocksearch import SETTINGS, Setting, Shape, cost, named_network, parse_network
+from blocksearch import TASKS, Shape, Task, cost, named_network, parse_network
 from blocksearch.space.load import find_space, load_grammar, load_space, shipped_spaces
 from blocksearch.training.build import build
 from tests.space import brute
@@ -26,10 +26,10 @@ GOLDEN = Path(__file__).parent / "golden.json"
 NAMES = ["gates", "per_stage", "revised", "section3", "squeeze", "tiny"]
 OPTIONS = {name: family for space in map(load_space, shipped_spaces().values()) for name, family in space.options.items()}
 ODD = (
-    Setting(input=Shape(3, 33, 32), widths=(8, 16, 32), classes=10),
-    Setting(input=Shape(1, 21, 40), widths=(5, 7, 11), classes=3, dropout=0.25),
-    Setting(input=Shape(4, 9, 17), widths=(12, 24), classes=2),
-    Setting(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
+    Task(input=Shape(3, 33, 32), widths=(8, 16, 32), classes=10),
+    Task(input=Shape(1, 21, 40), widths=(5, 7, 11), classes=3, dropout=0.25),
+    Task(input=Shape(4, 9, 17), widths=(12, 24), classes=2),
+    Task(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
 )
 
 
@@ -52,12 +52,12 @@ def test_tiny_is_small_enough_to_be_trained_whole():
 def test_revised_holds_the_points_of_section_6():
     grammar, _ = load_grammar("revised")
     for name in ("effnet_revised", "effnet_revised_4", "effnet_revised_2", "mobilenet_v2", "mobilenet_v2_2", "mob_imp"):
-        assert named_network(name, SETTINGS["gtsrb"]) in grammar
+        assert named_network(name, TASKS["gtsrb"]) in grammar
 
 
-def count_exactly(name: str, setting: Setting | None) -> int:
+def count_exactly(name: str, task: Task | None) -> int:
     """Hold up to a thousand networks of a space against the scalar cost, the brute force and torch; return how many."""
-    grammar = load_grammar(name)[0] if setting is None else load_grammar(name)[0].on(setting)
+    grammar = load_grammar(name)[0] if task is None else load_grammar(name)[0].on(task)
     networks = grammar.sample(min(1000, grammar.size), seed=1)
     costs = grammar.costs([grammar.index(network) for network in networks])
     for index, network in enumerate(networks):
@@ -70,7 +70,7 @@ def count_exactly(name: str, setting: Setting | None) -> int:
         for norm in (part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)):
             norm.forward = lambda x: x  # keeps the shape and is no FLOP to torch's counter, which spends most of its time in it
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(torch.empty((1, network.setting.input.channels, *network.setting.input.map), device="meta"))
+            module(torch.empty((1, network.task.input.channels, *network.task.input.map), device="meta"))
         assert counter.get_total_flops() == price.flops
     return len(networks)
 
@@ -90,7 +90,7 @@ def test_texts_and_fingerprints_are_those_of_earlier_versions(name):
         network = parse_network(entry["text"], OPTIONS)
         assert str(network) == entry["text"]
         assert cost(network.layers).flops == entry["flops"]
-        assert entry["fingerprint"] in (network.fingerprint, None)
+        assert entry["fingerprint"] in (network.digest, None)
 
 
 def test_the_command_shows_a_space():
@@ -113,15 +113,15 @@ def test_the_command_answers_in_json_and_csv():
 
 def test_a_file_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text(
-        '"""Is wider better?"""\nfrom blocksearch import Grammar, SETTINGS\n'
-        'grammar = Grammar(SETTINGS["svhn"], widths=[(12, 24, 48), (16, 32, 64)])\n'
+        '"""Is wider better?"""\nfrom blocksearch import Grammar, TASKS\n'
+        'grammar = Grammar(TASKS["svhn"], widths=[(12, 24, 48), (16, 32, 64)])\n'
     )
     shown = blocksearch("space", "mine.py", cwd=tmp_path)
     assert "mine.py: Is wider better?" in shown.stdout
     assert "2 distinct networks" in shown.stdout
 
 
-GRAMMAR = "from blocksearch import Grammar, SETTINGS, option\n"
+GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
 
 
 @pytest.mark.parametrize(
@@ -131,11 +131,11 @@ GRAMMAR = "from blocksearch import Grammar, SETTINGS, option\n"
         ("\0", "bad.py:1: not Python: source code string cannot contain null bytes"),
         ("import sys\nsys.exit(3)\n", "bad.py:2: SystemExit: 3"),
         ("x = 1\n", "bad.py defines neither a grammar nor an option"),
-        (GRAMMAR + "a = Grammar(SETTINGS['svhn'])\nb = Grammar(SETTINGS['gtsrb'])\n", "bad.py defines 2 grammars"),
-        (GRAMMAR + "\ngrammar = Grammar(SETTINGS['svhn'], kernel=['2x2'])\n", "bad.py:3: SpaceError: kernel"),
-        (GRAMMAR + "grammar = Grammar(SETTINGS['svhn'], last=['none'])\n", "the grammar is empty: last=none needs"),
+        (GRAMMAR + "a = Grammar(TASKS['svhn'])\nb = Grammar(TASKS['gtsrb'])\n", "bad.py defines 2 grammars"),
+        (GRAMMAR + "\ngrammar = Grammar(TASKS['svhn'], kernel=['2x2'])\n", "bad.py:3: SpecError: kernel"),
+        (GRAMMAR + "grammar = Grammar(TASKS['svhn'], last=['none'])\n", "the grammar is empty: last=none needs"),
         (
-            GRAMMAR + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(SETTINGS['svhn']).where(no)\n",
+            GRAMMAR + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(TASKS['svhn']).where(no)\n",
             "bad.py:2: constraint bad.no raises ValueError: oops",
         ),
         (GRAMMAR + "@option('attention')\ndef none(entry):\n    return ()\n", "bad.py has options but no grammar"),
@@ -196,7 +196,7 @@ def write_golden() -> None:
         entries = []
         for network in load_grammar(name)[0].sample(min(40, load_grammar(name)[0].size), seed=0):
             own = "." in str(network.blocks[0].attention) + str(network.blocks[0].activation) + str(network.blocks[0].residual)
-            fingerprint = None if own else network.fingerprint
+            fingerprint = None if own else network.digest
             entries.append({"text": str(network), "flops": cost(network.layers).flops, "fingerprint": fingerprint})
         golden[name] = entries
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.worker import find_place
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.modules import SeededConv, choose_ways, chosen_ways, convolved, ways
@@ -116,14 +116,14 @@ def test_bfloat16_multiplies_less_exactly_and_keeps_single_weights(data):
     assert np.allclose(one, other, rtol=0.03)
     assert not np.array_equal(one, other)
     assert all(parameter.dtype == torch.float32 for parameter in rounded.module.parameters())
-    with pytest.raises(UsageError, match="unknown precision 'half'"):
+    with pytest.raises(ConfigError, match="unknown precision 'half'"):
         replace(RECIPE, precision="half")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there():
     assert find_place("auto").device == find_place("cpu").device == "cpu"
-    with pytest.raises(UsageError, match=r"--device cuda:1: torch .* sees no CUDA device here"):
+    with pytest.raises(ConfigError, match=r"--device cuda:1: torch .* sees no CUDA device here"):
         find_place("cuda:1")
 
 
@@ -131,7 +131,7 @@ LIMITED = """
 import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
-from blocksearch.runs.plan import Request, conditions, network_from, setting_from
+from blocksearch.runs.plan import Request, conditions, network_from, task_from
 from blocksearch.runs.worker import train_group
 from blocksearch.runs.records import Group
 from blocksearch.data.protocol import Protocol
@@ -140,7 +140,7 @@ from blocksearch.training.recipe import RECIPES
 seeds, limit, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
-network = network_from("baseline", setting_from("digits", "64,64,64"))
+network = network_from("baseline", task_from("digits", "64,64,64"))
 request = Request(Protocol("digits", images=256), replace(RECIPES["fast"], epochs=1), folder, "none", 1)
 jobs = conditions(request, network).jobs([network], range(seeds))
 status = lambda name: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name)) * 1024

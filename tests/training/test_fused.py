@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocksearch.arch.zoo import SETTINGS
+from blocksearch.arch.zoo import TASKS
 from blocksearch.data import digits
 from blocksearch.data.protocol import Images, Prepared, normalisation
 from blocksearch.runs.plan import loaded, network_from
@@ -32,7 +32,7 @@ TEXTS = [
 
 
 def network(text):
-    return network_from(text, replace(SETTINGS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS)
+    return network_from(text, replace(TASKS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def losses(training, steps):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(networks(), st.integers(2, 4))
 def test_each_copy_answers_as_its_own_module(found, copies):
-    shape = found.setting.input
+    shape = found.task.input
     x = torch.randn(3, copies, shape.channels, *shape.map, generator=torch.Generator().manual_seed(0))
     together = build(found.layers, *range(copies)).eval()(x.flatten(1, 2))
     for seed in range(copies):

@@ -10,17 +10,17 @@ from torch.nn import functional
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.layers import Activation, ActivationKind, Conv, Dropout, Join, MatchChannels, Pool, Shape
-from blocksearch.arch.network import Network, Setting
-from blocksearch.arch.zoo import SETTINGS, named_network
+from blocksearch.arch.network import Network, Task
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import digits, load, validation_split
 from blocksearch.data.protocol import Images, Prepared, Protocol, normalisation, prepare
-from blocksearch.errors import UsageError
+from blocksearch.errors import ConfigError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
 from blocksearch.training.trainer import Training, evaluate, train, with_dropout
 
-NETWORK = named_network("effnet", SETTINGS["digits"])
+NETWORK = named_network("effnet", TASKS["digits"])
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_small_net_learns_digits():
     images, labels = digits.draw(3000, seed=3)
     learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
     data = Prepared(learn, judge, normalisation(learn), "d")
-    outcome = train(named_network("baseline", SETTINGS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
+    outcome = train(named_network("baseline", TASKS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
     assert outcome.accuracies[-1] > 20
 
 
@@ -165,8 +165,8 @@ def test_weights_are_he_normal_and_belong_to_the_seed():
     first, second, other = (build(NETWORK.layers, seed) for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert any((a != b).any() for a, b in zip(first.parameters(), other.parameters(), strict=True))
-    wide = Setting(input=Shape(64, 8, 8), widths=(256,), classes=10)
-    conv = build(Network(setting=wide, blocks=(Block(spatial="dense", last="none"),)).layers, 0)[0]
+    wide = Task(input=Shape(64, 8, 8), widths=(256,), classes=10)
+    conv = build(Network(task=wide, blocks=(Block(spatial="dense", last="none"),)).layers, 0)[0]
     assert conv.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
 
 
@@ -198,7 +198,7 @@ def test_pools_leave_padding_out(kind, kernel, size):
 
 def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
     network = Network(
-        setting=Setting(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
+        task=Task(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
     )
     module = build(network.layers, 0).eval()
     x = torch.randn(2, 3, 6, 6)
@@ -208,7 +208,7 @@ def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
 
 
 def test_dropout_of_the_recipe_replaces_the_networks():
-    layers = named_network("effnet", SETTINGS["gtsrb"]).layers
+    layers = named_network("effnet", TASKS["gtsrb"]).layers
     rates = lambda found: [layer.rate for layer in found if isinstance(layer, Dropout)]  # noqa: E731
     assert rates(with_dropout(layers, None)) == [0.5]
     assert rates(with_dropout(layers, 0.25)) == [0.25]
@@ -275,11 +275,11 @@ class TestRecipe:
 
     @pytest.mark.parametrize(("values", "says"), BAD)
     def test_values_out_of_range(self, values, says):
-        with pytest.raises(UsageError, match=says):
+        with pytest.raises(ConfigError, match=says):
             Recipe(**values)
 
     def test_an_unknown_recipe(self):
-        with pytest.raises(UsageError, match="unknown recipe 'quick'; known: paper, fast"):
+        with pytest.raises(ConfigError, match="unknown recipe 'quick'; known: paper, fast"):
             recipe_named("quick", 1, {})
 
     def test_a_title_says_what_is_not_as_usual(self):
@@ -345,5 +345,5 @@ def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
     assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
     assert np.bincount(capped.training.labels).tolist() == [50] * 10
     assert Protocol("digits", images=500).id != Protocol("digits").id != Protocol("digits", 1).id
-    with pytest.raises(UsageError, match="images must be at least 2, but got 1"):
+    with pytest.raises(ConfigError, match="images must be at least 2, but got 1"):
         Protocol("digits", images=1)
