@@ -1,4 +1,6 @@
-"""Search, price and ablate convolution blocks: which block gives the most accuracy per operation, and is that true or noise?"""
+"""Search, price and ablate convolution blocks: which block gives the most accuracy per operation,
+and is that true or noise?
+"""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Load `Study` when it is first asked for: what describes and prices networks stays light without it."""
+    """Load `Study` when it is first asked for: what describes and prices networks stays light
+    without it.
+    """
     if name != "Study":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from blocksearch.search.study import Study

@@ -1,4 +1,6 @@
-"""What a user can mend: each error is one line that names the rule, the value and where it came from."""
+"""What a user can mend: each error is one line that names the rule, the value and where it came
+from.
+"""
 
 import difflib
 from collections.abc import Iterable

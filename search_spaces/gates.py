@@ -1,4 +1,6 @@
-"""Do a smooth activation and a shortcut that keeps the strongest instead of the average help? Two options of one's own."""
+"""Do a smooth activation and a shortcut that keeps the strongest instead of the average help? Two
+options of one's own.
+"""
 
 from blocksearch import TASKS, Grammar, Shape, option
 from blocksearch.arch.layers import Activation, Join, Layers, MatchChannels, Pool

@@ -1,4 +1,6 @@
-"""Does one block suit every stage? Early maps are large and thin, late ones small and wide: a block of its own for each stage."""
+"""Does one block suit every stage? Early maps are large and thin, late ones small and wide: a block
+of its own for each stage.
+"""
 
 from blocksearch import TASKS, Grammar
 

@@ -1,6 +1,8 @@
-"""What made the revised blocks of Section 6 better: the rate, the doubled channels, the pooling, or the last activation?
+"""What made the revised blocks of Section 6 better: the rate, the doubled channels, the pooling, or
+the last activation?
 
-MobileNet v2 and mob_imp are points of this space, and so is EffNet's revision at each rate of Tables 5-7.
+MobileNet v2 and mob_imp are points of this space, and so is EffNet's revision at each rate of
+Tables 5-7.
 """
 
 from blocksearch import TASKS, Grammar

@@ -1,4 +1,6 @@
-"""Which of Section 3's design choices pay on thin networks? Every factor of that section, on GTSRB's widths."""
+"""Which of Section 3's design choices pay on thin networks? Every factor of that section, on
+GTSRB's widths.
+"""
 
 from blocksearch import TASKS, Grammar
 

@@ -1,4 +1,6 @@
-"""Does weighing channels by what the whole map says (squeeze-and-excitation, Hu et al. 2018) pay on thin networks?"""
+"""Does weighing channels by what the whole map says (squeeze-and-excitation, Hu et al. 2018) pay on
+thin networks?
+"""
 
 from blocksearch import TASKS, Grammar, Shape, option
 from blocksearch.arch.layers import Activation, Conv, GlobalPool, Join, Layers
@@ -9,7 +11,13 @@ def se(entry: Shape, ratio: int = 4) -> Layers:
     pooled = GlobalPool(entry)
     squeeze = Conv(pooled.output, max(1, entry.channels // ratio), (1, 1))
     excite = Conv(squeeze.output, entry.channels, (1, 1))
-    gate = (pooled, squeeze, Activation(squeeze.output, "relu"), excite, Activation(excite.output, "hardsigmoid"))
+    gate = (
+        pooled,
+        squeeze,
+        Activation(squeeze.output, "relu"),
+        excite,
+        Activation(excite.output, "hardsigmoid"),
+    )
     return (Join(entry, "multiply", ((), gate)),)
 
 

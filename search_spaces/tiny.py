@@ -1,4 +1,6 @@
-"""How good is a search, if the best is known? A few hundred networks, thin enough to train every one of them on digits."""
+"""How good is a search, if the best is known? A few hundred networks, thin enough to train every
+one of them on digits.
+"""
 
 from blocksearch import TASKS, Grammar
 

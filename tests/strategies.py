@@ -19,18 +19,23 @@ _free = {
         st.fractions(Fraction(1, 4), Fraction(6), max_denominator=4).map(Expand),
     ),
     "minimum": st.integers(1, 8),
-    "kernel": st.lists(st.tuples(_odd, _odd, st.sampled_from([1, 1, 2, 3])), min_size=1, max_size=3).map(
-        lambda layers: "+".join(f"{h}x{w}" + (f"d{d}" if d > 1 else "") for h, w, d in layers)
-    ),
+    "kernel": st.lists(
+        st.tuples(_odd, _odd, st.sampled_from([1, 1, 2, 3])), min_size=1, max_size=3
+    ).map(lambda layers: "+".join(f"{h}x{w}" + (f"d{d}" if d > 1 else "") for h, w, d in layers)),
     "depth_multiplier": st.integers(1, 3),
     "pooling": st.sampled_from([*FACTORS["pooling"].values, "none"]),
-    "groups": st.one_of(st.just("none"), st.builds(Groups, st.sampled_from(["last", "both"]), st.integers(1, 7))),
+    "groups": st.one_of(
+        st.just("none"), st.builds(Groups, st.sampled_from(["last", "both"]), st.integers(1, 7))
+    ),
 }
 
 
 @st.composite
 def blocks(draw):
-    values = {name: draw(_free.get(name, st.sampled_from(factor.values))) for name, factor in FACTORS.items()}
+    values = {
+        name: draw(_free.get(name, st.sampled_from(factor.values)))
+        for name, factor in FACTORS.items()
+    }
     try:
         return Block(**values)
     except SpecError:
@@ -42,7 +47,12 @@ def tasks_(draw):
     size = st.integers(4, 33)
     shape = Shape(draw(st.integers(1, 4)), draw(size), draw(size))
     widths = tuple(draw(st.lists(st.integers(1, 13), min_size=1, max_size=3)))
-    return Task(input=shape, widths=widths, classes=draw(st.integers(2, 11)), dropout=draw(st.sampled_from([0.0, 0.5, 0.25])))
+    return Task(
+        input=shape,
+        widths=widths,
+        classes=draw(st.integers(2, 11)),
+        dropout=draw(st.sampled_from([0.0, 0.5, 0.25])),
+    )
 
 
 @st.composite
@@ -51,7 +61,9 @@ def networks(draw):
     stages = len(task.widths) - (first_layer == "vanilla")
     count = draw(st.sampled_from(sorted({1, max(1, stages)})))
     try:
-        return Network(task=task, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer)
+        return Network(
+            task=task, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer
+        )
     except SpecError:
         assume(False)
 
@@ -80,7 +92,9 @@ def _some(values, most):
 
 @st.composite
 def declarations(draw):
-    """Draw the arguments of a small grammar, collisions wanted: few channels, equal widths, stages that may look alike."""
+    """Draw the arguments of a small grammar, collisions wanted: few channels, equal widths, stages
+    that may look alike.
+    """
     size = st.integers(1, 9)
     shape = Shape(draw(st.integers(1, 4)), draw(size), draw(size))
     stages = st.lists(st.sampled_from([1, 2, 3, 4, 4, 8]), min_size=1, max_size=3).map(tuple)
@@ -91,7 +105,9 @@ def declarations(draw):
     per_stage = draw(st.booleans())
     return {
         "task": Task(input=shape, widths=widths[0], classes=draw(st.integers(2, 4))),
-        "base": Block(spatial="dense", last="none", pooling="none") if draw(st.booleans()) else Block(),
+        "base": Block(spatial="dense", last="none", pooling="none")
+        if draw(st.booleans())
+        else Block(),
         "widths": widths,
         "first_layer": draw(_some(first, 2)),
         "depth": draw(_some([1, 2], 2)) if deep else [1],

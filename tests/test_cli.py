@@ -1,4 +1,6 @@
-"""The commands as a user types them, in real processes: answers on stdout, one line and exit code 2 for a mistake."""
+"""The commands as a user types them, in real processes: answers on stdout, one line and exit code 2
+for a mistake.
+"""
 
 import json
 import os
@@ -16,7 +18,18 @@ import typer
 
 from blocksearch.cli import app
 
-SMALL = ["--dataset", "digits", "--widths", "4,6", "--epochs", "1", "--images", "200", "--batch", "50"]
+SMALL = [
+    "--dataset",
+    "digits",
+    "--widths",
+    "4,6",
+    "--epochs",
+    "1",
+    "--images",
+    "200",
+    "--batch",
+    "50",
+]
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +42,15 @@ def blocksearch(tmp_path, root):
     def run(*arguments, code=0):
         environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
         command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == code, done.stderr
         return done
 
@@ -41,31 +62,68 @@ def test_show_is_the_papers_table_1(blocksearch):
     for row in ("1x1x32", "dw 1x3 + 1d mp", "dw 3x1", "2x1x64 + 1d stride"):
         assert row in text
     rows = json.loads(blocksearch("show", "shufflenet", "--json").stdout)
-    assert [row["layer"] for row in rows][1:5] == ["gc4 1x1x32 · relu + shuffle", "dw 3x3 + stride", "gc4 1x1x128", "shortcut ap"]
+    assert [row["layer"] for row in rows][1:5] == [
+        "gc4 1x1x32 · relu + shuffle",
+        "dw 3x3 + stride",
+        "gc4 1x1x128",
+        "shortcut ap",
+    ]
 
 
 def test_cost_of_a_named_network_and_of_a_text(blocksearch):
     cost = json.loads(blocksearch("cost", "effnet", "--dataset", "gtsrb", "--json").stdout)
     assert cost["flops"] == 2 * cost["macs"] == 344_064
-    assert set(cost) >= {"name", "text", "fingerprint", "macs", "flops", "params", "floats_out", "peak_activation_floats"}
+    assert set(cost) >= {
+        "name",
+        "text",
+        "fingerprint",
+        "macs",
+        "flops",
+        "params",
+        "floats_out",
+        "peak_activation_floats",
+    }
     again = json.loads(blocksearch("cost", cost["text"], "--json").stdout)
     assert again["fingerprint"] == cost["fingerprint"]
-    other = ["cost", "kernel=1x3+3x1", "--widths", "24,40,72", "--input", "3x48x64", "--classes", "7", "--json"]
-    assert "input=3x48x64 widths=24,40,72 classes=7" in json.loads(blocksearch(*other).stdout)["text"]
+    other = [
+        "cost",
+        "kernel=1x3+3x1",
+        "--widths",
+        "24,40,72",
+        "--input",
+        "3x48x64",
+        "--classes",
+        "7",
+        "--json",
+    ]
+    assert (
+        "input=3x48x64 widths=24,40,72 classes=7" in json.loads(blocksearch(*other).stdout)["text"]
+    )
     assert "344,064" in blocksearch("cost", "effnet", "--dataset", "gtsrb").stdout
 
 
 def test_as_written_is_the_texts_form(blocksearch):
     costs = [
-        json.loads(blocksearch("cost", "effnet_revised", *extra, "--json").stdout)["flops"] for extra in ([], ["--as-written"])
+        json.loads(blocksearch("cost", "effnet_revised", *extra, "--json").stdout)["flops"]
+        for extra in ([], ["--as-written"])
     ]
     assert costs == [30_040_064, 30_113_792]
 
 
 def test_reproduce_flops(blocksearch):
     cells = json.loads(blocksearch("reproduce", "flops", "--json").stdout)
-    assert set(cells[0]) >= {"table", "dataset", "network", "published", "flops", "flops_actual", "matches"}
-    distinct = {(c["dataset"], c["network"]): c["matches"] for c in cells if c["matches"] is not None}
+    assert set(cells[0]) >= {
+        "table",
+        "dataset",
+        "network",
+        "published",
+        "flops",
+        "flops_actual",
+        "matches",
+    }
+    distinct = {
+        (c["dataset"], c["network"]): c["matches"] for c in cells if c["matches"] is not None
+    }
     assert (sum(distinct.values()), len(distinct)) == (31, 33)
     assert "31 of 33 distinct cells match" in blocksearch("reproduce", "flops").stdout
 
@@ -74,17 +132,23 @@ def test_reproduce_flops(blocksearch):
 def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
     rows = json.loads(blocksearch("train", "effnet", *SMALL, "--seeds", "2", "--json").stdout)
     assert [(row["seed"], row["state"]) for row in rows] == [(0, "complete"), (1, "complete")]
-    done = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
+    done = blocksearch(
+        "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json"
+    )
     assert "2 runs to train (2 already in the ledger), about" in done.stderr
     assert "--epochs, --images, --seeds or --widths" in done.stderr
     answer = json.loads(done.stdout)
     assert "only 200 of 16,000 training images" in answer["title"]
     variants = answer["rows"]
     assert variants[0]["accuracies"] == [row["accuracy"] for row in rows]
-    again = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json")
+    again = blocksearch(
+        "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json"
+    )
     assert "nothing to train: all 4 runs are in the ledger" in again.stderr
     assert again.stdout == done.stdout
-    table = blocksearch("ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--quiet")
+    table = blocksearch(
+        "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--quiet"
+    )
     assert table.stderr == ""
     assert "only 200 of 16,000 training images" in " ".join(table.stdout.split())
     assert (tmp_path / "studies" / "digits.db").exists()
@@ -95,10 +159,14 @@ def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
     arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2..4"]
     done = blocksearch(*arguments, "--json")
     reference, variant = json.loads(done.stdout)["rows"]
-    counts = [tuple(map(int, pair)) for pair in re.findall(r"^\[(\d+)/(\d+)\]", done.stderr, re.MULTILINE)]
+    counts = [
+        tuple(map(int, pair)) for pair in re.findall(r"^\[(\d+)/(\d+)\]", done.stderr, re.MULTILINE)
+    ]
     assert counts == [(k, 4) for k in range(1, 5)] * (len(counts) // 4)  # each look counts its own
     (claim,) = variant["claims"]
-    agreement = {"helps": "disagrees", "hurts": "agrees", "undecided": "undecided"}.get(variant["verdict"], "disagrees")
+    agreement = {"helps": "disagrees", "hurts": "agrees", "undecided": "undecided"}.get(
+        variant["verdict"], "disagrees"
+    )
     assert claim == f"Section 3: hurts, {agreement}"
     assert variant["seeds"] == reference["seeds"] in ([0, 1], [0, 1, 2, 3])
     table = blocksearch(*arguments, "--quiet").stdout
@@ -107,36 +175,55 @@ def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["ablate", "--factor", "all"], ["reproduce", "section3"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["ablate", "--factor", "all"], ["reproduce", "section3"]], ids=" ".join
+)
 def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, command):
     small = [*SMALL[:-2], "--seeds", "2..3"]
     said = blocksearch(*command, *small, "--dry-run").stdout
     first, flops, later = re.search(
-        r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where", said
+        r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where",
+        said,
     ).groups()
     assert "looks at 2, 3 seeds: " in said
     assert not (tmp_path / "studies").exists()  # it writes nothing
     assert int(later) == int(first) / 2
-    assert blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0] == said.split(" TFLOP")[0]
+    assert (
+        blocksearch(*command, *small, "--dry-run").stdout.split(" TFLOP")[0]
+        == said.split(" TFLOP")[0]
+    )
     done = blocksearch(*command, *small, "--json")
     kept = (tmp_path / "studies" / "digits.db").read_bytes()
     again = json.loads(blocksearch(*command, *small, "--dry-run", "--json").stdout)
-    assert (again["missing"], again["more_at_most"], again["flops"]) == (0, 0, 0)  # the looks that are over are walked through
+    assert (again["missing"], again["more_at_most"], again["flops"]) == (
+        0,
+        0,
+        0,
+    )  # the looks that are over are walked through
     more = json.loads(blocksearch(*command, *small[:-1], "2..4", "--dry-run", "--json").stdout)
-    assert 0 < more["missing"] <= int(first) // 2  # the first look is in the ledger, and the third seed of the second
+    assert (
+        0 < more["missing"] <= int(first) // 2
+    )  # the first look is in the ledger, and the third seed of the second
     assert more["more_at_most"] == 0
     assert (tmp_path / "studies" / "digits.db").read_bytes() == kept
     assert f"{first} runs to train (0 already in the ledger)" in done.stderr
-    rows = [row for row in json.loads(done.stdout)["rows"] if row["text"] and not row["interaction"]]
+    rows = [
+        row for row in json.loads(done.stdout)["rows"] if row["text"] and not row["interaction"]
+    ]
     prices = {row["fingerprint"]: row["flops"] for row in rows}
     assert float(flops) == pytest.approx(3 * sum(prices.values()) * 2 * 200 / 1e12, rel=0.005)
-    assert {tuple(row["channels"]) for row in rows if row["factor"] == "minimum"} == {(6, 6), (2, 3)}
+    assert {tuple(row["channels"]) for row in rows if row["factor"] == "minimum"} == {
+        (6, 6),
+        (2, 3),
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
-    """Asked to end in the middle: one line that says what is kept, exit code 130; the same command trains the rest."""
+    """Asked to end in the middle: one line that says what is kept, exit code 130; the same command
+    trains the rest.
+    """
     arguments = ["ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "60"]
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root)}
     command = [sys.executable, "-m", "blocksearch", *arguments]
@@ -155,17 +242,29 @@ def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path
         first.send_signal(how)
         _, error = first.communicate(timeout=60)
     assert first.returncode == 130
-    kept = int(re.search(r"interrupted: (\d+) of 120 runs are in the ledger; the same command goes on", error)[1])
+    kept = int(
+        re.search(
+            r"interrupted: (\d+) of 120 runs are in the ledger; the same command goes on", error
+        )[1]
+    )
     assert "Traceback" not in error
-    assert f"{120 - kept} runs to train ({kept} already in the ledger)" in blocksearch(*arguments).stderr
+    assert (
+        f"{120 - kept} runs to train ({kept} already in the ledger)"
+        in blocksearch(*arguments).stderr
+    )
 
 
 @pytest.mark.slow
 def test_merge(blocksearch, tmp_path):
     for name, seeds in (("a", "0"), ("b", "0,1")):
         blocksearch("train", "effnet", *SMALL, "--seeds", f"{seeds},", "--ledger", f"{name}.db")
-    assert blocksearch("merge", "a.db", "b.db").stdout.startswith("1 runs copied from b.db into a.db; 0 trainings on which they")
-    assert "nothing to train" in blocksearch("train", "effnet", *SMALL, "--seeds", "0,1", "--ledger", "a.db").stderr
+    assert blocksearch("merge", "a.db", "b.db").stdout.startswith(
+        "1 runs copied from b.db into a.db; 0 trainings on which they"
+    )
+    assert (
+        "nothing to train"
+        in blocksearch("train", "effnet", *SMALL, "--seeds", "0,1", "--ledger", "a.db").stderr
+    )
 
 
 def test_data_commands(blocksearch, root):
@@ -173,11 +272,16 @@ def test_data_commands(blocksearch, root):
     assert list(rows) == ["cifar10", "svhn", "gtsrb", "digits"]
     assert "blocksearch data fetch cifar10" in rows["cifar10"]["missing"]
     checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)
-    assert [(row["split"], row["images"], row["classes"]) for row in checked] == [("train", 20000, 10), ("test", 5000, 10)]
+    assert [(row["split"], row["images"], row["classes"]) for row in checked] == [
+        ("train", 20000, 10),
+        ("test", 5000, 10),
+    ]
     assert "nothing to download" in blocksearch("data", "fetch", "digits").stdout
     broken = blocksearch("data", "check", "cifar10", code=2)
     assert "data_batch_1.bin is not under" in broken.stdout
-    assert broken.stderr.startswith("blocksearch: cifar-10-batches-bin/data_batch_1.bin is not under")
+    assert broken.stderr.startswith(
+        "blocksearch: cifar-10-batches-bin/data_batch_1.bin is not under"
+    )
 
 
 def commands(of, *path):
@@ -189,7 +293,13 @@ def commands(of, *path):
 
 def test_help_shows_an_example_of_each_command(blocksearch):
     found = dict(commands(typer.main.get_command(app)))
-    assert {("ablate",), ("data", "fetch"), ("reproduce", "table2"), ("reproduce", "all"), ("tabulate",)} <= set(found)
+    assert {
+        ("ablate",),
+        ("data", "fetch"),
+        ("reproduce", "table2"),
+        ("reproduce", "all"),
+        ("tabulate",),
+    } <= set(found)
     for path, command in found.items():
         assert f"Example: blocksearch {' '.join(path)}".strip() in command.help, path
     assert "Example: blocksearch ablate" in blocksearch("ablate", "--help").stdout
@@ -199,7 +309,10 @@ MISTAKES = [
     (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
     (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
     (["cost", "kernel=3x4"], "kernel must be one to four odd sizes"),
-    (["cost", "effnet", "--widths", "0"], "widths must be one or more whole numbers from 1, but got 0"),
+    (
+        ["cost", "effnet", "--widths", "0"],
+        "widths must be one or more whole numbers from 1, but got 0",
+    ),
     (["cost", "effnet", "--input", "3x4x4"], "a map is not pooled below 1×1"),
     (["cost", "effnet", "--classes", "x"], "'--classes': Input should be a valid integer"),
     (["data"], "Missing command"),
@@ -214,37 +327,72 @@ MISTAKES = [
         ["ablate", "--factor", "residual", "--seeds", "0"],
         "seeds must be a count of at least 1 and at most 1000, or a list, but got 0",
     ),
-    (["ablate", "--factor", "residual", "--seeds", "99999"], "at most 1000, or a list, but got 99999"),
+    (
+        ["ablate", "--factor", "residual", "--seeds", "99999"],
+        "at most 1000, or a list, but got 99999",
+    ),
     (["ablate", "--factor", "residual", "--images", "1"], "images must be at least 2, but got 1"),
-    (["train", "effnet", "--device", "tpu"], "--device must be auto, cpu, cuda or cuda:N with a number N, but got 'tpu'"),
+    (
+        ["train", "effnet", "--device", "tpu"],
+        "--device must be auto, cpu, cuda or cuda:N with a number N, but got 'tpu'",
+    ),
     (["train", "effnet", "--precision", "half"], "unknown precision 'half'"),
     (["train", "effnet", *SMALL, "--device", "cuda:77"], "--device cuda:77: torch"),
     (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),
     (["ablate", "--factor", "residual", "--dataset", "cifar10"], "data_batch_1.bin is not under"),
     (["ablate", "--factor", "residual", "--recipe", "slow"], "unknown recipe 'slow'"),
     (["ablate", "--factor", "residual", "--ledger", "notes.txt"], "is not a ledger"),
-    (["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"], "but the network reads 3x9x9 and tells 3 apart"),
+    (
+        ["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"],
+        "but the network reads 3x9x9 and tells 3 apart",
+    ),
     (["train", "effnet", "--split", "-1"], "must not be negative, but got -1"),
     (["merge", "a.db", "b.db"], "a.db is not there"),
-    (["ablate", "--factor", "residual", "--margin", "0"], "--margin must be points of accuracy above 0"),
-    (["ablate", "--factor", "residual", "--dry-run", "--report", "a.html"], "--dry-run has no answer to write to a.html"),
-    (["show", "effnet", "--svg", "nowhere/a.svg"], "--svg writes a .svg file in a folder that exists, but got nowhere/a.svg"),
+    (
+        ["ablate", "--factor", "residual", "--margin", "0"],
+        "--margin must be points of accuracy above 0",
+    ),
+    (
+        ["ablate", "--factor", "residual", "--dry-run", "--report", "a.html"],
+        "--dry-run has no answer to write to a.html",
+    ),
+    (
+        ["show", "effnet", "--svg", "nowhere/a.svg"],
+        "--svg writes a .svg file in a folder that exists, but got nowhere/a.svg",
+    ),
     (["reproduce", "table3"], "Table 3: not run, "),
     (["space", "tiny", "--csv", "--json"], "--csv and --json are two forms of one answer"),
-    (["space", "tiny", "--enumerate", "--sample", "3"], "--enumerate prints every network, --sample some"),
-    (["cost", "input=3x9x9 widths=5 classes=3 [kernel=3x3]", "--widths", "4"], "a network's text has its own widths"),
-    (["reproduce", "all", "--report", "nowhere"], "the reports go into a folder that exists, but got nowhere"),
+    (
+        ["space", "tiny", "--enumerate", "--sample", "3"],
+        "--enumerate prints every network, --sample some",
+    ),
+    (
+        ["cost", "input=3x9x9 widths=5 classes=3 [kernel=3x3]", "--widths", "4"],
+        "a network's text has its own widths",
+    ),
+    (
+        ["reproduce", "all", "--report", "nowhere"],
+        "the reports go into a folder that exists, but got nowhere",
+    ),
     (["data", "check", "mnist"], "unknown data set 'mnist'"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "says"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(blocksearch, tmp_path, arguments, says):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    MISTAKES,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(
+    blocksearch, tmp_path, arguments, says
+):
     (tmp_path / "notes.txt").write_text("milk")
     done = blocksearch(*arguments, code=2)
     assert says in done.stderr
     assert done.stderr.startswith("blocksearch: ")
-    shown = 3 if "\n  " in done.stderr else 1  # text that does not parse is shown with a caret below
+    shown = (
+        3 if "\n  " in done.stderr else 1
+    )  # text that does not parse is shown with a caret below
     assert len(done.stderr.strip().split("\n")) == shown
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
@@ -254,7 +402,9 @@ def test_a_picture_is_saved_beside_json(blocksearch, tmp_path):
     assert json.loads(blocksearch("show", "effnet", "--json", "--svg", "a.svg").stdout)
     drawn = (tmp_path / "a.svg").read_text()
     assert "conv" in drawn
-    assert "http" not in drawn.replace("http://www.w3.org", "").replace("https://www.textualize.io", "")
+    assert "http" not in drawn.replace("http://www.w3.org", "").replace(
+        "https://www.textualize.io", ""
+    )
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -281,12 +431,22 @@ def test_an_answer_that_cannot_be_written_is_one_line(tmp_path):
     command = [sys.executable, "-m", "blocksearch", "show", "effnet"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (2, "blocksearch: the answer cannot be written: No space left on device\n")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader:
+    assert (done.returncode, done.stderr) == (
+        2,
+        "blocksearch: the answer cannot be written: No space left on device\n",
+    )
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as reader:
         reader.stdout.close()  # as `| true` does
         assert (reader.stderr.read(), reader.wait()) == ("", 141)
     ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
-    assert "effnet" in subprocess.run(command, check=True, env=ascii_only, capture_output=True, text=True).stdout
+    assert (
+        "effnet"
+        in subprocess.run(
+            command, check=True, env=ascii_only, capture_output=True, text=True
+        ).stdout
+    )
 
 
 def test_version_and_startup(blocksearch):
@@ -298,8 +458,15 @@ def test_version_and_startup(blocksearch):
 
 def test_the_readme_names_every_command():
     text = (Path(__file__).parent.parent / "README.md").read_text()
-    named = {path[0] if path[0] == "data" else " ".join(path) for path, command in commands(typer.main.get_command(app)) if path}
-    named -= {"reproduce", *(f"reproduce table{number}" for number in (3, 5, 6))}  # `all` goes through these
+    named = {
+        path[0] if path[0] == "data" else " ".join(path)
+        for path, command in commands(typer.main.get_command(app))
+        if path
+    }
+    named -= {
+        "reproduce",
+        *(f"reproduce table{number}" for number in (3, 5, 6)),
+    }  # `all` goes through these
     for command in named - {"reproduce all", "reproduce section3"}:
         assert f"blocksearch {command}" in text
     assert "`reproduce all`" in text

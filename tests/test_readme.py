@@ -34,7 +34,9 @@ def table_under(heading: str) -> list[list[str]]:
     lines = README.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith("|") and heading in line)
     end = next(at for at in range(start, len(lines)) if not lines[at].startswith("|"))
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : end]]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : end]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +64,29 @@ def test_what_the_paper_says_of_networks_is_as_the_ledger_has_it(number, shipped
     name, found = reproduced(number)
     runs, _ = shipped(f"{name}.db")
     tested = {
-        name: {r.key.seed: r.accuracy for r in runs if (r.key.protocol, r.key.network) == ("test", network.digest)}
+        name: {
+            r.key.seed: r.accuracy
+            for r in runs
+            if (r.key.protocol, r.key.network) == ("test", network.digest)
+        }
         for name, _, network in found
     }
     labels = {name: LARGE.get(name, row.label) for name, row, _ in found}
     pairs = claims_among(tested)
-    effects = compare_pairs({f"{one} {other}": (tested[one], tested[other]) for one, other, _ in pairs})
+    effects = compare_pairs(
+        {f"{one} {other}": (tested[one], tested[other]) for one, other, _ in pairs}
+    )
     rows = {label: cells for label, *cells in table_under(f"| {name}, ")}
     for one, other, (claim,) in pairs:
         effect = effects[f"{one} {other}"]
         agreement = claim.agreement(effect.verdict, effect.interval)
         interval = "{:+.2f} – {:+.2f}".format(*effect.interval)
-        wanted = [f"{effect.difference:+.2f}".replace("-", "−"), interval.replace("-", "−"), claim.direction, agreement]
+        wanted = [
+            f"{effect.difference:+.2f}".replace("-", "−"),
+            interval.replace("-", "−"),
+            claim.direction,
+            agreement,
+        ]
         assert rows[f"{labels[other]} against {labels[one]}"] == wanted
     assert len(rows) == {"gtsrb": 9, "cifar10": 5}[name]
 
@@ -88,18 +101,29 @@ def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
     for name, row, network in found:
         accuracies = [run.accuracy for run in tested if run.key.network == network.digest]
         assert len(accuracies) == 5
-        flops, mean, (low, high) = cost(network.layers).flops, sum(accuracies) / 5, mean_interval(accuracies)
+        flops, mean, (low, high) = (
+            cost(network.layers).flops,
+            sum(accuracies) / 5,
+            mean_interval(accuracies),
+        )
         if name != "effnet_large_published":
             means.append((mean, row.accuracy))
         wanted[LARGE.get(name, row.label)] = [
-            *(f"{row.accuracy:.2f}", f"{mean:.2f}", f"{low:.2f} – {high:.2f}", printed(flops, row.flops)),
+            *(
+                f"{row.accuracy:.2f}",
+                f"{mean:.2f}",
+                f"{low:.2f} – {high:.2f}",
+                printed(flops, row.flops),
+            ),
             *(f"{row.factor:.2f}", f"{flops / base:.2f}"),
         ]
     rows = {label: cells for label, *cells in table_under(f"`blocksearch reproduce table{number}")}
     assert rows == {label: cells for label, cells in wanted.items() if label in rows}
     assert set(wanted) - set(rows) <= {"Baseline"}  # which is in the first table
     assert re.search(
-        r"{:+.2f} \(p = {:.3f}\) for Table {}".format(*rank_correlation(*zip(*means, strict=True)), number).replace("+", r"\+"),
+        r"{:+.2f} \(p = {:.3f}\) for Table {}".format(
+            *rank_correlation(*zip(*means, strict=True)), number
+        ).replace("+", r"\+"),
         README,
     )
 
@@ -111,22 +135,36 @@ def effects_of_shortcuts(runs, name, widths, epochs, split, seeds):
 
     def accuracies(network):
         wanted = (network.digest, split_id(split), epochs)
-        judged = [run for run in runs if (run.key.network, run.key.protocol, run.epoch_to) == wanted]
+        judged = [
+            run for run in runs if (run.key.network, run.key.protocol, run.epoch_to) == wanted
+        ]
         found = [run for run in judged if run.key.seed < seeds]
         assert len(found) == seeds
         return {run.key.seed: run.accuracy for run in found}
 
     names = ("add", "project", "concatenate")
-    return compare_pairs({each: (accuracies(effnet), accuracies(effnet.with_factor("residual", each))) for each in names})
+    return compare_pairs(
+        {
+            each: (accuracies(effnet), accuracies(effnet.with_factor("residual", each)))
+            for each in names
+        }
+    )
 
 
 def test_what_shortcuts_do_is_as_the_ledgers_have_it(shipped):
-    asked = (("gtsrb", None, 30, 0, 8), ("gtsrb", None, 30, 1, 8), ("cifar10", (32, 64, 128), 6, 0, 5))
+    asked = (
+        ("gtsrb", None, 30, 0, 8),
+        ("gtsrb", None, 30, 1, 8),
+        ("cifar10", (32, 64, 128), 6, 0, 5),
+    )
     columns = [effects_of_shortcuts(shipped(f"{name}.db")[0], name, *rest) for name, *rest in asked]
     written = {value: cells for value, *cells in table_under("GTSRB, `--split 1`")}
     for value, cells in written.items():
         effects = [column[value] for column in columns]
-        wanted = ["{:+.2f} ({:+.2f} – {:+.2f}), {}".format(e.difference, *e.interval, e.verdict) for e in effects]
+        wanted = [
+            "{:+.2f} ({:+.2f} – {:+.2f}), {}".format(e.difference, *e.interval, e.verdict)
+            for e in effects
+        ]
         assert [cell.replace("−", "-") for cell in cells] == wanted
     assert set(written) == set(columns[0])
     picture = (ROOT / "studies" / "gtsrb-residual.svg").read_text()
@@ -154,10 +192,18 @@ def test_section_3_is_as_the_ledger_has_it(name, shipped):
     """Its table is there exactly where a saved answer is, with the same rows."""
     _, reports = shipped(f"{name}.db")
     answers = [report["content"] for report in reports if report["title"].startswith("Section 3")]
-    wanted = dict(section3_cells(row) for row in json.loads((answers or ["[]"])[-1]) if row["difference"] is not None)
+    wanted = dict(
+        section3_cells(row)
+        for row in json.loads((answers or ["[]"])[-1])
+        if row["difference"] is not None
+    )
     heading = f"`blocksearch reproduce section3 --dataset {name}"
-    rows = {label: cells for label, *cells in table_under(heading)} if f"| {heading}" in README else {}
-    assert {label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()} == wanted
+    rows = (
+        {label: cells for label, *cells in table_under(heading)} if f"| {heading}" in README else {}
+    )
+    assert {
+        label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()
+    } == wanted
 
 
 def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
@@ -170,7 +216,11 @@ def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
     assert len(tested) == 19
     for text, flops, factor, accuracy, interval in found:
         row = tested[int(flops.replace(",", ""))]
-        own = [run.accuracy for run in runs if (run.key.protocol, run.key.network) == ("test", parse_network(row["text"]).digest)]
+        own = [
+            run.accuracy
+            for run in runs
+            if (run.key.protocol, run.key.network) == ("test", parse_network(row["text"]).digest)
+        ]
         assert sorted(own) == sorted(row["accuracies"])
         low, high = mean_interval(own)
         assert (accuracy, interval) == (f"{sum(own) / 5:.2f}", f"{low:.2f} – {high:.2f}")
@@ -181,7 +231,9 @@ def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
 
 @pytest.mark.slow
 def test_the_readmes_programs_run(tmp_path):
-    """Its four blocks of Python as files in one folder, the last ones on small images; what is printed is as it says."""
+    """Its four blocks of Python as files in one folder, the last ones on small images; what is
+    printed is as it says.
+    """
     option, space, use, study = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert option.startswith("# squeeze.py")
     assert space.startswith("# my_space.py")
@@ -190,15 +242,28 @@ def test_the_readmes_programs_run(tmp_path):
     random = np.random.default_rng(0)
     np.save(tmp_path / "images.npy", random.integers(0, 256, (400, 32, 32, 3), np.uint8))
     np.save(tmp_path / "labels.npy", np.arange(400) % 10)
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "BLOCKSEARCH_DATA": str(tmp_path / "data")}
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        "BLOCKSEARCH_DATA": str(tmp_path / "data"),
+    }
 
     def run(*arguments):
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    shown = run("-m", "blocksearch", "show", "effnet attention=squeeze.se(ratio=2)", "--space", "squeeze.py")
+    shown = run(
+        "-m", "blocksearch", "show", "effnet attention=squeeze.se(ratio=2)", "--space", "squeeze.py"
+    )
     assert "squeeze.se(ratio=2)" in shown
     assert "(23, 45, 91)" in run("use.py").splitlines()[-1]
     assert re.fullmatch(r"(\d+\.\d\d % .*\n)+", run("study.py"))

@@ -1,4 +1,6 @@
-"""Which variants a question has: the values of factors of a reference, also given values of another factor, or at equal FLOPs."""
+"""Which variants a question has: the values of factors of a reference, also given values of another
+factor, or at equal FLOPs.
+"""
 
 import inspect
 import re
@@ -21,12 +23,15 @@ Question = Mapping[str, Sequence[Value] | None]
 
 @dataclass(frozen=True)
 class Variant:
-    """One value of one factor, to be compared with the network `against`, which is its own where it is the reference.
+    """One value of one factor, to be compared with the network `against`, which is its own where it
+    is the reference.
 
-    `network` is None where the value does not apply to the block, and `rule` says why. `given` names another factor's value that
-    reference and variant share in a question about interactions; `rescaled` says that its widths are not the reference's.
+    `network` is None where the value does not apply to the block, and `rule` says why. `given`
+    names another factor's value that reference and variant share in a question about interactions;
+    `rescaled` says that its widths are not the reference's.
 
-    An interaction has the same variant given another value `beside` it: what is asked is how far the two effects differ.
+    An interaction has the same variant given another value `beside` it: what is asked is how far
+    the two effects differ.
     """
 
     factor: str
@@ -47,7 +52,9 @@ class Variant:
 
     @property
     def channels(self) -> tuple[int, ...] | None:
-        """What a bottleneck, or the least channels of one, comes to: the channels that it gives in each stage."""
+        """What a bottleneck, or the least channels of one, comes to: the channels that it gives in
+        each stage.
+        """
         if self.network is None or self.factor not in ("bottleneck", "minimum"):
             return None
         return tuple(channels for channels in self.network.bottlenecks if channels is not None)
@@ -61,10 +68,14 @@ class Variant:
 
     @property
     def compared(self) -> bool:
-        """Whether it is another network than its reference; of an interaction, whether all four are not the same two."""
+        """Whether it is another network than its reference; of an interaction, whether all four are
+        not the same two.
+        """
         if self.network is None or self.network.digest == self.against.digest:
             return False
-        return self.beside is None or [n.digest for n in self.networks[:2]] != [n.digest for n in self.networks[2:]]
+        return self.beside is None or [n.digest for n in self.networks[:2]] != [
+            n.digest for n in self.networks[2:]
+        ]
 
 
 class InapplicableError(ConfigError):
@@ -75,8 +86,11 @@ class InapplicableError(ConfigError):
         self.rules = rules
 
 
-def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SPACE) -> dict[str, list[Value] | None]:
-    """Read which factors to vary (`all` is every factor) and, for a single one, which of its values.
+def read_values(
+    factors: Sequence[str], values: str | None, space: Space = NO_SPACE
+) -> dict[str, list[Value] | None]:
+    """Read which factors to vary (`all` is every factor) and, for a single one, which of its
+    values.
 
     A factor that the user's grammar has options for is varied over those.
     """
@@ -86,46 +100,75 @@ def read_values(factors: Sequence[str], values: str | None, space: Space = NO_SP
     chosen = every if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}
-        return {factor: list(own[factor]) if factor in own else _with_defined(factor, space) for factor in chosen}
+        return {
+            factor: list(own[factor]) if factor in own else _with_defined(factor, space)
+            for factor in chosen
+        }
     if len(chosen) != 1:
-        raise ConfigError(f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}")
+        raise ConfigError(
+            f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}"
+        )
     texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
     factor = chosen[0]
-    return {factor: [FACTORS[factor].parse(text, space.options) if factor in FACTORS else text for text in texts]}
+    return {
+        factor: [
+            FACTORS[factor].parse(text, space.options) if factor in FACTORS else text
+            for text in texts
+        ]
+    }
 
 
 def _with_defined(factor: str, space: Space) -> list[Value] | None:
-    """List a factor's usual values and a user's options of it that need no parameters, or None where there are none of those."""
-    families = [family for family in space.options.values() if family.factor == FILLED_BY.get(factor)]
-    defined = [family() for family in families if inspect.Parameter.empty not in family.defaults.values()]
+    """List a factor's usual values and a user's options of it that need no parameters, or None
+    where there are none of those.
+    """
+    families = [
+        family for family in space.options.values() if family.factor == FILLED_BY.get(factor)
+    ]
+    defined = [
+        family() for family in families if inspect.Parameter.empty not in family.defaults.values()
+    ]
     return [*FACTORS[factor].values, *defined] if defined else None
 
 
 def read_given(text: str | None, space: Space = NO_SPACE) -> tuple[str, list[Value]] | None:
-    """Read `bottleneck=2,4,8`: a factor, and values of it under each of which the question is asked again."""
+    """Read `bottleneck=2,4,8`: a factor, and values of it under each of which the question is asked
+    again.
+    """
     if text is None:
         return None
     factor, equals, values = text.partition("=")
     if not equals:
-        raise ConfigError(f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}")
+        raise ConfigError(
+            f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}"
+        )
     (found,) = read_values([factor.strip()], values, space).values()
     assert found is not None
     return factor.strip(), found
 
 
 def ask(
-    reference: Network, question: Question, given: tuple[str, Sequence[Value]] | None = None, *, equal_flops: bool = False
+    reference: Network,
+    question: Question,
+    given: tuple[str, Sequence[Value]] | None = None,
+    *,
+    equal_flops: bool = False,
 ) -> list[Variant]:
     """List every variant that a question compares, each reference before its variants.
 
-    Where it is asked under several values of another factor, interactions follow: each against the first value, which is the
-    reference's own where that is among them. A factor is not asked about under values of its own. With `equal_flops`, variants
-    that cost more or less than their reference are asked about again, their widths rescaled to its FLOPs.
+    Where it is asked under several values of another factor, interactions follow: each against the
+    first value, which is the reference's own where that is among them. A factor is not asked about
+    under values of its own. With `equal_flops`, variants that cost more or less than their
+    reference are asked about again, their widths rescaled to its FLOPs.
     Raises ConfigError where no factor applies, or a given value does not.
     """
-    factors = {factor: values for factor, values in question.items() if given is None or factor != given[0]}
+    factors = {
+        factor: values for factor, values in question.items() if given is None or factor != given[0]
+    }
     if not factors:
-        raise ConfigError(f"--given {next(iter(question))} is the factor that is asked about; give another one's values")
+        raise ConfigError(
+            f"--given {next(iter(question))} is the factor that is asked about; give another one's values"
+        )
     references = _references(reference, given)
     found = [
         replace(variant, given=label)
@@ -135,24 +178,38 @@ def ask(
     ]
     if not any(variant.is_reference for variant in found):
         rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
-        raise ConfigError(f"none of the factors applies to this block: {', '.join(factors)} ({rules})")
+        raise ConfigError(
+            f"none of the factors applies to this block: {', '.join(factors)} ({rules})"
+        )
     return found + interactions(found) + (_at_equal_flops(found) if equal_flops else [])
 
 
 def interactions(found: Sequence[Variant]) -> list[Variant]:
-    """List how far each variant's effect differs from the one that it has given the first value, which they are found in."""
+    """List how far each variant's effect differs from the one that it has given the first value,
+    which they are found in.
+    """
     first = found[0].given
-    beside = {(variant.factor, variant.value): variant for variant in found if variant.given == first and variant.compared}
+    beside = {
+        (variant.factor, variant.value): variant
+        for variant in found
+        if variant.given == first and variant.compared
+    }
     asked = [variant for variant in found if variant.given != first and variant.compared]
     return [
-        replace(variant, given=f"{variant.given} − {first.partition('=')[2]}", beside=beside[variant.factor, variant.value])
+        replace(
+            variant,
+            given=f"{variant.given} − {first.partition('=')[2]}",
+            beside=beside[variant.factor, variant.value],
+        )
         for variant in asked
         if (variant.factor, variant.value) in beside
     ]
 
 
 def alike(found: Sequence[Variant]) -> dict[int, int]:
-    """Map the place of each variant that is compared to that of the first which compares the same networks, mostly itself."""
+    """Map the place of each variant that is compared to that of the first which compares the same
+    networks, mostly itself.
+    """
     first: dict[tuple[str, ...], int] = {}
     return {
         place: first.setdefault(tuple(network.digest for network in variant.networks), place)
@@ -161,24 +218,40 @@ def alike(found: Sequence[Variant]) -> dict[int, int]:
     }
 
 
-def _references(reference: Network, given: tuple[str, Sequence[Value]] | None) -> list[tuple[str, Network]]:
+def _references(
+    reference: Network, given: tuple[str, Sequence[Value]] | None
+) -> list[tuple[str, Network]]:
     if given is None:
         return [("", reference)]
     found = [(variant, f"{given[0]}={variant.value}") for variant in _listed(reference, *given)]
     if wrong := [f"{label}: {variant.rule}" for variant, label in found if variant.network is None]:
         raise ConfigError(f"--given {'; '.join(wrong)}")
-    asked = {str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value) for value in given[1]}
-    return [(label, variant.network) for variant, label in found if variant.network and variant.value in asked]
+    asked = {
+        str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value)
+        for value in given[1]
+    }
+    return [
+        (label, variant.network)
+        for variant, label in found
+        if variant.network and variant.value in asked
+    ]
 
 
-def variants(reference: Network, factor: str, values: Sequence[Value] | None = None) -> list[Variant]:
-    """List a factor's variants of a network, the reference first. `values` may be texts; None takes the factor's usual ones.
+def variants(
+    reference: Network, factor: str, values: Sequence[Value] | None = None
+) -> list[Variant]:
+    """List a factor's variants of a network, the reference first. `values` may be texts; None takes
+    the factor's usual ones.
 
     Raises ConfigError for an unknown factor, or where no value changes the network.
     """
     found = _listed(reference, factor, values)
     if not any(variant.compared for variant in found):
-        raise InapplicableError(factor, "; ".join(v.rule for v in found if v.rule) or _why_alike(found, asked=values is not None))
+        raise InapplicableError(
+            factor,
+            "; ".join(v.rule for v in found if v.rule)
+            or _why_alike(found, asked=values is not None),
+        )
     return found
 
 
@@ -194,10 +267,14 @@ def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
 def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:
     own, options = _options(reference, factor, values)
     found = [Variant(factor, str(own), True, reference, reference)]
-    return found + [_variant(reference, factor, value) for value in dict.fromkeys(options) if value != own]
+    return found + [
+        _variant(reference, factor, value) for value in dict.fromkeys(options) if value != own
+    ]
 
 
-def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value] | None, asked: int) -> list[Variant]:
+def _variants_or_why_not(
+    reference: Network, factor: str, values: Sequence[Value] | None, asked: int
+) -> list[Variant]:
     """List a factor's variants; one of several factors that does not apply is a row that says so."""
     try:
         return variants(reference, factor, values)
@@ -207,7 +284,9 @@ def _variants_or_why_not(reference: Network, factor: str, values: Sequence[Value
         return [Variant(factor, "any", False, None, reference, error.rules)]
 
 
-def _options(reference: Network, factor: str, values: Sequence[Value] | None) -> tuple[Value, list[Value]]:
+def _options(
+    reference: Network, factor: str, values: Sequence[Value] | None
+) -> tuple[Value, list[Value]]:
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
@@ -217,7 +296,9 @@ def _options(reference: Network, factor: str, values: Sequence[Value] | None) ->
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
     own = list(dict.fromkeys(block.values()[factor] for block in reference.blocks))
-    shown = own[0] if len(own) == 1 else ", then ".join(map(str, own))  # blocks that differ are no value among the others
+    shown = (
+        own[0] if len(own) == 1 else ", then ".join(map(str, own))
+    )  # blocks that differ are no value among the others
     return shown, [described.value(v) for v in values] if values else list(described.values)
 
 
@@ -229,7 +310,9 @@ def _variant(reference: Network, factor: str, value: Value) -> Variant:
 
 
 def _at_equal_flops(found: Sequence[Variant]) -> list[Variant]:
-    again = [_rescaled(variant) for variant in found if variant.is_reference or _costs_other(variant)]
+    again = [
+        _rescaled(variant) for variant in found if variant.is_reference or _costs_other(variant)
+    ]
     asked = {(variant.given, variant.factor) for variant in again if not variant.is_reference}
     return [
         replace(variant, given=f"{variant.given}, equal FLOPs".removeprefix(", "))
@@ -239,7 +322,10 @@ def _at_equal_flops(found: Sequence[Variant]) -> list[Variant]:
 
 
 def _costs_other(variant: Variant) -> bool:
-    return variant.network is not None and cost(variant.network.layers).flops != cost(variant.against.layers).flops
+    return (
+        variant.network is not None
+        and cost(variant.network.layers).flops != cost(variant.against.layers).flops
+    )
 
 
 def _rescaled(variant: Variant) -> Variant:

@@ -1,4 +1,6 @@
-"""Where the runs of an answer came from (`evidence.md`, 10), and how far other images would have changed one of them (8)."""
+"""Where the runs of an answer came from (`evidence.md`, 10), and how far other images would have
+changed one of them (8).
+"""
 
 from collections.abc import Collection
 
@@ -10,11 +12,17 @@ from blocksearch.runs.records import Run
 
 
 def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
-    """Say which kinds of devices and minor versions of torch gave the runs, where there are several; "" where there is one.
+    """Say which kinds of devices and minor versions of torch gave the runs, where there are
+    several; "" where there is one.
 
     Raises ConfigError where there are several and `strict` is asked for.
     """
-    kinds = sorted({f"{run.provenance['device']} with torch {_minor(run.provenance['torch'])}" for run in _made(runs)})
+    kinds = sorted(
+        {
+            f"{run.provenance['device']} with torch {_minor(run.provenance['torch'])}"
+            for run in _made(runs)
+        }
+    )
     if len(kinds) < 2:
         return ""
     found = f"runs of different kinds are compared: {'; '.join(kinds)}"
@@ -24,7 +32,9 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
 
 
 def notes(first: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
-    """Say how far other images would have changed a run of an answer's first network, and where all its runs came from."""
+    """Say how far other images would have changed a run of an answer's first network, and where all
+    its runs came from.
+    """
     own = [run for run in runs if run.key.network == first.digest and run.accuracy is not None]
     chosen = [min(own, key=lambda run: run.key.seed)] if own else []
     return [*(sampling(run, conditions) for run in chosen), sources(runs)]
@@ -38,15 +48,20 @@ def sources(runs: Collection[Run]) -> str:
     dates = sorted(each["date"][:10] for each in made)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     parts = [
-        f"{name} {_all(made, key)}" for name, key in (("blocksearch", "blocksearch"), ("commits", "commit"), ("torch", "torch"))
+        f"{name} {_all(made, key)}"
+        for name, key in (("blocksearch", "blocksearch"), ("commits", "commit"), ("torch", "torch"))
     ]
     return f"{len(made):,} runs: {', '.join(parts)}, on {_all(made, 'device')}, {when}"
 
 
 def sampling(run: Run, conditions: Conditions) -> str:
-    """Say what other images might have given a run; frames of one physical object are drawn together."""
+    """Say what other images might have given a run; frames of one physical object are drawn
+    together.
+    """
     low, high = accuracy_interval(run.right, conditions.evaluation_groups)
-    drawn = ", single images drawn" if conditions.evaluation_groups is None else ", whole tracks drawn"
+    drawn = (
+        ", single images drawn" if conditions.evaluation_groups is None else ", whole tracks drawn"
+    )
     return (
         f"over other images one run's {run.accuracy:.2f} % might have been {low:.2f} to {high:.2f} (95 %, seed {run.key.seed} "
         f"of the first network{drawn}); intervals above are over seeds, on these images"

@@ -1,6 +1,8 @@
-"""Paired accuracies to effects with intervals and verdicts that cannot contradict each other. The one door to scipy's tests.
+"""Paired accuracies to effects with intervals and verdicts that cannot contradict each other. The
+one door to scipy's tests.
 
-Accuracies, differences and margins are in percentage points. A family is everything that one command compares.
+Accuracies, differences and margins are in percentage points. A family is everything that one
+command compares.
 """
 
 import math
@@ -34,11 +36,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does against its reference, over the `n` `seeds` that both completed. None marks what n cannot say.
+    """What a variant does against its reference, over the `n` `seeds` that both completed. None
+    marks what n cannot say.
 
-    `interval` is simultaneous over the family. `p_raw` is the paired t-test's and `p_value` its Holm adjustment; `p_sign_flip` is
-    exact, and never below `p_sign_flip_smallest`. `correlation` is what pairing achieved, from three seeds on (of two it is ±1).
-    `seeds_to_decide` is for an undecided comparison: the seeds at which the effect and spread seen so far would be decided with
+    `interval` is simultaneous over the family. `p_raw` is the paired t-test's and `p_value` its
+    Holm adjustment; `p_sign_flip` is exact, and never below `p_sign_flip_smallest`. `correlation`
+    is what pairing achieved, from three seeds on (of two it is ±1). `seeds_to_decide` is for an
+    undecided comparison: the seeds at which the effect and spread seen so far would be decided with
     80 % power, None beyond 1,000.
     """
 
@@ -84,16 +88,20 @@ def compare_pairs(
     margin: float = MARGIN,
     rejected: Collection[str] = (),
 ) -> dict[str, Effect]:
-    """Compare each variant with its reference, seed by seed, and adjust over the m pairs that share two seeds or more.
+    """Compare each variant with its reference, seed by seed, and adjust over the m pairs that share
+    two seeds or more.
 
-    *helps* and *hurts* are the Holm-adjusted paired t-test's, and come first. Intervals are Bonferroni's, 1 − α/m each. Where
-    Holm decides although such an interval reaches across zero, that end is put at zero and is open: Holm has excluded zero. The m
-    intervals together then miss with probability at most α where no effect is real, and at most (2 − 1/m)·α where some are.
-    *Within ±margin* needs the whole printed interval inside ±margin: two one-sided tests at α/2m each, so stricter than the usual
-    ones at α/m, chosen because no reader can then find a printed interval that says otherwise.
+    *helps* and *hurts* are the Holm-adjusted paired t-test's, and come first. Intervals are
+    Bonferroni's, 1 − α/m each. Where Holm decides although such an interval reaches across zero,
+    that end is put at zero and is open: Holm has excluded zero. The m intervals together then miss
+    with probability at most α where no effect is real, and at most (2 − 1/m)·α where some are.
+    *Within ±margin* needs the whole printed interval inside ±margin: two one-sided tests at α/2m
+    each, so stricter than the usual ones at α/m, chosen because no reader can then find a printed
+    interval that says otherwise.
 
-    Differences that are equal on every seed leave t no spread to measure. On a small validation set two seeds often agree so by
-    chance; p is then the sign flip's 2/2ⁿ (1 for no difference), and the interval is that point once 2/2ⁿ decides, None before.
+    Differences that are equal on every seed leave t no spread to measure. On a small validation set
+    two seeds often agree so by chance; p is then the sign flip's 2/2ⁿ (1 for no difference), and
+    the interval is that point once 2/2ⁿ decides, None before.
 
     Variants that an earlier look has `rejected` stay in the family, and Holm goes on behind them.
 
@@ -106,32 +114,50 @@ def compare_pairs(
     for name, (reference, accuracies) in pairs.items():
         _check("reference", reference)
         _check(name, accuracies)
-    shared = {name: tuple(sorted(set(reference) & set(variant))) for name, (reference, variant) in pairs.items()}
-    paired = {name: (_at(shared[name], reference), _at(shared[name], variant)) for name, (reference, variant) in pairs.items()}
-    raw = {name: _t_test(after - before) for name, (before, after) in paired.items() if len(after) >= 2}
-    adjusted = dict(zip(raw, holm([0.0 if name in rejected else p for name, p in raw.items()]), strict=True))
+    shared = {
+        name: tuple(sorted(set(reference) & set(variant)))
+        for name, (reference, variant) in pairs.items()
+    }
+    paired = {
+        name: (_at(shared[name], reference), _at(shared[name], variant))
+        for name, (reference, variant) in pairs.items()
+    }
+    raw = {
+        name: _t_test(after - before) for name, (before, after) in paired.items() if len(after) >= 2
+    }
+    adjusted = dict(
+        zip(raw, holm([0.0 if name in rejected else p for name, p in raw.items()]), strict=True)
+    )
     family = _Family(alpha, alpha / max(1, len(raw)), margin)
     found = {
-        name: _effect(*paired[name], raw[name], adjusted[name], family) if name in raw else _single(*paired[name])
+        name: _effect(*paired[name], raw[name], adjusted[name], family)
+        if name in raw
+        else _single(*paired[name])
         for name in pairs
     }
     return {name: replace(effect, seeds=shared[name]) for name, effect in found.items()}
 
 
 def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
-    """Return Student's interval of a mean accuracy over seeds, in percent, as far as there are such accuracies.
+    """Return Student's interval of a mean accuracy over seeds, in percent, as far as there are such
+    accuracies.
 
     None below two seeds, and where all are equal: there is no spread to measure.
     """
     if len(values) < 2 or _spread(np.array(values, float)) == 0:
         return None
-    half = float(special.stdtrit(len(values) - 1, 1 - alpha / 2)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = (
+        float(special.stdtrit(len(values) - 1, 1 - alpha / 2))
+        * float(np.std(values, ddof=1))
+        / math.sqrt(len(values))
+    )
     centre = float(np.mean(values))
     return max(0.0, centre - half), min(100.0, centre + half)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
-    """Return Spearman's correlation of two lists and its two-sided p, by all permutations up to eight entries.
+    """Return Spearman's correlation of two lists and its two-sided p, by all permutations up to
+    eight entries.
 
     None where there is no order: fewer than three entries, or all of a list equal.
     """
@@ -148,7 +174,9 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[floa
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's step-down rule, in the order given. Source: Holm 1979, Scand. J. Statist. 6, 65-70."""
+    """Adjust p-values by Holm's step-down rule, in the order given. Source: Holm 1979, Scand. J.
+    Statist. 6, 65-70.
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -157,24 +185,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def sign_flip_p(differences: Floats) -> float | None:
-    """Two-sided exact p of the mean under flips of each pair's sign; None beyond 20 seeds, where 2ⁿ is too many."""
+    """Two-sided exact p of the mean under flips of each pair's sign; None beyond 20 seeds, where 2ⁿ
+    is too many.
+    """
     n = len(differences)
     if not 1 <= n <= MOST_FLIPPED:
         return None
-    # Sums over all sign choices, doubled seed by seed; rounding must not make a flip smaller than the data it equals.
+    # Sums over all sign choices, doubled seed by seed; rounding must not make a flip smaller than
+    # the data it equals.
     sums = np.zeros(1)
     for difference in differences:
         sums = np.concatenate([sums + difference, sums - difference])
     observed = abs(float(differences.sum()))
-    return float(np.mean(np.abs(sums) >= observed - RESOLUTION * max(1.0, float(np.abs(differences).sum()))))
+    return float(
+        np.mean(np.abs(sums) >= observed - RESOLUTION * max(1.0, float(np.abs(differences).sum())))
+    )
 
 
 def seeds_to_decide(mean: float, deviation: float, level: float, margin: float) -> int | None:
-    """Return the seeds at which the t-test at `level`, or equivalence within `margin`, has 80 % power; None beyond 1,000.
+    """Return the seeds at which the t-test at `level`, or equivalence within `margin`, has 80 %
+    power; None beyond 1,000.
 
-    Both powers are the exact ones of the rules in `compare` (the t-test's in the direction of `mean`) for normal differences of
-    this mean and deviation in points: Φ averaged over 200 quantiles of the sample deviation, good to 0.002.
-    Without deviation it is the seeds at which the sign flip's 2/2ⁿ falls below `level`.
+    Both powers are the exact ones of the rules in `compare` (the t-test's in the direction of
+    `mean`) for normal differences of this mean and deviation in points: Φ averaged over 200
+    quantiles of the sample deviation, good to 0.002. Without deviation it is the seeds at which the
+    sign flip's 2/2ⁿ falls below `level`.
     """
     if deviation == 0:
         return math.floor(1 - math.log2(level)) + 1
@@ -190,25 +225,31 @@ def seeds_to_decide(mean: float, deviation: float, level: float, margin: float) 
 def accuracy_interval(
     bits: NDArray[np.bool_], groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
 ) -> tuple[float, float]:
-    """Return the 1 − α interval of one run's accuracy over evaluated images, in percent: what other images might have given.
+    """Return the 1 − α interval of one run's accuracy over evaluated images, in percent: what other
+    images might have given.
 
-    Without groups it is Wilson's. With one group label per image (tracks whose frames are near-copies) it is the percentile
-    bootstrap over whole groups, 2,000 resamples with a fixed seed; where all groups are equally right, a bootstrap would have no
-    width, so it is Wilson's with groups for images. Raises ConfigError without images, or where lengths differ.
+    Without groups it is Wilson's. With one group label per image (tracks whose frames are
+    near-copies) it is the percentile bootstrap over whole groups, 2,000 resamples with a fixed
+    seed; where all groups are equally right, a bootstrap would have no width, so it is Wilson's
+    with groups for images. Raises ConfigError without images, or where lengths differ.
     """
     if bits.size == 0:
         raise ConfigError("an accuracy needs at least one evaluated image, but there is none")
     if groups is None:
         return _wilson(float(bits.mean()), bits.size, alpha)
     if len(groups) != len(bits):
-        raise ConfigError(f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups")
+        raise ConfigError(
+            f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups"
+        )
     members = np.unique(groups, return_inverse=True)[1]
     sizes, right = np.bincount(members), np.bincount(members, weights=bits)
     if np.ptp(right / sizes) <= RESOLUTION:
         return _wilson(float(bits.mean()), sizes.size, alpha)
     random = np.random.default_rng(RESAMPLING_SEED)
     draws = (random.integers(sizes.size, size=sizes.size) for _ in range(RESAMPLES))
-    low, high = np.quantile([right[draw].sum() / sizes[draw].sum() for draw in draws], [alpha / 2, 1 - alpha / 2])
+    low, high = np.quantile(
+        [right[draw].sum() / sizes[draw].sum() for draw in draws], [alpha / 2, 1 - alpha / 2]
+    )
     return 100 * float(low), 100 * float(high)
 
 
@@ -224,7 +265,9 @@ def _wilson(share: float, count: int, alpha: float) -> tuple[float, float]:
 def _check(name: str, accuracies: Mapping[int, float]) -> None:
     for seed, value in accuracies.items():
         if not abs(value) <= LARGEST:  # also where value is nan
-            raise ConfigError(f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}")
+            raise ConfigError(
+                f"an accuracy must be finite and at most {LARGEST:g}, but {name} at seed {seed} has {value}"
+            )
 
 
 def _at(seeds: Sequence[int], accuracies: Mapping[int, float]) -> Floats:
@@ -255,10 +298,14 @@ def _critical(n: int, level: float) -> float:
 
 def _single(reference: Floats, variant: Floats) -> Effect:
     """One seed has a difference but no spread; none has nothing."""
-    return Effect(len(reference), difference=float((variant - reference)[0]) if len(reference) else None)
+    return Effect(
+        len(reference), difference=float((variant - reference)[0]) if len(reference) else None
+    )
 
 
-def _effect(reference: Floats, variant: Floats, p_raw: float, p_value: float, family: _Family) -> Effect:
+def _effect(
+    reference: Floats, variant: Floats, p_raw: float, p_value: float, family: _Family
+) -> Effect:
     differences = variant - reference
     n, mean, deviation = len(differences), float(differences.mean()), _spread(differences)
     effect = Effect(
@@ -273,18 +320,28 @@ def _effect(reference: Floats, variant: Floats, p_raw: float, p_value: float, fa
     )
     if p_value < family.alpha:
         return replace(effect, verdict="helps" if mean > 0 else "hurts")
-    if effect.interval and -family.margin < effect.interval[0] and effect.interval[1] < family.margin:
+    if (
+        effect.interval
+        and -family.margin < effect.interval[0]
+        and effect.interval[1] < family.margin
+    ):
         return replace(effect, verdict=f"within ±{family.margin:g}")
-    return replace(effect, seeds_to_decide=seeds_to_decide(mean, deviation, family.level, family.margin))
+    return replace(
+        effect, seeds_to_decide=seeds_to_decide(mean, deviation, family.level, family.margin)
+    )
 
 
-def _interval(n: int, mean: float, deviation: float, p_value: float, family: _Family) -> tuple[float, float] | None:
+def _interval(
+    n: int, mean: float, deviation: float, p_value: float, family: _Family
+) -> tuple[float, float] | None:
     decided = p_value < family.alpha
     if deviation == 0:
         return (mean, mean) if decided or _smallest_flip(n) < family.level else None
     reach = _critical(n, family.level) * deviation / math.sqrt(n)
     low, high = mean - reach, mean + reach
-    if not decided:  # Bonferroni's interval holds zero wherever Holm rejects nothing, but for rounding
+    if (
+        not decided
+    ):  # Bonferroni's interval holds zero wherever Holm rejects nothing, but for rounding
         return min(low, 0.0), max(high, 0.0)
     return (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
 
@@ -301,10 +358,15 @@ def _sample_deviations(n: int) -> Floats:
     return np.sqrt(2 * np.asarray(special.gammaincinv((n - 1) / 2, QUANTILES)) / (n - 1))
 
 
-def _powers(mean: float, deviation: float, n: int, level: float, margin: float) -> tuple[float, float]:
-    """Chance that the t-test decides in the direction of `mean`, and that the interval lies inside ±margin."""
+def _powers(
+    mean: float, deviation: float, n: int, level: float, margin: float
+) -> tuple[float, float]:
+    """Chance that the t-test decides in the direction of `mean`, and that the interval lies inside
+    ±margin.
+    """
     error = deviation / math.sqrt(n)
-    # The interval's reach at each quantile of the sample deviation, in standard errors; given that, the mean is normal.
+    # The interval's reach at each quantile of the sample deviation, in standard errors; given that,
+    # the mean is normal.
     reach = _critical(n, level) * _sample_deviations(n)
     room = np.maximum(margin / error - reach, 0.0)
     differs = special.ndtr(abs(mean) / error - reach)

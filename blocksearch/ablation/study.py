@@ -1,4 +1,5 @@
-"""Vary one factor of a block at a time, everything else and the seeds paired, and say what each value does.
+"""Vary one factor of a block at a time, everything else and the seeds paired, and say what each
+value does.
 
 The family of comparisons is everything one command compares; its verdicts are adjusted together.
 """
@@ -24,12 +25,15 @@ from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee, recall
 
 @dataclass(frozen=True)
 class Result:
-    """A variant with what its runs say; `effect` is None for the reference and for variants that were not compared.
+    """A variant with what its runs say; `effect` is None for the reference and for variants that
+    were not compared.
 
-    `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the reference's accuracies, `base` is its
-    cost. Where there is an effect they are of the seeds that it was judged by: another comparison may have asked for more. Of an
-    interaction `accuracies` and `reference` are the two effects that are compared, in points, and there is no cost and no curve.
-    `claims` is what the EffNet paper says of the variant against its reference, and what becomes of it.
+    `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the
+    reference's accuracies, `base` is its cost. Where there is an effect they are of the seeds that
+    it was judged by: another comparison may have asked for more. Of an interaction `accuracies` and
+    `reference` are the two effects that are compared, in points, and there is no cost and no curve.
+    `claims` is what the EffNet paper says of the variant against its reference, and what becomes of
+    it.
     """
 
     variant: Variant
@@ -54,16 +58,19 @@ def ablate(
 ) -> tuple[str, list[Result], list[str]]:
     """Run and read an ablation of the variants that `variants.ask` lists.
 
-    Return its title, which states every reduction, its results, variant by variant, and notes on where the runs came from.
-    With `looks` (see the module) seeds are added to undecided comparisons only, and `seeds` are not asked for. What was concluded
-    is saved in the ledger beside the runs. Raises ConfigError before anything is trained, but where runs of different kinds are
-    in the ledger and the request is strict.
+    Return its title, which states every reduction, its results, variant by variant, and notes on
+    where the runs came from. With `looks` (see the module) seeds are added to undecided comparisons
+    only, and `seeds` are not asked for. What was concluded is saved in the ledger beside the runs.
+    Raises ConfigError before anything is trained, but where runs of different kinds are in the
+    ledger and the request is strict.
     """
     shared, title = _planned(name, found, seeds, request, looks)
     if looks:
         runs, answer = _looked(found, shared, looks, request, watch)
     else:
-        runs = ensure(jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device)
+        runs = ensure(
+            jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device
+        )
         answer = results(found, shared, seeds, runs, margin=request.margin)
     mixed = mixture(runs.values(), strict=request.strict)
     title = f"{title}; {mixed}" if mixed else title
@@ -80,25 +87,45 @@ def foresee_ablation(
     watch: Watch,
     looks: tuple[int, ...] = (),
 ) -> tuple[str, Plan, int]:
-    """Say what an ablation would train: title, plan up to the next look, and how many runs there are after it at most."""
+    """Say what an ablation would train: title, plan up to the next look, and how many runs there
+    are after it at most.
+    """
     shared, title = _planned(name, found, seeds, request, looks)
-    wanted, later = _next_look(found, shared, looks, request) if looks else (jobs(found, shared, seeds), 0)
+    wanted, later = (
+        _next_look(found, shared, looks, request) if looks else (jobs(found, shared, seeds), 0)
+    )
     return title, foresee(wanted, request.ledger, request.workers, watch, request.device), later
 
 
 def _planned(
-    name: str, found: Sequence[Variant], seeds: Sequence[int], request: Request, looks: tuple[int, ...]
+    name: str,
+    found: Sequence[Variant],
+    seeds: Sequence[int],
+    request: Request,
+    looks: tuple[int, ...],
 ) -> tuple[Conditions, str]:
     reference = next(variant.against for variant in found)
     shared = conditions(request, reference)
-    rescaled = ", also at equal FLOPs (widths rescaled)" if any(variant.rescaled for variant in found) else ""
-    seeded = f"looks at {', '.join(map(str, looks))} seeds" if looks else f"seeds {','.join(map(str, seeds))}"
+    rescaled = (
+        ", also at equal FLOPs (widths rescaled)"
+        if any(variant.rescaled for variant in found)
+        else ""
+    )
+    seeded = (
+        f"looks at {', '.join(map(str, looks))} seeds"
+        if looks
+        else f"seeds {','.join(map(str, seeds))}"
+    )
     margin = "" if request.margin is None else f"; margin ±{request.margin:g} points"
     return shared, f"{shared.title(name + rescaled, reference)}; {seeded}{margin}"
 
 
 def _looked(
-    found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request, watch: Watch
+    found: Sequence[Variant],
+    shared: Conditions,
+    looks: tuple[int, ...],
+    request: Request,
+    watch: Watch,
 ) -> tuple[dict[RunKey, Run], list[Result]]:
     """Train and compare look by look."""
     runs: dict[RunKey, Run] = {}
@@ -121,8 +148,12 @@ class _NotYetError(Exception):
     """What a look needs is not in the ledger."""
 
 
-def _next_look(found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request) -> tuple[list[Job], int]:
-    """Return the jobs of the first look that the ledger does not answer, and how many more it lacks at most after that look."""
+def _next_look(
+    found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request
+) -> tuple[list[Job], int]:
+    """Return the jobs of the first look that the ledger does not answer, and how many more it lacks
+    at most after that look.
+    """
     every = jobs(found, shared, range(looks[-1]))
     runs, asked = recall(every, request.ledger), list[Job]()
 
@@ -132,28 +163,40 @@ def _next_look(found: Sequence[Variant], shared: Conditions, looks: tuple[int, .
             raise _NotYetError
 
     try:
-        sequential(_compared(found), looks, _more(found, shared, runs, train), margin=request.margin)
+        sequential(
+            _compared(found), looks, _more(found, shared, runs, train), margin=request.margin
+        )
     except _NotYetError:
         keys = {job.key for job in asked}
         networks = {key.network for key in keys}
-        return asked, sum(job.key.network in networks and job.key not in keys and job.key not in runs for job in every)
+        return asked, sum(
+            job.key.network in networks and job.key not in keys and job.key not in runs
+            for job in every
+        )
     return asked, 0
 
 
 def _compared(found: Sequence[Variant]) -> frozenset[str]:
-    """Name the comparisons of a family by the place of their variant; the same networks are compared once."""
+    """Name the comparisons of a family by the place of their variant; the same networks are
+    compared once.
+    """
     return frozenset(map(str, alike(found).values()))
 
 
 def _more(
-    found: Sequence[Variant], shared: Conditions, runs: Mapping[RunKey, Run], train: Callable[[list[Job]], None]
+    found: Sequence[Variant],
+    shared: Conditions,
+    runs: Mapping[RunKey, Run],
+    train: Callable[[list[Job]], None],
 ) -> Callable[[frozenset[str], int], Pairs]:
     """Return what gives a look its accuracies, after `train` has put what they need into `runs`."""
 
     def more(names: frozenset[str], count: int) -> Pairs:
         wanted = {name: found[int(name)] for name in sorted(names, key=int)}
         train(jobs(wanted.values(), shared, range(count)))
-        return {name: _pair(variant, shared, range(count), runs) for name, variant in wanted.items()}
+        return {
+            name: _pair(variant, shared, range(count), runs) for name, variant in wanted.items()
+        }
 
     return more
 
@@ -174,11 +217,15 @@ def results(
 ) -> list[Result]:
     """Compare every variant with its reference over the seeds both completed.
 
-    Where that was done by looks, `looked` are the effects and how many of the seeds each comparison has asked for, by place.
-    Variants that compare the same networks are one comparison of the family, and say so.
+    Where that was done by looks, `looked` are the effects and how many of the seeds each comparison
+    has asked for, by place. Variants that compare the same networks are one comparison of the
+    family, and say so.
     """
     if looked is None:
-        pairs = {place: _pair(found[int(place)], conditions, seeds, runs) for place in sorted(_compared(found), key=int)}
+        pairs = {
+            place: _pair(found[int(place)], conditions, seeds, runs)
+            for place in sorted(_compared(found), key=int)
+        }
         looked = compare_pairs(pairs, margin=MARGIN if margin is None else margin), {}
     (effects, asked), first = looked, alike(found)
     told = [_told(variant, found[first.get(place, place)]) for place, variant in enumerate(found)]
@@ -194,15 +241,21 @@ def _told(variant: Variant, first: Variant) -> Variant:
     """Let a variant say which other one compares the same networks."""
     if first is variant:
         return variant
-    where = "" if first.given == variant.given else f" given {first.given}" if first.given else " above"
+    where = (
+        "" if first.given == variant.given else f" given {first.given}" if first.given else " above"
+    )
     return replace(variant, rule=f"the same networks as {first.factor} {first.value}{where}")
 
 
 def _pair(
     variant: Variant, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunKey, Run]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the accuracies by seed of a variant's reference and its own; of an interaction, the two effects by seed."""
-    reference, own = (_accuracies(_runs(n, conditions, seeds, runs)) for n in (variant.against, variant.network))
+    """Return the accuracies by seed of a variant's reference and its own; of an interaction, the
+    two effects by seed.
+    """
+    reference, own = (
+        _accuracies(_runs(n, conditions, seeds, runs)) for n in (variant.against, variant.network)
+    )
     if variant.beside is None:
         return reference, own
     return _effects(*_pair(variant.beside, conditions, seeds, runs)), _effects(reference, own)
@@ -212,7 +265,12 @@ def _effects(reference: Mapping[int, float], own: Mapping[int, float]) -> dict[i
     return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
-def _runs(network: Network | None, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunKey, Run]) -> dict[int, Run]:
+def _runs(
+    network: Network | None,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    runs: Mapping[RunKey, Run],
+) -> dict[int, Run]:
     if network is None:
         return {}
     keys = {seed: conditions.job(network, seed).key for seed in seeds}
@@ -234,7 +292,9 @@ def _result(
     reference, own = _pair(variant, conditions, seeds, runs)
     if effect and effect.seeds:
         reference, own = ({seed: each[seed] for seed in effect.seeds} for each in (reference, own))
-    failures = {seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None}
+    failures = {
+        seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None
+    }
     if variant.is_reference:
         verdict = "reference"
     elif variant.network is None:
@@ -252,7 +312,9 @@ def _result(
         cost=cost(variant.network.layers) if variant.network and alone else None,
         base=cost(variant.against.layers),
         accuracies=own,
-        curves={seed: run.accuracies for seed, run in found.items() if seed in own} if alone else {},
+        curves={seed: run.accuracies for seed, run in found.items() if seed in own}
+        if alone
+        else {},
         reference=reference,
         failures=failures,
         effect=effect,
@@ -261,18 +323,25 @@ def _result(
     )
 
 
-_APART = {"helps": "higher", "hurts": "lower"}  # what is said of an effect that differs from another
+_APART = {
+    "helps": "higher",
+    "hurts": "lower",
+}  # what is said of an effect that differs from another
 
 
 def _claims(variant: Variant, verdict: str, effect: Effect | None) -> list[str]:
-    """Find what the paper says, which is not of rescaled widths, and hold the verdict or the FLOPs against it."""
+    """Find what the paper says, which is not of rescaled widths, and hold the verdict or the FLOPs
+    against it.
+    """
     if variant.is_reference or variant.rescaled or not variant.compared:
         return []
     assert variant.network
     factor, value, base = variant.factor, variant.value, _own_value(variant.against, variant.factor)
     if variant.beside is None:
         claims = claims_of(factor, base, value)
-        operations = counted(factor, base, value, _flops(variant.network, factor) / _flops(variant.against, factor))
+        operations = counted(
+            factor, base, value, _flops(variant.network, factor) / _flops(variant.against, factor)
+        )
     else:
         claims = claims_of(factor, base, value, variant.given.partition("=")[0])
         smaller = _flops(variant.against) < _flops(variant.beside.against)
@@ -282,7 +351,9 @@ def _claims(variant: Variant, verdict: str, effect: Effect | None) -> list[str]:
 
 
 def _own_value(network: Network, factor: str) -> str:
-    """Return a factor's value in a network, as claims name it: a baseline is the only reference among networks."""
+    """Return a factor's value in a network, as claims name it: a baseline is the only reference
+    among networks.
+    """
     own = {"network": "baseline", "first_layer": network.first_layer}
     return own[factor] if factor in own else str(network.blocks[0].values()[factor])
 
@@ -292,7 +363,8 @@ def _flops(network: Network, factor: str = "") -> int:
 
 
 def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
-    """Flatten results for `--json` and for the ledger: one row per variant, references before theirs.
+    """Flatten results for `--json` and for the ledger: one row per variant, references before
+    theirs.
 
     The `accuracies` of an interaction are effects, in points: those of its variant given its value.
     """

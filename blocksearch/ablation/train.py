@@ -13,7 +13,8 @@ def train_network(
 ) -> tuple[str, list[dict[str, object]]]:
     """Train what the ledger lacks; return a title and one row per seed.
 
-    Accuracies are percent per epoch; `interval` is the last one's, over the evaluated images (GTSRB: over physical signs).
+    Accuracies are percent per epoch; `interval` is the last one's, over the evaluated images
+    (GTSRB: over physical signs).
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
@@ -23,7 +24,9 @@ def train_network(
             "seed": job.key.seed,
             "state": (run := runs[job.key]).state,
             "accuracy": run.accuracy,
-            "interval": accuracy_interval(run.right, shared.evaluation_groups) if run.accuracy is not None else None,
+            "interval": accuracy_interval(run.right, shared.evaluation_groups)
+            if run.accuracy is not None
+            else None,
             "epochs": run.epoch_to,
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),

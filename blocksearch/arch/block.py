@@ -1,10 +1,21 @@
-"""A block as a value of factors, and the layers it expands to. The one place that knows what a factor does."""
+"""A block as a value of factors, and the layers it expands to. The one place that knows what a
+factor does.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from blocksearch.arch.constraints import Condition, Rule
-from blocksearch.arch.factors import FACTORS, SQUARE, Expand, Groups, Kernel, Reduce, Value, factor_named
+from blocksearch.arch.factors import (
+    FACTORS,
+    SQUARE,
+    Expand,
+    Groups,
+    Kernel,
+    Reduce,
+    Value,
+    factor_named,
+)
 from blocksearch.arch.layers import (
     Activation,
     Conv,
@@ -29,17 +40,21 @@ RULES = (
     ),
     Rule(
         "pooling=separable_end or separable_conv pools at the last pointwise layer, but last=none leaves none",
-        (Condition("last", ("pointwise",)), Condition("pooling", ("separable_end", "separable_conv"), negated=True)),
+        (
+            Condition("last", ("pointwise",)),
+            Condition("pooling", ("separable_end", "separable_conv"), negated=True),
+        ),
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Block:
-    """One block of a network. Each field is a factor; a field also takes the factor's text, `Block(bottleneck="reduce(2)")`.
+    """One block of a network. Each field is a factor; a field also takes the factor's text,
+    `Block(bottleneck="reduce(2)")`.
 
-    Raises SpecError where a value is not one of its factor's, or where two factors contradict each other. Source of the
-    factors: EffNet paper, Sections 3, 4.2 and 6.2.
+    Raises SpecError where a value is not one of its factor's, or where two factors contradict each
+    other. Source of the factors: EffNet paper, Sections 3, 4.2 and 6.2.
     """
 
     bottleneck: Reduce | Expand | str = "none"
@@ -60,7 +75,9 @@ class Block:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            object.__setattr__(self, field.name, FACTORS[field.name].value(getattr(self, field.name)))
+            object.__setattr__(
+                self, field.name, FACTORS[field.name].value(getattr(self, field.name))
+            )
         values = self.values()
         for rule in RULES:
             if not rule.holds(values):
@@ -68,7 +85,9 @@ class Block:
 
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
-        return " ".join(f"{name}={value}" for name, value in self.values().items() if value != _DEFAULTS[name])
+        return " ".join(
+            f"{name}={value}" for name, value in self.values().items() if value != _DEFAULTS[name]
+        )
 
     def __repr__(self) -> str:
         return f"<Block {self}>"
@@ -78,7 +97,9 @@ class Block:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def with_factors(self, values: Mapping[str, Value]) -> "Block":
-        """Return this block with other values, or their texts, for some factors. Raises ConfigError for an unknown factor."""
+        """Return this block with other values, or their texts, for some factors. Raises ConfigError
+        for an unknown factor.
+        """
         names = [factor_named(name).name for name in values]
         return replace(self, **{name: values[name] for name in names})  # type: ignore[arg-type]
 
@@ -88,9 +109,11 @@ _DEFAULTS = Block().values()
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a block's expansion: which factors it reads, and the layers that it adds to a running shape.
+    """One step of a block's expansion: which factors it reads, and the layers that it adds to a
+    running shape.
 
-    A step reads no other factor, so a space is counted and priced step by step, without a look at whole blocks.
+    A step reads no other factor, so a space is counted and priced step by step, without a look at
+    whole blocks.
     """
 
     factors: tuple[str, ...]
@@ -99,7 +122,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """The way around a block's body: how it joins, its own layers, and the activation after the join."""
+    """The way around a block's body: how it joins, its own layers, and the activation after the
+    join.
+    """
 
     kind: JoinKind
     layers: Layers
@@ -110,7 +135,8 @@ class Shortcut:
 def expand(block: Block, entry: Shape, width: int) -> Layers:
     """Expand a block that reads `entry` and is `width` channels wide into layers.
 
-    With residual=concatenate the output has width + entry channels. Raises SpecError where a shape becomes impossible.
+    With residual=concatenate the output has width + entry channels. Raises SpecError where a shape
+    becomes impossible.
     """
     body: Layers = ()
     for step in STEPS:
@@ -124,7 +150,9 @@ def _end(layers: Layers, entry: Shape) -> Shape:
 
 
 def conv_unit(conv: Conv, activation: Option | str) -> Layers:
-    """Follow a convolution by batch normalisation and its activation, in that order (a choice of ours)."""
+    """Follow a convolution by batch normalisation and its activation, in that order (a choice of
+    ours).
+    """
     layers: tuple[Layer, ...] = (conv, Norm(conv.output))
     return layers + _activation(conv.output, activation)
 
@@ -140,14 +168,18 @@ def _activation(shape: Shape, kind: Option | str) -> Layers:
 
 
 def bottleneck_channels(block: Block, entry: Shape, width: int) -> int | None:
-    """Return the channels that a block's first pointwise layer gives, or None without one. Raises SpecError for none left."""
+    """Return the channels that a block's first pointwise layer gives, or None without one. Raises
+    SpecError for none left.
+    """
     match block.bottleneck:
         case Reduce(factor):
             return max(block.minimum, width // factor)
         case Expand(rate):
             channels = int(entry.channels * rate)
             if channels < 1:
-                raise SpecError(f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none")
+                raise SpecError(
+                    f"bottleneck={block.bottleneck} of {entry.channels} input channels leaves none"
+                )
             return channels
         case _:
             return None
@@ -157,7 +189,11 @@ def _first_pointwise(block: Block, entry: Shape, width: int) -> Layers:
     channels = bottleneck_channels(block, entry, width)
     if channels is None:
         return ()
-    groups = block.groups.count if isinstance(block.groups, Groups) and block.groups.where == "both" else 1
+    groups = (
+        block.groups.count
+        if isinstance(block.groups, Groups) and block.groups.where == "both"
+        else 1
+    )
     conv = grouped_conv(entry, channels, groups, (1, 1), (1, 1))
     unit = conv_unit(conv, block.first_activation)
     return (*unit, Shuffle(conv.output, conv.groups)) if conv.groups > 1 else unit
@@ -187,7 +223,9 @@ def _spatial(block: Block, entry: Shape, width: int) -> Layers:
 
 
 def _halvings(pooling: str, index: int, final: bool) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the stride and the pool of the spatial layer at `index`; a single layer takes both phases at once."""
+    """Return the stride and the pool of the spatial layer at `index`; a single layer takes both
+    phases at once.
+    """
     none, both, across, down = (1, 1), (2, 2), (1, 2), (2, 1)
     phase = (both if final else across) if index == 0 else (down if index == 1 else none)
     match pooling:
@@ -228,28 +266,47 @@ def _attention(block: Block, entry: Shape, width: int) -> Layers:
 SHORTCUT_FACTORS = ("residual", "join_activation", "pooling")
 STEPS = (
     Step(("bottleneck", "minimum", "groups", "first_activation"), _first_pointwise),
-    Step(("spatial", "kernel", "depth_multiplier", "pooling", "pool_kind", "last", "spatial_activation", "activation"), _spatial),
+    Step(
+        (
+            "spatial",
+            "kernel",
+            "depth_multiplier",
+            "pooling",
+            "pool_kind",
+            "last",
+            "spatial_activation",
+            "activation",
+        ),
+        _spatial,
+    ),
     Step(("attention",), _attention),
     Step(("last", "groups", "activation", "pooling", "pool_kind"), _last_pointwise),
 )
 
 
 def body_output(block: Block, entry: Shape, width: int) -> Shape:
-    """Return the shape that the body ends in: each way of pooling halves the map once, and no other factor changes it."""
+    """Return the shape that the body ends in: each way of pooling halves the map once, and no other
+    factor changes it.
+    """
     return entry.strided((1, 1) if block.pooling == "none" else (2, 2)).with_channels(width)
 
 
 def shortcut(block: Block, entry: Shape, width: int) -> Shortcut | None:
-    """Return a block's way around its body: averaged to the body's map, then channels matched, projected or concatenated.
+    """Return a block's way around its body: averaged to the body's map, then channels matched,
+    projected or concatenated.
 
-    It reads `SHORTCUT_FACTORS` alone. ShuffleNet's is the concatenated one, with an overlapping 3×3 average; the others do not
-    overlap.
+    It reads `SHORTCUT_FACTORS` alone. ShuffleNet's is the concatenated one, with an overlapping 3×3
+    average; the others do not overlap.
     """
     if block.residual == "none":
         return None
     out = body_output(block, entry, width)
     layers, kind = _around(block.residual, entry, out)
-    joined = out.with_channels(out.channels + _end(layers, entry).channels) if kind == "concatenate" else out
+    joined = (
+        out.with_channels(out.channels + _end(layers, entry).channels)
+        if kind == "concatenate"
+        else out
+    )
     after = _activation(joined, block.join_activation)
     return Shortcut(kind, layers, after, _end(after, joined))
 
@@ -259,7 +316,9 @@ def _around(residual: Option | str, entry: Shape, out: Shape) -> tuple[Layers, J
         layers = residual.expand(entry, out)
         end = _end(layers, entry)
         if end.map != out.map:
-            raise SpecError(f"residual={residual} ends in {end}, but a shortcut has the map of the body's output, {out}")
+            raise SpecError(
+                f"residual={residual} ends in {end}, but a shortcut has the map of the body's output, {out}"
+            )
         return layers, "add" if end == out else "concatenate"
     stride = -(-entry.height // out.height), -(-entry.width // out.width)
     size = tuple(n + n // 2 if residual == "concatenate" else n for n in stride)

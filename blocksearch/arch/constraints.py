@@ -1,7 +1,9 @@
-"""Constraints of a space, each with a name: rules between the factors of a block, budgets of cost, and functions of a network.
+"""Constraints of a space, each with a name: rules between the factors of a block, budgets of cost,
+and functions of a network.
 
-residual=none or pooling!=stride|separable        a rule: at least one of its conditions holds in every block
-flops <= 12e6                                     a budget: macs, flops, params, floats or peak (activation floats)
+residual=none or pooling!=stride|separable        a rule: at least one of its conditions holds in
+every block flops <= 12e6                                     a budget: macs, flops, params, floats
+or peak (activation floats)
 """
 
 import hashlib
@@ -18,8 +20,15 @@ from blocksearch.arch.factors import Value, factor_named
 from blocksearch.errors import ConfigError, SpecError, unknown
 
 QUANTITIES = ("macs", "flops", "params", "floats", "peak")
-_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
-_BUDGET = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)\s*([kKMG]?)\s*")
+_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_BUDGET = re.compile(
+    r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)\s*([kKMG]?)\s*"
+)
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -40,7 +49,9 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """At least one condition holds in every block; which factors it reads is known, so that whole spaces can be counted."""
+    """At least one condition holds in every block; which factors it reads is known, so that whole
+    spaces can be counted.
+    """
 
     name: str
     conditions: tuple[Condition, ...]
@@ -87,13 +98,19 @@ class Check:
         return f"{self.origin}(network)"
 
     def holds(self, network: object) -> bool:
-        """Ask the function. Raises SpecError, with the function's place, where it raises or answers neither yes nor no."""
+        """Ask the function. Raises SpecError, with the function's place, where it raises or answers
+        neither yes nor no.
+        """
         try:
             answer = self.function(network)
         except Exception as error:  # a user's function may raise anything: say where
-            raise SpecError(f"{self.where}: constraint {self.name} raises {type(error).__name__}: {error}") from error
+            raise SpecError(
+                f"{self.where}: constraint {self.name} raises {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(answer, bool):
-            raise SpecError(f"{self.where}: constraint {self.name} must answer True or False, but got {answer!r}")
+            raise SpecError(
+                f"{self.where}: constraint {self.name} must answer True or False, but got {answer!r}"
+            )
         return answer
 
 
@@ -104,8 +121,11 @@ Known = Mapping[str, Sequence[Value]]
 _NOTHING: Known = {}
 
 
-def read_constraint(given: str | Constraint | Callable[[Any], object], name: str = "", known: Known = _NOTHING) -> Constraint:
-    """Take a constraint, its text, or a function of a network. Its text is its name where none is given.
+def read_constraint(
+    given: str | Constraint | Callable[[Any], object], name: str = "", known: Known = _NOTHING
+) -> Constraint:
+    """Take a constraint, its text, or a function of a network. Its text is its name where none is
+    given.
 
     `known` has, by factor, the values of a user's that the text of a rule may name.
     """
@@ -117,17 +137,27 @@ def read_constraint(given: str | Constraint | Callable[[Any], object], name: str
         raise ConfigError(f"a constraint is text or a function of a network, but got {given!r}")
     if re.search(r"[<>]", given):
         return _budget(given, name)
-    conditions = tuple(_condition(part, given, known) for part in re.split(r"\s+or\s+", given.strip()))
+    conditions = tuple(
+        _condition(part, given, known) for part in re.split(r"\s+or\s+", given.strip())
+    )
     return Rule(name or " or ".join(map(str, conditions)), conditions)
 
 
 def together(given: Sequence[Constraint], new: Sequence[Constraint]) -> tuple[Constraint, ...]:
-    """Add constraints to others; one that is there counts once. Raises ConfigError for a name that means something else there."""
+    """Add constraints to others; one that is there counts once. Raises ConfigError for a name that
+    means something else there.
+    """
     found = {each.name: each for each in given}
     for each in new:
         known = found.setdefault(each.name, each)
-        if known != each or (isinstance(each, Check) and isinstance(known, Check) and not _same(known.function, each.function)):
-            raise ConfigError(f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)")
+        if known != each or (
+            isinstance(each, Check)
+            and isinstance(known, Check)
+            and not _same(known.function, each.function)
+        ):
+            raise ConfigError(
+                f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)"
+            )
     return tuple(found.values())
 
 
@@ -158,10 +188,14 @@ def _budget(text: str, name: str) -> Budget:
 def _condition(text: str, rule: str, known: Known) -> Condition:
     match = re.fullmatch(r"([a-z_]+)(!?=)(\S+)", text)
     if match is None:
-        raise ConfigError(f"a rule is conditions such as residual=none joined by 'or', but got {text!r} in {rule!r}")
+        raise ConfigError(
+            f"a rule is conditions such as residual=none joined by 'or', but got {text!r} in {rule!r}"
+        )
     factor = factor_named(match[1])
     own = {str(value): value for value in known.get(factor.name, ())}
-    values = tuple(own[value] if value in own else factor.parse(value) for value in match[3].split("|"))
+    values = tuple(
+        own[value] if value in own else factor.parse(value) for value in match[3].split("|")
+    )
     return Condition(factor.name, values, match[2] == "!=")
 
 
@@ -169,7 +203,9 @@ def _check(function: Callable[[Any], object], name: str) -> Check:
     try:
         file, (source, line) = inspect.getfile(function), inspect.getsourcelines(function)
     except (TypeError, OSError) as error:
-        raise ConfigError(f"a constraint's function must be written in a file, but got {function!r}") from error
+        raise ConfigError(
+            f"a constraint's function must be written in a file, but got {function!r}"
+        ) from error
     origin = f"{Path(file).stem}.{getattr(function, '__name__', 'function')}"
     digest = hashlib.sha256("".join(source).encode()).hexdigest()
     return Check(name or origin, origin, digest, function, f"{file}:{line}")

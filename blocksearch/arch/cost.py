@@ -1,7 +1,9 @@
-"""What a network costs, exactly and without torch: a fold over the same layers that the module is built from.
+"""What a network costs, exactly and without torch: a fold over the same layers that the module is
+built from.
 
-Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs; convolutions and the classifier
-count, one image; no bias, normalisation, activation, pooling or addition. Parameters include normalisation and the bias.
+Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs;
+convolutions and the classifier count, one image; no bias, normalisation, activation, pooling or
+addition. Parameters include normalisation and the bias.
 """
 
 from dataclasses import dataclass, replace
@@ -28,9 +30,10 @@ from blocksearch.arch.layers import (
 class Cost:
     """Exact counts for one image.
 
-    `floats_out`: floats that each convolution and the classifier hand on, pooling folded in (Table 1), in order of execution.
-    `peak_activation_floats`: the largest sum of tensors alive at once, in the order the module runs; normalisation,
-    activation and addition work in place, a shortcut's source lives until the shortcut has read it. Weights not included.
+    `floats_out`: floats that each convolution and the classifier hand on, pooling folded in (Table
+    1), in order of execution. `peak_activation_floats`: the largest sum of tensors alive at once,
+    in the order the module runs; normalisation, activation and addition work in place, a shortcut's
+    source lives until the shortcut has read it. Weights not included.
     """
 
     macs: int = 0
@@ -74,7 +77,9 @@ def cost(layers: Layers) -> Cost:
         total = total.then(_layer_cost(layer))
         if isinstance(layer, Pool) and convolved:
             total = replace(total, floats_out=(*total.floats_out[:-1], layer.output.floats))
-        convolved = isinstance(layer, Conv) or (convolved and isinstance(layer, Norm | Activation | Pool))
+        convolved = isinstance(layer, Conv) or (
+            convolved and isinstance(layer, Norm | Activation | Pool)
+        )
     return total
 
 
@@ -100,8 +105,8 @@ def _layer_cost(layer: Layer) -> Cost:
 def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
     """Count one layer of a sequence; `floats_out` holds one number, what it adds to the sum.
 
-    `folding` is what the convolution before handed on, where a pool would fold into it, else 0; the second answer is the same
-    for the next layer. Sums of this are `cost` of the whole sequence.
+    `folding` is what the convolution before handed on, where a pool would fold into it, else 0; the
+    second answer is the same for the next layer. Sums of this are `cost` of the whole sequence.
     """
     total = Cost()
     for part in flat((layer,)):
@@ -116,21 +121,33 @@ def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
 
 
 def shortcut_cost(kind: JoinKind, entry: Shape, body: Shape, shortcut: Layers) -> Cost:
-    """Count what follows the body of a block: its shortcut, while the body's output is held, and the join."""
+    """Count what follows the body of a block: its shortcut, while the body's output is held, and
+    the join.
+    """
     held = body.floats + (shortcut[-1].output if shortcut else entry).floats
     joined = 2 * held if kind == "concatenate" else held
-    return _branch_cost(shortcut, entry, held=0).beside(body.floats).then(Cost(peak_activation_floats=joined))
+    return (
+        _branch_cost(shortcut, entry, held=0)
+        .beside(body.floats)
+        .then(Cost(peak_activation_floats=joined))
+    )
 
 
 def _join_cost(join: Join) -> Cost:
-    """Branches run in order; the input is held for those still to come, finished outputs are held for the join.
+    """Branches run in order; the input is held for those still to come, finished outputs are held
+    for the join.
 
-    A branch whose first layer reads the input counts it itself, so it is held only behind the first layer.
+    A branch whose first layer reads the input counts it itself, so it is held only behind the first
+    layer.
     """
     total, finished = Cost(), 0
     for index, branch in enumerate(join.branches):
         later = index < len(join.branches) - 1
-        total = total.then(_branch_cost(branch, join.input, held=join.input.floats if later else 0).beside(finished))
+        total = total.then(
+            _branch_cost(branch, join.input, held=join.input.floats if later else 0).beside(
+                finished
+            )
+        )
         finished += join.branch_outputs[index].floats
     at_join = finished + (join.output.floats if join.kind == "concatenate" else 0)
     return total.then(Cost(peak_activation_floats=at_join))
@@ -143,4 +160,7 @@ def _branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
     if isinstance(branch[0], Norm | Activation):  # not in place: other branches read the same input
         first = first.beside(branch[0].output.floats)
-    return replace(cost(branch), peak_activation_floats=max(first.peak_activation_floats, rest.peak_activation_floats))
+    return replace(
+        cost(branch),
+        peak_activation_floats=max(first.peak_activation_floats, rest.peak_activation_floats),
+    )

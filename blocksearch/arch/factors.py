@@ -1,7 +1,7 @@
 """The factors of a block: for each, its values and how a value is written.
 
-A value is a word, a whole number, or one of the small dataclasses below; its text is its `str`. `FACTORS` is the vocabulary that
-notation, grammar, ablation and the command line share.
+A value is a word, a whole number, or one of the small dataclasses below; its text is its `str`.
+`FACTORS` is the vocabulary that notation, grammar, ablation and the command line share.
 """
 
 import difflib
@@ -17,7 +17,9 @@ from blocksearch.errors import SpecError, unknown
 
 @dataclass(frozen=True)
 class Reduce:
-    """First pointwise layer with the block's *output* channels divided by `factor` (Section 3, Bottleneck)."""
+    """First pointwise layer with the block's *output* channels divided by `factor` (Section 3,
+    Bottleneck).
+    """
 
     factor: int
 
@@ -27,7 +29,9 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Expand:
-    """First pointwise layer with the block's *input* channels times `rate`, rounded down (Section 6.2)."""
+    """First pointwise layer with the block's *input* channels times `rate`, rounded down (Section
+    6.2).
+    """
 
     rate: Fraction
 
@@ -37,7 +41,9 @@ class Expand:
 
 @dataclass(frozen=True)
 class Groups:
-    """Grouped pointwise layers: only the `last`, or `both` with a channel shuffle after the first (Section 3)."""
+    """Grouped pointwise layers: only the `last`, or `both` with a channel shuffle after the first
+    (Section 3).
+    """
 
     where: str
     count: int
@@ -48,7 +54,9 @@ class Groups:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Spatial kernels in order, height × width each: 3×3, or 1×3 then 3×1. No `dilations` means 1 for each."""
+    """Spatial kernels in order, height × width each: 3×3, or 1×3 then 3×1. No `dilations` means 1
+    for each.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     dilations: tuple[int, ...] = ()
@@ -68,7 +76,9 @@ Value: TypeAlias = str | int | Reduce | Expand | Groups | Kernel | Option
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor: its name, the values an ablation tries, and the reader of its text. Defaults stand in `Block`."""
+    """One factor: its name, the values an ablation tries, and the reader of its text. Defaults
+    stand in `Block`.
+    """
 
     name: str
     values: tuple[Value, ...]
@@ -84,7 +94,9 @@ class Factor:
         return self.parse(str(given))
 
     def parse(self, text: str, options: Options = NO_OPTIONS) -> Value:
-        """Read a value, a user's among them. Raises SpecError that names the factor, the text and what it may be."""
+        """Read a value, a user's among them. Raises SpecError that names the factor, the text and
+        what it may be.
+        """
         value = self.read(text.strip()) or read_option(self.name, text.strip(), options)
         if value is None:
             words = [str(option) for option in self.values]
@@ -107,7 +119,9 @@ def _bottleneck(text: str) -> Value | None:
         return "none"
     if match := re.fullmatch(r"(?:reduce\(([1-9][0-9]{0,5})\)|([1-9][0-9]{0,5}))", text):
         return Reduce(int(match[1] or match[2]))
-    if match := re.fullmatch(r"expand\(([0-9]{1,10}/[1-9][0-9]{0,5}|[0-9]{1,5}(?:\.[0-9]{1,5})?)\)", text):
+    if match := re.fullmatch(
+        r"expand\(([0-9]{1,10}/[1-9][0-9]{0,5}|[0-9]{1,5}(?:\.[0-9]{1,5})?)\)", text
+    ):
         rate = Fraction(match[1])
         return Expand(rate) if rate > 0 else None
     return None
@@ -119,12 +133,18 @@ def _groups(text: str) -> Value | None:
 
 
 def _kernel(text: str) -> Value | None:
-    found = [re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)(?:d([1-9]))?", size) for size in text.split("+")]
+    found = [
+        re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)(?:d([1-9]))?", size) for size in text.split("+")
+    ]
     if len(found) > 4 or not all(found):
         return None
     sizes = tuple((int(match[1]), int(match[2])) for match in found if match)
     dilations = tuple(int(match[3] or 1) for match in found if match)
-    return Kernel(sizes, dilations if max(dilations) > 1 else ()) if all(n % 2 for size in sizes for n in size) else None
+    return (
+        Kernel(sizes, dilations if max(dilations) > 1 else ())
+        if all(n % 2 for size in sizes for n in size)
+        else None
+    )
 
 
 _POOLINGS = ("stride", "last", "first", "separable", "separable_end", "separable_conv")
@@ -148,7 +168,13 @@ FACTORS: dict[str, Factor] = {
             _bottleneck,
             "first pointwise layer",
         ),
-        Factor("minimum", (1, 6), "a whole number of channels from 1", _whole, "least channels that reduce() leaves"),
+        Factor(
+            "minimum",
+            (1, 6),
+            "a whole number of channels from 1",
+            _whole,
+            "least channels that reduce() leaves",
+        ),
         _choice("spatial", ("depthwise", "dense"), "kind of the spatial convolutions"),
         Factor(
             "kernel",
@@ -165,8 +191,11 @@ FACTORS: dict[str, Factor] = {
             "output channels per input channel of the first depthwise layer",
         ),
         _choice("attention", ("none",), "layers of a user's option after the spatial ones"),
-        # "none" is for deeper networks; an ablation does not try it, since it multiplies the cost of all that follows.
-        replace(_choice("pooling", (*_POOLINGS, "none"), "where the map is halved"), values=_POOLINGS),
+        # "none" is for deeper networks; an ablation does not try it, since it multiplies the cost
+        # of all that follows.
+        replace(
+            _choice("pooling", (*_POOLINGS, "none"), "where the map is halved"), values=_POOLINGS
+        ),
         _choice("pool_kind", ("max", "average"), "kind of the pools"),
         _choice("last", ("pointwise", "none"), "last pointwise layer; none only in a dense block"),
         Factor(

@@ -1,7 +1,9 @@
-"""Primitive layers with shapes: the tree that a network resolves to, and that cost, module, text and diagram all read.
+"""Primitive layers with shapes: the tree that a network resolves to, and that cost, module, text
+and diagram all read.
 
-Every layer knows its input shape and derives its output shape, so a tree that exists is consistent. Identity of networks is
-equality of these trees; `fingerprint` is their digest and `encode`/`decode` their stored form.
+Every layer knows its input shape and derives its output shape, so a tree that exists is consistent.
+Identity of networks is equality of these trees; `fingerprint` is their digest and `encode`/`decode`
+their stored form.
 """
 
 import hashlib
@@ -14,7 +16,9 @@ from typing import Any, Literal, TypeAlias
 from blocksearch.errors import SpecError
 
 PoolKind = Literal["max", "average"]
-ActivationKind = Literal["relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"]
+ActivationKind = Literal[
+    "relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"
+]
 JoinKind = Literal["add", "concatenate", "multiply"]
 
 LEAKY_SLOPE = 0.2  # not given in the paper: a choice of ours
@@ -52,14 +56,17 @@ class Shape:
         Raises SpecError where an axis of size one would be reduced again.
         """
         if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
-            raise SpecError(f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}")
+            raise SpecError(
+                f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}"
+            )
         return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
 
 
 def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """Return the zeros before and after one axis so that the output has ⌈size / stride⌉ entries.
 
-    Odd kernels are centred (3 is padded by 1); an even kernel is padded at the end, and only where the map is odd.
+    Odd kernels are centred (3 is padded by 1); an even kernel is padded at the end, and only where
+    the map is odd.
     """
     span = dilation * (kernel - 1)
     total = max(0, (-(-size // stride) - 1) * stride + span + 1 - size)
@@ -68,7 +75,9 @@ def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int
 
 
 def even_parts(channels: int, groups: int) -> tuple[int, ...]:
-    """Split channels into groups as even as possible, the larger ones first: 6 in 4 groups is 2, 2, 1, 1."""
+    """Split channels into groups as even as possible, the larger ones first: 6 in 4 groups is 2, 2,
+    1, 1.
+    """
     share, rest = divmod(channels, groups)
     return tuple(share + (group < rest) for group in range(groups))
 
@@ -87,14 +96,22 @@ class Conv:
 
     def __post_init__(self) -> None:
         if self.out_channels < 1:
-            raise SpecError(f"a convolution needs at least one output channel, but got {self.out_channels}")
+            raise SpecError(
+                f"a convolution needs at least one output channel, but got {self.out_channels}"
+            )
         if min(*self.kernel, *self.stride, *self.dilation, self.groups) < 1:
-            raise SpecError(f"kernel, stride, dilation and groups of a convolution must be at least one: {self}")
+            raise SpecError(
+                f"kernel, stride, dilation and groups of a convolution must be at least one: {self}"
+            )
         channels = (self.input.channels, self.out_channels)
         if self.groups > min(channels):
-            raise SpecError(f"a convolution has at most as many groups as channels, but {self.groups} > {min(channels)}")
+            raise SpecError(
+                f"a convolution has at most as many groups as channels, but {self.groups} > {min(channels)}"
+            )
         if not self.uneven and any(c % self.groups for c in channels):
-            raise SpecError(f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}")
+            raise SpecError(
+                f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}"
+            )
 
     @cached_property
     def output(self) -> Shape:
@@ -107,17 +124,28 @@ class Conv:
     @property
     def parts(self) -> tuple[tuple[int, int], ...]:
         """Input and output channels of each group."""
-        inputs, outputs = even_parts(self.input.channels, self.groups), even_parts(self.out_channels, self.groups)
+        inputs, outputs = (
+            even_parts(self.input.channels, self.groups),
+            even_parts(self.out_channels, self.groups),
+        )
         return tuple(zip(inputs, outputs, strict=True))
 
     @property
     def weights(self) -> int:
-        per_tap = sum(i * o for i, o in self.parts) if self.uneven else self.input.channels * self.out_channels // self.groups
+        per_tap = (
+            sum(i * o for i, o in self.parts)
+            if self.uneven
+            else self.input.channels * self.out_channels // self.groups
+        )
         return per_tap * self.kernel[0] * self.kernel[1]
 
 
-def grouped_conv(input: Shape, out_channels: int, groups: int, kernel: tuple[int, int], stride: tuple[int, int]) -> Conv:
-    """Make a convolution in `groups` groups, as even as possible and at most as many as there are channels."""
+def grouped_conv(
+    input: Shape, out_channels: int, groups: int, kernel: tuple[int, int], stride: tuple[int, int]
+) -> Conv:
+    """Make a convolution in `groups` groups, as even as possible and at most as many as there are
+    channels.
+    """
     groups = min(groups, input.channels, out_channels)
     uneven = bool(input.channels % groups or out_channels % groups)
     return Conv(input, out_channels, kernel, stride, groups, uneven=uneven)
@@ -187,7 +215,12 @@ class Shuffle:
         """Input channel at each output position; groups are as even as possible."""
         parts = even_parts(self.input.channels, self.groups)
         starts = [sum(parts[:group]) for group in range(self.groups)]
-        return tuple(start + k for k in range(max(parts)) for start, size in zip(starts, parts, strict=True) if k < size)
+        return tuple(
+            start + k
+            for k in range(max(parts))
+            for start, size in zip(starts, parts, strict=True)
+            if k < size
+        )
 
 
 @dataclass(frozen=True)
@@ -204,7 +237,8 @@ class MatchChannels:
 
 @dataclass(frozen=True)
 class Join:
-    """Run branches on one input, in order, and add, concatenate or multiply their outputs. An empty branch is the identity.
+    """Run branches on one input, in order, and add, concatenate or multiply their outputs. An empty
+    branch is the identity.
 
     A factor of a product may be a single value per channel (C×1×1) after the first branch.
     """
@@ -224,7 +258,9 @@ class Join:
             case _:
                 fits = all(shape in (first, per_channel) for shape in shapes)
         if not fits:
-            raise SpecError(f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}")
+            raise SpecError(
+                f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}"
+            )
 
     @property
     def branch_outputs(self) -> tuple[Shape, ...]:
@@ -233,14 +269,20 @@ class Join:
     @property
     def output(self) -> Shape:
         first, *rest = self.branch_outputs
-        return first.with_channels(first.channels + sum(s.channels for s in rest)) if self.kind == "concatenate" else first
+        return (
+            first.with_channels(first.channels + sum(s.channels for s in rest))
+            if self.kind == "concatenate"
+            else first
+        )
 
 
 @dataclass(frozen=True)
 class Custom:
-    """Layers that a user's option expands to, with where they come from: a changed definition is another network.
+    """Layers that a user's option expands to, with where they come from: a changed definition is
+    another network.
 
-    `origin` is the option's text, `namespace.name(parameters)`, and `source` the digest of the code that defines it.
+    `origin` is the option's text, `namespace.name(parameters)`, and `source` the digest of the code
+    that defines it.
     """
 
     input: Shape
@@ -281,12 +323,36 @@ class Linear:
         return Shape(self.classes, 1, 1)
 
 
-Layer: TypeAlias = Conv | Norm | Activation | Pool | GlobalPool | Shuffle | MatchChannels | Join | Custom | Dropout | Linear
+Layer: TypeAlias = (
+    Conv
+    | Norm
+    | Activation
+    | Pool
+    | GlobalPool
+    | Shuffle
+    | MatchChannels
+    | Join
+    | Custom
+    | Dropout
+    | Linear
+)
 Layers: TypeAlias = tuple[Layer, ...]
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Conv, Norm, Activation, Pool, GlobalPool, Shuffle, MatchChannels, Join, Custom, Dropout, Linear)
+    for kind in (
+        Conv,
+        Norm,
+        Activation,
+        Pool,
+        GlobalPool,
+        Shuffle,
+        MatchChannels,
+        Join,
+        Custom,
+        Dropout,
+        Linear,
+    )
 }
 
 
@@ -321,7 +387,9 @@ def _to_data(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_to_data(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {"": type(value).__name__} | {field.name: _to_data(getattr(value, field.name)) for field in fields(value)}
+        return {"": type(value).__name__} | {
+            field.name: _to_data(getattr(value, field.name)) for field in fields(value)
+        }
     return value
 
 

@@ -1,4 +1,6 @@
-"""A network as a value: input, first layer, a block per stage, widths, classes. What it resolves to is `layers`."""
+"""A network as a value: input, first layer, a block per stage, widths, classes. What it resolves to
+is `layers`.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +12,16 @@ from blocksearch.arch.layers import Dropout, Layers, Linear, Shape, fingerprint
 from blocksearch.errors import SpecError
 
 FIRST_LAYERS = ("vanilla", "block")
-VANILLA = Block(spatial="dense", last="none")  # a 3×3 convolution with 2×2 max-pooling (Table 1, first rows)
+VANILLA = Block(
+    spatial="dense", last="none"
+)  # a 3×3 convolution with 2×2 max-pooling (Table 1, first rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a data set fixes about a network: input, stage widths, classes and dropout before the classifier."""
+    """What a data set fixes about a network: input, stage widths, classes and dropout before the
+    classifier.
+    """
 
     input: Shape
     widths: tuple[int, ...]
@@ -27,11 +33,17 @@ class Task:
             object.__setattr__(self, "widths", tuple(map(index, self.widths)))
             object.__setattr__(self, "classes", index(self.classes))
         except TypeError as error:
-            raise SpecError(f"widths and classes must be whole numbers, but got {self.widths} and {self.classes}") from error
+            raise SpecError(
+                f"widths and classes must be whole numbers, but got {self.widths} and {self.classes}"
+            ) from error
         if not self.widths or min(self.widths) < 1:
-            raise SpecError(f"widths must be one or more whole numbers from 1, but got {self.widths_text or 'none'}")
+            raise SpecError(
+                f"widths must be one or more whole numbers from 1, but got {self.widths_text or 'none'}"
+            )
         if self.classes < 2:
-            raise SpecError(f"a classifier tells at least 2 classes apart, but got classes={self.classes}")
+            raise SpecError(
+                f"a classifier tells at least 2 classes apart, but got classes={self.classes}"
+            )
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout must be at least 0 and below 1, but got {self.dropout}")
 
@@ -42,10 +54,12 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Network:
-    """Blocks in a task. One block serves every stage; several are one per stage that the block covers.
+    """Blocks in a task. One block serves every stage; several are one per stage that the block
+    covers.
 
-    `first_layer="vanilla"` makes the first stage a 3×3 convolution with 2×2 max-pooling, and blocks cover the stages after it;
-    `"block"` makes every stage a block. Raises SpecError where the network cannot be built.
+    `first_layer="vanilla"` makes the first stage a 3×3 convolution with 2×2 max-pooling, and blocks
+    cover the stages after it; `"block"` makes every stage a block. Raises SpecError where the
+    network cannot be built.
     """
 
     task: Task
@@ -57,7 +71,9 @@ class Network:
             raise SpecError(f"first_layer must be vanilla or block, but got {self.first_layer!r}")
         stages = len(self.task.widths) - (self.first_layer == "vanilla")
         if len(self.blocks) not in {1, stages}:
-            raise SpecError(f"a network takes one block or one for each of its {stages} block stages, but got {len(self.blocks)}")
+            raise SpecError(
+                f"a network takes one block or one for each of its {stages} block stages, but got {len(self.blocks)}"
+            )
         _ = self.layers  # an instance that exists resolves
 
     def __str__(self) -> str:
@@ -82,7 +98,9 @@ class Network:
 
     @property
     def bottlenecks(self) -> tuple[int | None, ...]:
-        """The channels that each stage's first pointwise layer gives, as `minimum` leaves them; None where it has none."""
+        """The channels that each stage's first pointwise layer gives, as `minimum` leaves them;
+        None where it has none.
+        """
         shapes = (self.task.input, *(stage[-1].output for stage in self.stages[:-2]))
         return tuple(map(bottleneck_channels, self.stage_blocks, shapes, self.task.widths))
 
@@ -107,7 +125,9 @@ class Network:
         """Return this network with one factor changed, in every block."""
         if name == "first_layer":
             return self._with_first_layer(str(value))
-        return replace(self, blocks=tuple(block.with_factors({name: value}) for block in self.blocks))
+        return replace(
+            self, blocks=tuple(block.with_factors({name: value}) for block in self.blocks)
+        )
 
     def _with_first_layer(self, first_layer: str) -> "Network":
         if len(self.blocks) > 1 and first_layer != self.first_layer:

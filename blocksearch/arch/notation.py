@@ -1,10 +1,11 @@
-"""The text of blocks and networks, both ways: `parse(format(x)) == x`, and errors that show the text and a caret.
+"""The text of blocks and networks, both ways: `parse(format(x)) == x`, and errors that show the
+text and a caret.
 
     bottleneck=reduce(2) minimum=6 kernel=1x3+3x1 pooling=separable_conv
     input=3x32x32 widths=64,128,256 classes=10 first_layer=block [bottleneck=reduce(2) ...]
 
-A block is its factors that differ from their defaults; a network is its task and, in brackets, one block for all stages or
-one for each.
+A block is its factors that differ from their defaults; a network is its task and, in brackets, one
+block for all stages or one for each.
 """
 
 import difflib
@@ -79,7 +80,11 @@ def read_shape(text: str) -> Shape | None:
 
 def read_widths(text: str) -> tuple[int, ...] | None:
     """Read stage widths, written 64,128,256."""
-    return tuple(map(int, text.split(","))) if re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text) else None
+    return (
+        tuple(map(int, text.split(",")))
+        if re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text)
+        else None
+    )
 
 
 def _read_dropout(text: str) -> float | None:
@@ -89,9 +94,15 @@ def _read_dropout(text: str) -> float | None:
 _NETWORK_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "input": ("channels, height and width such as 3x32x32", read_shape),
     "widths": ("whole numbers such as 64,128,256", read_widths),
-    "classes": ("a whole number", lambda text: int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None),
+    "classes": (
+        "a whole number",
+        lambda text: int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None,
+    ),
     "dropout": ("a rate from 0 and below 1", _read_dropout),
-    "first_layer": ("vanilla or block", lambda text: text if text in {"vanilla", "block"} else None),
+    "first_layer": (
+        "vanilla or block",
+        lambda text: text if text in {"vanilla", "block"} else None,
+    ),
 }
 
 
@@ -117,7 +128,9 @@ def _key_value(text: str, token: _Token, known: list[str]) -> tuple[str, str, in
     return key, value, token.at + len(key) + 1
 
 
-def _pairs(text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callable[[str], Any]]]) -> dict[str, tuple[Any, int]]:
+def _pairs(
+    text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callable[[str], Any]]]
+) -> dict[str, tuple[Any, int]]:
     found: dict[str, tuple[Any, int]] = {}
     for token in tokens:
         key, written, at = _key_value(text, token, list(keys))
@@ -135,7 +148,10 @@ def _pairs(text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callab
 
 
 def _block(text: str, tokens: list[_Token], base: Block, options: Options) -> Block:
-    keys = {name: (factor.grammar, partial(factor.parse, options=options)) for name, factor in FACTORS.items()}
+    keys = {
+        name: (factor.grammar, partial(factor.parse, options=options))
+        for name, factor in FACTORS.items()
+    }
     found = _pairs(text, tokens, keys)
     try:
         return base.with_factors({key: value for key, (value, _) in found.items()})
@@ -155,6 +171,8 @@ def _brackets(text: str, tokens: list[_Token], options: Options) -> Iterator[Blo
             case (("[" | "]"), _):
                 raise _error(text, token.at, f"unexpected {token.text!r}")
             case _, None:
-                raise _error(text, token.at, f"expected a block in brackets, but got {token.text!r}")
+                raise _error(
+                    text, token.at, f"expected a block in brackets, but got {token.text!r}"
+                )
     if start is not None:
         raise _error(text, tokens[start].at, "this bracket is not closed")

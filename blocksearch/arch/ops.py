@@ -1,12 +1,15 @@
-"""Options that users add to a factor in a file of their own: a function from shapes to layers, and its parameters.
+"""Options that users add to a factor in a file of their own: a function from shapes to layers, and
+its parameters.
 
     @option("attention")
     def se(entry: Shape, ratio: int = 4) -> Layers: ...
 
-    se(ratio=8)                      # a value of the factor `attention`, written `squeeze.se(ratio=8)` if the file is squeeze.py
+    se(ratio=8)                      # a value of the factor `attention`, written
+    `squeeze.se(ratio=8)` if the file is squeeze.py
 
-What an option may fill: `attention` (layers after the spatial ones), any of the activations (`@option("activation")`), and
-`residual` (`f(entry, output, …)`: the shortcut's layers, added where they end in the output's shape, else concatenated).
+What an option may fill: `attention` (layers after the spatial ones), any of the activations
+(`@option("activation")`), and `residual` (`f(entry, output, …)`: the shortcut's layers, added where
+they end in the output's shape, else concatenated).
 """
 
 import hashlib
@@ -54,15 +57,21 @@ class Option:
     def expand(self, entry: Shape, *others: Shape) -> Layers:
         """Expand into one Custom layer.
 
-        Raises PluginError, with file and line, where the user's function fails, its shapes do not chain, or an attention or
-        activation does not keep the shape.
+        Raises PluginError, with file and line, where the user's function fails, its shapes do not
+        chain, or an attention or activation does not keep the shape.
         """
         try:
-            body = tuple(islice(self.function(entry, *others, **dict(self.arguments)), _MOST_LAYERS + 1))
+            body = tuple(
+                islice(self.function(entry, *others, **dict(self.arguments)), _MOST_LAYERS + 1)
+            )
             self._check(body, entry)
         except Exception as error:  # a user's function may raise anything: say where and what
             file = inspect.getfile(self.function)
-            frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            frames = [
+                frame.lineno
+                for frame in traceback.extract_tb(error.__traceback__)
+                if frame.filename == file
+            ]
             line = frames[-1] if frames else self.function.__code__.co_firstlineno
             rule = f"option {self.text} does not expand on {entry}: {type(error).__name__}: {error}"
             raise PluginError(f"{rule} ({Path(file).name}:{line})") from error
@@ -91,7 +100,9 @@ class OptionFamily:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Its parameters with their defaults, or `inspect.Parameter.empty` for one that must be given."""
+        """Its parameters with their defaults, or `inspect.Parameter.empty` for one that must be
+        given.
+        """
         shapes = 2 if self.factor == "residual" else 1
         own = list(inspect.signature(self.function).parameters.values())[shapes:]
         return {parameter.name: parameter.default for parameter in own}
@@ -100,11 +111,16 @@ class OptionFamily:
         """Make a value. Raises ConfigError for a parameter that the function does not have."""
         known = self.defaults
         if wrong := set(parameters) - set(known):
-            raise ConfigError(f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}")
+            raise ConfigError(
+                f"option {self.name} has no parameter {sorted(wrong)[0]!r}; known: {', '.join(known) or 'none'}"
+            )
         chosen = {**known, **parameters}
         if missing := [name for name, value in chosen.items() if value is inspect.Parameter.empty]:
             raise ConfigError(f"option {self.name} needs its parameter {missing[0]!r}")
-        chosen = {name: value.item() if isinstance(value, np.generic) else value for name, value in chosen.items()}
+        chosen = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in chosen.items()
+        }
         for name, value in chosen.items():
             _check_written(self.name, name, value)
         text = f"{self.name}({','.join(f'{name}={value}' for name, value in chosen.items())})"
@@ -114,11 +130,15 @@ class OptionFamily:
 def option(factor: str) -> Callable[[Callable[..., Layers]], OptionFamily]:
     """Declare a function as an option of a factor. Raises ConfigError where the factor takes none."""
     if factor not in FILLED_BY.values():
-        raise ConfigError(f"options are for {' or '.join(sorted(set(FILLED_BY.values())))}, but got {factor!r}")
+        raise ConfigError(
+            f"options are for {' or '.join(sorted(set(FILLED_BY.values())))}, but got {factor!r}"
+        )
 
     def declare(function: Callable[..., Layers]) -> OptionFamily:
         name = f"{Path(inspect.getfile(function)).stem}.{function.__name__}"
-        return OptionFamily(factor, name, hashlib.sha256(inspect.getsource(function).encode()).hexdigest(), function)
+        return OptionFamily(
+            factor, name, hashlib.sha256(inspect.getsource(function).encode()).hexdigest(), function
+        )
 
     return declare
 
@@ -142,7 +162,9 @@ def read_option(factor: str, text: str, options: Options) -> Option | None:
         return None
     name, arguments = match.groups()
     if name not in options:
-        raise SpecError(f"{factor}={text} is defined in {name.split('.')[0]}.py, which is not loaded; name it with --space")
+        raise SpecError(
+            f"{factor}={text} is defined in {name.split('.')[0]}.py, which is not loaded; name it with --space"
+        )
     pairs = [pair.partition("=") for pair in arguments.split(",") if pair]
     made = options[name](**{key: _parameter(value) for key, _, value in pairs})
     check_fills(factor, made)
@@ -156,7 +178,9 @@ def check_fills(factor: str, value: Option) -> None:
 
 
 def _check_written(option: str, name: str, value: object) -> None:
-    """Raise ConfigError for a parameter that would not be read back as it is written: a text means one network."""
+    """Raise ConfigError for a parameter that would not be read back as it is written: a text means
+    one network.
+    """
     read = _parameter(str(value))
     if type(read) is not type(value) or read != value or re.search(r"[\s,()\[\]|]", str(value)):
         raise ConfigError(

@@ -16,28 +16,38 @@ _HALF = Fraction(1, 2)
 def rescaled(network: Network, budget: Budget | str) -> Network:
     """Scale all stage widths by one factor, as far as a budget such as `flops <= 12e6` allows.
 
-    Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the next width up does not.
-    Raises ConfigError for a budget that is no upper bound, SpecError where even the thinnest network breaks it.
+    Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the
+    next width up does not.
+    Raises ConfigError for a budget that is no upper bound, SpecError where even the thinnest
+    network breaks it.
     """
     limit = read_budget(budget) if isinstance(budget, str) else budget
     if limit.relation not in ("<=", "<"):
-        raise ConfigError(f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}")
+        raise ConfigError(
+            f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}"
+        )
     widths = network.task.widths
     low, high = Fraction(0), Fraction(1)
     if not _fits(network, low, limit):
         thinnest = _spent(_scaled(network, low), limit)
-        raise SpecError(f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}")
+        raise SpecError(
+            f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}"
+        )
     while _fits(network, high, limit):
         low, high = high, 2 * high
         if max(widths) * high > 10**7:
-            raise SpecError(f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it")
+            raise SpecError(
+                f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it"
+            )
     while _fits(network, following := next_scale(widths, low), limit):
         middle = (following + high) / 2
         low, high = (middle, high) if _fits(network, middle, limit) else (following, middle)
     try:
         return _scaled(network, low)
     except SpecError as error:
-        raise SpecError(f"no width meets {limit}: thinner networks cannot be built ({error})") from error
+        raise SpecError(
+            f"no width meets {limit}: thinner networks cannot be built ({error})"
+        ) from error
 
 
 def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
@@ -47,7 +57,9 @@ def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
 
 def next_scale(widths: tuple[int, ...], scale: Fraction) -> Fraction:
     """Return the smallest larger scale at which a width grows."""
-    return min((wide + _HALF) / width for wide, width in zip(widths_at(widths, scale), widths, strict=True))
+    return min(
+        (wide + _HALF) / width for wide, width in zip(widths_at(widths, scale), widths, strict=True)
+    )
 
 
 def widths_upward(widths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -59,12 +71,18 @@ def widths_upward(widths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def _scaled(network: Network, scale: Fraction) -> Network:
-    return replace(network, task=replace(network.task, widths=widths_at(network.task.widths, scale)))
+    return replace(
+        network, task=replace(network.task, widths=widths_at(network.task.widths, scale))
+    )
 
 
 def _spent(network: Network, limit: Budget) -> int:
     price = cost(network.layers)
-    return price.peak_activation_floats if limit.quantity == "peak" else int(getattr(price, limit.quantity))
+    return (
+        price.peak_activation_floats
+        if limit.quantity == "peak"
+        else int(getattr(price, limit.quantity))
+    )
 
 
 def _fits(network: Network, scale: Fraction, limit: Budget) -> bool:

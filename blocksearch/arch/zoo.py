@@ -1,7 +1,9 @@
-"""Named points of the space, as rows that read like the EffNet paper, and the settings of its data sets.
+"""Named points of the space, as rows that read like the EffNet paper, and the settings of its data
+sets.
 
-The paper gives widths for CIFAR-10 alone; the others, and the counting convention, are recovered from its FLOPs columns.
-Positions of normalisation and most activations are not in the paper: choices of ours, the same in every row.
+The paper gives widths for CIFAR-10 alone; the others, and the counting convention, are recovered
+from its FLOPs columns. Positions of normalisation and most activations are not in the paper:
+choices of ours, the same in every row.
 """
 
 from collections.abc import Callable
@@ -28,8 +30,9 @@ TASKS = {
 class Named:
     """A point of the space: its block, its first layer, and where the paper describes it.
 
-    `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published FLOPs demand it. `fills` rescales
-    the widths to the FLOPs of the baseline: of the `network`, or as `published`, with its classifier on a map 16 times as large.
+    `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published
+    FLOPs demand it. `fills` rescales the widths to the FLOPs of the baseline: of the `network`, or
+    as `published`, with its classifier on a map 16 times as large.
     """
 
     name: str
@@ -41,19 +44,40 @@ class Named:
 
 
 def _mobilenet_v2(rate: int) -> Block:
-    return Block(bottleneck=Expand(Fraction(rate)), pooling="stride", spatial_activation="relu", activation="linear")
+    return Block(
+        bottleneck=Expand(Fraction(rate)),
+        pooling="stride",
+        spatial_activation="relu",
+        activation="linear",
+    )
 
 
 def _effnet_revised(rate: int, pooling: str = "separable") -> Block:
-    """1×1 to ⌊c_in·r/2⌋, depth multiplier 2, separable pooling, leaky ReLU at the end (Section 6.2)."""
+    """1×1 to ⌊c_in·r/2⌋, depth multiplier 2, separable pooling, leaky ReLU at the end (Section
+    6.2).
+    """
     expansion = Expand(Fraction(rate, 2))
-    return Block(bottleneck=expansion, kernel=SEPARATED, depth_multiplier=2, pooling=pooling, activation="leaky")
+    return Block(
+        bottleneck=expansion,
+        kernel=SEPARATED,
+        depth_multiplier=2,
+        pooling=pooling,
+        activation="leaky",
+    )
 
 
-def _rates(name: str, source: str, block: Callable[[int], Block], last: Callable[[int], Block] | None = None) -> list[Named]:
+def _rates(
+    name: str,
+    source: str,
+    block: Callable[[int], Block],
+    last: Callable[[int], Block] | None = None,
+) -> list[Named]:
     """One row for each expansion rate of Tables 5-7; the bare name is rate 6."""
     rows = {name: 6, f"{name}_4": 4, f"{name}_2": 2}
-    return [Named(row, source, "vanilla", block(rate), last(rate) if last else None) for row, rate in rows.items()]
+    return [
+        Named(row, source, "vanilla", block(rate), last(rate) if last else None)
+        for row, rate in rows.items()
+    ]
 
 
 _EFFNET = Block(bottleneck=Reduce(2), minimum=6, kernel=SEPARATED, pooling="separable_conv")
@@ -79,18 +103,22 @@ NAMED: dict[str, Named] = {row.name: row for row in (
 
 
 def named(name: str) -> Named:
-    """Find a named point; `_6` may be added where the bare name is rate 6. Raises ConfigError with the known names."""
+    """Find a named point; `_6` may be added where the bare name is rate 6. Raises ConfigError with
+    the known names.
+    """
     name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
     if name not in NAMED:
         raise unknown("network", name, NAMED, "; or write a block such as 'kernel=1x3+3x1'")
     return NAMED[name]
 
 
-def named_network(name: str, task: Task, *, dataset: str | None = None, as_written: bool = False) -> Network:
+def named_network(
+    name: str, task: Task, *, dataset: str | None = None, as_written: bool = False
+) -> Network:
     """Place a named point in a task.
 
-    On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand, whatever the widths; elsewhere,
-    and with `as_written`, it pools as Section 6.2 is written.
+    On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand,
+    whatever the widths; elsewhere, and with `as_written`, it pools as Section 6.2 is written.
     """
     row = named(name)
     stages = len(task.widths) - (row.first_layer == "vanilla")
@@ -98,11 +126,15 @@ def named_network(name: str, task: Task, *, dataset: str | None = None, as_writt
     if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
         blocks = (row.block,) * (stages - 1) + (row.last_block,)
     network = Network(task=task, blocks=blocks, first_layer=row.first_layer)
-    return rescaled(network, f"flops <= {baseline_flops(task, row.fills)}") if row.fills else network
+    return (
+        rescaled(network, f"flops <= {baseline_flops(task, row.fills)}") if row.fills else network
+    )
 
 
 def baseline_flops(task: Task, which: str = "network") -> int:
-    """Count the baseline: the `network`, or as `published`, where the classifier is counted on a map 16 times as large."""
+    """Count the baseline: the `network`, or as `published`, where the classifier is counted on a
+    map 16 times as large.
+    """
     found = cost(named_network("baseline", task).layers).flops
     classifier = named_network("baseline", task).stages[-1][-1:]
     return found + (15 * cost(classifier).flops if which == "published" else 0)

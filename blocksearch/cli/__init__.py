@@ -1,4 +1,5 @@
-"""The command line: parse, call one function, print. Answers go to stdout, everything else to stderr.
+"""The command line: parse, call one function, print. Answers go to stdout, everything else to
+stderr.
 
 Nothing heavy is imported before a command needs it, so that `--help` is instant.
 """
@@ -32,13 +33,21 @@ app.add_typer(reproduce_app, name="reproduce")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2, an interruption 130, a reader who had enough 141."""
+    """Run the command line; a user's mistake is one line and exit code 2, an interruption 130, a
+    reader who had enough 141.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a sign that a terminal does not know is no reason to lose the answer
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, a command ends as after Ctrl-C
+            stream.reconfigure(
+                errors="replace"
+            )  # a sign that a terminal does not know is no reason to lose the answer
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # asked to end, a command ends as after Ctrl-C
     try:
-        with threadpool_limits(1, user_api="blas"):  # small matrices beside busy workers: more threads wait for each other
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # small matrices beside busy workers: more threads wait for each other
             code = app(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
@@ -65,7 +74,8 @@ def _complain(message: str) -> int:
 
 @app.callback(invoke_without_command=True)
 def _options(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         import blocksearch

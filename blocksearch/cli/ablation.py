@@ -38,7 +38,10 @@ def answer_ablation(
     looks = read_looks(seeds) or ()
     chosen = () if looks else read_seeds(seeds)
     if dry_run:
-        print_foreseen(*foresee_ablation(name, found, chosen, request, watch(quiet=quiet), looks), as_json=as_json)
+        print_foreseen(
+            *foresee_ablation(name, found, chosen, request, watch(quiet=quiet), looks),
+            as_json=as_json,
+        )
         return
     title, results, notes = ablate(name, found, chosen, request, watch(quiet=quiet), looks)
     if report is not None:  # files first: whoever reads the answer may stop reading
@@ -47,6 +50,10 @@ def answer_ablation(
         ablation_report(report, title, results, notes)
     tables = ablation_tables(title, results, notes)
     save_picture(svg, *tables)
-    print_json({"title": title, "notes": notes, "rows": as_rows(results)}) if as_json else show(*tables)
-    if any(reason.startswith("failed") for result in results for reason in result.failures.values()):
+    print_json({"title": title, "notes": notes, "rows": as_rows(results)}) if as_json else show(
+        *tables
+    )
+    if any(
+        reason.startswith("failed") for result in results for reason in result.failures.values()
+    ):
         raise typer.Exit(1)

@@ -54,7 +54,9 @@ def show(
     check_files(svg=svg)
     task = task_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
-    found = network_from(network, task, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    found = network_from(
+        network, task, dataset=dataset, as_written=as_written, options=options, fill=fill
+    )
     rows = data_flow(found)
     table = flow_table(found, network, rows, cost(found.layers))
     save_picture(svg, table)
@@ -75,7 +77,8 @@ def cost_command(
 ) -> None:
     """Print what a network costs, exactly and before it is built.
 
-    Example: blocksearch cost "kernel=1x3+3x1 residual=add" --widths 24,40,72 --input 3x48x64 --classes 7
+    Example: blocksearch cost "kernel=1x3+3x1 residual=add" --widths 24,40,72 --input 3x48x64
+    --classes 7
     """
     from blocksearch.arch.cost import cost
     from blocksearch.report.pages import show
@@ -84,23 +87,40 @@ def cost_command(
 
     task = task_from(dataset, widths, input, classes)
     options = loaded(space or ()).options
-    found = network_from(network, task, dataset=dataset, as_written=as_written, options=options, fill=fill)
+    found = network_from(
+        network, task, dataset=dataset, as_written=as_written, options=options, fill=fill
+    )
     price = cost(found.layers)
-    print_json(cost_row(network, found, price)) if as_json else show(cost_table(found, network, price))
+    print_json(cost_row(network, found, price)) if as_json else show(
+        cost_table(found, network, price)
+    )
 
 
 @look_app.command("space")
 def space_command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Python file with a grammar, or a shipped one such as section3.")],
-    budget: Annotated[list[str] | None, typer.Option(help="Keep networks within it, such as 'flops <= 400k'; several.")] = None,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Python file with a grammar, or a shipped one such as section3."
+        ),
+    ],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep networks within it, such as 'flops <= 400k'; several."),
+    ] = None,
     sample: Annotated[int | None, typer.Option(help="Print so many random networks.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
-    enumerate: Annotated[bool, typer.Option("--enumerate", help="Print every network, in order.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print networks as CSV, all unless --sample is given.")] = False,
+    enumerate: Annotated[
+        bool, typer.Option("--enumerate", help="Print every network, in order.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print networks as CSV, all unless --sample is given.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a whole space before anything is trained: its size, its costs, and where the named networks lie.
+    """Show a whole space before anything is trained: its size, its costs, and where the named
+    networks lie.
 
     Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
     """
@@ -123,7 +143,13 @@ def space_command(
     if found is None:
         print_csv(networks)
     elif as_json:
-        data = {"space": file, "question": question, "grammar": grammar.data(), "digest": grammar.digest, **as_data(found)}
+        data = {
+            "space": file,
+            "question": question,
+            "grammar": grammar.data(),
+            "digest": grammar.digest,
+            **as_data(found),
+        }
         print_json(data | {"networks": list(networks)})
     else:
         print_space(file, question, grammar, found)
@@ -147,7 +173,8 @@ def data_list(data_root: DataRoot = None, as_json: Json = False) -> None:
 @data_app.command("check")
 def data_check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; default: all that are there.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Data sets; default: all that are there."),
     ] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -168,7 +195,11 @@ def data_check(
 
 
 @data_app.command("fetch")
-def data_fetch(name: Annotated[str, typer.Argument(help="Data set.")], data_root: DataRoot = None, quiet: Quiet = False) -> None:
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="Data set.")],
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
     """Download a data set's published archives, check them, and extract them.
 
     Example: blocksearch data fetch gtsrb --data-root ~/data

@@ -90,11 +90,27 @@ def _table_command(number: int) -> Callable[..., None]:
         task, chosen = task_from(dataset, widths), read_seeds(seeds)
         check_files(report=report, svg=svg, dry_run=dry_run)
         request = request_from(
-            dataset, epochs, None, recipe, None, None, None, 0, data_root, ledger, workers, device, None, strict=strict
+            dataset,
+            epochs,
+            None,
+            recipe,
+            None,
+            None,
+            None,
+            0,
+            data_root,
+            ledger,
+            workers,
+            device,
+            None,
+            strict=strict,
         )
         if dry_run:
             with _not_run(f"Table {number}"):
-                print_foreseen(*foresee_table(number, task, chosen, request, watch(quiet=quiet)), as_json=as_json)
+                print_foreseen(
+                    *foresee_table(number, task, chosen, request, watch(quiet=quiet)),
+                    as_json=as_json,
+                )
             return
         with _not_run(f"Table {number}"):
             found = reproduce_table(number, task, chosen, request, watch(quiet=quiet))
@@ -127,7 +143,9 @@ for _number, _command in _TABLES.items():
 @reproduce_app.command("section3")
 def section3(
     dataset: Dataset = "gtsrb",
-    seeds: Annotated[str, typer.Option(help="A count (5), a list (0,3,7), or 5..12: more where still undecided.")] = "5..12",
+    seeds: Annotated[
+        str, typer.Option(help="A count (5), a list (0,3,7), or 5..12: more where still undecided.")
+    ] = "5..12",
     epochs: Epochs = None,
     images: ImageCount = None,
     widths: Widths = None,
@@ -144,7 +162,8 @@ def section3(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Vary every factor of effnet, one at a time, and hold what comes out against what the paper claims.
+    """Vary every factor of effnet, one at a time, and hold what comes out against what the paper
+    claims.
 
     Example: blocksearch reproduce section3 --dataset digits
     """
@@ -152,17 +171,34 @@ def section3(
     from blocksearch.runs.plan import task_from
 
     request = request_from(
-        dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None, strict=strict
+        dataset,
+        epochs,
+        images,
+        recipe,
+        None,
+        None,
+        None,
+        split,
+        data_root,
+        ledger,
+        workers,
+        device,
+        None,
+        strict=strict,
     )
     found = asked.section3(task_from(dataset, widths), dataset)
     with _not_run("Section 3"):
         name = "Section 3, factors of effnet"
-        answer_ablation(name, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
+        answer_ablation(
+            name, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+        )
 
 
 @reproduce_app.command("all")
 def everything(
-    seeds: Annotated[str | None, typer.Option(help="A count (5) or a list (0,3,7), instead of each one's own.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A count (5) or a list (0,3,7), instead of each one's own.")
+    ] = None,
     epochs: Epochs = None,
     recipe: RecipeName = "fast",
     data_root: DataRoot = None,
@@ -171,17 +207,27 @@ def everything(
     device: Device = "auto",
     strict: Strict = False,
     dry_run: DryRun = False,
-    report: Annotated[Path | None, typer.Option(help="Folder for a report of each: table2.html and so on.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a report of each: table2.html and so on.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Reproduce Tables 2-7 and Section 3 one after another; one whose images are not here is said not to have been run.
+    """Reproduce Tables 2-7 and Section 3 one after another; one whose images are not here is said
+    not to have been run.
 
     Example: blocksearch reproduce all --dry-run
     """
     if report is not None and not report.is_dir():
         raise ConfigError(f"the reports go into a folder that exists, but got {report}")
     own = {} if seeds is None else {"seeds": seeds}
-    shared = {"epochs": epochs, "recipe": recipe, "data_root": data_root, "ledger": ledger, "workers": workers, "device": device}
+    shared = {
+        "epochs": epochs,
+        "recipe": recipe,
+        "data_root": data_root,
+        "ledger": ledger,
+        "workers": workers,
+        "device": device,
+    }
     parts = {f"table{number}": table for number, table in _TABLES.items()} | {"section3": section3}
     not_run, failed = 0, False
     for name, part in parts.items():

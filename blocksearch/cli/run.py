@@ -69,9 +69,23 @@ def train(
     from blocksearch.runs.plan import loaded, network_from, read_seeds, task_from
 
     request = request_from(
-        dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision
+        dataset,
+        epochs,
+        images,
+        recipe,
+        batch,
+        label_smoothing,
+        dropout,
+        split,
+        data_root,
+        ledger,
+        workers,
+        device,
+        precision,
     )
-    found = network_from(network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    found = network_from(
+        network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options
+    )
     title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
     print_json(rows) if as_json else show(rows_table(title, rows))
     if any(row["state"] == "failed" for row in rows):
@@ -80,19 +94,34 @@ def train(
 
 @run_app.command()
 def ablate(
-    factor: Annotated[list[str], typer.Option(help="Factor to vary, such as residual; several may be given, or all.")],
-    block: Annotated[str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")] = "effnet",
-    values: Annotated[str | None, typer.Option(help="Only these values of the factor, such as none,add.")] = None,
-    given: Annotated[str | None, typer.Option(help="Ask again under each of these values, such as bottleneck=2,4,8.")] = None,
+    factor: Annotated[
+        list[str],
+        typer.Option(help="Factor to vary, such as residual; several may be given, or all."),
+    ],
+    block: Annotated[
+        str, typer.Option(help="Reference: a named network, one with changes, or a block's text.")
+    ] = "effnet",
+    values: Annotated[
+        str | None, typer.Option(help="Only these values of the factor, such as none,add.")
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(help="Ask again under each of these values, such as bottleneck=2,4,8."),
+    ] = None,
     equal_flops: Annotated[
-        bool, typer.Option("--equal-flops", help="Ask again with widths rescaled to the reference's FLOPs.")
+        bool,
+        typer.Option(
+            "--equal-flops", help="Ask again with widths rescaled to the reference's FLOPs."
+        ),
     ] = False,
     dataset: Dataset = "digits",
     widths: Widths = None,
     space: SpaceFiles = None,
     epochs: Epochs = None,
     images: ImageCount = None,
-    seeds: Annotated[str, typer.Option(help="A count (5), a list (0,3,7), or 5..20: more where still undecided.")] = "5",
+    seeds: Annotated[
+        str, typer.Option(help="A count (5), a list (0,3,7), or 5..20: more where still undecided.")
+    ] = "5",
     recipe: RecipeName = "fast",
     batch: Batch = None,
     label_smoothing: Smoothing = None,
@@ -104,14 +133,18 @@ def ablate(
     device: Device = "auto",
     precision: PrecisionName = None,
     strict: Strict = False,
-    margin: Annotated[float | None, typer.Option(help="Points within which accuracies count as equal. Default: 0.5.")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Points within which accuracies count as equal. Default: 0.5."),
+    ] = None,
     dry_run: DryRun = False,
     svg: Svg = None,
     report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Vary one factor of a block, everything else and the seeds paired: what does it do, and is that true or noise?
+    """Vary one factor of a block, everything else and the seeds paired: what does it do, and is
+    that true or noise?
 
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
@@ -119,15 +152,33 @@ def ablate(
     from blocksearch.runs.plan import loaded, network_from, task_from
 
     request = request_from(
-        *(dataset, epochs, images, recipe, batch, label_smoothing, dropout, split, data_root, ledger, workers, device, precision),
+        *(
+            dataset,
+            epochs,
+            images,
+            recipe,
+            batch,
+            label_smoothing,
+            dropout,
+            split,
+            data_root,
+            ledger,
+            workers,
+            device,
+            precision,
+        ),
         strict=strict,
         margin=margin,
     )
     defined = loaded(space or ())
-    reference = network_from(block, task_from(dataset, widths), dataset=dataset, options=defined.options)
+    reference = network_from(
+        block, task_from(dataset, widths), dataset=dataset, options=defined.options
+    )
     question = read_values(factor, values, defined)
     found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
-    answer_ablation(block, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet)
+    answer_ablation(
+        block, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+    )
 
 
 @run_app.command()
@@ -146,7 +197,8 @@ def bench(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time the training of five seeds here: the plain loop a user would write, and each of our ways.
+    """Time the training of five seeds here: the plain loop a user would write, and each of our
+    ways.
 
     Example: blocksearch bench effnet --dataset digits
     """
@@ -157,8 +209,24 @@ def bench(
     from blocksearch.runs.bench import bench as run_bench
     from blocksearch.runs.plan import loaded, network_from, task_from
 
-    request = request_from(dataset, None, images, recipe, batch, None, None, 0, data_root, None, workers, device, precision)
-    found = network_from(network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options)
+    request = request_from(
+        dataset,
+        None,
+        images,
+        recipe,
+        batch,
+        None,
+        None,
+        0,
+        data_root,
+        None,
+        workers,
+        device,
+        precision,
+    )
+    found = network_from(
+        network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options
+    )
     with slow("timing", quiet=quiet) as report:
         title, ways = run_bench(found, with_batches(request), report)
     rows = as_rows(ways)
@@ -171,7 +239,8 @@ def merge(
     other: Annotated[str, typer.Argument(metavar="B", help="Ledger that is read.")],
     as_json: Json = False,
 ) -> None:
-    """Copy the runs of ledger B that ledger A does not have; report the trainings on which they disagree.
+    """Copy the runs of ledger B that ledger A does not have; report the trainings on which they
+    disagree.
 
     Example: blocksearch merge studies/cifar10.db other-machine.db
     """

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from blocksearch.space.grammar import Grammar
 
 search_app = typer.Typer()
-Space = Annotated[str, typer.Argument(metavar="SPACE", help="Python file with a grammar, or a shipped one such as section3.")]
+Space = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPACE", help="Python file with a grammar, or a shipped one such as section3."
+    ),
+]
 StudyFile = Annotated[str, typer.Argument(metavar="FILE", help="Study file or database URL.")]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Also write everything as CSV.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in its file.")]
@@ -40,28 +45,51 @@ StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study
 def search(
     file: Space,
     dataset: Dataset = "digits",
-    trials: Annotated[int, typer.Option(help="Networks in all: a study that has fewer goes on.")] = 50,
-    study: Annotated[str | None, typer.Option(help="Study file or database URL. Default: studies/DATASET.db.")] = None,
+    trials: Annotated[
+        int, typer.Option(help="Networks in all: a study that has fewer goes on.")
+    ] = 50,
+    study: Annotated[
+        str | None, typer.Option(help="Study file or database URL. Default: studies/DATASET.db.")
+    ] = None,
     name: StudyName = None,
-    objectives: Annotated[str, typer.Option(help="accuracy, then costs: flops, params, floats, peak.")] = "accuracy,flops",
-    budget: Annotated[list[str] | None, typer.Option(help="Train only within it, such as 'flops <= 12e6'; several.")] = None,
-    sampler: Annotated[str, typer.Option(help="evolution, random, nsga2, tpe or gp.")] = "evolution",
+    objectives: Annotated[
+        str, typer.Option(help="accuracy, then costs: flops, params, floats, peak.")
+    ] = "accuracy,flops",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="Train only within it, such as 'flops <= 12e6'; several."),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="evolution, random, nsga2, tpe or gp.")
+    ] = "evolution",
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Seeds that every network of the reported front gets.")] = 5,
-    start_with: Annotated[list[str] | None, typer.Option(help="Also begin with this network or block; several.")] = None,
-    rungs: Annotated[str, typer.Option(help="Race: epochs such as 2,5 after which only the best third goes on.")] = "",
-    lag: Annotated[int | None, typer.Option(help="Trainings in flight at most. Default: the workers at first, and one.")] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds that every network of the reported front gets.")
+    ] = 5,
+    start_with: Annotated[
+        list[str] | None, typer.Option(help="Also begin with this network or block; several.")
+    ] = None,
+    rungs: Annotated[
+        str, typer.Option(help="Race: epochs such as 2,5 after which only the best third goes on.")
+    ] = "",
+    lag: Annotated[
+        int | None,
+        typer.Option(help="Trainings in flight at most. Default: the workers at first, and one."),
+    ] = None,
     epochs: Epochs = None,
     images: ImageCount = None,
     recipe: RecipeName = "fast",
     split: Split = 0,
-    timeout: Annotated[float | None, typer.Option(help="Begin no training after so many seconds.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Begin no training after so many seconds.")
+    ] = None,
     data_root: DataRoot = None,
     workers: WorkerCount = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Search a space for the networks that nothing beats in accuracy and costs; the same command goes on after a stop.
+    """Search a space for the networks that nothing beats in accuracy and costs; the same command
+    goes on after a stop.
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
@@ -71,15 +99,32 @@ def search(
     from blocksearch.search.loop import Effort, Question
     from blocksearch.search.loop import search as run_search
 
-    request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, study, workers, device, None)
+    request = request_from(
+        dataset,
+        epochs,
+        images,
+        recipe,
+        None,
+        None,
+        None,
+        split,
+        data_root,
+        study,
+        workers,
+        device,
+        None,
+    )
     named = tuple(part.strip() for part in objectives.split(","))
     wishes = Wishes(named, sampler, seed, seeds, lag, tuple(start_with or ()), read_rungs(rungs))
     space, grammar = _loaded(file, dataset)
-    question = Question(space, grammar, tuple(budget or ()), wishes, f"{space}-{dataset}" if name is None else name)
+    question = Question(
+        space, grammar, tuple(budget or ()), wishes, f"{space}-{dataset}" if name is None else name
+    )
     run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
     if not quiet:
         print(
-            f"blocksearch pareto {without_password(request.ledger)} --name {question.name}  shows what was found", file=sys.stderr
+            f"blocksearch pareto {without_password(request.ledger)} --name {question.name}  shows what was found",
+            file=sys.stderr,
         )
 
 
@@ -93,7 +138,8 @@ def pareto(
     svg: Annotated[Path | None, typer.Option(help="Also draw the front as a picture.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the front of a study, cheapest first, while the search runs, too; of one made with Optuna alone as well.
+    """Show the front of a study, cheapest first, while the search runs, too; of one made with
+    Optuna alone as well.
 
     Example: blocksearch pareto studies/digits.db --report front.html
     """
@@ -120,8 +166,11 @@ def pareto(
 
 
 @search_app.command()
-def effects(file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: Json = False) -> None:
-    """Say which factors put a network on the front of a study, and what each of their levels does, with intervals.
+def effects(
+    file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: Json = False
+) -> None:
+    """Say which factors put a network on the front of a study, and what each of their levels does,
+    with intervals.
 
     Example: blocksearch effects studies/digits.db
     """
@@ -151,12 +200,15 @@ def tabulate(
     split: Split = 0,
     data_root: DataRoot = None,
     ledger: LedgerPath = None,
-    table: Annotated[Path | None, typer.Option(help="Table to write. Default: studies/SPACE-DATASET.csv.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Table to write. Default: studies/SPACE-DATASET.csv.")
+    ] = None,
     workers: WorkerCount = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train every member of a small space, so that a search of it can be replayed in seconds; goes on after a stop.
+    """Train every member of a small space, so that a search of it can be replayed in seconds; goes
+    on after a stop.
 
     `python -m tests.benchmarks.search TABLE`, in the project's folder, replays all samplers on it.
 
@@ -167,10 +219,26 @@ def tabulate(
     from blocksearch.search.tabulate import tabulate as run_table
 
     space, grammar = _loaded(file, dataset)
-    request = request_from(dataset, epochs, images, recipe, None, None, None, split, data_root, ledger, workers, device, None)
+    request = request_from(
+        dataset,
+        epochs,
+        images,
+        recipe,
+        None,
+        None,
+        None,
+        split,
+        data_root,
+        ledger,
+        workers,
+        device,
+        None,
+    )
     shorter = "; fewer or shorter with --epochs, --images or --seeds"
     where = table or Path(f"studies/{space}-{dataset}.csv")
-    title, rows = run_table(space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet, advice=shorter))
+    title, rows = run_table(
+        space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet, advice=shorter)
+    )
     print(f"{where}: {title}; {len(rows)} rows")
 
 
@@ -185,7 +253,8 @@ def final(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the front of a study on all training images with five new seeds, and open the test set, once.
+    """Train the front of a study on all training images with five new seeds, and open the test set,
+    once.
 
     Example: blocksearch final studies/digits.db
     """

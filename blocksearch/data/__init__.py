@@ -1,4 +1,6 @@
-"""Data sets: what is known by name, decoded images, and the fixed validation split. Nothing here knows torch."""
+"""Data sets: what is known by name, decoded images, and the fixed validation split. Nothing here
+knows torch.
+"""
 
 from blocksearch.data.cache import data_root as data_root
 from blocksearch.data.cache import digest as digest

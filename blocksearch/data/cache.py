@@ -1,4 +1,6 @@
-"""The decoded cache: one folder per data set and split, written whole or not at all, verified whenever it is opened."""
+"""The decoded cache: one folder per data set and split, written whole or not at all, verified
+whenever it is opened.
+"""
 
 import contextlib
 import hashlib
@@ -24,20 +26,25 @@ _ARRAYS = ("images", "labels", "groups")
 
 
 def data_root(explicit: Path | None = None) -> Path:
-    """Return the folder of the data: the explicit one, else BLOCKSEARCH_DATA, else a folder in the user's cache."""
+    """Return the folder of the data: the explicit one, else BLOCKSEARCH_DATA, else a folder in the
+    user's cache.
+    """
     chosen = explicit or os.environ.get("BLOCKSEARCH_DATA")
     if not chosen:
         return _user_cache()
     try:
         return Path(chosen).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"the data root {str(chosen)!r} names a home folder that is not known") from error
+        raise ConfigError(
+            f"the data root {str(chosen)!r} names a home folder that is not known"
+        ) from error
 
 
 def load(name: str, split: str, root: Path | None = None) -> Split:
     """Return a split as read-only arrays backed by the cache, decoding it first where needed.
 
-    The cache is decoded again where it is damaged or the source files changed; where the sources are gone it serves alone.
+    The cache is decoded again where it is damaged or the source files changed; where the sources
+    are gone it serves alone.
     Raises DataError where there is neither cache nor readable source.
     """
     get(name)
@@ -61,19 +68,28 @@ def _places(folder: Path) -> list[Path]:
     return [folder / ".blocksearch", _user_cache() / "decoded" / own]
 
 
-def _write_first(name: str, split: str, folder: Path, decoded: Split, stamp: list[Any] | None) -> None:
+def _write_first(
+    name: str, split: str, folder: Path, decoded: Split, stamp: list[Any] | None
+) -> None:
     for place in _places(folder):
-        with contextlib.suppress(OSError):  # not writable: the next place serves, and at worst the split is decoded each time
+        with contextlib.suppress(
+            OSError
+        ):  # not writable: the next place serves, and at worst the split is decoded each time
             _write(place / f"{name}-{split}", decoded, stamp)
             return
 
 
 def keep(split: Split, test: Split | None = None, root: Path | None = None) -> str:
-    """Keep a user's own images where decoded data sets are, and return the name by which they are known from then on.
+    """Keep a user's own images where decoded data sets are, and return the name by which they are
+    known from then on.
 
     Other test images beside the same training images are another data set, with runs of its own.
     """
-    own = digest(split) if test is None else hashlib.sha256(f"{digest(split)} {digest(test)}".encode()).hexdigest()
+    own = (
+        digest(split)
+        if test is None
+        else hashlib.sha256(f"{digest(split)} {digest(test)}".encode()).hexdigest()
+    )
     name = own_name(split, own)
     for kind, images in (("train", split), ("test", test)):
         if images is not None and not _kept(f"{name}-{kind}", data_root(root), images):
@@ -118,7 +134,9 @@ def _user_cache() -> Path:
 
 
 def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
-    """Name, size and time of each source file, with a digest of them for a folder of images; or what is missing."""
+    """Name, size and time of each source file, with a digest of them for a folder of images; or
+    what is missing.
+    """
     if own_task(name):
         return None, DataError(
             f"the {split} images of {name} are not under {root}: hand their arrays to `Study` again, test images as `test=`"
@@ -134,14 +152,20 @@ def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataErr
     except DataError as error:
         return None, error
     except OSError as error:
-        return None, DataError(f"{error.filename or root} cannot be read: {error.strerror or error}")
+        return None, DataError(
+            f"{error.filename or root} cannot be read: {error.strerror or error}"
+        )
     return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats] + listed, None
 
 
 def _folder_digest(folder: Path) -> str:
-    """Digest names, sizes and times of a folder's files: a third of a second for GTSRB's 39,252, which decode in many."""
+    """Digest names, sizes and times of a folder's files: a third of a second for GTSRB's 39,252,
+    which decode in many.
+    """
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
+        found = sorted(
+            (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries
+        )
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -151,15 +175,22 @@ def _arrays(split: Split) -> dict[str, NDArray[Any]]:
 
 
 def _open(folder: Path, stamp: list[Any] | None) -> Split | None:
-    """Return the cached split if it is whole and belongs to these sources (or to sources that are gone), else None."""
+    """Return the cached split if it is whole and belongs to these sources (or to sources that are
+    gone), else None.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if meta["format"] != FORMAT or (stamp is not None and meta["stamp"] != stamp):
             return None
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in meta["arrays"]}
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in meta["arrays"]
+        }
         split = Split(**arrays)
         return split if digest(split) == meta["digest"] else None
-    except Exception:  # a damaged header makes numpy and json raise whatever their parsers do: decode again
+    except (
+        Exception
+    ):  # a damaged header makes numpy and json raise whatever their parsers do: decode again
         return None
 
 
@@ -167,7 +198,9 @@ def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
     """Write into a temporary folder, then move it into place: a reader sees the whole or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+    with tempfile.TemporaryDirectory(
+        prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as temporary:
         fresh = Path(temporary) / "fresh"
         fresh.mkdir()
         arrays = _arrays(split)
@@ -182,7 +215,9 @@ def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
 
 
 def _publish(fresh: Path, folder: Path) -> None:
-    """Move `fresh` into place and whatever is there out of it, while another process may do the same."""
+    """Move `fresh` into place and whatever is there out of it, while another process may do the
+    same.
+    """
     for attempt in range(10):
         try:
             fresh.rename(folder)

@@ -1,4 +1,6 @@
-"""The data sets that are known by name: what each fixes about a network, and where its published files are."""
+"""The data sets that are known by name: what each fixes about a network, and where its published
+files are.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +12,9 @@ from blocksearch.errors import unknown
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file: its URL, its MD5, and the folder under the data root where its contents belong."""
+    """A published file: its URL, its MD5, and the folder under the data root where its contents
+    belong.
+    """
 
     url: str
     md5: str
@@ -23,7 +27,9 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named data set. `task` is the one that the paper's networks use on it; `epochs` the default horizon."""
+    """A named data set. `task` is the one that the paper's networks use on it; `epochs` the default
+    horizon.
+    """
 
     name: str
     description: str
@@ -35,9 +41,10 @@ class DataSet:
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 
-# Horizons are chosen once, on validation curves of effnet and baseline: the smallest of 10, 20 and 30 epochs whose last fifth
-# gains less than 0.3 points. On GTSRB (`fast`) none does: effnet gains 1.0 points at 10 epochs, 0.6 at 20, and at 30 still 0.3,
-# baseline 0.4 (five seeds), so it is the longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
+# Horizons are chosen once, on validation curves of effnet and baseline: the smallest of 10, 20 and
+# 30 epochs whose last fifth gains less than 0.3 points. On GTSRB (`fast`) none does: effnet gains
+# 1.0 points at 10 epochs, 0.6 at 20, and at 30 still 0.3, baseline 0.4 (five seeds), so it is the
+# longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
 
 # fmt: off
 DATA_SETS = {data.name: data for data in (

@@ -1,7 +1,9 @@
-"""`digits`: street-number-like digits drawn from a seed, so that everything runs without data or network. Synthetic, not SVHN.
+"""`digits`: street-number-like digits drawn from a seed, so that everything runs without data or
+network. Synthetic, not SVHN.
 
-Bytes are the same on every machine: randomness comes from RandomState, whose stream is frozen (NEP 19), and arithmetic from
-IEEE-exact operations alone (no sine, no power, no sums along axes, no matrix products).
+Bytes are the same on every machine: randomness comes from RandomState, whose stream is frozen (NEP
+19), and arithmetic from IEEE-exact operations alone (no sine, no power, no sums along axes, no
+matrix products).
 """
 
 import hashlib
@@ -25,12 +27,41 @@ Floats: TypeAlias = NDArray[np.floating[Any]]  # float32 throughout
 
 # Strokes as control points x, y in a box of ±0.6 × ±1, y downwards.
 _STROKES: tuple[tuple[tuple[float, float], ...], ...] = (
-    ((0, -1), (0.5, -0.75), (0.6, 0), (0.5, 0.75), (0, 1), (-0.5, 0.75), (-0.6, 0), (-0.5, -0.75), (0, -1)),
+    (
+        (0, -1),
+        (0.5, -0.75),
+        (0.6, 0),
+        (0.5, 0.75),
+        (0, 1),
+        (-0.5, 0.75),
+        (-0.6, 0),
+        (-0.5, -0.75),
+        (0, -1),
+    ),
     ((-0.35, -0.6), (0.05, -1), (0.05, 1)),
     ((-0.5, -0.6), (-0.25, -0.95), (0.25, -0.95), (0.5, -0.55), (0.35, -0.1), (-0.55, 1), (0.6, 1)),
-    ((-0.5, -0.85), (0, -1), (0.45, -0.75), (0.4, -0.25), (-0.1, -0.05), (0.45, 0.2), (0.5, 0.7), (0.05, 1), (-0.5, 0.85)),
+    (
+        (-0.5, -0.85),
+        (0, -1),
+        (0.45, -0.75),
+        (0.4, -0.25),
+        (-0.1, -0.05),
+        (0.45, 0.2),
+        (0.5, 0.7),
+        (0.05, 1),
+        (-0.5, 0.85),
+    ),
     ((0.25, 1), (0.25, -1), (-0.6, 0.4), (0.6, 0.4)),
-    ((0.5, -1), (-0.4, -1), (-0.5, -0.1), (0.05, -0.25), (0.5, 0.1), (0.5, 0.65), (0.05, 1), (-0.5, 0.8)),
+    (
+        (0.5, -1),
+        (-0.4, -1),
+        (-0.5, -0.1),
+        (0.05, -0.25),
+        (0.5, 0.1),
+        (0.5, 0.65),
+        (0.05, 1),
+        (-0.5, 0.8),
+    ),
     (
         (0.4, -0.95),
         (0, -0.9),
@@ -45,8 +76,26 @@ _STROKES: tuple[tuple[tuple[float, float], ...], ...] = (
     ),
     ((-0.55, -1), (0.55, -1), (-0.1, 1)),
     (
-        *((0, -1), (0.42, -0.75), (0.35, -0.25), (0, -0.05), (-0.35, -0.25), (-0.42, -0.75), (0, -1)),
-        *((0.42, -0.75), (0.35, -0.25), (0, -0.05), (0.5, 0.3), (0.45, 0.8), (0, 1), (-0.45, 0.8), (-0.5, 0.3), (0, -0.05)),
+        *(
+            (0, -1),
+            (0.42, -0.75),
+            (0.35, -0.25),
+            (0, -0.05),
+            (-0.35, -0.25),
+            (-0.42, -0.75),
+            (0, -1),
+        ),
+        *(
+            (0.42, -0.75),
+            (0.35, -0.25),
+            (0, -0.05),
+            (0.5, 0.3),
+            (0.45, 0.8),
+            (0, 1),
+            (-0.45, 0.8),
+            (-0.5, 0.3),
+            (0, -0.05),
+        ),
     ),
     (
         (-0.4, 0.95),
@@ -63,18 +112,23 @@ _STROKES: tuple[tuple[tuple[float, float], ...], ...] = (
 )
 _LONGEST = max(map(len, _STROKES))
 # Short strokes repeat their last point: a segment without length draws nothing new.
-_POINTS = np.array([stroke + (stroke[-1],) * (_LONGEST - len(stroke)) for stroke in _STROKES], np.float32)
+_POINTS = np.array(
+    [stroke + (stroke[-1],) * (_LONGEST - len(stroke)) for stroke in _STROKES], np.float32
+)
 
 
 def generate(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw a split, `train` or `test`: images N×32×32×3 uint8 and labels N int64, classes balanced, order shuffled.
+    """Draw a split, `train` or `test`: images N×32×32×3 uint8 and labels N int64, classes balanced,
+    order shuffled.
 
     Raises DataError where the bytes are not the pinned ones.
     """
     images, labels = draw(COUNTS[split], SEEDS[split])
     found = digest_of(images, labels)
     if found != DIGESTS[split]:
-        raise DataError(f"digits/{split} must have digest {DIGESTS[split][:12]}…, but this machine drew {found[:12]}…")
+        raise DataError(
+            f"digits/{split} must have digest {DIGESTS[split][:12]}…, but this machine drew {found[:12]}…"
+        )
     return images, labels
 
 
@@ -87,7 +141,10 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw `count` images. Each chunk has a stream of its own."""
     labels = np.random.RandomState(seed).permutation(np.arange(count, dtype=np.int64) % 10)
     chunks = range(0, count, CHUNK)
-    images = [_draw_chunk(labels[start : start + CHUNK], np.random.RandomState([seed, start])) for start in chunks]
+    images = [
+        _draw_chunk(labels[start : start + CHUNK], np.random.RandomState([seed, start]))
+        for start in chunks
+    ]
     return np.concatenate(images), labels
 
 
@@ -114,7 +171,9 @@ def _draw_chunk(labels: NDArray[np.int64], random: np.random.RandomState) -> NDA
 
 def _grid() -> tuple[Floats, Floats]:
     """Pixel centres from -1 to 1, each 1×1024."""
-    axis = ((np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / SIZE)) - np.float32(1)
+    axis = (
+        (np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / SIZE)
+    ) - np.float32(1)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return x.reshape(1, -1), y.reshape(1, -1)
 
@@ -124,7 +183,9 @@ class _Pose:
 
     def __init__(self, random: np.random.RandomState, n: int) -> None:
         x, y = _grid()
-        half_turn = _between(random, -0.16, 0.16, n, 1)  # tangent of half the angle: sine and cosine are rational in it
+        half_turn = _between(
+            random, -0.16, 0.16, n, 1
+        )  # tangent of half the angle: sine and cosine are rational in it
         one = np.float32(1)
         scale = one + half_turn * half_turn
         cosine, sine = (one - half_turn * half_turn) / scale, (half_turn + half_turn) / scale
@@ -136,8 +197,12 @@ class _Pose:
         self.thickness = _between(random, 0.08, 0.26, n, 1)
         self.softness = _between(random, 0.08, 0.45, n, 1)
 
-    def distance(self, labels: NDArray[np.int64], random: np.random.RandomState, shift: float) -> Floats:
-        """Distance n×1024 of each pixel from the strokes of a digit that is `shift` places to the right."""
+    def distance(
+        self, labels: NDArray[np.int64], random: np.random.RandomState, shift: float
+    ) -> Floats:
+        """Distance n×1024 of each pixel from the strokes of a digit that is `shift` places to the
+        right.
+        """
         n = len(labels)
         points = _POINTS[labels] + _between(random, -0.09, 0.09, n, _LONGEST, 2)
         u = self.u - np.float32(shift) * self.gap
@@ -165,9 +230,13 @@ def _colours(random: np.random.RandomState, n: int) -> tuple[Floats, Floats]:
     return paper, ink
 
 
-def _coverage(distance: Floats, thickness: Floats | np.float32, softness: Floats | np.float32) -> Floats:
+def _coverage(
+    distance: Floats, thickness: Floats | np.float32, softness: Floats | np.float32
+) -> Floats:
     """Share of ink n×1024×1: full inside a stroke, falling off over `softness`."""
-    covered: Floats = np.minimum(np.maximum((thickness - distance) / softness + np.float32(0.5), 0), 1)
+    covered: Floats = np.minimum(
+        np.maximum((thickness - distance) / softness + np.float32(0.5), 0), 1
+    )
     return covered[..., None]
 
 
@@ -178,7 +247,9 @@ def _scratch(random: np.random.RandomState, n: int) -> Floats:
     offset = a * x + b * y - _between(random, -0.7, 0.7, n, 1)
     distance = np.abs(offset) / np.sqrt(np.maximum(a * a + b * b, np.float32(1e-3)))
     strength = _between(random, -0.6, 0.9, n, 1)
-    return _coverage(distance, np.float32(0.07), np.float32(0.1)) * np.maximum(strength, 0)[..., None]
+    return (
+        _coverage(distance, np.float32(0.07), np.float32(0.1)) * np.maximum(strength, 0)[..., None]
+    )
 
 
 def _over(below: Floats, above: Floats, share: Floats) -> Floats:

@@ -1,7 +1,8 @@
-"""A user's own images, handed over as arrays: kept where decoded data sets are, under a name that says what they are.
+"""A user's own images, handed over as arrays: kept where decoded data sets are, under a name that
+says what they are.
 
-The name holds what a network must know, so that workers and later commands need nothing else: `own-3x32x32-10-4f2a…` has
-images of 3×32×32 in 10 classes.
+The name holds what a network must know, so that workers and later commands need nothing else:
+`own-3x32x32-10-4f2a…` has images of 3×32×32 in 10 classes.
 """
 
 import re
@@ -16,7 +17,9 @@ from blocksearch.errors import DataError
 
 WIDTHS = (8, 16, 32)  # of named points, where a space has no say
 EPOCHS = 10
-_NAME = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
+_NAME = re.compile(
+    r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII
+)
 
 
 def own_task(name: str) -> Task | None:
@@ -28,13 +31,23 @@ def own_task(name: str) -> Task | None:
     return Task(input=Shape(channels, height, width), widths=WIDTHS, classes=classes)
 
 
-def own_split(images: NDArray[np.uint8], labels: NDArray[np.integer], groups: NDArray[np.integer] | None = None) -> Split:
-    """Check images N×H×W×C uint8, labels N from 0, and groups N of images that must not be divided. Raises DataError."""
+def own_split(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.integer] | None = None,
+) -> Split:
+    """Check images N×H×W×C uint8, labels N from 0, and groups N of images that must not be divided.
+    Raises DataError.
+    """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.dtype != np.uint8:
-        raise DataError(f"images must be N×H×W×C whole numbers of 8 bits (uint8), but got {images.dtype} of shape {images.shape}")
+        raise DataError(
+            f"images must be N×H×W×C whole numbers of 8 bits (uint8), but got {images.dtype} of shape {images.shape}"
+        )
     if images.shape[3] > 4 >= images.shape[1]:
-        raise DataError(f"images must be N×H×W×C, but {images.shape} looks like N×C×H×W: images.transpose(0, 2, 3, 1)")
+        raise DataError(
+            f"images must be N×H×W×C, but {images.shape} looks like N×C×H×W: images.transpose(0, 2, 3, 1)"
+        )
     _check_whole("labels", labels, len(images))
     if groups is not None:
         _check_whole("groups", np.asarray(groups), len(images))
@@ -54,4 +67,6 @@ def own_name(split: Split, digest: str) -> str:
 
 def _check_whole(what: str, values: NDArray[np.integer], count: int) -> None:
     if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
-        raise DataError(f"{what} must be {count} whole numbers, one an image, but got {values.dtype} of shape {values.shape}")
+        raise DataError(
+            f"{what} must be {count} whole numbers, one an image, but got {values.dtype} of shape {values.shape}"
+        )

@@ -1,6 +1,8 @@
-"""Which images a run learns from and is judged by: the validation protocol, part of every run's identity.
+"""Which images a run learns from and is judged by: the validation protocol, part of every run's
+identity.
 
-Test images are not reached from here except through `test=True`, which only commands that say so pass on.
+Test images are not reached from here except through `test=True`, which only commands that say so
+pass on.
 """
 
 from dataclasses import dataclass
@@ -15,10 +17,11 @@ from blocksearch.errors import ConfigError
 
 @dataclass(frozen=True)
 class Images:
-    """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or None.
+    """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or
+    None.
 
-    `pixels` is the whole store, M×H×W×C uint8, a mapped file that all workers share; `places` says which N of it these are, or
-    None for all.
+    `pixels` is the whole store, M×H×W×C uint8, a mapped file that all workers share; `places` says
+    which N of it these are, or None for all.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,9 +45,11 @@ class Images:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A data set and how it is divided: validation split `number`, or the test set; at most `images` for training.
+    """A data set and how it is divided: validation split `number`, or the test set; at most
+    `images` for training.
 
-    With a cap, validation is capped at the same number, so that judging never costs more than learning.
+    With a cap, validation is capped at the same number, so that judging never costs more than
+    learning.
     """
 
     dataset: str
@@ -56,7 +61,9 @@ class Protocol:
         if self.images is not None and self.images < 2:
             raise ConfigError(f"images must be at least 2, but got {self.images}")
         if self.number < 0:
-            raise ConfigError(f"the number of the validation split must not be negative, but got {self.number}")
+            raise ConfigError(
+                f"the number of the validation split must not be negative, but got {self.number}"
+            )
 
     @property
     def id(self) -> str:
@@ -66,7 +73,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised floats per channel.
+    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised
+    floats per channel.
 
     Test images judge `once`, after the last epoch; validation images after every epoch.
     """
@@ -87,7 +95,10 @@ def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:
         evaluation = Images(held_out.images, held_out.labels, held_out.groups)
     else:
         learn, judge = validation_split(split.labels, split.groups, protocol.number)
-        train, evaluation = train.take(learn[: protocol.images]), train.take(judge[: protocol.images])
+        train, evaluation = (
+            train.take(learn[: protocol.images]),
+            train.take(judge[: protocol.images]),
+        )
     return Prepared(train, evaluation, normalisation(train), digest(split), once=protocol.test)
 
 

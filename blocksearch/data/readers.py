@@ -1,4 +1,6 @@
-"""Decode one split of a published layout into arrays, and refuse what is not what it says. The door to pillow and scipy.io."""
+"""Decode one split of a published layout into arrays, and refuse what is not what it says. The door
+to pillow and scipy.io.
+"""
 
 import csv
 import io
@@ -19,7 +21,9 @@ SPLITS = ("train", "test")
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
 CIFAR_RECORDS = 10_000
 GTSRB_CLASSES = 43
-GTSRB_TRAINING = re.compile(r"\d+_\d+\.(ppm|png)", re.ASCII)  # TRACK_FRAME: the track is the physical sign
+GTSRB_TRAINING = re.compile(
+    r"\d+_\d+\.(ppm|png)", re.ASCII
+)  # TRACK_FRAME: the track is the physical sign
 MOST_PIXELS = 2_000_000  # of one image file; published ones have at most some 60,000
 MOST_BYTES = 2**24  # of one image file
 MOST_IMAGES = 1_000_000  # of one MATLAB file; the largest published one has 531,131
@@ -27,7 +31,9 @@ MOST_IMAGES = 1_000_000  # of one MATLAB file; the largest published one has 531
 
 @dataclass(frozen=True)
 class Split:
-    """Images N×32×32×3 uint8, labels N int64, and groups N int32 (GTSRB training: the physical sign) or None."""
+    """Images N×32×32×3 uint8, labels N int64, and groups N int32 (GTSRB training: the physical
+    sign) or None.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -42,30 +48,48 @@ def sources(name: str, split: str, root: Path) -> list[Path]:
     check_split(split)
     match name:
         case "cifar10":
-            batches = [f"data_batch_{k}.bin" for k in range(1, 6)] if split == "train" else ["test_batch.bin"]
+            batches = (
+                [f"data_batch_{k}.bin" for k in range(1, 6)]
+                if split == "train"
+                else ["test_batch.bin"]
+            )
             return [_wanted(root / "cifar-10-batches-bin" / batch, name, root) for batch in batches]
         case "svhn":
             file = f"{split}_32x32.mat"
             inner = root / "svhn" / file
             return [inner if _is_file(inner) else _wanted(root / file, name, root)]
         case "gtsrb" if split == "train":
-            folders = [root / "gtsrb" / "GTSRB" / "Training" / f"{c:05d}" for c in range(GTSRB_CLASSES)]
+            folders = [
+                root / "gtsrb" / "GTSRB" / "Training" / f"{c:05d}" for c in range(GTSRB_CLASSES)
+            ]
             return [_wanted(folder / f"GT-{folder.name}.csv", name, root) for folder in folders]
         case "gtsrb":
             listing = _wanted(root / "gtsrb" / "GT-final_test.csv", name, root)
-            return [listing] if _image_folder(listing).is_dir() else [_wanted(_image_folder(listing), name, root)]
+            return (
+                [listing]
+                if _image_folder(listing).is_dir()
+                else [_wanted(_image_folder(listing), name, root)]
+            )
         case _:
             raise DataError(f"{name} has no published files")
 
 
 def read(name: str, split: str, root: Path) -> Split:
-    """Decode a split from the files under `root`. Raises DataError that names the rule, the value and the file."""
+    """Decode a split from the files under `root`. Raises DataError that names the rule, the value
+    and the file.
+    """
     files = sources(name, split, root)
-    readers: dict[str, Callable[[list[Path]], Split]] = {"cifar10": _cifar10, "svhn": _svhn, "gtsrb": _gtsrb}
+    readers: dict[str, Callable[[list[Path]], Split]] = {
+        "cifar10": _cifar10,
+        "svhn": _svhn,
+        "gtsrb": _gtsrb,
+    }
     try:
         return readers[name](files)
     except OSError as error:
-        raise DataError(f"{error.filename or root} cannot be read: {error.strerror or error}") from error
+        raise DataError(
+            f"{error.filename or root} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def folders(name: str, files: list[Path]) -> list[Path]:
@@ -74,7 +98,9 @@ def folders(name: str, files: list[Path]) -> list[Path]:
 
 
 def check_split(split: str) -> None:
-    """Raise ConfigError unless a split is one of the two published ones: no other name may open the test images."""
+    """Raise ConfigError unless a split is one of the two published ones: no other name may open the
+    test images.
+    """
     if split not in SPLITS:
         raise ConfigError(f"a split must be {' or '.join(SPLITS)}, but got {split!r}")
 
@@ -105,7 +131,9 @@ def _cifar10(files: list[Path]) -> Split:
 def _cifar_batch(path: Path) -> NDArray[np.uint8]:
     size, expected = path.stat().st_size, CIFAR_RECORDS * CIFAR_RECORD
     if size != expected:
-        raise DataError(f"{path} must have {expected:,} bytes ({CIFAR_RECORDS:,} records of {CIFAR_RECORD:,}), but has {size:,}")
+        raise DataError(
+            f"{path} must have {expected:,} bytes ({CIFAR_RECORDS:,} records of {CIFAR_RECORD:,}), but has {size:,}"
+        )
     records = np.fromfile(path, np.uint8).reshape(-1, CIFAR_RECORD)
     _check_labels(records[:, 0].astype(np.int64), 10, path)
     return records
@@ -114,7 +142,9 @@ def _cifar_batch(path: Path) -> NDArray[np.uint8]:
 def _check_labels(labels: NDArray[np.int64], classes: int, path: Path) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
-        raise DataError(f"{path}: labels must be 0 to {classes - 1}, but record {wrong[0]} has {labels[wrong[0]]}")
+        raise DataError(
+            f"{path}: labels must be 0 to {classes - 1}, but record {wrong[0]} has {labels[wrong[0]]}"
+        )
 
 
 def _svhn(files: list[Path]) -> Split:
@@ -124,26 +154,38 @@ def _svhn(files: list[Path]) -> Split:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy warns of odd files that are refused below
-            for key, shape, _ in scipy.io.whosmat(path):  # reads headers alone: a bomb is refused before it unfolds
+            for key, shape, _ in scipy.io.whosmat(
+                path
+            ):  # reads headers alone: a bomb is refused before it unfolds
                 if key in ("X", "y") and math.prod(shape) > MOST_IMAGES * 32 * 32 * 3:
-                    raise DataError(f"{path}: {key} has at most {MOST_IMAGES:,} images, but is {'×'.join(map(str, shape))}")
+                    raise DataError(
+                        f"{path}: {key} has at most {MOST_IMAGES:,} images, but is {'×'.join(map(str, shape))}"
+                    )
             content = scipy.io.loadmat(path, variable_names=["X", "y"])
     except DataError:
         raise
     except Exception as error:  # scipy raises many kinds for a file that is not MATLAB's
-        raise DataError(f"{path} is not a MATLAB file that can be read: {type(error).__name__}: {_line(error)}") from error
+        raise DataError(
+            f"{path} is not a MATLAB file that can be read: {type(error).__name__}: {_line(error)}"
+        ) from error
     if missing := [key for key in ("X", "y") if key not in content]:
-        raise DataError(f"{path} must hold the variables X and y, but lacks {' and '.join(missing)}")
+        raise DataError(
+            f"{path} must hold the variables X and y, but lacks {' and '.join(missing)}"
+        )
     pixels, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3):
-        raise DataError(f"{path}: X must be 32×32×3×N uint8, but is {'×'.join(map(str, pixels.shape))} {pixels.dtype}")
+        raise DataError(
+            f"{path}: X must be 32×32×3×N uint8, but is {'×'.join(map(str, pixels.shape))} {pixels.dtype}"
+        )
     if len(labels) != pixels.shape[3] or labels.dtype.kind not in "iuf" or not len(labels):
         raise DataError(
             f"{path}: y must hold one label for each of {pixels.shape[3]} images, but has {len(labels)} {labels.dtype}"
         )
     wrong = np.flatnonzero(~np.isin(labels, range(1, 11)))
     if wrong.size:
-        raise DataError(f"{path}: labels must be 1 to 10 (10 is the digit 0), but image {wrong[0]} has {labels[wrong[0]]}")
+        raise DataError(
+            f"{path}: labels must be 1 to 10 (10 is the digit 0), but image {wrong[0]} has {labels[wrong[0]]}"
+        )
     return Split(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10)
 
 
@@ -160,7 +202,9 @@ def _gtsrb(files: list[Path]) -> Split:
             labels.append(label)
             groups.append(signs.setdefault((label, file_name.partition("_")[0]), len(signs)))
     stacked = np.stack(images)
-    return Split(stacked, np.array(labels, np.int64), np.array(groups, np.int32) if training else None)
+    return Split(
+        stacked, np.array(labels, np.int64), np.array(groups, np.int32) if training else None
+    )
 
 
 def _image_folder(listing: Path) -> Path:
@@ -169,7 +213,9 @@ def _image_folder(listing: Path) -> Path:
 
 
 def _gtsrb_rows(listing: Path) -> list[tuple[str, int]]:
-    """Read file names and classes from a semicolon-separated listing; the published folders are flat."""
+    """Read file names and classes from a semicolon-separated listing; the published folders are
+    flat.
+    """
     try:
         with listing.open(newline="", encoding="utf-8", errors="replace") as file:
             reader = csv.DictReader(file, delimiter=";")
@@ -192,23 +238,33 @@ def _file_name(name: str, listing: Path) -> str:
 def _class(row: dict[str, str], listing: Path) -> int:
     label = row["ClassId"] or ""
     if not re.fullmatch("[0-9]{1,5}", label) or int(label) >= GTSRB_CLASSES:
-        raise DataError(f"{listing}: classes must be 0 to {GTSRB_CLASSES - 1}, but {row['Filename']} has {label[:20]!r}")
+        raise DataError(
+            f"{listing}: classes must be 0 to {GTSRB_CLASSES - 1}, but {row['Filename']} has {label[:20]!r}"
+        )
     return int(label)
 
 
 def _check_rows(rows: list[tuple[str, int]], listing: Path, *, training: bool) -> None:
-    """Raise DataError unless the rows and the images in the folder are the same, and training rows name class and track."""
+    """Raise DataError unless the rows and the images in the folder are the same, and training rows
+    name class and track.
+    """
     folder, names = _image_folder(listing), {name for name, _ in rows}
     for name, label in rows:
         if training and label != int(folder.name):
-            raise DataError(f"{listing}: images of class {folder.name} must say so, but {name} says {label}")
+            raise DataError(
+                f"{listing}: images of class {folder.name} must say so, but {name} says {label}"
+            )
         if training and not GTSRB_TRAINING.fullmatch(name):
-            raise DataError(f"{listing}: training images must be named TRACK_FRAME.ppm, but one is {name!r}")
+            raise DataError(
+                f"{listing}: training images must be named TRACK_FRAME.ppm, but one is {name!r}"
+            )
     if len(names) < len(rows):
         twice = next(name for name, count in Counter(name for name, _ in rows).items() if count > 1)
         raise DataError(f"{listing} must list each image once, but has {twice} again")
     if unlisted := sorted({path.name for path in folder.glob("*.ppm")} - names):
-        raise DataError(f"{listing} must list all images, but {len(unlisted):,} are not in it, such as {unlisted[0]!r}")
+        raise DataError(
+            f"{listing} must list all images, but {len(unlisted):,} are not in it, such as {unlisted[0]!r}"
+        )
 
 
 def _image(path: Path, listing: Path) -> NDArray[np.uint8]:
@@ -219,24 +275,34 @@ def _image(path: Path, listing: Path) -> NDArray[np.uint8]:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise DataError(f"{path}: an image file has at most {MOST_BYTES:,} bytes, but this has {path.stat().st_size:,}")
+        raise DataError(
+            f"{path}: an image file has at most {MOST_BYTES:,} bytes, but this has {path.stat().st_size:,}"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is far below pillow's
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # our own limit is far below pillow's
             image = Image.open(io.BytesIO(content), formats=["PPM", "PNG"])
         with image:
             _check_pixels(image.width, image.height, path)
             colours = image.convert("RGB")
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a PPM image that can be read: it begins with {content[:8]!r}") from error
+        raise DataError(
+            f"{path} is not a PPM image that can be read: it begins with {content[:8]!r}"
+        ) from error
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is not a PPM image that can be read: {_line(error)}") from error
-    return np.asarray(colours if colours.size == (32, 32) else colours.resize((32, 32), Image.Resampling.BILINEAR))
+    return np.asarray(
+        colours if colours.size == (32, 32) else colours.resize((32, 32), Image.Resampling.BILINEAR)
+    )
 
 
 def _check_pixels(width: int, height: int, path: Path) -> None:
     if width * height > MOST_PIXELS:
-        raise DataError(f"{path}: an image has at most {MOST_PIXELS:,} pixels, but this has {width}×{height}")
+        raise DataError(
+            f"{path}: an image has at most {MOST_PIXELS:,} pixels, but this has {width}×{height}"
+        )
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """The EffNet paper's Tables 2-7 as data, and its FLOPs column counted again.
 
-One fact of the paper's count is not in its text: the baseline's classifier is counted on a 16×16 map, 16 times its real inputs.
-The published figure is compared with that count; the built network's own count stands beside it.
+One fact of the paper's count is not in its text: the baseline's classifier is counted on a 16×16
+map, 16 times its real inputs. The published figure is compared with that count; the built network's
+own count stands beside it.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +14,9 @@ from blocksearch.arch.zoo import TASKS, baseline_flops, named_network
 
 @dataclass(frozen=True)
 class Row:
-    """A printed row: accuracy in percent, FLOPs as printed (M or k), factor. `network` is None where the paper leaves it open."""
+    """A printed row: accuracy in percent, FLOPs as printed (M or k), factor. `network` is None
+    where the paper leaves it open.
+    """
 
     label: str
     network: str | None
@@ -69,7 +72,8 @@ TABLES: dict[int, tuple[str, tuple[Row, ...]]] = {
 
 @dataclass(frozen=True)
 class FlopsCell:
-    """One FLOPs cell: as published, the count that it is compared with, and the built network's own count.
+    """One FLOPs cell: as published, the count that it is compared with, and the built network's own
+    count.
 
     Where the paper does not specify the network (`EffNet large`) the counts and `matches` are None.
     """
@@ -106,7 +110,14 @@ def _cell(table: int, dataset: str, row: Row) -> FlopsCell:
     actual = cost(network.layers).flops
     compared = baseline_flops(TASKS[dataset], "published") if row.network == "baseline" else actual
     return FlopsCell(
-        table, dataset, row.label, row.network, row.flops, compared, actual, printed(compared, row.flops) == row.flops
+        table,
+        dataset,
+        row.label,
+        row.network,
+        row.flops,
+        compared,
+        actual,
+        printed(compared, row.flops) == row.flops,
     )
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.paper.reproduce import Table as Published
 
 UNITS = (
-    "difference: percentage points over the paired seeds, with intervals that are simultaneous (95 %) over all comparisons here"
+    "difference: percentage points over the paired seeds, "
+    "with intervals that are simultaneous (95 %) over all comparisons here"
 )
 PAPER = "paper, by section"  # heads what the paper claims and what becomes of it
 
@@ -28,8 +29,19 @@ def published_tables(found: "Published") -> list[Table]:
 
 
 def published_parts(found: "Published") -> list[Table]:
-    """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its networks against each other."""
-    columns = ("paper, %", "here, %", "95 % interval", "seeds", "paper, FLOPs", "here, FLOPs", "paper, factor", "here, factor")
+    """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its
+    networks against each other.
+    """
+    columns = (
+        "paper, %",
+        "here, %",
+        "95 % interval",
+        "seeds",
+        "paper, FLOPs",
+        "here, FLOPs",
+        "paper, factor",
+        "here, factor",
+    )
     table = titled("", "network", *columns)
     for row in found.rows:
         interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
@@ -46,11 +58,26 @@ def published_parts(found: "Published") -> list[Table]:
             f"{row.factor:.2f}",
         )
     compared = titled(
-        "", "network", "against", "seeds", "difference", "interval", "p (Holm)", "sign flip", "verdict", PAPER, left=2
+        "",
+        "network",
+        "against",
+        "seeds",
+        "difference",
+        "interval",
+        "p (Holm)",
+        "sign flip",
+        "verdict",
+        PAPER,
+        left=2,
     )
     for judged in found.judged:
         verdict = _verdict(judged.effect.verdict, judged.effect, [])
-        measured = (str(judged.effect.n), *_effect(judged.effect), verdict, _by_section(judged.claims))
+        measured = (
+            str(judged.effect.n),
+            *_effect(judged.effect),
+            verdict,
+            _by_section(judged.claims),
+        )
         compared.add_row(judged.network, judged.reference, *measured)
     for column in compared.columns[-2:]:
         column.justify = "left"
@@ -62,7 +89,12 @@ def published_notes(found: "Published") -> list[str]:
     units = [f"95 % interval: of the mean over seeds; {UNITS}"] if found.judged else []
     if found.order is None:
         return units
-    return [*units, "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(*found.order)]
+    return [
+        *units,
+        "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})".format(
+            *found.order
+        ),
+    ]
 
 
 def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
@@ -70,8 +102,11 @@ def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
     return tables
 
 
-def ablation_tables(title: str, results: "Sequence[Result]", notes: Sequence[str] = ()) -> list[Table]:
-    """Draw effects in percentage points beside their cost: a table for each given value, and for what the effects differ by.
+def ablation_tables(
+    title: str, results: "Sequence[Result]", notes: Sequence[str] = ()
+) -> list[Table]:
+    """Draw effects in percentage points beside their cost: a table for each given value, and for
+    what the effects differ by.
 
     Intervals are simultaneous over all of them; `notes` stand at the end.
     """
@@ -89,10 +124,23 @@ def ablation_parts(results: "Sequence[Result]") -> list[Table]:
 
 
 def ablation_notes(results: "Sequence[Result]") -> list[str]:
-    """Say what the numbers of an ablation are, and how small a sign flip's p can be at all, where there is one."""
-    least = {e.n: e.p_sign_flip_smallest for result in results if (e := result.effect) and e.p_sign_flip_smallest is not None}
+    """Say what the numbers of an ablation are, and how small a sign flip's p can be at all, where
+    there is one.
+    """
+    least = {
+        e.n: e.p_sign_flip_smallest
+        for result in results
+        if (e := result.effect) and e.p_sign_flip_smallest is not None
+    }
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-    return [UNITS, f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}"] if least else []
+    return (
+        [
+            UNITS,
+            f"sign flip: exact p, unadjusted, whose least value by the number of seeds is {bounds}",
+        ]
+        if least
+        else []
+    )
 
 
 def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
@@ -130,7 +178,10 @@ def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
             _verdict(
                 result.verdict,
                 result.effect,
-                [*([result.variant.rule] if result.variant.rule else []), *_failures(result.failures)],
+                [
+                    *([result.variant.rule] if result.variant.rule else []),
+                    *_failures(result.failures),
+                ],
             ),
             *([_by_section(result.claims)] if claimed else []),
         )
@@ -152,12 +203,17 @@ def _p(value: float | None) -> str:
 
 def _interval(low: float, high: float) -> str:
     """Write an interval; an end at exactly zero is open, since Holm's test has excluded zero."""
-    left, right = ("(0" if low == 0 < high else f"[{low:+.2f}"), ("0)" if high == 0 > low else f"{high:+.2f}]")
+    left, right = (
+        ("(0" if low == 0 < high else f"[{low:+.2f}"),
+        ("0)" if high == 0 > low else f"{high:+.2f}]"),
+    )
     return f"{left}, {right}"
 
 
 def _price(result: "Result") -> list[str]:
-    """Write FLOPs, parameters and floats out of convolutions: a reference's own, of others the share more or less."""
+    """Write FLOPs, parameters and floats out of convolutions: a reference's own, of others the
+    share more or less.
+    """
     if result.cost is None:
         return ["", "", ""]
     own, base = ([price.flops, price.params, price.floats] for price in (result.cost, result.base))
@@ -172,7 +228,11 @@ def _verdict(verdict: str, effect: "Effect | None", notes: Sequence[str]) -> str
     if verdict == "undecided" and effect and effect.n < 2:
         needs = ["a comparison needs two seeds that both complete"]
     elif verdict == "undecided" and effect:
-        needs = [f"about {effect.seeds_to_decide} seeds" if effect.seeds_to_decide else "more than 1,000 seeds"]
+        needs = [
+            f"about {effect.seeds_to_decide} seeds"
+            if effect.seeds_to_decide
+            else "more than 1,000 seeds"
+        ]
         needs += ["no interval: the seeds have no spread"] if effect.interval is None else []
     said = [*needs, *notes]
     return f"{verdict} ({'; '.join(said)})" if said else verdict
@@ -186,8 +246,13 @@ def _failures(failures: Mapping[int, str]) -> list[str]:
     """Say what became of seeds that did not complete, and once where it was the same for several."""
     reasons: dict[str, list[int]] = {}
     for seed, reason in failures.items():
-        reasons.setdefault(re.sub(r" at step .*", "", reason) if len(failures) > 2 else reason, []).append(seed)
-    return [f"seed{'s' * (len(s) > 1)} {','.join(map(str, s))} {reason}" for reason, s in reasons.items()]
+        reasons.setdefault(
+            re.sub(r" at step .*", "", reason) if len(failures) > 2 else reason, []
+        ).append(seed)
+    return [
+        f"seed{'s' * (len(s) > 1)} {','.join(map(str, s))} {reason}"
+        for reason, s in reasons.items()
+    ]
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -1,4 +1,6 @@
-"""The data flow of a network, row by row like the paper's Table 1: gathered here, drawn by `tables`."""
+"""The data flow of a network, row by row like the paper's Table 1: gathered here, drawn by
+`tables`.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +26,9 @@ from blocksearch.arch.network import Network
 
 @dataclass(frozen=True)
 class FlowRow:
-    """A convolution with what follows it (normalisation, activation, pooling), a join, or the classifier."""
+    """A convolution with what follows it (normalisation, activation, pooling), a join, or the
+    classifier.
+    """
 
     stage: int
     label: str
@@ -39,7 +43,9 @@ class FlowRow:
 
 def data_flow(network: Network) -> list[FlowRow]:
     """Read a network's layers as rows; stages count from 1, the classifier's is the last."""
-    return [row for number, stage in enumerate(network.stages, 1) for row in _rows(stage, number, "")]
+    return [
+        row for number, stage in enumerate(network.stages, 1) for row in _rows(stage, number, "")
+    ]
 
 
 def as_rows(rows: Iterable[FlowRow]) -> list[dict[str, object]]:
@@ -66,13 +72,20 @@ def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[FlowRow]:
         if isinstance(layer, Join):
             yield from _rows(layer.branches[0], stage, prefix)
             for branch in layer.branches[1:]:
-                yield from _rows(branch, stage, prefix + ("gate " if layer.kind == "multiply" else "shortcut "))
+                yield from _rows(
+                    branch, stage, prefix + ("gate " if layer.kind == "multiply" else "shortcut ")
+                )
             row = FlowRow(stage, f"{prefix}{layer.kind}", layer.output, 0, 0)
         elif row is None or opens:
             price = cost((layer,))
             row = FlowRow(stage, f"{prefix}{_name(layer)}", layer.output, price.macs, price.params)
         else:
-            row = replace(row, label=row.label + _suffix(layer), output=layer.output, params=row.params + cost((layer,)).params)
+            row = replace(
+                row,
+                label=row.label + _suffix(layer),
+                output=layer.output,
+                params=row.params + cost((layer,)).params,
+            )
     if row:
         yield row
 
@@ -80,9 +93,13 @@ def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[FlowRow]:
 def _name(layer: Layer) -> str:
     match layer:
         case Conv():
-            size = f"{layer.kernel[0]}x{layer.kernel[1]}" + (f"d{max(layer.dilation)}" if max(layer.dilation) > 1 else "")
+            size = f"{layer.kernel[0]}x{layer.kernel[1]}" + (
+                f"d{max(layer.dilation)}" if max(layer.dilation) > 1 else ""
+            )
             if layer.depthwise:
-                multiplied = f"x{layer.out_channels}" if layer.out_channels != layer.input.channels else ""
+                multiplied = (
+                    f"x{layer.out_channels}" if layer.out_channels != layer.input.channels else ""
+                )
                 return f"dw {size}{multiplied}{_phase(layer.stride, 'stride')}"
             groups = f"gc{layer.groups} " if layer.groups > 1 else ""
             return f"{groups}{size}x{layer.out_channels}{_phase(layer.stride, 'stride')}"

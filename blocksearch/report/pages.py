@@ -1,4 +1,6 @@
-"""How answers reach the eye: a terminal of any width, a pipe, a picture. The one door to rich, with `progress`."""
+"""How answers reach the eye: a terminal of any width, a pipe, a picture. The one door to rich, with
+`progress`.
+"""
 
 import io
 import re
@@ -18,7 +20,9 @@ PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Open a terminal, or a wide plain page where the output is not one. Text from outside is never read as markup."""
+    """Open a terminal, or a wide plain page where the output is not one. Text from outside is never
+    read as markup.
+    """
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else PLAIN_WIDTH
     return _Page(stderr=stderr, markup=False, highlight=False, width=width)
 
@@ -31,22 +35,30 @@ class _Page(Console):
 
 
 def show(*parts: Table | str) -> None:
-    """Print tables and texts; a table that does not fit is printed row by row, so that nothing is cut."""
+    """Print tables and texts; a table that does not fit is printed row by row, so that nothing is
+    cut.
+    """
     page = console()
     for part in parts:
         page.print(part if isinstance(part, str) or _fits(part, page) else _row_by_row(part))
 
 
 def save_picture(file: Path | None, *tables: Table) -> None:
-    """Save tables as SVG, where there is a file to save them in. Raises ConfigError where it cannot be written."""
+    """Save tables as SVG, where there is a file to save them in. Raises ConfigError where it cannot
+    be written.
+    """
     if file is None:
         return
-    page = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False)
+    page = Console(
+        record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False
+    )
     page.print(*tables)
     drawn = page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME)
     try:
         # rich names a font on a server of others, and after it the viewer's own
-        file.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
+        file.write_text(
+            re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8"
+        )
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
@@ -72,9 +84,18 @@ def _fits(table: Table, page: Console) -> bool:
 
 
 def _row_by_row(table: Table) -> Table:
-    """Write a table with a line for each of its cells that says something, and a rule after each row."""
+    """Write a table with a line for each of its cells that says something, and a rule after each
+    row.
+    """
     title, head, rows = as_texts(table)
-    narrow = Table(title=title, caption=table.caption, box=box.SIMPLE_HEAD, show_header=False, title_justify="left", expand=True)
+    narrow = Table(
+        title=title,
+        caption=table.caption,
+        box=box.SIMPLE_HEAD,
+        show_header=False,
+        title_justify="left",
+        expand=True,
+    )
     narrow.title_style, narrow.caption_justify = "bold", "left"
     narrow.add_column(no_wrap=True)
     narrow.add_column(overflow="fold")

@@ -33,7 +33,8 @@ _STYLE: Any = {
     "axes.axisbelow": True,
 }
 _ENDINGS = (".png", ".svg")
-_PLACES = (  # above the front's steps, and below: points offset, and which side of the text is nearest
+# above the front's steps, and below: points offset, and which side of the text is nearest
+_PLACES = (
     (-6, 5, "right", "bottom"),
     (6, -5, "left", "top"),
     (0, 9, "center", "bottom"),
@@ -45,14 +46,18 @@ _FAR = tuple((2 * x, 2 * y, across, up) for x, y, across, up in _PLACES)
 
 
 def picture(file: Path, summary: Summary) -> None:
-    """Draw the points, the front with its intervals, and the budgets: one panel for each cost. Raises ConfigError."""
+    """Draw the points, the front with its intervals, and the budgets: one panel for each cost.
+    Raises ConfigError.
+    """
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Glyph .* missing", UserWarning
         )  # a script that the font lacks is no fault of the study
         figure = _drawn(summary)
         try:
-            figure.savefig(file, dpi=160, metadata={"Date": None} if file.suffix == ".svg" else None)
+            figure.savefig(
+                file, dpi=160, metadata={"Date": None} if file.suffix == ".svg" else None
+            )
         except OSError as error:
             raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
@@ -69,8 +74,14 @@ def _drawn(summary: Summary) -> Figure:
     width = 100 if panels == 1 else 72 * panels
     title = "\n".join([*textwrap.wrap(f"{summary.name}: {summary.title}", width), counted(summary)])
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    legend = {label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, frameon=False)
+    legend = {
+        label: handle
+        for panel in axes
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=4, frameon=False
+    )
     figure.draw_without_rendering()  # places are known only now
     for panel, cost in zip(axes, summary.costs, strict=True):
         _label(panel, [entry for entry in summary.known if entry.named], summary, cost)
@@ -89,38 +100,106 @@ def _panel(panel: Axes, summary: Summary, cost: Axis) -> None:
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     panel.grid(visible=True, color="#e5e7eb", linewidth=0.8)
     panel.set_xlabel(titled_axis(cost))
-    panel.plot(*_points(beaten, cost), "o", color=DOMINATED, markersize=4.5, alpha=0.8, mew=0, label="dominated", zorder=2)
+    panel.plot(
+        *_points(beaten, cost),
+        "o",
+        color=DOMINATED,
+        markersize=4.5,
+        alpha=0.8,
+        mew=0,
+        label="dominated",
+        zorder=2,
+    )
     if left:
         panel.plot(
-            *_points(left, cost), "o", mfc="none", mec=DOMINATED, markersize=4.5, label="stopped early: expected", zorder=2
+            *_points(left, cost),
+            "o",
+            mfc="none",
+            mec=DOMINATED,
+            markersize=4.5,
+            label="stopped early: expected",
+            zorder=2,
         )
     alone = len(summary.axes) == 2
     if alone:
-        panel.step(*_points(summary.front, cost), where="pre" if cost.maximise else "post", lw=1.8, color=FRONT, zorder=3)
+        panel.step(
+            *_points(summary.front, cost),
+            where="pre" if cost.maximise else "post",
+            lw=1.8,
+            color=FRONT,
+            zorder=3,
+        )
     bars = _bars(summary.front)
-    label = ("front" if alone else "front of all objectives") + (", 95 % intervals" if bars is not None else "")
+    label = ("front" if alone else "front of all objectives") + (
+        ", 95 % intervals" if bars is not None else ""
+    )
     across, up = _points(summary.front, cost)
-    panel.errorbar(across, up, bars, fmt="o", ms=6, elinewidth=1.2, capsize=2.5, label=label, color=FRONT, zorder=4)
+    panel.errorbar(
+        across,
+        up,
+        bars,
+        fmt="o",
+        ms=6,
+        elinewidth=1.2,
+        capsize=2.5,
+        label=label,
+        color=FRONT,
+        zorder=4,
+    )
     if named:
-        panel.plot(*_points(named, cost), "D", color=NAMED, markersize=7, mec="white", mew=0.9, label="named points", zorder=5)
+        panel.plot(
+            *_points(named, cost),
+            "D",
+            color=NAMED,
+            markersize=7,
+            mec="white",
+            mew=0.9,
+            label="named points",
+            zorder=5,
+        )
     edge = panel.get_xaxis_transform()
     for place, (bound, text) in enumerate(budget_lines(summary, cost.name)):
-        panel.axvline(bound, linestyle=":", color=BUDGET, linewidth=1.4, label="" if place else "budget", zorder=1)
-        panel.text(bound, 0.01, f" {text}", transform=edge, rotation=90, va="bottom", ha="right", color=BUDGET, fontsize=8)
+        panel.axvline(
+            bound,
+            linestyle=":",
+            color=BUDGET,
+            linewidth=1.4,
+            label="" if place else "budget",
+            zorder=1,
+        )
+        panel.text(
+            bound,
+            0.01,
+            f" {text}",
+            transform=edge,
+            rotation=90,
+            va="bottom",
+            ha="right",
+            color=BUDGET,
+            fontsize=8,
+        )
 
 
 def _subs(span: float) -> tuple[float, ...]:
-    """Return which multiples of powers of ten an axis names, so that about five to ten of them are named."""
+    """Return which multiples of powers of ten an axis names, so that about five to ten of them are
+    named.
+    """
     return (1,) if span > 1e3 else (1, 2, 5) if span > 10 else (1, 1.5, 2, 3, 4, 5, 6, 8)
 
 
 def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) -> None:
-    """Write names beside their points, each nearest to its own, where it covers no other name and the fewest points."""
+    """Write names beside their points, each nearest to its own, where it covers no other name and
+    the fewest points.
+    """
     renderer = panel.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     to_screen = panel.transData.transform
     crowd = (*summary.front, *entries)
     places = [to_screen((entry.costs[cost.name], entry.mean or 0.0)) for entry in entries]
-    points = [to_screen((entry.costs[cost.name], end)) for entry in crowd for end in (entry.mean or 0.0, *(entry.interval or ()))]
+    points = [
+        to_screen((entry.costs[cost.name], end))
+        for entry in crowd
+        for end in (entry.mean or 0.0, *(entry.interval or ()))
+    ]
     taken: list[Bbox] = []
     for place, entry in enumerate(entries):
         trials: list[tuple[int, int, Text, Bbox]] = []
@@ -140,9 +219,14 @@ def _label(panel: Axes, entries: Sequence[Entry], summary: Summary, cost: Axis) 
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
             )
             box = text.get_window_extent(renderer)
-            outside = not (panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0)
+            outside = not (
+                panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1 and panel.bbox.y0 <= box.y0
+            )
             covered = sum(box.contains(*point) for point in points)
-            own, *others = (_apart(box, *places[at]) for at in (place, *(at for at in range(len(places)) if at != place)))
+            own, *others = (
+                _apart(box, *places[at])
+                for at in (place, *(at for at in range(len(places)) if at != place))
+            )
             nearest = min(others, default=float("inf"))
             mistaken = 100 * (nearest <= 1.2 * own) + 10 * (nearest < 2 * own)  # for another's
             faults = 100 * (sum(box.overlaps(other) for other in taken) + outside) + mistaken
@@ -165,5 +249,13 @@ def _points(entries: Sequence[Entry], cost: Axis) -> tuple[list[float], list[flo
 
 def _bars(entries: Sequence[Entry]) -> list[list[float]] | None:
     """Return how far intervals go below and above their means; None where there are none."""
-    spans = [(entry.mean, *entry.interval) for entry in entries if entry.interval and entry.mean is not None]
-    return [[mean - low for mean, low, _ in spans], [high - mean for mean, _, high in spans]] if spans else None
+    spans = [
+        (entry.mean, *entry.interval)
+        for entry in entries
+        if entry.interval and entry.mean is not None
+    ]
+    return (
+        [[mean - low for mean, low, _ in spans], [high - mean for mean, _, high in spans]]
+        if spans
+        else None
+    )

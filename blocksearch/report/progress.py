@@ -1,11 +1,21 @@
-"""Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when quiet."""
+"""Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when
+quiet.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Timer
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from blocksearch.report.pages import console
 from blocksearch.report.tables import duration
@@ -16,7 +26,9 @@ ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
 
 
 def watch(*, quiet: bool, advice: str = ADVICE) -> Watch:
-    """Return what a command tells about its trainings, on standard error; `advice` says what makes them fewer or shorter."""
+    """Return what a command tells about its trainings, on standard error; `advice` says what makes
+    them fewer or shorter.
+    """
     return Watch() if quiet else SpokenWatch(advice)
 
 
@@ -35,7 +47,9 @@ class SpokenWatch(Watch):
         self._page.print(f"timing {networks} network{'s' * (networks > 1)}, a few steps each")
 
     def planned(self, plan: Plan) -> None:
-        """Say how many runs are planned, how long they may take, and what makes them fewer or shorter."""
+        """Say how many runs are planned, how long they may take, and what makes them fewer or
+        shorter.
+        """
         self._total = len(plan.missing)
         self._finished = self._running = self._images = 0  # a plan may follow another
         self._began = 0.0
@@ -68,13 +82,17 @@ class SpokenWatch(Watch):
     def finished(self, group: Group, runs: Sequence[Run]) -> None:
         """Say which runs finished."""
         self._running -= len(runs)
-        self._images += sum(job.images * run.epoch_to for job, run in zip(group.jobs, runs, strict=True))
+        self._images += sum(
+            job.images * run.epoch_to for job, run in zip(group.jobs, runs, strict=True)
+        )
         for job, run in zip(group.jobs, runs, strict=True):
             self._finished += 1
             if self._bar:
                 self._bar.advance(self._task)
             else:
-                self._page.print(f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}")
+                self._page.print(
+                    f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}"
+                )
         self._show()
 
     def _rate(self) -> str:
@@ -91,15 +109,24 @@ class SpokenWatch(Watch):
         if self._bar:
             self._bar.stop()
         if kept is not None:
-            self._page.print(f"interrupted: {kept} of {self._total} runs are in the ledger; the same command goes on from there")
+            self._page.print(
+                f"interrupted: {kept} of {self._total} runs are in the ledger; the same command goes on from there"
+            )
 
 
 @contextmanager
 def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar in a terminal for what takes longer than a second; the block reports the share that is done."""
+    """Show a bar in a terminal for what takes longer than a second; the block reports the share
+    that is done.
+    """
     page = console(stderr=True)
     bar = Progress(
-        TextColumn(title), BarColumn(), TimeElapsedColumn(), console=page, transient=True, disable=quiet or not page.is_terminal
+        TextColumn(title),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=page,
+        transient=True,
+        disable=quiet or not page.is_terminal,
     )
     task = bar.add_task("", total=None)
     later = Timer(1.0, bar.start)

@@ -1,4 +1,5 @@
-"""Answers as files to keep: a self-contained HTML page with figures, or a Markdown or CSV table to paste. The door to plotly.
+"""Answers as files to keep: a self-contained HTML page with figures, or a Markdown or CSV table to
+paste. The door to plotly.
 
 Names and texts from outside are escaped: they never become markup.
 """
@@ -18,7 +19,12 @@ from blocksearch.ablation.study import Result, as_rows
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Table
 from blocksearch.paper.reproduce import as_rows as as_table_rows
-from blocksearch.report.evidence import ablation_notes, ablation_parts, published_notes, published_parts
+from blocksearch.report.evidence import (
+    ablation_notes,
+    ablation_parts,
+    published_notes,
+    published_parts,
+)
 from blocksearch.report.pages import as_texts
 
 Rows = Sequence[Mapping[str, object]]
@@ -46,9 +52,9 @@ def save(
 ) -> None:
     """Write an answer to a file: .html, .md or .csv.
 
-    The first two show `notes` under the title and `tables`, where there are any, instead of the rows. A .csv has the rows, and
-    after an empty line `more` of another kind, all their numbers with all digits. Raises ConfigError for another ending, or where
-    it cannot be written.
+    The first two show `notes` under the title and `tables`, where there are any, instead of the
+    rows. A .csv has the rows, and after an empty line `more` of another kind, all their numbers
+    with all digits. Raises ConfigError for another ending, or where it cannot be written.
     """
     shown = tables or [("", *_shown(rows))]
     writers = {
@@ -64,18 +70,35 @@ def save(
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def ablation_report(file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()) -> None:
-    """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and learning curves."""
-    figures, tables = [_effects(results), _costs(results), _curves(results)], list(map(as_texts, ablation_parts(results)))
+def ablation_report(
+    file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()
+) -> None:
+    """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and
+    learning curves.
+    """
+    figures, tables = (
+        [_effects(results), _costs(results), _curves(results)],
+        list(map(as_texts, ablation_parts(results))),
+    )
     save(file, title, as_rows(results), figures, [*ablation_notes(results), *notes], tables)
 
 
 # Of verdicts, told apart without red and green alone; undecided ones are grey.
-_COLOURS = {"helps": "#0072b2", "higher": "#0072b2", "hurts": "#d55e00", "lower": "#d55e00", "within": "#009e73"}
+_COLOURS = {
+    "helps": "#0072b2",
+    "higher": "#0072b2",
+    "hurts": "#d55e00",
+    "lower": "#d55e00",
+    "within": "#009e73",
+}
 
 
 def _effects(results: Sequence[Result]) -> go.Figure:
-    found = [(result, result.effect) for result in results if result.effect and result.effect.difference is not None]
+    found = [
+        (result, result.effect)
+        for result in results
+        if result.effect and result.effect.difference is not None
+    ]
     figure = go.Figure(
         layout_title_text="Effect on accuracy, points: simultaneous intervals, every seed; blue helps, orange hurts"
     )
@@ -99,43 +122,84 @@ def _effects(results: Sequence[Result]) -> go.Figure:
         seeds = sorted(set(result.accuracies) & set(result.reference))
         points = [result.accuracies[seed] - result.reference[seed] for seed in seeds]
         figure.add_scatter(
-            x=points, y=[name] * len(points), mode="markers", marker={"size": 5, "color": "#999"}, showlegend=False
+            x=points,
+            y=[name] * len(points),
+            mode="markers",
+            marker={"size": 5, "color": "#999"},
+            showlegend=False,
         )
     figure.add_vline(x=0)
     return figure.update_layout(height=200 + 40 * len(found), yaxis_autorange="reversed")
 
 
 def _costs(results: Sequence[Result]) -> go.Figure:
-    points = [(_name(r), r.cost.flops, list(r.accuracies.values())) for r in results if r.cost and r.accuracies]
+    points = [
+        (_name(r), r.cost.flops, list(r.accuracies.values()))
+        for r in results
+        if r.cost and r.accuracies
+    ]
     return _beside_cost(points)
 
 
 def _curves(results: Sequence[Result]) -> go.Figure:
-    curves = {_name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies] for r in results if r.curves}
-    return _by_epoch("Learning curves: mean accuracy over seeds, %, after each epoch", "accuracy, %", curves)
+    curves = {
+        _name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies]
+        for r in results
+        if r.curves
+    }
+    return _by_epoch(
+        "Learning curves: mean accuracy over seeds, %, after each epoch", "accuracy, %", curves
+    )
 
 
 def published_report(file: Path, found: Table) -> None:
-    """Write a reproduced table: accuracies as intervals beside the paper's, cost beside accuracy, and learning curves."""
-    points = [(escape(row.label), row.flops, list(row.accuracies)) for row in found.rows if row.accuracies]
+    """Write a reproduced table: accuracies as intervals beside the paper's, cost beside accuracy,
+    and learning curves.
+    """
+    points = [
+        (escape(row.label), row.flops, list(row.accuracies)) for row in found.rows if row.accuracies
+    ]
     losses = {escape(row.label): row.losses for row in found.rows}
     # Test images judge once: how a network learnt is seen in its losses.
-    learnt = _by_epoch("Learning curves: mean training loss over seeds, in each epoch", "loss", losses)
-    figures, tables = [_accuracies(found), _beside_cost(points), learnt], list(map(as_texts, published_parts(found)))
-    save(file, found.title, as_table_rows(found), figures, [*published_notes(found), *found.notes], tables, _compared(found))
+    learnt = _by_epoch(
+        "Learning curves: mean training loss over seeds, in each epoch", "loss", losses
+    )
+    figures, tables = (
+        [_accuracies(found), _beside_cost(points), learnt],
+        list(map(as_texts, published_parts(found))),
+    )
+    save(
+        file,
+        found.title,
+        as_table_rows(found),
+        figures,
+        [*published_notes(found), *found.notes],
+        tables,
+        _compared(found),
+    )
 
 
 def _compared(found: Table) -> list[dict[str, object]]:
-    """Flatten what a table's networks are against each other, an effect's numbers in columns of their own."""
+    """Flatten what a table's networks are against each other, an effect's numbers in columns of
+    their own.
+    """
     return [
-        {"network": judged.network, "reference": judged.reference} | asdict(judged.effect) | {"claims": judged.claims}
+        {"network": judged.network, "reference": judged.reference}
+        | asdict(judged.effect)
+        | {"claims": judged.claims}
         for judged in found.judged
     ]
 
 
 def _accuracies(found: Table) -> go.Figure:
-    figure = go.Figure(layout_title_text="Accuracy on test images, %: 95 % intervals over seeds, every seed, and the paper's")
-    here = [(row, row.accuracy, row.interval or (row.accuracy,) * 2) for row in found.rows if row.accuracy is not None]
+    figure = go.Figure(
+        layout_title_text="Accuracy on test images, %: 95 % intervals over seeds, every seed, and the paper's"
+    )
+    here = [
+        (row, row.accuracy, row.interval or (row.accuracy,) * 2)
+        for row in found.rows
+        if row.accuracy is not None
+    ]
     figure.add_scatter(
         x=[accuracy for _, accuracy, _ in here],
         y=[escape(row.label) for row, _, _ in here],
@@ -152,19 +216,40 @@ def _accuracies(found: Table) -> go.Figure:
     seeds = [(accuracy, escape(row.label)) for row in found.rows for accuracy in row.accuracies]
     x, y = [accuracy for accuracy, _ in seeds], [label for _, label in seeds]
     figure.add_scatter(x=x, y=y, mode="markers", marker={"size": 5, "color": "#999"}, name="a seed")
-    paper = {"x": [row.published_accuracy for row in found.rows], "y": [escape(row.label) for row in found.rows]}
-    figure.add_scatter(**paper, mode="markers", marker={"size": 10, "symbol": "diamond-open"}, name="paper")
+    paper = {
+        "x": [row.published_accuracy for row in found.rows],
+        "y": [escape(row.label) for row in found.rows],
+    }
+    figure.add_scatter(
+        **paper, mode="markers", marker={"size": 10, "symbol": "diamond-open"}, name="paper"
+    )
     order = {"categoryorder": "array", "categoryarray": paper["y"], "autorange": "reversed"}
     return figure.update_layout(height=200 + 40 * len(found.rows), yaxis=order)
 
 
 def _looks() -> Iterator[Mapping[str, str]]:
-    """Give each of many networks a look of its own: eight colours that eyes of any kind tell apart, then another mark and dash.
+    """Give each of many networks a look of its own: eight colours that eyes of any kind tell apart,
+    then another mark and dash.
 
     Source of the colours: Okabe and Ito 2008, Color Universal Design.
     """
-    colours = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#999999")
-    marks = (("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("x", "dashdot"), ("triangle-up", "longdash"))
+    colours = (
+        "#000000",
+        "#e69f00",
+        "#56b4e9",
+        "#009e73",
+        "#cc79a7",
+        "#0072b2",
+        "#d55e00",
+        "#999999",
+    )
+    marks = (
+        ("circle", "solid"),
+        ("diamond", "dash"),
+        ("square", "dot"),
+        ("x", "dashdot"),
+        ("triangle-up", "longdash"),
+    )
     for symbol, dash in cycle(marks):
         yield from ({"color": colour, "symbol": symbol, "dash": dash} for colour in colours)
 
@@ -173,7 +258,9 @@ def _beside_cost(points: Sequence[tuple[str, int, list[float]]]) -> go.Figure:
     figure = go.Figure(layout_title_text="Accuracy, %, beside FLOPs: every seed")
     for (name, flops, values), look in zip(points, _looks(), strict=False):
         marker = {"color": look["color"], "symbol": look["symbol"], "size": 8}
-        figure.add_scatter(x=[flops] * len(values), y=values, mode="markers", name=name, marker=marker)
+        figure.add_scatter(
+            x=[flops] * len(values), y=values, mode="markers", name=name, marker=marker
+        )
     return figure.update_layout(xaxis_type="log", xaxis_title="FLOPs", yaxis_title="accuracy, %")
 
 
@@ -183,7 +270,9 @@ def _by_epoch(title: str, what: str, curves: Mapping[str, Sequence[Sequence[floa
         if own:
             means = [sum(epoch) / len(epoch) for epoch in zip(*own, strict=True)]
             line = {"color": look["color"], "dash": look["dash"]}
-            figure.add_scatter(x=list(range(1, len(means) + 1)), y=means, name=name, mode="lines", line=line)
+            figure.add_scatter(
+                x=list(range(1, len(means) + 1)), y=means, name=name, mode="lines", line=line
+            )
     return figure.update_layout(xaxis_title="epoch", yaxis_title=what)
 
 
@@ -197,19 +286,30 @@ def _shown(rows: Rows) -> tuple[list[str], list[list[str]]]:
     return head, [[_text(value) for value in row.values()] for row in rows]
 
 
-def _html(title: str, tables: Sequence[Texts], figures: Sequence[go.Figure], notes: Sequence[str]) -> str:
+def _html(
+    title: str, tables: Sequence[Texts], figures: Sequence[go.Figure], notes: Sequence[str]
+) -> str:
     # The script is written once, into the page itself: a report needs no network.
-    drawn = [figure.to_html(full_html=False, include_plotlyjs=place == 0) for place, figure in enumerate(figures)]
+    drawn = [
+        figure.to_html(full_html=False, include_plotlyjs=place == 0)
+        for place, figure in enumerate(figures)
+    ]
     said = [f"<p>{escape(note)}</p>" for note in notes]
-    return _PAGE.format(title=escape(title), body="\n".join([*said, *drawn, *map(_html_table, tables)]))
+    return _PAGE.format(
+        title=escape(title), body="\n".join([*said, *drawn, *map(_html_table, tables)])
+    )
 
 
 def _html_table(table: Texts) -> str:
     heading, head, rows = table
     above = f"<h2>{escape(heading)}</h2>" if heading else ""
     columns = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = ("".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) for row in rows)
-    return f"{above}<table><tr>{columns}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    lines = (
+        "".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) for row in rows
+    )
+    return (
+        f"{above}<table><tr>{columns}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    )
 
 
 def _markdown(title: str, tables: Sequence[Texts], notes: Sequence[str]) -> str:
@@ -219,11 +319,23 @@ def _markdown(title: str, tables: Sequence[Texts], notes: Sequence[str]) -> str:
 
 def _markdown_table(table: Texts) -> str:
     heading, columns, rows = table
-    head, *lines = (f"| {' | '.join(_as_it_is(cell.replace(chr(10), '; ')) for cell in row)} |" for row in [columns, *rows])
-    return "\n".join([*([f"{_as_it_is(heading)}\n"] if heading else []), head, f"|{' --- |' * len(columns)}", *lines])
+    head, *lines = (
+        f"| {' | '.join(_as_it_is(cell.replace(chr(10), '; ')) for cell in row)} |"
+        for row in [columns, *rows]
+    )
+    return "\n".join(
+        [
+            *([f"{_as_it_is(heading)}\n"] if heading else []),
+            head,
+            f"|{' --- |' * len(columns)}",
+            *lines,
+        ]
+    )
 
 
-_MARKS = re.compile(r"([\\`*_\[\]<>|~&$])")  # what Markdown could take for a beginning of something, or for a column
+_MARKS = re.compile(
+    r"([\\`*_\[\]<>|~&$])"
+)  # what Markdown could take for a beginning of something, or for a column
 
 
 def _as_it_is(text: str) -> str:
@@ -248,7 +360,9 @@ def _flat(row: Mapping[str, object]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in row.items():
         if key == "interval":
-            found["interval_low"], found["interval_high"] = value if isinstance(value, tuple) else (None, None)
+            found["interval_low"], found["interval_high"] = (
+                value if isinstance(value, tuple) else (None, None)
+            )
         else:
             found[key] = value
     return found
@@ -259,14 +373,23 @@ def _exact(value: object) -> str:
         case float():
             return f"{value:.12g}"
         case list() | tuple():
-            return ("; " if any(isinstance(each, str) for each in value) else " ").join(map(_exact, value))
+            return ("; " if any(isinstance(each, str) for each in value) else " ").join(
+                map(_exact, value)
+            )
         case str():
             return f"'{value}" if value.startswith(_FORMULA) else value
         case _:
             return _text(value)
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would calculate, in a name from outside
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+)  # what a spreadsheet would calculate, in a name from outside
 
 
 def _words(key: str) -> str:

@@ -18,7 +18,11 @@ class SpokenAudience(Audience):
 
     def began(self, title: str, steps: int, trials: int) -> None:
         """Say whether the study is new."""
-        self._page.print(f"study {title}: " + (f"goes on after {steps} steps" if steps else "new") + f", {trials} trials in all")
+        self._page.print(
+            f"study {title}: "
+            + (f"goes on after {steps} steps" if steps else "new")
+            + f", {trials} trials in all"
+        )
 
     def told(self, row: StepRow, trials: int, reused: bool) -> None:
         """Say what a training gave."""

@@ -1,4 +1,6 @@
-"""A whole space as it is printed: its grammar, size, costs, histogram and named points; and lists of its networks."""
+"""A whole space as it is printed: its grammar, size, costs, histogram and named points; and lists
+of its networks.
+"""
 
 import csv
 import sys
@@ -16,7 +18,9 @@ def print_space(name: str, question: str, grammar: Grammar, found: Survey) -> No
     """Print what a survey found."""
     page = console()
     page.print(f"{name}: {question}\n{grammar}")
-    page.print(f"\n{found.count} distinct networks ({found.combinations:,} combinations of options)\n")
+    page.print(
+        f"\n{found.count} distinct networks ({found.combinations:,} combinations of options)\n"
+    )
     looked_at = "all networks" if found.whole else f"a uniform sample of {found.priced:,} networks"
     spreads = [{"cost": name, **vars(spread)} for name, spread in found.spreads.items()]
     show(rows_table(f"costs of one image, {looked_at}", spreads))

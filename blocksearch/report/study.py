@@ -1,4 +1,6 @@
-"""What a study found as tables: its front, and what its factors do; and the words and numbers that its pictures share."""
+"""What a study found as tables: its front, and what its factors do; and the words and numbers that
+its pictures share.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,22 +18,42 @@ if TYPE_CHECKING:  # only to describe an argument: its module trains
 
 
 def front_table(summary: Summary) -> Table:
-    """Draw the front, by its first cost; under it, between what the hypervolume is measured, and what else must be said."""
+    """Draw the front, by its first cost; under it, between what the hypervolume is measured, and
+    what else must be said.
+    """
     modelled = any(entry.interval for entry in summary.front)
     costs = list(dict.fromkeys(axis.name for axis in summary.costs))
     costs += [name for name in ("flops", "params") if modelled and name not in costs]
     shared, texts = split_texts([entry.text for entry in summary.front])
     first = summary.axes[0]
     ours = ("95 % interval", "measured", "seeds") if modelled else ()
-    head = (f"{first.name},{first.unit}" if first.unit else first.name, *ours, *costs, *(["× baseline"] if modelled else []))
-    table = titled(f"{summary.name}: {summary.title}\n{counted(summary)}", "network", *(["from"] if modelled else []), *head)
+    head = (
+        f"{first.name},{first.unit}" if first.unit else first.name,
+        *ours,
+        *costs,
+        *(["× baseline"] if modelled else []),
+    )
+    table = titled(
+        f"{summary.name}: {summary.title}\n{counted(summary)}",
+        "network",
+        *(["from"] if modelled else []),
+        *head,
+    )
     table.columns[1].justify = "left" if modelled else "right"
     for entry, text in zip(summary.front, texts, strict=True):
         table.add_row(
             text,
             *([entry.origin] if modelled else []),
             amount(entry.mean),
-            *([f"[{entry.interval[0]:.2f}, {entry.interval[1]:.2f}]", _measured(entry), seeds(entry)] if entry.interval else []),
+            *(
+                [
+                    f"[{entry.interval[0]:.2f}, {entry.interval[1]:.2f}]",
+                    _measured(entry),
+                    seeds(entry),
+                ]
+                if entry.interval
+                else []
+            ),
             *(amount(entry.costs[name]) for name in costs),
             *([f"{entry.factor:.2f}"] if entry.factor is not None else []),
         )
@@ -46,7 +68,16 @@ def effects_table(effects: Effects) -> Table:
         f"{effects.name}: {effects.title}\nwhat puts a network on the front: {effects.networks:,} networks with results, "
         f"{_spread(effects.front, '.0f')} of them on fronts of drawn accuracies"
     )
-    columns = ("bits", "level", "networks", "share of all", "on the front", "lift", "accuracy, points", "FLOPs")
+    columns = (
+        "bits",
+        "level",
+        "networks",
+        "share of all",
+        "on the front",
+        "lift",
+        "accuracy, points",
+        "FLOPs",
+    )
     table = titled(title, "factor", *columns)
     table.columns[2].justify = "left"
     for factor in effects.factors:
@@ -93,7 +124,12 @@ def final_table(found: "Final") -> Table:
         )
     table.caption_justify = "left"
     alike = [f"all: {shared}"] if shared else []
-    table.caption = "\n".join([*alike, f"searched: what the model expected when the front was written down; {found.searched}"])
+    table.caption = "\n".join(
+        [
+            *alike,
+            f"searched: what the model expected when the front was written down; {found.searched}",
+        ]
+    )
     return table
 
 
@@ -105,7 +141,11 @@ def other_studies(name: str, others: Sequence[str]) -> str:
 def counted(summary: Summary) -> str:
     """Say how many networks and runs a study has, and its hypervolume."""
     runs = sum(len(entry.accuracies) + entry.early + entry.failures for entry in summary.entries)
-    ours = f"{len(summary.entries):,} networks, {runs:,} runs" if runs else f"{len(summary.entries):,} trials"
+    ours = (
+        f"{len(summary.entries):,} networks, {runs:,} runs"
+        if runs
+        else f"{len(summary.entries):,} trials"
+    )
     return f"{ours}; {len(summary.front):,} on the front; hypervolume {summary.volume:.4f}"
 
 
@@ -116,7 +156,11 @@ def explained(summary: Summary) -> list[str]:
         "factors let expect; measured: the mean over its own seeds"
     ]
     modelled = any(entry.interval for entry in summary.known)
-    return [*(model if modelled else []), f"hypervolume: share of the box dominated; {summary.frame}", *summary.notes]
+    return [
+        *(model if modelled else []),
+        f"hypervolume: share of the box dominated; {summary.frame}",
+        *summary.notes,
+    ]
 
 
 def _measured(entry: Entry) -> str:
@@ -143,10 +187,21 @@ def amount(value: float | None) -> str:
     """Write a value exactly where it is a count, else to a few digits."""
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if 10 <= abs(value) < 1e6 else f"{value:.4g}"
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.2f}"
+        if 10 <= abs(value) < 1e6
+        else f"{value:.4g}"
+    )
 
 
-WORDS = {"flops": "FLOPs", "params": "parameters", "floats": "floats out of convolutions", "peak": "peak activation, floats"}
+WORDS = {
+    "flops": "FLOPs",
+    "params": "parameters",
+    "floats": "floats out of convolutions",
+    "peak": "peak activation, floats",
+}
 
 
 def titled_axis(axis: Axis) -> str:
@@ -163,7 +218,9 @@ def short(value: float) -> str:
 
 
 def is_logarithmic(summary: Summary, axis: Axis) -> bool:
-    """Say whether an axis is drawn on a logarithmic scale: costs that are counts, or span more than a factor of ten."""
+    """Say whether an axis is drawn on a logarithmic scale: costs that are counts, or span more than
+    a factor of ten.
+    """
     values = [entry.costs[axis.name] for entry in summary.known]
     whole = all(isinstance(value, int) for value in values)
     return bool(values) and min(values) > 0 and (whole or max(values) > 10 * min(values))
@@ -184,7 +241,13 @@ def split_texts(texts: Sequence[str]) -> tuple[str, list[str]]:
     """Take from texts the words before the first bracket that all of them begin with."""
     words = [text.split() for text in texts]
     alike = 0
-    while all(len(own) > alike + 1 and own[alike] == words[0][alike] and "[" not in own[alike] for own in words) and words[1:]:
+    while (
+        all(
+            len(own) > alike + 1 and own[alike] == words[0][alike] and "[" not in own[alike]
+            for own in words
+        )
+        and words[1:]
+    ):
         alike += 1
     return " ".join(words[0][:alike]) if words else "", [" ".join(own[alike:]) for own in words]
 

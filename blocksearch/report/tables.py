@@ -1,4 +1,6 @@
-"""Counted answers as tables: data flow, costs, published FLOPs, rows of any kind; and how long a command will take."""
+"""Counted answers as tables: data flow, costs, published FLOPs, rows of any kind; and how long a
+command will take.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,11 +16,22 @@ from blocksearch.runs.scheduler import Plan
 
 
 def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:
-    """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at the end."""
-    table = titled(f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out")
+    """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at
+    the end.
+    """
+    table = titled(
+        f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out"
+    )
     for row, following in zip(rows, (*rows[1:], None), strict=True):
         ends = following is None or following.stage != row.stage
-        table.add_row(row.label, str(row.output), _count(row.macs), _count(row.params), _count(row.floats_out), end_section=ends)
+        table.add_row(
+            row.label,
+            str(row.output),
+            _count(row.macs),
+            _count(row.params),
+            _count(row.floats_out),
+            end_section=ends,
+        )
     table.add_row("total", "", _count(price.macs), _count(price.params), "")
     return table
 
@@ -53,7 +66,9 @@ def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
 
 
 def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
-    """Draw rows that are already words and numbers; columns are the keys of the first, words to the left."""
+    """Draw rows that are already words and numbers; columns are the keys of the first, words to the
+    left.
+    """
     columns = list(rows[0]) if rows else ["nothing"]
     table = titled(title, *(column.replace("_", " ") for column in columns))
     for column, name in zip(table.columns, columns, strict=True):
@@ -83,14 +98,33 @@ def flops_table(cells: Sequence[FlopsCell]) -> Table:
     """Draw published FLOPs beside computed ones."""
     table = titled(
         "FLOPs of Tables 2-7: published beside computed (2 × MACs of convolutions and classifier)",
-        *("table", "dataset", "network", "published", "printed alike", "counted", "built network", "matches", "difference"),
+        *(
+            "table",
+            "dataset",
+            "network",
+            "published",
+            "printed alike",
+            "counted",
+            "built network",
+            "matches",
+            "difference",
+        ),
         left=3,
     )
     for cell, following in zip(cells, (*cells[1:], None), strict=True):
         ends = following is None or following.table != cell.table
         if cell.flops is None or cell.flops_actual is None:
             table.add_row(
-                str(cell.table), cell.dataset, cell.label, cell.published, "", "", "", "not specified", "", end_section=ends
+                str(cell.table),
+                cell.dataset,
+                cell.label,
+                cell.published,
+                "",
+                "",
+                "",
+                "not specified",
+                "",
+                end_section=ends,
             )
             continue
         difference = "" if cell.matches else f"{cell.difference:+,}"
@@ -111,17 +145,23 @@ def flops_table(cells: Sequence[FlopsCell]) -> Table:
 
 def flops_summary(cells: Sequence[FlopsCell]) -> str:
     """Count distinct cells that match; Tables 5-7 repeat the baselines."""
-    distinct = {(cell.dataset, cell.network): cell.matches for cell in cells if cell.matches is not None}
+    distinct = {
+        (cell.dataset, cell.network): cell.matches for cell in cells if cell.matches is not None
+    }
     return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
 
 
 def foreseen(title: str, plan: Plan, more: int = 0) -> str:
-    """Say what a command would train, and how many runs `more` it adds at most where comparisons stay undecided."""
+    """Say what a command would train, and how many runs `more` it adds at most where comparisons
+    stay undecided.
+    """
     runs = f"{len(plan.missing)} runs to train ({plan.known} already in the ledger)"
     later = f"; at most {more} more where comparisons stay undecided" if more else ""
     terms = plan.flops / 1e12
     work = f"{terms:,.0f}" if terms >= 100 else f"{terms:.3g}"
-    return f"{title}: {runs}, {work} TFLOP forward and backward, about {duration(plan.seconds)}{later}"
+    return (
+        f"{title}: {runs}, {work} TFLOP forward and backward, about {duration(plan.seconds)}{later}"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,9 @@
 """How fast is a network trained here: the plain loop and each of our ways, side by side in one run.
 
-An ablation is timed in its smallest form, five seeds of a reference and five of a variant that costs the same: one network's
-five do not come out even on two cores, two networks' do. Floors are counted: the bytes that a step must move if each value
-is touched as seldom as can be, and its FLOPs at the speed of a matrix product.
+An ablation is timed in its smallest form, five seeds of a reference and five of a variant that
+costs the same: one network's five do not come out even on two cores, two networks' do. Floors are
+counted: the bytes that a step must move if each value is touched as seldom as can be, and its FLOPs
+at the speed of a matrix product.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +27,9 @@ NETWORKS = 2
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train five seeds: images per second over all of them, against the plain loop and against the floors."""
+    """One way to train five seeds: images per second over all of them, against the plain loop and
+    against the floors.
+    """
 
     way: str
     images_per_second: float
@@ -35,7 +38,9 @@ class Way:
     of_matrix_peak: float
 
 
-def bench(network: Network, request: Request, report: Callable[[float], None] = lambda _: None) -> tuple[str, list[Way]]:
+def bench(
+    network: Network, request: Request, report: Callable[[float], None] = lambda _: None
+) -> tuple[str, list[Way]]:
     """Time the plain loop and our ways in turn, several times each; return a title and the medians.
 
     `report` hears what share is done.
@@ -47,7 +52,10 @@ def bench(network: Network, request: Request, report: Callable[[float], None] = 
         one = Group((jobs[0],), None, device)
         shares = SHARES if device == "cpu" else TOGETHER
         fused = f"fused {'+'.join(str(len(share)) for share in shares)}"
-        ways = {"serial": [[job] for job in jobs], fused: [[jobs[seed] for seed in share] for share in shares]}
+        ways = {
+            "serial": [[job] for job in jobs],
+            fused: [[jobs[seed] for seed in share] for share in shares],
+        }
         found: dict[str, list[float]] = {name: [] for name in ("plain", *ways)}
         for run in range(RUNS):
             report(run / RUNS)
@@ -61,20 +69,30 @@ def bench(network: Network, request: Request, report: Callable[[float], None] = 
     floor, peak = traffic(network.layers) / memory, 3 * price.flops / matrix
     timed = f"{SEEDS} seeds of each of {NETWORKS} such networks on {workers.count} workers, medians of {RUNS} runs"
     title = f"{shared.title('training speed', network)}; {timed}"
-    return title, [Way(n, 1 / s, seconds["plain"] / s, floor / s, peak / s) for n, s in seconds.items()]
+    return title, [
+        Way(n, 1 / s, seconds["plain"] / s, floor / s, peak / s) for n, s in seconds.items()
+    ]
 
 
 def as_rows(ways: Sequence[Way]) -> list[dict[str, object]]:
     """Flatten the answer for tables and `--json`."""
-    return [{key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(way).items()} for way in ways]
+    return [
+        {
+            key: round(value, 3) if isinstance(value, float) else value
+            for key, value in asdict(way).items()
+        }
+        for way in ways
+    ]
 
 
 def traffic(layers: Layers) -> int:
-    """Count the bytes that training must move for one image, forward and backward, each value touched as seldom as can be.
+    """Count the bytes that training must move for one image, forward and backward, each value
+    touched as seldom as can be.
 
-    A convolution reads its input and writes its output, then reads both again with the gradient in place of the output and writes
-    its input's gradient. A normalisation needs its input twice (statistics, then values), backward likewise with the gradient;
-    an activation rides along. All else reads and writes once each way.
+    A convolution reads its input and writes its output, then reads both again with the gradient in
+    place of the output and writes its input's gradient. A normalisation needs its input twice
+    (statistics, then values), backward likewise with the gradient; an activation rides along. All
+    else reads and writes once each way.
     """
     return 4 * sum(_touches(layer) for layer in flat(layers))
 
@@ -94,9 +112,13 @@ def _touches(layer: Layer) -> int:
 
 
 def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
-    """Return the seconds that a step of every seed takes: groups measured with every worker busy, the longest first."""
+    """Return the seconds that a step of every seed takes: groups measured with every worker busy,
+    the longest first.
+    """
     sizes = {len(part): Group(tuple(part), None, workers.place.device) for part in division}
-    times = {size: median(workers.together(process.step_seconds, group)) for size, group in sizes.items()}
+    times = {
+        size: median(workers.together(process.step_seconds, group)) for size, group in sizes.items()
+    }
     free = [0.0] * workers.count
     heapify(free)
     for part in sorted([*division] * NETWORKS, key=len, reverse=True):
@@ -106,4 +128,9 @@ def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
 
 def with_batches(request: Request) -> Request:
     """Keep a request's images few enough that a benchmark starts at once."""
-    return replace(request, protocol=replace(request.protocol, images=request.protocol.images or 64 * request.recipe.batch))
+    return replace(
+        request,
+        protocol=replace(
+            request.protocol, images=request.protocol.images or 64 * request.recipe.batch
+        ),
+    )

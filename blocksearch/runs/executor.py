@@ -1,7 +1,8 @@
-"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they know no database.
+"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they
+know no database.
 
-Each worker is a pool of its own, so that one that dies takes one training with it and nothing else. All hold one end of a
-lifeline: when the driver closes it or dies, they end at once.
+Each worker is a pool of its own, so that one that dies takes one training with it and nothing else.
+All hold one end of a lifeline: when the driver closes it or dies, they end at once.
 """
 
 import os
@@ -43,7 +44,8 @@ class Failure(Generic[T]):
 class Workers:
     """Worker processes on a device, started when first used; a context manager that ends them.
 
-    `device` is `cpu`, `cuda`, `cuda:1` or `auto`; without a `count` there is one for each core, or two that share a GPU.
+    `device` is `cpu`, `cuda`, `cuda:1` or `auto`; without a `count` there is one for each core, or
+    two that share a GPU.
     """
 
     def __init__(self, count: int | None = None, device: str = "cpu") -> None:
@@ -63,7 +65,9 @@ class Workers:
         return _submit(self._pools[0], process.find_place, self._device).result()
 
     def check(self) -> None:
-        """Raise ConfigError where a GPU was asked for by name and is not there; nothing is started for `cpu` or `auto`."""
+        """Raise ConfigError where a GPU was asked for by name and is not there; nothing is started
+        for `cpu` or `auto`.
+        """
         if self._device not in ("cpu", "auto"):
             _ = self.place
 
@@ -87,7 +91,8 @@ class Workers:
         done: Callable[[Group, list[Run]], None],
         begun: Callable[[Group], None] = lambda _: None,
     ) -> None:
-        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones too.
+        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones
+        too.
 
         None among them says that there is nothing to do until one that runs is done.
         """
@@ -95,23 +100,41 @@ class Workers:
             done(group, _runs(group, answer))
 
     def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
-        """Estimate from a few steps the seconds that each group would take; one that fails here is left out."""
-        return {group: seconds for group, seconds in self._each(process.probe_group, groups) if isinstance(seconds, float)}
+        """Estimate from a few steps the seconds that each group would take; one that fails here is
+        left out.
+        """
+        return {
+            group: seconds
+            for group, seconds in self._each(process.probe_group, groups)
+            if isinstance(seconds, float)
+        }
 
     def together(self, function: Callable[[Group], T], group: Group) -> list[T]:
-        """Run a function in every worker at the same time, so that what it measures has busy neighbours."""
+        """Run a function in every worker at the same time, so that what it measures has busy
+        neighbours.
+        """
         self._start()
-        return [future.result() for future in [_submit(pool, function, group) for pool in self._pools]]
+        return [
+            future.result() for future in [_submit(pool, function, group) for pool in self._pools]
+        ]
 
     def train_as_they_come(
-        self, following: Callable[[], Group | None], done: Callable[[Group, list[Run]], None], begun: Callable[[Group], None]
+        self,
+        following: Callable[[], Group | None],
+        done: Callable[[Group, list[Run]], None],
+        begun: Callable[[Group], None],
     ) -> None:
-        """Train what `following` gives, asked whenever a worker is free; it ends when none is given and none is running."""
+        """Train what `following` gives, asked whenever a worker is free; it ends when none is given
+        and none is running.
+        """
         for group, answer in self._stream(process.train_group, following, begun, PATIENCE):
             done(group, _runs(group, answer))
 
     def _each(
-        self, function: Callable[[Group], T], groups: Iterable[Group | None], begun: Callable[[Group], None] = lambda _: None
+        self,
+        function: Callable[[Group], T],
+        groups: Iterable[Group | None],
+        begun: Callable[[Group], None] = lambda _: None,
     ) -> Iterator[tuple[Group, T | Failure[T]]]:
         coming = iter(groups)
         yield from self._stream(function, lambda: next(coming, None), begun)
@@ -154,8 +177,15 @@ class Workers:
                     if attempt < attempts:
                         again.append((group, attempt + 1))
                     else:
-                        yield group, Failure(f"its worker process died {attempts} times (killed, or out of memory)")
-                except Exception as error:  # whatever a training raised becomes the reason of its row
+                        yield (
+                            group,
+                            Failure(
+                                f"its worker process died {attempts} times (killed, or out of memory)"
+                            ),
+                        )
+                except (
+                    Exception
+                ) as error:  # whatever a training raised becomes the reason of its row
                     yield group, Failure(process.reason_of(error))
 
     def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
@@ -169,18 +199,26 @@ class Workers:
         self._pools += [self._new_pool() for _ in range(self.count - len(self._pools))]
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=process.start_worker, initargs=(self._far_end,))
+        return ProcessPoolExecutor(
+            1, self._context, initializer=process.start_worker, initargs=(self._far_end,)
+        )
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:
-    """Hand over work, with no script in sight while a worker starts: it would run it again, and all it needs is in our modules.
+    """Hand over work, with no script in sight while a worker starts: it would run it again, and all
+    it needs is in our modules.
 
     So a user's script that trains works without `if __name__ == "__main__"`.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    # A worker is born deaf to Ctrl-C, which is the driver's to answer: it could come before `start_worker` says so.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else ()
+    # A worker is born deaf to Ctrl-C, which is the driver's to answer: it could come before
+    # `start_worker` says so.
+    before = (
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        if hasattr(signal, "pthread_sigmask")
+        else ()
+    )
     try:
         return pool.submit(function, argument)
     finally:
@@ -190,4 +228,8 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
 
 
 def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:
-    return [process.failed_run(job, answer.reason) for job in group.jobs] if isinstance(answer, Failure) else answer
+    return (
+        [process.failed_run(job, answer.reason) for job in group.jobs]
+        if isinstance(answer, Failure)
+        else answer
+    )

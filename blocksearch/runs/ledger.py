@@ -1,8 +1,9 @@
 """The ledger: an append-only record of trainings in a database. The one door to SQLAlchemy.
 
-A row is written once, in one transaction, with a checksum that is verified whenever it is read. A key that is complete or
-diverged has one such row and is not trained again; a failed one (a dead worker, say) may be tried again and then has another, and
-a partial one, stopped short of its horizon, may go on and then has a longer one.
+A row is written once, in one transaction, with a checksum that is verified whenever it is read. A
+key that is complete or diverged has one such row and is not trained again; a failed one (a dead
+worker, say) may be tried again and then has another, and a partial one, stopped short of its
+horizon, may go on and then has a longer one.
 """
 
 import hashlib
@@ -28,7 +29,12 @@ from blocksearch.runs.records import Job, Run, RunKey
 SCHEMA = "1"
 
 _metadata = sa.MetaData()
-_meta = sa.Table("ledger_meta", _metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.String(64)))
+_meta = sa.Table(
+    "ledger_meta",
+    _metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.String(64)),
+)
 _networks = sa.Table(
     "ledger_networks",
     _metadata,
@@ -111,10 +117,14 @@ class Ledger:
         put_away(self.engine) if self._written else self.engine.dispose()
 
     def find(self, keys: Iterable[RunKey]) -> dict[RunKey, Run]:
-        """Return the final runs (complete or diverged) among `keys`. Raises StoreError where a row is damaged."""
+        """Return the final runs (complete or diverged) among `keys`. Raises StoreError where a row
+        is damaged.
+        """
         wanted = set(keys)
         seeds, networks = {key.seed for key in wanted}, {key.network for key in wanted}
-        query = sa.select(_runs).where(_runs.c.state.in_(FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks))
+        query = sa.select(_runs).where(
+            _runs.c.state.in_(FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks)
+        )
         return {run.key: run for run in self._read(query) if run.key in wanted}
 
     def reached(self, key: RunKey, epoch: int) -> Run | None:
@@ -122,31 +132,44 @@ class Ledger:
         far = sa.and_(_runs.c.state.in_(("complete", "partial")), _runs.c.epoch_to >= epoch)
         enough = sa.or_(_runs.c.state == "diverged", far)
         same = (_runs.c[name] == getattr(key, name) for name in _SPEC)
-        return next(self._read(sa.select(_runs).where(*same, enough).order_by(_runs.c.epoch_to).limit(1)), None)
+        return next(
+            self._read(sa.select(_runs).where(*same, enough).order_by(_runs.c.epoch_to).limit(1)),
+            None,
+        )
 
     def runs(self) -> list[Run]:
         """Return every row, partial and failed ones too, in the order they were written."""
         return list(self._read(sa.select(_runs).order_by(_runs.c.id)))
 
     def mode(self, network: str, recipe: str, machine: str) -> str | None:
-        """Return how the seeds of a network are trained on a machine, or None where that was never chosen."""
+        """Return how the seeds of a network are trained on a machine, or None where that was never
+        chosen.
+        """
         key = {"network": network, "recipe": recipe, "machine": machine}
         with self.guard():
             if _modes.name not in sa.inspect(self.engine).get_table_names():
                 return None
             with self.engine.connect() as connection:
-                return connection.execute(sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))).scalar()
+                return connection.execute(
+                    sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))
+                ).scalar()
 
     def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> str:
-        """Store how the seeds of a network are trained on a machine, unless that is stored already; return what is stored."""
+        """Store how the seeds of a network are trained on a machine, unless that is stored already;
+        return what is stored.
+        """
         with self.guard(), suppress(IntegrityError), self.writing() as connection:
             _modes.create(connection, checkfirst=True)
-            connection.execute(_modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode))
+            connection.execute(
+                _modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode)
+            )
         return self.mode(network, recipe, machine) or mode
 
     @property
     def checkpoints(self) -> Path | None:
-        """The folder for trainings in progress, beside the ledger's file; None where the ledger is no file."""
+        """The folder for trainings in progress, beside the ledger's file; None where the ledger is
+        no file.
+        """
         file = self.engine.url.database if self.engine.url.get_backend_name() == "sqlite" else None
         return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
 
@@ -155,7 +178,9 @@ class Ledger:
         return self.add_all([(job, run)]) == 1
 
     def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:
-        """Append the runs of a group, all of them or none, but for keys that are already final; return how many were new."""
+        """Append the runs of a group, all of them or none, but for keys that are already final;
+        return how many were new.
+        """
         rows = [
             (
                 {"fingerprint": run.key.network, "text": job.text, "layers": encode(job.layers)},
@@ -166,13 +191,17 @@ class Ledger:
         ]
         return self._append_all(rows)
 
-    def _append_all(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
+    def _append_all(
+        self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]
+    ) -> int:
         try:
             return self._try_to_append(rows)
         except IntegrityError:  # another command added one of them meanwhile: now it is seen
             return self._try_to_append(rows)
 
-    def _try_to_append(self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]) -> int:
+    def _try_to_append(
+        self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]
+    ) -> int:
         added = 0
         with self.writing() as connection:
             for network, recipe, row in rows:
@@ -186,29 +215,49 @@ class Ledger:
     def network_text(self, fingerprint: str) -> str | None:
         """Return how a network was written when it was first trained."""
         with self.guard(), self.engine.connect() as connection:
-            return connection.execute(sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)).scalar()
+            return connection.execute(
+                sa.select(_networks.c.text).where(_networks.c.fingerprint == fingerprint)
+            ).scalar()
 
     def layers(self, fingerprint: str) -> Layers | None:
-        """Return the layers of a network that was trained, or None for another: its options' file is not needed."""
+        """Return the layers of a network that was trained, or None for another: its options' file
+        is not needed.
+        """
         with self.guard(), self.engine.connect() as connection:
-            found = connection.execute(sa.select(_networks.c.layers).where(_networks.c.fingerprint == fingerprint)).scalar()
+            found = connection.execute(
+                sa.select(_networks.c.layers).where(_networks.c.fingerprint == fingerprint)
+            ).scalar()
         return None if found is None else decode(found)
 
     def add_report(self, kind: str, title: str, content: str) -> None:
-        """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is saved once."""
-        if any((report["kind"], report["title"], report["content"]) == (kind, title, content) for report in self.reports()):
+        """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is
+        saved once.
+        """
+        if any(
+            (report["kind"], report["title"], report["content"]) == (kind, title, content)
+            for report in self.reports()
+        ):
             return
         created = datetime.now(UTC).isoformat(timespec="seconds")
         with self.writing() as connection:
-            connection.execute(_reports.insert().values(kind=kind, title=title, created=created, content=content))
+            connection.execute(
+                _reports.insert().values(kind=kind, title=title, created=created, content=content)
+            )
 
     def reports(self) -> list[dict[str, Any]]:
         """Return the saved conclusions, oldest first."""
         with self.guard(), self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(sa.select(_reports).order_by(_reports.c.id)).mappings()]
+            return [
+                dict(row)
+                for row in connection.execute(
+                    sa.select(_reports).order_by(_reports.c.id)
+                ).mappings()
+            ]
 
     def merge(self, other: "Ledger") -> tuple[int, list[RunKey]]:
-        """Copy what `other` has and this has not; return how many runs were copied, and the keys on which they disagree."""
+        """Copy what `other` has and this has not; return how many runs were copied, and the keys on
+        which they disagree.
+        """
         mine = {(run.key, run.epoch_from): run for run in self.runs() if run.state in FINAL}
         failed = {_row(run)["checksum"] for run in self.runs() if run.state not in FINAL}
         copied, conflicts = 0, []
@@ -224,8 +273,18 @@ class Ledger:
 
     def _described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
         with self.guard(), self.engine.connect() as connection:
-            network = connection.execute(sa.select(_networks).where(_networks.c.fingerprint == key.network)).mappings().one()
-            recipe = connection.execute(sa.select(_recipes).where(_recipes.c.digest == key.recipe)).mappings().one()
+            network = (
+                connection.execute(
+                    sa.select(_networks).where(_networks.c.fingerprint == key.network)
+                )
+                .mappings()
+                .one()
+            )
+            recipe = (
+                connection.execute(sa.select(_recipes).where(_recipes.c.digest == key.recipe))
+                .mappings()
+                .one()
+            )
             return dict(network), dict(recipe)
 
     def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
@@ -236,7 +295,9 @@ class Ledger:
     def _run(self, row: dict[str, Any]) -> Run:
         number = row.pop("id")
         if row.pop("checksum") != checksum(row):
-            raise StoreError(f"{self.location}: run {number} does not match its checksum; the file was damaged or edited")
+            raise StoreError(
+                f"{self.location}: run {number} does not match its checksum; the file was damaged or edited"
+            )
         key = RunKey(**{name: row[name] for name in _SPEC})
         return Run(
             key=key,
@@ -246,38 +307,56 @@ class Ledger:
             reason=row["reason"],
             accuracies=tuple(json.loads(row["accuracies"])),
             losses=tuple(json.loads(row["losses"])),
-            right=np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"]).astype(bool),
+            right=np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"]).astype(
+                bool
+            ),
             seconds=row["seconds"],
             provenance=json.loads(row["provenance"]),
         )
 
     def _open(self) -> None:
         tables = set(sa.inspect(self.engine).get_table_names())
-        if tables and _meta.name not in tables and not any(name.startswith("studies") for name in tables):
-            raise StoreError(f"{self.location} is a database but not a ledger: it has no table {_meta.name}")
+        if (
+            tables
+            and _meta.name not in tables
+            and not any(name.startswith("studies") for name in tables)
+        ):
+            raise StoreError(
+                f"{self.location} is a database but not a ledger: it has no table {_meta.name}"
+            )
         schema = self._schema() if _meta.name in tables else None
-        if schema is None:  # not there, or left half made by a version that did not make it in one transaction
+        if (
+            schema is None
+        ):  # not there, or left half made by a version that did not make it in one transaction
             with self.writing() as connection:
                 _metadata.create_all(connection)
                 _insert_missing(connection, _meta, "key", {"key": "schema", "value": SCHEMA})
             schema = self._schema()
         if schema != SCHEMA:
-            raise StoreError(f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}")
+            raise StoreError(
+                f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}"
+            )
 
     def _schema(self) -> str | None:
         with self.engine.connect() as connection:
-            return connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "schema")).scalar()
+            return connection.execute(
+                sa.select(_meta.c.value).where(_meta.c.key == "schema")
+            ).scalar()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """Write in one transaction, tables and rows; other commands wait. A file that is only read stays as it is."""
+        """Write in one transaction, tables and rows; other commands wait. A file that is only read
+        stays as it is.
+        """
         with self.guard(), to_write(self.engine) as connection, connection.begin():
             self._written = True
             yield connection
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn what a database raises into a StoreError that names the file; rows that are there already pass through."""
+        """Turn what a database raises into a StoreError that names the file; rows that are there
+        already pass through.
+        """
         try:
             yield
         except IntegrityError:
@@ -286,19 +365,26 @@ class Ledger:
             raise StoreError(f"{self.location}: {error.orig or error}") from error
 
 
-def _insert_missing(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]) -> None:
+def _insert_missing(
+    connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]
+) -> None:
     if connection.execute(sa.select(table.c[key]).where(table.c[key] == row[key])).first() is None:
         connection.execute(table.insert().values(**row))
 
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
     same = (_runs.c[name] == row[name] for name in (*_SPEC, "epoch_from"))
-    return connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(FINAL), *same)).first() is not None
+    return (
+        connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(FINAL), *same)).first()
+        is not None
+    )
 
 
 def _row(run: Run) -> dict[str, Any]:
     if not all(map(math.isfinite, (*run.accuracies, *run.losses, run.seconds))):
-        raise StoreError(f"a run's numbers must be finite, but seed {run.key.seed} has {run.accuracies} and {run.losses}")
+        raise StoreError(
+            f"a run's numbers must be finite, but seed {run.key.seed} has {run.accuracies} and {run.losses}"
+        )
     row = asdict(run.key) | {
         "epoch_from": run.epoch_from,
         "epoch_to": run.epoch_to,

@@ -21,7 +21,11 @@ def expanded(location: str | Path) -> Path:
     try:
         path = Path(location).expanduser()
         path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a home that is not there
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # a name that is too long, a home that is not there
         raise StoreError(f"{str(location)!r} is no path of a file: {error}") from error
     return path
 
@@ -32,7 +36,9 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
         raise StoreError(f"{path} is a folder, not a ledger file")
     if not path.exists():
         if not create:
-            raise StoreError(f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it")
+            raise StoreError(
+                f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -51,7 +57,9 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
 
 
 def file_of(location: str) -> Path | None:
-    """Return the file of a location; None where it is a server's database. Raises StoreError where it can be no file."""
+    """Return the file of a location; None where it is a server's database. Raises StoreError where
+    it can be no file.
+    """
     if "://" not in location:
         return expanded(location)
     try:

@@ -1,7 +1,9 @@
-"""Who trains what, among commands on one ledger: a group is held by the one that trains it, and the others wait for its runs.
+"""Who trains what, among commands on one ledger: a group is held by the one that trains it, and the
+others wait for its runs.
 
-A hold is a lock on a file beside the checkpoint, let go when its process ends in whatever way. Where there are no checkpoints (a
-server's database), or no file can be made, nothing is held: a training may then be done twice, and its first run counts.
+A hold is a lock on a file beside the checkpoint, let go when its process ends in whatever way.
+Where there are no checkpoints (a server's database), or no file can be made, nothing is held: a
+training may then be done twice, and its first run counts.
 """
 
 import time
@@ -64,11 +66,16 @@ class Holds:
 
 
 def in_turn(
-    groups: Sequence[Group], ledger: Ledger, holds: Holds, elsewhere: Callable[[Group, list[Run]], None]
+    groups: Sequence[Group],
+    ledger: Ledger,
+    holds: Holds,
+    elsewhere: Callable[[Group, list[Run]], None],
 ) -> Iterator[Group | None]:
-    """Give out groups in order, each held; None says that what is left is being trained by others, while some are held here.
+    """Give out groups in order, each held; None says that what is left is being trained by others,
+    while some are held here.
 
-    A group that another command has finished meanwhile is told to `elsewhere`; one that another is training comes last.
+    A group that another command has finished meanwhile is told to `elsewhere`; one that another is
+    training comes last.
     """
     waiting = deque(groups)
     while waiting:

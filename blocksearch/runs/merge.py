@@ -9,11 +9,23 @@ from blocksearch.runs.ledger import Ledger
 
 
 def merge_ledgers(into: str, other: str) -> dict[str, Any]:
-    """Copy what `into` lacks from `other`; both must exist. Disagreements are reported and left as they are."""
+    """Copy what `into` lacks from `other`; both must exist. Disagreements are reported and left as
+    they are.
+    """
     if into == other:
         raise ConfigError(f"a ledger is not merged with itself: {into}")
-    with closing(Ledger(into, create=False)) as mine, closing(Ledger(other, create=False)) as theirs:
+    with (
+        closing(Ledger(into, create=False)) as mine,
+        closing(Ledger(other, create=False)) as theirs,
+    ):
         copied, conflicts = mine.merge(theirs)
     summary = f"{copied} runs copied from {other} into {into}; {len(conflicts)} trainings on which they disagree"
-    lines = [f"  seed {key.seed} of network {key.network[:12]} on {key.dataset}: kept what {into} says" for key in conflicts]
-    return {"copied": copied, "conflicts": [asdict(key) for key in conflicts], "summary": "\n".join([summary, *lines])}
+    lines = [
+        f"  seed {key.seed} of network {key.network[:12]} on {key.dataset}: kept what {into} says"
+        for key in conflicts
+    ]
+    return {
+        "copied": copied,
+        "conflicts": [asdict(key) for key in conflicts],
+        "summary": "\n".join([summary, *lines]),
+    }

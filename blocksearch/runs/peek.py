@@ -1,4 +1,6 @@
-"""A look into a database that writes nothing: opening a study made elsewhere as a ledger would add the ledger's tables to it."""
+"""A look into a database that writes nothing: opening a study made elsewhere as a ledger would add
+the ledger's tables to it.
+"""
 
 import shlex
 from collections.abc import Iterator
@@ -28,7 +30,9 @@ def contents(location: str, made_by: str) -> Contents:
     """
     file = file_of(location)
     if file is not None and not file.exists():
-        raise StoreError(f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it")
+        raise StoreError(
+            f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it"
+        )
     if file is not None and file.is_dir():
         raise StoreError(f"{location} is a folder, not a study file")
     with reading(location):
@@ -39,7 +43,9 @@ def contents(location: str, made_by: str) -> Contents:
                 return Contents(tables, ())
             studies = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
             with engine.connect() as connection:
-                names = connection.execute(sa.select(studies.c.study_name).order_by(studies.c.study_id)).scalars()
+                names = connection.execute(
+                    sa.select(studies.c.study_name).order_by(studies.c.study_id)
+                ).scalars()
                 return Contents(tables, tuple(map(str, names)))
         finally:
             engine.dispose()
@@ -48,7 +54,11 @@ def contents(location: str, made_by: str) -> Contents:
 def reading_url(location: str) -> str:
     """Return the URL at which a database can only be read, where it is a file; else its own."""
     file = file_of(location)
-    return location if file is None else f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true"
+    return (
+        location
+        if file is None
+        else f"sqlite:///file:{quote(str(file.absolute()))}?mode=ro&uri=true"
+    )
 
 
 @contextmanager
@@ -57,7 +67,11 @@ def reading(location: str) -> Iterator[None]:
     try:
         yield
     except (ArgumentError, ImportError, ValueError) as error:
-        raise StoreError(f"{without_password(location)} is not a database URL that can be used here: {error}") from error
+        raise StoreError(
+            f"{without_password(location)} is not a database URL that can be used here: {error}"
+        ) from error
     except SQLAlchemyError as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise StoreError(f"{without_password(location)} cannot be read as a database: {said}") from error
+        raise StoreError(
+            f"{without_password(location)} cannot be read as a database: {said}"
+        ) from error

@@ -1,4 +1,6 @@
-"""From what a user asked to the jobs that answer it: networks from names or text, seeds, protocol, recipe."""
+"""From what a user asked to the jobs that answer it: networks from names or text, seeds, protocol,
+recipe.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +12,14 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import format_network, override, parse_block, parse_network, read_shape, read_widths
+from blocksearch.arch.notation import (
+    format_network,
+    override,
+    parse_block,
+    parse_network,
+    read_shape,
+    read_widths,
+)
 from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import named_network
@@ -33,20 +42,26 @@ def network_from(
     options: Options = NO_OPTIONS,
     fill: str | None = None,
 ) -> Network:
-    """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's text, or a network's text.
+    """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's
+    text, or a network's text.
 
-    A network's text brings its own task. `options` are a user's, by name; `fill` is a budget that the widths are rescaled to.
+    A network's text brings its own task. `options` are a user's, by name; `fill` is a budget that
+    the widths are rescaled to.
     Raises ParseError or ConfigError.
     """
     network = _network(text, task, dataset, options, as_written=as_written)
     return rescaled(network, fill) if fill else network
 
 
-def _network(text: str, task: Task, dataset: str | None, options: Options, *, as_written: bool) -> Network:
+def _network(
+    text: str, task: Task, dataset: str | None, options: Options, *, as_written: bool
+) -> Network:
     name, _, changes = text.strip().partition(" ")
     if "[" in text:
         if dataset is not None and task != get(dataset).task:
-            raise ConfigError("a network's text has its own widths, input and classes: change them there, without an option")
+            raise ConfigError(
+                "a network's text has its own widths, input and classes: change them there, without an option"
+            )
         return parse_network(text, options)
     if "=" in name:
         return Network(task=task, blocks=(parse_block(text, options),))
@@ -54,7 +69,11 @@ def _network(text: str, task: Task, dataset: str | None, options: Options, *, as
     if not changes:
         return network
     first_layer, rest = _first_layer(changes, network.first_layer)
-    return replace(network, blocks=tuple(override(rest, block, options) for block in network.blocks), first_layer=first_layer)
+    return replace(
+        network,
+        blocks=tuple(override(rest, block, options) for block in network.blocks),
+        first_layer=first_layer,
+    )
 
 
 def _first_layer(changes: str, own: str) -> tuple[str, str]:
@@ -62,18 +81,24 @@ def _first_layer(changes: str, own: str) -> tuple[str, str]:
     return (found[1], changes.replace(found[0], " ")) if found else (own, changes)
 
 
-def task_from(dataset: str, widths: str | None = None, input: str | None = None, classes: int | None = None) -> Task:
+def task_from(
+    dataset: str, widths: str | None = None, input: str | None = None, classes: int | None = None
+) -> Task:
     """Take a data set's task and change what is given. Raises ConfigError or SpecError."""
     task = get(dataset).task
     if widths is not None:
         read = read_widths(widths)
         if read is None:
-            raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {widths!r}")
+            raise ConfigError(
+                f"widths must be whole numbers such as 64,128,256, but got {widths!r}"
+            )
         task = replace(task, widths=read)
     if input is not None:
         shape = read_shape(input)
         if shape is None:
-            raise ConfigError(f"input must be channels x height x width such as 3x32x32, but got {input!r}")
+            raise ConfigError(
+                f"input must be channels x height x width such as 3x32x32, but got {input!r}"
+            )
         task = replace(task, input=shape)
     return task if classes is None else replace(task, classes=classes)
 
@@ -83,10 +108,14 @@ def read_seeds(text: str) -> tuple[int, ...]:
     if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         count = int(text)
         if not 1 <= count <= MOST_SEEDS:
-            raise ConfigError(f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}")
+            raise ConfigError(
+                f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}"
+            )
         return tuple(range(count))
     if not re.fullmatch(r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*,?\s*", text):
-        raise ConfigError(f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}")
+        raise ConfigError(
+            f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}"
+        )
     seeds = [int(seed) for seed in text.split(",") if seed.strip()]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must be distinct, but got {text!r}")
@@ -94,7 +123,9 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def loaded(files: Sequence[str | Path]) -> Space:
-    """Load the files a user named, as one space: all their options, and the options per factor of their grammars."""
+    """Load the files a user named, as one space: all their options, and the options per factor of
+    their grammars.
+    """
     spaces = [load_space(find_space(str(file))) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
@@ -105,10 +136,12 @@ def loaded(files: Sequence[str | Path]) -> Space:
 
 @dataclass(frozen=True)
 class Request:
-    """How a command wants its trainings: on which images, by which recipe, remembered where, on which workers.
+    """How a command wants its trainings: on which images, by which recipe, remembered where, on
+    which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or versions of torch are not compared;
-    accuracies count as equal within `margin` points, None for the usual 0.5.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or
+    versions of torch are not compared; accuracies count as equal within `margin` points, None for
+    the usual 0.5.
     Raises ConfigError for what cannot be.
     """
 
@@ -125,14 +158,20 @@ class Request:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
         if self.margin is not None and not 0 < self.margin <= 100:
-            raise ConfigError(f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}")
+            raise ConfigError(
+                f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
+            )
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
-            raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}")
+            raise ConfigError(
+                f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}"
+            )
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything but the network that the runs of one experiment share, with the counts that its title states."""
+    """Everything but the network that the runs of one experiment share, with the counts that its
+    title states.
+    """
 
     protocol: Protocol
     recipe: Recipe
@@ -144,7 +183,9 @@ class Conditions:
     evaluation_groups: NDArray[np.int32] | None = None
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
-        """One job per seed and network, seed by seed, so that an interrupted experiment has whole pairs."""
+        """One job per seed and network, seed by seed, so that an interrupted experiment has whole
+        pairs.
+        """
         chosen = list(networks)
         return [self.job(network, seed) for seed in seeds for network in chosen]
 
@@ -154,7 +195,14 @@ class Conditions:
 
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""
-        key = RunKey(fingerprint, self.protocol.dataset, self.data, self.protocol.id, self.recipe.digest, seed)
+        key = RunKey(
+            fingerprint,
+            self.protocol.dataset,
+            self.data,
+            self.protocol.id,
+            self.recipe.digest,
+            seed,
+        )
         return Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
 
     def title(self, name: str, network: Network) -> str:
@@ -170,7 +218,9 @@ class Conditions:
 
 
 def conditions(request: Request, network: Network) -> Conditions:
-    """Load the data once and hold the network against it, so that whatever is wrong is said before anything is trained."""
+    """Load the data once and hold the network against it, so that whatever is wrong is said before
+    anything is trained.
+    """
     protocol, recipe, root = request.protocol, request.recipe, request.root
     fixed = get(protocol.dataset).task
     if (network.task.input, network.task.classes) != (fixed.input, fixed.classes):
@@ -183,7 +233,11 @@ def conditions(request: Request, network: Network) -> Conditions:
     if protocol.images is not None and protocol.images >= available:
         protocol = replace(protocol, images=None)
     training = protocol.images or available
-    evaluation = min(len(everything.evaluation.labels), protocol.images or len(everything.evaluation.labels))
+    evaluation = min(
+        len(everything.evaluation.labels), protocol.images or len(everything.evaluation.labels)
+    )
     groups = everything.evaluation.groups
     groups = None if groups is None else groups[:evaluation]
-    return Conditions(protocol, recipe, root, everything.digest, training, available, evaluation, groups)
+    return Conditions(
+        protocol, recipe, root, everything.digest, training, available, evaluation, groups
+    )

@@ -16,8 +16,9 @@ from blocksearch.training.recipe import Recipe
 class RunKey:
     """Identity of a training: equal keys are trained once, ever.
 
-    `network` is the fingerprint of the resolved layers, `data` the digest of the training images and labels, `protocol` the
-    validation split's id or `test`, `recipe` a digest with the schedule's horizon and precision in it.
+    `network` is the fingerprint of the resolved layers, `data` the digest of the training images
+    and labels, `protocol` the validation split's id or `test`, `recipe` a digest with the
+    schedule's horizon and precision in it.
     """
 
     network: str
@@ -46,7 +47,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where trainings run: a device as torch names it (`cpu`, `cuda:0`), and the machine as modes are stored for it."""
+    """Where trainings run: a device as torch names it (`cpu`, `cuda:0`), and the machine as modes
+    are stored for it.
+    """
 
     device: str
     machine: str
@@ -56,8 +59,9 @@ class Place:
 class Group:
     """Jobs that one worker carries out at once: the same training with several seeds, or just one.
 
-    `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on and does not start again.
-    `until` is the epoch after which it stops, short of the horizon; it can be taken up again from its checkpoint.
+    `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on
+    and does not start again. `until` is the epoch after which it stops, short of the horizon; it
+    can be taken up again from its checkpoint.
     """
 
     jobs: tuple[Job, ...]
@@ -72,10 +76,15 @@ class Group:
     def halves(self) -> "tuple[Group, Group]":
         """Divide the seeds in two, for a device on which all do not fit."""
         middle = len(self.jobs) // 2
-        first, second = (replace(self, jobs=jobs) for jobs in (self.jobs[:middle], self.jobs[middle:]))
+        first, second = (
+            replace(self, jobs=jobs) for jobs in (self.jobs[:middle], self.jobs[middle:])
+        )
         if self.checkpoint is None:
             return first, second
-        own = [replace(half, checkpoint=self.checkpoint.with_name(half.file_name)) for half in (first, second)]
+        own = [
+            replace(half, checkpoint=self.checkpoint.with_name(half.file_name))
+            for half in (first, second)
+        ]
         return own[0], own[1]
 
     def kept_in(self, folder: Path | None) -> "Group":
@@ -97,9 +106,10 @@ class Group:
 class Run:
     """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
 
-    `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses` beside them; `right` holds
-    one bit per evaluated image after the last epoch. `state` is complete, partial (stopped short of the horizon), diverged or
-    failed, the latter two with a reason. `provenance` says where and with what. `seconds` are those since the first epoch,
+    `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses`
+    beside them; `right` holds one bit per evaluated image after the last epoch. `state` is
+    complete, partial (stopped short of the horizon), diverged or failed, the latter two with a
+    reason. `provenance` says where and with what. `seconds` are those since the first epoch,
     whoever trained them.
     """
 

@@ -1,4 +1,6 @@
-"""What a worker process does with a Job. torch is imported here only inside the functions, so that the driver stays light."""
+"""What a worker process does with a Job. torch is imported here only inside the functions, so that
+the driver stays light.
+"""
 
 import ctypes
 import os
@@ -29,7 +31,9 @@ BENCH_STEPS = 20
 
 
 def start_worker(lifeline: Connection) -> None:
-    """Set up a worker process: one thread, an allocator that keeps its pages, and an end when the driver ends."""
+    """Set up a worker process: one thread, an allocator that keeps its pages, and an end when the
+    driver ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to answer
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     _keep_pages()
@@ -37,7 +41,9 @@ def start_worker(lifeline: Connection) -> None:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    torch.backends.cudnn.deterministic = True  # a training taken up again must go on to the same bits
+    torch.backends.cudnn.deterministic = (
+        True  # a training taken up again must go on to the same bits
+    )
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -48,10 +54,16 @@ def _end_with(lifeline: Connection) -> None:
 
 
 def _keep_pages() -> None:
-    """Stop glibc from handing large activations back to the kernel and faulting them in again at every step."""
+    """Stop glibc from handing large activations back to the kernel and faulting them in again at
+    every step.
+    """
     if platform.libc_ver()[0] != "glibc":
         return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+    trim_threshold, top_pad, mmap_max = (
+        -1,
+        -2,
+        -4,
+    )  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
     mallopt = ctypes.CDLL(None).mallopt
     for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
         mallopt(parameter, value)
@@ -60,8 +72,8 @@ def _keep_pages() -> None:
 def train_group(group: Group) -> list[Run]:
     """Train a group from where its checkpoint left it to the last epoch, or to where it is to stop.
 
-    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the images are not those that were
-    planned.
+    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the
+    images are not those that were planned.
     """
     try:
         return _trained(group)
@@ -87,10 +99,14 @@ def reason_of(error: Exception) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so in words only."""
+    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so
+    in words only.
+    """
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def _trained(group: Group) -> list[Run]:
@@ -98,9 +114,14 @@ def _trained(group: Group) -> list[Run]:
     from blocksearch.training.weights import Keeper
 
     job, data = group.jobs[0], _data(group.jobs[0])
-    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record would name one of the two.
+    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record
+    # would name one of the two.
     kept_for = f"{group.digest} {device_name(group.device)} torch {version('torch')}"
-    keeper = Keeper(lambda: Training(job.layers, data, job.recipe, group.seeds, group.device), group.checkpoint, kept_for)
+    keeper = Keeper(
+        lambda: Training(job.layers, data, job.recipe, group.seeds, group.device),
+        group.checkpoint,
+        kept_for,
+    )
     training = keeper.training
     first, until = training.epoch, group.until or job.recipe.epochs
     while not training.finished and training.epoch < until:
@@ -112,7 +133,10 @@ def _trained(group: Group) -> list[Run]:
     provenance = _provenance(group.device) | {"mode": mode}
     provenance |= {"resumed": f"in epoch {first + 1}"} if keeper.resumed else {}
     provenance |= {"not kept": keeper.trouble} if keeper.trouble else {}
-    return [_run(job, outcome, provenance) for job, outcome in zip(group.jobs, training.outcomes(), strict=True)]
+    return [
+        _run(job, outcome, provenance)
+        for job, outcome in zip(group.jobs, training.outcomes(), strict=True)
+    ]
 
 
 def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
@@ -120,7 +144,9 @@ def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
         key=job.key,
         epoch_from=0,
         epoch_to=len(outcome.losses),
-        state="partial" if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs else outcome.state,
+        state="partial"
+        if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs
+        else outcome.state,
         reason=outcome.reason,
         accuracies=outcome.accuracies,
         losses=outcome.losses,
@@ -136,7 +162,9 @@ def failed_run(job: Job, reason: str) -> Run:
 
 
 def probe_group(group: Group) -> float:
-    """Estimate the seconds of a whole training of a group from a few steps and one evaluation batch."""
+    """Estimate the seconds of a whole training of a group from a few steps and one evaluation
+    batch.
+    """
     from blocksearch.training.timing import probe_evaluation, probe_step
     from blocksearch.training.trainer import EVALUATION_BATCH
 
@@ -146,13 +174,17 @@ def probe_group(group: Group) -> float:
     evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2, group.device)
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
-    return job.recipe.epochs * steps * step + (1 if data.once else job.recipe.epochs) * evaluations * evaluation
+    return (
+        job.recipe.epochs * steps * step
+        + (1 if data.once else job.recipe.epochs) * evaluations * evaluation
+    )
 
 
 def find_place(wanted: str) -> Place:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
 
-    Raises ConfigError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by then.
+    Raises ConfigError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by
+    then.
     """
     import torch
 
@@ -170,7 +202,9 @@ def find_place(wanted: str) -> Place:
 
 @lru_cache(maxsize=8)
 def machine(device: str) -> str:
-    """Name what decides how fast a training is here and to which bits: the processor or GPU, and torch's version."""
+    """Name what decides how fast a training is here and to which bits: the processor or GPU, and
+    torch's version.
+    """
     what = f"{_processor()}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
     return f"{what}, torch {version('torch')}"[:255]
 
@@ -198,7 +232,9 @@ def step_seconds(group: Group) -> float:
     from blocksearch.training.timing import probe_step
 
     job = group.jobs[0]
-    return probe_step(job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS, group.device)
+    return probe_step(
+        job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS, group.device
+    )
 
 
 def plain_step(group: Group) -> float:
@@ -206,7 +242,9 @@ def plain_step(group: Group) -> float:
     from blocksearch.training.plain import plain_seconds
 
     job = group.jobs[0]
-    return plain_seconds(job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2, group.device)
+    return plain_seconds(
+        job.layers, _data(job), job.recipe, 2 * BENCH_STEPS, BENCH_STEPS // 2, group.device
+    )
 
 
 def copying(group: Group) -> float:
@@ -226,7 +264,9 @@ def multiplying(group: Group) -> float:
 def _data(job: Job) -> Prepared:
     data = _prepared(job.protocol, job.root)
     if data.digest != job.key.data:
-        raise DataError(f"the images of {job.protocol.dataset} changed while the experiment ran; start it again")
+        raise DataError(
+            f"the images of {job.protocol.dataset} changed while the experiment ran; start it again"
+        )
     return data
 
 
@@ -258,17 +298,28 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Return the commit of the checkout the package runs from, `-dirty` where its code differs; 'unknown' outside of one."""
+    """Return the commit of the checkout the package runs from, `-dirty` where its code differs;
+    'unknown' outside of one.
+    """
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
     commit = tracked and _git("describe", "--always", "--abbrev=12")
-    changed = commit and _git("diff", "--name-only", "HEAD", "--", str(Path(blocksearch.__file__).parent))
+    changed = commit and _git(
+        "diff", "--name-only", "HEAD", "--", str(Path(blocksearch.__file__).parent)
+    )
     return f"{commit}{'-dirty' if changed else ''}" or "unknown"
 
 
 def _git(*arguments: str) -> str:
     command = ["git", *arguments]
     try:
-        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+        answer = subprocess.run(  # noqa: S603
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,7 +1,9 @@
-"""The steps of a search in their order: which comes next, and which have counted. No clock and no file has a say in it.
+"""The steps of a search in their order: which comes next, and which have counted. No clock and no
+file has a say in it.
 
-A step is decided by the study's seed, its number, and the results of all steps but the last few (the lag): never by the order in
-which trainings happen to end. So a killed search and an uninterrupted one, or one with more workers, take the same steps.
+A step is decided by the study's seed, its number, and the results of all steps but the last few
+(the lag): never by the order in which trainings happen to end. So a killed search and an
+uninterrupted one, or one with more workers, take the same steps.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,9 @@ from blocksearch.search.policy import Policy, Step, Told
 
 
 class Course:
-    """A search under way; `trials` is how many networks there are to be in all, `told` the steps that have counted before."""
+    """A search under way; `trials` is how many networks there are to be in all, `told` the steps
+    that have counted before.
+    """
 
     def __init__(self, policy: Policy, trials: int, told: Sequence[Told] = ()) -> None:
         self.policy, self.trials, self.told = policy, trials, list(told)
@@ -24,9 +28,13 @@ class Course:
         return sum(each.step.kind == "new" for each in self.told)
 
     def next(self) -> Step | None:
-        """Decide a step from no more results than it may know; None where that has to wait, or nothing is left to do."""
+        """Decide a step from no more results than it may know; None where that has to wait, or
+        nothing is left to do.
+        """
         number = len(self.told) + len(self._pending)
-        for known in range(max(0, number - (self.policy.wishes.lag or LAG) + 1), len(self.told) + 1):
+        for known in range(
+            max(0, number - (self.policy.wishes.lag or LAG) + 1), len(self.told) + 1
+        ):
             pending = [each.step for each in self.told[known:]] + self._pending
             step = self.policy.decide(self.told[:known], pending, self.trials)
             if step is not None:

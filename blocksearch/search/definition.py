@@ -1,6 +1,8 @@
-"""What defines a search: everything that decides which networks it proposes and how they are trained.
+"""What defines a search: everything that decides which networks it proposes and how they are
+trained.
 
-A definition is stored with the study when it begins; a later command that means something else by the same name is refused.
+A definition is stored with the study when it begins; a later command that means something else by
+the same name is refused.
 """
 
 import hashlib
@@ -26,7 +28,14 @@ from blocksearch.space.grammar import Grammar
 
 OPTUNA = ("nsga2", "tpe", "gp")
 SAMPLERS = ("evolution", "random", *OPTUNA)
-NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")  # in every study
+NAMED = (
+    "baseline",
+    "mobilenet",
+    "mobilenet_v2",
+    "shufflenet",
+    "effnet",
+    "mob_imp",
+)  # in every study
 SEEDS = 5  # for what is reported
 LAG = 3  # steps in flight at most: keeps two workers busy
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -36,9 +45,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Wishes:
     """What a user asks of a search beside its space and its trainings.
 
-    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how many steps may be in flight,
-    None for as many as suit the machine on which the study begins;
-    `rungs` are epochs after which a network must have earned to go on. Raises ConfigError for what cannot be.
+    `objectives` are accuracy, first, and costs; `seeds` how many the reported front gets; `lag` how
+    many steps may be in flight, None for as many as suit the machine on which the study begins;
+    `rungs` are epochs after which a network must have earned to go on. Raises ConfigError for what
+    cannot be.
     """
 
     objectives: tuple[str, ...] = ("accuracy", "flops")
@@ -62,9 +72,13 @@ class Wishes:
         if len(set(self.objectives)) < len(self.objectives):
             raise ConfigError(f"objectives must be distinct, but got {self.objectives_text}")
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
-            raise ConfigError(f"--rungs must be epochs in rising order such as 2,5, but got {','.join(map(str, self.rungs))}")
+            raise ConfigError(
+                f"--rungs must be epochs in rising order such as 2,5, but got {','.join(map(str, self.rungs))}"
+            )
         if self.rungs and self.sampler in OPTUNA:
-            raise ConfigError(f"--rungs goes with the samplers evolution and random, but got {self.sampler}")
+            raise ConfigError(
+                f"--rungs goes with the samplers evolution and random, but got {self.sampler}"
+            )
         for name, least in (("seed", 0), ("seeds", 1), ("lag", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigError(f"--{name} must be at least {least}, but got {value}")
@@ -81,7 +95,8 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Judged:
-    """How accuracies come about, in words: by trainings on a data set, or by a function of the user's own.
+    """How accuracies come about, in words: by trainings on a data set, or by a function of the
+    user's own.
 
     `epochs` is the horizon of a training, 1 for a function.
     """
@@ -103,13 +118,24 @@ class Judged:
             f"{shared.protocol.dataset}: {images} training images, {shared.recipe.title}, judged on "
             f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
         )
-        return cls(shared.protocol.dataset, shared.data, shared.protocol.id, shared.recipe.text, shared.recipe.epochs, title)
+        return cls(
+            shared.protocol.dataset,
+            shared.data,
+            shared.protocol.id,
+            shared.recipe.text,
+            shared.recipe.epochs,
+            title,
+        )
 
     @classmethod
     def by_function(cls, function: Callable[..., object]) -> "Judged":
-        """Describe a function by its name and source, a callable object by its class's; what it reads elsewhere is not seen."""
+        """Describe a function by its name and source, a callable object by its class's; what it
+        reads elsewhere is not seen.
+        """
         name, source = _described(function)
-        return cls(name, hashlib.sha256(source.encode()).hexdigest(), "", "", 1, f"accuracy by {name}")
+        return cls(
+            name, hashlib.sha256(source.encode()).hexdigest(), "", "", 1, f"accuracy by {name}"
+        )
 
 
 def _described(function: Any) -> tuple[str, str]:
@@ -129,7 +155,9 @@ def _described(function: Any) -> tuple[str, str]:
 
 def _code(code: CodeType) -> str:
     # a set is printed in another order by each process
-    ordered = (sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in code.co_consts)
+    ordered = (
+        sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in code.co_consts
+    )
     constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in ordered]
     return repr((code.co_code.hex(), code.co_names, constants))
 
@@ -148,7 +176,8 @@ class Definition:
     wishes: Wishes
     frame: Frame
     title: str
-    baseline: int  # FLOPs of the baseline network in this task, 0 where there is none: its maps are too small, say
+    # FLOPs of the baseline network in this task, 0 where there is none: its maps are too small, say
+    baseline: int
     choices: dict[str, list[str]]  # what codes of networks mean
     rungs: tuple[int, ...]  # epochs at which the search looks; the last is the horizon
     described: Sequence[Any] = ()
@@ -161,10 +190,20 @@ class Definition:
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """Say what of a stored definition is otherwise here."""
         mine = self.as_data()
-        found = [name for name in ("dataset", "data", "protocol", "recipe", "budgets") if mine[name] != stored[name]]
-        found += ["space"] if mine["grammar"] != stored["grammar"] and "budgets" not in found else []
+        found = [
+            name
+            for name in ("dataset", "data", "protocol", "recipe", "budgets")
+            if mine[name] != stored[name]
+        ]
+        found += (
+            ["space"] if mine["grammar"] != stored["grammar"] and "budgets" not in found else []
+        )
         wishes = stored["wishes"]
-        found += [f"--{name.replace('_', '-')}" for name, value in mine["wishes"].items() if value != wishes[name]]
+        found += [
+            f"--{name.replace('_', '-')}"
+            for name, value in mine["wishes"].items()
+            if value != wishes[name]
+        ]
         return [_said(name, mine, stored) for name in found]
 
 
@@ -176,11 +215,17 @@ def _said(name: str, mine: dict[str, Any], stored: dict[str, Any]) -> str:
         old, new = json.loads(stored["recipe"]), json.loads(mine["recipe"])
         if not (stored["recipe"] and mine["recipe"]):
             return "trainings were by another kind of judge"
-        return ", ".join(f"recipe: {key} was {old.get(key)}, now {new[key]}" for key in new if new[key] != old.get(key))
+        return ", ".join(
+            f"recipe: {key} was {old.get(key)}, now {new[key]}"
+            for key in new
+            if new[key] != old.get(key)
+        )
     if own == "space":
         return _changed(stored["choices"], mine["choices"])
     if own == "data":
-        return "the images changed" if mine["recipe"] else f"the source of {mine['dataset']} changed"
+        return (
+            "the images changed" if mine["recipe"] else f"the source of {mine['dataset']} changed"
+        )
     return f"{own} was {_text(stored[own])}, now {_text(mine[own])}"
 
 
@@ -212,10 +257,14 @@ def opening_setting(grammar: Grammar) -> Task:
     return replace(grammar.task, widths=grammar.parts[0].widths[0])
 
 
-def opening(grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[str] = ()) -> Iterator[tuple[str, Network]]:
-    """Name the networks that every study begins with: the named points in the grammar's task, and what the user adds.
+def opening(
+    grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[str] = ()
+) -> Iterator[tuple[str, Network]]:
+    """Name the networks that every study begins with: the named points in the grammar's task, and
+    what the user adds.
 
-    Named points that are over a budget are left out. Raises ConfigError for a network of the user's that is.
+    Named points that are over a budget are left out. Raises ConfigError for a network of the user's
+    that is.
     """
     task, limits = opening_setting(grammar), [read_budget(text) for text in budgets]
     seen: set[str] = set()
@@ -233,20 +282,26 @@ def opening(grammar: Grammar, start_with: Sequence[str] = (), budgets: Sequence[
             )
         over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
         if over and name in start_with:
-            raise ConfigError(f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}")
+            raise ConfigError(
+                f"--start-with {name} is not within {over[0]}: it has {_cost_of(network, over[0].quantity):,}"
+            )
         if not over and network.digest not in seen:
             seen.add(network.digest)
             yield name, network
 
 
 def _cost_of(network: Network, quantity: str) -> int:
-    return int(getattr(cost(network.layers), "peak_activation_floats" if quantity == "peak" else quantity))
+    return int(
+        getattr(cost(network.layers), "peak_activation_floats" if quantity == "peak" else quantity)
+    )
 
 
 def check_name(name: str) -> str:
     """Return a study's name. Raises ConfigError where it could not be one of a file's."""
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"a study's name has up to 64 letters, digits, dots, dashes and underscores, but got {name!r}")
+        raise ConfigError(
+            f"a study's name has up to 64 letters, digits, dots, dashes and underscores, but got {name!r}"
+        )
     return name
 
 
@@ -256,13 +311,23 @@ def _baseline(task: Task) -> int:
     return 0
 
 
-def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar, judged: Judged, wishes: Wishes) -> Definition:
-    """Bring together what defines a search. `whole` is the space without the budgets: its costs are the frame of volumes.
+def define(
+    space: str,
+    whole: Grammar,
+    budgets: Sequence[str],
+    grammar: Grammar,
+    judged: Judged,
+    wishes: Wishes,
+) -> Definition:
+    """Bring together what defines a search. `whole` is the space without the budgets: its costs are
+    the frame of volumes.
 
     Raises ConfigError where a rung is not below the horizon.
     """
     if wishes.rungs and wishes.rungs[-1] >= judged.epochs:
-        raise ConfigError(f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}")
+        raise ConfigError(
+            f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}"
+        )
     least, largest = whole.members.extremes()
     frame = Frame(
         100 / whole.task.classes,
@@ -281,7 +346,10 @@ def define(space: str, whole: Grammar, budgets: Sequence[str], grammar: Grammar,
         frame,
         f"{space}{' within ' + ' and '.join(budgets) if budgets else ''}; {judged.title}",
         _baseline(opening_setting(whole)),
-        {name: [str(value) for value in values] for name, values in Encoding(grammar).levels.items()},
+        {
+            name: [str(value) for value in values]
+            for name, values in Encoding(grammar).levels.items()
+        },
         (*wishes.rungs, judged.epochs),
         grammar.data(),
     )

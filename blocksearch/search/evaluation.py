@@ -1,7 +1,8 @@
-"""The last word on a study: its front, trained on all training images with new seeds, judged once by the test images.
+"""The last word on a study: its front, trained on all training images with new seeds, judged once
+by the test images.
 
-Which networks these are is written down before the first of them is trained, and what came out when the last is: a study is
-tested once, whatever is searched later.
+Which networks these are is written down before the first of them is trained, and what came out when
+the last is: a study is tested once, whatever is searched later.
 """
 
 import json
@@ -28,7 +29,9 @@ CHOSEN, TESTED = "final front", "final"  # kinds of saved conclusions
 
 @dataclass(frozen=True)
 class Tested:
-    """A network of the front: what the search believed of it, and its accuracies (percent) on the test images, one a seed."""
+    """A network of the front: what the search believed of it, and its accuracies (percent) on the
+    test images, one a seed.
+    """
 
     text: str
     origin: str
@@ -43,7 +46,8 @@ class Tested:
 
 @dataclass(frozen=True)
 class Final:
-    """What the test images said, and when; `again` where that was said before and nothing was opened now.
+    """What the test images said, and when; `again` where that was said before and nothing was
+    opened now.
 
     `searched` says on what the search had trained and judged.
     """
@@ -55,14 +59,24 @@ class Final:
     again: bool
 
 
-def final(location: str, name: str | None, root: Path | None, workers: int | None, device: str, watch: Watch) -> Final:
+def final(
+    location: str,
+    name: str | None,
+    root: Path | None,
+    workers: int | None,
+    device: str,
+    watch: Watch,
+) -> Final:
     """Test the front of a study, or return what its test said.
 
-    Raises ConfigError where a study has no front or no images, DataError where test images are missing.
+    Raises ConfigError where a study has no front or no images, DataError where test images are
+    missing.
     """
     study = open_study(location, name)
     if not isinstance(study, Own):
-        raise ConfigError(f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained")
+        raise ConfigError(
+            f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained"
+        )
     with closing(Ledger(location, create=False)) as ledger:
         if saved := _saved(ledger, TESTED, study.name):
             return _read(saved, study, again=True)
@@ -71,7 +85,9 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
         jobs = _jobs(ledger, shared, chosen)
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == "failed"]:
-        raise ConfigError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
+        raise ConfigError(
+            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again"
+        )
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: {shared.training_images:,} training images, "
         f"{shared.recipe.title}, {len(SEEDS)} new seeds, judged once on {shared.evaluation_images:,} test images"
@@ -85,7 +101,14 @@ def final(location: str, name: str | None, root: Path | None, workers: int | Non
 
 
 def _saved(ledger: Ledger, kind: str, name: str) -> dict[str, Any] | None:
-    return next((report for report in ledger.reports() if (report["kind"], report["title"]) == (kind, name)), None)
+    return next(
+        (
+            report
+            for report in ledger.reports()
+            if (report["kind"], report["title"]) == (kind, name)
+        ),
+        None,
+    )
 
 
 def _read(saved: Mapping[str, Any], study: Own, *, again: bool) -> Final:
@@ -104,20 +127,30 @@ def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(study: Own, root: Path | None) -> Conditions:
-    """Return how the front is trained: by the search's recipe, on all training images. Raises ConfigError without images."""
+    """Return how the front is trained: by the search's recipe, on all training images. Raises
+    ConfigError without images.
+    """
     if not study.definition["recipe"]:
-        raise ConfigError(f"study {study.name} was searched by a function of its user's: it has no images to be tested on")
+        raise ConfigError(
+            f"study {study.name} was searched by a function of its user's: it has no images to be tested on"
+        )
     recipe = Recipe(**json.loads(study.definition["recipe"]))
     protocol = Protocol(study.definition["dataset"], test=True)
     data = prepare(protocol, root)
     if data.digest != study.definition["data"]:
-        raise ConfigError(f"the images of {protocol.dataset} are not those that study {study.name} was searched on")
+        raise ConfigError(
+            f"the images of {protocol.dataset} are not those that study {study.name} was searched on"
+        )
     training, test = len(data.training.labels), len(data.evaluation.labels)
-    return Conditions(protocol, recipe, root, data.digest, training, training, test, data.evaluation.groups)
+    return Conditions(
+        protocol, recipe, root, data.digest, training, training, test, data.evaluation.groups
+    )
 
 
 def _chosen(ledger: Ledger, name: str, front: Sequence[Entry], study: Own) -> list[dict[str, Any]]:
-    """Return the networks to test: those written down by an earlier attempt, or the front now, which is written down."""
+    """Return the networks to test: those written down by an earlier attempt, or the front now,
+    which is written down.
+    """
     saved = _saved(ledger, CHOSEN, name)
     if saved is None:
         if not front:
@@ -161,5 +194,7 @@ def _tested(each: Mapping[str, Any], runs: Mapping[RunKey, Run]) -> Tested:
         sum(accuracies) / len(accuracies) if accuracies else None,
         mean_interval(accuracies),
         accuracies,
-        tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None),
+        tuple(
+            f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None
+        ),
     )

@@ -1,8 +1,9 @@
-"""Our sampler: children of the front and their like, judged by a model of accuracy at costs that are known exactly.
+"""Our sampler: children of the front and their like, judged by a model of accuracy at costs that
+are known exactly.
 
-Candidates are mutations of good networks, crosses between two of them, and networks drawn from the space; a space that is small
-enough is a candidate whole. The one with the largest expected gain of hypervolume is proposed. A candidate whose optimistic
-accuracy is dominated at its cost is left out.
+Candidates are mutations of good networks, crosses between two of them, and networks drawn from the
+space; a space that is small enough is a candidate whole. The one with the largest expected gain of
+hypervolume is proposed. A candidate whose optimistic accuracy is dominated at its cost is left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from blocksearch.search.objectives import Boxes, Floats, Frame, dominated, ranks
 from blocksearch.search.outlook import Outlook, Result
 from blocksearch.search.pool import Pool
-from blocksearch.search.surrogate import Codes, Features, Model, Scales, Seen, choose_scales, seed_variance
+from blocksearch.search.surrogate import (
+    Codes,
+    Features,
+    Model,
+    Scales,
+    Seen,
+    choose_scales,
+    seed_variance,
+)
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
 MODELLED = ("flops", "params", "peak")  # the costs that the model sees
@@ -28,9 +37,11 @@ OPTIMISM = 3.0  # deviations above the mean
 
 @dataclass(frozen=True)
 class Known:
-    """All that is known of a network: its row in the pool, and by seed its final accuracy (percent), as far as it is known.
+    """All that is known of a network: its row in the pool, and by seed its final accuracy
+    (percent), as far as it is known.
 
-    `worth` is 1 for a seed that was trained to the end, and less the less its early result says of that.
+    `worth` is 1 for a seed that was trained to the end, and less the less its early result says of
+    that.
     """
 
     row: int
@@ -52,7 +63,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Reading:
-    """How results are read: what early ones say of the last epoch, and the variance between seeds that this is held against."""
+    """How results are read: what early ones say of the last epoch, and the variance between seeds
+    that this is held against.
+    """
 
     outlook: Outlook
     seeds: float
@@ -67,12 +80,18 @@ class Reading:
         return cls(Outlook(results), seed_variance(list(finals.values())))
 
     def with_result(self, known: Known | None, result: Result) -> Known:
-        """Add a result to what is known of its network; it takes the place of an earlier one of the same run."""
+        """Add a result to what is known of its network; it takes the place of an earlier one of the
+        same run.
+        """
         accuracy, added = self.outlook.final(result)
         worth = self.seeds / (self.seeds + added) if self.seeds + added else 1.0
         if known is None:
             return Known(result.row, {result.seed: accuracy}, {result.seed: worth})
-        return Known(result.row, {**known.accuracies, result.seed: accuracy}, {**known.worth, result.seed: worth})
+        return Known(
+            result.row,
+            {**known.accuracies, result.seed: accuracy},
+            {**known.worth, result.seed: worth},
+        )
 
     def gather(self, results: Sequence[Result]) -> list[Known]:
         """Bring the results of each network together, networks in the order of their first."""
@@ -84,7 +103,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Whole:
-    """The model of everything known at once, and of which rows: what is reported, once further seeds have confirmed it."""
+    """The model of everything known at once, and of which rows: what is reported, once further
+    seeds have confirmed it.
+    """
 
     rows: tuple[int, ...]
     features: Features
@@ -93,7 +114,10 @@ class Whole:
 
     @classmethod
     def of(
-        cls, results: Sequence[Result], levels: Sequence[int], made_of: Callable[[list[int]], tuple[Codes, Floats]]
+        cls,
+        results: Sequence[Result],
+        levels: Sequence[int],
+        made_of: Callable[[list[int]], tuple[Codes, Floats]],
     ) -> "Whole":
         """Fit it; `made_of` returns the codes N×F of rows and their modelled costs."""
         reading = Reading.of(results)
@@ -101,13 +125,23 @@ class Whole:
         rows = [each.row for each in known]
         codes, costs = made_of(rows)
         features = Features(levels, costs)
-        means, counts = np.array([each.mean for each in known]), np.array([each.count for each in known])
+        means, counts = (
+            np.array([each.mean for each in known]),
+            np.array([each.count for each in known]),
+        )
         seen = Seen(features.rows(codes, costs), means, counts)
-        return cls(tuple(rows), features, Model(features, choose_scales(features, seen, reading.seeds), seen), seen)
+        return cls(
+            tuple(rows),
+            features,
+            Model(features, choose_scales(features, seen, reading.seeds), seen),
+            seen,
+        )
 
 
 class Evolution:
-    """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on nothing else."""
+    """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on
+    nothing else.
+    """
 
     def __init__(self, pool: Pool, frame: Frame, costs: Sequence[str]) -> None:
         self.pool, self.frame, self.costs = pool, frame, tuple(costs)
@@ -115,16 +149,23 @@ class Evolution:
         self._fit: _Fit | None = None
 
     def propose(
-        self, results: Sequence[Result], pending: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        results: Sequence[Result],
+        pending: Sequence[int],
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> int | None:
         """Return the row to train next; None where no member is left.
 
-        `results` are in the order in which they came to count; `pending` rows are in training; `taken` rows are not proposed.
+        `results` are in the order in which they came to count; `pending` rows are in training;
+        `taken` rows are not proposed.
         """
         if not _enough(results):
             return self._spread([each.row for each in results] + list(pending), taken, rng)
         fit = self._fitted(results)
-        taken = np.pad(taken, (0, len(self.pool) - len(taken)))  # a fit may have added members of a large space
+        taken = np.pad(
+            taken, (0, len(self.pool) - len(taken))
+        )  # a fit may have added members of a large space
         left = fit.watched[~taken[fit.watched]]
         return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
 
@@ -134,19 +175,27 @@ class Evolution:
             reading = Reading.of(results)
             known = reading.gather(results)
             seen = self._seen(known)
-            return [each.row for each in known], Model(self.features, self._scales(known, reading), seen).settled_means(seen)
+            return [each.row for each in known], Model(
+                self.features, self._scales(known, reading), seen
+            ).settled_means(seen)
         fit = self._fitted(results)
         return fit.trained, fit.model.settled_means(fit.seen)
 
     def whole(self, results: Sequence[Result]) -> tuple[tuple[int, ...], Floats]:
         """Return the same by one fit to all results."""
-        found = Whole.of(results, self.pool.encoding.sizes, lambda rows: (self.pool.codes[rows], self.pool.costs(MODELLED)[rows]))
+        found = Whole.of(
+            results,
+            self.pool.encoding.sizes,
+            lambda rows: (self.pool.codes[rows], self.pool.costs(MODELLED)[rows]),
+        )
         return found.rows, found.model.settled_means(found.seen)
 
     def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
         return choose_scales(self.features, self._seen(known), reading.seeds)
 
-    def _spread(self, there: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator) -> int | None:
+    def _spread(
+        self, there: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator
+    ) -> int | None:
         """Draw several, and take the one whose costs are farthest from those that are there."""
         drawn = [row for row in (self.pool.draw(rng, taken) for _ in range(8)) if row is not None]
         if not drawn or not there:
@@ -156,7 +205,9 @@ class Evolution:
         return drawn[int(far.argmax())]
 
     def _fitted(self, results: Sequence[Result]) -> "_Fit":
-        """Fit at every `REFITS`-th result, and fold in what came since: the same state however the search was cut up."""
+        """Fit at every `REFITS`-th result, and fold in what came since: the same state however the
+        search was cut up.
+        """
         base = len(results) - len(results) % (REFITS if len(results) < LATER else LATER_REFITS)
         if not _enough(results[:base]):
             base = len(results)
@@ -168,11 +219,20 @@ class Evolution:
             known = reading.gather(results[:base])
             seen = self._seen(known)
             model = Model(self.features, scales, seen)
-            self._fit = _Fit(results[:base], reading, known, model, self._candidates(model, known, seen, base), self._rows)
+            self._fit = _Fit(
+                results[:base],
+                reading,
+                known,
+                model,
+                self._candidates(model, known, seen, base),
+                self._rows,
+            )
         self._fit.take_up(results)
         return self._fit
 
-    def _candidates(self, model: Model, known: Sequence[Known], seen: Seen, seed: int) -> NDArray[np.int64]:
+    def _candidates(
+        self, model: Model, known: Sequence[Known], seen: Seen, seed: int
+    ) -> NDArray[np.int64]:
         rng = np.random.default_rng(seed)
         trained = [each.row for each in known]
         listed = np.arange(self.pool.listed)
@@ -182,10 +242,14 @@ class Evolution:
         rows = self._rows(free)
         optimistic = model.mean(rows) + np.sqrt(model.scales.unexplained + model.variance(rows))
         points = self._front(model, seen, trained, (), np.zeros(0))
-        gain = self._gain(free, optimistic, np.full(len(free), 1e-6), Boxes.around(self.frame.scaled(points)))
+        gain = self._gain(
+            free, optimistic, np.full(len(free), 1e-6), Boxes.around(self.frame.scaled(points))
+        )
         best = free[np.argsort(-gain, kind="stable")[: WATCHED - CHILDREN]]
         drawn = rng.choice(free, min(len(free), CHILDREN), replace=False)
-        found = np.unique(np.concatenate([best, drawn, self._children(self._parents(model, known, seen), rng)]))
+        found = np.unique(
+            np.concatenate([best, drawn, self._children(self._parents(model, known, seen), rng)])
+        )
         found = found[self.pool.members[found] & ~np.isin(found, trained)]
         order = np.argsort([self.pool.place(int(row)) for row in found])
         ordered: NDArray[np.int64] = found[order]
@@ -216,25 +280,43 @@ class Evolution:
         reached = boxes.reached(self.frame.scaled(self._with_costs(means, left))[:, 1:])
         optimism = OPTIMISM
         for _ in range(8):  # where the model sees no hope, it is believed less
-            hopeful = self.frame.scaled(self._with_costs(means + optimism * deviations, left))[:, 0] > reached
+            hopeful = (
+                self.frame.scaled(self._with_costs(means + optimism * deviations, left))[:, 0]
+                > reached
+            )
             if hopeful.any():
                 break
             optimism *= 2
         return int(left[int(np.where(hopeful, gain, -1.0).argmax())])
 
-    def _gain(self, rows: NDArray[np.int64], means: Floats, deviations: Floats, boxes: Boxes) -> Floats:
+    def _gain(
+        self, rows: NDArray[np.int64], means: Floats, deviations: Floats, boxes: Boxes
+    ) -> Floats:
         """Return the expected gain of hypervolume of rows whose accuracy is normal."""
         scaled = self.frame.scaled(self._with_costs(means, rows))
         deviations = np.maximum(deviations / (100 - self.frame.chance), 1e-9)
         z = (scaled[:, :1] - boxes.best[None]) / deviations[:, None]
-        surplus = deviations[:, None] * (z * _below(z) + np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi))
+        surplus = deviations[:, None] * (
+            z * _below(z) + np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
+        )
         found: Floats = (boxes.weights(scaled[:, 1:]) * surplus).sum(1)
         return found
 
-    def _front(self, model: Model, seen: Seen, trained: Sequence[int], pending: Sequence[int], believed: Floats) -> Floats:
-        """Return the front of what is known by the model's means, what is pending being believed to come out as expected."""
+    def _front(
+        self,
+        model: Model,
+        seen: Seen,
+        trained: Sequence[int],
+        pending: Sequence[int],
+        believed: Floats,
+    ) -> Floats:
+        """Return the front of what is known by the model's means, what is pending being believed to
+        come out as expected.
+        """
         means = model.settled_means(seen)
-        points = self._with_costs(np.concatenate([means, believed]), np.array([*trained, *pending], np.int64))
+        points = self._with_costs(
+            np.concatenate([means, believed]), np.array([*trained, *pending], np.int64)
+        )
         return points[~dominated(points)]
 
     def _with_costs(self, accuracy: Floats, rows: NDArray[np.int64]) -> Floats:
@@ -245,11 +327,15 @@ class Evolution:
 
     def _seen(self, known: Sequence[Known]) -> Seen:
         rows = self._rows(np.array([each.row for each in known]))
-        return Seen(rows, np.array([each.mean for each in known]), np.array([each.count for each in known]))
+        return Seen(
+            rows, np.array([each.mean for each in known]), np.array([each.count for each in known])
+        )
 
 
 class _Fit:
-    """A model fitted to the first results, the candidates it follows, and the results folded in since."""
+    """A model fitted to the first results, the candidates it follows, and the results folded in
+    since.
+    """
 
     def __init__(
         self,
@@ -275,7 +361,9 @@ class _Fit:
         self._counts = np.pad([each.count for each in known], room[0])
 
     def leads_to(self, results: Sequence[Result], base: int) -> bool:
-        """Say whether this fit was made of the first `base` of some results, and saw none that is not among them."""
+        """Say whether this fit was made of the first `base` of some results, and saw none that is
+        not among them.
+        """
         seen = len(self._taken_up)
         return self._base == base and seen <= len(results) and self._taken_up == results[:seen]
 
@@ -305,10 +393,16 @@ class _Fit:
 
     def believed(self, pending: Sequence[int]) -> Floats:
         """Return the accuracies that are expected of pending rows."""
-        return self.model.mean(self._features(np.array(pending, np.int64))) if len(pending) else np.zeros(0)
+        return (
+            self.model.mean(self._features(np.array(pending, np.int64)))
+            if len(pending)
+            else np.zeros(0)
+        )
 
     def expected(self, rows: NDArray[np.int64], pending: Sequence[int]) -> tuple[Floats, Floats]:
-        """Return mean and deviation of the accuracy of watched rows, less what pending results will tell of them."""
+        """Return mean and deviation of the accuracy of watched rows, less what pending results will
+        tell of them.
+        """
         places = [self._place[int(row)] for row in rows]
         variance, covariance = self._variance[places], self.model.covariance
         for row in self._features(np.array(pending, np.int64)) if len(pending) else ():
@@ -316,7 +410,9 @@ class _Fit:
             step = across / np.sqrt(1 / self.model.weight(row, 1) + float(row @ across))
             covariance = covariance - np.outer(step, step)
             variance = variance - (self._rows[places] @ step) ** 2
-        return self.model.mean(self._rows[places]), np.sqrt(self.model.scales.unexplained + np.maximum(variance, 0.0))
+        return self.model.mean(self._rows[places]), np.sqrt(
+            self.model.scales.unexplained + np.maximum(variance, 0.0)
+        )
 
 
 def _enough(results: Sequence[Result]) -> bool:

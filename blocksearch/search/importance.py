@@ -1,8 +1,10 @@
-"""Which factors put a network on the front, and what each level does: from a study's steps alone, with uncertainty.
+"""Which factors put a network on the front, and what each level does: from a study's steps alone,
+with uncertainty.
 
-The true accuracies of the trained networks are drawn from what the search's model knows, each network by itself; each draw has
-its own Pareto front. A factor counts for as much as the levels on the front differ from those of all networks trained, in bits,
-less what a random choice of as many networks gives: a factor that does not matter is at 0, give or take its interval.
+The true accuracies of the trained networks are drawn from what the search's model knows, each
+network by itself; each draw has its own Pareto front. A factor counts for as much as the levels on
+the front differ from those of all networks trained, in bits, less what a random choice of as many
+networks gives: a factor that does not matter is at 0, give or take its interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,9 +37,9 @@ class Estimate:
 class Level:
     """A level of a factor among the networks trained that have one.
 
-    `networks` are how many have it; `share` is their share of all, `on_front` its share on the front, `lift` the quotient.
-    `accuracy` is its effect in percentage points and `flops` in log10, against the mean over the factor's levels; None where it
-    was never trained.
+    `networks` are how many have it; `share` is their share of all, `on_front` its share on the
+    front, `lift` the quotient. `accuracy` is its effect in percentage points and `flops` in log10,
+    against the mean over the factor's levels; None where it was never trained.
     """
 
     name: str
@@ -71,7 +73,9 @@ class Effects:
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
-    """Read a study and say what its factors do. Raises StoreError or ConfigError where that cannot be said."""
+    """Read a study and say what its factors do. Raises StoreError or ConfigError where that cannot
+    be said.
+    """
     study = open_study(location, name)
     if not isinstance(study, Own):
         raise ConfigError(
@@ -79,7 +83,9 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
         )
     model = fitted(study)
     rng = np.random.default_rng(0)
-    fronts = drawn_fronts(model.means, model.deviations, objective_costs(study, model.trials), draws, rng)
+    fronts = drawn_fronts(
+        model.means, model.deviations, objective_costs(study, model.trials), draws, rng
+    )
     sizes = [len(values) for values in study.choices.values()]
     costs = _additive(model.codes, np.log10(np.maximum(model.costs, 1.0)), sizes)
     factors = [
@@ -93,11 +99,22 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
     factors.sort(key=lambda factor: -factor.importance.mean)
     others = tuple(map(plain, study.others))
     title = plain(study.definition["title"])
-    return Effects(plain(study.name), title, others, len(model.trials), _estimate(fronts.sum(1)), tuple(factors))
+    return Effects(
+        plain(study.name),
+        title,
+        others,
+        len(model.trials),
+        _estimate(fronts.sum(1)),
+        tuple(factors),
+    )
 
 
-def drawn_fronts(means: Floats, deviations: Floats, costs: Floats, draws: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw accuracies of N networks, each independently normal, and say which are on the front, draws × N."""
+def drawn_fronts(
+    means: Floats, deviations: Floats, costs: Floats, draws: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw accuracies of N networks, each independently normal, and say which are on the front,
+    draws × N.
+    """
     accuracies = means + deviations * rng.standard_normal((draws, len(means)))
     hopeful = np.flatnonzero(~_always_beaten(accuracies, costs))
     found = np.zeros(accuracies.shape, bool)
@@ -106,8 +123,12 @@ def drawn_fronts(means: Floats, deviations: Floats, costs: Floats, draws: int, r
     return found
 
 
-def importance(codes: NDArray[np.int16], levels: int, fronts: NDArray[np.bool_], rng: np.random.Generator) -> Estimate:
-    """Return how many bits the levels on the front differ by, less those of as many networks chosen by chance in each draw."""
+def importance(
+    codes: NDArray[np.int16], levels: int, fronts: NDArray[np.bool_], rng: np.random.Generator
+) -> Estimate:
+    """Return how many bits the levels on the front differ by, less those of as many networks chosen
+    by chance in each draw.
+    """
     known = codes >= 0
     codes, fronts = codes[known], fronts[:, known]
     if not len(codes):
@@ -117,7 +138,9 @@ def importance(codes: NDArray[np.int16], levels: int, fronts: NDArray[np.bool_],
 
 
 def _always_beaten(accuracies: Floats, costs: Floats) -> NDArray[np.bool_]:
-    """Say which networks are at their best beaten by another at its worst: they are on no front, and need not be compared."""
+    """Say which networks are at their best beaten by another at its worst: they are on no front,
+    and need not be compared.
+    """
     worst = np.column_stack([accuracies.min(0), costs])
     bar = worst[~dominated(worst)]
     best = np.column_stack([accuracies.max(0), costs])
@@ -128,17 +151,25 @@ def _always_beaten(accuracies: Floats, costs: Floats) -> NDArray[np.bool_]:
 
 
 def _bits(codes: NDArray[np.int16], levels: int, chosen: NDArray[np.bool_]) -> Floats:
-    """Return, for each draw, how far the levels of the chosen are from those of all: the Kullback–Leibler divergence."""
+    """Return, for each draw, how far the levels of the chosen are from those of all: the
+    Kullback–Leibler divergence.
+    """
     marks = np.eye(levels)[codes]
     everywhere = marks.mean(0)
     counts = chosen @ marks
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
-    found: Floats = (shares * np.log2(np.where(shares > 0, shares / np.maximum(everywhere, 1e-12), 1.0))).sum(1)
+    found: Floats = (
+        shares * np.log2(np.where(shares > 0, shares / np.maximum(everywhere, 1e-12), 1.0))
+    ).sum(1)
     return found
 
 
-def _levels(model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.bool_], costs: Floats) -> tuple[Level, ...]:
-    """Say what each level of a factor does. `costs` are its levels' effects on the log10 of the model's costs, levels × 3."""
+def _levels(
+    model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.bool_], costs: Floats
+) -> tuple[Level, ...]:
+    """Say what each level of a factor does. `costs` are its levels' effects on the log10 of the
+    model's costs, levels × 3.
+    """
     codes = model.codes[:, place]
     known = np.flatnonzero(codes >= 0)
     there = [level for level in range(len(names)) if (codes == level).any()]
@@ -155,15 +186,31 @@ def _levels(model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.
         shares = fronts[:, own].sum(1) / sizes
         share = float(own.sum() / len(known))
         row = contrasts[there.index(level)]
-        mean, deviation = float(row @ model.model.weights), float(np.sqrt(max(row @ model.model.covariance @ row, 0.0)))
+        mean, deviation = (
+            float(row @ model.model.weights),
+            float(np.sqrt(max(row @ model.model.covariance @ row, 0.0))),
+        )
         effect = Estimate(mean, (mean - Z * deviation, mean + Z * deviation))
         flops = float(costs[level, 0] - costs[there, 0].mean())
-        found.append(Level(name, int(own.sum()), share, _estimate(shares), _estimate(shares / share), effect, flops))
+        found.append(
+            Level(
+                name,
+                int(own.sum()),
+                share,
+                _estimate(shares),
+                _estimate(shares / share),
+                effect,
+                flops,
+            )
+        )
     return tuple(found)
 
 
-def _contrasts(model: Fitted, place: int, known: NDArray[np.intp], there: Sequence[int], costs: Floats) -> Floats:
-    """Return, levels × features, what a level changes against the mean over levels, on average over the networks trained.
+def _contrasts(
+    model: Fitted, place: int, known: NDArray[np.intp], there: Sequence[int], costs: Floats
+) -> Floats:
+    """Return, levels × features, what a level changes against the mean over levels, on average over
+    the networks trained.
 
     The other factors stay as they are in each network; its costs change as the level changes them.
     """
@@ -172,14 +219,20 @@ def _contrasts(model: Fitted, place: int, known: NDArray[np.intp], there: Sequen
     for level in there:
         codes = model.codes[known].copy()
         codes[:, place] = level
-        rows.append(model.features.rows(codes, model.costs[known] * 10 ** (costs[level] - own)).mean(0))
+        rows.append(
+            model.features.rows(codes, model.costs[known] * 10 ** (costs[level] - own)).mean(0)
+        )
     found: Floats = np.array(rows) - np.mean(rows, axis=0)
     return found
 
 
 def _additive(codes: Codes, logs: Floats, sizes: Sequence[int]) -> list[Floats]:
-    """Return the additive effects of each factor's levels on the logarithms of costs, levels × costs: least squares."""
-    columns = [codes[:, place] == level for place, size in enumerate(sizes) for level in range(size)]
+    """Return the additive effects of each factor's levels on the logarithms of costs, levels ×
+    costs: least squares.
+    """
+    columns = [
+        codes[:, place] == level for place, size in enumerate(sizes) for level in range(size)
+    ]
     marks = np.column_stack([np.ones(len(codes)), *columns]).astype(float)
     found = np.linalg.lstsq(marks, logs, rcond=None)[0][1:]
     ends = np.cumsum([0, *sizes])
@@ -199,7 +252,9 @@ def as_data(effects: Effects) -> dict[str, Any]:
         "networks": effects.networks,
         "front": _spread("networks", effects.front),
         "factors": [
-            {"factor": factor.name} | _spread("bits", factor.importance) | {"levels": [_level(level) for level in factor.levels]}
+            {"factor": factor.name}
+            | _spread("bits", factor.importance)
+            | {"levels": [_level(level) for level in factor.levels]}
             for factor in effects.factors
         ],
     }

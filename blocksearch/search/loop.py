@@ -1,7 +1,7 @@
 """Steps ▶ workers ▶ ledger. One driver owns a study.
 
-A run is in the ledger before its step is in the study, and a step before its mirrored trial: whoever is killed in between leaves
-nothing that the next driver cannot complete.
+A run is in the ledger before its step is in the study, and a step before its mirrored trial:
+whoever is killed in between leaves nothing that the next driver cannot complete.
 """
 
 import hashlib
@@ -28,7 +28,15 @@ from blocksearch.runs.peek import contents
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
 from blocksearch.search.course import Course
-from blocksearch.search.definition import OPTUNA, Definition, Judged, Wishes, check_name, define, opening
+from blocksearch.search.definition import (
+    OPTUNA,
+    Definition,
+    Judged,
+    Wishes,
+    check_name,
+    define,
+    opening,
+)
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.optuna_export import Mirror, forget
 from blocksearch.search.policy import ByChance, ByEvolution, Policy, Sampler, Step, Told
@@ -68,7 +76,9 @@ class Question:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        object.__setattr__(self, "budgets", tuple(sorted({str(read_budget(text)) for text in self.budgets})))
+        object.__setattr__(
+            self, "budgets", tuple(sorted({str(read_budget(text)) for text in self.budgets}))
+        )
 
     @property
     def affordable(self) -> Grammar:
@@ -83,7 +93,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to search: until a study has so many trials and its front its seeds, or `timeout` seconds have passed."""
+    """How long to search: until a study has so many trials and its front its seeds, or `timeout`
+    seconds have passed.
+    """
 
     trials: int
     timeout: float | None = None
@@ -96,11 +108,16 @@ class Effort:
 
 
 def search(question: Question, request: Request, effort: Effort, audience: Audience) -> None:
-    """Search by training. Raises ConfigError where another driver has the study, or where it was begun with something else."""
+    """Search by training. Raises ConfigError where another driver has the study, or where it was
+    begun with something else.
+    """
     grammar = question.affordable
     if grammar.members.streamable:
-        grammar.members.count()  # so that budgets which leave nothing are said before anything is written
-    shared = conditions(request, next(iter(question.grammar.sample(1, 0))))  # of the budgets' few none might be drawn
+        # so that budgets which leave nothing are said before anything is written
+        grammar.members.count()
+    shared = conditions(
+        request, next(iter(question.grammar.sample(1, 0)))
+    )  # of the budgets' few none might be drawn
     definition = question.defined(grammar, Judged.by(shared))
     _refuse_foreign(request.ledger, question.name)
     with (
@@ -108,15 +125,24 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
         Workers(request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
-        study = _Study(question.name, definition, grammar, ledger, effort, audience, workers.count + 1)
-        with study.ending(), closing(Trainings(study, definition.rungs, shared, ledger, workers)) as trainings:
+        study = _Study(
+            question.name, definition, grammar, ledger, effort, audience, workers.count + 1
+        )
+        with (
+            study.ending(),
+            closing(Trainings(study, definition.rungs, shared, ledger, workers)) as trainings,
+        ):
             workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
 
 
-def evaluate(question: Question, objective: Objective, location: str, effort: Effort, audience: Audience) -> None:
-    """Search by calling a function of a network and a seed; it returns percent, or None for a network that came to nothing.
+def evaluate(
+    question: Question, objective: Objective, location: str, effort: Effort, audience: Audience
+) -> None:
+    """Search by calling a function of a network and a seed; it returns percent, or None for a
+    network that came to nothing.
 
-    Raises ConfigError for a result that is no percentage; what the function raises is passed on, and that step is not stored.
+    Raises ConfigError for a result that is no percentage; what the function raises is passed on,
+    and that step is not stored.
     """
     grammar = question.affordable
     definition = question.defined(grammar, Judged.by_function(objective))
@@ -127,7 +153,9 @@ def evaluate(question: Question, objective: Objective, location: str, effort: Ef
             while (step := study.next()) is not None:
                 found = objective(study.pool.network(step.row), step.seed)
                 if found is not None and not _is_percent(found):
-                    raise ConfigError(f"an objective must return percent between 0 and 100, or None, but got {found!r}")
+                    raise ConfigError(
+                        f"an objective must return percent between 0 and 100, or None, but got {found!r}"
+                    )
                 study.finish(step, () if found is None else (float(found),), "diverged")
 
 
@@ -149,7 +177,9 @@ class _Study:
         stored, rows = self._studies.definition(name), self._studies.steps(name)
         definition = replace(definition, wishes=_settled(definition.wishes, stored, lag))
         url = ledger.engine.url.render_as_string(hide_password=False)
-        if stored is not None and definition.differences(stored) and not rows:  # a first attempt that came to nothing
+        if (
+            stored is not None and definition.differences(stored) and not rows
+        ):  # a first attempt that came to nothing
             forget(url, name)
             self._studies.forget(name)
             stored = None
@@ -168,15 +198,30 @@ class _Study:
         audience.began(name, len(rows), effort.trials)
 
     def next(self) -> Step | None:
-        """Return the step to take now; None where that has to wait, nothing is left, or the time is up."""
+        """Return the step to take now; None where that has to wait, nothing is left, or the time is
+        up.
+        """
         self._late = self._deadline is not None and time.monotonic() >= self._deadline
         return None if self._late else self.course.next()
 
-    def finish(self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False) -> None:
-        """Take the accuracies of a step, or none and what became of it `otherwise`, and write what counts now."""
-        state = otherwise if not accuracies else "complete" if step.epochs == self.course.policy.rungs[-1] else "partial"
+    def finish(
+        self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False
+    ) -> None:
+        """Take the accuracies of a step, or none and what became of it `otherwise`, and write what
+        counts now.
+        """
+        state = (
+            otherwise
+            if not accuracies
+            else "complete"
+            if step.epochs == self.course.policy.rungs[-1]
+            else "partial"
+        )
         self._states[step.number] = (state, reused)
-        counted = [(self._row(told), self._states.pop(told.step.number)[1]) for told in self.course.finish(step, accuracies)]
+        counted = [
+            (self._row(told), self._states.pop(told.step.number)[1])
+            for told in self.course.finish(step, accuracies)
+        ]
         self._studies.append(self._name, [row for row, _ in counted])
         for row, was_known in counted:
             self._mirror.add(row)
@@ -186,10 +231,14 @@ class _Study:
     def ending(self) -> Iterator[None]:
         """Let a search run, and say how it ended."""
         try:
-            with threadpool_limits(1, user_api="blas"):  # small matrices beside busy workers: more threads wait for each other
+            with threadpool_limits(
+                1, user_api="blas"
+            ):  # small matrices beside busy workers: more threads wait for each other
                 yield
         except KeyboardInterrupt:
-            self._audience.ended(f"interrupted after {self.course.networks} trials; the same command goes on from there")
+            self._audience.ended(
+                f"interrupted after {self.course.networks} trials; the same command goes on from there"
+            )
             raise
         finally:
             self._mirror.close()
@@ -202,7 +251,9 @@ class _Study:
         if networks < trials:
             return f"no network is left that is within the budgets and untrained: the search ends after {networks} trials"
         if len(self.course.told) == self._begun:
-            return f"nothing to do: the study has {networks} trials, and --trials {trials} is a total"
+            return (
+                f"nothing to do: the study has {networks} trials, and --trials {trials} is a total"
+            )
         return f"{networks} trials, {len(self.course.told)} steps"
 
     def _row(self, told: Told) -> StepRow:
@@ -225,7 +276,9 @@ class _Study:
 
     def _remembered(self, row: StepRow) -> Told:
         found = self.pool.recall(row.network, row.memory["code"], row.text)
-        step = Step(row.number, row.trial, row.kind, row.origin, found, row.seed, row.epochs, row.memory)
+        step = Step(
+            row.number, row.trial, row.kind, row.origin, found, row.seed, row.epochs, row.memory
+        )
         return Told(step, row.accuracies)
 
 
@@ -237,26 +290,38 @@ def policy_of(pool: Pool, definition: Definition) -> Policy:
     """Put together what decides the steps of a study."""
     wishes = definition.wishes
     judge = Evolution(pool, definition.frame, wishes.costs)
-    sampler: Sampler = ByEvolution(judge, definition.rungs) if wishes.sampler == "evolution" else ByChance(pool)
+    sampler: Sampler = (
+        ByEvolution(judge, definition.rungs) if wishes.sampler == "evolution" else ByChance(pool)
+    )
     if wishes.sampler in OPTUNA:
         from blocksearch.search.samplers import ByOptuna
 
         sampler = ByOptuna(wishes.sampler, pool, wishes)
-    start = [(name, pool.row(network)) for name, network in opening(pool.grammar, wishes.start_with, definition.budgets)]
+    start = [
+        (name, pool.row(network))
+        for name, network in opening(pool.grammar, wishes.start_with, definition.budgets)
+    ]
     return Policy(pool, sampler, judge, start, wishes, definition.rungs)
 
 
 def _settled(wishes: Wishes, stored: dict[str, Any] | None, lag: int) -> Wishes:
-    """Let a new study have the lag that suits this machine, where none is wished, and one that goes on the lag that it has."""
+    """Let a new study have the lag that suits this machine, where none is wished, and one that goes
+    on the lag that it has.
+    """
     if wishes.lag is not None:
         return wishes
     return replace(wishes, lag=lag if stored is None else int(stored["wishes"]["lag"]))
 
 
-def _agree(stored: dict[str, Any] | None, name: str, definition: Definition, ledger: Ledger) -> None:
+def _agree(
+    stored: dict[str, Any] | None, name: str, definition: Definition, ledger: Ledger
+) -> None:
     """Raise ConfigError where a study of this name is there and means something else."""
     if stored is None:
-        if name in contents(ledger.engine.url.render_as_string(hide_password=False), "search").optuna:
+        if (
+            name
+            in contents(ledger.engine.url.render_as_string(hide_password=False), "search").optuna
+        ):
             raise _foreign(ledger.location, name)
     elif differences := definition.differences(stored):
         raise ConfigError(
@@ -275,7 +340,9 @@ def _refuse_foreign(location: str, name: str) -> None:
 
 
 def _foreign(location: str, name: str) -> ConfigError:
-    return ConfigError(f"{location} has a study {name} that was made elsewhere: give this one another --name")
+    return ConfigError(
+        f"{location} has a study {name} that was made elsewhere: give this one another --name"
+    )
 
 
 @contextmanager
@@ -293,13 +360,17 @@ def _alone(location: str, name: str) -> Iterator[None]:
 
 @contextmanager
 def _making_tables(location: str) -> Iterator[None]:
-    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as if nobody else did."""
+    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as
+    if nobody else did.
+    """
     with _locked(_lock_file(location, ".tables"), timeout=-1):
         yield
 
 
 def _lock_file(location: str, ending: str) -> Path:
-    """Return a file beside the study's, or for a server's database one on this machine: drivers elsewhere do not see that."""
+    """Return a file beside the study's, or for a server's database one on this machine: drivers
+    elsewhere do not see that.
+    """
     file = file_of(location)
     if file is None:
         digest = hashlib.sha256(location.encode()).hexdigest()[:16]
@@ -316,7 +387,9 @@ def _lock_file(location: str, ending: str) -> Path:
 
 @contextmanager
 def _locked(held: Path, timeout: float) -> Iterator[None]:
-    """Hold a lock. Raises Timeout where another process does after so many seconds; -1 waits for it to let go, or to end."""
+    """Hold a lock. Raises Timeout where another process does after so many seconds; -1 waits for it
+    to let go, or to end.
+    """
     lock = FileLock(held, timeout=timeout)
     lock.acquire()
     try:

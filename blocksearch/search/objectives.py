@@ -1,7 +1,8 @@
-"""What beats what: Pareto fronts, ranks and hypervolume. Points are rows: accuracy, to be maximised, then costs.
+"""What beats what: Pareto fronts, ranks and hypervolume. Points are rows: accuracy, to be
+maximised, then costs.
 
-For volumes, accuracy is scaled so that chance is 0 and 100 % is 1, and each cost is scaled on a logarithmic axis so that the
-space's least is 0 and its largest, the reference, is 1.
+For volumes, accuracy is scaled so that chance is 0 and 100 % is 1, and each cost is scaled on a
+logarithmic axis so that the space's least is 0 and its largest, the reference, is 1.
 """
 
 from dataclasses import dataclass
@@ -20,14 +21,18 @@ def dominated(points: Floats) -> NDArray[np.bool_]:
 
 
 def _dominated_by_sorting(losses: Floats) -> NDArray[np.bool_]:
-    """Compare the first of two losses with the least at the same second one, and with the least at any smaller."""
+    """Compare the first of two losses with the least at the same second one, and with the least at
+    any smaller.
+    """
     if not len(losses):
         return np.zeros(0, bool)
     _, group = np.unique(losses[:, 1], return_inverse=True)
     least = np.full(group.max() + 1, np.inf)
     np.minimum.at(least, group, losses[:, 0])
     before = np.minimum.accumulate(least)[np.maximum(group - 1, 0)]
-    found: NDArray[np.bool_] = (least[group] < losses[:, 0]) | ((group > 0) & (before <= losses[:, 0]))
+    found: NDArray[np.bool_] = (least[group] < losses[:, 0]) | (
+        (group > 0) & (before <= losses[:, 0])
+    )
     return found
 
 
@@ -65,7 +70,9 @@ def ranks(points: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Frame:
-    """How points become shares of the unit cube: chance accuracy in percent, and the least and largest of each cost."""
+    """How points become shares of the unit cube: chance accuracy in percent, and the least and
+    largest of each cost.
+    """
 
     chance: float
     least: tuple[float, ...]
@@ -74,13 +81,19 @@ class Frame:
     def scaled(self, points: Floats) -> Floats:
         """Scale rows of accuracy and costs; what is worse than the reference leaves the unit cube."""
         accuracy = (points[:, :1] - self.chance) / (100 - self.chance)
-        least, largest = (np.log10(np.maximum(np.array(side), 1.0)) for side in (self.least, self.largest))
-        spans = np.where(largest > least, largest - least, 1.0)  # where all cost the same, tenfold is the unit
+        least, largest = (
+            np.log10(np.maximum(np.array(side), 1.0)) for side in (self.least, self.largest)
+        )
+        spans = np.where(
+            largest > least, largest - least, 1.0
+        )  # where all cost the same, tenfold is the unit
         costs = (np.log10(np.maximum(points[:, 1:], 1.0)) - least) / spans
         return np.hstack([accuracy, costs])
 
     def volume(self, points: Floats) -> float:
-        """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is cheaper than the space."""
+        """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is
+        cheaper than the space.
+        """
         return hypervolume(self.scaled(points)) if len(points) else 0.0
 
 
@@ -112,9 +125,11 @@ def _volume(losses: Floats, reference: Floats) -> float:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The cost space between the origin and the reference, cut so that the best known accuracy is constant in each box.
+    """The cost space between the origin and the reference, cut so that the best known accuracy is
+    constant in each box.
 
-    `low` and `high` are boxes × costs, `best` the accuracy in each, all scaled; `best` is 0 where nothing as cheap is known.
+    `low` and `high` are boxes × costs, `best` the accuracy in each, all scaled; `best` is 0 where
+    nothing as cheap is known.
     """
 
     low: Floats
@@ -131,7 +146,9 @@ class Boxes:
             cuts = np.unique(axis[axis < 1])
             if len(cuts) > most:
                 cuts = np.unique(np.quantile(cuts, np.linspace(0, 1, most), method="nearest"))
-            axes.append(np.concatenate([[min(-1.0, *cuts, 0.0) if len(cuts) else -1.0], cuts, [1.0]]))
+            axes.append(
+                np.concatenate([[min(-1.0, *cuts, 0.0) if len(cuts) else -1.0], cuts, [1.0]])
+            )
         low = _corners([axis[:-1] for axis in axes])
         high = _corners([axis[1:] for axis in axes])
         known = (costs[:, None, :] <= low[None] + 1e-12).all(2)
@@ -140,12 +157,16 @@ class Boxes:
 
     def weights(self, costs: Floats) -> Floats:
         """Return, points × boxes, how much of each box costs at least as much as a point."""
-        found: Floats = np.clip(self.high[None] - np.maximum(self.low[None], costs[:, None, :]), 0.0, None).prod(2)
+        found: Floats = np.clip(
+            self.high[None] - np.maximum(self.low[None], costs[:, None, :]), 0.0, None
+        ).prod(2)
         return found
 
     def reached(self, costs: Floats) -> Floats:
         """Return the best accuracy known at no more than a point's costs; 0 where none is."""
-        inside = ((self.low[None] <= costs[:, None, :] + 1e-12) & (costs[:, None, :] < self.high[None])).all(2)
+        inside = (
+            (self.low[None] <= costs[:, None, :] + 1e-12) & (costs[:, None, :] < self.high[None])
+        ).all(2)
         found: Floats = np.where(inside, self.best[None], 0.0).max(1, initial=0.0)
         return found
 

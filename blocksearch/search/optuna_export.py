@@ -1,7 +1,9 @@
-"""The study as Optuna's tables hold it, beside the ledger's, so that optuna-dashboard opens the same file.
+"""The study as Optuna's tables hold it, beside the ledger's, so that optuna-dashboard opens the
+same file.
 
-A trial is written once, in one transaction, when its first training to the horizon has counted, or failed: a network that a race
-left behind is in our tables only, and so is what later seeds do to a mean.
+A trial is written once, in one transaction, when its first training to the horizon has counted, or
+failed: a network that a race left behind is in our tables only, and so is what later seeds do to a
+mean.
 """
 
 import contextlib
@@ -26,7 +28,8 @@ from blocksearch.search.storage import StepRow
 
 optuna.logging.set_verbosity(logging.WARNING)
 
-# `Study.add_trial` asks the database some thirty times for a trial, more than half of what a driver may spend on one.
+# `Study.add_trial` asks the database some thirty times for a trial, more than half of what a driver
+# may spend on one.
 _TRIALS: Any = models.TrialModel.__table__
 _PARAMS: Any = models.TrialParamModel.__table__
 _VALUES: Any = models.TrialValueModel.__table__
@@ -36,7 +39,10 @@ _FINITE = models.TrialValueModel.TrialValueType.FINITE
 
 def distributions(encoding: Encoding) -> dict[str, CategoricalDistribution]:
     """Return each choice of a grammar as Optuna knows it: a category of texts."""
-    return {name: CategoricalDistribution([str(value) for value in values]) for name, values in encoding.levels.items()}
+    return {
+        name: CategoricalDistribution([str(value) for value in values])
+        for name, values in encoding.levels.items()
+    }
 
 
 def directions(wishes: Wishes) -> list[StudyDirection]:
@@ -47,7 +53,10 @@ def directions(wishes: Wishes) -> list[StudyDirection]:
 def forget(url: str, name: str) -> None:
     """Delete a study, where there is one."""
     with contextlib.suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=RDBStorage(url, engine_kwargs=_SQLITE if url.startswith("sqlite") else None))
+        optuna.delete_study(
+            study_name=name,
+            storage=RDBStorage(url, engine_kwargs=_SQLITE if url.startswith("sqlite") else None),
+        )
 
 
 class Mirror:
@@ -65,11 +74,15 @@ class Mirror:
         )
         if not study.user_attrs.get("title"):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)  # names of axes: the worst they can do is vanish
+                warnings.simplefilter(
+                    "ignore", ExperimentalWarning
+                )  # names of axes: the worst they can do is vanish
                 study.set_metric_names(list(definition.wishes.objectives))
             study.set_user_attr("title", definition.title)
         self._study = self._storage.get_study_id_from_name(name)
-        self._distributions = {own: distribution_to_json(each) for own, each in distributions(pool.encoding).items()}
+        self._distributions = {
+            own: distribution_to_json(each) for own, each in distributions(pool.encoding).items()
+        }
         self._there = self._mirrored()
 
     def close(self) -> None:
@@ -83,7 +96,9 @@ class Mirror:
             self.add(row)
 
     def add(self, row: StepRow) -> None:
-        """Add the trial of a step, where it is the one that brings the first seed to its end and is not there yet."""
+        """Add the trial of a step, where it is the one that brings the first seed to its end and is
+        not there yet.
+        """
         if row.kind == "seed" or row.state == "partial" or row.trial in self._there:
             return
         now = datetime.now(UTC).replace(tzinfo=None)  # as Optuna stores it
@@ -97,9 +112,15 @@ class Mirror:
         with self._storage.engine.begin() as connection:
             made = connection.execute(_TRIALS.insert().values(**trial)).inserted_primary_key
             assert made is not None
-            for table, own in ((_PARAMS, self._params(row)), (_VALUES, self._values(row)), (_ATTRIBUTES, _attributes(row))):
+            for table, own in (
+                (_PARAMS, self._params(row)),
+                (_VALUES, self._values(row)),
+                (_ATTRIBUTES, _attributes(row)),
+            ):
                 if own:
-                    connection.execute(table.insert(), [{"trial_id": made[0]} | each for each in own])
+                    connection.execute(
+                        table.insert(), [{"trial_id": made[0]} | each for each in own]
+                    )
         self._there.add(row.trial)
 
     def _mirrored(self) -> set[int]:
@@ -126,16 +147,28 @@ class Mirror:
         if row.accuracy is None:
             return []
         values = [row.accuracy, *(float(row.costs[name]) for name in self._costs)]
-        return [{"objective": place, "value": value, "value_type": _FINITE} for place, value in enumerate(values)]
+        return [
+            {"objective": place, "value": value, "value_type": _FINITE}
+            for place, value in enumerate(values)
+        ]
 
 
 def _attributes(row: StepRow) -> list[dict[str, Any]]:
-    found = {"trial": row.trial, "network": row.text, "fingerprint": row.network, "origin": row.origin, "state": row.state}
-    return [{"key": key, "value_json": json.dumps(value)} for key, value in (found | row.costs).items()]
+    found = {
+        "trial": row.trial,
+        "network": row.text,
+        "fingerprint": row.network,
+        "origin": row.origin,
+        "state": row.state,
+    }
+    return [
+        {"key": key, "value_json": json.dumps(value)} for key, value in (found | row.costs).items()
+    ]
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:
-    # the ledger's own connection makes steps survive a power cut; what this one loses then is added again
+    # the ledger's own connection makes steps survive a power cut; what this one loses then is added
+    # again
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,4 +1,6 @@
-"""A study that Optuna made elsewhere, read as it stands: its own numbers, no model and no intervals. A door to optuna."""
+"""A study that Optuna made elsewhere, read as it stands: its own numbers, no model and no
+intervals. A door to optuna.
+"""
 
 import logging
 import warnings
@@ -22,15 +24,23 @@ optuna.logging.set_verbosity(logging.WARNING)
 
 
 def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summary:
-    """Read a study from Optuna's tables, which must have it. Raises ConfigError where it has one objective."""
+    """Read a study from Optuna's tables, which must have it. Raises ConfigError where it has one
+    objective.
+    """
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:
-        raise ConfigError(f"study {plain(name)} of {location} has one objective: a front needs two or more")
+        raise ConfigError(
+            f"study {plain(name)} of {location} has one objective: a front needs two or more"
+        )
     axes = tuple(
         Axis(own, maximise=direction == StudyDirection.MAXIMIZE)
         for own, direction in zip(_unique(metrics), directions, strict=True)
     )
-    known = [trial for trial in trials if trial.state == TrialState.COMPLETE and all(map(isfinite, trial.values))]
+    known = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and all(map(isfinite, trial.values))
+    ]
     values = np.array([trial.values for trial in known], float).reshape(len(known), len(axes))
     scaled = _scaled(values, axes)
     chosen = front(scaled)
@@ -58,7 +68,9 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
         try:
             storage = RDBStorage(reading_url(location), skip_table_creation=True)
         except RuntimeError as error:
-            raise StoreError(f"{location} was written by another version of Optuna: {' '.join(str(error).split())}") from error
+            raise StoreError(
+                f"{location} was written by another version of Optuna: {' '.join(str(error).split())}"
+            ) from error
         try:
             number = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(number, deepcopy=False)
@@ -68,7 +80,11 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
             raise error.__cause__ or error from error
         storage.remove_session()
         storage.engine.dispose()
-    return list(directions), metrics or [f"objective {place}" for place in range(len(directions))], trials
+    return (
+        list(directions),
+        metrics or [f"objective {place}" for place in range(len(directions))],
+        trials,
+    )
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -81,7 +97,9 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _scaled(values: Floats, axes: Sequence[Axis]) -> Floats:
-    """Scale each objective to the range of these trials: of the first, 1 is best; of the others, 0 is."""
+    """Scale each objective to the range of these trials: of the first, 1 is best; of the others, 0
+    is.
+    """
     if not len(values):
         return values
     low, high = values.min(0), values.max(0)

@@ -1,4 +1,6 @@
-"""Which step comes next: a new network, a longer training, or another seed. It follows from what the search was told."""
+"""Which step comes next: a new network, a longer training, or another seed. It follows from what
+the search was told.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,9 @@ from blocksearch.search.outlook import Result
 from blocksearch.search.pool import Pool
 from blocksearch.search.race import promoted
 
-AGAIN_EVERY = 8  # once there are `AGAIN_AFTER` trials, one step in so many repeats a network of the front with another seed
+# once there are `AGAIN_AFTER` trials, one step in so many repeats a network of the front with
+# another seed
+AGAIN_EVERY = 8
 AGAIN_AFTER = 16
 
 
@@ -37,7 +41,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Told:
-    """A finished step, and the accuracies (percent) at each rung up to its epochs; none where the run diverged or failed."""
+    """A finished step, and the accuracies (percent) at each rung up to its epochs; none where the
+    run diverged or failed.
+    """
 
     step: Step
     accuracies: tuple[float, ...]
@@ -52,9 +58,15 @@ class Sampler(Protocol):
     """Proposes networks."""
 
     def propose(
-        self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        told: Sequence[Told],
+        pending: Sequence[Step],
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> tuple[int | None, str, dict[str, Any]]:
-        """Return the row to train next (None where no member is left), who proposed it, and what to remember."""
+        """Return the row to train next (None where no member is left), who proposed it, and what to
+        remember.
+        """
         ...
 
 
@@ -65,7 +77,11 @@ class ByEvolution:
         self._evolution, self._results = evolution, Results(rungs)
 
     def propose(
-        self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        told: Sequence[Told],
+        pending: Sequence[Step],
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> tuple[int | None, str, dict[str, Any]]:
         """See `Sampler`."""
         rows = list(dict.fromkeys(step.row for step in pending if step.kind == "new"))
@@ -79,14 +95,20 @@ class ByChance:
         self._pool = pool
 
     def propose(
-        self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        told: Sequence[Told],
+        pending: Sequence[Step],
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> tuple[int | None, str, dict[str, Any]]:
         """See `Sampler`."""
         return self._pool.draw(rng, taken), "random", {}
 
 
 class Results:
-    """Reads accuracies from steps, in their order, those at earlier rungs of a run first; what was read before is kept."""
+    """Reads accuracies from steps, in their order, those at earlier rungs of a run first; what was
+    read before is kept.
+    """
 
     def __init__(self, rungs: Sequence[int]) -> None:
         self._rungs = tuple(rungs)
@@ -95,7 +117,9 @@ class Results:
 
     def of(self, told: Sequence[Told]) -> list[Result]:
         """Return the results of some steps."""
-        if len(told) < len(self._read) or (self._read and told[len(self._read) - 1] is not self._read[-1]):
+        if len(told) < len(self._read) or (
+            self._read and told[len(self._read) - 1] is not self._read[-1]
+        ):
             self._read, self._found = [], {}
         for each in told[len(self._read) :]:
             row, seed = each.step.row, each.step.seed
@@ -107,9 +131,11 @@ class Results:
 
 
 class Policy:
-    """Decides steps. `opening` are the rows, with their names, that every study begins with; they run to the horizon.
+    """Decides steps. `opening` are the rows, with their names, that every study begins with; they
+    run to the horizon.
 
-    `rungs` are the epochs after which a network must have earned to be trained further; the last is the horizon.
+    `rungs` are the epochs after which a network must have earned to be trained further; the last is
+    the horizon.
     """
 
     def __init__(
@@ -126,7 +152,9 @@ class Policy:
         self._results = Results(rungs)
 
     def decide(self, told: Sequence[Told], pending: Sequence[Step], trials: int) -> Step | None:
-        """Return the step after those told and pending, or None where there is none as far as is known; `trials` is a total."""
+        """Return the step after those told and pending, or None where there is none as far as is
+        known; `trials` is a total.
+        """
         number = len(told) + len(pending)
         steps = [each.step for each in told] + list(pending)
         new = sum(step.kind == "new" for step in steps)
@@ -143,7 +171,14 @@ class Policy:
             return found
         return self._again(number, self.front(told), steps)
 
-    def _new(self, number: int, trial: int, told: Sequence[Told], pending: Sequence[Step], steps: Sequence[Step]) -> Step | None:
+    def _new(
+        self,
+        number: int,
+        trial: int,
+        told: Sequence[Told],
+        pending: Sequence[Step],
+        steps: Sequence[Step],
+    ) -> Step | None:
         taken = np.zeros(len(self.pool), bool)
         taken[[step.row for step in steps]] = True
         taken |= ~self.pool.members
@@ -157,19 +192,25 @@ class Policy:
         """Take a network further that has earned it, one of the highest rung first."""
         if len(self.rungs) == 1 or not any(each.accuracies for each in told):
             return None
-        reached = {step.row: step.epochs for step in steps if step.seed == 0}  # the last step of a run goes farthest
+        reached = {
+            step.row: step.epochs for step in steps if step.seed == 0
+        }  # the last step of a run goes farthest
         rows, means = self._judge.settled(self._results.of(told))
         expected = dict(zip(rows, map(float, means), strict=True))
         for place in reversed(range(len(self.rungs) - 1)):
             there = {t.step.row for t in told if t.step.seed == 0 and len(t.accuracies) > place}
             raced = {row: mean for row, mean in expected.items() if row in there}
-            row = promoted(raced, reached, self.rungs[place], self.pool.costs(self.wishes.costs)[list(raced)])
+            row = promoted(
+                raced, reached, self.rungs[place], self.pool.costs(self.wishes.costs)[list(raced)]
+            )
             if row is not None:
                 return self._step_of(number, row, "longer", 0, self.rungs[place + 1], steps)
         return None
 
     def _again(self, number: int, rows: Sequence[int], steps: Sequence[Step]) -> Step | None:
-        """Repeat the network of the front that has the fewest seeds, where one has fewer than are wanted."""
+        """Repeat the network of the front that has the fewest seeds, where one has fewer than are
+        wanted.
+        """
         seeds: dict[int, int] = {}
         for step in steps:
             seeds[step.row] = max(seeds.get(step.row, 0), step.seed + 1)
@@ -180,7 +221,9 @@ class Policy:
         return self._step_of(number, row, "seed", seeds[row], self.rungs[-1], steps)
 
     @staticmethod
-    def _step_of(number: int, row: int, kind: str, seed: int, epochs: int, steps: Sequence[Step]) -> Step:
+    def _step_of(
+        number: int, row: int, kind: str, seed: int, epochs: int, steps: Sequence[Step]
+    ) -> Step:
         first = next(step for step in steps if step.row == row)
         return Step(number, first.trial, kind, first.origin, row, seed, epochs)
 
@@ -191,8 +234,14 @@ class Policy:
         """
         return self._front(told, self._judge.whole)
 
-    def _front(self, told: Sequence[Told], settled: Callable[[Sequence[Result]], tuple[Sequence[int], Floats]]) -> list[int]:
-        whole = {each.step.row for each in told if each.accuracies and each.step.epochs == self.rungs[-1]}
+    def _front(
+        self,
+        told: Sequence[Told],
+        settled: Callable[[Sequence[Result]], tuple[Sequence[int], Floats]],
+    ) -> list[int]:
+        whole = {
+            each.step.row for each in told if each.accuracies and each.step.epochs == self.rungs[-1]
+        }
         if not whole:
             return []
         rows, means = settled(self._results.of(told))

@@ -1,7 +1,9 @@
-"""The members that a search may train, as rows of arrays: what they are made of, and what they cost exactly.
+"""The members that a search may train, as rows of arrays: what they are made of, and what they cost
+exactly.
 
-A space of up to `MOST` members is listed whole. Of a larger one the pool lists a uniform sample, and grows by what samplers make.
-What it draws depends on the space, its seed and the generator, never on what it has grown by.
+A space of up to `MOST` members is listed whole. Of a larger one the pool lists a uniform sample,
+and grows by what samplers make. What it draws depends on the space, its seed and the generator,
+never on what it has grown by.
 """
 
 from collections.abc import Sequence
@@ -18,16 +20,26 @@ from blocksearch.space.enumeration import Members
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.layouts import Genes, Plan
 
-MOST, LISTED = 20_000, 5_000  # members of a space that is listed whole, and how many are listed of a larger one
+MOST, LISTED = (
+    20_000,
+    5_000,
+)  # members of a space that is listed whole, and how many are listed of a larger one
 _ROUNDS = 100  # of drawing `LISTED` networks, until as many are within the budgets
-_BATCHES = (4, 64, 1024, 16_384)  # how many are drawn in turn from a space that is not listed, until one is free
+_BATCHES = (
+    4,
+    64,
+    1024,
+    16_384,
+)  # how many are drawn in turn from a space that is not listed, until one is free
 COSTS = ("flops", "params", "floats", "peak")
 
 
 class Encoding:
-    """Names every choice that a grammar leaves: the plan's, and the factors of each place for a block; as small whole numbers.
+    """Names every choice that a grammar leaves: the plan's, and the factors of each place for a
+    block; as small whole numbers.
 
-    Names are `widths`, `first_layer`, `depth`, and a factor such as `residual`, or `residual@2` where stage 2 has its own.
+    Names are `widths`, `first_layer`, `depth`, and a factor such as `residual`, or `residual@2`
+    where stage 2 has its own.
     """
 
     def __init__(self, grammar: Grammar) -> None:
@@ -45,10 +57,18 @@ class Encoding:
                     for value in values:
                         self._add(self._name(name, place), value)
         self.levels = {name: values for name, values in self.levels.items() if len(values) > 1}
-        self._index = {name: {value: level for level, value in enumerate(values)} for name, values in self.levels.items()}
-        self._plans = {tuple(self._plan(part, plan, len(products)).items()): (part, plan) for part, plan in plans}
+        self._index = {
+            name: {value: level for level, value in enumerate(values)}
+            for name, values in self.levels.items()
+        }
+        self._plans = {
+            tuple(self._plan(part, plan, len(products)).items()): (part, plan)
+            for part, plan in plans
+        }
         self._plan_names = tuple(self._plan(*plans[0], len(products)))
-        self._plan_values = {name: dict.fromkeys(dict(key)[name] for key in self._plans) for name in self._plan_names}
+        self._plan_values = {
+            name: dict.fromkeys(dict(key)[name] for key in self._plans) for name in self._plan_names
+        }
         self._products = products
 
     @property
@@ -61,7 +81,9 @@ class Encoding:
         return tuple(map(len, self.levels.values()))
 
     def code(self, genes: Genes) -> tuple[int, ...]:
-        """Number the choices of a member; one that its plan has no room for, or that is no option here, is −1."""
+        """Number the choices of a member; one that its plan has no room for, or that is no option
+        here, is −1.
+        """
         values: dict[str, object] = dict(self._plan(genes.part, genes.plan, len(self._products)))
         for place, block in enumerate(genes.blocks, self._places - len(genes.blocks)):
             values |= {self._name(name, place): value for name, value in block.values().items()}
@@ -70,19 +92,37 @@ class Encoding:
     def stranger(self, network: Network) -> tuple[int, ...]:
         """Number the choices of a network that need not be a member."""
         vanilla = network.first_layer == "vanilla"
-        plan = Plan(network.task.widths, (1,) * len(network.task.widths), network.first_layer, self._places == 1)
-        blocks = network.blocks if len(network.blocks) > 1 else network.blocks * (len(plan.widths) - vanilla)
+        plan = Plan(
+            network.task.widths,
+            (1,) * len(network.task.widths),
+            network.first_layer,
+            self._places == 1,
+        )
+        blocks = (
+            network.blocks
+            if len(network.blocks) > 1
+            else network.blocks * (len(plan.widths) - vanilla)
+        )
         return self.code(Genes(0, plan, tuple(blocks[-self._places :])))
 
     def genes(self, code: Sequence[int]) -> Genes | None:
         """Return what a row of choices makes, or None where they make nothing.
 
-        Choices for which the plan has no room are passed over; −1, and a choice that is none, stand for the first option.
+        Choices for which the plan has no room are passed over; −1, and a choice that is none, stand
+        for the first option.
         """
-        if len(code) != len(self.levels) or any(level >= size for level, size in zip(code, self.sizes, strict=True)):
+        if len(code) != len(self.levels) or any(
+            level >= size for level, size in zip(code, self.sizes, strict=True)
+        ):
             return None
-        values = {name: self.levels[name][level] if level >= 0 else None for name, level in zip(self.levels, code, strict=True)}
-        choices = tuple((name, values.get(name, next(iter(self._plan_values[name])))) for name in self._plan_names)
+        values = {
+            name: self.levels[name][level] if level >= 0 else None
+            for name, level in zip(self.levels, code, strict=True)
+        }
+        choices = tuple(
+            (name, values.get(name, next(iter(self._plan_values[name]))))
+            for name in self._plan_names
+        )
         if choices not in self._plans:
             return None
         part, plan = self._plans[choices]
@@ -106,8 +146,14 @@ class Encoding:
 
     @staticmethod
     def _plan(part: int, plan: Plan, parts: int) -> dict[str, object]:
-        found: dict[str, object] = {"widths": plan.widths, "first_layer": plan.first_layer, "depth": plan.depths}
-        if plan.first_layer == "vanilla":  # its first stage is no block: depths are those of the others
+        found: dict[str, object] = {
+            "widths": plan.widths,
+            "first_layer": plan.first_layer,
+            "depth": plan.depths,
+        }
+        if (
+            plan.first_layer == "vanilla"
+        ):  # its first stage is no block: depths are those of the others
             found["depth"] = plan.depths[1:]
         if len(set(plan.depths[-1:] if plan.shared else plan.depths)) == 1:
             found["depth"] = plan.depths[-1]
@@ -120,21 +166,27 @@ class Encoding:
 
 
 class Pool:
-    """Networks by row: first the members that were listed, then whatever else came to be known, named points too."""
+    """Networks by row: first the members that were listed, then whatever else came to be known,
+    named points too.
+    """
 
     def __init__(self, grammar: Grammar, seed: int = 0) -> None:
         self.grammar, self.encoding = grammar, Encoding(grammar)
         members = grammar.members
         places, self.whole = _listed(members, seed)
         self.listed = len(places)
-        self._codes = np.array([self.encoding.code(members.genes_at(place)) for place in places], np.int16)
+        self._codes = np.array(
+            [self.encoding.code(members.genes_at(place)) for place in places], np.int16
+        )
         self._codes = self._codes.reshape(len(places), len(self.encoding.names))
         costs = members.price(places)
         self._costs = np.stack([costs.of(name) for name in COSTS], axis=1).astype(float)
         self._members = np.ones(len(places), bool)
         self._places: list[int | None] = list(places)
         self._rows = {place: row for row, place in enumerate(places)}
-        self._by_code: dict[tuple[int, ...], int | None] = {tuple(code): row for row, code in enumerate(self._codes.tolist())}
+        self._by_code: dict[tuple[int, ...], int | None] = {
+            tuple(code): row for row, code in enumerate(self._codes.tolist())
+        }
         self._networks: dict[int, Network] = {}
         self._strangers: dict[str, int] = {}
 
@@ -153,7 +205,9 @@ class Pool:
 
     @property
     def members(self) -> NDArray[np.bool_]:
-        """Say of each row whether it is a member; others are named points: trained, but never proposed."""
+        """Say of each row whether it is a member; others are named points: trained, but never
+        proposed.
+        """
         return self._members[: len(self)]
 
     def costs(self, names: Sequence[str]) -> Floats:
@@ -168,7 +222,9 @@ class Pool:
         """Return the network of a row."""
         if row not in self._networks:
             members = self.grammar.members
-            self._networks[row] = members.network(members.genes_at(self.place(row)))  # strangers are kept when they come
+            self._networks[row] = members.network(
+                members.genes_at(self.place(row))
+            )  # strangers are kept when they come
         return self._networks[row]
 
     def row(self, network: Network) -> int:
@@ -179,12 +235,16 @@ class Pool:
         if network.digest not in self._strangers:
             price: Cost = cost(network.layers)
             costs = [price.flops, price.params, price.floats, price.peak_activation_floats]
-            self._strangers[network.digest] = self._append(None, self.encoding.stranger(network), costs)
+            self._strangers[network.digest] = self._append(
+                None, self.encoding.stranger(network), costs
+            )
             self._networks[len(self) - 1] = network
         return self._strangers[network.digest]
 
     def recall(self, fingerprint: str, code: Sequence[int], text: str) -> int:
-        """Return the row of a network that was trained before. Raises SpecError where it cannot be read here."""
+        """Return the row of a network that was trained before. Raises SpecError where it cannot be
+        read here.
+        """
         if fingerprint in self._strangers:
             return self._strangers[fingerprint]
         found = self.decode(code)
@@ -227,10 +287,14 @@ class Pool:
 
     def cross(self, one: int, other: int, rng: np.random.Generator) -> int | None:
         """Take each choice from one of two rows; None where that makes no member."""
-        return self.decode(np.where(rng.random(self._codes.shape[1]) < 0.5, self._codes[one], self._codes[other]))
+        return self.decode(
+            np.where(rng.random(self._codes.shape[1]) < 0.5, self._codes[one], self._codes[other])
+        )
 
     def _last(self, rng: np.random.Generator, taken: NDArray[np.bool_]) -> int | None:
-        """Draw from all that is left of a space that is nearly used up, or of the list where the space is out of sight."""
+        """Draw from all that is left of a space that is nearly used up, or of the list where the
+        space is out of sight.
+        """
         members = self.grammar.members
         if not members.streamable:
             left = self.left(taken)
@@ -256,7 +320,9 @@ class Pool:
         if place not in self._rows:
             costs = self.grammar.members.price([place])
             code = self.encoding.code(self.grammar.members.genes_at(place))
-            self._rows[place] = self._append(place, code, [int(costs.of(name)[0]) for name in COSTS])
+            self._rows[place] = self._append(
+                place, code, [int(costs.of(name)[0]) for name in COSTS]
+            )
             self._by_code[code] = self._rows[place]
         return self._rows[place]
 
@@ -273,7 +339,8 @@ class Pool:
 
 
 def _listed(members: Members, seed: int) -> tuple[list[int], bool]:
-    """Return the places of all members where they are few enough, else of some that are drawn; and whether these are all.
+    """Return the places of all members where they are few enough, else of some that are drawn; and
+    whether these are all.
 
     Raises SpecError where none of many that were drawn is within the budgets.
     """
@@ -281,12 +348,16 @@ def _listed(members: Members, seed: int) -> tuple[list[int], bool]:
         places = members.places(MOST, seed)
         if len(places) == members.size():
             return places, True
-        return sorted(int(each) for each in np.random.default_rng(seed).choice(places, LISTED, replace=False)), False
+        return sorted(
+            int(each) for each in np.random.default_rng(seed).choice(places, LISTED, replace=False)
+        ), False
     rng, found = np.random.default_rng(seed), dict[int, None]()
     for _ in range(_ROUNDS):
         found |= dict.fromkeys(members.drawn(LISTED, int(rng.integers(2**62))))
         if len(found) >= LISTED:
             break
     if not found:
-        raise SpecError(f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: draw from a smaller space")
+        raise SpecError(
+            f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: draw from a smaller space"
+        )
     return sorted(list(found)[:LISTED]), False

@@ -1,4 +1,6 @@
-"""What a study has found, whoever made it: every network in the order of trials, the front, and the hypervolume over time."""
+"""What a study has found, whoever made it: every network in the order of trials, the front, and the
+hypervolume over time.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +24,12 @@ class Axis:
 class Entry:
     """A network of a study.
 
-    `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws each towards what its factors
-    let expect, or alone as another program stored it.
-    `accuracies` are percent, one for each seed that was trained to the end; `early` counts seeds that were stopped before, and
-    `failures` those that diverged or failed. `costs` are the other objectives and whatever else is known; `factor` is FLOPs
-    against the baseline network. `named` networks were asked for by name; `origin` is that name, or who proposed the network.
+    `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws
+    each towards what its factors let expect, or alone as another program stored it. `accuracies`
+    are percent, one for each seed that was trained to the end; `early` counts seeds that were
+    stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
+    and whatever else is known; `factor` is FLOPs against the baseline network. `named` networks
+    were asked for by name; `origin` is that name, or who proposed the network.
     """
 
     trial: int
@@ -45,10 +48,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study: every network in the order of trials, the front (by the first cost), its hypervolume, and the walk of that.
+    """A study: every network in the order of trials, the front (by the first cost), its
+    hypervolume, and the walk of that.
 
-    `frame` says between what the hypervolume is measured; `notes` say what else a reader must know; `others` are the names of the
-    file's other studies. `walk` has the hypervolume after each network of `walked`.
+    `frame` says between what the hypervolume is measured; `notes` say what else a reader must know;
+    `others` are the names of the file's other studies. `walk` has the hypervolume after each
+    network of `walked`.
     """
 
     name: str
@@ -76,7 +81,9 @@ class Summary:
     @property
     def walked(self) -> tuple[Entry, ...]:
         """The networks that have a result of a whole training: a race left none of them behind."""
-        return tuple(entry for entry in self.known if entry.accuracies or not (entry.early or entry.failures))
+        return tuple(
+            entry for entry in self.known if entry.accuracies or not (entry.early or entry.failures)
+        )
 
 
 def walk(scaled: Floats) -> tuple[float, ...]:
@@ -94,16 +101,26 @@ def walk(scaled: Floats) -> tuple[float, ...]:
 
 
 def _gain(point: Floats, best: Floats) -> float:
-    """Return what a point dominates and others do not: its own box, less the parts of it that the others reach into."""
+    """Return what a point dominates and others do not: its own box, less the parts of it that the
+    others reach into.
+    """
     limited = np.maximum(best, point)
     as_points = np.hstack([1 - limited[:, :1], limited[:, 1:]])
-    return float((1 - point).prod()) - (hypervolume(as_points[~dominated(as_points)]) if len(best) else 0.0)
+    return float((1 - point).prod()) - (
+        hypervolume(as_points[~dominated(as_points)]) if len(best) else 0.0
+    )
 
 
 def plain(text: object) -> str:
-    """Return a text from a file without characters that a terminal would obey: each becomes a replacement character."""
+    """Return a text from a file without characters that a terminal would obey: each becomes a
+    replacement character.
+    """
     shown = str(text)
-    return shown if shown.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in shown)
+    return (
+        shown
+        if shown.isprintable()
+        else "".join(each if each.isprintable() else "\ufffd" for each in shown)
+    )
 
 
 def as_data(summary: Summary) -> dict[str, Any]:

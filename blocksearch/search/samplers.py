@@ -1,7 +1,9 @@
-"""Optuna's samplers behind our filter: they propose on a study in memory, rebuilt from what the search was told.
+"""Optuna's samplers behind our filter: they propose on a study in memory, rebuilt from what the
+search was told.
 
-A proposal that is no member, over budget or known is drawn again a few times; then one of the members that are left and differ
-from it in the fewest choices is taken, each of those equally likely.
+A proposal that is no member, over budget or known is drawn again a few times; then one of the
+members that are left and differ from it in the fewest choices is taken, each of those equally
+likely.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +25,17 @@ from blocksearch.search.pool import Pool
 REDRAWS = {"nsga2": 10, "tpe": 1, "gp": 1}
 POPULATION = 24
 GENERATION = "NSGAIISampler:generation"  # without it, NSGA-II never makes a finished trial a parent
-PARENTS = "NSGAIISampler:parent:"  # the parents of a generation, chosen when its first child is: kept with that child's step
+# the parents of a generation, chosen when its first child is: kept with that child's step
+PARENTS = "NSGAIISampler:parent:"
 Choices = dict[str, str]
 
 
 class ByOptuna:
     """NSGA-II, TPE or GP of Optuna.
 
-    Of a named point that is no member, NSGA-II inherits what can be said in the space's choices, and the first option for what
-    cannot; TPE and GP would take that for a result of another network, and are not told of it.
+    Of a named point that is no member, NSGA-II inherits what can be said in the space's choices,
+    and the first option for what cannot; TPE and GP would take that for a result of another
+    network, and are not told of it.
     """
 
     def __init__(self, kind: str, pool: Pool, wishes: Wishes) -> None:
@@ -41,7 +45,11 @@ class ByOptuna:
         self._held: list[int] = []  # the row of each trial in memory
 
     def propose(
-        self, told: Sequence[Told], pending: Sequence[Step], taken: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        told: Sequence[Told],
+        pending: Sequence[Step],
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> tuple[int | None, str, dict[str, Any]]:
         """See `Sampler`."""
         spare = self._pool.draw(rng, taken)
@@ -50,15 +58,25 @@ class ByOptuna:
         self._bring_up_to_date(told, pending)
         before = self._parents()
         base = _sampler(self._kind, int(rng.integers(2**31)))
-        self._study.sampler = _Filter(base, self._space, lambda draw: self._chosen(draw, spare, taken, rng))
+        self._study.sampler = _Filter(
+            base, self._space, lambda draw: self._chosen(draw, spare, taken, rng)
+        )
         trial = self._study.ask(fixed_distributions=dict(self._space))
         row = self._pool.decode(self._code(trial.params))
         assert row is not None
         self._held.append(row)
         return row, self._kind, self._memory(trial.number, before)
 
-    def _chosen(self, draw: Callable[[], Choices], spare: int, taken: NDArray[np.bool_], rng: np.random.Generator) -> Choices:
-        """Draw until a free member comes, a few times; then take the nearest of the listed ones, or the spare one."""
+    def _chosen(
+        self,
+        draw: Callable[[], Choices],
+        spare: int,
+        taken: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> Choices:
+        """Draw until a free member comes, a few times; then take the nearest of the listed ones, or
+        the spare one.
+        """
         for _ in range(1 + REDRAWS[self._kind]):
             code = self._code(draw())
             row = self._pool.decode(code)
@@ -71,11 +89,18 @@ class ByOptuna:
         return self._choices(int(rng.choice(left[apart == apart.min()])))
 
     def _memory(self, number: int, before: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what NSGA-II noted with a proposal: its generation, and that generation's parents where they are new."""
+        """Return what NSGA-II noted with a proposal: its generation, and that generation's parents
+        where they are new.
+        """
         if self._kind != "nsga2":
             return {}
-        generation = self._storage.get_trial(number).system_attrs.get(GENERATION, 0)  # a space without a choice is not evolved
-        return {"generation": generation, "parents": {k: v for k, v in self._parents().items() if k not in before}}
+        generation = self._storage.get_trial(number).system_attrs.get(
+            GENERATION, 0
+        )  # a space without a choice is not evolved
+        return {
+            "generation": generation,
+            "parents": {k: v for k, v in self._parents().items() if k not in before},
+        }
 
     def _parents(self) -> dict[str, Any]:
         attributes = self._storage.get_study_system_attrs(self._study_id)
@@ -83,8 +108,14 @@ class ByOptuna:
 
     def _bring_up_to_date(self, told: Sequence[Told], pending: Sequence[Step]) -> None:
         """Tell Optuna what has come, and every mean that a later seed moved."""
-        steps = [step for step in (*(each.step for each in told), *pending) if step.kind == "new" and self._is_said(step.row)]
-        if self._held != [step.row for step in steps[: len(self._held)]]:  # something was taken back: begin again
+        steps = [
+            step
+            for step in (*(each.step for each in told), *pending)
+            if step.kind == "new" and self._is_said(step.row)
+        ]
+        if self._held != [
+            step.row for step in steps[: len(self._held)]
+        ]:  # something was taken back: begin again
             self._study, self._held = self._new_study(), []
         values = self._values(told)
         for number, step in enumerate(steps):
@@ -92,14 +123,18 @@ class ByOptuna:
             if number == len(self._held):
                 self._add(step, result)
                 continue
-            trial = self._storage.get_trial(number)  # the numbers of a storage's only study are its keys
+            trial = self._storage.get_trial(
+                number
+            )  # the numbers of a storage's only study are its keys
             if trial.state == TrialState.RUNNING and result is not None:
                 self._study.tell(number, result)
             elif trial.values != result:
                 trial.values = result
 
     def _add(self, step: Step, result: list[float] | None) -> None:
-        """Add a trial as it was when it was proposed here, or of the first generation where it was not."""
+        """Add a trial as it was when it was proposed here, or of the first generation where it was
+        not.
+        """
         trial = create_trial(
             state=TrialState.RUNNING if result is None else TrialState.COMPLETE,
             values=result,
@@ -113,28 +148,44 @@ class ByOptuna:
             self._storage.set_study_system_attr(self._study_id, key, value)
 
     def _values(self, told: Sequence[Told]) -> dict[int, list[float]]:
-        """Return each network's objectives, its accuracy being the mean over its seeds so far; a failure is the worst."""
+        """Return each network's objectives, its accuracy being the mean over its seeds so far; a
+        failure is the worst.
+        """
         found: dict[int, list[float]] = {}
         for each in told:
             found.setdefault(each.step.row, [])
             if each.accuracy is not None:
                 found[each.step.row].append(each.accuracy)
         costs = self._pool.costs(self._wishes.costs)[list(found)].tolist()
-        return {row: [sum(own) / max(1, len(own)), *costs[place]] for place, (row, own) in enumerate(found.items())}
+        return {
+            row: [sum(own) / max(1, len(own)), *costs[place]]
+            for place, (row, own) in enumerate(found.items())
+        }
 
     def _is_said(self, row: int) -> bool:
         return self._kind == "nsga2" or bool(self._pool.members[row])
 
     def _choices(self, row: int) -> Choices:
-        levels = np.maximum(self._pool.codes[row], 0)  # a choice for which a member has no room may be any
-        return {name: self._space[name].choices[level] for name, level in zip(self._space, levels, strict=True)}
+        levels = np.maximum(
+            self._pool.codes[row], 0
+        )  # a choice for which a member has no room may be any
+        return {
+            name: self._space[name].choices[level]
+            for name, level in zip(self._space, levels, strict=True)
+        }
 
     def _code(self, choices: Mapping[str, Any]) -> list[int]:
-        return [distribution.choices.index(choices[name]) for name, distribution in self._space.items()]
+        return [
+            distribution.choices.index(choices[name]) for name, distribution in self._space.items()
+        ]
 
     def _new_study(self) -> optuna.Study:
         self._storage = InMemoryStorage()
-        study = optuna.create_study(storage=self._storage, directions=directions(self._wishes), sampler=_sampler(self._kind, 0))
+        study = optuna.create_study(
+            storage=self._storage,
+            directions=directions(self._wishes),
+            sampler=_sampler(self._kind, 0),
+        )
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
         return study
 
@@ -150,7 +201,9 @@ class _Filter(BaseSampler):
     ) -> None:
         self._base, self._space, self._chosen_by = base, space, chosen
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return dict(self._space)
 
     def sample_relative(
@@ -166,7 +219,11 @@ class _Filter(BaseSampler):
         return self._chosen_by(draw)
 
     def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         raise AssertionError(f"every choice is made at once, but {param_name} was asked for alone")
 

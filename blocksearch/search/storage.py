@@ -1,7 +1,8 @@
-"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are written once, with a checksum.
+"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are
+written once, with a checksum.
 
-The steps of a search are numbered from 0 without a gap; each says which network was trained with which seed, and what the search
-was told of it. The runs themselves are the ledger's.
+The steps of a search are numbered from 0 without a gap; each says which network was trained with
+which seed, and what the search was told of it. The runs themselves are the ledger's.
 """
 
 import json
@@ -49,9 +50,10 @@ _JSON = ("costs", "accuracies", "memory")
 class StepRow:
     """A finished step: a network trained with one seed for so many epochs.
 
-    `kind` is new (the first of a trial), longer (the same run, taken further) or seed (another run of a trial); `origin` says who
-    proposed the trial. `costs` are flops, params, floats and peak. `accuracies` are percent, at each epoch at which the search
-    looks, up to `epochs`; there are none where the run diverged or failed.
+    `kind` is new (the first of a trial), longer (the same run, taken further) or seed (another run
+    of a trial); `origin` says who proposed the trial. `costs` are flops, params, floats and peak.
+    `accuracies` are percent, at each epoch at which the search looks, up to `epochs`; there are
+    none where the run diverged or failed.
     """
 
     number: int
@@ -85,20 +87,36 @@ class Studies:
             if not sa.inspect(self._ledger.engine).has_table(_studies.name):
                 return []
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            return list(connection.execute(sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)).scalars())
+            return list(
+                connection.execute(
+                    sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)
+                ).scalars()
+            )
 
     def definition(self, name: str) -> dict[str, Any] | None:
-        """Return what defines a search, or None where there is none of that name. Raises StoreError where it was damaged."""
+        """Return what defines a search, or None where there is none of that name. Raises StoreError
+        where it was damaged.
+        """
         if name not in self.names():
             return None
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            row = connection.execute(sa.select(_studies).where(_studies.c.name == name)).mappings().one()
-        found: dict[str, Any] = json.loads(self._checked(dict(row), f"the definition of study {name}")["definition"])
+            row = (
+                connection.execute(sa.select(_studies).where(_studies.c.name == name))
+                .mappings()
+                .one()
+            )
+        found: dict[str, Any] = json.loads(
+            self._checked(dict(row), f"the definition of study {name}")["definition"]
+        )
         return found
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step."""
-        row = {"name": name, "definition": json.dumps(definition), "created": datetime.now(UTC).isoformat()}
+        row = {
+            "name": name,
+            "definition": json.dumps(definition),
+            "created": datetime.now(UTC).isoformat(),
+        }
         with self._ledger.writing() as connection:
             _metadata.create_all(connection)
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
@@ -106,7 +124,11 @@ class Studies:
     def forget(self, name: str) -> None:
         """Delete what defines a search that has no step."""
         with self._ledger.writing() as connection:
-            connection.execute(_studies.delete().where(_studies.c.name == name, ~sa.exists().where(_steps.c.study == name)))
+            connection.execute(
+                _studies.delete().where(
+                    _studies.c.name == name, ~sa.exists().where(_steps.c.study == name)
+                )
+            )
 
     def steps(self, name: str) -> list[StepRow]:
         """Return the finished steps of a search in order, none where there is no such search.
@@ -121,12 +143,17 @@ class Studies:
         found = [_step(self._checked(row, f"step {row['number']} of study {name}")) for row in rows]
         for place, step in enumerate(found):
             if step.number != place:
-                raise StoreError(f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited")
+                raise StoreError(
+                    f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited"
+                )
         return found
 
     def append(self, name: str, steps: Iterable[StepRow]) -> None:
         """Store finished steps, all in one transaction."""
-        rows = [asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON} for step in steps]
+        rows = [
+            asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON}
+            for step in steps
+        ]
         rows = [row | {"checksum": checksum(row)} for row in rows]
         if rows:
             try:
@@ -134,14 +161,20 @@ class Studies:
                     connection.execute(_steps.insert(), rows)
             except sa.exc.IntegrityError as error:
                 first = rows[0]["number"]
-                raise StoreError(f"{self._ledger.location}: another search wrote step {first} of study {name}") from error
+                raise StoreError(
+                    f"{self._ledger.location}: another search wrote step {first} of study {name}"
+                ) from error
 
     def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
         if row.pop("checksum") != checksum(row):
-            raise StoreError(f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited")
+            raise StoreError(
+                f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited"
+            )
         return row
 
 
 def _step(row: dict[str, Any]) -> StepRow:
-    plain = {name: value for name, value in row.items() if name != "study"} | {name: json.loads(row[name]) for name in _JSON}
+    plain = {name: value for name, value in row.items() if name != "study"} | {
+        name: json.loads(row[name]) for name in _JSON
+    }
     return StepRow(**plain | {"accuracies": tuple(plain["accuracies"])})

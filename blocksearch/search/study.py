@@ -1,6 +1,8 @@
-"""A search from a program of one's own: a space, what accuracy is, and the file that remembers everything.
+"""A search from a program of one's own: a space, what accuracy is, and the file that remembers
+everything.
 
-Accuracy comes from trainings, on a data set by its name or on images handed over as arrays, or from a function.
+Accuracy comes from trainings, on a data set by its name or on images handed over as arrays, or from
+a function.
 """
 
 from collections.abc import Sequence
@@ -28,12 +30,15 @@ Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 
 
 class Study:
-    """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with it after a stop.
+    """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with
+    it after a stop.
 
-    `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and labels N; `test` are test images
-    of the same form, which only `blocksearch final` opens; they are part of what the study is. `objective` instead is a function
-    of a network and a seed that returns percent, or None for a network that came to nothing; its name and source are part of what
-    the study is. The rest is as in `blocksearch search`. Raises ConfigError or DataError for what cannot be.
+    `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and
+    labels N; `test` are test images of the same form, which only `blocksearch final` opens; they
+    are part of what the study is. `objective` instead is a function of a network and a seed that
+    returns percent, or None for a network that came to nothing; its name and source are part of
+    what the study is. The rest is as in `blocksearch search`. Raises ConfigError or DataError for
+    what cannot be.
     """
 
     def __init__(
@@ -59,21 +64,33 @@ class Study:
         root: Path | None = None,
     ) -> None:
         if (data is None) == (objective is None):
-            raise ConfigError("a study takes data to train on, or an objective to call, and not both")
+            raise ConfigError(
+                "a study takes data to train on, or an objective to call, and not both"
+            )
         self.file, self._objective = str(file), objective
         named = objectives.split(",") if isinstance(objectives, str) else objectives
-        wishes = Wishes(tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs))
+        wishes = Wishes(
+            tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs)
+        )
         self._request: Request | None = None
         if data is not None:
             dataset = data if isinstance(data, str) else _kept(data, test, grammar.task, root)
             known = get(dataset)
-            grammar = grammar.on(replace(grammar.task, input=known.task.input, classes=known.task.classes))
+            grammar = grammar.on(
+                replace(grammar.task, input=known.task.input, classes=known.task.classes)
+            )
             recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
-            self._request = Request(Protocol(dataset, images=images), recipe, root, self.file, workers, device)
+            self._request = Request(
+                Protocol(dataset, images=images), recipe, root, self.file, workers, device
+            )
         self._question = Question(name, grammar, _texts(budgets), wishes, name)
 
-    def search(self, trials: int, timeout: float | None = None, audience: Audience | None = None) -> Summary:
-        """Search until the study has so many networks and its front its seeds, or `timeout` seconds have passed."""
+    def search(
+        self, trials: int, timeout: float | None = None, audience: Audience | None = None
+    ) -> Summary:
+        """Search until the study has so many networks and its front its seeds, or `timeout` seconds
+        have passed.
+        """
         effort, heard = Effort(trials, timeout), audience or Audience()
         if self._request is not None:
             search(self._question, self._request, effort, heard)
@@ -98,16 +115,25 @@ def _kept(data: Images, test: Images | None, task: Task, root: Path | None) -> s
     found, classes = Shape(channels, height, width), int(split.labels.max()) + 1
     if (task.input, task.classes) != (found, classes):
         asked = f"{task.input} in {task.classes} classes"
-        raise ConfigError(f"the grammar is of images {asked}, but those handed over are {found} in {classes}")
+        raise ConfigError(
+            f"the grammar is of images {asked}, but those handed over are {found} in {classes}"
+        )
     held_out: Split | None = None
     if test is not None:
         held_out = _split("test", test)
-        if held_out.images.shape[1:] != split.images.shape[1:] or held_out.labels.max() > split.labels.max():
-            raise DataError("test images must have the shape and the classes of the training images")
+        if (
+            held_out.images.shape[1:] != split.images.shape[1:]
+            or held_out.labels.max() > split.labels.max()
+        ):
+            raise DataError(
+                "test images must have the shape and the classes of the training images"
+            )
     return keep(split, held_out, root)
 
 
 def _split(name: str, given: Any) -> Split:
     if not isinstance(given, tuple) or len(given) != 2:
-        raise ConfigError(f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}")
+        raise ConfigError(
+            f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}"
+        )
     return own_split(*given)

@@ -1,4 +1,6 @@
-"""What a study has found, read from its file alone: neither the space's file nor its images are needed, and nothing is run."""
+"""What a study has found, read from its file alone: neither the space's file nor its images are
+needed, and nothing is run.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,9 @@ MADE_BY = "search section3 --study"
 
 @dataclass(frozen=True)
 class Own:
-    """A study of ours as its file has it: its definition and steps, and the names of the file's other studies."""
+    """A study of ours as its file has it: its definition and steps, and the names of the file's
+    other studies.
+    """
 
     name: str
     others: tuple[str, ...]
@@ -45,9 +49,11 @@ class Own:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The search's model of everything a study knows: of N networks with results, codes N×F, costs N×3 and features.
+    """The search's model of everything a study knows: of N networks with results, codes N×F, costs
+    N×3 and features.
 
-    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these are.
+    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these
+    are.
     """
 
     trials: tuple[int, ...]
@@ -60,7 +66,9 @@ class Fitted:
 
 
 def summarise(location: str, name: str | None = None) -> Summary:
-    """Read a study, ours or one that Optuna made. Raises StoreError or ConfigError where there is none of that name."""
+    """Read a study, ours or one that Optuna made. Raises StoreError or ConfigError where there is
+    none of that name.
+    """
     found = open_study(location, name)
     if isinstance(found, Own):
         return _summary(found)
@@ -70,27 +78,39 @@ def summarise(location: str, name: str | None = None) -> Summary:
 
 
 def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tuple[str, ...]]":
-    """Return a study of ours, or the name of one that Optuna made and those of the file's others; nothing is written.
+    """Return a study of ours, or the name of one that Optuna made and those of the file's others;
+    nothing is written.
 
-    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none of that name.
+    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
+    of that name.
     """
     there = contents(location, MADE_BY)
     if "search_studies" in there.tables:
         with closing(Ledger(location, create=False)) as ledger:
             studies = Studies(ledger)
             ours = studies.names()
-            chosen, others = _choose(location, ours, [each for each in there.optuna if each not in ours], name)
+            chosen, others = _choose(
+                location, ours, [each for each in there.optuna if each not in ours], name
+            )
             definition = studies.definition(chosen)
-            return (chosen, others) if definition is None else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+            return (
+                (chosen, others)
+                if definition is None
+                else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+            )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(f"{location} is a database of something else: it holds no study")
     return _choose(location, [], there.optuna, name)
 
 
-def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None) -> tuple[str, tuple[str, ...]]:
+def _choose(
+    location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None
+) -> tuple[str, tuple[str, ...]]:
     names = [*ours, *foreign]
     if not names:
-        raise ConfigError(f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one")
+        raise ConfigError(
+            f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one"
+        )
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
     chosen = (ours or foreign)[-1] if name is None else name
@@ -99,7 +119,10 @@ def _choose(location: str, ours: Sequence[str], foreign: Sequence[str], name: st
 
 def fitted(study: Own) -> Fitted:
     """Fit the search's model to everything that a study knows."""
-    told = [Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies) for s in study.steps]
+    told = [
+        Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies)
+        for s in study.steps
+    ]
     results = Results(study.definition["rungs"]).of(told)
     if not results:
         raise ConfigError(f"study {plain(study.name)} has no result yet")
@@ -107,11 +130,21 @@ def fitted(study: Own) -> Fitted:
     sizes = [len(values) for values in study.choices.values()]
 
     def made_of(trials: list[int]) -> tuple[Codes, Floats]:
-        codes = np.array([first[trial].memory["code"] for trial in trials], np.int16).reshape(len(trials), len(sizes))
-        return codes, np.array([[first[trial].costs[name] for name in MODELLED] for trial in trials], float)
+        codes = np.array([first[trial].memory["code"] for trial in trials], np.int16).reshape(
+            len(trials), len(sizes)
+        )
+        return codes, np.array(
+            [[first[trial].costs[name] for name in MODELLED] for trial in trials], float
+        )
 
     found = Whole.of(results, sizes, made_of)
-    return Fitted(found.rows, *made_of(list(found.rows)), found.features, found.model, *found.model.settled(found.seen))
+    return Fitted(
+        found.rows,
+        *made_of(list(found.rows)),
+        found.features,
+        found.model,
+        *found.model.settled(found.seen),
+    )
 
 
 def objective_costs(study: Own, trials: Sequence[int]) -> Floats:
@@ -126,25 +159,40 @@ def _horizon(study: Own) -> int:
 
 def _summary(study: Own) -> Summary:
     definition = study.definition
-    frame = Frame(definition["frame"]["chance"], tuple(definition["frame"]["least"]), tuple(definition["frame"]["largest"]))
+    frame = Frame(
+        definition["frame"]["chance"],
+        tuple(definition["frame"]["least"]),
+        tuple(definition["frame"]["largest"]),
+    )
     by_trial: dict[int, list[StepRow]] = {}
     for step in study.steps:
         by_trial.setdefault(step.trial, []).append(step)
     means: dict[int, float] = {}
     deviations: dict[int, float] = {}
     points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
-    whole = {step.trial for step in study.steps if step.accuracy is not None and step.epochs >= horizon}
+    whole = {
+        step.trial for step in study.steps if step.accuracy is not None and step.epochs >= horizon
+    }
     if any(step.accuracy is not None for step in study.steps):
         model = fitted(study)
         means = dict(zip(model.trials, map(float, model.means), strict=True))
         deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
         points = np.column_stack([model.means, objective_costs(study, model.trials)])
         points = points[[trial in whole for trial in model.trials]]
-    trials = [trial for trial in means if trial in whole]  # one that a race left behind is no member of the front
+    trials = [
+        trial for trial in means if trial in whole
+    ]  # one that a race left behind is no member of the front
     chosen = [trials[place] for place in front(points)]
     on_front = frozenset(chosen)
     entries = tuple(
-        _entry(own, horizon, means.get(trial), deviations.get(trial, 0.0), trial in on_front, definition["baseline"])
+        _entry(
+            own,
+            horizon,
+            means.get(trial),
+            deviations.get(trial, 0.0),
+            trial in on_front,
+            definition["baseline"],
+        )
         for trial, own in sorted(by_trial.items())
     )
     by_number = {entry.trial: entry for entry in entries}
@@ -164,11 +212,20 @@ def _summary(study: Own) -> Summary:
 
 
 def _entry(
-    steps: Sequence[StepRow], horizon: int, mean: float | None, deviation: float, on_front: bool, baseline: float
+    steps: Sequence[StepRow],
+    horizon: int,
+    mean: float | None,
+    deviation: float,
+    on_front: bool,
+    baseline: float,
 ) -> Entry:
     first = steps[0]
     last = {step.seed: step for step in steps}  # a run that was taken further counts once
-    finals = tuple(step.accuracy for step in last.values() if step.accuracy is not None and step.epochs >= horizon)
+    finals = tuple(
+        step.accuracy
+        for step in last.values()
+        if step.accuracy is not None and step.epochs >= horizon
+    )
     failures = sum(step.accuracy is None for step in last.values())
     half = Z * deviation
     return Entry(
@@ -197,9 +254,20 @@ def _framed(frame: Frame, costs: Sequence[str]) -> str:
 
 
 def _notes(entries: Sequence[Entry]) -> tuple[str, ...]:
-    failures, early = sum(entry.failures for entry in entries), sum(entry.early for entry in entries)
+    failures, early = (
+        sum(entry.failures for entry in entries),
+        sum(entry.early for entry in entries),
+    )
     unknown_networks = sum(entry.mean is None for entry in entries)
     found = [f"{failures} trainings diverged or failed"] if failures else []
-    found += [f"{unknown_networks} networks have no result and are not drawn"] if unknown_networks else []
-    found += [f"{early} trainings were stopped early: the model reads what they say of the last epoch"] if early else []
+    found += (
+        [f"{unknown_networks} networks have no result and are not drawn"]
+        if unknown_networks
+        else []
+    )
+    found += (
+        [f"{early} trainings were stopped early: the model reads what they say of the last epoch"]
+        if early
+        else []
+    )
     return tuple(found)

@@ -1,9 +1,12 @@
-"""Accuracy as a model over factors, pairs of factors and exact costs, which knows the noise between seeds.
+"""Accuracy as a model over factors, pairs of factors and exact costs, which knows the noise between
+seeds.
 
-A Bayesian linear model. The mean of a network over n seeds is normal around its features' sum, with variance τ² + σ²/n: τ is what
-the features do not explain, σ the deviation between seeds. How much factors, pairs and costs may matter, and τ, maximise the
-marginal likelihood on a small grid; σ comes from networks that have several seeds. What options do that the space has not is
-unknown: a named network that has them has a larger τ², by what factors and pairs may matter, and its own results count more.
+A Bayesian linear model. The mean of a network over n seeds is normal around its features' sum, with
+variance τ² + σ²/n: τ is what the features do not explain, σ the deviation between seeds. How much
+factors, pairs and costs may matter, and τ, maximise the marginal likelihood on a small grid; σ
+comes from networks that have several seeds. What options do that the space has not is unknown: a
+named network that has them has a larger τ², by what factors and pairs may matter, and its own
+results count more.
 """
 
 from collections.abc import Sequence
@@ -15,16 +18,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
-SEED_DEVIATION = 2.0  # percentage points, before any network has two seeds: what effnet's seeds differ by on GTSRB
+# percentage points, before any network has two seeds: what effnet's seeds differ by on GTSRB
+SEED_DEVIATION = 2.0
 SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
 LEARNT_FROM = 256  # networks that the scales are chosen by
 _SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), (0.02, 0.1, 0.3)))
 
 
 class Features:
-    """What the model sees of a network: costs, each factor's level, and each pair's, as rows of numbers.
+    """What the model sees of a network: costs, each factor's level, and each pair's, as rows of
+    numbers.
 
-    `levels` says how many options each factor has; a code of −1 is an option of none, and leaves its features 0.
+    `levels` says how many options each factor has; a code of −1 is an option of none, and leaves
+    its features 0.
     """
 
     def __init__(self, levels: Sequence[int], costs: Floats) -> None:
@@ -35,17 +41,26 @@ class Features:
         self._starts = np.concatenate([[0], np.cumsum(self.levels)]).astype(int)
         sizes = [self.levels[f] * self.levels[g] for f, g in self.pairs]
         self._pair_starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-        self.groups = np.array([0] + [1] * 2 * costs.shape[1] + [2] * int(self._starts[-1]) + [3] * int(self._pair_starts[-1]))
+        self.groups = np.array(
+            [0]
+            + [1] * 2 * costs.shape[1]
+            + [2] * int(self._starts[-1])
+            + [3] * int(self._pair_starts[-1])
+        )
 
     def rows(self, codes: Codes, costs: Floats) -> Floats:
         """Return N×P features; each group (costs, factors, pairs) has about unit length."""
         logs = (np.log10(np.maximum(costs, 1.0)) - self._middle) / self._spread
         ours = np.zeros((len(codes), len(self.groups)))
         ours[:, 0] = 1
-        ours[:, 1 : 1 + 2 * logs.shape[1]] = np.hstack([logs, logs**2 - 1]) / np.sqrt(2 * logs.shape[1])
+        ours[:, 1 : 1 + 2 * logs.shape[1]] = np.hstack([logs, logs**2 - 1]) / np.sqrt(
+            2 * logs.shape[1]
+        )
         first = 1 + 2 * logs.shape[1]
         for f in range(len(self.levels)):
-            self._mark(ours, first + self._starts[f], codes[:, f], 1 / np.sqrt(max(1, len(self.levels))))
+            self._mark(
+                ours, first + self._starts[f], codes[:, f], 1 / np.sqrt(max(1, len(self.levels)))
+            )
         first += self._starts[-1]
         for place, (f, g) in enumerate(self.pairs):
             known = (codes[:, f] >= 0) & (codes[:, g] >= 0)
@@ -80,7 +95,9 @@ class Scales:
 
 @dataclass(frozen=True)
 class Seen:
-    """Networks with results: features N×P, the mean over seeds (percent), and how many seeds that is worth."""
+    """Networks with results: features N×P, the mean over seeds (percent), and how many seeds that
+    is worth.
+    """
 
     rows: Floats
     means: Floats
@@ -102,7 +119,10 @@ def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:
     noise = seeds / seen.counts[kept]
     middle = float(np.average(means, weights=1 / (noise + means.var() + 1e-9)))
     spread = max(float(means.var()) - float(noise.mean()), 1.0)
-    kernels = [rows[:, features.groups == group] @ rows[:, features.groups == group].T for group in (1, 2, 3)]
+    kernels = [
+        rows[:, features.groups == group] @ rows[:, features.groups == group].T
+        for group in (1, 2, 3)
+    ]
     lone_factors, lone_pairs = features.outside(rows)
     best, chosen = -np.inf, _SHARES[0]
     for shares in _SHARES:
@@ -135,22 +155,31 @@ class Model:
 
     def __init__(self, features: Features, scales: Scales, seen: Seen) -> None:
         self.features, self.scales = features, scales
-        prior = np.array([scales.spread, scales.costs, scales.factors, scales.pairs])[features.groups]
+        prior = np.array([scales.spread, scales.costs, scales.factors, scales.pairs])[
+            features.groups
+        ]
         weight = 1 / (self.unexplained(seen.rows) + scales.seeds / seen.counts)
         self._linear = seen.rows.T @ (weight * (seen.means - scales.middle))
         scaled = seen.rows * np.sqrt(weight)[:, None]
-        self.covariance = np.linalg.inv(np.diag(1 / prior) + scaled.T @ scaled)  # numpy knows the symmetry: half the work
+        self.covariance = np.linalg.inv(
+            np.diag(1 / prior) + scaled.T @ scaled
+        )  # numpy knows the symmetry: half the work
 
     @property
     def weights(self) -> Floats:
         found: Floats = self.covariance @ self._linear
         return found
 
-    def fold_in(self, row: Floats, before: tuple[float, float], after: tuple[float, float]) -> Floats:
-        """Take up that a network's (weight, mean) changed; return the step by which variances fall: (row·step)²."""
+    def fold_in(
+        self, row: Floats, before: tuple[float, float], after: tuple[float, float]
+    ) -> Floats:
+        """Take up that a network's (weight, mean) changed; return the step by which variances fall:
+        (row·step)².
+        """
         change = after[0] - before[0]
         self._linear = self._linear + row * (
-            after[0] * (after[1] - self.scales.middle) - before[0] * (before[1] - self.scales.middle)
+            after[0] * (after[1] - self.scales.middle)
+            - before[0] * (before[1] - self.scales.middle)
         )
         across = self.covariance @ row
         step: Floats = across * np.sqrt(max(change, 0.0) / (1 + change * float(row @ across)))
@@ -164,7 +193,9 @@ class Model:
     def unexplained(self, rows: Floats) -> Floats:
         """Return the variance of what the features do not explain of networks."""
         factors, pairs = self.features.outside(rows)
-        found: Floats = self.scales.unexplained + self.scales.factors * factors + self.scales.pairs * pairs
+        found: Floats = (
+            self.scales.unexplained + self.scales.factors * factors + self.scales.pairs * pairs
+        )
         return found
 
     def mean(self, rows: Floats) -> Floats:
@@ -178,7 +209,9 @@ class Model:
         return found
 
     def settled(self, seen: Seen) -> tuple[Floats, Floats]:
-        """Return mean and deviation of the true accuracy of networks that have results of their own."""
+        """Return mean and deviation of the true accuracy of networks that have results of their
+        own.
+        """
         share, noise = self._share(seen), self.scales.seeds / seen.counts
         variance = (1 - share) ** 2 * self.variance(seen.rows) + share * noise
         return self.settled_means(seen), np.sqrt(np.maximum(variance, 0.0))
@@ -190,7 +223,9 @@ class Model:
         return found
 
     def _share(self, seen: Seen) -> Floats:
-        """Return how far a network's own results are believed, against what the model expects of it."""
+        """Return how far a network's own results are believed, against what the model expects of
+        it.
+        """
         unexplained = self.unexplained(seen.rows)
         found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts)
         return found

@@ -1,4 +1,5 @@
-"""The table of a small space: every member and the named points, trained on the same seeds, and the file that holds them.
+"""The table of a small space: every member and the named points, trained on the same seeds, and the
+file that holds them.
 
 A search is replayed from it in seconds, as often as a comparison of samplers needs.
 """
@@ -24,7 +25,8 @@ _COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
 
 @dataclass(frozen=True)
 class Tabulated:
-    """Accuracies (percent, one an epoch) by fingerprint and seed; of a run that diverged, those before it did.
+    """Accuracies (percent, one an epoch) by fingerprint and seed; of a run that diverged, those
+    before it did.
 
     `epochs` is the horizon; an entry that is shorter is a run that diverged.
     """
@@ -43,18 +45,26 @@ def tabulate(
     Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
     if grammar.members.diagram.size > MOST:
-        raise ConfigError(f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole")
+        raise ConfigError(
+            f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole"
+        )
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
     everything = {network.digest: network for network in grammar}
     everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
     shared = conditions(request, networks[0])
-    runs = ensure(shared.jobs(networks, seeds), request.ledger, request.workers, watch, request.device)
+    runs = ensure(
+        shared.jobs(networks, seeds), request.ledger, request.workers, watch, request.device
+    )
     failed = [run for run in runs.values() if run.state == "failed"]
     if failed:
-        raise ConfigError(f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again")
-    title = shared.title(f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0])
+        raise ConfigError(
+            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again"
+        )
+    title = shared.title(
+        f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0]
+    )
     rows = _rows(networks, runs)
     _write(file, title, shared.recipe.epochs, rows)
     return title, rows
@@ -89,12 +99,17 @@ def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, obje
 def read_table(file: Path) -> Tabulated:
     """Read a table. Raises DataError where it is missing or no table."""
     if not file.is_file():
-        raise DataError(f"{file} is not there; `blocksearch tabulate tiny --table {file}` would make it")
+        raise DataError(
+            f"{file} is not there; `blocksearch tabulate tiny --table {file}` would make it"
+        )
     try:
         with file.open(newline="") as lines:
             about = json.loads(next(lines).removeprefix("# "))
             rows = list(csv.DictReader(lines))
-        entries = {(row["fingerprint"], int(row["seed"])): tuple(map(float, row["accuracies"].split())) for row in rows}
+        entries = {
+            (row["fingerprint"], int(row["seed"])): tuple(map(float, row["accuracies"].split()))
+            for row in rows
+        }
         seeds = tuple(sorted({seed for _, seed in entries}))
         return Tabulated(str(about["title"]), int(about["epochs"]), seeds, entries)
     except (ValueError, KeyError, TypeError, StopIteration, csv.Error) as error:

@@ -1,4 +1,6 @@
-"""The steps of a search as trainings, unless the ledger has them or another search on it is at them."""
+"""The steps of a search as trainings, unless the ledger has them or another search on it is at
+them.
+"""
 
 import time
 from collections.abc import Sequence
@@ -20,17 +22,36 @@ class Steps(Protocol):
     pool: Pool
 
     def next(self) -> Step | None:
-        """Return the step to take now; None where that has to wait, nothing is left, or the time is up."""
+        """Return the step to take now; None where that has to wait, nothing is left, or the time is
+        up.
+        """
 
-    def finish(self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False) -> None:
+    def finish(
+        self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False
+    ) -> None:
         """Take the accuracies of a step, or none and what became of it `otherwise`."""
 
 
 class Trainings:
-    """What workers are given, and where what they bring goes. `rungs` are the epochs at which accuracies count."""
+    """What workers are given, and where what they bring goes. `rungs` are the epochs at which
+    accuracies count.
+    """
 
-    def __init__(self, steps: Steps, rungs: Sequence[int], shared: Conditions, ledger: Ledger, workers: Workers) -> None:
-        self._from, self._rungs, self._shared, self._ledger, self._workers = steps, rungs, shared, ledger, workers
+    def __init__(
+        self,
+        steps: Steps,
+        rungs: Sequence[int],
+        shared: Conditions,
+        ledger: Ledger,
+        workers: Workers,
+    ) -> None:
+        self._from, self._rungs, self._shared, self._ledger, self._workers = (
+            steps,
+            rungs,
+            shared,
+            ledger,
+            workers,
+        )
         self._holds, self._steps, self._waiting = Holds(), dict[Group, Step](), list[Step]()
 
     def close(self) -> None:
@@ -38,9 +59,13 @@ class Trainings:
         self._holds.close()
 
     def following(self) -> Group | None:
-        """Return the next training that has to be done; None too where another search is at it and some are running here."""
+        """Return the next training that has to be done; None too where another search is at it and
+        some are running here.
+        """
         while (step := self._waiting.pop() if self._waiting else self._from.next()) is not None:
-            group = self._group(self._shared.job(self._from.pool.network(step.row), step.seed), step.epochs)
+            group = self._group(
+                self._shared.job(self._from.pool.network(step.row), step.seed), step.epochs
+            )
             held = self._holds.take(group)
             known = self._ledger.reached(group.jobs[0].key, step.epochs)
             if held and known is None:
@@ -67,9 +92,13 @@ class Trainings:
         self._from.finish(step, self._accuracies(step, runs[0]), runs[0].state)
 
     def _group(self, job: Job, epochs: int) -> Group:
-        return Group((job,), None, self._workers.place.device, until=epochs).kept_in(self._ledger.checkpoints)
+        return Group((job,), None, self._workers.place.device, until=epochs).kept_in(
+            self._ledger.checkpoints
+        )
 
     def _accuracies(self, step: Step, run: Run) -> tuple[float, ...]:
-        """Return the accuracies at each rung up to the step's epochs; none where the run did not come so far."""
+        """Return the accuracies at each rung up to the step's epochs; none where the run did not
+        come so far.
+        """
         found = [run.accuracy_at(rung) for rung in self._rungs if rung <= step.epochs]
         return tuple(each for each in found if each is not None) if None not in found else ()

@@ -1,4 +1,6 @@
-"""The letters that networks are spelled with: layers and the brackets of a shortcut, each with its price."""
+"""The letters that networks are spelled with: layers and the brackets of a shortcut, each with its
+price.
+"""
 
 from collections.abc import Hashable
 from itertools import chain
@@ -19,7 +21,12 @@ class Price(NamedTuple):
     peak: int
 
     def then(self, other: "Price") -> "Price":
-        return Price(self.macs + other.macs, self.params + other.params, self.floats + other.floats, max(self.peak, other.peak))
+        return Price(
+            self.macs + other.macs,
+            self.params + other.params,
+            self.floats + other.floats,
+            max(self.peak, other.peak),
+        )
 
 
 FREE = Price(0, 0, 0, 0)
@@ -35,7 +42,9 @@ class Alphabet:
         self.prices: list[Price] = []
 
     def number(self, key: Hashable, price: Price) -> int:
-        """Number a letter. One prefix of a word always prices the next layer alike, so the price is part of the letter."""
+        """Number a letter. One prefix of a word always prices the next layer alike, so the price is
+        part of the letter.
+        """
         found = self._numbers.setdefault((key, price), len(self.prices))
         if found == len(self.prices):
             self.prices.append(price)
@@ -64,15 +73,24 @@ class Alphabet:
         spelled = self.letters(body, join.input.floats)[0]
         return opening + spelled + closing + self.letters(layers[1:])[0]
 
-    def brackets(self, kind: JoinKind, entry: Shape, body: Shape, around: Layers) -> tuple[Word, Word]:
-        """Spell what stands around a body: its shortcut, with the price of that and of the join, and where the body ends."""
-        opening = self.number(("(", kind, entry, around), _price(shortcut_cost(kind, entry, body, around)))
+    def brackets(
+        self, kind: JoinKind, entry: Shape, body: Shape, around: Layers
+    ) -> tuple[Word, Word]:
+        """Spell what stands around a body: its shortcut, with the price of that and of the join,
+        and where the body ends.
+        """
+        opening = self.number(
+            ("(", kind, entry, around), _price(shortcut_cost(kind, entry, body, around))
+        )
         return (opening,), (self.number(")", FREE),)
 
-    def letters(self, layers: Layers, held: int = 0, fresh: bool = True, folding: int = 0) -> tuple[Word, int]:
+    def letters(
+        self, layers: Layers, held: int = 0, fresh: bool = True, folding: int = 0
+    ) -> tuple[Word, int]:
         """Spell layers in order; return what a pool after them would fold into.
 
-        `held` floats are alive beside every layer but the first of a body (`fresh`), which reads them itself.
+        `held` floats are alive beside every layer but the first of a body (`fresh`), which reads
+        them itself.
         """
         word = []
         for layer in layers:

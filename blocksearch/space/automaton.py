@@ -1,11 +1,14 @@
-"""Members of a grammar as words: the letters are layers, and a machine without backtracking spells every member.
+"""Members of a grammar as words: the letters are layers, and a machine without backtracking spells
+every member.
 
-A word is the network's resolved layers in order, a shortcut written before the body that it goes around, so two networks are
-equal exactly where their words are. The machine assigns factors at the step of a block's expansion that first reads them and
-forgets them after the last, so that a space is never walked block by block.
+A word is the network's resolved layers in order, a shortcut written before the body that it goes
+around, so two networks are equal exactly where their words are. The machine assigns factors at the
+step of a block's expansion that first reads them and forgets them after the last, so that a space
+is never walked block by block.
 
-Where one block serves all stages of a large space, its stages are spelled side by side (`abreast`): a letter is then what one
-step adds to every stage. This is as good as the flat word where a stage's layers tell where it ends (see `Grammar`).
+Where one block serves all stages of a large space, its stages are spelled side by side (`abreast`):
+a letter is then what one step adds to every stage. This is as good as the flat word where a stage's
+layers tell where it ends (see `Grammar`).
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -25,7 +28,9 @@ Values = tuple[tuple[str, Value], ...]
 
 
 class Lane(NamedTuple):
-    """A stage being spelled: where it started and where it is, and what that means for the price of its next layer."""
+    """A stage being spelled: where it started and where it is, and what that means for the price of
+    its next layer.
+    """
 
     width: int
     shape: Shape
@@ -37,7 +42,9 @@ class Lane(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A state of the machine: the part it spells, the bundles of stages left, how far the first is, and factors still needed."""
+    """A state of the machine: the part it spells, the bundles of stages left, how far the first is,
+    and factors still needed.
+    """
 
     part: int
     rest: tuple[tuple[Stage, ...], ...]
@@ -77,7 +84,9 @@ class Machine:
         found: dict[int, tuple[int, Plan]] = {}
         for part, made in enumerate(self.products):
             for plan in made.plans:
-                bundles = (plan.stages,) if self.abreast else tuple((stage,) for stage in plan.stages)
+                bundles = (
+                    (plan.stages,) if self.abreast else tuple((stage,) for stage in plan.stages)
+                )
                 found.setdefault(self._number(Node(part, bundles, made.task.input)), (part, plan))
         return found
 
@@ -87,12 +96,16 @@ class Machine:
         return found.part if found.step == _ENDED else None
 
     def arcs(self, node: int) -> tuple[Arc, ...]:
-        """List what may follow a state, in the order of the options. Raises PluginError where a user's option fails."""
+        """List what may follow a state, in the order of the options. Raises PluginError where a
+        user's option fails.
+        """
         if node not in self._arcs:
             found: dict[tuple[Word, int], Values] = {}
             for word, following, decided in self._follow(self._nodes[node]):
                 found.setdefault((word, self._number(following)), decided)
-            self._arcs[node] = tuple(Arc(word, following, decided) for (word, following), decided in found.items())
+            self._arcs[node] = tuple(
+                Arc(word, following, decided) for (word, following), decided in found.items()
+            )
         return self._arcs[node]
 
     def word(self, network: Network) -> Word:
@@ -124,11 +137,17 @@ class Machine:
         """Return what the first member of a plan is made of, or None where it has none."""
         start = next(start for start, made in self.starts.items() if made == (part, plan))
         path = self._path(start, None)
-        return None if path is None else Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
+        return (
+            None
+            if path is None
+            else Genes(part, plan, tuple(self._spelled(self._nodes[start], path)))
+        )
 
     def _spelled(self, start: Node, path: list[Values]) -> Iterator[Block]:
         for index, bundle in enumerate(start.rest):
-            decided = dict(pair for values in path[index * TURNS : (index + 1) * TURNS] for pair in values)
+            decided = dict(
+                pair for values in path[index * TURNS : (index + 1) * TURNS] for pair in values
+            )
             if any(stage.kind == "own" for stage in bundle):
                 yield self.products[start.part].base.with_factors(decided)
 
@@ -174,7 +193,9 @@ class Machine:
         for chosen in product(*(options[name] for name in names)):
             decided = tuple(zip(names, chosen, strict=True))
             block = self._block(node.part, node.known + decided)
-            broken = next((rule for rule in turn.rules if own and not rule.holds(vars(block))), None)
+            broken = next(
+                (rule for rule in turn.rules if own and not rule.holds(vars(block))), None
+            )
             if broken:
                 self.reason = broken.name
                 continue
@@ -185,7 +206,9 @@ class Machine:
             except SpecError as error:
                 self.reason = str(error)
 
-    def _turn(self, node: Node, block: Block, decided: Values, turn: Turn) -> tuple[Word, Node, Values]:
+    def _turn(
+        self, node: Node, block: Block, decided: Values, turn: Turn
+    ) -> tuple[Word, Node, Values]:
         bundle = node.rest[0]
         blocks = [self._stage_block(stage.kind, block) for stage in bundle]
         if node.step == 0:
@@ -196,11 +219,21 @@ class Machine:
         goes_on = len(node.rest) > 1 and node.rest[1][0].kind in ("same", "again")
         known = tuple(pair for pair in node.known + decided if goes_on or pair[0] in turn.needed)
         if node.step < len(STEPS):
-            return word, Node(node.part, node.rest, node.entry, node.step + 1, lanes, known), decided
-        return word, Node(node.part, node.rest[1:], lanes[-1].output, known=known if goes_on else ()), decided
+            return (
+                word,
+                Node(node.part, node.rest, node.entry, node.step + 1, lanes, known),
+                decided,
+            )
+        return (
+            word,
+            Node(node.part, node.rest[1:], lanes[-1].output, known=known if goes_on else ()),
+            decided,
+        )
 
     def _block(self, part: int, values: Values) -> Block:
-        """Make a block of which some factors are not decided yet: the rules are checked when their factors are."""
+        """Make a block of which some factors are not decided yet: the rules are checked when their
+        factors are.
+        """
         key = part, values
         if key not in self._blocks:
             block = object.__new__(Block)
@@ -219,7 +252,9 @@ class Machine:
             case _:
                 return block
 
-    def _open(self, stages: Sequence[tuple[int, Block]], entry: Shape) -> tuple[Word, tuple[Lane, ...]]:
+    def _open(
+        self, stages: Sequence[tuple[int, Block]], entry: Shape
+    ) -> tuple[Word, tuple[Lane, ...]]:
         """Spell the shortcuts of some stages, which fixes what each stage reads and hands on."""
         words, lanes = [], []
         for width, block in stages:
@@ -235,9 +270,17 @@ class Machine:
         if around is None:
             return (), Lane(width, entry, body)
         opening, closing = self.alphabet.brackets(around.kind, entry, body, around.layers)
-        return opening, Lane(width, entry, around.output, entry.floats, tail=closing + self.alphabet.letters(around.after)[0])
+        return opening, Lane(
+            width,
+            entry,
+            around.output,
+            entry.floats,
+            tail=closing + self.alphabet.letters(around.after)[0],
+        )
 
-    def _step(self, step: int, blocks: Sequence[Block], lanes: Sequence[Lane]) -> tuple[Word, tuple[Lane, ...]]:
+    def _step(
+        self, step: int, blocks: Sequence[Block], lanes: Sequence[Lane]
+    ) -> tuple[Word, tuple[Lane, ...]]:
         words, after = [], []
         for block, lane in zip(blocks, lanes, strict=True):
             values = vars(block)
@@ -251,7 +294,9 @@ class Machine:
         layers = STEPS[step].layers(block, lane.shape, lane.width)
         word, folding = self.alphabet.letters(layers, lane.held, lane.fresh, lane.folding)
         shape = layers[-1].output if layers else lane.shape
-        return word, lane._replace(shape=shape, fresh=lane.fresh and not layers, folding=folding, tail=())
+        return word, lane._replace(
+            shape=shape, fresh=lane.fresh and not layers, folding=folding, tail=()
+        )
 
     def _side_by_side(self, words: Sequence[Word]) -> Word:
         if not self.abreast:
@@ -263,7 +308,12 @@ class Machine:
 _Made = TypeVar("_Made")
 
 
-def _remember(found: dict[Hashable, _Made | SpecError], key: Hashable, make: Callable[..., _Made], *arguments: Any) -> _Made:
+def _remember(
+    found: dict[Hashable, _Made | SpecError],
+    key: Hashable,
+    make: Callable[..., _Made],
+    *arguments: Any,
+) -> _Made:
     """Make something once; what cannot be made cannot be made the next time, either."""
     if key not in found:
         try:

@@ -55,6 +55,10 @@ def estimate(size: int, share: float, surveyed: int) -> Count:
     """Scale a share up to the space, with Wilson's interval."""
     z = 1.959964
     centre = (share + z * z / (2 * surveyed)) / (1 + z * z / surveyed)
-    half = z * sqrt(share * (1 - share) / surveyed + z * z / (4 * surveyed**2)) / (1 + z * z / surveyed)
+    half = (
+        z
+        * sqrt(share * (1 - share) / surveyed + z * z / (4 * surveyed**2))
+        / (1 + z * z / surveyed)
+    )
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return Count(round(share * size), exact=False, interval=(int(low * size), int(high * size)))

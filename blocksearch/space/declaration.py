@@ -1,4 +1,6 @@
-"""One product of options, as a user declares it: read, checked, restricted, extended, and written down."""
+"""One product of options, as a user declares it: read, checked, restricted, extended, and written
+down.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,29 +39,46 @@ class Part:
         for widths in self.widths:
             shown = ",".join(map(str, widths))
             if "vanilla" in self.first_layers and len(widths) < 2:
-                raise SpecError(f"first_layer=vanilla leaves no stage for a block where widths={shown}")
+                raise SpecError(
+                    f"first_layer=vanilla leaves no stage for a block where widths={shown}"
+                )
             if len(self.options) not in {1, len(widths)}:
-                raise SpecError(f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}")
+                raise SpecError(
+                    f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}"
+                )
 
     @property
     def plans(self) -> tuple[Plan, ...]:
         return tuple(
-            plan for widths in self.widths for first_layer in self.first_layers for plan in self._plans(widths, first_layer)
+            plan
+            for widths in self.widths
+            for first_layer in self.first_layers
+            for plan in self._plans(widths, first_layer)
         )
 
     def _plans(self, widths: tuple[int, ...], first_layer: str) -> Iterator[Plan]:
         fixed = 1 if first_layer == "vanilla" else 0
         blocks = len(widths) - fixed
-        deep = product(self.depths, repeat=blocks) if self.per_stage else ((depth,) * blocks for depth in self.depths)
+        deep = (
+            product(self.depths, repeat=blocks)
+            if self.per_stage
+            else ((depth,) * blocks for depth in self.depths)
+        )
         for depths in deep:
             yield Plan(widths, (1,) * fixed + depths, first_layer, not self.per_stage)
 
     @property
     def product(self) -> Product:
         """The part as the machine spells it."""
-        options = self.options * max(len(widths) for widths in self.widths) if len(self.options) == 1 else self.options
+        options = (
+            self.options * max(len(widths) for widths in self.widths)
+            if len(self.options) == 1
+            else self.options
+        )
         rules = tuple(each for each in self.constraints if isinstance(each, Rule))
-        return Product(self.task, self.base, tuple(dict(each) for each in options), rules, self.plans)
+        return Product(
+            self.task, self.base, tuple(dict(each) for each in options), rules, self.plans
+        )
 
     @property
     def filters(self) -> tuple[Budget | Check, ...]:
@@ -86,10 +105,15 @@ def make_part(
 ) -> Part:
     """Read what a user declares. Raises ConfigError or SpecError for what cannot be."""
     common = {name: _options(name, values) for name, values in options.items()}
-    stages: Sequence[Mapping[str, Iterable[Value]]] = [{}] if isinstance(per_stage, bool) else per_stage
+    stages: Sequence[Mapping[str, Iterable[Value]]] = (
+        [{}] if isinstance(per_stage, bool) else per_stage
+    )
     if not stages:
         raise SpecError("per_stage lists no stage; give one mapping of options for each, or True")
-    own = [common | {name: _options(name, values) for name, values in stage.items()} for stage in stages]
+    own = [
+        common | {name: _options(name, values) for name, values in stage.items()}
+        for stage in stages
+    ]
     return Part(
         task,
         (task.widths,) if widths is None else _widths(widths, task),
@@ -103,9 +127,15 @@ def make_part(
 
 
 def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> tuple[Value, ...]:
-    """Read options of a factor, as values or texts; `known` are a user's, that a text may stand for."""
+    """Read options of a factor, as values or texts; `known` are a user's, that a text may stand
+    for.
+    """
     factor, texts = factor_named(name), {str(value): value for value in known}
-    return tuple(dict.fromkeys(texts.get(str(value)) or factor.value(value) for value in _limited(name, values)))
+    return tuple(
+        dict.fromkeys(
+            texts.get(str(value)) or factor.value(value) for value in _limited(name, values)
+        )
+    )
 
 
 def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any, ...]:
@@ -117,7 +147,11 @@ def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any
 
 def _depths(values: Iterable[Any]) -> tuple[int, ...]:
     chosen = tuple(dict.fromkeys(_limited("depth", values)))
-    if wrong := [value for value in chosen if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100]:
+    if wrong := [
+        value
+        for value in chosen
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100
+    ]:
         raise SpecError(f"depth must be whole numbers from 1 to 100, but got {wrong[0]!r}")
     return chosen
 
@@ -128,9 +162,13 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
     if all(isinstance(width, int) for width in several):
         several = [several]
     try:
-        return tuple(dict.fromkeys(replace(task, widths=tuple(widths)).widths for widths in several))
+        return tuple(
+            dict.fromkeys(replace(task, widths=tuple(widths)).widths for widths in several)
+        )
     except TypeError as error:
-        raise SpecError(f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}") from error
+        raise SpecError(
+            f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}"
+        ) from error
 
 
 _PLAN_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
@@ -159,7 +197,9 @@ def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
         stages = [_kept(part, dict(stage), name, values) for stage in part.options]
         if any(stage is None for stage in stages):
             return None
-        part = replace(part, options=tuple(tuple(stage.items()) for stage in stages if stage is not None))
+        part = replace(
+            part, options=tuple(tuple(stage.items()) for stage in stages if stage is not None)
+        )
     return part
 
 
@@ -200,8 +240,16 @@ def moved(part: Part, task: Task) -> Part:
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
     task = part.task
-    chosen = {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}  # else the widths say so
-    sources = {str(v): v.source for stage in part.options for _, vs in stage for v in vs if isinstance(v, Option)}
+    chosen = (
+        {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}
+    )  # else the widths say so
+    sources = {
+        str(v): v.source
+        for stage in part.options
+        for _, vs in stage
+        for v in vs
+        if isinstance(v, Option)
+    }
     return {
         "input": str(task.input),
         "classes": task.classes,
@@ -212,23 +260,38 @@ def as_data(part: Part) -> dict[str, Any]:
         "depth": list(part.depths),
         "per_stage": part.per_stage,
         "base": str(part.base),
-        "options": [{name: [str(value) for value in values] for name, values in stage} for stage in part.options],
+        "options": [
+            {name: [str(value) for value in values] for name, values in stage}
+            for stage in part.options
+        ],
         "constraints": {each.name: str(each) for each in part.constraints},
-        "sources": sources | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
+        "sources": sources
+        | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
     } | chosen
 
 
-def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]) -> Part:
-    """Read back what `as_data` wrote, with a user's options and constraint functions by their names.
+def from_data(
+    data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]
+) -> Part:
+    """Read back what `as_data` wrote, with a user's options and constraint functions by their
+    names.
 
-    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was stored.
+    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
+    stored.
     """
     shape = read_shape(data["input"])
     if shape is None:
-        raise SpecError(f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32")
+        raise SpecError(
+            f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
+        )
     own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
     part = make_part(
-        Task(input=shape, widths=tuple(data["usual_widths"]), classes=data["classes"], dropout=data["dropout"]),
+        Task(
+            input=shape,
+            widths=tuple(data["usual_widths"]),
+            classes=data["classes"],
+            dropout=data["dropout"],
+        ),
         parse_block(data["base"], options),
         [tuple(widths) for widths in data["widths"]] if own_widths else None,
         data["first_layer"],
@@ -237,26 +300,41 @@ def from_data(data: Mapping[str, Any], options: Defined, functions: Mapping[str,
         {},
     )
     stages = [
-        tuple((name, tuple(factor_named(name).parse(value, options) for value in values)) for name, values in stage.items())
+        tuple(
+            (name, tuple(factor_named(name).parse(value, options) for value in values))
+            for name, values in stage.items()
+        )
         for stage in data["options"]
     ]
     known: dict[str, list[Value]] = {}
     for name, values in chain(*stages):
         known.setdefault(name, []).extend(values)
-    constraints = [_constraint(name, text, known, functions) for name, text in data["constraints"].items()]
+    constraints = [
+        _constraint(name, text, known, functions) for name, text in data["constraints"].items()
+    ]
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
-    if changed := [name for name, source in data["sources"].items() if as_data(part)["sources"].get(name) != source]:
-        raise SpecError(f"{changed[0]} is not what it was when the grammar was stored: its definition has changed")
+    if changed := [
+        name
+        for name, source in data["sources"].items()
+        if as_data(part)["sources"].get(name) != source
+    ]:
+        raise SpecError(
+            f"{changed[0]} is not what it was when the grammar was stored: its definition has changed"
+        )
     return part
 
 
-def _constraint(name: str, text: str, known: Known, functions: Mapping[str, Callable[..., object]]) -> Constraint:
+def _constraint(
+    name: str, text: str, known: Known, functions: Mapping[str, Callable[..., object]]
+) -> Constraint:
     if not text.endswith("(network)"):
         return read_constraint(text, name, known)
     function = text.removesuffix("(network)")
     if function not in functions:
         file = function.split(".", maxsplit=1)[0]
-        raise SpecError(f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded")
+        raise SpecError(
+            f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded"
+        )
     return read_constraint(functions[function], name)
 
 
@@ -272,7 +350,10 @@ def lines(part: Part) -> Iterator[str]:
         if len(part.options) > 1:
             yield f"stage {number + 1}"
         yield from (f"  {name}: {text(values)}" for name, values in stage)
-    yield from (f"where {each.name}" + ("" if str(each) == each.name else f": {each}") for each in part.constraints)
+    yield from (
+        f"where {each.name}" + ("" if str(each) == each.name else f": {each}")
+        for each in part.constraints
+    )
 
 
 def text(values: Iterable[Any]) -> str:

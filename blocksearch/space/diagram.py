@@ -1,8 +1,10 @@
-"""The distinct members of a grammar as paths of a diagram: counted, numbered, found and priced without walking them.
+"""The distinct members of a grammar as paths of a diagram: counted, numbered, found and priced
+without walking them.
 
-The machine of `words` may spell one network in several ways. Following all of its states that one prefix reaches at once (the
-subset construction of automata) gives a diagram in which each network is one path: sizes are sums, the i-th member is a
-descent, and costs add up along the way. Paths are in the order of the options.
+The machine of `words` may spell one network in several ways. Following all of its states that one
+prefix reaches at once (the subset construction of automata) gives a diagram in which each network
+is one path: sizes are sums, the i-th member is a descent, and costs add up along the way. Paths are
+in the order of the options.
 """
 
 from bisect import bisect_right
@@ -21,14 +23,18 @@ from blocksearch.space.automaton import Machine
 CHUNK = 1 << 18
 LARGEST = 1 << 62  # more members than this are counted and found, but not priced as arrays
 _KEPT = 1 << 24  # members of priced states that are remembered while streaming
-Arrays: TypeAlias = NDArray[np.int64]  # 5 × members: macs, params, floats, peak, and the kind of ending
+Arrays: TypeAlias = NDArray[
+    np.int64
+]  # 5 × members: macs, params, floats, peak, and the kind of ending
 _PEAK, _KIND, _ROWS = 3, 4, 5
 _NOWHERE = -1  # the state from which no member can be reached
 
 
 @dataclass(frozen=True)
 class State:
-    """A point of the diagram: whether members end here, and the ways on: letters, their price, and the state they lead to."""
+    """A point of the diagram: whether members end here, and the ways on: letters, their price, and
+    the state they lead to.
+    """
 
     kind: int | None  # number of the set of parts whose members end here
     words: tuple[Word, ...]
@@ -42,7 +48,9 @@ class State:
 
 
 class Diagram:
-    """All distinct members of what a machine spells. A state's successors come before it in `states`."""
+    """All distinct members of what a machine spells. A state's successors come before it in
+    `states`.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -111,10 +119,11 @@ class Diagram:
         return least[self.root], most[self.root]
 
     def frontier(self, rows: Sequence[int]) -> list[int]:
-        """Return the members that no other undercuts in some rows of the costs, exactly, whatever the size.
+        """Return the members that no other undercuts in some rows of the costs, exactly, whatever
+        the size.
 
-        What follows a prefix adds the same to each way of spelling it, so what is dominated in a state is dominated in the end.
-        Of members with equal costs the first stands for all.
+        What follows a prefix adds the same to each way of spelling it, so what is dominated in a
+        state is dominated in the end. Of members with equal costs the first stands for all.
         """
         columns = list(rows)
         added = np.array([row != _PEAK for row in columns])
@@ -122,7 +131,9 @@ class Diagram:
         for state in self.states:
             points = [np.zeros((1, len(columns)), np.int64)] if state.kind is not None else []
             indices = [0] if state.kind is not None else []
-            for price, following, before in zip(state.prices, state.nexts, state.before, strict=False):
+            for price, following, before in zip(
+                state.prices, state.nexts, state.before, strict=False
+            ):
                 price_row = np.array(price, np.int64)[columns]
                 ahead, numbers = fronts[following]
                 points.append(np.where(added, ahead + price_row, np.maximum(ahead, price_row)))
@@ -133,7 +144,9 @@ class Diagram:
         return fronts[self.root][1]
 
     def _state(self, items: list[tuple[Word, int]]) -> int:
-        """Make the state of a list of letters still to be read, each with where the machine is after them."""
+        """Make the state of a list of letters still to be read, each with where the machine is
+        after them.
+        """
         unread, parts = self._read_on(items)
         key = frozenset(unread) | {((), part) for part in parts}
         if key in self._numbers:
@@ -151,7 +164,9 @@ class Diagram:
         if not parts and not nexts:  # every combination breaks a rule
             self._numbers[key] = _NOWHERE
             return _NOWHERE
-        before = accumulate((self.states[following].count for following in nexts), initial=int(bool(parts)))
+        before = accumulate(
+            (self.states[following].count for following in nexts), initial=int(bool(parts))
+        )
         prices = tuple(self.machine.alphabet.price(word) for word in words)
         kind = self._kind(frozenset(parts)) if parts else None
         self.states.append(State(kind, tuple(words), prices, tuple(nexts), tuple(before)))
@@ -159,7 +174,9 @@ class Diagram:
         return self._numbers[key]
 
     def _read_on(self, items: list[tuple[Word, int]]) -> tuple[list[tuple[Word, int]], list[int]]:
-        """Follow the machine from where nothing is left to be read; say which parts' members end here."""
+        """Follow the machine from where nothing is left to be read; say which parts' members end
+        here.
+        """
         unread: dict[tuple[Word, int], None] = {}
         parts: dict[int, None] = {}
         waiting, seen = list(reversed(items)), set(items)
@@ -204,7 +221,9 @@ class Diagram:
         if state.kind is not None:
             found[:, :1] = _ending(state.kind)
         for way, following in enumerate(state.nexts):
-            found[:, state.before[way] : state.before[way + 1]] = _after(state.prices[way], self._whole(following))
+            found[:, state.before[way] : state.before[way + 1]] = _after(
+                state.prices[way], self._whole(following)
+            )
         if self._held > _KEPT:
             self._remembered.clear()
             self._held = 0
@@ -218,7 +237,11 @@ class Diagram:
         while at < len(word):
             way = self._ways[state][word[at]]
             found = self.states[state]
-            price, at, state = price.then(found.prices[way]), at + len(found.words[way]), found.nexts[way]
+            price, at, state = (
+                price.then(found.prices[way]),
+                at + len(found.words[way]),
+                found.nexts[way],
+            )
         return np.array([*price, self.states[state].kind], np.int64)
 
     @cached_property
@@ -227,7 +250,9 @@ class Diagram:
 
 
 class _Table:
-    """The diagram as flat arrays, for many descents at once. A way that ends leads to −1 − its kind."""
+    """The diagram as flat arrays, for many descents at once. A way that ends leads to −1 − its
+    kind.
+    """
 
     def __init__(self, states: Sequence[State]) -> None:
         before: list[int] = []
@@ -281,11 +306,16 @@ def _ending(kind: int) -> Arrays:
 def _common(words: Sequence[Word]) -> int:
     """Return how many letters all words begin with alike."""
     first, last = min(words), max(words)
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b),
+        min(len(first), len(last)),
+    )
 
 
 def undominated(points: NDArray[np.int64]) -> list[int]:
-    """Return the rows that no other row undercuts (at most as large everywhere), one for each distinct point, in order."""
+    """Return the rows that no other row undercuts (at most as large everywhere), one for each
+    distinct point, in order.
+    """
     order = np.lexsort((*points.T[::-1],))
     kept: list[int] = []
     while len(order):

@@ -1,7 +1,8 @@
 """The members of a grammar: how many distinct networks, which is the i-th, and what they all cost.
 
-Options and rules of blocks are counted exactly at any size. A constraint that sees the whole network (a budget, or a user's
-function) is counted by looking at every network up to `STREAMED`; beyond that the count is an estimate and says so.
+Options and rules of blocks are counted exactly at any size. A constraint that sees the whole
+network (a budget, or a user's function) is counted by looking at every network up to `STREAMED`;
+beyond that the count is an estimate and says so.
 """
 
 import random
@@ -22,7 +23,10 @@ from blocksearch.space.layouts import Genes, Product
 STREAMED = 10**7
 _SURVEYED = 100_000  # members looked at for an estimate
 _SURVEYED_BY_CHECKS = 1_000  # the same where a user's function must see each network
-_PLAIN_BLOCKS, _MOST_PLAIN_BLOCKS = 5_000, 200_000  # shared blocks that are still spelled layer by layer
+_PLAIN_BLOCKS, _MOST_PLAIN_BLOCKS = (
+    5_000,
+    200_000,
+)  # shared blocks that are still spelled layer by layer
 Progress = Callable[[float], None]
 Filter = Budget | Check
 
@@ -65,7 +69,9 @@ class Members:
         """Return the exact number of members. Raises SpecError where only an estimate can be had."""
         count = self.count()
         if not count.exact:
-            raise SpecError(f"the exact size is out of reach: {count}; ask count() for the estimate")
+            raise SpecError(
+                f"the exact size is out of reach: {count}; ask count() for the estimate"
+            )
         return count.value
 
     def genes(self, index: int) -> Genes:
@@ -87,27 +93,44 @@ class Members:
         return place if place < len(self.kept()) and self.kept()[place] == found else None
 
     def genes_of(self, network: Network) -> Genes | None:
-        """Return what the member with the same layers is made of, or None: membership that no size hinders."""
+        """Return what the member with the same layers is made of, or None: membership that no size
+        hinders.
+        """
         found = self._found(network)
         if found is None or not self.passes(found):
             return None
         return self._genes(found)
 
     def places(self, most: int, seed: int) -> list[int]:
-        """Return the places in the diagram of all members where they are `most` or fewer, in order, else of so many drawn ones.
+        """Return the places in the diagram of all members where they are `most` or fewer, in order,
+        else of so many drawn ones.
 
-        A place tells a member from all others at any size; `genes_at`, `located` and `price` translate it.
+        A place tells a member from all others at any size; `genes_at`, `located` and `price`
+        translate it.
         """
         if self.diagram.size <= (STREAMED if self.filtered else most):
-            everything = [int(place) for place in self.kept()] if self.filtered else list(range(self.diagram.size))
+            everything = (
+                [int(place) for place in self.kept()]
+                if self.filtered
+                else list(range(self.diagram.size))
+            )
             if len(everything) <= most:
                 return everything
         return sorted(self._sampled(most, seed))
 
     def drawn(self, count: int, seed: int) -> list[int]:
-        """Draw up to `count` places, each equally likely, and leave out those that the filters do not let pass."""
-        found = np.array(_draws(self.diagram.size, count, seed), dtype=np.int64 if self.diagram.size < 1 << 62 else object)
-        passes = self._passes(self.diagram.priced(found), found) if self.filtered else np.ones(len(found), bool)
+        """Draw up to `count` places, each equally likely, and leave out those that the filters do
+        not let pass.
+        """
+        found = np.array(
+            _draws(self.diagram.size, count, seed),
+            dtype=np.int64 if self.diagram.size < 1 << 62 else object,
+        )
+        passes = (
+            self._passes(self.diagram.priced(found), found)
+            if self.filtered
+            else np.ones(len(found), bool)
+        )
         return [int(place) for place in found[passes]]
 
     def located(self, network: Network) -> int | None:
@@ -124,7 +147,9 @@ class Members:
         return _costs(self.diagram.priced(places))
 
     def broken(self, network: Network) -> tuple[Filter, Costs] | None:
-        """Return the filter that excludes a network which options and rules let in, and the network's costs."""
+        """Return the filter that excludes a network which options and rules let in, and the
+        network's costs.
+        """
         found = self._found(network)
         if found is None or self.passes(found):
             return None
@@ -132,18 +157,28 @@ class Members:
         parts = self.diagram.kinds[int(priced[-1, 0])]
         numbers = np.array([found], dtype=object)
         filters = (each for part in sorted(parts) for each in self.filters[part])
-        return next(each for each in filters if not self._holds(each, priced, numbers).all()), _costs(priced)
+        return next(
+            each for each in filters if not self._holds(each, priced, numbers).all()
+        ), _costs(priced)
 
     def passes(self, found: int) -> bool:
         """Say whether the filters let a member of the diagram pass."""
-        return bool(self._passes(self.diagram.priced([found]), np.array([found], dtype=object))[0]) if self.filtered else True
+        return (
+            bool(self._passes(self.diagram.priced([found]), np.array([found], dtype=object))[0])
+            if self.filtered
+            else True
+        )
 
     def walk(self) -> Iterator[Network]:
         """Walk the members in order, in memory that does not grow."""
         start = 0
         for chunk in self.diagram.chunks() if self.filtered else self._ranges():
             numbers = range(start, start + chunk.shape[1])
-            passes = self._passes(chunk, np.array(numbers)) if self.filtered else np.ones(len(numbers), bool)
+            passes = (
+                self._passes(chunk, np.array(numbers))
+                if self.filtered
+                else np.ones(len(numbers), bool)
+            )
             for number in np.flatnonzero(passes):
                 yield self.network(self._genes(start + int(number)))
             start += len(numbers)
@@ -155,7 +190,9 @@ class Members:
     def costs(self, numbers: Sequence[int] | NDArray[np.int64]) -> Costs:
         """Price members by their numbers."""
         size = self.size()
-        if any(not 0 <= number < size for number in (min(numbers, default=0), max(numbers, default=0))):
+        if any(
+            not 0 <= number < size for number in (min(numbers, default=0), max(numbers, default=0))
+        ):
             raise IndexError(f"a grammar of {size:,} networks has numbers from 0 to {size - 1:,}")
         chosen = self.kept()[np.asarray(numbers)] if self.filtered else numbers
         return _costs(self.diagram.priced(chosen))
@@ -169,19 +206,31 @@ class Members:
             start += chunk.shape[1]
 
     def extremes(self) -> tuple[Costs, Costs]:
-        """Return the least and the largest of each cost by options and rules, exactly at any size, as arrays of one."""
+        """Return the least and the largest of each cost by options and rules, exactly at any size,
+        as arrays of one.
+        """
         least, most = self.diagram.extremes()
         return _costs(np.array(least)[:, None]), _costs(np.array(most)[:, None])
 
     def survey(self, count: int, seed: int) -> Costs:
-        """Price a uniform sample, for spaces too large to price whole; of a filtered one as many as so many draws hold."""
-        found = self._sampled(count, seed) if not self.filtered or self.streamable else self.drawn(count, seed)
+        """Price a uniform sample, for spaces too large to price whole; of a filtered one as many as
+        so many draws hold.
+        """
+        found = (
+            self._sampled(count, seed)
+            if not self.filtered or self.streamable
+            else self.drawn(count, seed)
+        )
         if not found:
-            raise SpecError(f"none of {count:,} networks drawn meets the constraints: restrict the options to those that do")
+            raise SpecError(
+                f"none of {count:,} networks drawn meets the constraints: restrict the options to those that do"
+            )
         return _costs(self.diagram.priced(found))
 
     def nearest(self, quantity: str, wanted: float, count: int) -> list[int]:
-        """Return the numbers of the members nearest to a cost, nearest first, the earlier of two that are as near."""
+        """Return the numbers of the members nearest to a cost, nearest first, the earlier of two
+        that are as near.
+        """
         if count < 1:
             raise ConfigError(f"a count must be at least 1, but got {count}")
         if self.diagram.size > STREAMED:
@@ -199,9 +248,14 @@ class Members:
         return [int(number) for number in numbers]
 
     def frontier(self, quantities: Sequence[str]) -> list[Network]:
-        """Return the members that no other undercuts in some costs: exact at any size where the filters are upper bounds."""
+        """Return the members that no other undercuts in some costs: exact at any size where the
+        filters are upper bounds.
+        """
         bounds = {
-            each for filters in self.filters for each in filters if isinstance(each, Budget) and each.relation in ("<", "<=")
+            each
+            for filters in self.filters
+            for each in filters
+            if isinstance(each, Budget) and each.relation in ("<", "<=")
         }
         everything = {each for filters in self.filters for each in filters}
         chosen = [_row(quantity) for quantity in quantities]
@@ -214,10 +268,14 @@ class Members:
         return [self.network(self._genes(numbers[row])) for row in undominated(points)]
 
     def kept(self, progress: Progress | None = None) -> NDArray[np.int64]:
-        """Return the numbers of the diagram that the filters let pass. Raises SpecError where the space is too large."""
+        """Return the numbers of the diagram that the filters let pass. Raises SpecError where the
+        space is too large.
+        """
         if self._kept is None:
             if not self.streamable:
-                rules = " and ".join(dict.fromkeys(str(each) for filters in self.filters for each in filters))
+                rules = " and ".join(
+                    dict.fromkeys(str(each) for filters in self.filters for each in filters)
+                )
                 raise SpecError(
                     f"members of a space of {self.diagram.size:,} networks under {rules} are not numbered: only up to "
                     f"{STREAMED:,} are looked at one by one; sample or walk them, or restrict the options"
@@ -236,10 +294,19 @@ class Members:
 
     def _none_left(self) -> str:
         filters = list(dict.fromkeys(each for filters in self.filters for each in filters))
-        names = (each.name if each.name == str(each) else f"{each.name} ({each})" for each in filters)
-        (least, most), quantities = self.extremes(), dict.fromkeys(e.quantity for e in filters if isinstance(e, Budget))
-        ranges = ", ".join(f"{least.of(name)[0]:,} to {most.of(name)[0]:,} {name}" for name in quantities)
-        return f"no network meets {' and '.join(names)}" + (f"; there are networks of {ranges}" if ranges else "")
+        names = (
+            each.name if each.name == str(each) else f"{each.name} ({each})" for each in filters
+        )
+        (least, most), quantities = (
+            self.extremes(),
+            dict.fromkeys(e.quantity for e in filters if isinstance(e, Budget)),
+        )
+        ranges = ", ".join(
+            f"{least.of(name)[0]:,} to {most.of(name)[0]:,} {name}" for name in quantities
+        )
+        return f"no network meets {' and '.join(names)}" + (
+            f"; there are networks of {ranges}" if ranges else ""
+        )
 
     _kept: NDArray[np.int64] | None = None
 
@@ -269,18 +336,26 @@ class Members:
         if not self.filtered or self.streamable:
             size = self.size()
             if not 1 <= count <= size:
-                raise SpecError(f"a sample must hold 1 to {size:,} of the grammar's networks, but got {count}")
+                raise SpecError(
+                    f"a sample must hold 1 to {size:,} of the grammar's networks, but got {count}"
+                )
             return [self._number(index) for index in _draws(size, count, seed)]
         chosen: dict[int, None] = {}
         for attempt in range(100):
-            drawn = np.array(_draws(self.diagram.size, 10 * count, seed + attempt * 1_000_003), dtype=object)
+            drawn = np.array(
+                _draws(self.diagram.size, 10 * count, seed + attempt * 1_000_003), dtype=object
+            )
             passes = self._passes(self.diagram.priced(drawn), drawn)
             chosen.update(dict.fromkeys(int(number) for number in drawn[passes]))
             if len(chosen) >= count:
                 return list(chosen)[:count]
-        raise SpecError(f"only {len(chosen)} of {1000 * count:,} networks drawn meet the constraints, but {count} are wanted")
+        raise SpecError(
+            f"only {len(chosen)} of {1000 * count:,} networks drawn meet the constraints, but {count} are wanted"
+        )
 
-    def _passes(self, chunk: Arrays, numbers: NDArray[np.int64] | NDArray[np.object_]) -> NDArray[np.bool_]:
+    def _passes(
+        self, chunk: Arrays, numbers: NDArray[np.int64] | NDArray[np.object_]
+    ) -> NDArray[np.bool_]:
         passes = np.zeros(chunk.shape[1], bool)
         for kind, parts in enumerate(self.diagram.kinds):
             here = np.flatnonzero(chunk[-1] == kind)
@@ -291,11 +366,15 @@ class Members:
                 passes[left] = True
         return passes
 
-    def _holds(self, each: Filter, priced: Arrays, numbers: NDArray[np.int64] | NDArray[np.object_]) -> NDArray[np.bool_]:
+    def _holds(
+        self, each: Filter, priced: Arrays, numbers: NDArray[np.int64] | NDArray[np.object_]
+    ) -> NDArray[np.bool_]:
         if isinstance(each, Budget):
             found: NDArray[np.bool_] = each.holds(_costs(priced).of(each.quantity))
             return found
-        return np.array([each.holds(self.network(self._genes(int(number)))) for number in numbers], bool)
+        return np.array(
+            [each.holds(self.network(self._genes(int(number)))) for number in numbers], bool
+        )
 
 
 def _costs(priced: Arrays) -> Costs:
@@ -321,15 +400,22 @@ def _draws(size: int, count: int, seed: int) -> list[int]:
 
 
 def _spelling(products: Sequence[Product]) -> tuple[bool, bool]:
-    """Say how members are spelled, stages abreast or layer by layer, and whether that tells all of them apart.
+    """Say how members are spelled, stages abreast or layer by layer, and whether that tells all of
+    them apart.
 
-    Layer by layer always does, but lists every block that a plan shares; abreast needs stages that end alike, as many in every
-    plan, and no 1×1 kernel that could stand for a pointwise layer.
+    Layer by layer always does, but lists every block that a plan shares; abreast needs stages that
+    end alike, as many in every plan, and no 1×1 kernel that could stand for a pointwise layer.
     """
     if not all(plan.shared for made in products for plan in made.plans):
         return False, True
-    pattern = {tuple(stage.kind == "again" for stage in plan.stages) for made in products for plan in made.plans}
-    alike = len(pattern) == 1 and not any((1, 1) in kernel.sizes for made in products for kernel in made.kernels)
+    pattern = {
+        tuple(stage.kind == "again" for stage in plan.stages)
+        for made in products
+        for plan in made.plans
+    }
+    alike = len(pattern) == 1 and not any(
+        (1, 1) in kernel.sizes for made in products for kernel in made.kernels
+    )
     blocks = sum(made.combinations for made in products)
     abreast = blocks > (_PLAIN_BLOCKS if alike else _MOST_PLAIN_BLOCKS)
     return abreast, alike or not abreast

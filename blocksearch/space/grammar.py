@@ -1,8 +1,11 @@
-"""A space of networks as a value: options, constraints and plans that compose, print, compare and are stored.
+"""A space of networks as a value: options, constraints and plans that compose, print, compare and
+are stored.
 
-    Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]).where("flops <= 400k")
+    Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none",
+    "add"]).where("flops <= 400k")
 
-Members are distinct resolved networks: equal spellings count once, and combinations that break a rule are left out.
+Members are distinct resolved networks: equal spellings count once, and combinations that break a
+rule are left out.
 """
 
 import hashlib
@@ -24,17 +27,28 @@ from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.space import variation as walk
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.declaration import Part, as_data, extended, from_data, lines, make_part, moved, restricted, text
+from blocksearch.space.declaration import (
+    Part,
+    as_data,
+    extended,
+    from_data,
+    lines,
+    make_part,
+    moved,
+    restricted,
+    text,
+)
 from blocksearch.space.enumeration import STREAMED, Members, Progress
 
 
 class Grammar:
     """A space of networks: options per factor of a block, and of the network around it.
 
-    Every keyword that names a factor lists its options, as values or texts; other factors keep the base block's value.
-    `widths` lists stage widths, `first_layer` the kinds of first layer, `depth` the numbers of blocks in a stage (those after a
-    stage's first keep the map). One block serves every stage unless `per_stage` is true; a list of options there, one mapping
-    for each stage, adds to the common ones. Raises ConfigError or SpecError for what cannot be.
+    Every keyword that names a factor lists its options, as values or texts; other factors keep the
+    base block's value. `widths` lists stage widths, `first_layer` the kinds of first layer, `depth`
+    the numbers of blocks in a stage (those after a stage's first keep the map). One block serves
+    every stage unless `per_stage` is true; a list of options there, one mapping for each stage,
+    adds to the common ones. Raises ConfigError or SpecError for what cannot be.
     """
 
     def __init__(
@@ -48,7 +62,9 @@ class Grammar:
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
         **options: Iterable[Value],
     ) -> None:
-        self._parts: tuple[Part, ...] = (make_part(task, base or Block(), widths, first_layer, depth, per_stage, options),)
+        self._parts: tuple[Part, ...] = (
+            make_part(task, base or Block(), widths, first_layer, depth, per_stage, options),
+        )
 
     # A value: compared, hashed, printed, stored.
 
@@ -67,7 +83,9 @@ class Grammar:
 
     @property
     def digest(self) -> str:
-        """Digest of everything that defines the grammar, the sources of a user's options and constraints among them."""
+        """Digest of everything that defines the grammar, the sources of a user's options and
+        constraints among them.
+        """
         return hashlib.sha256(json.dumps(self.data()).encode()).hexdigest()
 
     def data(self) -> list[dict[str, Any]]:
@@ -114,16 +132,23 @@ class Grammar:
             return NotImplemented
         return self._of(tuple(dict.fromkeys((*self._parts, *other._parts))))
 
-    def where(self, *constraints: str | Constraint | Callable[[Network], object], **named: Any) -> "Grammar":
-        """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions of a network.
+    def where(
+        self, *constraints: str | Constraint | Callable[[Network], object], **named: Any
+    ) -> "Grammar":
+        """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions
+        of a network.
 
-        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`. Raises ConfigError for a name
-        that another constraint has.
+        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`.
+        Raises ConfigError for a name that another constraint has.
         """
         known = self.options
         new = [read_constraint(each, known=known) for each in constraints]
         new += [read_constraint(each, name, known) for name, each in named.items()]
-        return self._of(tuple(replace(part, constraints=together(part.constraints, new)) for part in self._parts))
+        return self._of(
+            tuple(
+                replace(part, constraints=together(part.constraints, new)) for part in self._parts
+            )
+        )
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
         """Keep only some options of some factors (also of widths, first_layer and depth)."""
@@ -138,11 +163,15 @@ class Grammar:
         return self.restrict(**{name: [value] for name, value in values.items()})
 
     def extend(self, **options: Iterable[Value]) -> "Grammar":
-        """Add options to factors; a factor that was fixed keeps the base block's value as its first option."""
+        """Add options to factors; a factor that was fixed keeps the base block's value as its first
+        option.
+        """
         return self._of(tuple(extended(part, options) for part in self._parts))
 
     def on(self, task: Task) -> "Grammar":
-        """Return the same space on other images: their input, classes and dropout, and their widths where it had no own."""
+        """Return the same space on other images: their input, classes and dropout, and their widths
+        where it had no own.
+        """
         return self._of(tuple(moved(part, task) for part in self._parts))
 
     @classmethod
@@ -155,8 +184,12 @@ class Grammar:
 
     @cached_property
     def members(self) -> Members:
-        """The distinct networks, as numbers. Raises SpecError, with the constraints to blame, where there are none."""
-        found = Members([part.product for part in self._parts], [part.filters for part in self._parts])
+        """The distinct networks, as numbers. Raises SpecError, with the constraints to blame, where
+        there are none.
+        """
+        found = Members(
+            [part.product for part in self._parts], [part.filters for part in self._parts]
+        )
         try:
             _ = found.diagram
         except PluginError:
@@ -167,7 +200,9 @@ class Grammar:
 
     @property
     def size(self) -> int:
-        """Exact number of distinct networks. Raises SpecError where a constraint leaves only an estimate: see `count`."""
+        """Exact number of distinct networks. Raises SpecError where a constraint leaves only an
+        estimate: see `count`.
+        """
         return self.members.size()
 
     def count(self, progress: Progress | None = None) -> Count:
@@ -183,7 +218,9 @@ class Grammar:
         return self.members.network(self.members.genes(index))
 
     def index(self, network: Network) -> int:
-        """Return the number of a member; a network with the same layers has the same one. Raises SpecError for a stranger."""
+        """Return the number of a member; a network with the same layers has the same one. Raises
+        SpecError for a stranger.
+        """
         found = self.members.index(network)
         if found is None:
             raise SpecError(f"the network is not in the grammar: {self.why_not(network)}")
@@ -197,11 +234,15 @@ class Grammar:
         return walk.why_not(self.members, what)
 
     def neighbours(self, network: Network) -> list[Network]:
-        """Return the other members that differ from a member in one factor of one block, or in one choice of the plan."""
+        """Return the other members that differ from a member in one factor of one block, or in one
+        choice of the plan.
+        """
         return walk.neighbours(self.members, network)
 
     def mutate(self, network: Network, seed: int | np.random.Generator) -> Network:
-        """Return one of a member's neighbours, each equally likely; the member itself where it has none."""
+        """Return one of a member's neighbours, each equally likely; the member itself where it has
+        none.
+        """
         return walk.mutate(self.members, network, seed)
 
     def crossover(self, one: Network, other: Network, seed: int | np.random.Generator) -> Network:
@@ -220,47 +261,81 @@ class Grammar:
         if numbers is not None:
             return self.members.costs(numbers)
         if self.members.diagram.size > STREAMED:
-            raise SpecError(f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()")
+            raise SpecError(
+                f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()"
+            )
         chunks = list(self.members.chunks())
-        return Costs(*(np.concatenate([getattr(c, row) for c in chunks]) for row in ("macs", "params", "floats", "peak")))
+        return Costs(
+            *(
+                np.concatenate([getattr(c, row) for c in chunks])
+                for row in ("macs", "params", "floats", "peak")
+            )
+        )
 
     def chunks(self) -> Iterator[Costs]:
-        """Price all members in order, some hundred thousand at a time: for spaces that do not fit in memory."""
+        """Price all members in order, some hundred thousand at a time: for spaces that do not fit
+        in memory.
+        """
         return self.members.chunks()
 
     def frontier(self, *quantities: str) -> list[Network]:
-        """Return the members that no other undercuts in all of some costs, default flops and params: exact at any size."""
+        """Return the members that no other undercuts in all of some costs, default flops and
+        params: exact at any size.
+        """
         return self.members.frontier(quantities or ("flops", "params"))
 
     def nearest(self, count: int = 1, **target: float) -> list[Network]:
         """Return the members nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
 
-        Raises ConfigError for more than one target, SpecError for a space too large to be looked at network by network.
+        Raises ConfigError for more than one target, SpecError for a space too large to be looked at
+        network by network.
         """
         if len(target) != 1:
-            raise ConfigError(f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}")
+            raise ConfigError(
+                f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}"
+            )
         ((quantity, wanted),) = target.items()
         return [self[index] for index in self.members.nearest(quantity, wanted, count)]
 
 
 def _blame(grammar: Grammar) -> str | None:
-    """Name the fewest rules that together leave nothing, found by leaving out one after the other; None where it is not they."""
-    rules = list(dict.fromkeys(each for part in grammar.parts for each in part.constraints if isinstance(each, Rule)))
+    """Name the fewest rules that together leave nothing, found by leaving out one after the other;
+    None where it is not they.
+    """
+    rules = list(
+        dict.fromkeys(
+            each for part in grammar.parts for each in part.constraints if isinstance(each, Rule)
+        )
+    )
     if not rules or _is_empty(grammar, []):
         return None
     for rule in list(rules):
         if _is_empty(grammar, [each for each in rules if each != rule]):
             rules.remove(rule)
-    names = " and ".join(rule.name if rule.name == str(rule) else f"{rule.name} ({rule})" for rule in rules)
-    return f"constraint {names} excludes every network" if len(rules) == 1 else f"constraints {names} contradict each other"
+    names = " and ".join(
+        rule.name if rule.name == str(rule) else f"{rule.name} ({rule})" for rule in rules
+    )
+    return (
+        f"constraint {names} excludes every network"
+        if len(rules) == 1
+        else f"constraints {names} contradict each other"
+    )
 
 
 def _is_empty(grammar: Grammar, rules: Sequence[Rule]) -> bool:
     parts = [
-        replace(part, constraints=tuple(each for each in part.constraints if not isinstance(each, Rule) or each in rules))
+        replace(
+            part,
+            constraints=tuple(
+                each for each in part.constraints if not isinstance(each, Rule) or each in rules
+            ),
+        )
         for part in grammar.parts
     ]
     try:
-        return Members([part.product for part in parts], [part.filters for part in parts]).diagram.size == 0
+        return (
+            Members([part.product for part in parts], [part.filters for part in parts]).diagram.size
+            == 0
+        )
     except SpecError:
         return True

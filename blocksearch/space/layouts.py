@@ -1,4 +1,6 @@
-"""What a grammar's members are made of: plans of stages, blocks for their places, and when each factor of a block is decided."""
+"""What a grammar's members are made of: plans of stages, blocks for their places, and when each
+factor of a block is decided.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +17,8 @@ from blocksearch.arch.network import Network, Task
 class Stage(NamedTuple):
     """One stage of a plan: its width, whose options its block has, and its kind.
 
-    own has a block of its own, same has the block of the stage before (a shared block), again has it without pooling (depth),
-    and vanilla is the first convolution.
+    own has a block of its own, same has the block of the stage before (a shared block), again has
+    it without pooling (depth), and vanilla is the first convolution.
     """
 
     width: int
@@ -25,7 +27,9 @@ class Stage(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A network but for its blocks: the width and the number of blocks of each stage, and what the first layer is."""
+    """A network but for its blocks: the width and the number of blocks of each stage, and what the
+    first layer is.
+    """
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -60,7 +64,9 @@ class Genes(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One step of a block: the factors it decides, the rules it completes, and the factors still needed after it."""
+    """One step of a block: the factors it decides, the rules it completes, and the factors still
+    needed after it.
+    """
 
     decides: tuple[str, ...]
     rules: tuple[Rule, ...]
@@ -70,14 +76,24 @@ class Turn(NamedTuple):
 def _schedule(rules: tuple[Rule, ...]) -> tuple[Turn, ...]:
     """Say what is decided, checked and forgotten at each step, so that every rule sees its factors."""
     reads = [SHORTCUT_FACTORS, *(step.factors for step in STEPS)]
-    first = {name: next(i for i, names in enumerate(reads) if name in names) for names in reads for name in names}
+    first = {
+        name: next(i for i, names in enumerate(reads) if name in names)
+        for names in reads
+        for name in names
+    }
     due = {rule: max(first[name] for name in rule.factors) for rule in rules}
     turns = []
     for index in range(len(reads)):
         later = {name for names in reads[index + 1 :] for name in names}
         later |= {name for rule, step in due.items() if step > index for name in rule.factors}
         decides = tuple(name for name in reads[index] if first[name] == index)
-        turns.append(Turn(decides, tuple(rule for rule, step in due.items() if step == index), frozenset(later)))
+        turns.append(
+            Turn(
+                decides,
+                tuple(rule for rule, step in due.items() if step == index),
+                frozenset(later),
+            )
+        )
     return tuple(turns)
 
 
@@ -86,7 +102,9 @@ TURNS = len(STEPS) + 1
 
 @dataclass(frozen=True)
 class Product:
-    """What the machine spells: a task, options for each kind of stage, rules between a block's factors, and plans."""
+    """What the machine spells: a task, options for each kind of stage, rules between a block's
+    factors, and plans.
+    """
 
     task: Task
     base: Block
@@ -102,12 +120,19 @@ class Product:
     def combinations(self) -> int:
         """Combinations of options over all plans, before rules and equal networks are seen."""
         of_options = [prod(len(values) for values in options.values()) for options in self.options]
-        return sum(prod(of_options[s.options] for s in plan.stages if s.kind == "own") for plan in self.plans)
+        return sum(
+            prod(of_options[s.options] for s in plan.stages if s.kind == "own")
+            for plan in self.plans
+        )
 
     @property
     def kernels(self) -> set[Kernel]:
         """Every kernel that a block may have."""
-        values = {value for options in self.options for value in options.get("kernel", (self.base.kernel,))}
+        values = {
+            value
+            for options in self.options
+            for value in options.get("kernel", (self.base.kernel,))
+        }
         return {value for value in values if isinstance(value, Kernel)}
 
     def network(self, plan: Plan, blocks: Sequence[Block]) -> Network:
@@ -117,7 +142,11 @@ class Product:
             if stage.kind == "own":
                 own = next(coming)
             if stage.kind != "vanilla":
-                placed.append(own.with_factors({"pooling": "none"}) if stage.kind == "again" else own)
+                placed.append(
+                    own.with_factors({"pooling": "none"}) if stage.kind == "again" else own
+                )
         task = replace(self.task, widths=tuple(stage.width for stage in plan.stages))
         single = plan.shared and max(plan.depths) == 1
-        return Network(task=task, blocks=tuple(placed[:1] if single else placed), first_layer=plan.first_layer)
+        return Network(
+            task=task, blocks=tuple(placed[:1] if single else placed), first_layer=plan.first_layer
+        )

@@ -1,4 +1,6 @@
-"""Load a user's space file: the options it defines, and its grammar. Only files that the user names are executed."""
+"""Load a user's space file: the options it defines, and its grammar. Only files that the user names
+are executed.
+"""
 
 import importlib.util
 import traceback
@@ -12,7 +14,9 @@ from blocksearch.space.grammar import Grammar
 
 @dataclass(frozen=True)
 class Space:
-    """What a file defines: its options by name, its one grammar if it has one, and the question that it asks."""
+    """What a file defines: its options by name, its one grammar if it has one, and the question
+    that it asks.
+    """
 
     options: Options = field(default_factory=dict)
     grammar: Grammar | None = None
@@ -20,14 +24,27 @@ class Space:
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """Return the spaces that come with the package, by name: inside it when installed, beside it in a checkout."""
+    """Return the spaces that come with the package, by name: inside it when installed, beside it in
+    a checkout.
+    """
     package = Path(__file__).parent.parent
-    folder = next((each for each in (package / "search_spaces", package.parent / "search_spaces") if each.is_dir()), package)
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if folder.name == "search_spaces"}
+    folder = next(
+        (
+            each
+            for each in (package / "search_spaces", package.parent / "search_spaces")
+            if each.is_dir()
+        ),
+        package,
+    )
+    return {
+        path.stem: path for path in sorted(folder.glob("*.py")) if folder.name == "search_spaces"
+    }
 
 
 def find_space(text: str) -> Path:
-    """Return the file that a user names by its path, or a shipped one by its name. Raises ConfigError with the known names."""
+    """Return the file that a user names by its path, or a shipped one by its name. Raises
+    ConfigError with the known names.
+    """
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:  # no such user
@@ -43,7 +60,8 @@ def find_space(text: str) -> Path:
 def load_space(path: Path) -> Space:
     """Execute a file and collect what it defines.
 
-    Raises SpecError, with file and line, where it is missing, is not Python, fails, or defines two grammars or nothing.
+    Raises SpecError, with file and line, where it is missing, is not Python, fails, or defines two
+    grammars or nothing.
     """
     if not path.is_file():
         raise SpecError(
@@ -58,8 +76,14 @@ def load_space(path: Path) -> Space:
     except SyntaxError as error:
         raise SpecError(f"{path}:{error.lineno or 1}: not Python: {error.msg}") from error
     except (Exception, SystemExit) as error:  # a user's file may raise anything: say where
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
-        raise SpecError(f"{path}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}") from error
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path.absolute()
+        ]
+        raise SpecError(
+            f"{path}:{lines[-1] if lines else 1}: {type(error).__name__}: {error}"
+        ) from error
     grammars = {id(value): value for value in vars(module).values() if isinstance(value, Grammar)}
     if len(grammars) > 1:
         raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
@@ -75,5 +99,7 @@ def load_grammar(text: str) -> tuple[Grammar, str]:
     path = find_space(text)
     space = load_space(path)
     if space.grammar is None:
-        raise SpecError(f"{path} has options but no grammar; a space is a variable such as grammar = Grammar(…)")
+        raise SpecError(
+            f"{path} has options but no grammar; a space is a variable such as grammar = Grammar(…)"
+        )
     return space.grammar, space.question

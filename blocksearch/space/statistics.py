@@ -1,4 +1,6 @@
-"""A look at a whole space: how large it is, what its networks cost, and where the named points lie in it."""
+"""A look at a whole space: how large it is, what its networks cost, and where the named points lie
+in it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +35,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Point:
-    """A named network in the space's task: what it costs, the share of members with fewer FLOPs, or why it is none."""
+    """A named network in the space's task: what it costs, the share of members with fewer FLOPs, or
+    why it is none.
+    """
 
     name: str
     flops: int | None
@@ -44,7 +48,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Survey:
-    """What can be said of a space before anything is trained. `priced` networks were looked at; all where `whole`."""
+    """What can be said of a space before anything is trained. `priced` networks were looked at; all
+    where `whole`.
+    """
 
     count: Count
     combinations: int
@@ -56,27 +62,42 @@ class Survey:
 
 
 def survey(grammar: Grammar, progress: Progress) -> Survey:
-    """Look at a space; where it has more than a million networks, costs are those of a uniform sample of 100,000."""
+    """Look at a space; where it has more than a million networks, costs are those of a uniform
+    sample of 100,000.
+    """
     count = grammar.count(progress)
     whole = count.exact and count.value <= _WHOLE
     costs = grammar.costs() if whole else grammar.members.survey(_SAMPLED, seed=0)
     spreads = {name: _spread(costs.of(name)) for name in COSTS}
     if not grammar.members.filtered:  # the ends are exact whatever the size
         least, most = grammar.members.extremes()
-        spreads = {n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()}
+        spreads = {
+            n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
+        }
     points = [_point(name, grammar, costs) for name in NAMED]
     combinations = sum(part.product.combinations for part in grammar.parts)
     return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
 
 
-def listed(grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool) -> Iterator[dict[str, object]]:
+def listed(
+    grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool
+) -> Iterator[dict[str, object]]:
     """Walk the networks that a user asks for: a sample, all of them, or none.
 
     Raises ConfigError where all are too many to be shown at once and are not streamed.
     """
-    if everything and sample is None and not streamed and (count := grammar.count()).value > MOST_LISTED:
-        raise ConfigError(f"{count} networks are too many to list at once; --csv streams them, --sample draws some")
-    networks = grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
+    if (
+        everything
+        and sample is None
+        and not streamed
+        and (count := grammar.count()).value > MOST_LISTED
+    ):
+        raise ConfigError(
+            f"{count} networks are too many to list at once; --csv streams them, --sample draws some"
+        )
+    networks = (
+        grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
+    )
     return (_row(network) for network in networks)
 
 
@@ -100,7 +121,10 @@ def as_data(found: Survey) -> dict[str, object]:
         "combinations": found.combinations,
         "priced": found.priced,
         "costs": {name: vars(spread) for name, spread in found.spreads.items()},
-        "histogram": [{"from": low, "below": high, "networks": number} for low, high, number in found.histogram],
+        "histogram": [
+            {"from": low, "below": high, "networks": number}
+            for low, high, number in found.histogram
+        ],
         "named": [vars(point) for point in found.points],
     }
 
@@ -111,10 +135,15 @@ def _spread(values: NDArray[np.int64]) -> Spread:
 
 def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """Count values in bins of equal ratio."""
-    edges = np.unique(np.geomspace(max(1, values.min()), values.max() + 1, _BINS + 1).astype(np.int64))
+    edges = np.unique(
+        np.geomspace(max(1, values.min()), values.max() + 1, _BINS + 1).astype(np.int64)
+    )
     edges[-1] = values.max() + 1
     numbers, _ = np.histogram(values, edges)
-    return [(int(low), int(high), int(n)) for low, high, n in zip(edges, edges[1:], numbers, strict=False)]
+    return [
+        (int(low), int(high), int(n))
+        for low, high, n in zip(edges, edges[1:], numbers, strict=False)
+    ]
 
 
 def _point(name: str, grammar: Grammar, costs: Costs) -> Point:

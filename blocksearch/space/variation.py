@@ -39,7 +39,9 @@ def mutate(members: Members, network: Network, seed: int | np.random.Generator) 
     return network
 
 
-def crossover(members: Members, one: Network, other: Network, seed: int | np.random.Generator) -> Network:
+def crossover(
+    members: Members, one: Network, other: Network, seed: int | np.random.Generator
+) -> Network:
     """Return a member made of two: the plan of one, and each factor of each block from either.
 
     Where twenty such children in turn leave the grammar, one of the parents is returned.
@@ -82,7 +84,9 @@ def why_not(members: Members, what: Block | Network) -> str | None:
 def _genes(members: Members, network: Network) -> Genes:
     genes = members.genes_of(network)
     if genes is None:
-        raise SpecError(f"{format_network(network)} is not in the grammar: {why_not(members, network)}")
+        raise SpecError(
+            f"{format_network(network)} is not in the grammar: {why_not(members, network)}"
+        )
     return genes
 
 
@@ -98,7 +102,11 @@ def _member(members: Members, genes: Genes) -> Network | None:
 
 def _candidates(members: Members, genes: Genes) -> Iterator[Genes]:
     for part, made in enumerate(members.products):
-        yield from (Genes(part, plan, _fitted(genes.blocks, plan)) for plan in made.plans if _one_choice_apart(plan, genes.plan))
+        yield from (
+            Genes(part, plan, _fitted(genes.blocks, plan))
+            for plan in made.plans
+            if _one_choice_apart(plan, genes.plan)
+        )
         if genes.plan not in made.plans:
             continue
         places = [stage.options for stage in genes.plan.stages if stage.kind == "own"]
@@ -118,16 +126,24 @@ def _changed(genes: Genes, part: int, place: int, name: str, value: Value) -> It
 
 
 def _one_choice_apart(one: Plan, other: Plan) -> bool:
-    """Say whether plans differ in widths alone, in the first layer alone, or in the depth of one stage."""
+    """Say whether plans differ in widths alone, in the first layer alone, or in the depth of one
+    stage.
+    """
     if one.shared != other.shared:
         return False
     longer, shorter = sorted((one.depths, other.depths), key=len, reverse=True)
-    deeper = sum(a != b for a, b in zip(longer, shorter, strict=False)) if not one.shared else one.depths[-1] != other.depths[-1]
+    deeper = (
+        sum(a != b for a, b in zip(longer, shorter, strict=False))
+        if not one.shared
+        else one.depths[-1] != other.depths[-1]
+    )
     return (one.widths != other.widths) + (one.first_layer != other.first_layer) + deeper == 1
 
 
 def _fitted(blocks: Sequence[Block], plan: Plan) -> tuple[Block, ...]:
-    """Give a plan as many blocks as it has places: the last ones stay last, and the first fills what is missing."""
+    """Give a plan as many blocks as it has places: the last ones stay last, and the first fills
+    what is missing.
+    """
     missing = max(0, plan.blocks - len(blocks))
     return (blocks[0],) * missing + tuple(blocks[len(blocks) + missing - plan.blocks :])
 
@@ -137,7 +153,11 @@ def _why_not_network(members: Members, network: Network) -> str | None:
         return None
     if (found := members.broken(network)) is not None:
         broken, costs = found
-        has = f": it has {int(costs.of(broken.quantity)[0]):,} {broken.quantity}" if isinstance(broken, Budget) else ""
+        has = (
+            f": it has {int(costs.of(broken.quantity)[0]):,} {broken.quantity}"
+            if isinstance(broken, Budget)
+            else ""
+        )
         return f"it does not meet {broken.name}{has}"
     reasons = dict.fromkeys(_why_not_made(made, network) for made in members.products)
     return "; ".join(reasons)
@@ -145,7 +165,10 @@ def _why_not_network(members: Members, network: Network) -> str | None:
 
 def _why_not_made(made: Product, network: Network) -> str:
     own, other = made.task, network.task
-    for name, wanted, found in (("input", own.input, other.input), ("classes", own.classes, other.classes)):
+    for name, wanted, found in (
+        ("input", own.input, other.input),
+        ("classes", own.classes, other.classes),
+    ):
         if wanted != found:
             return f"{name} is {found}, not {wanted}"
     if own.dropout != other.dropout:
@@ -156,7 +179,11 @@ def _why_not_made(made: Product, network: Network) -> str:
     plans = [plan for plan in plans if tuple(stage.width for stage in plan.stages) == other.widths]
     if not plans:
         return f"widths={other.widths_text} is none of {_any(dict.fromkeys(','.join(map(str, p.widths)) for p in made.plans))}"
-    if len(network.blocks) > 1 and all(plan.shared for plan in plans) and len(set(network.blocks)) > 1:
+    if (
+        len(network.blocks) > 1
+        and all(plan.shared for plan in plans)
+        and len(set(network.blocks)) > 1
+    ):
         return "the grammar has one block for all stages, but the network's differ"
     plan = plans[0]
     stages = [stage for stage in plan.stages if stage.kind != "vanilla"]
@@ -179,14 +206,23 @@ def _why_not_here(made: Product, options: int, block: Block) -> str | None:
 
 
 def _why_not_placed(members: Members, genes: Genes, block: Block, place: int) -> str | None:
-    """Say why no network of a plan has a block in a place, beside the blocks that any member of the plan has elsewhere."""
+    """Say why no network of a plan has a block in a place, beside the blocks that any member of the
+    plan has elsewhere.
+    """
     part, plan, _ = genes
     first = members.diagram.machine.first(part, plan)
     if first is None:
         return "its plan has no members"
     try:
-        reason = _why_not_network(members, members.network(Genes(part, plan, _replaced(first.blocks, place, block))))
-        return None if reason is None or (members.filtered and _is_beside_others(members, genes, block, place)) else reason
+        reason = _why_not_network(
+            members, members.network(Genes(part, plan, _replaced(first.blocks, place, block)))
+        )
+        return (
+            None
+            if reason is None
+            or (members.filtered and _is_beside_others(members, genes, block, place))
+            else reason
+        )
     except PluginError:
         raise
     except SpecError as error:
@@ -194,13 +230,20 @@ def _why_not_placed(members: Members, genes: Genes, block: Block, place: int) ->
 
 
 def _is_beside_others(members: Members, genes: Genes, block: Block, place: int) -> bool:
-    """Whether a filtered plan has a member with a block in a place; blocks of the same stage are that block, too."""
-    made, own = members.products[genes.part], {name: (value,) for name, value in block.values().items()}
+    """Whether a filtered plan has a member with a block in a place; blocks of the same stage are
+    that block, too.
+    """
+    made, own = (
+        members.products[genes.part],
+        {name: (value,) for name, value in block.values().items()},
+    )
     here = [stage.options for stage in genes.plan.stages if stage.kind == "own"][place]
     if _why_not_here(made, here, block):
         return False
     options = tuple(own if index == here else each for index, each in enumerate(made.options))
-    fixed = Members([replace(made, options=options, plans=(genes.plan,))], [members.filters[genes.part]])
+    fixed = Members(
+        [replace(made, options=options, plans=(genes.plan,))], [members.filters[genes.part]]
+    )
     try:
         return bool(fixed.places(1, 0))
     except PluginError:

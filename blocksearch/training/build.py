@@ -27,7 +27,13 @@ from blocksearch.arch.layers import (
     flat,
     padding,
 )
-from blocksearch.training.modules import Classifiers, SeededConv, SeededDropout, copies_of, side_by_side
+from blocksearch.training.modules import (
+    Classifiers,
+    SeededConv,
+    SeededDropout,
+    copies_of,
+    side_by_side,
+)
 from blocksearch.training.norm_act import NormAct
 
 _SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
@@ -36,9 +42,10 @@ _SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
 def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn.Sequential:
     """Build the module of a resolved network: N×C×H×W floats in, N×classes logits out.
 
-    With several seeds it is one module for all of them, exact for each: channels stand seed by seed, N×(K·C)×H×W floats in and
-    N×K×classes logits out, and no layer mixes channels of two seeds. Weights are drawn he-normal in layer order from a stream of
-    each seed's own, so that they depend on nothing else; on the meta device, or without a seed, they are as torch makes them.
+    With several seeds it is one module for all of them, exact for each: channels stand seed by
+    seed, N×(K·C)×H×W floats in and N×K×classes logits out, and no layer mixes channels of two
+    seeds. Weights are drawn he-normal in layer order from a stream of each seed's own, so that they
+    depend on nothing else; on the meta device, or without a seed, they are as torch makes them.
     """
     maker = _Maker(max(1, len(seeds)))
     with torch.device(device):
@@ -49,12 +56,18 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
 
 
 def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
-    """Draw every weight he-normal (fan in); biases zero, normalisation one and zero. Seeds dropout as well."""
+    """Draw every weight he-normal (fan in); biases zero, normalisation one and zero. Seeds dropout
+    as well.
+    """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     dropouts = 0
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear | Classifiers):
-            own = part.weight.data if isinstance(part, Classifiers) else copies_of(part.weight.data, len(seeds), dim=0)
+            own = (
+                part.weight.data
+                if isinstance(part, Classifiers)
+                else copies_of(part.weight.data, len(seeds), dim=0)
+            )
             fan_in = own[0, 0].numel()
             for weight, generator in zip(own, generators, strict=True):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
@@ -62,7 +75,9 @@ def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
                 part.bias.data.zero_()
         elif isinstance(part, SeededDropout):
             for seed, generator in zip(seeds, part.generators, strict=True):
-                generator.manual_seed(seed + (dropouts << 32))  # two layers of one shape must not draw the same masks
+                generator.manual_seed(
+                    seed + (dropouts << 32)
+                )  # two layers of one shape must not draw the same masks
             dropouts += 1
 
 
@@ -73,12 +88,16 @@ class _Maker:
         self.copies = copies
 
     def sequence(self, layers: Layers) -> nn.Sequential:
-        """Make one module for each layer; an activation that its normalisation takes along leaves an identity behind.
+        """Make one module for each layer; an activation that its normalisation takes along leaves
+        an identity behind.
 
-        Other activations write over what they read, where the layer before has made it for them alone.
+        Other activations write over what they read, where the layer before has made it for them
+        alone.
         """
         modules = [self.module(layer) for layer in layers]
-        for at, (before, norm, layer) in enumerate(zip(layers, modules, layers[1:], strict=False), 1):
+        for at, (before, norm, layer) in enumerate(
+            zip(layers, modules, layers[1:], strict=False), 1
+        ):
             if isinstance(layer, Activation):
                 if isinstance(norm, NormAct) and layer.kind in _SLOPES:
                     norm.slope, modules[at] = _SLOPES[layer.kind], nn.Identity()
@@ -100,11 +119,17 @@ class _Maker:
                 return nn.AdaptiveAvgPool2d(1)
             case Shuffle():
                 channels = range(0, self.copies * layer.input.channels, layer.input.channels)
-                return ChannelShuffle(tuple(start + channel for start in channels for channel in layer.order))
+                return ChannelShuffle(
+                    tuple(start + channel for start in channels for channel in layer.order)
+                )
             case MatchChannels():
                 return ChannelMatch(layer.out_channels, self.copies)
             case Join():
-                return Joined(layer.kind, [self.sequence(tuple(flat(branch))) for branch in layer.branches], self.copies)
+                return Joined(
+                    layer.kind,
+                    [self.sequence(tuple(flat(branch))) for branch in layer.branches],
+                    self.copies,
+                )
             case Custom():
                 return self.sequence(layer.body)
             case Dropout():
@@ -116,13 +141,19 @@ class _Maker:
 
     def _conv(self, layer: Conv) -> nn.Module:
         if layer.uneven:
-            return ParallelConv([self._plain_conv(layer, i, o, groups=1) for i, o in layer.parts], self.copies)
+            return ParallelConv(
+                [self._plain_conv(layer, i, o, groups=1) for i, o in layer.parts], self.copies
+            )
         return self._plain_conv(layer, layer.input.channels, layer.out_channels, layer.groups)
 
-    def _plain_conv(self, layer: Conv, in_channels: int, out_channels: int, groups: int) -> nn.Module:
+    def _plain_conv(
+        self, layer: Conv, in_channels: int, out_channels: int, groups: int
+    ) -> nn.Module:
         rows, columns = (
             padding(size, kernel, stride, dilation)
-            for size, kernel, stride, dilation in zip(layer.input.map, layer.kernel, layer.stride, layer.dilation, strict=True)
+            for size, kernel, stride, dilation in zip(
+                layer.input.map, layer.kernel, layer.stride, layer.dilation, strict=True
+            )
         )
         symmetric = all(after <= before for before, after in (rows, columns))
         copies, before = self.copies, (rows[0], columns[0]) if symmetric else (0, 0)
@@ -131,13 +162,19 @@ class _Maker:
         if copies > 1 and groups == 1:
             conv = SeededConv(copies, in_channels, out_channels, *shape)
         else:
-            conv = nn.Conv2d(copies * in_channels, copies * out_channels, *shape, copies * groups, bias=False)
+            conv = nn.Conv2d(
+                copies * in_channels, copies * out_channels, *shape, copies * groups, bias=False
+            )
         return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
 
 
 def _is_new(layer: Layer) -> bool:
-    """Whether what a layer gives is always a tensor of its own: others may hand on their input, which a join's branches share."""
-    return isinstance(layer, Conv | Norm | Pool) or (isinstance(layer, Join) and len(layer.branches) > 1)
+    """Whether what a layer gives is always a tensor of its own: others may hand on their input,
+    which a join's branches share.
+    """
+    return isinstance(layer, Conv | Norm | Pool) or (
+        isinstance(layer, Join) and len(layer.branches) > 1
+    )
 
 
 def _classifier(layer: Linear, copies: int) -> nn.Module:
@@ -172,7 +209,9 @@ def _pool(layer: Pool) -> nn.Module:
     odd = all(size % 2 for size in layer.kernel)
     if layer.kind == "max":
         return nn.MaxPool2d(layer.kernel, layer.stride, before, ceil_mode=not odd)
-    return nn.AvgPool2d(layer.kernel, layer.stride, before, ceil_mode=not odd, count_include_pad=False)
+    return nn.AvgPool2d(
+        layer.kernel, layer.stride, before, ceil_mode=not odd, count_include_pad=False
+    )
 
 
 class ParallelConv(nn.Module):
@@ -181,7 +220,9 @@ class ParallelConv(nn.Module):
     def __init__(self, parts: Sequence[nn.Module], copies: int) -> None:
         super().__init__()
         self.parts, self.copies = nn.ModuleList(parts), copies
-        self.sizes = [conv.in_channels // copies for conv in self.modules() if isinstance(conv, nn.Conv2d)]
+        self.sizes = [
+            conv.in_channels // copies for conv in self.modules() if isinstance(conv, nn.Conv2d)
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         slices = torch.split(copies_of(x, self.copies), self.sizes, dim=2)
@@ -210,7 +251,11 @@ class ChannelMatch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         own = copies_of(x, self.copies)
         missing = self.channels - own.shape[2]
-        matched = functional.pad(own, (0, 0, 0, 0, 0, missing)) if missing > 0 else own[:, :, : self.channels]
+        matched = (
+            functional.pad(own, (0, 0, 0, 0, 0, missing))
+            if missing > 0
+            else own[:, :, : self.channels]
+        )
         return matched.flatten(1, 2)
 
 

@@ -1,8 +1,10 @@
-"""Loops over pixels that torch's own operators do not do in one pass, compiled for this processor by numba.
+"""Loops over pixels that torch's own operators do not do in one pass, compiled for this processor
+by numba.
 
-Images are rows of channels: R×C float32, one row for each pixel of each image, or `repeats` such rows laid end to end, so that
-an inner loop fills whole vector registers. Each channel's numbers depend on that channel alone: seeds side by side in one module
-cannot touch each other, and a NaN stays in its channel.
+Images are rows of channels: R×C float32, one row for each pixel of each image, or `repeats` such
+rows laid end to end, so that an inner loop fills whole vector registers. Each channel's numbers
+depend on that channel alone: seeds side by side in one module cannot touch each other, and a NaN
+stays in its channel.
 """
 
 from collections.abc import Callable
@@ -25,18 +27,29 @@ MEAN, SCALE, SHIFT = 0, 1, 2  # rows of what `normalised` keeps for `normalised_
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile with numba when first called, and keep the result on disk where there is a place for it."""
-    # No reordering of sums and no assumption that numbers are finite: a diverging seed must be seen to diverge.
-    options: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "nogil": True, "error_model": "numpy"}
+    """Compile with numba when first called, and keep the result on disk where there is a place for
+    it.
+    """
+    # No reordering of sums and no assumption that numbers are finite: a diverging seed must be seen
+    # to diverge.
+    options: dict[str, Any] = {
+        "fastmath": {"contract", "nsz", "arcp"},
+        "nogil": True,
+        "error_model": "numpy",
+    }
     try:
         made: Callable[P, R] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba's word for: neither the package's folder nor the user's cache can be written
+    except (
+        RuntimeError
+    ):  # numba's word for: neither the package's folder nor the user's cache can be written
         made = numba.njit(**options)(function)
     return made
 
 
 def wide(rows: int, channels: int) -> int:
-    """Return how many rows are laid end to end so that an inner loop fills whole vector registers; it divides `rows`."""
+    """Return how many rows are laid end to end so that an inner loop fills whole vector registers;
+    it divides `rows`.
+    """
     repeats = _LANES // gcd(channels, _LANES)
     while repeats * channels < _WIDTH:
         repeats *= 2
@@ -55,14 +68,17 @@ def normalised(
     mean: Floats,
     variance: Floats,
 ) -> None:
-    """Write y = weight·(x − mean)/√(variance + eps) + bias, times `slope` where that is not positive, and the statistics.
+    """Write y = weight·(x − mean)/√(variance + eps) + bias, times `slope` where that is not
+    positive, and the statistics.
 
     `kept` is 3 rows as long as those of x: mean, scale and shift, with y = scale·x + shift.
     """
     rows, columns = x.shape
     channels = len(weight)
     count = rows * columns // channels
-    origin = np.empty(columns, np.float32)  # sums of squares near a value of x's own lose no digits to the mean
+    origin = np.empty(
+        columns, np.float32
+    )  # sums of squares near a value of x's own lose no digits to the mean
     for j in range(columns):
         origin[j] = x[0, j % channels]
     total, squares = np.zeros(columns), np.zeros(columns)
@@ -135,7 +151,10 @@ def normalised_gradient(
         precision = 1 / (variance[c] + eps)
         d_weight[c], d_bias[c] = product * np.sqrt(precision), sum_
         for j in range(c, columns, channels):
-            along[j], constant[j] = -scales[c] * precision * product / count, -scales[c] * sum_ / count
+            along[j], constant[j] = (
+                -scales[c] * precision * product / count,
+                -scales[c] * sum_ / count,
+            )
     for i in range(rows):
         for j in range(columns):
             value = dy[i, j] if x[i, j] * scales[j] + shifts[j] > 0 else slope * dy[i, j]
@@ -143,8 +162,12 @@ def normalised_gradient(
 
 
 @compiled
-def gathered(pixels: NDArray[np.uint8], indices: NDArray[np.int64], scale: Floats, shift: Floats, x: Floats) -> None:
-    """Write scale·pixel + shift for N×K images out of M×P×C pixels: x is N×P×(K·C), the K images of a row side by side."""
+def gathered(
+    pixels: NDArray[np.uint8], indices: NDArray[np.int64], scale: Floats, shift: Floats, x: Floats
+) -> None:
+    """Write scale·pixel + shift for N×K images out of M×P×C pixels: x is N×P×(K·C), the K images of
+    a row side by side.
+    """
     rows, copies = indices.shape
     _, places, channels = pixels.shape
     for i in range(rows):

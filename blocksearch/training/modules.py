@@ -1,4 +1,6 @@
-"""Layers of several networks side by side: channels stand copy by copy, and no copy reads another's."""
+"""Layers of several networks side by side: channels stand copy by copy, and no copy reads
+another's.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,13 +31,23 @@ def side_by_side(pieces: Sequence[Tensor], copies: int) -> Tensor:
 class SeededConv(nn.Conv2d):
     """A dense convolution of each of several copies: N×(K·I)×H×W in, N×(K·O)×H×W out.
 
-    A grouped convolution gives this, but not always fast: on a GPU the first batch times the ways there are, and the fastest is
-    remembered for that shape. All ways give the same numbers up to rounding.
+    A grouped convolution gives this, but not always fast: on a GPU the first batch times the ways
+    there are, and the fastest is remembered for that shape. All ways give the same numbers up to
+    rounding.
     """
 
     def __init__(self, copies: int, in_channels: int, out_channels: int, *shape: Any) -> None:
         kernel, stride, padding, dilation = shape
-        super().__init__(copies * in_channels, copies * out_channels, kernel, stride, padding, dilation, copies, bias=False)
+        super().__init__(
+            copies * in_channels,
+            copies * out_channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            copies,
+            bias=False,
+        )
         self.way: Way | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,8 +60,12 @@ class SeededConv(nn.Conv2d):
         return self.stride, self.padding, self.dilation, self.groups
 
     def _fastest(self, x: Tensor) -> Way:
-        precision = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
-        return fastest(tuple(x.shape), tuple(self.weight.shape), self._shape, precision, str(x.device))
+        precision = (
+            torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+        )
+        return fastest(
+            tuple(x.shape), tuple(self.weight.shape), self._shape, precision, str(x.device)
+        )
 
 
 def ways(kernel: Sequence[int]) -> tuple[Way, ...]:
@@ -65,7 +81,9 @@ def convolved(x: Tensor, weight: Tensor, way: Way, shape: tuple[Any, ...]) -> Te
             return functional.conv2d(x, weight, None, stride, padding, dilation, copies)
         case "loop":
             pairs = zip(x.chunk(copies, 1), weight.chunk(copies, 0), strict=True)
-            return torch.cat([functional.conv2d(own, w, None, stride, padding, dilation) for own, w in pairs], 1)
+            return torch.cat(
+                [functional.conv2d(own, w, None, stride, padding, dilation) for own, w in pairs], 1
+            )
         case "product":
             rows = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
             own = rows.reshape(-1, copies, weight.shape[1]).transpose(0, 1)
@@ -76,16 +94,31 @@ def convolved(x: Tensor, weight: Tensor, way: Way, shape: tuple[Any, ...]) -> Te
             columns = copies_of(functional.unfold(x, kernel, dilation, padding, stride), copies)
             out = torch.matmul(copies_of(weight.flatten(1), copies, 0), columns).flatten(1, 2)
             sizes = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-            map_ = [(size + 2 * pad - far * (taps - 1) - 1) // step + 1 for size, taps, step, pad, far in sizes]
+            map_ = [
+                (size + 2 * pad - far * (taps - 1) - 1) // step + 1
+                for size, taps, step, pad, far in sizes
+            ]
             return out.view(*out.shape[:2], *map_).contiguous(memory_format=torch.channels_last)
 
 
 @lru_cache(maxsize=4096)
-def fastest(x: tuple[int, ...], weight: tuple[int, ...], shape: tuple[Any, ...], precision: torch.dtype, device: str) -> Way:
-    """Time every way once, forward and backward, on a GPU; a way that does not fit into its memory is none."""
+def fastest(
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    shape: tuple[Any, ...],
+    precision: torch.dtype,
+    device: str,
+) -> Way:
+    """Time every way once, forward and backward, on a GPU; a way that does not fit into its memory
+    is none.
+    """
     seconds: dict[Way, float] = {}
     with torch.enable_grad(), torch.autocast("cuda", enabled=False):
-        inputs = torch.zeros(x, dtype=precision, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+        inputs = (
+            torch.zeros(x, dtype=precision, device=device)
+            .contiguous(memory_format=torch.channels_last)
+            .requires_grad_()
+        )
         weights = torch.zeros(weight, dtype=precision, device=device).requires_grad_()
         for way in ways(weight[2:]):
             try:
@@ -124,14 +157,20 @@ def choose_ways(module: nn.Module, names: Sequence[str]) -> None:
 
 
 class SeededDropout(nn.Module):
-    """Dropout from a random stream of each copy's own, so that a seed means the same masks whatever else draws numbers.
+    """Dropout from a random stream of each copy's own, so that a seed means the same masks whatever
+    else draws numbers.
 
-    Streams are the processor's on every device. `ahead` keeps a mask that `redraw` fills, for a step that is recorded once.
+    Streams are the processor's on every device. `ahead` keeps a mask that `redraw` fills, for a
+    step that is recorded once.
     """
 
     def __init__(self, input: Shape, rate: float, copies: int) -> None:
         super().__init__()
-        self.input, self.rate, self.generators = input, rate, [torch.Generator() for _ in range(copies)]
+        self.input, self.rate, self.generators = (
+            input,
+            rate,
+            [torch.Generator() for _ in range(copies)],
+        )
         self._mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +181,9 @@ class SeededDropout(nn.Module):
 
     def ahead(self, images: int, device: torch.device) -> None:
         """Draw masks ahead of each step from now on, for batches of so many images."""
-        self._mask = torch.empty(images, len(self.generators) * self.input.channels, *self.input.map, device=device)
+        self._mask = torch.empty(
+            images, len(self.generators) * self.input.channels, *self.input.map, device=device
+        )
 
     def redraw(self) -> None:
         """Draw the mask of the next step."""
@@ -151,7 +192,12 @@ class SeededDropout(nn.Module):
 
     def _drawn(self, images: int) -> Tensor:
         own = images, self.input.channels, *self.input.map
-        keep = torch.cat([torch.rand(own, generator=generator) for generator in self.generators], dim=1) >= self.rate
+        keep = (
+            torch.cat(
+                [torch.rand(own, generator=generator) for generator in self.generators], dim=1
+            )
+            >= self.rate
+        )
         return keep / (1 - self.rate)
 
 

@@ -1,6 +1,8 @@
-"""Batch normalisation together with the activation that follows it, forward and backward each in two passes over memory.
+"""Batch normalisation together with the activation that follows it, forward and backward each in
+two passes over memory.
 
-The thinnest networks spend half of their training in these two layers when each is an operator of its own.
+The thinnest networks spend half of their training in these two layers when each is an operator of
+its own.
 """
 
 from typing import Any
@@ -17,10 +19,12 @@ LINEAR = 1.0  # the slope of no activation
 
 
 class NormAct(nn.BatchNorm2d):
-    """Batch normalisation, then `slope` times what is not positive: 0 is ReLU, 1 is no activation. N×C×H×W in and out.
+    """Batch normalisation, then `slope` times what is not positive: 0 is ReLU, 1 is no activation.
+    N×C×H×W in and out.
 
-    Parameters, running statistics and results are those of `BatchNorm2d` with the activation after it, which is also what runs
-    wherever the loops of `kernels` do not: on other devices, in other precisions, in evaluation.
+    Parameters, running statistics and results are those of `BatchNorm2d` with the activation after
+    it, which is also what runs wherever the loops of `kernels` do not: on other devices, in other
+    precisions, in evaluation.
     """
 
     def __init__(self, channels: int, slope: float = LINEAR) -> None:
@@ -30,7 +34,9 @@ class NormAct(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and x.device.type == "cpu" and x.dtype == torch.float32):
             return self._by_torch(x)
-        applied: tuple[Tensor, Tensor, Tensor] = _Function.apply(x, self.weight, self.bias, self.eps, self.slope)  # type: ignore[no-untyped-call]
+        applied: tuple[Tensor, Tensor, Tensor] = _Function.apply(
+            x, self.weight, self.bias, self.eps, self.slope
+        )  # type: ignore[no-untyped-call]
         y, mean, variance = applied
         self._remember(mean, variance, x.numel() // x.shape[1])
         return y
@@ -57,14 +63,18 @@ class NormAct(nn.BatchNorm2d):
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
         y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
         rows = _wide(x)
         kept = np.empty((3, rows.shape[1]), np.float32)
         ctx.eps, ctx.slope, ctx.kept = eps, np.float32(slope), kept
         statistics = mean.numpy(), variance.numpy()
-        kernels.normalised(rows, weight.numpy(), bias.numpy(), eps, ctx.slope, _wide(y), kept, *statistics)
+        kernels.normalised(
+            rows, weight.numpy(), bias.numpy(), eps, ctx.slope, _wide(y), kept, *statistics
+        )
         ctx.save_for_backward(x, variance)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
@@ -73,9 +83,15 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, variance = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx, d_weight, d_bias = torch.empty_like(x), torch.empty_like(variance), torch.empty_like(variance)
+        dx, d_weight, d_bias = (
+            torch.empty_like(x),
+            torch.empty_like(variance),
+            torch.empty_like(variance),
+        )
         answers = _wide(dx), d_weight.numpy(), d_bias.numpy()
-        kernels.normalised_gradient(_wide(dy), _wide(x), ctx.kept, variance.numpy(), ctx.eps, ctx.slope, *answers)
+        kernels.normalised_gradient(
+            _wide(dy), _wide(x), ctx.kept, variance.numpy(), ctx.eps, ctx.slope, *answers
+        )
         return dx, d_weight, d_bias, None, None
 
 
@@ -84,5 +100,7 @@ def _wide(x: Tensor) -> NDArray[np.float32]:
     channels = x.shape[1]
     rows = x.numel() // channels
     repeats = kernels.wide(rows, channels)
-    view: NDArray[np.float32] = x.permute(0, 2, 3, 1).numpy().reshape(rows // repeats, repeats * channels)
+    view: NDArray[np.float32] = (
+        x.permute(0, 2, 3, 1).numpy().reshape(rows // repeats, repeats * channels)
+    )
     return view

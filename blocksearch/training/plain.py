@@ -1,6 +1,7 @@
 """The loop a user would write by hand: the peer that our training is timed against.
 
-Plain torch and nothing else: default layout and threads, a Dataset and a DataLoader with two workers, one seed after another.
+Plain torch and nothing else: default layout and threads, a Dataset and a DataLoader with two
+workers, one seed after another.
 """
 
 import time
@@ -22,7 +23,9 @@ from blocksearch.training.recipe import Recipe
 class _Pictures(Dataset[tuple[torch.Tensor, int]]):
     def __init__(self, images: Images, data: Prepared) -> None:
         self.images = images
-        self.scale, self.shift = (torch.from_numpy(values).view(-1, 1, 1) for values in data.normalisation)
+        self.scale, self.shift = (
+            torch.from_numpy(values).view(-1, 1, 1) for values in data.normalisation
+        )
 
     def __len__(self) -> int:
         return len(self.images.labels)
@@ -33,8 +36,12 @@ class _Pictures(Dataset[tuple[torch.Tensor, int]]):
         return picture * self.scale + self.shift, int(self.images.labels[index])
 
 
-def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int, device: str) -> float:
-    """Train one seed for some batches the plain way; return the seconds of a batch, the first `warm` left out."""
+def plain_seconds(
+    layers: Layers, data: Prepared, recipe: Recipe, batches: int, warm: int, device: str
+) -> float:
+    """Train one seed for some batches the plain way; return the seconds of a batch, the first
+    `warm` left out.
+    """
     loop = _Loop(layers, data, recipe, 0, device, loaders=2)
     start, done = 0.0, 0
     while done < warm + batches:
@@ -51,15 +58,27 @@ def plain_seconds(layers: Layers, data: Prepared, recipe: Recipe, batches: int, 
 
 
 def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> float:
-    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in percent.
+    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in
+    percent.
 
-    Weights and batch order are those of our own training of that seed, so that the two can be compared pair by pair.
+    Weights and batch order are those of our own training of that seed, so that the two can be
+    compared pair by pair.
     """
-    loop = _Loop(layers, data, recipe, seed, "cpu", loaders=0, sampler=_Order(seed, len(data.training.labels)))
+    loop = _Loop(
+        layers,
+        data,
+        recipe,
+        seed,
+        "cpu",
+        loaders=0,
+        sampler=_Order(seed, len(data.training.labels)),
+    )
     steps = recipe.epochs * len(loop.loader)
     for epoch in range(recipe.epochs):
         for batch, (x, y) in enumerate(loop.loader):
-            loop.optimizer.param_groups[0]["lr"] = recipe.rate_at(epoch * len(loop.loader) + batch, steps)
+            loop.optimizer.param_groups[0]["lr"] = recipe.rate_at(
+                epoch * len(loop.loader) + batch, steps
+            )
             loop.step(x, y)
     loop.module.eval()
     with torch.no_grad():
@@ -117,7 +136,9 @@ class _Loop:
     def step(self, x: Tensor, y: Tensor) -> None:
         self.optimizer.zero_grad()
         logits = self.module(x.to(self.device))
-        functional.cross_entropy(logits, y.to(self.device), label_smoothing=self.recipe.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        functional.cross_entropy(
+            logits, y.to(self.device), label_smoothing=self.recipe.label_smoothing
+        ).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 
@@ -130,7 +151,13 @@ def _operators(module: nn.Module) -> nn.Module:
     """Put torch's own operators in the place of normalisation and activation in one step."""
     for name, part in list(module.named_children()):
         if isinstance(part, NormAct):
-            activation = nn.Identity() if part.slope == LINEAR else nn.LeakyReLU(part.slope) if part.slope else nn.ReLU()
+            activation = (
+                nn.Identity()
+                if part.slope == LINEAR
+                else nn.LeakyReLU(part.slope)
+                if part.slope
+                else nn.ReLU()
+            )
             setattr(module, name, nn.Sequential(nn.BatchNorm2d(part.num_features), activation))
         else:
             _operators(part)
@@ -138,7 +165,9 @@ def _operators(module: nn.Module) -> nn.Module:
 
 
 def copied_bytes_per_second(device: str) -> float:
-    """Measure how fast memory is read and written: a copy much larger than the caches, both directions counted."""
+    """Measure how fast memory is read and written: a copy much larger than the caches, both
+    directions counted.
+    """
     source = torch.ones(1 << (24 if device == "cpu" else 27), device=device)
     target = torch.empty_like(source)
     return _best_rate(lambda: target.copy_(source), 2 * 4 * source.numel(), device)

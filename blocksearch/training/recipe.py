@@ -15,11 +15,13 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Adam, its schedule over `epochs` (the horizon), batch and regularisation. Everything here is part of a run's identity.
+    """Adam, its schedule over `epochs` (the horizon), batch and regularisation. Everything here is
+    part of a run's identity.
 
-    `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up over the first tenth of the
-    steps and then falls to zero on a straight line. `bfloat16` multiplies in that precision and adds up in single; weights, their
-    updates and the normalisation's statistics are single always. Raises ConfigError where a value is out of range.
+    `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up
+    over the first tenth of the steps and then falls to zero on a straight line. `bfloat16`
+    multiplies in that precision and adds up in single; weights, their updates and the
+    normalisation's statistics are single always. Raises ConfigError where a value is out of range.
     """
 
     epochs: int
@@ -58,10 +60,16 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """What a title says of it: horizon, schedule and batch, and whatever else is not as in the recipe of that schedule."""
+        """What a title says of it: horizon, schedule and batch, and whatever else is not as in the
+        recipe of that schedule.
+        """
         usual = next(recipe for recipe in RECIPES.values() if recipe.schedule == self.schedule)
         told = {"epochs", "schedule", "batch"}
-        own = {name: value for name, value in asdict(self).items() if name not in told and value != getattr(usual, name)}
+        own = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in told and value != getattr(usual, name)
+        }
         changed = "".join(f", {name.replace('_', ' ')} {value}" for name, value in own.items())
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
@@ -81,14 +89,17 @@ def _at_least(least: int, **values: int) -> None:
 
 
 RECIPES = {
-    # Section 5: Adam, learning rate 0.001, beta1 0.75. Batch and epochs are not given; beta2 is Adam's own.
+    # Section 5: Adam, learning rate 0.001, beta1 0.75. Batch and epochs are not given; beta2 is
+    # Adam's own.
     "paper": Recipe(epochs=30),
     "fast": Recipe(epochs=10, learning_rate=2e-2, beta1=0.9, beta2=0.99, schedule="linear"),
 }
 
 
 def recipe_named(name: str, epochs: int, changes: Mapping[str, float | str | None]) -> Recipe:
-    """Take a named recipe over `epochs`, with the changes that are not None. Raises ConfigError for what it cannot be."""
+    """Take a named recipe over `epochs`, with the changes that are not None. Raises ConfigError for
+    what it cannot be.
+    """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     given = {key: value for key, value in changes.items() if value is not None}

@@ -5,16 +5,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_WARM_UP = 3  # steps on another stream, so that libraries choose their ways before anything is recorded
+_WARM_UP = (
+    3  # steps on another stream, so that libraries choose their ways before anything is recorded
+)
 
 
 class RecordedStep:
     """Takes the same step as `body`, on indices and losses that stay in one place.
 
-    Where there is no CUDA graph to record it calls the body, so that all else about it can be held against the plain step.
+    Where there is no CUDA graph to record it calls the body, so that all else about it can be held
+    against the plain step.
     """
 
-    def __init__(self, body: Callable[[Tensor], Tensor], module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, body: Callable[[Tensor], Tensor], module: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
         self._body, self._module, self._optimizer = body, module, optimizer
         self._indices: Tensor | None = None
         self._losses = torch.empty(0)
@@ -45,10 +50,17 @@ class RecordedStep:
             for tensor, before in weights:
                 tensor.copy_(before)
             for tensor in self._moments():
-                tensor.copy_(moments.get(id(tensor), torch.zeros_like(tensor)))  # Adam starts from zeros
+                tensor.copy_(
+                    moments.get(id(tensor), torch.zeros_like(tensor))
+                )  # Adam starts from zeros
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._losses = self._body(indices)
 
     def _moments(self) -> list[Tensor]:
-        return [value for state in self._optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+        return [
+            value
+            for state in self._optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ]

@@ -12,26 +12,42 @@ from blocksearch.data.protocol import Prepared
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
-from blocksearch.training.trainer import EVALUATION_BATCH, Training, batches_per_epoch, channels_last, evaluate
+from blocksearch.training.trainer import (
+    EVALUATION_BATCH,
+    Training,
+    batches_per_epoch,
+    channels_last,
+    evaluate,
+)
 
 WARM_UP = 2  # calls before a measurement
 
 
-def probe_step(layers: Layers, data: Prepared, recipe: Recipe, copies: int, steps: int, device: str = "cpu") -> float:
+def probe_step(
+    layers: Layers, data: Prepared, recipe: Recipe, copies: int, steps: int, device: str = "cpu"
+) -> float:
     """Measure the median seconds of one training step, after some to warm up."""
-    few = recipe.batch * min(steps + WARM_UP, batches_per_epoch(len(data.training.labels), recipe.batch))
+    few = recipe.batch * min(
+        steps + WARM_UP, batches_per_epoch(len(data.training.labels), recipe.batch)
+    )
     some = replace(data, training=data.training.first(few), evaluation=data.evaluation.first(1))
     training = Training(layers, some, recipe, range(copies), device)
     return _median_seconds(training.step, steps, training.device)
 
 
-def probe_evaluation(layers: Layers, data: Prepared, copies: int, batches: int, device: str = "cpu") -> float:
+def probe_evaluation(
+    layers: Layers, data: Prepared, copies: int, batches: int, device: str = "cpu"
+) -> float:
     """Measure the median seconds of one evaluation batch, after some to warm up."""
     place = torch.device(device)
     module = channels_last(build(layers, *range(copies))).to(place)
     some = data.evaluation.first(EVALUATION_BATCH)
     judge, count = gather(some, data, place), len(some.labels)
-    return _median_seconds(lambda: evaluate(module, judge, count, copies, place), batches, place) * EVALUATION_BATCH / count
+    return (
+        _median_seconds(lambda: evaluate(module, judge, count, copies, place), batches, place)
+        * EVALUATION_BATCH
+        / count
+    )
 
 
 def _median_seconds(action: Callable[[], object], times: int, device: torch.device) -> float:

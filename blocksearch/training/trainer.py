@@ -1,7 +1,9 @@
-"""Train one network, with one seed or several at once: a pure function of layers, images, recipe and seeds.
+"""Train one network, with one seed or several at once: a pure function of layers, images, recipe
+and seeds.
 
-Several seeds are one fused module (see `build`), each with its own weights, batch order, dropout and fate; what happens to one
-does not touch the others. A training can be stopped after any step and taken up again to the same bits.
+Several seeds are one fused module (see `build`), each with its own weights, batch order, dropout
+and fate; what happens to one does not touch the others. A training can be stopped after any step
+and taken up again to the same bits.
 """
 
 import time
@@ -30,9 +32,11 @@ State = Literal["complete", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch, but
-    only the last accuracy is there where images judge once. `right` holds one bit per evaluated image, in the protocol's order,
-    after the last epoch. `seconds` is a seed's share."""
+    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one
+    entry per finished epoch, but only the last accuracy is there where images judge once. `right`
+    holds one bit per evaluated image, in the protocol's order, after the last epoch. `seconds` is a
+    seed's share.
+    """
 
     state: State
     reason: str
@@ -42,11 +46,19 @@ class Outcome:
     seconds: float
 
 
-def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int, on_epoch: Callable[[int], None] | None = None) -> Outcome:
-    """Train for the recipe's horizon and evaluate after each epoch, or `once`; the last is the result, never the best one.
+def train(
+    layers: Layers,
+    data: Prepared,
+    recipe: Recipe,
+    seed: int,
+    on_epoch: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Train for the recipe's horizon and evaluate after each epoch, or `once`; the last is the
+    result, never the best one.
 
-    Seed s gives the same batch order to every network, and weights and dropout from streams of their own. Repeated with the
-    same number of threads it is bit-identical. A loss that is not finite ends the run as `diverged`.
+    Seed s gives the same batch order to every network, and weights and dropout from streams of
+    their own. Repeated with the same number of threads it is bit-identical. A loss that is not
+    finite ends the run as `diverged`.
     """
     training = Training(layers, data, recipe, [seed])
     while not training.finished:
@@ -58,7 +70,8 @@ def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int, on_epoch: C
 class Training:
     """A training in progress: stepped, stopped, stored and taken up again.
 
-    On a GPU the step is recorded (`recorded` says so, and can be asked for anywhere), and losses wait there for the epoch's end.
+    On a GPU the step is recorded (`recorded` says so, and can be asked for anywhere), and losses
+    wait there for the epoch's end.
     """
 
     def __init__(
@@ -71,12 +84,21 @@ class Training:
         *,
         recorded: bool | None = None,
     ) -> None:
-        self.data, self.recipe, self.seeds, self.device = data, recipe, tuple(seeds), torch.device(device)
+        self.data, self.recipe, self.seeds, self.device = (
+            data,
+            recipe,
+            tuple(seeds),
+            torch.device(device),
+        )
         self.recorded = self.device.type == "cuda" if recorded is None else recorded
-        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(self.device)
+        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(
+            self.device
+        )
         self.optimizer = torch.optim.Adam(
             self.module.parameters(),
-            lr=torch.tensor(recipe.learning_rate, device=self.device) if self.recorded else recipe.learning_rate,
+            lr=torch.tensor(recipe.learning_rate, device=self.device)
+            if self.recorded
+            else recipe.learning_rate,
             betas=(recipe.beta1, recipe.beta2),
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -84,8 +106,12 @@ class Training:
         )
         images, batch = len(data.training.labels), recipe.batch
         self.steps_per_epoch = batches_per_epoch(images, batch)
-        self._learn, self._judge = (gather(each, data, self.device) for each in (data.training, data.evaluation))
-        self._descend = RecordedStep(self._body, self.module, self.optimizer) if self.recorded else self._body
+        self._learn, self._judge = (
+            gather(each, data, self.device) for each in (data.training, data.evaluation)
+        )
+        self._descend = (
+            RecordedStep(self._body, self.module, self.optimizer) if self.recorded else self._body
+        )
         for dropout in self._dropouts():
             if self.recorded:
                 dropout.ahead(min(images, batch), self.device)
@@ -106,14 +132,18 @@ class Training:
         return self.epoch == self.recipe.epochs or all(self.reasons)
 
     def step(self) -> bool:
-        """Take one step; after the last of an epoch, evaluate where it is time. Return whether an epoch ended."""
+        """Take one step; after the last of an epoch, evaluate where it is time. Return whether an
+        epoch ended.
+        """
         start = time.perf_counter()
         self._set_rate()
         self.module.train()
         for dropout in self._dropouts():
             dropout.redraw()
         batch = self.recipe.batch
-        self._unread.append(self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch]))
+        self._unread.append(
+            self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch])
+        )
         self.batch += 1
         last = self.batch == self.steps_per_epoch
         if last or not self.recorded:
@@ -131,10 +161,18 @@ class Training:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything that the next step depends on, as arrays by name."""
         self._read_losses()
-        arrays = {f"module/{name}": tensor.cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        arrays = {
+            f"module/{name}": tensor.cpu().numpy()
+            for name, tensor in self.module.state_dict().items()
+        }
         for index, moments in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"adam/{index}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()}
-        arrays |= {f"dropout/{i}": generator.get_state().numpy() for i, generator in enumerate(self._dropout_generators())}
+            arrays |= {
+                f"adam/{index}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()
+            }
+        arrays |= {
+            f"dropout/{i}": generator.get_state().numpy()
+            for i, generator in enumerate(self._dropout_generators())
+        }
         arrays |= {f"order/{i}": state for i, state in enumerate(self._order_states)}
         return arrays | {
             "at": np.array([self.epoch, self.batch]),
@@ -148,20 +186,30 @@ class Training:
         }
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up a stored state: the steps that follow give the same bits as if there had been no stop.
+        """Take up a stored state: the steps that follow give the same bits as if there had been no
+        stop.
 
         Raises KeyError, ValueError or RuntimeError where the state is another training's.
         """
-        named = {name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()}
+        named = {
+            name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()
+        }
         self.module.load_state_dict(named)
         choose_ways(self.module, [str(way) for way in arrays["ways"]])
         moments = {}
         for index, parameter in enumerate(self.module.parameters()):
             if f"adam/{index}/step" in arrays:
-                # The fused optimiser reads memory in order: moments are laid out as their parameter is.
-                likes = {"step": torch.tensor(0.0), "exp_avg": parameter.data, "exp_avg_sq": parameter.data}
+                # The fused optimiser reads memory in order: moments are laid out as their parameter
+                # is.
+                likes = {
+                    "step": torch.tensor(0.0),
+                    "exp_avg": parameter.data,
+                    "exp_avg_sq": parameter.data,
+                }
                 moments[index] = {
-                    name: torch.empty_like(like).copy_(torch.from_numpy(arrays[f"adam/{index}/{name}"]))
+                    name: torch.empty_like(like).copy_(
+                        torch.from_numpy(arrays[f"adam/{index}/{name}"])
+                    )
                     for name, like in likes.items()
                 }
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
@@ -177,9 +225,13 @@ class Training:
         self.reasons = [str(reason) for reason in arrays["reasons"]]
 
     def _draw_orders(self) -> list[NDArray[np.uint64]]:
-        """Draw each seed's order of the images for the next epoch; return what the streams were before."""
+        """Draw each seed's order of the images for the next epoch; return what the streams were
+        before.
+        """
         before = [_pcg64_words(order.bit_generator.state) for order in self._orders]
-        orders = np.stack([order.permutation(len(self.data.training.labels)) for order in self._orders], axis=1)
+        orders = np.stack(
+            [order.permutation(len(self.data.training.labels)) for order in self._orders], axis=1
+        )
         self._permutations = torch.from_numpy(orders).to(self.device)
         return before
 
@@ -195,7 +247,8 @@ class Training:
     def _body(self, indices: Tensor) -> Tensor:
         """Take a step of the optimiser on N×K images; return each seed's loss.
 
-        On the processor nothing is changed where every loss left the finite numbers; a GPU is not waited for to find out.
+        On the processor nothing is changed where every loss left the finite numbers; a GPU is not
+        waited for to find out.
         """
         x, y = self._learn(indices)
         self.optimizer.zero_grad()
@@ -213,7 +266,9 @@ class Training:
         for step, losses in enumerate(rows, self.batch - len(rows) + 1):
             for place, loss in enumerate(losses):
                 if not np.isfinite(loss) and not self.reasons[place]:
-                    self.reasons[place] = f"the loss became {loss} at step {step} of epoch {self.epoch + 1}"
+                    self.reasons[place] = (
+                        f"the loss became {loss} at step {step} of epoch {self.epoch + 1}"
+                    )
         self._epoch_losses += rows
         self._unread.clear()
 
@@ -221,7 +276,13 @@ class Training:
         self.losses.append(np.stack(self._epoch_losses).mean(0))
         if not self.data.once or self.epoch + 1 == self.recipe.epochs:
             with in_precision(self.recipe.precision, self.device):
-                self.right = evaluate(self.module, self._judge, len(self.data.evaluation.labels), len(self.seeds), self.device)
+                self.right = evaluate(
+                    self.module,
+                    self._judge,
+                    len(self.data.evaluation.labels),
+                    len(self.seeds),
+                    self.device,
+                )
             self.accuracies.append(100 * self.right.sum(0) / len(self.right))
         self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []
         self._order_states = self._draw_orders()
@@ -233,7 +294,9 @@ class Training:
         judged = [] if reason and self.data.once else self.accuracies[:epochs]
         accuracies = tuple(float(epoch[place]) for epoch in judged)
         losses = tuple(float(epoch[place]) for epoch in self.losses[:epochs])
-        return Outcome("diverged" if reason else "complete", reason, accuracies, losses, right, seconds)
+        return Outcome(
+            "diverged" if reason else "complete", reason, accuracies, losses, right, seconds
+        )
 
     def _dropouts(self) -> list[SeededDropout]:
         return [part for part in self.module.modules() if isinstance(part, SeededDropout)]
@@ -258,16 +321,24 @@ def batches_per_epoch(images: int, batch: int) -> int:
 
 
 def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the context in which layers multiply in a precision; what must not is left in single by torch's own lists."""
+    """Return the context in which layers multiply in a precision; what must not is left in single
+    by torch's own lists.
+    """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K give K numbers."""
+    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K
+    give K numbers.
+    """
     single = logits.to(torch.promote_types(logits.dtype, torch.float32))
     flat = single.reshape(labels.numel(), -1)
     return (
-        functional.cross_entropy(flat, labels.flatten(), label_smoothing=smoothing, reduction="none").view(labels.shape).mean(0)
+        functional.cross_entropy(
+            flat, labels.flatten(), label_smoothing=smoothing, reduction="none"
+        )
+        .view(labels.shape)
+        .mean(0)
     )
 
 
@@ -280,7 +351,9 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device) -> NDArray[np.bool_]:
+def evaluate(
+    module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device
+) -> NDArray[np.bool_]:
     """Return one bit for each image and copy, N×K: was it classified right?"""
     module.eval()
     bits = []

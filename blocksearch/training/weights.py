@@ -1,4 +1,6 @@
-"""A training kept in a file while it runs: written whole or not at all, read without unpickling, gone when the run is kept."""
+"""A training kept in a file while it runs: written whole or not at all, read without unpickling,
+gone when the run is kept.
+"""
 
 import os
 import time
@@ -11,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from blocksearch.training.trainer import Training  # without torch, for those who only read and remove files
+    from blocksearch.training.trainer import (
+        Training,
+    )  # without torch, for those who only read and remove files
 
 SECONDS = 30.0  # of training that a cut-off may cost
 _NEW = ".new"
@@ -19,13 +23,17 @@ _NAMES = "names of all arrays"  # a directory that lost entries must not pass fo
 
 
 class Keeper:
-    """Keeps the training that `make` gives in a file now and then, and takes up what an earlier one kept there.
+    """Keeps the training that `make` gives in a file now and then, and takes up what an earlier one
+    kept there.
 
-    `digest` says what is trained, and on what; a file of another training, or a damaged one, is not taken up. Without a file it
-    does nothing. `trouble` is why the last file could not be written, "" where it was.
+    `digest` says what is trained, and on what; a file of another training, or a damaged one, is not
+    taken up. Without a file it does nothing. `trouble` is why the last file could not be written,
+    "" where it was.
     """
 
-    def __init__(self, make: Callable[[], "Training"], file: Path | None, digest: str, every: float = SECONDS) -> None:
+    def __init__(
+        self, make: Callable[[], "Training"], file: Path | None, digest: str, every: float = SECONDS
+    ) -> None:
         self.file, self.digest, self.every = file, digest, every
         self.trouble = ""
         self._kept = time.monotonic()
@@ -36,11 +44,17 @@ class Keeper:
             try:
                 self.training.load(arrays)
                 self.resumed = True
-            except (KeyError, ValueError, RuntimeError):  # of another version: it may be half taken up
+            except (
+                KeyError,
+                ValueError,
+                RuntimeError,
+            ):  # of another version: it may be half taken up
                 self.training = make()
 
     def keep_now_and_then(self) -> None:
-        """Write the file where the last one is old enough; a training goes on where it cannot be written (a full disk, say)."""
+        """Write the file where the last one is old enough; a training goes on where it cannot be
+        written (a full disk, say).
+        """
         if time.monotonic() - self._kept >= self.every:
             try:
                 self.keep()
@@ -57,7 +71,9 @@ class Keeper:
 
 
 def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays to a file of which a reader sees the old or the new, never a part. Raises OSError where it cannot."""
+    """Write arrays to a file of which a reader sees the old or the new, never a part. Raises
+    OSError where it cannot.
+    """
     new = file.with_name(f"{file.name}.{os.getpid()}{_NEW}")
     try:
         with _opened(new) as opened:
@@ -71,7 +87,9 @@ def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _opened(new: Path) -> IO[bytes]:
-    """Open a file to write, in a folder that is made for it, and that another process may remove as soon as it is empty."""
+    """Open a file to write, in a folder that is made for it, and that another process may remove as
+    soon as it is empty.
+    """
     for _ in range(2):
         new.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -80,7 +98,9 @@ def _opened(new: Path) -> IO[bytes]:
 
 
 def forget(file: Path) -> None:
-    """Remove what was kept in a file, parts that a killed process left too, and its folder where it is empty then."""
+    """Remove what was kept in a file, parts that a killed process left too, and its folder where it
+    is empty then.
+    """
     file.unlink(missing_ok=True)
     for part in file.parent.glob(f"{file.name}.*{_NEW}"):
         part.unlink(missing_ok=True)

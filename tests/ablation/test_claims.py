@@ -35,10 +35,14 @@ BETWEEN_OTHERS = {  # the same where the reference is not effnet's own value
 }
 
 
-@pytest.mark.parametrize("claim", BLOCKS, ids=lambda claim: f"{claim.section} {claim.factor} {claim.value} {claim.given}")
+@pytest.mark.parametrize(
+    "claim", BLOCKS, ids=lambda claim: f"{claim.section} {claim.factor} {claim.value} {claim.given}"
+)
 def test_a_claim_is_of_a_variant_that_exists(claim):
     reference = EFFNET.with_factor(claim.factor, claim.reference)
-    (found,) = [v for v in variants(reference, claim.factor, [claim.value]) if v.value == claim.value]
+    (found,) = [
+        v for v in variants(reference, claim.factor, [claim.value]) if v.value == claim.value
+    ]
     assert found.compared
 
 
@@ -54,24 +58,41 @@ def test_a_claim_against_another_reference_says_what_the_paper_says(of):
 
 
 def test_separating_costs_half_a_point_or_almost_nothing():
-    assert {claim.direction for claim in claims_of("kernel", "1x3+3x1", "3x3")} == {"within", "helps"}
+    assert {claim.direction for claim in claims_of("kernel", "1x3+3x1", "3x3")} == {
+        "within",
+        "helps",
+    }
 
 
-@pytest.mark.parametrize("claim", [c for c in BETWEEN if not c.given], ids=lambda claim: f"{claim.value} {claim.reference}")
+@pytest.mark.parametrize(
+    "claim",
+    [c for c in BETWEEN if not c.given],
+    ids=lambda claim: f"{claim.value} {claim.reference}",
+)
 def test_a_claim_between_networks_is_true_of_most_of_the_papers_tables(claim):
     assert {claim.reference, claim.value} <= set(NAMED)
-    tables = [{row.network or "effnet_large": row.accuracy for row in rows} for _, rows in TABLES.values()]
-    both = [table[claim.value] > table[claim.reference] for table in tables if {claim.value, claim.reference} <= set(table)]
+    tables = [
+        {row.network or "effnet_large": row.accuracy for row in rows} for _, rows in TABLES.values()
+    ]
+    both = [
+        table[claim.value] > table[claim.reference]
+        for table in tables
+        if {claim.value, claim.reference} <= set(table)
+    ]
     agreeing = sum(better == (claim.direction == "helps") for better in both)
     assert agreeing > len(both) / 2
 
 
-@pytest.mark.parametrize("claim", [c for c in OPERATIONS if c.factor == "network"], ids=lambda claim: f"{claim.value}")
+@pytest.mark.parametrize(
+    "claim", [c for c in OPERATIONS if c.factor == "network"], ids=lambda claim: f"{claim.value}"
+)
 def test_a_claim_about_flops_is_true_of_the_papers_tables(claim):
     for _, rows in TABLES.values():
         flops = {row.network: printed_value(row.flops) for row in rows}
         if {claim.value, claim.reference} <= set(flops):
-            assert "agrees" in claim.said(float(Decimal(flops[claim.value]) / Decimal(flops[claim.reference])))
+            assert "agrees" in claim.said(
+                float(Decimal(flops[claim.value]) / Decimal(flops[claim.reference]))
+            )
 
 
 def test_claims_about_flops_are_counted_both_ways():
@@ -79,7 +100,10 @@ def test_claims_about_flops_are_counted_both_ways():
     assert counted("kernel", "3x3", "1x3+3x1", 0.8)[0].endswith("here -20%, agrees")
     assert counted("kernel", "3x3", "1x3+3x1", 1.0)[0].endswith("here +0%, disagrees")
     assert counted("kernel", "3x3", "5x5", 3.0) == []
-    as_many = [counted("pooling", "separable_end", "separable_conv", ratio)[0] for ratio in (0.94, 1.0, 1.06)]
+    as_many = [
+        counted("pooling", "separable_end", "separable_conv", ratio)[0]
+        for ratio in (0.94, 1.0, 1.06)
+    ]
     assert [said.rsplit(" ", 1)[1] for said in as_many] == ["disagrees", "agrees", "disagrees"]
 
 
@@ -94,8 +118,18 @@ def test_a_verdict_agrees_with_a_claim_or_not():
         "no seed completed": None,
     }
     undecided = ["undecided"] * 3
-    assert [hurts.agreement(*each) for each in said.items()] == ["disagrees", "agrees", "disagrees", *undecided]
-    assert [within.agreement(*each) for each in said.items()] == ["disagrees", "disagrees", "agrees", *undecided]
+    assert [hurts.agreement(*each) for each in said.items()] == [
+        "disagrees",
+        "agrees",
+        "disagrees",
+        *undecided,
+    ]
+    assert [within.agreement(*each) for each in said.items()] == [
+        "disagrees",
+        "disagrees",
+        "agrees",
+        *undecided,
+    ]
     assert hurts.agreement("undecided", (-0.4, 0.2)) == "disagrees"  # of a smaller margin
     # A small effect that is certain is almost nothing, whichever way it goes.
     assert within.agreement("helps", (0.1, 0.3)) == "agrees"

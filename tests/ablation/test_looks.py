@@ -9,15 +9,23 @@ from blocksearch.errors import ConfigError
 
 
 def simulated(effects, seed, spread=1.0):
-    """Accuracies of a reference and of variants, seed by seed, as `sequential` asks for them; and what it asked for."""
+    """Accuracies of a reference and of variants, seed by seed, as `sequential` asks for them; and
+    what it asked for.
+    """
     rng = np.random.default_rng(seed)
     base = dict(enumerate(80 + rng.normal(size=20)))
-    own = {str(k): dict(enumerate(80 + effect + spread * rng.normal(size=20))) for k, effect in enumerate(effects)}
+    own = {
+        str(k): dict(enumerate(80 + effect + spread * rng.normal(size=20)))
+        for k, effect in enumerate(effects)
+    }
     asked = []
 
     def more(names, count):
         asked.append((sorted(names), count))
-        return {name: ({s: base[s] for s in range(count)}, {s: own[name][s] for s in range(count)}) for name in names}
+        return {
+            name: ({s: base[s] for s in range(count)}, {s: own[name][s] for s in range(count)})
+            for name in names
+        }
 
     return frozenset(own), more, asked
 
@@ -25,11 +33,15 @@ def simulated(effects, seed, spread=1.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [1, 4])
 def test_looks_keep_the_error_rate(family):
-    """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3 standard errors allowed)."""
+    """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3
+    standard errors allowed).
+    """
     experiments, false = 400, 0
     for seed in range(experiments):
         names, more, _ = simulated([0.0] * family, seed)
-        false += any(e.verdict in ("helps", "hurts") for e in sequential(names, LOOKS, more).values())
+        false += any(
+            e.verdict in ("helps", "hurts") for e in sequential(names, LOOKS, more).values()
+        )
     assert false / experiments <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / experiments)
 
 
@@ -59,7 +71,10 @@ def test_what_is_equivalent_is_decided_and_the_margin_is_the_users():
         def more(names, count):
             asked.append(count)
             reference = {seed: 80.0 + seed for seed in range(count)}
-            return {name: (reference, {s: a + points * (-1) ** s for s, a in reference.items()}) for name in names}
+            return {
+                name: (reference, {s: a + points * (-1) ** s for s, a in reference.items()})
+                for name in names
+            }
 
         return more
 
@@ -76,7 +91,9 @@ def test_intervals_are_those_of_a_looks_share():
 
 
 def test_a_rejected_variant_stays_in_the_family():
-    """Holm behind a rejection: the other of two is tested at α, not at α/2; its interval is still that of one of two."""
+    """Holm behind a rejection: the other of two is tested at α, not at α/2; its interval is still
+    that of one of two.
+    """
     _, more, _ = simulated([6.0, 1.0], seed=5)
     both = compare_pairs(more({"0", "1"}, 8), rejected={"0"})
     alone, halved = (compare_pairs(more({"1"}, 8), alpha=alpha) for alpha in (0.05, 0.025))
@@ -95,7 +112,10 @@ def test_a_variant_of_which_no_seed_completes_gets_no_more_seeds():
     names, more, asked = simulated([0.0, 0.0], seed=2)
 
     def diverging(wanted, count):
-        return {name: (own, {} if name == "1" else other) for name, (own, other) in more(wanted, count).items()}
+        return {
+            name: (own, {} if name == "1" else other)
+            for name, (own, other) in more(wanted, count).items()
+        }
 
     found = sequential(names, LOOKS, diverging)
     assert (found["1"].n, found["1"].verdict) == (0, "undecided")

@@ -10,7 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from blocksearch.ablation.stats import accuracy_interval, compare, holm, seeds_to_decide, sign_flip_p
+from blocksearch.ablation.stats import (
+    accuracy_interval,
+    compare,
+    holm,
+    seeds_to_decide,
+    sign_flip_p,
+)
 from blocksearch.errors import ConfigError
 
 
@@ -21,12 +27,17 @@ def eighths(low, high):
 
 @st.composite
 def experiments(draw):
-    """Draw a reference and up to five variants near it, small and large effects among them, over two to eight seeds."""
+    """Draw a reference and up to five variants near it, small and large effects among them, over
+    two to eight seeds.
+    """
     n, m = draw(st.integers(2, 8)), draw(st.integers(1, 5))
     reference = draw(st.lists(eighths(30, 70), min_size=n, max_size=n))
     variants = {}
     for k in range(m):
-        shift, noise = draw(eighths(-4, 4)), draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n))
+        shift, noise = (
+            draw(eighths(-4, 4)),
+            draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n)),
+        )
         scale = draw(st.sampled_from([1 / 32, 1 / 8, 1]))
         variants[f"v{k}"] = {s: reference[s] + shift + scale * noise[s] for s in range(n)}
     return dict(enumerate(reference)), variants
@@ -70,9 +81,17 @@ def test_verdict_and_interval_never_contradict(experiment):
 @given(st.lists(st.tuples(*[st.floats(-1e100, 1e100)] * 3), min_size=2, max_size=6))
 def test_any_finite_numbers_give_finite_coherent_effects(rows):
     reference, *variants = zip(*rows, strict=True)
-    for effect in compare(as_map(reference), {str(k): as_map(v) for k, v in enumerate(variants)}).values():
+    for effect in compare(
+        as_map(reference), {str(k): as_map(v) for k, v in enumerate(variants)}
+    ).values():
         assert_coherent(effect)
-        numbers = (effect.difference, effect.p_value, effect.p_sign_flip, effect.correlation, *(effect.interval or ()))
+        numbers = (
+            effect.difference,
+            effect.p_value,
+            effect.p_sign_flip,
+            effect.correlation,
+            *(effect.interval or ()),
+        )
         assert all(number is None or math.isfinite(number) for number in numbers)
 
 
@@ -85,7 +104,9 @@ def test_swapping_sides_negates_the_effect(experiment):
     opposite = {"helps": "hurts", "hurts": "helps"}.get(back.verdict, back.verdict)
     interval = back.interval and (-back.interval[1], -back.interval[0])
     mirrored = replace(back, verdict=opposite, difference=-back.difference, interval=interval)
-    assert replace(there, correlation=None, seeds_to_decide=None) == replace(mirrored, correlation=None, seeds_to_decide=None)
+    assert replace(there, correlation=None, seeds_to_decide=None) == replace(
+        mirrored, correlation=None, seeds_to_decide=None
+    )
     assert there.correlation == pytest.approx(back.correlation)
     assert there.seeds_to_decide == back.seeds_to_decide
 
@@ -95,7 +116,10 @@ def test_swapping_sides_negates_the_effect(experiment):
 def test_adding_a_constant_to_all_changes_nothing(experiment, constant):
     reference, variants = experiment
     moved = {name: {s: a + constant for s, a in row.items()} for name, row in variants.items()}
-    before, after = compare(reference, variants), compare({s: a + constant for s, a in reference.items()}, moved)
+    before, after = (
+        compare(reference, variants),
+        compare({s: a + constant for s, a in reference.items()}, moved),
+    )
     for name, effect in before.items():
         assert replace(effect, correlation=None) == replace(after[name], correlation=None)
         assert effect.correlation == pytest.approx(after[name].correlation)
@@ -111,7 +135,13 @@ def test_scaling_accuracies_and_margin_scales_the_effect(experiment, factor):
     for name, effect in before.items():
         interval = effect.interval and (factor * effect.interval[0], factor * effect.interval[1])
         verdict = effect.verdict.replace("±0.5", f"±{0.5 * factor:g}")
-        expected = replace(effect, verdict=verdict, difference=factor * effect.difference, interval=interval, correlation=None)
+        expected = replace(
+            effect,
+            verdict=verdict,
+            difference=factor * effect.difference,
+            interval=interval,
+            correlation=None,
+        )
         assert replace(after[name], correlation=None) == expected
 
 
@@ -122,7 +152,9 @@ def test_order_of_seeds_and_variants_does_not_matter(experiment, random):
     names, seeds = list(variants), list(reference)
     random.shuffle(names)
     random.shuffle(seeds)
-    after = compare({s: reference[s] for s in seeds}, {n: {s: variants[n][s] for s in seeds} for n in names})
+    after = compare(
+        {s: reference[s] for s in seeds}, {n: {s: variants[n][s] for s in seeds} for n in names}
+    )
     assert after == compare(reference, variants)
     assert list(after) == names
 
@@ -136,7 +168,10 @@ def test_a_variant_with_one_seed_is_outside_the_family(experiment):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.floats(40, 60), st.floats(40, 60)), min_size=3, max_size=9), st.integers(1, 4))
+@given(
+    st.lists(st.tuples(st.floats(40, 60), st.floats(40, 60)), min_size=3, max_size=9),
+    st.integers(1, 4),
+)
 def test_one_test_and_interval_are_scipys(pairs, m):
     reference, variant = map(list, zip(*pairs, strict=True))
     assume(min(np.std(variant), np.std(reference), np.std(np.subtract(variant, reference))) > 1e-3)
@@ -145,21 +180,33 @@ def test_one_test_and_interval_are_scipys(pairs, m):
     oracle = stats.ttest_rel(variant, reference)
     assert effect.p_raw == pytest.approx(oracle.pvalue, rel=1e-6, abs=1e-12)
     assert effect.p_value == pytest.approx(min(1, m * oracle.pvalue), rel=1e-6, abs=1e-12)
-    assert effect.correlation == pytest.approx(stats.pearsonr(variant, reference).statistic, abs=1e-6)
-    assert effect.interval == pytest.approx(tuple(oracle.confidence_interval(1 - 0.05 / m)), rel=1e-6, abs=1e-9)
+    assert effect.correlation == pytest.approx(
+        stats.pearsonr(variant, reference).statistic, abs=1e-6
+    )
+    assert effect.interval == pytest.approx(
+        tuple(oracle.confidence_interval(1 - 0.05 / m)), rel=1e-6, abs=1e-9
+    )
 
 
 def test_where_holm_sees_more_than_bonferroni_the_interval_ends_at_zero():
-    """p = 0.0001 and 0.031: Holm tests the second at 0.05, Bonferroni's interval at 0.025 still holds zero."""
+    """p = 0.0001 and 0.031: Holm tests the second at 0.05, Bonferroni's interval at 0.025 still
+    holds zero.
+    """
     reference = dict.fromkeys(range(5), 50.0)
     clear, faint = [2.0, 2.1, 1.9, 2.4, 1.6], [1.0, 0.2, 1.4, 0.5, 1.9]
     effects = compare(
-        reference, {"clear": {s: 50 + d for s, d in enumerate(clear)}, "faint": {s: 50 + d for s, d in enumerate(faint)}}
+        reference,
+        {
+            "clear": {s: 50 + d for s, d in enumerate(clear)},
+            "faint": {s: 50 + d for s, d in enumerate(faint)},
+        },
     )
     assert stats.ttest_1samp(faint, 0).confidence_interval(0.975).low < 0
     assert effects["faint"].verdict == "helps"
     assert effects["faint"].interval[0] == 0
-    assert effects["faint"].interval[1] == pytest.approx(stats.ttest_1samp(faint, 0).confidence_interval(0.975).high)
+    assert effects["faint"].interval[1] == pytest.approx(
+        stats.ttest_1samp(faint, 0).confidence_interval(0.975).high
+    )
 
 
 def test_a_p_value_on_the_border_leaves_zero_inside_the_interval():
@@ -171,7 +218,9 @@ def test_a_p_value_on_the_border_leaves_zero_inside_the_interval():
 
 
 def closed_testing(p_values):
-    """Holm by definition: a hypothesis falls only if every intersection with it falls, tested by Bonferroni."""
+    """Holm by definition: a hypothesis falls only if every intersection with it falls, tested by
+    Bonferroni.
+    """
     m, adjusted = len(p_values), []
     for k in range(m):
         groups = [g for r in range(1, m + 1) for g in itertools.combinations(range(m), r) if k in g]
@@ -194,11 +243,15 @@ def test_sign_flip_counts_every_choice_of_signs(differences):
         for signs in itertools.product((1, -1), repeat=len(differences))
     ]
     tolerance = 1e-9 * max(1.0, sum(map(abs, differences)))
-    assert sign_flip_p(np.array(differences)) == pytest.approx(np.mean([f >= observed - tolerance for f in flips]))
+    assert sign_flip_p(np.array(differences)) == pytest.approx(
+        np.mean([f >= observed - tolerance for f in flips])
+    )
 
 
 def test_sign_flip_is_not_misled_by_rounding():
-    """0.1 + 0.2 is not 0.3 in floats; of 8 flips, the data, its mirror and two more have a sum as large as 0."""
+    """0.1 + 0.2 is not 0.3 in floats; of 8 flips, the data, its mirror and two more have a sum as
+    large as 0.
+    """
     assert sign_flip_p(np.array([0.1, 0.2, -0.3])) == 1.0
     assert sign_flip_p(np.array([80.1 - 80.0, 80.2 - 80.1, 80.3 - 80.2])) == 0.25
 
@@ -210,16 +263,29 @@ def test_sign_flip_is_exact_at_twenty_seeds_and_absent_beyond():
 
 @pytest.mark.parametrize("n", [2, 5, 8])
 def test_smallest_sign_flip_p_is_reached_by_one_sided_data(n):
-    effect = compare(dict.fromkeys(range(n), 50.0), {"v": {s: 51.0 + s / 10 for s in range(n)}})["v"]
+    effect = compare(dict.fromkeys(range(n), 50.0), {"v": {s: 51.0 + s / 10 for s in range(n)}})[
+        "v"
+    ]
     assert effect.p_sign_flip == effect.p_sign_flip_smallest == 2 / 2**n
 
 
 def test_without_a_shared_pair_nothing_is_claimed():
     effects = compare({0: 50.0, 1: 60.0}, {"none": {2: 60.0}, "one": {0: 60.0}, "empty": {}})
-    assert {name: (e.n, e.difference) for name, e in effects.items()} == {"none": (0, None), "one": (1, 10.0), "empty": (0, None)}
+    assert {name: (e.n, e.difference) for name, e in effects.items()} == {
+        "none": (0, None),
+        "one": (1, 10.0),
+        "empty": (0, None),
+    }
     for effect in effects.values():
         assert effect.verdict == "undecided"
-        assert effect.interval is effect.p_value is effect.p_sign_flip is effect.correlation is effect.seeds_to_decide is None
+        assert (
+            effect.interval
+            is effect.p_value
+            is effect.p_sign_flip
+            is effect.correlation
+            is effect.seeds_to_decide
+            is None
+        )
     assert compare({}, {}) == {}
 
 
@@ -234,7 +300,9 @@ def test_without_a_shared_pair_nothing_is_claimed():
         (25, 0.25, "helps", 2.0**-24, (0.25, 0.25), None),
     ],
 )
-def test_differences_without_spread_are_judged_by_the_sign_flip(n, difference, verdict, p_value, interval, needed):
+def test_differences_without_spread_are_judged_by_the_sign_flip(
+    n, difference, verdict, p_value, interval, needed
+):
     reference = {s: 50.0 + s % 3 for s in range(n)}
     effect = compare(reference, {"v": {s: a + difference for s, a in reference.items()}})["v"]
     assert (effect.verdict, effect.difference, effect.p_value) == (verdict, difference, p_value)
@@ -257,10 +325,16 @@ def test_an_accuracy_that_is_not_finite_is_refused(value):
     for reference, variant, name in [({3: value}, {}, "reference"), ({}, {3: value}, "wide")]:
         with pytest.raises(ConfigError) as error:
             compare(reference, {"wide": variant})
-        assert str(error.value) == f"an accuracy must be finite and at most 1e+100, but {name} at seed 3 has {value}"
+        assert (
+            str(error.value)
+            == f"an accuracy must be finite and at most 1e+100, but {name} at seed 3 has {value}"
+        )
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": math.nan}, {"margin": 0.0}, {"margin": math.inf}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": math.nan}, {"margin": 0.0}, {"margin": math.inf}],
+)
 def test_alpha_and_margin_out_of_range_are_refused(wrong):
     (name, value), *_ = wrong.items()
     with pytest.raises(ConfigError, match=f"^{name} must .*{value}$"):
@@ -268,13 +342,17 @@ def test_alpha_and_margin_out_of_range_are_refused(wrong):
 
 
 def false_verdicts(decide, trials=400, n=5, step=None):
-    """Share of families of eight variants that truly do nothing in which anything is decided; accuracies in steps of `step`."""
+    """Share of families of eight variants that truly do nothing in which anything is decided;
+    accuracies in steps of `step`.
+    """
     random = np.random.default_rng(7)
     references = random.normal(80, 1, (trials, 1, n))
     variants = references + random.normal(0, 1, (trials, 8, n))
     if step:
         references, variants = (np.round(values / step) * step for values in (references, variants))
-    return np.mean([decide(reference[0], rows) for reference, rows in zip(references, variants, strict=True)])
+    return np.mean(
+        [decide(reference[0], rows) for reference, rows in zip(references, variants, strict=True)]
+    )
 
 
 def bound(rate, trials):
@@ -291,12 +369,16 @@ def test_a_family_of_nulls_is_decided_falsely_at_most_one_time_in_twenty():
 
 
 def test_the_same_families_break_that_bound_without_holm():
-    rate = false_verdicts(lambda reference, rows: (stats.ttest_rel(rows, reference[None], axis=1).pvalue < 0.05).any())
+    rate = false_verdicts(
+        lambda reference, rows: (stats.ttest_rel(rows, reference[None], axis=1).pvalue < 0.05).any()
+    )
     assert rate > 3 * bound(0.05, 400)
 
 
 def test_ties_on_a_small_validation_set_are_not_taken_for_certainty():
-    """With 297 images and two seeds, p = 0 for equal differences would decide nearly half of all such families."""
+    """With 297 images and two seeds, p = 0 for equal differences would decide nearly half of all
+    such families.
+    """
     assert false_verdicts(is_decided, trials=300, n=2, step=100 / 297) <= bound(0.05, 300)
 
 
@@ -320,31 +402,42 @@ def test_intervals_cover_together_where_nothing_is_real():
 
 
 def test_intervals_miss_more_often_beside_real_effects_but_no_more_than_stated():
-    """Holm leaves all of α to the one null: 1 − 0.95·0.9875³ = 8.5 % of families, below the stated (2 − 1/4)·α = 8.75 %."""
+    """Holm leaves all of α to the one null: 1 − 0.95·0.9875³ = 8.5 % of families, below the stated
+    (2 − 1/4)·α = 8.75 %.
+    """
     rate = joint_miss(np.array([0.0, 9.0, 9.0, 9.0]))
     assert rate <= bound(0.0875, 800)
     assert rate > 0.06
 
 
 def test_an_effect_on_the_margin_is_rarely_called_equal():
-    """A deviation of 0.8 makes the interval about as wide as ±0.3: an equal verdict needs an unlucky mean below 0.2."""
+    """A deviation of 0.8 makes the interval about as wide as ±0.3: an equal verdict needs an
+    unlucky mean below 0.2.
+    """
     random, base, calls = np.random.default_rng(5), dict.fromkeys(range(30), 80.0), 0
     for row in random.normal(80.5, 0.8, (800, 30)):
         calls += compare(base, {"v": as_map(row)})["v"].verdict.startswith("within")
     assert 0 < calls / 800 <= bound(0.025, 800)
-    assert compare(base, {"v": {s: 80 + 0.8 * (-1) ** s for s in base}})["v"].verdict == "within ±0.5"
+    assert (
+        compare(base, {"v": {s: 80 + 0.8 * (-1) ** s for s in base}})["v"].verdict == "within ±0.5"
+    )
 
 
 def share_decided(mean, n, level, margin):
-    """Simulate experiments of n seeds with deviation 1: share in which t finds the effect, and in which it is within ±margin."""
+    """Simulate experiments of n seeds with deviation 1: share in which t finds the effect, and in
+    which it is within ±margin.
+    """
     draws = np.random.default_rng(3).normal(mean, 1.0, (6000, n))
     found = stats.ttest_1samp(draws, 0, axis=1)
     interval = found.confidence_interval(1 - level)
-    return max(np.mean(found.pvalue < level), np.mean((interval.low > -margin) & (interval.high < margin)))
+    return max(
+        np.mean(found.pvalue < level), np.mean((interval.low > -margin) & (interval.high < margin))
+    )
 
 
 @pytest.mark.parametrize(
-    ("mean", "level", "margin"), [(0.6, 0.05, 0.1), (1.0, 0.00625, 0.1), (4.0, 0.05, 0.1), (0.0, 0.05, 0.7), (0.1, 0.0125, 0.5)]
+    ("mean", "level", "margin"),
+    [(0.6, 0.05, 0.1), (1.0, 0.00625, 0.1), (4.0, 0.05, 0.1), (0.0, 0.05, 0.7), (0.1, 0.0125, 0.5)],
 )
 def test_the_seeds_that_would_decide_do_and_one_fewer_would_not(mean, level, margin):
     n = seeds_to_decide(mean, 1.0, level, margin)
@@ -372,7 +465,9 @@ def test_more_seeds_than_a_thousand_are_not_advised():
 @given(st.lists(st.booleans(), min_size=1, max_size=200), st.sampled_from([0.05, 0.2]))
 def test_accuracy_interval_of_images_is_wilsons(bits, alpha):
     oracle = stats.binomtest(sum(bits), len(bits)).proportion_ci(1 - alpha, method="wilson")
-    assert accuracy_interval(np.array(bits), alpha=alpha) == pytest.approx((100 * oracle.low, 100 * oracle.high), abs=1e-9)
+    assert accuracy_interval(np.array(bits), alpha=alpha) == pytest.approx(
+        (100 * oracle.low, 100 * oracle.high), abs=1e-9
+    )
 
 
 def test_ten_thousand_images_at_eighty_percent_have_a_standard_error_of_0_4():
@@ -401,7 +496,9 @@ def test_accuracy_interval_of_tracks_has_the_ratio_estimators_width():
 
 def test_copies_of_frames_add_nothing_within_tracks():
     bits, groups = tracks()
-    assert accuracy_interval(np.tile(bits, 3), np.tile(groups, 3)) == pytest.approx(accuracy_interval(bits, groups))
+    assert accuracy_interval(np.tile(bits, 3), np.tile(groups, 3)) == pytest.approx(
+        accuracy_interval(bits, groups)
+    )
     assert np.diff(accuracy_interval(np.tile(bits, 3)))[0] < np.diff(accuracy_interval(bits))[0]
 
 

@@ -22,7 +22,15 @@ from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.evidence import ablation_tables
 from blocksearch.report.pages import console
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Conditions, Request, conditions, loaded, network_from, read_seeds, task_from
+from blocksearch.runs.plan import (
+    Conditions,
+    Request,
+    conditions,
+    loaded,
+    network_from,
+    read_seeds,
+    task_from,
+)
 from blocksearch.runs.records import Run
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
@@ -32,7 +40,9 @@ SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 5
 
 
 def made_up_runs(found, accuracy):
-    """Runs as the ledger would hand them out; `accuracy(variant, seed)` is percent, or None for a diverged run."""
+    """Runs as the ledger would hand them out; `accuracy(variant, seed)` is percent, or None for a
+    diverged run.
+    """
     runs = {}
     for variant in found:
         for seed in range(5):
@@ -41,7 +51,16 @@ def made_up_runs(found, accuracy):
                 value = accuracy(variant, seed)
                 state, curve = ("diverged", ()) if value is None else ("complete", (value,))
                 runs[key] = Run(
-                    key, 0, 1, state, "" if curve else "the loss became nan", curve, curve, np.zeros(0, bool), 1.0, {}
+                    key,
+                    0,
+                    1,
+                    state,
+                    "" if curve else "the loss became nan",
+                    curve,
+                    curve,
+                    np.zeros(0, bool),
+                    1.0,
+                    {},
                 )
     return runs
 
@@ -75,7 +94,10 @@ def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not(
     for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
         for factor in (*FACTORS, "first_layer"):
             try:
-                assert all(v.network or v.rule for v in variants(named_network(name, TASKS["gtsrb"]), factor))
+                assert all(
+                    v.network or v.rule
+                    for v in variants(named_network(name, TASKS["gtsrb"]), factor)
+                )
             except ConfigError:
                 silent.add((name, factor))
     assert ("effnet", "join_activation") in silent  # without a shortcut nothing is joined
@@ -93,7 +115,10 @@ def test_values_that_break_a_rule_are_rows_with_the_rule():
 def test_effects_are_paired_and_priced():
     found = variants(EFFNET, "residual", ["project", "add"])
     bonus = {"none": 0.0, "project": 3.0, "add": 0.01}
-    runs = made_up_runs(found, lambda v, seed: 60 + 5 * seed + bonus[v.value] + 0.02 * (seed - 2) * (not v.is_reference))
+    runs = made_up_runs(
+        found,
+        lambda v, seed: 60 + 5 * seed + bonus[v.value] + 0.02 * (seed - 2) * (not v.is_reference),
+    )
     rows = {row["value"]: row for row in as_rows(results(found, SHARED, range(5), runs))}
     assert rows["none"]["verdict"] == "reference"
     assert rows["project"]["verdict"] == "helps"
@@ -109,10 +134,15 @@ def test_effects_are_paired_and_priced():
 
 def test_diverged_seeds_are_shown_and_not_averaged():
     found = variants(EFFNET, "residual", ["add"])
-    runs = made_up_runs(found, lambda v, seed: None if v.value == "add" and seed < 2 else 50.0 + seed * 3)
+    runs = made_up_runs(
+        found, lambda v, seed: None if v.value == "add" and seed < 2 else 50.0 + seed * 3
+    )
     row = as_rows(results(found, SHARED, range(5), runs))[1]
     assert row["seeds"] == [2, 3, 4]
-    assert row["failures"] == {"0": "diverged: the loss became nan", "1": "diverged: the loss became nan"}
+    assert row["failures"] == {
+        "0": "diverged: the loss became nan",
+        "1": "diverged: the loss became nan",
+    }
 
 
 @pytest.mark.parametrize("diverged", [{4}, {1, 2, 3, 4}, {0, 4}])
@@ -120,10 +150,19 @@ def test_diverged_seeds_are_shown_and_not_averaged():
 def test_a_failure_is_shown_wherever_it_is_among_the_seeds(looks, diverged):
     found = variants(EFFNET, "residual", ["add"])
     noise = np.random.default_rng(0).normal(size=(2, 5))
-    runs = made_up_runs(found, lambda v, s: None if v.value == "add" and s in diverged else 50 + noise[int(v.is_reference), s])
-    reference, row = as_rows(looked(found, runs, looks) if looks else results(found, SHARED, range(5), runs))
+    runs = made_up_runs(
+        found,
+        lambda v, s: (
+            None if v.value == "add" and s in diverged else 50 + noise[int(v.is_reference), s]
+        ),
+    )
+    reference, row = as_rows(
+        looked(found, runs, looks) if looks else results(found, SHARED, range(5), runs)
+    )
     assert row["seeds"] == sorted(set(range(5)) - diverged)
-    assert row["failures"] == {str(seed): "diverged: the loss became nan" for seed in sorted(diverged)}
+    assert row["failures"] == {
+        str(seed): "diverged: the loss became nan" for seed in sorted(diverged)
+    }
     assert reference["seeds"] == list(range(5))
 
 
@@ -143,9 +182,15 @@ def test_a_variant_of_which_no_seed_completed_says_so():
 
 
 def test_a_variant_with_equal_layers_is_the_same_network():
-    """On the narrowest stages of digits a minimum of 6 makes reduce(4) and reduce(8) alike, but not the reference."""
-    found = variants(named_network("effnet", replace(TASKS["digits"], widths=(8, 12))), "bottleneck")
-    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    """On the narrowest stages of digits a minimum of 6 makes reduce(4) and reduce(8) alike, but not
+    the reference.
+    """
+    found = variants(
+        named_network("effnet", replace(TASKS["digits"], widths=(8, 12))), "bottleneck"
+    )
+    rows = as_rows(
+        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
+    )
     assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
 
 
@@ -155,7 +200,14 @@ def test_variants_of_one_network_are_one_comparison_of_the_family():
 
     def rows(*values):
         found = variants(effnet, "bottleneck", values)
-        return as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference))))
+        return as_rows(
+            results(
+                found,
+                SHARED,
+                range(5),
+                made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference)),
+            )
+        )
 
     _, _, twice = rows("reduce(4)", "reduce(8)")
     assert twice["rule"] == "the same networks as bottleneck reduce(4)"
@@ -165,13 +217,24 @@ def test_variants_of_one_network_are_one_comparison_of_the_family():
 
 
 def test_a_claim_is_not_held_against_a_network_that_is_the_reference():
-    found = variants(named_network("effnet", replace(TASKS["digits"], widths=(12, 12, 12))), "bottleneck", ["reduce(4)", "none"])
-    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
-    assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == ("same network", ())
+    found = variants(
+        named_network("effnet", replace(TASKS["digits"], widths=(12, 12, 12))),
+        "bottleneck",
+        ["reduce(4)", "none"],
+    )
+    rows = as_rows(
+        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
+    )
+    assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == (
+        "same network",
+        (),
+    )
 
 
 def test_the_references_own_value_alone_is_no_question():
-    with pytest.raises(ConfigError, match="does not apply to this block: only its own value none is asked about"):
+    with pytest.raises(
+        ConfigError, match="does not apply to this block: only its own value none is asked about"
+    ):
         ask(EFFNET, {"residual": ["none"]})
 
 
@@ -182,7 +245,9 @@ def test_a_factor_without_other_values_says_so():
 
 def test_what_was_compared_above_is_said_to_be_there():
     found = section3(replace(TASKS["cifar10"], widths=(16, 32, 64)), "cifar10")
-    rows = as_rows(results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed)))
+    rows = as_rows(
+        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
+    )
     again = [row for row in rows if row["rule"].startswith("the same")]
     assert [(row["given"], row["value"], row["rule"]) for row in again] == [
         ("minimum=1", "reduce(1)", "the same networks as bottleneck reduce(1) above")
@@ -191,28 +256,54 @@ def test_what_was_compared_above_is_said_to_be_there():
 
 def test_a_margin_decides_what_counts_as_equal():
     found = variants(EFFNET, "residual", ["add"])
-    runs = made_up_runs(found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add"))
-    row, wide = (as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0))
+    runs = made_up_runs(
+        found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add")
+    )
+    row, wide = (
+        as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0)
+    )
     assert (row["verdict"], wide["verdict"]) == ("undecided", "within ±5")
     assert row["interval"] == wide["interval"]
 
 
 def remembered(tmp_path, devices, **wishes):
     """An ablation of which the ledger has every run, made on these devices in turn."""
-    request = Request(Protocol("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes)
+    request = Request(
+        Protocol("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes
+    )
     found = variants(EFFNET, "residual", ["add"])
     made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
     with closing(Ledger(request.ledger)) as ledger:
-        for seed, job in enumerate(job for n in found for job in conditions(request, EFFNET).jobs(n.networks[-1:], range(5))):
+        for seed, job in enumerate(
+            job
+            for n in found
+            for job in conditions(request, EFFNET).jobs(n.networks[-1:], range(5))
+        ):
             swing = 0.0 if seed < 5 else (0.9 if seed % 2 else -0.7)
             accuracy = 50.0 + seed % 5 + swing
             own = made | {"device": devices[seed % len(devices)]}
-            ledger.add(job, Run(job.key, 0, 1, "complete", "", (accuracy,), (1.0,), np.ones(4000, bool), 1.0, own))
+            ledger.add(
+                job,
+                Run(
+                    job.key,
+                    0,
+                    1,
+                    "complete",
+                    "",
+                    (accuracy,),
+                    (1.0,),
+                    np.ones(4000, bool),
+                    1.0,
+                    own,
+                ),
+            )
     return ablate("effnet", found, range(5), request, Watch())
 
 
 def test_a_users_margin_is_kept_to_and_said(tmp_path):
-    titles, answers, _ = zip(*(remembered(tmp_path, ["cpu"], margin=margin) for margin in (None, 5.0)), strict=True)
+    titles, answers, _ = zip(
+        *(remembered(tmp_path, ["cpu"], margin=margin) for margin in (None, 5.0)), strict=True
+    )
     assert [answer[1].verdict for answer in answers] == ["undecided", "within ±5"]
     assert ["margin ±5 points" in title for title in titles] == [False, True]
 
@@ -222,7 +313,9 @@ def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(t
     other = tmp_path / "other"
     other.mkdir()
     title, _, _ = remembered(other, ["cpu", "H100"])
-    assert "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
+    assert (
+        "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
+    )
     with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
         remembered(other, ["cpu", "H100"], strict=True)
 
@@ -234,24 +327,40 @@ def test_the_paper_says_nothing_of_rescaled_widths():
     own, other = shown[0].cost, shown[1].cost
     row = as_rows(shown)[1]
     for quantity in ("flops", "params", "floats"):
-        assert row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
+        assert (
+            row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
+        )
 
 
 def test_names_and_texts_never_become_markup():
     found = variants(EFFNET, "residual", ["add"])
     page = console()
     with page.capture() as captured:
-        page.print(*ablation_tables("[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})))
+        page.print(
+            *ablation_tables(
+                "[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})
+            )
+        )
     assert "[red]x[/red] [link=javascript:1]" in captured.get()
 
 
 @pytest.mark.slow
 def test_an_ablation_from_question_to_report(tmp_path):
     reference = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
-    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 2)
+    request = Request(
+        Protocol("digits", images=200),
+        Recipe(epochs=1, batch=50),
+        tmp_path,
+        str(tmp_path / "a.db"),
+        2,
+    )
     for _ in range(2):
-        title, answer, _ = ablate("effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch())
-    assert title.startswith("effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch ")
+        title, answer, _ = ablate(
+            "effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch()
+        )
+    assert title.startswith(
+        "effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch "
+    )
     assert [len(result.accuracies) for result in answer] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         (report,) = ledger.reports()
@@ -263,9 +372,17 @@ def test_an_ablation_from_question_to_report(tmp_path):
     ("factor", "values", "says"),
     [
         ("residul", None, "unknown factor 'residul' (did you mean 'residual'?)"),
-        ("residual", ["plus"], "residual must be none or add or project or concatenate, but got 'plus'"),
+        (
+            "residual",
+            ["plus"],
+            "residual must be none or add or project or concatenate, but got 'plus'",
+        ),
         ("first_layer", ["conv"], "first_layer must be vanilla or block, but got 'conv'"),
-        ("join_activation", None, "factor join_activation does not apply to this block: every value gives the same layers"),
+        (
+            "join_activation",
+            None,
+            "factor join_activation does not apply to this block: every value gives the same layers",
+        ),
     ],
 )
 def test_questions_that_cannot_be_asked(factor, values, says):
@@ -284,7 +401,9 @@ def test_values_belong_to_one_factor():
         read_values(["residual", "groups"], "none")
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("4,", (4,)), ("1", (0,))])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("4,", (4,)), ("1", (0,))]
+)
 def test_seeds_are_a_count_or_a_list(text, seeds):
     assert read_seeds(text) == seeds
 
@@ -300,7 +419,9 @@ def test_networks_from_names_changes_and_texts():
     changed = network_from("effnet residual=add first_layer=vanilla", task)
     assert changed.blocks[0].residual == "add"
     assert changed.first_layer == "vanilla"
-    assert network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
+    assert (
+        network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
+    )
     assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", task).task.classes == 3
     for text, says in (
         ("efnet", "did you mean 'effnet'"),
@@ -329,9 +450,20 @@ def test_31_of_33_distinct_cells_match_and_the_two_others_are_known():
     cells = flops_cells()
     distinct = {(c.dataset, c.network): c for c in cells if c.matches is not None}
     assert len(distinct) == 33
-    assert {key for key, c in distinct.items() if not c.matches} == {("cifar10", "effnet"), ("svhn", "mob_imp")}
-    assert [c.flops for c in cells if c.network == "baseline"] == [80_347_136, 3_563_520, 2_326_528] * 2
-    assert [c.flops_actual for c in cells if c.network == "baseline"] == [79_118_336, 3_333_120, 1_666_048] * 2
+    assert {key for key, c in distinct.items() if not c.matches} == {
+        ("cifar10", "effnet"),
+        ("svhn", "mob_imp"),
+    }
+    assert [c.flops for c in cells if c.network == "baseline"] == [
+        80_347_136,
+        3_563_520,
+        2_326_528,
+    ] * 2
+    assert [c.flops_actual for c in cells if c.network == "baseline"] == [
+        79_118_336,
+        3_333_120,
+        1_666_048,
+    ] * 2
     assert distinct["cifar10", "effnet"].difference == 11_280_384 - 11_400_000
 
 
@@ -344,39 +476,79 @@ def test_every_row_of_the_tables_is_a_cell():
 @pytest.mark.slow
 def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
     """attention first: a family may begin with a row that has no reference."""
-    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    request = Request(
+        Protocol("digits", images=200),
+        Recipe(epochs=1, batch=50),
+        tmp_path,
+        str(tmp_path / "a.db"),
+        1,
+    )
     network = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
     question = {"attention": None, "residual": ["add"]}
     _, found, _ = ablate("effnet", ask(network, question), (0, 1), request, Watch())
-    assert [(r.variant.factor, r.verdict) for r in found[:2]] == [("attention", "does not apply"), ("residual", "reference")]
+    assert [(r.variant.factor, r.verdict) for r in found[:2]] == [
+        ("attention", "does not apply"),
+        ("residual", "reference"),
+    ]
     rows = as_rows(found)
     assert rows[0]["rule"] == "it has no value but none, unless a space defines one"
     assert rows[2]["flops_difference"] == 0
-    with pytest.raises(ConfigError, match="none of the factors applies to this block: attention, last"):
+    with pytest.raises(
+        ConfigError, match="none of the factors applies to this block: attention, last"
+    ):
         ask(network, {"attention": None, "last": None})
 
 
 @pytest.mark.slow
 def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
-    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    request = Request(
+        Protocol("digits", images=200),
+        Recipe(epochs=1, batch=50),
+        tmp_path,
+        str(tmp_path / "a.db"),
+        1,
+    )
     network = named_network("effnet", replace(TASKS["digits"], widths=(8, 12)))
     asked = ask(network, {"bottleneck": None}, equal_flops=True)
     title, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
     assert title.startswith("effnet, also at equal FLOPs (widths rescaled), widths 8,12")
     plain = [result for result in found if not result.variant.given]
-    assert [result.variant.value for result in plain] == ["reduce(2)", "reduce(1)", "reduce(4)", "reduce(8)"]
+    assert [result.variant.value for result in plain] == [
+        "reduce(2)",
+        "reduce(1)",
+        "reduce(4)",
+        "reduce(8)",
+    ]
     reference, *others = [result for result in found if result.variant.given == "equal FLOPs"]
     assert reference.variant.is_reference
-    assert [result.variant.value for result in others] == ["reduce(1)"]  # with six channels at least, the others cost the same
+    assert [result.variant.value for result in others] == [
+        "reduce(1)"
+    ]  # with six channels at least, the others cost the same
     for result in others:
-        wider = replace(result.variant.network.task, widths=tuple(w + 1 for w in result.variant.network.task.widths))
-        assert result.cost.flops <= reference.cost.flops < cost(replace(result.variant.network, task=wider).layers).flops
-        assert result.variant.shown.startswith(f"{result.variant.value} at ") or not result.variant.compared
+        wider = replace(
+            result.variant.network.task,
+            widths=tuple(w + 1 for w in result.variant.network.task.widths),
+        )
+        assert (
+            result.cost.flops
+            <= reference.cost.flops
+            < cost(replace(result.variant.network, task=wider).layers).flops
+        )
+        assert (
+            result.variant.shown.startswith(f"{result.variant.value} at ")
+            or not result.variant.compared
+        )
 
 
 @pytest.mark.slow
 def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
-    request = Request(Protocol("digits", images=200), Recipe(epochs=1, batch=50), tmp_path, str(tmp_path / "a.db"), 1)
+    request = Request(
+        Protocol("digits", images=200),
+        Recipe(epochs=1, batch=50),
+        tmp_path,
+        str(tmp_path / "a.db"),
+        1,
+    )
     network = named_network("effnet", replace(TASKS["digits"], widths=(16, 20)))
     asked = ask(network, {"residual": ["add"]}, read_given("bottleneck=2,4"))
     assert [(v.given, v.is_reference) for v in asked] == [
@@ -388,19 +560,25 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
             ("bottleneck=reduce(4) − reduce(2)", False),
         )
     ]
-    assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor("residual", "add")
+    assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor(
+        "residual", "add"
+    )
     _, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
     for reference, variant in (found[:2], found[2:4]):
         differences = [variant.accuracies[seed] - reference.accuracies[seed] for seed in (0, 1)]
         assert variant.effect.difference == pytest.approx(sum(differences) / 2)
         assert variant.base == reference.cost
     apart = found[4].effect
-    assert apart.difference == pytest.approx(found[3].effect.difference - found[1].effect.difference)
+    assert apart.difference == pytest.approx(
+        found[3].effect.difference - found[1].effect.difference
+    )
     assert (found[4].cost, found[4].curves) == (None, {})
     page = console()
     with page.capture() as captured:
         page.print(*ablation_tables("t", found))
-    titles = [line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)]
+    titles = [
+        line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)
+    ]
     assert titles == [
         *("t", "given bottleneck=reduce(2)", "given bottleneck=reduce(4)"),
         "how far the effects differ: bottleneck=reduce(4) − reduce(2)",
@@ -409,11 +587,19 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
 
 @pytest.mark.parametrize("first", [2, 8])
 def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_network(first):
-    """A shortcut that costs 4 points more where channels are an eighth is the paper's claim, whichever effect comes first."""
-    asked = ask(EFFNET.with_factor("bottleneck", f"reduce({first})"), {"residual": ["add"]}, read_given("bottleneck=2,8"))
+    """A shortcut that costs 4 points more where channels are an eighth is the paper's claim,
+    whichever effect comes first.
+    """
+    asked = ask(
+        EFFNET.with_factor("bottleneck", f"reduce({first})"),
+        {"residual": ["add"]},
+        read_given("bottleneck=2,8"),
+    )
 
     def accuracy(variant, seed):
-        hurts = 1 + 0.1 * (seed % 2) if variant.given.endswith("reduce(2)") else 5 + 0.1 * (seed % 3)
+        hurts = (
+            1 + 0.1 * (seed % 2) if variant.given.endswith("reduce(2)") else 5 + 0.1 * (seed % 3)
+        )
         return 80.0 + seed % 3 - (0 if variant.is_reference else hurts)
 
     found = results(asked, SHARED, range(5), made_up_runs(asked[:4], accuracy))
@@ -426,7 +612,9 @@ def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_net
 
 def test_a_value_given_twice_is_no_interaction():
     asked = ask(EFFNET, {"residual": ["add"]}, read_given("bottleneck=2,2"))
-    assert [(variant.given, variant.beside) for variant in asked] == [("bottleneck=reduce(2)", None)] * 2
+    assert [(variant.given, variant.beside) for variant in asked] == [
+        ("bottleneck=reduce(2)", None)
+    ] * 2
 
 
 def test_networks_are_converted_at_two_widths():
@@ -445,16 +633,25 @@ def test_section_3_is_asked_with_the_papers_own_references():
     found = section3(TASKS["gtsrb"], "gtsrb")
     asked = {(v.given, v.factor, v.value) for v in found if v.compared}
     assert asked >= {("minimum=1", "bottleneck", f"reduce({k})") for k in (1, 4, 8)}
-    assert asked >= {("pooling=last", "pooling", "stride"), ("pooling=last", "pooling", "separable_end")}
+    assert asked >= {
+        ("pooling=last", "pooling", "stride"),
+        ("pooling=last", "pooling", "separable_end"),
+    }
     assert ("activation=linear", "activation", "leaky") in asked
-    hidden = {v.given: v.channels for v in found if (v.factor, v.value) == ("bottleneck", "reduce(8)")}
+    hidden = {
+        v.given: v.channels for v in found if (v.factor, v.value) == ("bottleneck", "reduce(8)")
+    }
     assert hidden == {"": (6, 6, 6), "minimum=1": (1, 2, 4)}
-    assert {v.against.blocks[0].values()["pooling"] for v in found if v.given == "pooling=last"} == {"last"}
+    assert {
+        v.against.blocks[0].values()["pooling"] for v in found if v.given == "pooling=last"
+    } == {"last"}
 
 
 @pytest.mark.parametrize("looks", [(), (2, 3, 5)])
 def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
-    """Some comparisons are decided at once and others never, of networks they share; the reference lacks a seed."""
+    """Some comparisons are decided at once and others never, of networks they share; the reference
+    lacks a seed.
+    """
     listed = conversions(TASKS["gtsrb"], "gtsrb")
     networks = {n.digest: n for v in listed for n in v.networks}
     shared = [Variant("f", str(k), False, n, n) for k, n in enumerate(networks.values())]
@@ -462,7 +659,11 @@ def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
 
     def accuracy(variant, seed):
         place = int(variant.value)
-        return None if (place, seed) == (0, 1) else 90 - 8.0 * (place % 3 == 1) + (0.01 if place < 2 else 2) * noise[place, seed]
+        return (
+            None
+            if (place, seed) == (0, 1)
+            else 90 - 8.0 * (place % 3 == 1) + (0.01 if place < 2 else 2) * noise[place, seed]
+        )
 
     runs = made_up_runs(shared, accuracy)
     found = looked(listed, runs, looks) if looks else results(listed, SHARED, range(5), runs)
@@ -488,7 +689,10 @@ def test_a_factor_that_is_idle_under_one_given_value_is_a_row_there():
 
 
 def test_a_value_asked_for_twice_is_compared_once():
-    assert [v.value for v in variants(EFFNET, "bottleneck", ["reduce(4)", "reduce(4)"])] == ["reduce(2)", "reduce(4)"]
+    assert [v.value for v in variants(EFFNET, "bottleneck", ["reduce(4)", "reduce(4)"])] == [
+        "reduce(2)",
+        "reduce(4)",
+    ]
 
 
 def test_blocks_that_differ_in_a_factor_are_no_value_of_it():
@@ -512,8 +716,25 @@ def test_a_users_options_are_among_a_factors_values(tmp_path):
 
 
 def made(device, torch):
-    provenance = {"device": device, "torch": torch, "blocksearch": "1", "commit": "c", "date": "2026-01-01T00:00:00"}
-    return Run(SHARED.job(EFFNET, 0).key, 0, 1, "complete", "", (50.0,), (1.0,), np.zeros(2, bool), 1.0, provenance)
+    provenance = {
+        "device": device,
+        "torch": torch,
+        "blocksearch": "1",
+        "commit": "c",
+        "date": "2026-01-01T00:00:00",
+    }
+    return Run(
+        SHARED.job(EFFNET, 0).key,
+        0,
+        1,
+        "complete",
+        "",
+        (50.0,),
+        (1.0,),
+        np.zeros(2, bool),
+        1.0,
+        provenance,
+    )
 
 
 def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for():
@@ -524,25 +745,40 @@ def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for
         assert said in mixture(runs)
         with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
             mixture(runs, strict=True)
-    assert sources(alike) == "2 runs: blocksearch 1, commits c, torch 2.13.0+cpu, 2.13.1, on cpu, 2026-01-01"
+    assert (
+        sources(alike)
+        == "2 runs: blocksearch 1, commits c, torch 2.13.0+cpu, 2.13.1, on cpu, 2026-01-01"
+    )
 
 
 def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
-    """Counted by hand: 27·64·1024 multiplications against 3·32·1024 + 3·32·1024 + 3·32·512 + 2·32·64·256."""
+    """Counted by hand: 27·64·1024 multiplications against 3·32·1024 + 3·32·1024 + 3·32·512 +
+    2·32·64·256.
+    """
     network = named_network("effnet", TASKS["cifar10"])
     listed = ask(network, {"first_layer": None})
     _, vanilla = results(listed, SHARED, range(2), made_up_runs(listed, lambda *_: 70.0))
     assert round(1_294_336 / 1_769_472 - 1, 2) == -0.27
-    assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -27%, agrees",)
-    thin = ask(named_network("effnet", replace(TASKS["cifar10"], widths=(16, 32, 64))), {"first_layer": None})
+    assert vanilla.claims == (
+        "Section 3: block saves about 30% of the first layer, here -27%, agrees",
+    )
+    thin = ask(
+        named_network("effnet", replace(TASKS["cifar10"], widths=(16, 32, 64))),
+        {"first_layer": None},
+    )
     _, vanilla = results(thin, SHARED, range(2), made_up_runs(thin, lambda *_: 70.0))
-    assert vanilla.claims == ("Section 3: block saves about 30% of the first layer, here -71%, disagrees",)
+    assert vanilla.claims == (
+        "Section 3: block saves about 30% of the first layer, here -71%, disagrees",
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("bottleneck", "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'"),
+        (
+            "bottleneck",
+            "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'",
+        ),
         ("milk=2", "unknown factor 'milk'"),
         ("last=none", "--given last=none: last=none needs spatial=dense"),
     ],

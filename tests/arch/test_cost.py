@@ -56,11 +56,26 @@ EXPECTED = {
     },
 }
 AS_WRITTEN = {
-    "cifar10": {"effnet_revised": 30_113_792, "effnet_revised_4": 21_282_816, "effnet_revised_2": 12_451_840},
-    "svhn": {"effnet_revised": 1_812_480, "effnet_revised_4": 1_434_624, "effnet_revised_2": 1_056_768},
-    "gtsrb": {"effnet_revised": 1_045_504, "effnet_revised_4": 859_136, "effnet_revised_2": 672_768},
+    "cifar10": {
+        "effnet_revised": 30_113_792,
+        "effnet_revised_4": 21_282_816,
+        "effnet_revised_2": 12_451_840,
+    },
+    "svhn": {
+        "effnet_revised": 1_812_480,
+        "effnet_revised_4": 1_434_624,
+        "effnet_revised_2": 1_056_768,
+    },
+    "gtsrb": {
+        "effnet_revised": 1_045_504,
+        "effnet_revised_4": 859_136,
+        "effnet_revised_2": 672_768,
+    },
 }
-LARGE = {"effnet_large", "effnet_large_published"}  # widths of ours, filled to a budget: see test_rescale
+LARGE = {
+    "effnet_large",
+    "effnet_large_published",
+}  # widths of ours, filled to a budget: see test_rescale
 PLACES = [(dataset, name) for dataset in EXPECTED for name in NAMED if name not in LARGE]
 
 
@@ -75,7 +90,11 @@ def check_against_torch(network: Network) -> None:
     assert sum(p.numel() for p in module.parameters()) == price.params
     for part, layer in zip(module, network.layers, strict=True):
         x = part(x)
-        expected = (2, layer.classes) if isinstance(layer, Linear) else (2, layer.output.channels, *layer.output.map)
+        expected = (
+            (2, layer.classes)
+            if isinstance(layer, Linear)
+            else (2, layer.output.channels, *layer.output.map)
+        )
         assert tuple(x.shape) == expected
 
 
@@ -111,7 +130,9 @@ def count_over_positions(layers) -> int:
                         for _ in range(layer.output.width):
                             total += outputs * inputs * layer.kernel[0] * layer.kernel[1]
             case Linear():
-                total += layer.input.channels * layer.input.height * layer.input.width * layer.classes
+                total += (
+                    layer.input.channels * layer.input.height * layer.input.width * layer.classes
+                )
     return total
 
 
@@ -122,16 +143,34 @@ def test_cost_is_what_a_count_over_positions_gives(network):
 
 
 def test_table_1_floats_out():
-    """Table 1 of the paper: baseline, mobilenet, shufflenet and effnet on CIFAR-10 (effnet's first rows are shifted there)."""
+    """Table 1 of the paper: baseline, mobilenet, shufflenet and effnet on CIFAR-10 (effnet's first
+    rows are shifted there).
+    """
     floats = {name: cost(named_network(name, TASKS["cifar10"]).layers).floats_out for name in NAMED}
     assert floats["baseline"] == (16384, 8192, 4096, 10)
     assert floats["mobilenet"] == (16384, 4096, 8192, 2048, 4096, 10)
     assert floats["shufflenet"] == (16384, 8192, 2048, 8192, 4096, 1024, 4096, 10)
-    assert floats["effnet"] == (32768, 16384, 16384, 16384, 16384, 8192, 8192, 8192, 8192, 4096, 4096, 4096, 10)
+    assert floats["effnet"] == (
+        32768,
+        16384,
+        16384,
+        16384,
+        16384,
+        8192,
+        8192,
+        8192,
+        8192,
+        4096,
+        4096,
+        4096,
+        10,
+    )
 
 
 class _Liveness:
-    """The peak measured: sum of live tensors while the built module runs, by patching nothing and recomputing from its parts."""
+    """The peak measured: sum of live tensors while the built module runs, by patching nothing and
+    recomputing from its parts.
+    """
 
     def __init__(self) -> None:
         self.peak = 0
@@ -156,7 +195,8 @@ class _Liveness:
             return joined
         y = part(x)
         in_place = (
-            isinstance(part, nn.BatchNorm2d | nn.Identity | nn.ReLU | nn.LeakyReLU) or type(part).__name__ == "SeededDropout"
+            isinstance(part, nn.BatchNorm2d | nn.Identity | nn.ReLU | nn.LeakyReLU)
+            or type(part).__name__ == "SeededDropout"
         )
         self.peak = max(self.peak, held + x.numel() + (0 if in_place else y.numel()))
         return y
@@ -171,7 +211,9 @@ def test_peak_activation_is_the_largest_sum_of_live_tensors(network):
 
 
 def test_peak_activation_in_closed_form():
-    """Baseline on CIFAR-10: the first convolution's output and its pooled map; a held shortcut adds its source."""
+    """Baseline on CIFAR-10: the first convolution's output and its pooled map; a held shortcut adds
+    its source.
+    """
     plain = named_network("baseline", TASKS["cifar10"])
     assert cost(plain.layers).peak_activation_floats == 64 * 32 * 32 + 64 * 16 * 16
     held = cost(plain.with_factor("residual", "add").layers).peak_activation_floats
@@ -180,4 +222,6 @@ def test_peak_activation_in_closed_form():
 
 def test_revised_effnet_pools_late_only_on_the_data_sets_whose_tables_demand_it():
     assert len(named_network("effnet_revised", TASKS["gtsrb"], dataset="gtsrb").blocks) == 1
-    assert named_network("effnet_revised", TASKS["svhn"], dataset="svhn").blocks[-1].pooling == "first"
+    assert (
+        named_network("effnet_revised", TASKS["svhn"], dataset="svhn").blocks[-1].pooling == "first"
+    )

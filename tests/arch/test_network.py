@@ -5,7 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block, expand
-from blocksearch.arch.layers import Conv, Join, Shape, Shuffle, decode, encode, even_parts, fingerprint, flat, grouped_conv
+from blocksearch.arch.layers import (
+    Conv,
+    Join,
+    Shape,
+    Shuffle,
+    decode,
+    encode,
+    even_parts,
+    fingerprint,
+    flat,
+    grouped_conv,
+)
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_block, format_network, parse_block, parse_network
 from blocksearch.arch.zoo import NAMED, named_network
@@ -36,8 +47,12 @@ def test_layers_survive_being_stored(network):
 @given(networks())
 def test_the_channels_of_bottlenecks_are_those_of_the_layers(network):
     """A bottleneck is the only dense 1×1 convolution before the first that is not one."""
-    for block, channels, stage in zip(network.stage_blocks, network.bottlenecks, network.stages, strict=False):
-        first = next(layer for layer in flat(stage[0].branches[0] if isinstance(stage[0], Join) else stage))
+    for block, channels, stage in zip(
+        network.stage_blocks, network.bottlenecks, network.stages, strict=False
+    ):
+        first = next(
+            layer for layer in flat(stage[0].branches[0] if isinstance(stage[0], Join) else stage)
+        )
         if block.bottleneck == "none":
             assert channels is None
         else:
@@ -103,16 +118,23 @@ def test_groups_are_as_even_as_possible(channels, groups):
 
 
 def test_uneven_groups_of_the_paper():
-    """12 → 6 channels in 4 groups: outputs 2, 2, 1, 1, which costs 18 per position (ShuffleNet on SVHN)."""
+    """12 → 6 channels in 4 groups: outputs 2, 2, 1, 1, which costs 18 per position (ShuffleNet on
+    SVHN).
+    """
     conv = grouped_conv(Shape(12, 1, 1), 6, 4, (1, 1), (1, 1))
     assert conv.parts == ((3, 2), (3, 2), (3, 1), (3, 1))
     assert conv.weights == 18
 
 
 def test_the_shufflenet_unit():
-    """Shuffle after the first grouped layer; the shortcut is an overlapping 3×3 average with stride 2, concatenated."""
+    """Shuffle after the first grouped layer; the shortcut is an overlapping 3×3 average with stride
+    2, concatenated.
+    """
     network = named_network("shufflenet", SETTING)
-    assert [layer.kind for layer in network.layers if isinstance(layer, Join)] == ["concatenate", "concatenate"]
+    assert [layer.kind for layer in network.layers if isinstance(layer, Join)] == [
+        "concatenate",
+        "concatenate",
+    ]
     for join in (layer for layer in network.layers if isinstance(layer, Join)):
         body, (shortcut,) = join.branches
         kinds = [type(layer).__name__ for layer in body]
@@ -143,11 +165,20 @@ def test_halved_maps_round_up(height, width, pooling):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Conv(Shape(6, 8, 8), 12, (3, 3), groups=4), "4 groups must divide both channel counts, but got 6 → 12"),
-        (lambda: Conv(Shape(6, 8, 8), 3, (3, 3), groups=6), "at most as many groups as channels, but 6 > 3"),
+        (
+            lambda: Conv(Shape(6, 8, 8), 12, (3, 3), groups=4),
+            "4 groups must divide both channel counts, but got 6 → 12",
+        ),
+        (
+            lambda: Conv(Shape(6, 8, 8), 3, (3, 3), groups=6),
+            "at most as many groups as channels, but 6 > 3",
+        ),
         (lambda: Shape(0, 8, 8), "at least one channel, row and column, but got 0x8x8"),
         (lambda: Block(last="none"), "last=none needs spatial=dense"),
-        (lambda: Block(spatial="dense", last="none", pooling="separable_conv"), "pools at the last pointwise layer"),
+        (
+            lambda: Block(spatial="dense", last="none", pooling="separable_conv"),
+            "pools at the last pointwise layer",
+        ),
         (
             lambda: Block(residual="ad"),
             "residual must be none or add or project or concatenate, but got 'ad' (did you mean 'add'?)",
@@ -155,15 +186,26 @@ def test_halved_maps_round_up(height, width, pooling):
         (lambda: Block(kernel="2x2"), "kernel must be one to four odd sizes"),
         (lambda: Block(kernel="3x3d0"), "kernel must be one to four odd sizes"),
         (lambda: Block(kernel="+".join(["3x3"] * 5)), "kernel must be one to four odd sizes"),
-        (lambda: Task(input=Shape(3, 8, 8), widths=(), classes=10), "widths must be one or more whole numbers from 1"),
+        (
+            lambda: Task(input=Shape(3, 8, 8), widths=(), classes=10),
+            "widths must be one or more whole numbers from 1",
+        ),
         (
             lambda: Task(input=Shape(3, 8, 8), widths=(0,), classes=10),
             "widths must be one or more whole numbers from 1, but got 0",
         ),
-        (lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=1), "at least 2 classes apart, but got classes=1"),
-        (lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=2, dropout=1.0), "below 1, but got 1.0"),
         (
-            lambda: Network(task=Task(input=Shape(3, 4, 4), widths=(8, 8, 8), classes=2), blocks=(Block(),)),
+            lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=1),
+            "at least 2 classes apart, but got classes=1",
+        ),
+        (
+            lambda: Task(input=Shape(3, 8, 8), widths=(8,), classes=2, dropout=1.0),
+            "below 1, but got 1.0",
+        ),
+        (
+            lambda: Network(
+                task=Task(input=Shape(3, 4, 4), widths=(8, 8, 8), classes=2), blocks=(Block(),)
+            ),
             "a map is not pooled below 1×1, but a stride of 2×2 meets a map of 8x1x1",
         ),
         (
@@ -210,8 +252,14 @@ def test_errors_in_a_block_show_the_text_and_a_caret(text, rule, at):
         ("input=3x32x32 widths=8 classes=10", "a network needs a block in brackets"),
         ("input=3x32x32 widths=8 classes=10 [kernel=3x3", "this bracket is not closed"),
         ("input=3x32x32 widths=8 classes=10 [[kernel=3x3]]", "unexpected '['"),
-        ("input=3x32x32 widths=8 classes=10 [kernel=3x3] kernel=3x3", "expected a block in brackets"),
-        ("input=32x32 widths=8 classes=10 []", "input must be channels, height and width such as 3x32x32"),
+        (
+            "input=3x32x32 widths=8 classes=10 [kernel=3x3] kernel=3x3",
+            "expected a block in brackets",
+        ),
+        (
+            "input=32x32 widths=8 classes=10 []",
+            "input must be channels, height and width such as 3x32x32",
+        ),
         ("input=3x0x32 widths=8 classes=10 []", "at least one channel, row and column"),
         ("input=3x32x32 widths=8,a classes=10 []", "widths must be whole numbers"),
         ("input=3x32x32 widths=8 classes=1 []", "at least 2 classes apart"),

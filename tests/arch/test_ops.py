@@ -1,4 +1,6 @@
-"""Options from a user's own file: costed, built, printed, parsed, sampled and ablated like built-in ones."""
+"""Options from a user's own file: costed, built, printed, parsed, sampled and ablated like built-in
+ones.
+"""
 
 import json
 import subprocess
@@ -11,7 +13,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocksearch import TASKS, Block, Grammar, Network, Shape, cost, named_network, option, parse_network
+from blocksearch import (
+    TASKS,
+    Block,
+    Grammar,
+    Network,
+    Shape,
+    cost,
+    named_network,
+    option,
+    parse_network,
+)
 from blocksearch.ablation.design import read_values, variants
 from blocksearch.arch.layers import Activation, Conv, Custom, Join, decode, encode
 from blocksearch.arch.notation import format_network
@@ -20,7 +32,10 @@ from blocksearch.report.flow import data_flow
 from blocksearch.runs.plan import loaded, network_from
 from blocksearch.space.load import load_space
 from blocksearch.training.build import build
-from tests.arch.test_cost import check_against_torch, test_peak_activation_is_the_largest_sum_of_live_tensors
+from tests.arch.test_cost import (
+    check_against_torch,
+    test_peak_activation_is_the_largest_sum_of_live_tensors,
+)
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
 SHIPPED = {name: load_space(SPACES / f"{name}.py") for name in ("squeeze", "gates")}
@@ -43,9 +58,16 @@ def test_members_with_options_cost_what_torch_counts_and_run(network):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(5, 20), st.integers(5, 20), st.integers(1, 9))
 def test_options_hold_on_odd_maps_and_widths(height, width, channels):
-    option_values = {"attention": OPTIONS["squeeze.se"](ratio=3), "residual": OPTIONS["gates.strongest"]()}
-    task = type(TASKS["gtsrb"])(input=Shape(3, height, width), widths=(channels, 2 * channels), classes=3)
-    check_against_torch(Network(task=task, blocks=(Block(**option_values, activation=OPTIONS["gates.swish"]()),)))
+    option_values = {
+        "attention": OPTIONS["squeeze.se"](ratio=3),
+        "residual": OPTIONS["gates.strongest"](),
+    }
+    task = type(TASKS["gtsrb"])(
+        input=Shape(3, height, width), widths=(channels, 2 * channels), classes=3
+    )
+    check_against_torch(
+        Network(task=task, blocks=(Block(**option_values, activation=OPTIONS["gates.swish"]()),))
+    )
 
 
 def test_squeeze_and_excitation_multiplies_channels():
@@ -68,26 +90,38 @@ def test_a_changed_definition_is_another_network(tmp_path):
         code = (SPACES / "gates.py").read_text().replace('"hardsigmoid"', f'"{slope}"')
         (tmp_path / "gates.py").write_text(code)
         options = load_space(tmp_path / "gates.py").options
-        return network_from("effnet activation=gates.swish()", TASKS["gtsrb"], options=options).digest
+        return network_from(
+            "effnet activation=gates.swish()", TASKS["gtsrb"], options=options
+        ).digest
 
     assert fingerprint("hardsigmoid") == fingerprint("hardsigmoid") != fingerprint("sigmoid")
 
 
 def test_the_source_and_the_name_are_part_of_the_identity():
     layer = Custom(Shape(2, 3, 3), "a.b()", "0", (Conv(Shape(2, 3, 3), 2, (1, 1)),))
-    prints = {encode((layer,)), encode((Custom(layer.input, "a.c()", "0", layer.body),)), encode((layer.body[0],))}
+    prints = {
+        encode((layer,)),
+        encode((Custom(layer.input, "a.c()", "0", layer.body),)),
+        encode((layer.body[0],)),
+    }
     assert len(prints | {encode((Custom(layer.input, "a.b()", "1", layer.body),))}) == 4
 
 
 def test_options_are_varied_like_built_in_values():
     space = loaded([SPACES / "squeeze.py"])
     reference = named_network("effnet", TASKS["gtsrb"])
-    from_grammar = variants(reference, "attention", read_values(["attention"], None, space)["attention"])
+    from_grammar = variants(
+        reference, "attention", read_values(["attention"], None, space)["attention"]
+    )
     from_text = variants(
-        reference, "attention", read_values(["attention"], "squeeze.se(ratio=2),squeeze.se(ratio=4)", space)["attention"]
+        reference,
+        "attention",
+        read_values(["attention"], "squeeze.se(ratio=2),squeeze.se(ratio=4)", space)["attention"],
     )
     assert (
-        [v.value for v in from_grammar] == [v.value for v in from_text] == ["none", "squeeze.se(ratio=2)", "squeeze.se(ratio=4)"]
+        [v.value for v in from_grammar]
+        == [v.value for v in from_text]
+        == ["none", "squeeze.se(ratio=2)", "squeeze.se(ratio=4)"]
     )
     assert len({v.network.digest for v in from_text}) == 3
 
@@ -113,9 +147,13 @@ def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
     assert again.blocks[0].attention.arguments == value.arguments
 
 
-@pytest.mark.parametrize("value", ["4", "True", "1e3", "a,b", "a b", "a]b", "(a", "x|y", (3, 3), float("nan"), [1]])
+@pytest.mark.parametrize(
+    "value", ["4", "True", "1e3", "a,b", "a b", "a]b", "(a", "x|y", (3, 3), float("nan"), [1]]
+)
 def test_a_parameter_that_would_not_be_read_back_is_refused(value):
-    with pytest.raises(ConfigError, match=r"option test_ops.mixed cannot have other=.*: a parameter is a number"):
+    with pytest.raises(
+        ConfigError, match=r"option test_ops.mixed cannot have other=.*: a parameter is a number"
+    ):
         mixed(other=value)
 
 
@@ -136,16 +174,28 @@ def broken(entry, kind="raises"):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Block(attention=OPTIONS["gates.swish"]()), "attention cannot be gates.swish(): that is an option of activation"),
+        (
+            lambda: Block(attention=OPTIONS["gates.swish"]()),
+            "attention cannot be gates.swish(): that is an option of activation",
+        ),
         (lambda: Block(kernel=OPTIONS["gates.swish"]()), "kernel cannot be gates.swish()"),
-        (lambda: OPTIONS["squeeze.se"](ration=2), "option squeeze.se has no parameter 'ration'; known: ratio"),
-        (lambda: option("kernel"), "options are for activation or attention or residual, but got 'kernel'"),
+        (
+            lambda: OPTIONS["squeeze.se"](ration=2),
+            "option squeeze.se has no parameter 'ration'; known: ratio",
+        ),
+        (
+            lambda: option("kernel"),
+            "options are for activation or attention or residual, but got 'kernel'",
+        ),
         (
             lambda: broken().expand(Shape(2, 3, 3)),
             "option test_ops.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
         ),
         (lambda: broken(kind="shape").expand(Shape(2, 3, 3)), "Conv reads 9x9x9 but follows 2x3x3"),
-        (lambda: Join(Shape(2, 3, 3), "multiply", ((), (Conv(Shape(2, 3, 3), 3, (1, 1)),))), "branches to multiply must match"),
+        (
+            lambda: Join(Shape(2, 3, 3), "multiply", ((), (Conv(Shape(2, 3, 3), 3, (1, 1)),))),
+            "branches to multiply must match",
+        ),
     ],
 )
 def test_impossible_options_are_named(make, says):
@@ -155,7 +205,10 @@ def test_impossible_options_are_named(make, says):
 
 
 def test_a_file_that_is_not_loaded_is_named():
-    with pytest.raises(ParseError, match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded"):
+    with pytest.raises(
+        ParseError,
+        match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded",
+    ):
         network_from("effnet attention=squeeze.se(ratio=2)", TASKS["gtsrb"])
 
 
@@ -172,7 +225,10 @@ GRAMMAR = "from blocksearch import Grammar, TASKS\n"
             GRAMMAR + "a = Grammar(TASKS['digits'])\nb = Grammar(TASKS['digits'])\n",
             "x.py defines 2 grammars; a space file has one",
         ),
-        (GRAMMAR + "a = Grammar(TASKS['digits'], residul=['add'])\n", "x.py:2: ConfigError: unknown factor 'residul'"),
+        (
+            GRAMMAR + "a = Grammar(TASKS['digits'], residul=['add'])\n",
+            "x.py:2: ConfigError: unknown factor 'residul'",
+        ),
     ],
 )
 def test_files_that_are_no_space_are_named_with_the_line(tmp_path, code, says):
@@ -194,9 +250,18 @@ def test_the_command_line_takes_a_space(tmp_path):
         "gtsrb",
         "--json",
     ]
-    price = json.loads(subprocess.run([*command, "--space", SPACES / "squeeze.py"], capture_output=True, check=True).stdout)
+    price = json.loads(
+        subprocess.run(
+            [*command, "--space", SPACES / "squeeze.py"], capture_output=True, check=True
+        ).stdout
+    )
     assert (
-        price["macs"] == cost(network_from("effnet attention=squeeze.se(ratio=4)", TASKS["gtsrb"], options=OPTIONS).layers).macs
+        price["macs"]
+        == cost(
+            network_from(
+                "effnet attention=squeeze.se(ratio=4)", TASKS["gtsrb"], options=OPTIONS
+            ).layers
+        ).macs
     )
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, "squeeze.py, which is not loaded" in without.stderr) == (2, True)

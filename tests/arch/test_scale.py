@@ -13,7 +13,11 @@ from blocksearch.arch.scale import widths_upward
 from blocksearch.errors import BlocksearchError, SpecError
 from tests.strategies import networks
 
-LARGE = {"cifar10": (79_118_336, 80_347_136), "svhn": (3_333_120, 3_563_520), "gtsrb": (1_666_048, 2_326_528)}
+LARGE = {
+    "cifar10": (79_118_336, 80_347_136),
+    "svhn": (3_333_120, 3_563_520),
+    "gtsrb": (1_666_048, 2_326_528),
+}
 
 
 def spent(network, quantity):
@@ -33,7 +37,12 @@ def buildable(network):
 
 
 @settings(max_examples=60, deadline=None)
-@given(networks(), st.sampled_from(["flops", "params", "floats", "peak"]), st.integers(1, 40), st.integers(1, 10))
+@given(
+    networks(),
+    st.sampled_from(["flops", "params", "floats", "peak"]),
+    st.integers(1, 40),
+    st.integers(1, 10),
+)
 def test_the_budget_is_met_and_the_next_width_breaks_it(network, quantity, times, part):
     bound = spent(network, quantity) * times // part
     try:
@@ -52,10 +61,20 @@ def test_the_budget_is_met_and_the_next_width_breaks_it(network, quantity, times
 
 
 def test_widths_go_up_one_step_at_a_time():
-    assert list(islice(widths_upward((1, 2)), 7)) == [(1, 1), (1, 2), (1, 3), (2, 3), (2, 4), (2, 5), (3, 5)]
+    assert list(islice(widths_upward((1, 2)), 7)) == [
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 3),
+        (2, 4),
+        (2, 5),
+        (3, 5),
+    ]
 
 
-@pytest.mark.parametrize(("dataset", "which"), [(dataset, which) for dataset in LARGE for which in (0, 1)])
+@pytest.mark.parametrize(
+    ("dataset", "which"), [(dataset, which) for dataset in LARGE for which in (0, 1)]
+)
 def test_effnet_large_fills_the_baseline(dataset, which):
     name = ("effnet_large", "effnet_large_published")[which]
     flops = cost(named_network(name, TASKS[dataset], dataset=dataset).layers).flops

@@ -1,10 +1,12 @@
-"""What a search costs its driver beside the trainings: deciding a step, writing it, and mirroring its trial for Optuna.
+"""What a search costs its driver beside the trainings: deciding a step, writing it, and mirroring
+its trial for Optuna.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bookkeeping
 
-A study of a space with thousands of members in a temporary folder, by a function that is made up and cheap. Counted is the time
-between the end of one call of that function and the start of the next, by the clock and of the processor: on a busy machine only
-the second says something. One thread, one process.
+A study of a space with thousands of members in a temporary folder, by a function that is made up
+and cheap. Counted is the time between the end of one call of that function and the start of the
+next, by the clock and of the processor: on a busy machine only the second says something. One
+thread, one process.
 """
 
 import argparse
@@ -25,7 +27,9 @@ EARLY, LATE = (80, 120), (1_960, 2_000)
 
 
 class Watch(Audience):
-    """Adds up, for each trial, the seconds between calls of the objective; what a search does for later seeds counts too."""
+    """Adds up, for each trial, the seconds between calls of the objective; what a search does for
+    later seeds counts too.
+    """
 
     def __init__(self) -> None:
         self.smooth, self.networks = Smooth(), 0

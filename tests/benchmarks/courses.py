@@ -1,4 +1,6 @@
-"""Searches of real spaces without training: the search's own course and policy, told accuracies that are made up."""
+"""Searches of real spaces without training: the search's own course and policy, told accuracies
+that are made up.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ from blocksearch.search.pool import Pool
 
 
 class Smooth:
-    """An objective: percent that rise with the logarithm of the FLOPs and the words of a network's text, plus noise by seed."""
+    """An objective: percent that rise with the logarithm of the FLOPs and the words of a network's
+    text, plus noise by seed.
+    """
 
     def __init__(self, noise: float = 1.0) -> None:
         self.noise = noise
@@ -47,7 +51,9 @@ class Space:
 
 
 def take(course: Course, steps: int | None = None) -> list[Told]:
-    """Take so many steps, or all that are left, each told before the next is decided; return what has counted."""
+    """Take so many steps, or all that are left, each told before the next is decided; return what
+    has counted.
+    """
     objective = Smooth()
     while (steps is None or len(course.told) < steps) and (step := course.next()) is not None:
         course.finish(step, (objective(course.policy.pool.network(step.row), step.seed),))

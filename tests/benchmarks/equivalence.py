@@ -1,11 +1,13 @@
-"""Does the fast way train as well as the plain loop? Final accuracies of both, over three nets, as a test of equivalence.
+"""Does the fast way train as well as the plain loop? Final accuracies of both, over three nets, as
+a test of equivalence.
 
     python -m tests.benchmarks.equivalence
 
-digits, 8,000 training images, 6 epochs, widths 8,16,32. Seed s has the same first weights and the same batches in both arms. A
-pilot gives the spread of the differences, from which follows how many seeds two one-sided tests within 0.5 points need for 90 %
-power; then all are trained, and the tests made. The nets are three that have nearly converged by then: of effnet and mobilenet,
-which have not, pairs differ by 1.8 points from rounding alone, and 33 seeds of each would be needed.
+digits, 8,000 training images, 6 epochs, widths 8,16,32. Seed s has the same first weights and the
+same batches in both arms. A pilot gives the spread of the differences, from which follows how many
+seeds two one-sided tests within 0.5 points need for 90 % power; then all are trained, and the tests
+made. The nets are three that have nearly converged by then: of effnet and mobilenet, which have
+not, pairs differ by 1.8 points from rounding alone, and 33 seeds of each would be needed.
 """
 
 import math
@@ -62,9 +64,15 @@ def one_thread() -> None:
 def train(pool: ProcessPoolExecutor, seeds: list[int], found: dict) -> None:
     """Train both arms of every net with more seeds."""
     parts = [seeds[start : start + FUSED] for start in range(0, len(seeds), FUSED)]
-    answers = {(arm.__name__, name): [pool.submit(arm, name, part) for part in parts] for name in NETS for arm in (fast, plain)}
+    answers = {
+        (arm.__name__, name): [pool.submit(arm, name, part) for part in parts]
+        for name in NETS
+        for arm in (fast, plain)
+    }
     for key, futures in answers.items():
-        found.setdefault(key, []).extend(accuracy for future in futures for accuracy in future.result())
+        found.setdefault(key, []).extend(
+            accuracy for future in futures for accuracy in future.result()
+        )
 
 
 def differences(found: dict) -> dict[str, np.ndarray]:
@@ -73,7 +81,9 @@ def differences(found: dict) -> dict[str, np.ndarray]:
 
 
 def needed(found: dict) -> int:
-    """Seeds of each net at which the tests of the pooled difference have the power, were there no difference."""
+    """Seeds of each net at which the tests of the pooled difference have the power, were there no
+    difference.
+    """
     variance = float(np.mean([own.var(ddof=1) for own in differences(found).values()]))
     quantiles = stats.norm.ppf(1 - ALPHA) + stats.norm.ppf((1 + POWER) / 2)
     return max(PILOT, math.ceil(variance / len(NETS) * (quantiles / MARGIN) ** 2))
@@ -83,7 +93,9 @@ def main() -> None:
     found: dict = {}
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), one_thread) as pool:
         train(pool, list(range(PILOT)), found)
-        spreads = ", ".join(f"{name} {own.std(ddof=1):.2f}" for name, own in differences(found).items())
+        spreads = ", ".join(
+            f"{name} {own.std(ddof=1):.2f}" for name, own in differences(found).items()
+        )
         seeds = FUSED * math.ceil(needed(found) / FUSED)
         print(
             f"pilot of {PILOT} seeds: pairs differ with a spread of {spreads} points; {seeds} seeds give {POWER:.0%} power",
@@ -96,12 +108,21 @@ def main() -> None:
         means = f"fast {ours.mean():.2f} %, plain {theirs.mean():.2f} %, {own.mean():+.2f} points"
         print(f"{name}: {means}, correlation over seeds {correlation:+.2f}")
     difference = float(np.mean([own.mean() for own in differences(found).values()]))
-    error = math.sqrt(sum(own.var(ddof=1) for own in differences(found).values()) / seeds) / len(NETS)
+    error = math.sqrt(sum(own.var(ddof=1) for own in differences(found).values()) / seeds) / len(
+        NETS
+    )
     freedom = len(NETS) * (seeds - 1)
-    p = max(stats.t.sf((MARGIN - difference) / error, freedom), stats.t.sf((MARGIN + difference) / error, freedom))
+    p = max(
+        stats.t.sf((MARGIN - difference) / error, freedom),
+        stats.t.sf((MARGIN + difference) / error, freedom),
+    )
     half = stats.t.ppf(1 - ALPHA, freedom) * error
-    print(f"pooled difference {difference:+.2f} points, 90 % interval [{difference - half:+.2f}, {difference + half:+.2f}]")
-    print(f"equivalent within {MARGIN} points: {'yes' if p < ALPHA else 'not shown'} (two one-sided tests, p = {p:.4f})")
+    print(
+        f"pooled difference {difference:+.2f} points, 90 % interval [{difference - half:+.2f}, {difference + half:+.2f}]"
+    )
+    print(
+        f"equivalent within {MARGIN} points: {'yes' if p < ALPHA else 'not shown'} (two one-sided tests, p = {p:.4f})"
+    )
 
 
 if __name__ == "__main__":

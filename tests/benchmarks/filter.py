@@ -1,9 +1,11 @@
-"""Does every sampler keep to what is affordable and untrained? Counted on a space with thousands of members under a budget.
+"""Does every sampler keep to what is affordable and untrained? Counted on a space with thousands of
+members under a budget.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.filter
     OMP_NUM_THREADS=1 python -m tests.benchmarks.filter --sampler gp
 
-Accuracies are made up; proposals are the search's own. A trial is a duplicate where its network is that of an earlier trial.
+Accuracies are made up; proposals are the search's own. A trial is a duplicate where its network is
+that of an earlier trial.
 """
 
 import argparse
@@ -18,14 +20,19 @@ TRIALS = {"gp": 300}
 
 
 def measure(sampler: str, trials: int) -> tuple[int, int, int, float]:
-    """Search with a sampler; return the trials, duplicates and networks over budget among them, and the seconds it took."""
+    """Search with a sampler; return the trials, duplicates and networks over budget among them, and
+    the seconds it took.
+    """
     start = time.perf_counter()
     course = Space(load_grammar(SPACE)[0], BUDGETS).course(Wishes(sampler=sampler), trials)
     found = new(take(course))
     seconds = time.perf_counter() - start
     pool = course.policy.pool
     prints = {pool.network(step.row).digest for step in found}
-    over = sum(pool.cost(step.row)["flops"] > 500_000 or pool.cost(step.row)["params"] > 24_000 for step in found)
+    over = sum(
+        pool.cost(step.row)["flops"] > 500_000 or pool.cost(step.row)["params"] > 24_000
+        for step in found
+    )
     return len(found), len(found) - len(prints), over, seconds
 
 

@@ -1,4 +1,5 @@
-"""Kill a search's driver and workers at random, go on with the same command, and compare with an uninterrupted search.
+"""Kill a search's driver and workers at random, go on with the same command, and compare with an
+uninterrupted search.
 
 python -m tests.benchmarks.kills --kills 100
 """
@@ -21,12 +22,35 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.search.storage import StepRow, Studies
 
 NAME = "killed"
-SEARCH = ["search", "tiny", "--dataset", "digits", "--images", "1000", "--epochs", "3", "--rungs", "1,2", "--seeds", "2"]
+SEARCH = [
+    "search",
+    "tiny",
+    "--dataset",
+    "digits",
+    "--images",
+    "1000",
+    "--epochs",
+    "3",
+    "--rungs",
+    "1,2",
+    "--seeds",
+    "2",
+]
 
 
 def command(file: Path, trials: int) -> list[str]:
     """Return the command of a search, the same after every kill."""
-    options = ["--study", str(file), "--name", NAME, "--trials", str(trials), "--workers", "2", "--quiet"]
+    options = [
+        "--study",
+        str(file),
+        "--name",
+        NAME,
+        "--trials",
+        str(trials),
+        "--workers",
+        "2",
+        "--quiet",
+    ]
     return [sys.executable, "-m", "blocksearch", *SEARCH, *options]
 
 
@@ -51,14 +75,24 @@ def ended_before(process: subprocess.Popen[str], file: Path, steps: float, pause
 
 
 def killed_search(file: Path, trials: int, kills: int, seed: int, total: int) -> tuple[int, int]:
-    """Run a search to its end under so many kills at most, spread over its `total` steps; return those of drivers and workers."""
+    """Run a search to its end under so many kills at most, spread over its `total` steps; return
+    those of drivers and workers.
+    """
     draw, drivers, workers = random.Random(seed), 0, 0
     while True:
-        process = subprocess.Popen(command(file, trials), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(file, trials), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         while drivers + workers < kills:
-            if ended_before(process, file, steps_in(file) + draw.uniform(0, total / kills), draw.uniform(0, 0.3)):
+            if ended_before(
+                process, file, steps_in(file) + draw.uniform(0, total / kills), draw.uniform(0, 0.3)
+            ):
                 break
-            victims = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+            victims = [
+                each
+                for each in psutil.Process(process.pid).children()
+                if "spawn_main" in " ".join(each.cmdline())
+            ]
             if victims and draw.random() < 0.5:
                 draw.choice(victims).kill()
                 workers += 1
@@ -77,7 +111,11 @@ def contents(file: Path) -> tuple[list[StepRow], set[tuple[object, ...]], list[s
     """Return what a study holds but for times: its steps, its runs, and what is wrong with them."""
     with closing(Ledger(file, create=False)) as ledger:
         steps, runs = Studies(ledger).steps(NAME), ledger.runs()
-    plain = {(run.key, run.epoch_to, run.state, run.accuracies, run.losses) for run in runs if run.state != "failed"}
+    plain = {
+        (run.key, run.epoch_to, run.state, run.accuracies, run.losses)
+        for run in runs
+        if run.state != "failed"
+    }
     repeated = len([run for run in runs if run.state != "failed"]) - len(plain)
     wrong = [f"{repeated} trainings are there twice"] if repeated else []
     wrong += [f"failed: {run.reason}" for run in runs if run.state == "failed"]
@@ -106,7 +144,9 @@ def compare(folder: Path, trials: int, kills: int, seed: int) -> list[str]:
     """Search twice, once under kills; return what differs."""
     os.environ["BLOCKSEARCH_KILLS"] = str(os.getpid())
     subprocess.run(command(folder / "whole.db", trials), check=True, stdout=subprocess.DEVNULL)
-    drivers, workers = killed_search(folder / "killed.db", trials, kills, seed, steps_in(folder / "whole.db"))
+    drivers, workers = killed_search(
+        folder / "killed.db", trials, kills, seed, steps_in(folder / "whole.db")
+    )
     print(f"killed {drivers} drivers and {workers} workers", flush=True)
     whole, cut = contents(folder / "whole.db"), contents(folder / "killed.db")
     found = cut[2] + [f"{len(left_behind())} workers outlived their driver"] * bool(left_behind())
@@ -126,7 +166,10 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         differences = compare(Path(folder), chosen.trials, chosen.kills, chosen.seed)
-    print("\n".join(differences) or "the same steps and runs, nothing lost, nothing twice, no worker left")
+    print(
+        "\n".join(differences)
+        or "the same steps and runs, nothing lost, nothing twice, no worker left"
+    )
     sys.exit(bool(differences))
 
 

@@ -1,8 +1,10 @@
-"""How long a study of 10,000 trials takes to open and to have its front drawn: the whole process, from nothing.
+"""How long a study of 10,000 trials takes to open and to have its front drawn: the whole process,
+from nothing.
 
     python -m tests.benchmarks.opening
 
-The study is written into a temporary folder: members of a space at random, with made-up accuracies, some of them with more seeds.
+The study is written into a temporary folder: members of a space at random, with made-up accuracies,
+some of them with more seeds.
 """
 
 import resource
@@ -24,7 +26,9 @@ TRIALS, RUNS = 10_000, 3
 
 
 def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
-    """Write a study of a space; where it is smaller, its members come more than once under other names."""
+    """Write a study of a space; where it is smaller, its members come more than once under other
+    names.
+    """
     rng = np.random.default_rng(0)
     pool = Pool(load_grammar(space)[0])
     places = rng.permutation(np.arange(TRIALS) % pool.listed)
@@ -35,19 +39,30 @@ def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
         true = 10 * np.log10(costs["flops"]) + rng.normal(0, 4)
         for own in range(3 if trial % 50 == 0 else 1):
             kind, accuracy = "seed" if own else "new", float(np.clip(true + rng.normal(), 5, 99))
-            rows.append(row(len(rows), trial, accuracy, costs, code, own, kind=kind, text=texts[place]))
-    choices = [[name, [str(value) for value in values]] for name, values in pool.encoding.levels.items()]
+            rows.append(
+                row(len(rows), trial, accuracy, costs, code, own, kind=kind, text=texts[place])
+            )
+    choices = [
+        [name, [str(value) for value in values]] for name, values in pool.encoding.levels.items()
+    ]
     listed = pool.costs(objectives[1:])[: pool.listed]
     frame = {"chance": 2.3, "least": list(listed.min(0)), "largest": list(listed.max(0))}
     write(file, space, definition(choices, objectives, frame=frame), rows)
 
 
 def seconds(*arguments: str) -> tuple[float, float]:
-    """Run a command; return the seconds that passed, and the processor's, which a busy machine stretches less."""
+    """Run a command; return the seconds that passed, and the processor's, which a busy machine
+    stretches less.
+    """
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "blocksearch", *arguments], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "blocksearch", *arguments], check=True, capture_output=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.perf_counter() - start, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return (
+        time.perf_counter() - start,
+        after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime,
+    )
 
 
 def measure(space: str, objectives: tuple[str, ...], *arguments: str) -> None:

@@ -1,9 +1,10 @@
-"""How fast whole spaces are priced, against building each network on the meta device and counting with torch's own counter.
+"""How fast whole spaces are priced, against building each network on the meta device and counting
+with torch's own counter.
 
     python -m tests.benchmarks.pricing
 
-Everything runs in this process on one thread. Each figure is the median of several runs, made in turn; the peer counts the same
-networks, and the counts must agree.
+Everything runs in this process on one thread. Each figure is the median of several runs, made in
+turn; the peer counts the same networks, and the counts must agree.
 """
 
 import time
@@ -36,7 +37,9 @@ def count_with_torch(network: Network) -> int:
 
 
 def measure(name: str) -> None:
-    """Print, for a space: what it takes to define and price it whole from nothing, and what a network takes in a large batch."""
+    """Print, for a space: what it takes to define and price it whole from nothing, and what a
+    network takes in a large batch.
+    """
     grammar, _ = load_grammar(name)
     networks = grammar.sample(min(PEERS, grammar.size), seed=0)
     numbers = np.array([grammar.index(network) for network in networks])
@@ -50,16 +53,28 @@ def measure(name: str) -> None:
     def whole() -> None:
         load_grammar(name)[0].costs()
 
-    found: dict[str, list[float]] = {"torch": [], "scalar": [], "batch": [], "stream": [], "whole": []}
+    found: dict[str, list[float]] = {
+        "torch": [],
+        "scalar": [],
+        "batch": [],
+        "stream": [],
+        "whole": [],
+    }
     for _ in range(RUNS):
-        found["torch"].append(seconds(lambda: [count_with_torch(network) for network in networks]) / len(networks))
-        found["scalar"].append(seconds(lambda: [cost(network.layers) for network in networks]) / len(networks))
+        found["torch"].append(
+            seconds(lambda: [count_with_torch(network) for network in networks]) / len(networks)
+        )
+        found["scalar"].append(
+            seconds(lambda: [cost(network.layers) for network in networks]) / len(networks)
+        )
         found["batch"].append(seconds(lambda: grammar.costs(batch)) / len(batch))
         found["stream"].append(stream(grammar))
         if grammar.size < 10**6:
             found["whole"].append(seconds(whole) / grammar.size)
     peer = median(found["torch"])
-    print(f"{name}: {grammar.size:,} networks; meta device and torch.utils.flop_counter take {peer * 1e3:.2f} ms for each")
+    print(
+        f"{name}: {grammar.size:,} networks; meta device and torch.utils.flop_counter take {peer * 1e3:.2f} ms for each"
+    )
     labels = {
         "scalar": "cost(), one built network",
         "batch": "costs(), a million random members",

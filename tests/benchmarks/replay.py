@@ -1,7 +1,9 @@
-"""A search of a small space, replayed from its table in seconds: its own course and policy, told what was measured before.
+"""A search of a small space, replayed from its table in seconds: its own course and policy, told
+what was measured before.
 
-Search seed r goes with replay r, in which every network has its own order of the stored seeds: the first of them plays seed 0.
-The truth about a network is its mean accuracy over all stored seeds; a run that diverged is worth chance.
+Search seed r goes with replay r, in which every network has its own order of the stored seeds: the
+first of them plays seed 0. The truth about a network is its mean accuracy over all stored seeds; a
+run that diverged is worth chance.
 """
 
 import time
@@ -39,10 +41,20 @@ class World:
 
     @classmethod
     def read(cls, file: Path, space: str = "tiny", dataset: str = "gtsrb") -> "World":
-        """Read a table of a space. Raises ConfigError where a network of the space, or a named one, has not all its seeds."""
+        """Read a table of a space. Raises ConfigError where a network of the space, or a named one,
+        has not all its seeds.
+        """
         world = cls(space, dataset, load_grammar(space)[0].on(get(dataset).task), read_table(file))
-        wanted = {network.digest: network for network in (*world.grammar, *(made for _, made in opening(world.grammar)))}
-        lacking = {name for name in wanted for seed in world.table.seeds if (name, seed) not in world.table.accuracies}
+        wanted = {
+            network.digest: network
+            for network in (*world.grammar, *(made for _, made in opening(world.grammar)))
+        }
+        lacking = {
+            name
+            for name in wanted
+            for seed in world.table.seeds
+            if (name, seed) not in world.table.accuracies
+        }
         if lacking:
             first = format_network(wanted[min(lacking)])
             raise ConfigError(
@@ -61,7 +73,9 @@ class World:
         chance = 100 / self.grammar.task.classes
         finals: dict[str, list[float]] = {}
         for (fingerprint, _), run in self.table.accuracies.items():
-            finals.setdefault(fingerprint, []).append(run[-1] if len(run) == self.table.epochs else chance)
+            finals.setdefault(fingerprint, []).append(
+                run[-1] if len(run) == self.table.epochs else chance
+            )
         return {fingerprint: float(np.mean(each)) for fingerprint, each in finals.items()}
 
     @cached_property
@@ -79,13 +93,22 @@ class World:
 
 def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[int]:
     """Return which stored seed plays seed 0, 1, … of a network in a replay."""
-    return [int(seed) for seed in np.random.default_rng([number, int(fingerprint, 16)]).permutation(seeds)]
+    return [
+        int(seed)
+        for seed in np.random.default_rng([number, int(fingerprint, 16)]).permutation(seeds)
+    ]
 
 
-def measured(world: World, number: int, pool: Pool, step: Step, rungs: Sequence[int]) -> tuple[float, ...]:
-    """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it diverged before."""
+def measured(
+    world: World, number: int, pool: Pool, step: Step, rungs: Sequence[int]
+) -> tuple[float, ...]:
+    """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it
+    diverged before.
+    """
     fingerprint = pool.network(step.row).digest
-    run = world.table.accuracies[fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[step.seed]]
+    run = world.table.accuracies[
+        fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[step.seed]
+    ]
     looks = [rung for rung in rungs if rung <= step.epochs]
     return tuple(run[rung - 1] for rung in looks) if len(run) >= looks[-1] else ()
 
@@ -94,8 +117,9 @@ def measured(world: World, number: int, pool: Pool, step: Step, rungs: Sequence[
 class Arm:
     """A way to search: a sampler, how many seeds the reported front gets, rungs, and how long.
 
-    A search has `most` networks beyond the named points, and is replayed to its end; or, where `least` is given, until it has
-    reached the threshold, but for at least so many trainings beyond them.
+    A search has `most` networks beyond the named points, and is replayed to its end; or, where
+    `least` is given, until it has reached the threshold, but for at least so many trainings beyond
+    them.
     """
 
     name: str
@@ -114,8 +138,9 @@ class Arm:
 class Walk:
     """What a replayed search did.
 
-    `shares` are parts of the table's hypervolume that the truth of everything trained has, first with the named points, then
-    after each training; `seconds` what each decision took. `reported` is the truth of the front that it would report.
+    `shares` are parts of the table's hypervolume that the truth of everything trained has, first
+    with the named points, then after each training; `seconds` what each decision took. `reported`
+    is the truth of the front that it would report.
     """
 
     told: tuple[Told, ...]
@@ -130,11 +155,15 @@ class Walk:
 
 
 def greedy(world: World) -> tuple[float, ...]:
-    """Return the shares of a search that knows the truth, and takes what gains most until nothing does."""
+    """Return the shares of a search that knows the truth, and takes what gains most until nothing
+    does.
+    """
     pool, wishes = Pool(world.grammar), Wishes()
     frame = world.definition(wishes).frame
     left = world.points(pool, range(len(pool)), wishes)
-    points = world.points(pool, [pool.row(network) for _, network in opening(world.grammar)], wishes)
+    points = world.points(
+        pool, [pool.row(network) for _, network in opening(world.grammar)], wishes
+    )
     shares = [frame.volume(points) / world.volume]
     while shares[-1] < 1 - 1e-9:
         volumes = [frame.volume(np.vstack([points, each])) for each in left]
@@ -164,16 +193,28 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
     for trained, taken in _steps(world, number, course):
         seconds.append(taken)
         if trained >= named:
-            shares.append(_share(world, pool, [each.step.row for each in course.told], definition.frame, wishes))
+            shares.append(
+                _share(
+                    world, pool, [each.step.row for each in course.told], definition.frame, wishes
+                )
+            )
         if arm.least is not None and trained >= named + arm.least and shares[-1] >= threshold:
             break
     rows = policy.front(course.told)
     points = world.points(pool, rows, wishes)
-    return Walk(tuple(course.told), tuple(shares), tuple(seconds), points, definition.frame.volume(points) / world.volume)
+    return Walk(
+        tuple(course.told),
+        tuple(shares),
+        tuple(seconds),
+        points,
+        definition.frame.volume(points) / world.volume,
+    )
 
 
 def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, float]]:
-    """Take the steps of a course; yield how many were taken, and the seconds that the last took to be decided."""
+    """Take the steps of a course; yield how many were taken, and the seconds that the last took to
+    be decided.
+    """
     while True:
         start = time.perf_counter()
         step = course.next()
@@ -189,7 +230,8 @@ def _share(world: World, pool: Pool, rows: Sequence[int], frame: Frame, wishes: 
 
 
 def epsilon(reference: Floats, other: Floats) -> float:
-    """Return how many points of accuracy a front lacks at most: of every reference point, against what costs no more.
+    """Return how many points of accuracy a front lacks at most: of every reference point, against
+    what costs no more.
 
     Rows are accuracy (percent) and costs. Infinite where nothing is as cheap as a reference point.
     """

@@ -1,9 +1,11 @@
-"""How fast five seeds are trained on this machine, against the plain loop: the nets and widths of the project's targets.
+"""How fast five seeds are trained on this machine, against the plain loop: the nets and widths of
+the project's targets.
 
     python -m tests.benchmarks.training [small|large]
 
-Prints, for each net, images per second of the plain loop and of each of our ways (see `blocksearch bench`), and in the end the
-median over the nets of the better way's ratio. That the ways train the same is shown by tests/training/test_fused.py.
+Prints, for each net, images per second of the plain loop and of each of our ways (see `blocksearch
+bench`), and in the end the median over the nets of the better way's ratio. That the ways train the
+same is shown by tests/training/test_fused.py.
 """
 
 import sys
@@ -23,11 +25,19 @@ def main(sizes: list[str]) -> None:
         ratios = []
         for name in NETS:
             network = network_from(name, task_from("digits", WIDTHS[size]), dataset="digits")
-            _, ways = bench(network, with_batches(Request(Protocol("digits"), RECIPES["fast"], None, "none", None)))
-            shown = "   ".join(f"{way.way} {way.images_per_second:,.0f}/s ({way.times_plain:.2f}×)" for way in ways)
+            _, ways = bench(
+                network,
+                with_batches(Request(Protocol("digits"), RECIPES["fast"], None, "none", None)),
+            )
+            shown = "   ".join(
+                f"{way.way} {way.images_per_second:,.0f}/s ({way.times_plain:.2f}×)" for way in ways
+            )
             print(f"{size} {name}: {shown}", flush=True)
             ratios.append(max(way.times_plain for way in ways[1:]))
-        print(f"{size}: {min(ratios):.2f} to {max(ratios):.2f} times the plain loop, median {median(ratios):.2f}", flush=True)
+        print(
+            f"{size}: {min(ratios):.2f} to {max(ratios):.2f} times the plain loop, median {median(ratios):.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def test_a_changed_image_behind_the_same_table_is_decoded_again(tmp_path):
     write_gtsrb(tmp_path)
     training = tmp_path / "gtsrb" / "GTSRB" / "Training"
     before = load("gtsrb", "train", tmp_path)
-    (training / "00007" / "00001_00000.ppm").write_bytes((training / "00008" / "00001_00000.ppm").read_bytes())
+    (training / "00007" / "00001_00000.ppm").write_bytes(
+        (training / "00008" / "00001_00000.ppm").read_bytes()
+    )
     after = load("gtsrb", "train", tmp_path)
     changed = (np.asarray(before.images) != after.images).any(axis=(1, 2, 3))
     assert changed.sum() == 1
@@ -54,7 +56,9 @@ def test_another_pixel_label_or_sign_in_the_cache_is_not_trusted(tmp_path, name)
     expected = digest(load("gtsrb", "train", tmp_path))
     path = tmp_path / ".blocksearch" / "gtsrb-train" / name
     content, random = bytearray(path.read_bytes()), np.random.default_rng(8)
-    for place in random.integers(128, len(content), 5):  # behind numpy's header: only a digest can tell
+    for place in random.integers(
+        128, len(content), 5
+    ):  # behind numpy's header: only a digest can tell
         changed = content.copy()
         changed[place] ^= 1
         path.write_bytes(changed)
@@ -117,7 +121,10 @@ def test_a_writer_killed_before_each_of_its_steps_leaves_the_whole_or_nothing(tm
 
 def test_what_killed_writers_left_is_swept_and_what_a_live_one_writes_is_not(tmp_path):
     write_cifar10(tmp_path)
-    dead, live, foreign = (tmp_path / ".blocksearch" / name for name in ("cifar10-train-a", "cifar10-train-b", "cifar10-test-c"))
+    dead, live, foreign = (
+        tmp_path / ".blocksearch" / name
+        for name in ("cifar10-train-a", "cifar10-train-b", "cifar10-test-c")
+    )
     for folder in (dead, live, foreign):
         folder.mkdir(parents=True)
     for folder in (dead, foreign):
@@ -145,7 +152,10 @@ def test_two_writers_at_once_both_succeed_and_readers_always_see_the_whole(tmp_p
     write_cifar10(tmp_path)
     expected = digest(load("cifar10", "train", tmp_path))
     script = WRITER.format(records=RECORDS, root=str(tmp_path))
-    writers = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     while any(writer.poll() is None for writer in writers):
         assert digest(load("cifar10", "train", tmp_path)) == expected
     assert [writer.communicate()[1] for writer in writers] == ["", ""]
@@ -167,7 +177,10 @@ def test_check_reads_the_files_and_not_the_cache(tmp_path):
 
 def test_an_unknown_home_is_a_usage_error(monkeypatch):
     monkeypatch.setenv("BLOCKSEARCH_DATA", "~no-such-user-here/data")
-    with pytest.raises(ConfigError, match="the data root '~no-such-user-here/data' names a home folder that is not known"):
+    with pytest.raises(
+        ConfigError,
+        match="the data root '~no-such-user-here/data' names a home folder that is not known",
+    ):
         data_root()
 
 

@@ -1,4 +1,6 @@
-"""Readers, cache, split and download on real files in the published formats, and on files that only pretend."""
+"""Readers, cache, split and download on real files in the published formats, and on files that only
+pretend.
+"""
 
 import hashlib
 import http.server
@@ -51,9 +53,15 @@ def write_cifar10(root: Path, seed=0):
 
 def write_svhn(root: Path, count=12, **changes):
     random = np.random.default_rng(1)
-    content = {"X": random.integers(0, 256, (32, 32, 3, count), np.uint8), "y": np.arange(count)[:, None] % 10 + 1} | changes
+    content = {
+        "X": random.integers(0, 256, (32, 32, 3, count), np.uint8),
+        "y": np.arange(count)[:, None] % 10 + 1,
+    } | changes
     root.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(root / "train_32x32.mat", {key: value for key, value in content.items() if value is not None})
+    scipy.io.savemat(
+        root / "train_32x32.mat",
+        {key: value for key, value in content.items() if value is not None},
+    )
     return content
 
 
@@ -66,13 +74,20 @@ def write_gtsrb(root: Path):
         for name in names:
             size = (40, 25, 3) if label == 7 else (32, 32, 3)
             Image.fromarray(random.integers(0, 256, size, np.uint8)).save(folder / name)
-        lines = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId", *(f"{n};32;32;0;0;31;31;{label}" for n in names)]
+        lines = [
+            "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId",
+            *(f"{n};32;32;0;0;31;31;{label}" for n in names),
+        ]
         (folder / f"GT-{label:05d}.csv").write_text("\n".join(lines) + "\n")
     folder = root / "gtsrb" / "GTSRB" / "Final_Test" / "Images"
     folder.mkdir(parents=True)
     for k in range(3):
-        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{k:05d}.ppm")
-    (root / "gtsrb" / "GT-final_test.csv").write_text("Filename;ClassId\n00000.ppm;3\n00001.ppm;0\n00002.ppm;42\n")
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(
+            folder / f"{k:05d}.ppm"
+        )
+    (root / "gtsrb" / "GT-final_test.csv").write_text(
+        "Filename;ClassId\n00000.ppm;3\n00001.ppm;0\n00002.ppm;42\n"
+    )
 
 
 def test_cifar10_planes_become_pixels(tmp_path):
@@ -96,7 +111,9 @@ def test_gtsrb_groups_are_signs_and_sizes_are_brought_to_32(tmp_path):
     train, test = load("gtsrb", "train", tmp_path), load("gtsrb", "test", tmp_path)
     assert train.images.shape == (43 * 4, 32, 32, 3)
     assert np.unique(train.groups).size == 43 * 2
-    assert all(len(np.unique(train.labels[train.groups == g])) == 1 for g in np.unique(train.groups))
+    assert all(
+        len(np.unique(train.labels[train.groups == g])) == 1 for g in np.unique(train.groups)
+    )
     assert test.labels.tolist() == [3, 0, 42]
     assert test.groups is None
 
@@ -140,31 +157,63 @@ class Gadget:
 
 BAD = {
     "missing": ("cifar10", lambda root: cifar(root).unlink(), "data_batch_2.bin is not under"),
-    "missing says how to get it": ("gtsrb", lambda root: None, "`blocksearch data fetch gtsrb` downloads it"),
+    "missing says how to get it": (
+        "gtsrb",
+        lambda root: None,
+        "`blocksearch data fetch gtsrb` downloads it",
+    ),
     "truncated": (
         "cifar10",
         lambda root: os.truncate(cifar(root), 5000),
         "must have 61,460 bytes (20 records of 3,073), but has 5,000",
     ),
     "html": ("cifar10", lambda root: cifar(root).write_text("<html>404</html>"), "but has 16"),
-    "pickle": ("cifar10", lambda root: cifar(root).write_bytes(pickle.dumps(Gadget())), "must have 61,460 bytes"),
+    "pickle": (
+        "cifar10",
+        lambda root: cifar(root).write_bytes(pickle.dumps(Gadget())),
+        "must have 61,460 bytes",
+    ),
     "mislabelled": ("cifar10", mislabelled, "labels must be 0 to 9, but record 2 has 11"),
-    "svhn html": ("svhn", lambda root: svhn(root).write_text("<html>404</html>"), "is not a MATLAB file that can be read"),
-    "svhn truncated": ("svhn", lambda root: os.truncate(svhn(root), 9000), "is not a MATLAB file that can be read"),
-    "svhn variables": ("svhn", lambda root: write_svhn(root, y=None), "must hold the variables X and y, but lacks y"),
+    "svhn html": (
+        "svhn",
+        lambda root: svhn(root).write_text("<html>404</html>"),
+        "is not a MATLAB file that can be read",
+    ),
+    "svhn truncated": (
+        "svhn",
+        lambda root: os.truncate(svhn(root), 9000),
+        "is not a MATLAB file that can be read",
+    ),
+    "svhn variables": (
+        "svhn",
+        lambda root: write_svhn(root, y=None),
+        "must hold the variables X and y, but lacks y",
+    ),
     "svhn shape": (
         "svhn",
         lambda root: write_svhn(root, X=np.zeros((3, 32, 32, 5), np.uint8)),
         "X must be 32×32×3×N uint8, but is 3×32×32×5",
     ),
-    "svhn type": ("svhn", lambda root: write_svhn(root, X=np.zeros((32, 32, 3, 12))), "X must be 32×32×3×N uint8"),
-    "svhn count": ("svhn", lambda root: write_svhn(root, y=np.ones((3, 1))), "one label for each of 12 images, but has 3"),
+    "svhn type": (
+        "svhn",
+        lambda root: write_svhn(root, X=np.zeros((32, 32, 3, 12))),
+        "X must be 32×32×3×N uint8",
+    ),
+    "svhn count": (
+        "svhn",
+        lambda root: write_svhn(root, y=np.ones((3, 1))),
+        "one label for each of 12 images, but has 3",
+    ),
     "svhn label": (
         "svhn",
         lambda root: write_svhn(root, y=np.arange(12)[:, None]),
         "labels must be 1 to 10 (10 is the digit 0), but image 0 has 0",
     ),
-    "gtsrb lists nothing": ("gtsrb", lambda root: gtsrb_csv(root).write_text("Filename;ClassId\n"), "lists no images"),
+    "gtsrb lists nothing": (
+        "gtsrb",
+        lambda root: gtsrb_csv(root).write_text("Filename;ClassId\n"),
+        "lists no images",
+    ),
     "gtsrb columns": (
         "gtsrb",
         lambda root: gtsrb_csv(root).write_text("a,b\n1,2\n"),
@@ -185,9 +234,21 @@ BAD = {
         lambda root: gtsrb_csv(root).write_text("Filename;ClassId\n../x.ppm;7\n"),
         "a file name must lie in its folder",
     ),
-    "gtsrb no image": ("gtsrb", lambda root: gtsrb_image(root).unlink(), "lists 00001_00000.ppm, but"),
-    "gtsrb not an image": ("gtsrb", lambda root: gtsrb_image(root).write_text("hello"), "is not a PPM image that can be read"),
-    "gtsrb cut image": ("gtsrb", lambda root: os.truncate(gtsrb_image(root), 200), "is not a PPM image that can be read"),
+    "gtsrb no image": (
+        "gtsrb",
+        lambda root: gtsrb_image(root).unlink(),
+        "lists 00001_00000.ppm, but",
+    ),
+    "gtsrb not an image": (
+        "gtsrb",
+        lambda root: gtsrb_image(root).write_text("hello"),
+        "is not a PPM image that can be read",
+    ),
+    "gtsrb cut image": (
+        "gtsrb",
+        lambda root: os.truncate(gtsrb_image(root), 200),
+        "is not a PPM image that can be read",
+    ),
     "gtsrb bomb": ("gtsrb", huge_image, "at most 2,000,000 pixels, but this has 3000×1000"),
 }
 
@@ -279,7 +340,10 @@ def test_the_root_is_the_argument_then_the_environment_then_the_users_cache(tmp_
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: cifar10, svhn"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: cifar10, svhn",
+    ):
         get("cifar")
 
 
@@ -291,7 +355,9 @@ def labelled(draw):
     if not draw(st.booleans()):
         return labels, None
     frames = draw(st.integers(1, 4))
-    groups = np.concatenate([np.arange(count) // frames + 100 * label for label, count in enumerate(counts)])
+    groups = np.concatenate(
+        [np.arange(count) // frames + 100 * label for label, count in enumerate(counts)]
+    )
     return labels, groups.astype(np.int32)
 
 
@@ -306,7 +372,9 @@ def test_the_split_is_a_stratified_partition_by_groups(data, number):
     assert set(labels[validation]) == set(labels)
     if groups is not None:
         assert not set(groups[train]) & set(groups[validation])
-    several = [c for c in np.unique(labels) if groups is None or len(np.unique(groups[labels == c])) > 1]
+    several = [
+        c for c in np.unique(labels) if groups is None or len(np.unique(groups[labels == c])) > 1
+    ]
     assert set(several) <= set(labels[train])
 
 
@@ -370,7 +438,9 @@ def test_archives_that_reach_outside_are_refused(tmp_path, attack):
     (tmp_path / "archive").write_bytes(ATTACKS[attack])
     target = tmp_path / "inner" / "target"
     target.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"must stay inside|plain files or folders|neither a tar nor a zip"):
+    with pytest.raises(
+        DataError, match=r"must stay inside|plain files or folders|neither a tar nor a zip"
+    ):
         fetch.extract(tmp_path / "archive", target)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["archive"]
 
@@ -411,7 +481,11 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     if spoil:
         (folder / "cifar.tar.gz").write_bytes(content[:-7])
     data = catalog.DATA_SETS["cifar10"]
-    monkeypatch.setitem(catalog.DATA_SETS, "cifar10", type(data)(data.name, data.description, data.task, data.epochs, (archive,)))
+    monkeypatch.setitem(
+        catalog.DATA_SETS,
+        "cifar10",
+        type(data)(data.name, data.description, data.task, data.epochs, (archive,)),
+    )
 
 
 def test_a_fetched_data_set_can_be_read(tmp_path, served, monkeypatch):

@@ -61,7 +61,9 @@ def test_an_image_does_not_depend_on_the_others_of_its_chunk():
 
 
 def test_class_means_tell_digits_apart_but_not_well(test_split):
-    """Distance from the image's own mean grey: raw pixels teach next to nothing, since ink is dark or light by chance."""
+    """Distance from the image's own mean grey: raw pixels teach next to nothing, since ink is dark
+    or light by chance.
+    """
     images, labels = test_split
     grey = images.mean(3).reshape(len(images), -1)
     x = np.abs(grey - grey.mean(1, keepdims=True)) / (grey.std(1, keepdims=True) + 1)

@@ -1,4 +1,6 @@
-"""Downloads that go wrong and archives that attack, on a server of this machine's loopback address alone."""
+"""Downloads that go wrong and archives that attack, on a server of this machine's loopback address
+alone.
+"""
 
 import gc
 import hashlib
@@ -62,16 +64,34 @@ def zip_of(name, mode):
 
 
 BAD = {
-    "zip device": (zip_of("dev", 0o020666), "members must be plain files or folders, but 'dev' is a link or a device"),
-    "zip fifo": (zip_of("pipe", 0o010666), "members must be plain files or folders, but 'pipe' is a link or a device"),
-    "zip drive": (zip_of("C:/evil", 0o100644), "members must stay inside the archive's folder, but one is 'C:/evil'"),
-    "zip absolute": (zip_of("/evil", 0o100644), "members must stay inside the archive's folder, but one is '/evil'"),
+    "zip device": (
+        zip_of("dev", 0o020666),
+        "members must be plain files or folders, but 'dev' is a link or a device",
+    ),
+    "zip fifo": (
+        zip_of("pipe", 0o010666),
+        "members must be plain files or folders, but 'pipe' is a link or a device",
+    ),
+    "zip drive": (
+        zip_of("C:/evil", 0o100644),
+        "members must stay inside the archive's folder, but one is 'C:/evil'",
+    ),
+    "zip absolute": (
+        zip_of("/evil", 0o100644),
+        "members must stay inside the archive's folder, but one is '/evil'",
+    ),
     "tar fifo": (tar_with(tar_member("pipe", tarfile.FIFOTYPE)), "'pipe' is a link or a device"),
-    "tar parent inside": (tar_with(tar_member("a/../../evil")), "members must stay inside the archive's folder"),
+    "tar parent inside": (
+        tar_with(tar_member("a/../../evil")),
+        "members must stay inside the archive's folder",
+    ),
     "zip locked": (zip_marked(6, 8, 1), "cannot be extracted: RuntimeError"),
     "zip method": (zip_marked(8, 10, 99), "cannot be extracted: NotImplementedError"),
     "zip damaged": (flipped(zip_with("a"), 33), "cannot be extracted: BadZipFile"),
-    "tar cut": (tar_with(tar_member("a"), np.random.default_rng(3).bytes(200_000))[:-1000], "cannot be extracted: EOFError"),
+    "tar cut": (
+        tar_with(tar_member("a"), np.random.default_rng(3).bytes(200_000))[:-1000],
+        "cannot be extracted: EOFError",
+    ),
     "xz damaged": (flipped(xz_tar(), 150_000), f"cannot be extracted: {lzma.LZMAError.__name__}"),
 }
 
@@ -94,7 +114,9 @@ def test_a_bomb_is_refused_at_its_first_header_and_not_unfolded(tmp_path, monkey
     monkeypatch.setattr(fetch, "MOST_BYTES", 1000)
     content = tar_with(tar_member("bomb"), bytes(20_000_000))
     (tmp_path / "archive").write_bytes(content[:2000])  # what follows the header is not even there
-    with pytest.raises(DataError, match="at most 1,000 bytes in 200,000 members, but this has more"):
+    with pytest.raises(
+        DataError, match="at most 1,000 bytes in 200,000 members, but this has more"
+    ):
         fetch.extract(tmp_path / "archive", tmp_path)
 
 
@@ -123,13 +145,22 @@ def test_a_wrong_checksum_names_both_and_leaves_nothing(tmp_path, served, monkey
     actual = hashlib.md5((folder / "cifar.tar.gz").read_bytes()).hexdigest()
     with pytest.raises(DataError) as caught:
         fetch.fetch("cifar10", tmp_path / "data")
-    for part in (f"{url}/cifar.tar.gz", expected, actual, f"may be put by hand at {tmp_path / 'data' / 'cifar.tar.gz'}"):
+    for part in (
+        f"{url}/cifar.tar.gz",
+        expected,
+        actual,
+        f"may be put by hand at {tmp_path / 'data' / 'cifar.tar.gz'}",
+    ):
         assert part in str(caught.value)
     assert str(caught.value).isprintable()
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_a_file_put_by_hand_serves_without_network_and_a_wrong_one_is_named(tmp_path, served, monkeypatch):  # noqa: F811
+def test_a_file_put_by_hand_serves_without_network_and_a_wrong_one_is_named(
+    tmp_path,
+    served,
+    monkeypatch,  # noqa: F811
+):
     folder, url = served
     publish(folder, url, monkeypatch)
     content = (folder / "cifar.tar.gz").read_bytes()
@@ -155,7 +186,9 @@ def test_a_server_that_answers_with_an_error_leaves_no_connection_open(tmp_path,
 def zipped(folder, names, to):
     with zipfile.ZipFile(to, "w") as archive:
         for name in names:
-            for path in sorted((folder / name).rglob("*")) if (folder / name).is_dir() else [folder / name]:
+            for path in (
+                sorted((folder / name).rglob("*")) if (folder / name).is_dir() else [folder / name]
+            ):
                 archive.write(path, path.relative_to(folder))
 
 
@@ -163,14 +196,27 @@ def test_gtsrb_comes_in_three_zips_that_meet_in_one_folder(tmp_path, served, mon
     folder, url = served
     write_gtsrb(folder)
     archives = []
-    for name, parts in {"a.zip": ["GTSRB/Training"], "b.zip": ["GTSRB/Final_Test"], "c.zip": ["GT-final_test.csv"]}.items():
+    for name, parts in {
+        "a.zip": ["GTSRB/Training"],
+        "b.zip": ["GTSRB/Final_Test"],
+        "c.zip": ["GT-final_test.csv"],
+    }.items():
         zipped(folder / "gtsrb", parts, folder / name)
-        archives.append(Archive(f"{url}/{name}", hashlib.md5((folder / name).read_bytes()).hexdigest(), "gtsrb"))
+        archives.append(
+            Archive(f"{url}/{name}", hashlib.md5((folder / name).read_bytes()).hexdigest(), "gtsrb")
+        )
     data = DATA_SETS["gtsrb"]
-    monkeypatch.setitem(DATA_SETS, "gtsrb", type(data)(data.name, data.description, data.task, data.epochs, tuple(archives)))
+    monkeypatch.setitem(
+        DATA_SETS,
+        "gtsrb",
+        type(data)(data.name, data.description, data.task, data.epochs, tuple(archives)),
+    )
     root = tmp_path / "data"
     assert fetch.fetch("gtsrb", root) == f"gtsrb is now under {root}"
-    assert sorted(path.name for path in (root / "gtsrb").iterdir()) == ["GT-final_test.csv", "GTSRB"]
+    assert sorted(path.name for path in (root / "gtsrb").iterdir()) == [
+        "GT-final_test.csv",
+        "GTSRB",
+    ]
     for split in ("train", "test"):
         assert digest(load("gtsrb", split, root)) == digest(load("gtsrb", split, folder))
 
@@ -206,7 +252,9 @@ def test_progress_is_shown_only_when_asked(tmp_path, served):  # noqa: F811
     errors = {}
     for mode in ("progress", "quiet"):
         script = INSTALL.format(url=f"{url}/a.mat", md5=md5, root=str(tmp_path / mode))
-        done = subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, mode], capture_output=True, text=True, check=True
+        )
         assert done.stdout == ""
         errors[mode] = done.stderr
     assert "100%" in errors["progress"]
@@ -235,7 +283,9 @@ def test_a_listing_says_what_is_missing(tmp_path):
 def test_a_check_counts_images_classes_and_signs(tmp_path):
     write_gtsrb(tmp_path)
     train, test = fetch.check("gtsrb", tmp_path)
-    assert {key: train[key] for key in ("images", "classes", "least", "most", "groups", "problem")} == {
+    assert {
+        key: train[key] for key in ("images", "classes", "least", "most", "groups", "problem")
+    } == {
         "images": 172,
         "classes": 43,
         "least": 4,

@@ -1,4 +1,6 @@
-"""Images of one's own: what is handed over comes back, under a name that says what it is; what is no image is refused."""
+"""Images of one's own: what is handed over comes back, under a name that says what it is; what is
+no image is refused.
+"""
 
 import re
 
@@ -22,22 +24,30 @@ def test_what_is_handed_over_comes_back(tmp_path):
     assert (back.labels == LABELS).all()
     files = {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")}
     assert keep(own_split(IMAGES, LABELS, back.groups), None, tmp_path) == name
-    assert {path: path.stat().st_ino for path in tmp_path.rglob("*.npy")} == files  # who reads them is not disturbed
+    assert {
+        path: path.stat().st_ino for path in tmp_path.rglob("*.npy")
+    } == files  # who reads them is not disturbed
     assert (get(name).task.input, get(name).task.classes) == (Shape(2, 5, 4), 3)
-    assert len(prepare(Protocol(name), tmp_path).training.labels) == 6  # one of each class's two groups is held out
+    assert (
+        len(prepare(Protocol(name), tmp_path).training.labels) == 6
+    )  # one of each class's two groups is held out
 
 
 def test_other_images_have_another_name(tmp_path):
     changed = IMAGES.copy()
     changed[3, 2, 1, 0] ^= 1
-    assert keep(own_split(IMAGES, LABELS), None, tmp_path) != keep(own_split(changed, LABELS), None, tmp_path)
+    assert keep(own_split(IMAGES, LABELS), None, tmp_path) != keep(
+        own_split(changed, LABELS), None, tmp_path
+    )
     tests = [own_split(IMAGES, LABELS), own_split(changed, LABELS), None]
     assert len({keep(own_split(IMAGES, LABELS), test, tmp_path) for test in tests}) == 3
 
 
 def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     name = keep(own_split(IMAGES, LABELS), None, tmp_path / "one")
-    with pytest.raises(DataError, match=r"the train images of own-2x5x4-3-.* hand their arrays to `Study` again"):
+    with pytest.raises(
+        DataError, match=r"the train images of own-2x5x4-3-.* hand their arrays to `Study` again"
+    ):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Protocol(name, test=True), tmp_path / "one")

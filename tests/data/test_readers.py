@@ -1,4 +1,6 @@
-"""What the readers refuse beyond the plain cases: bombs, lying tables, odd names, and any third split."""
+"""What the readers refuse beyond the plain cases: bombs, lying tables, odd names, and any third
+split.
+"""
 
 import re
 import subprocess
@@ -58,21 +60,54 @@ def cut_table(root):
 
 
 BAD = {
-    "bomb that pillow warns of": (lambda root: header(root, 10_000), "at most 2,000,000 pixels, but this has 10000×10000"),
-    "bomb that pillow refuses": (lambda root: header(root, 20_000), "is not a PPM image that can be read: Image size"),
+    "bomb that pillow warns of": (
+        lambda root: header(root, 10_000),
+        "at most 2,000,000 pixels, but this has 10000×10000",
+    ),
+    "bomb that pillow refuses": (
+        lambda root: header(root, 20_000),
+        "is not a PPM image that can be read: Image size",
+    ),
     "heavy file": (heavy, "an image file has at most 16,777,216 bytes, but this has 16,777,217"),
-    "foreign image": (lambda root: gtsrb_image(root).write_text("<html>404"), "it begins with b'<html>40'"),
-    "endless field": (table("a" * 200_000 + ";7\n"), "is not a table that can be read: field larger than field limit"),
-    "endless class": (table("00000_00000.ppm;" + "7" * 5000), "classes must be 0 to 42, but 00000_00000.ppm has '7777"),
-    "negative class": (table("00000_00000.ppm;-1"), "classes must be 0 to 42, but 00000_00000.ppm has '-1'"),
+    "foreign image": (
+        lambda root: gtsrb_image(root).write_text("<html>404"),
+        "it begins with b'<html>40'",
+    ),
+    "endless field": (
+        table("a" * 200_000 + ";7\n"),
+        "is not a table that can be read: field larger than field limit",
+    ),
+    "endless class": (
+        table("00000_00000.ppm;" + "7" * 5000),
+        "classes must be 0 to 42, but 00000_00000.ppm has '7777",
+    ),
+    "negative class": (
+        table("00000_00000.ppm;-1"),
+        "classes must be 0 to 42, but 00000_00000.ppm has '-1'",
+    ),
     "no class": (table("00000_00000.ppm"), "classes must be 0 to 42, but 00000_00000.ppm has ''"),
-    "line break in a name": (table('"a\nb.ppm";7'), r"a file name must lie in its folder, but one is 'a\nb.ppm'"),
-    "NUL in a name": (table("a\0b.ppm;7"), r"a file name must lie in its folder, but one is 'a\x00b.ppm'"),
-    "endless name": (table("a" * 5000 + ".ppm;7"), "a file name must lie in its folder, but one is 'aaa"),
+    "line break in a name": (
+        table('"a\nb.ppm";7'),
+        r"a file name must lie in its folder, but one is 'a\nb.ppm'",
+    ),
+    "NUL in a name": (
+        table("a\0b.ppm;7"),
+        r"a file name must lie in its folder, but one is 'a\x00b.ppm'",
+    ),
+    "endless name": (
+        table("a" * 5000 + ".ppm;7"),
+        "a file name must lie in its folder, but one is 'aaa",
+    ),
     "no name": (table(";7"), "a file name must lie in its folder, but one is ''"),
     "no track": (no_track, "training images must be named TRACK_FRAME.ppm, but one is 'stop.ppm'"),
-    "image twice": (table("00000_00000.ppm;7\n" * 2), "must list each image once, but has 00000_00000.ppm again"),
-    "table cut short": (cut_table, "must list all images, but 2 are not in it, such as '00001_00000.ppm'"),
+    "image twice": (
+        table("00000_00000.ppm;7\n" * 2),
+        "must list each image once, but has 00000_00000.ppm again",
+    ),
+    "table cut short": (
+        cut_table,
+        "must list all images, but 2 are not in it, such as '00001_00000.ppm'",
+    ),
 }
 
 
@@ -93,7 +128,10 @@ def test_gtsrb_that_is_not_what_it_says_is_refused_in_one_line(tmp_path, case):
 def test_gtsrb_test_images_that_are_missing_altogether_are_named_with_the_way_to_get_them(tmp_path):
     write_gtsrb(tmp_path)
     (tmp_path / "gtsrb" / "GTSRB" / "Final_Test" / "Images").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"gtsrb/GTSRB/Final_Test/Images is not under .*; `blocksearch data fetch gtsrb`"):
+    with pytest.raises(
+        DataError,
+        match=r"gtsrb/GTSRB/Final_Test/Images is not under .*; `blocksearch data fetch gtsrb`",
+    ):
         load("gtsrb", "test", tmp_path)
 
 
@@ -101,7 +139,9 @@ def test_gtsrb_frames_are_whole_and_bilinear(tmp_path):
     write_gtsrb(tmp_path)
     split = load("gtsrb", "train", tmp_path)
     where = int(np.flatnonzero(split.labels == 7)[0])
-    with Image.open(tmp_path / "gtsrb" / "GTSRB" / "Training" / "00007" / "00000_00000.ppm") as image:
+    with Image.open(
+        tmp_path / "gtsrb" / "GTSRB" / "Training" / "00007" / "00000_00000.ppm"
+    ) as image:
         assert image.size == (25, 40)
         whole = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(split.images[where], whole)
@@ -128,7 +168,9 @@ def test_a_matlab_bomb_is_refused_before_it_unfolds(tmp_path, monkeypatch):
         {"X": np.zeros((32, 32, 3, 51), np.uint8), "y": np.ones((51, 1), np.uint8)},
         do_compression=True,
     )
-    with pytest.raises(DataError, match=r"train_32x32.mat: X has at most 50 images, but is 32×32×3×51"):
+    with pytest.raises(
+        DataError, match=r"train_32x32.mat: X has at most 50 images, but is 32×32×3×51"
+    ):
         readers.read("svhn", "train", tmp_path)
 
 
@@ -155,20 +197,39 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         load("cifar10", "train", tmp_path / ("x" * 300))
 
 
-LIGHT = {"blocksearch.data.datasets": "PIL scipy pooch torch", "blocksearch.data.download": "PIL scipy pooch torch"}
+LIGHT = {
+    "blocksearch.data.datasets": "PIL scipy pooch torch",
+    "blocksearch.data.download": "PIL scipy pooch torch",
+}
 
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_imports_stay_light(module):
     code = f"import sys, {module}; print(*[name for name in {LIGHT[module].split()} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
-    heavy = f"import {module}, PIL.Image, sys; print('PIL' in sys.modules)"  # the question can be answered otherwise
-    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "True\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        == []
+    )
+    # the question can be answered otherwise
+    heavy = f"import {module}, PIL.Image, sys; print('PIL' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", heavy], capture_output=True, text=True, check=True
+        ).stdout
+        == "True\n"
+    )
 
 
 def test_no_reader_can_unpickle():
     """The words that would let a file run code are nowhere in the package."""
-    code = {path.name: path.read_text(encoding="utf-8") for path in Path(readers.__file__).parent.glob("*.py")}
+    code = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in Path(readers.__file__).parent.glob("*.py")
+    }
     assert "readers.py" in code
     for name, text in code.items():
-        assert not re.search(r"import pickle|pickle\.load|allow_pickle=True|cloudpickle|joblib", text), name
+        assert not re.search(
+            r"import pickle|pickle\.load|allow_pickle=True|cloudpickle|joblib", text
+        ), name

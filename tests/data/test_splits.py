@@ -17,7 +17,9 @@ def signs(seed):
     counts = random.randint(7, 76, 43)
     labels_of_signs = np.repeat(np.arange(43), counts)
     frames = random.randint(28, 31, counts.sum())
-    return np.repeat(labels_of_signs, frames), np.repeat(np.arange(counts.sum(), dtype=np.int32), frames)
+    return np.repeat(labels_of_signs, frames), np.repeat(
+        np.arange(counts.sum(), dtype=np.int32), frames
+    )
 
 
 def test_a_fifth_of_each_class_is_held_out():
@@ -68,7 +70,8 @@ def test_the_split_without_groups_is_pinned():
 
 
 @pytest.mark.parametrize(
-    ("number", "images", "name"), [(0, None, "val20-v1.0"), (1, None, "val20-v1.1"), (0, 8000, "val20-v1.0-n8000")]
+    ("number", "images", "name"),
+    [(0, None, "val20-v1.0"), (1, None, "val20-v1.1"), (0, 8000, "val20-v1.0-n8000")],
 )
 def test_a_split_has_a_name(number, images, name):
     assert split_id(number, images) == name

@@ -1,4 +1,6 @@
-"""The paper's tables, reproduced on made-up signs in real processes; and that nothing else judges by test images."""
+"""The paper's tables, reproduced on made-up signs in real processes; and that nothing else judges
+by test images.
+"""
 
 import ast
 import json
@@ -40,7 +42,15 @@ def root(tmp_path_factory):
 def blocksearch(folder: Path, root: Path, *arguments: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
     command = [sys.executable, "-m", "blocksearch", *arguments]
-    return subprocess.run(command, check=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command,
+        check=True,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def decoded(root: Path) -> set[str]:
@@ -53,7 +63,9 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     foreseen = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--dry-run").stdout
     assert "12 runs to train (0 already in the ledger)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
-    assert answer["title"].startswith("Table 4, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs")
+    assert answer["title"].startswith(
+        "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs"
+    )
     assert answer["title"].endswith("judged on 3 images of test; seeds 0,1")
     rows = {row["network"]: row for row in answer["rows"]}
     large = ["effnet_large", "effnet_large_published"]
@@ -63,12 +75,16 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79
-    pairs = {(each["network"], each["reference"]): each["effect"]["n"] for each in answer["compared"]}
+    pairs = {
+        (each["network"], each["reference"]): each["effect"]["n"] for each in answer["compared"]
+    }
     assert pairs[("effnet", "mobilenet")] == pairs[("mobilenet", "baseline")] == 2
     assert "12 runs: blocksearch" in answer["notes"][-1]
     assert rows["effnet"]["published_flops"] == 344_100
     with closing(Ledger(tmp_path / "studies" / "gtsrb.db", create=False)) as ledger:
-        assert {(len(run.accuracies), len(run.losses), run.epoch_to) for run in ledger.runs()} == {(1, 2, 2)}
+        assert {(len(run.accuracies), len(run.losses), run.epoch_to) for run in ledger.runs()} == {
+            (1, 2, 2)
+        }
     again = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL)
     assert "nothing to train: all 12 runs" in again.stderr
     assert "EffNet large (published FLOPs)" in again.stdout
@@ -79,7 +95,18 @@ def test_only_a_reproduction_reads_test_images(tmp_path):
     """And the check can fail: the last line is the command that does read them."""
     root = tmp_path / "data"
     write_gtsrb(root)
-    common = ["--dataset", "gtsrb", "--widths", "4,6", "--epochs", "1", "--seeds", "2", "--workers", "1"]
+    common = [
+        "--dataset",
+        "gtsrb",
+        "--widths",
+        "4,6",
+        "--epochs",
+        "1",
+        "--seeds",
+        "2",
+        "--workers",
+        "1",
+    ]
     blocksearch(tmp_path, root, "train", "effnet", *common)
     blocksearch(tmp_path, root, "ablate", "--factor", "residual", "--values", "add", *common)
     assert decoded(root) == {"gtsrb-train"}
@@ -89,9 +116,19 @@ def test_only_a_reproduction_reads_test_images(tmp_path):
 
 @pytest.mark.slow
 def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path):
-    said = blocksearch(tmp_path, root, "reproduce", "all", "--seeds", "2", "--epochs", "1", "--dry-run").stdout.splitlines()
+    said = blocksearch(
+        tmp_path, root, "reproduce", "all", "--seeds", "2", "--epochs", "1", "--dry-run"
+    ).stdout.splitlines()
     assert [line.split(",")[0].split(" (")[0][:16] for line in said] == [
-        *("Table 2: not run", "Table 3: not run", "Table 4", "Table 5: not run", "Table 6: not run", "Table 7", "Section 3")
+        *(
+            "Table 2: not run",
+            "Table 3: not run",
+            "Table 4",
+            "Table 5: not run",
+            "Table 6: not run",
+            "Table 7",
+            "Section 3",
+        )
     ]
 
 
@@ -99,14 +136,24 @@ def asks_for_test_images(source: str) -> bool:
     """Whether a module makes a protocol that is judged by test images, or loads the split itself."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     by_word = any(keyword.arg == "test" for call in calls for keyword in call.keywords)
-    by_place = any(ast.unparse(call.func).endswith("Protocol") and len(call.args) > 3 for call in calls)
-    loaded = any(ast.unparse(call.func).endswith("load") and "'test'" in map(ast.unparse, call.args) for call in calls)
+    by_place = any(
+        ast.unparse(call.func).endswith("Protocol") and len(call.args) > 3 for call in calls
+    )
+    loaded = any(
+        ast.unparse(call.func).endswith("load") and "'test'" in map(ast.unparse, call.args)
+        for call in calls
+    )
     return by_word or by_place or loaded
 
 
 @pytest.mark.parametrize(
     "source",
-    ["replace(p, test=True)", "Protocol(d, 0, None, True)", "plan.Protocol(d, test=not False)", "data.load(name, 'test', root)"],
+    [
+        "replace(p, test=True)",
+        "Protocol(d, 0, None, True)",
+        "plan.Protocol(d, test=not False)",
+        "data.load(name, 'test', root)",
+    ],
 )
 def test_a_module_that_asks_for_test_images_would_be_found(source):
     assert asks_for_test_images(source)
@@ -124,7 +171,9 @@ def test_two_modules_ask_for_test_images():
 def test_every_printed_row_has_its_network(number):
     task = TASKS[TABLES[number][0]]
     found = networks_of(number, task)
-    assert [row for name, row, _ in found if name != "effnet_large_published"] == list(TABLES[number][1])
+    assert [row for name, row, _ in found if name != "effnet_large_published"] == list(
+        TABLES[number][1]
+    )
     for name, _, network in found:
         if name in ("effnet_large", "effnet_large_published"):
             budget = baseline_flops(task, "network" if name == "effnet_large" else "published")
@@ -147,7 +196,10 @@ def test_accuracies_without_spread_have_no_interval(values):
 
 
 def test_an_order_is_compared_by_ranks_exactly():
-    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 99]) == (pytest.approx(1), pytest.approx(2 / 24))
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 99]) == (
+        pytest.approx(1),
+        pytest.approx(2 / 24),
+    )
     for one, other in (([3, 1, 2, 5, 4, 4], [1, 2, 2, 4, 3, 9]), ([4, 1, 2, 3], [1, 1, 2, 2])):
         found, p = rank_correlation(one, other)
         wanted = [stats.spearmanr(order, other).statistic for order in permutations(one)]
@@ -168,7 +220,10 @@ def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_
     rows = {row["network"]: row for row in answer["rows"]}
     assert rows["effnet"]["text"] == rows["effnet_large"]["text"]
     assert {len(row["accuracies"]) for row in answer["rows"]} == {3}
-    assert any(note.startswith("one network at these widths: ") and "EffNet" in note for note in answer["notes"])
+    assert any(
+        note.startswith("one network at these widths: ") and "EffNet" in note
+        for note in answer["notes"]
+    )
     texts = {name: row["text"] for name, row in rows.items()}
     assert all(texts[each["network"]] != texts[each["reference"]] for each in answer["compared"])
 
@@ -177,7 +232,17 @@ def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_
 def test_a_table_with_a_training_that_failed_says_so_and_exits_with_1(root, tmp_path):
     """Its first training loses its worker twice."""
     environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "blocksearch", "reproduce", "table4", *SMALL, "--epochs", "20", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "blocksearch",
+        "reproduce",
+        "table4",
+        *SMALL,
+        "--epochs",
+        "20",
+        "--json",
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
         assert "12 runs to train" in next(line for line in process.stderr if "to train" in line)

@@ -1,4 +1,6 @@
-"""A study to look at: in the terminal, as a page in a real browser, and as pictures; no text of a study becomes markup."""
+"""A study to look at: in the terminal, as a page in a real browser, and as pictures; no text of a
+study becomes markup.
+"""
 
 import csv
 import html
@@ -34,15 +36,26 @@ CHROMIUM = """--headless --no-sandbox --disable-gpu --disable-background-network
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return summarise(searched(tmp_path_factory.mktemp("made") / "made.db", budgets=["flops <= 300k", "macs <= 200k"]))
+    return summarise(
+        searched(
+            tmp_path_factory.mktemp("made") / "made.db", budgets=["flops <= 300k", "macs <= 200k"]
+        )
+    )
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """A study of which every text is hostile; each hostile text is a named point, too."""
-    rows = [row(n, n, 50.0 + 3 * n, {"flops": 20_000 * (n + 1)}, [0, 0], origin=own, text=own) for n, own in enumerate(HOSTILE)]
-    defined = definition(CHOICES, title=" ".join(HOSTILE), budgets=["<b>flops</b> <= 1", "flops <= 60k"])
-    return summarise(write(tmp_path_factory.mktemp("hostile") / "a.db", "<i>&name</i>", defined, rows))
+    rows = [
+        row(n, n, 50.0 + 3 * n, {"flops": 20_000 * (n + 1)}, [0, 0], origin=own, text=own)
+        for n, own in enumerate(HOSTILE)
+    ]
+    defined = definition(
+        CHOICES, title=" ".join(HOSTILE), budgets=["<b>flops</b> <= 1", "flops <= 60k"]
+    )
+    return summarise(
+        write(tmp_path_factory.mktemp("hostile") / "a.db", "<i>&name</i>", defined, rows)
+    )
 
 
 def test_the_table_shows_texts_as_they_are(hostile, capsys):
@@ -72,11 +85,17 @@ def test_words_that_all_texts_begin_with_are_said_once():
 
 
 def test_budgets_are_lines_on_their_own_axis(made):
-    assert list(budget_lines(made, "flops")) == [(300_000, "flops <= 300k"), (400_000, "macs <= 200k")]
+    assert list(budget_lines(made, "flops")) == [
+        (300_000, "flops <= 300k"),
+        (400_000, "macs <= 200k"),
+    ]
     assert list(budget_lines(made, "params")) == []
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (950, "950"), (35_600, "35.6k"), (1.25e6, "1.25M"), (2e9, "2G")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.5"), (950, "950"), (35_600, "35.6k"), (1.25e6, "1.25M"), (2e9, "2G")],
+)
 def test_short_numbers(value, text):
     assert short(value) == text
 
@@ -85,7 +104,9 @@ def test_a_markdown_table_and_a_csv_have_the_front_first(tmp_path, made):
     for ending in (".md", ".csv"):
         pareto_page(tmp_path / f"a{ending}", made)
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert [line.split(",")[1] for line in lines[1:]] == ["yes"] * len(made.front) + ["no"] * (40 - len(made.front))
+    assert [line.split(",")[1] for line in lines[1:]] == ["yes"] * len(made.front) + ["no"] * (
+        40 - len(made.front)
+    )
     assert made.frame in (tmp_path / "a.md").read_text()
 
 
@@ -96,14 +117,25 @@ def test_a_hostile_text_becomes_nothing_in_markdown(tmp_path, hostile):
     assert not re.findall(r"(?<![\\*])\*(?!\*)", text.replace("**", ""))
     rendered = html.unescape(re.sub(r"\\(.)", r"\1", text))
     assert "<script>alert(1)</script>" in rendered
-    assert len({line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert (
+        len(
+            {
+                line.replace("\\|", "").count("|")
+                for line in text.splitlines()
+                if line.startswith("|")
+            }
+        )
+        == 1
+    )
 
 
 def test_what_was_measured_stands_beside_what_the_model_says(tmp_path, made):
     pareto_page(tmp_path / "a.csv", made)
     for line in csv.DictReader((tmp_path / "a.csv").read_text().splitlines()):
         entry = made.entries[int(line["trial"])]
-        assert float(line["measured"]) == pytest.approx(sum(entry.accuracies) / len(entry.accuracies), abs=0.006)
+        assert float(line["measured"]) == pytest.approx(
+            sum(entry.accuracies) / len(entry.accuracies), abs=0.006
+        )
         assert float(line["accuracy"]) == pytest.approx(entry.mean, abs=0.006)
 
 
@@ -111,7 +143,9 @@ def test_what_was_measured_stands_beside_what_the_model_says(tmp_path, made):
 
 
 def browsed(page, folder):
-    """Open a page in a browser that has no network, point at every trace, and return what the page then is and its errors."""
+    """Open a page in a browser that has no network, point at every trace, and return what the page
+    then is and its errors.
+    """
     text = page.read_text()
     watch = "<script>window.errors = []; window.addEventListener('error', e => errors.push(e.message));</script>"
     point = """<script>window.addEventListener('load', async () => { const said = [];
@@ -125,7 +159,13 @@ def browsed(page, folder):
       document.body.append(mark); });</script>"""
     copy = folder / "watched.html"
     copy.write_text(text.replace("<head>", f"<head>{watch}").replace("</body>", f"{point}</body>"))
-    command = ["chromium", *CHROMIUM.split(), f"--user-data-dir={folder}/profile", "--dump-dom", copy.as_uri()]
+    command = [
+        "chromium",
+        *CHROMIUM.split(),
+        f"--user-data-dir={folder}/profile",
+        "--dump-dom",
+        copy.as_uri(),
+    ]
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     told = re.search(r'<pre id="told">(.*?)</pre>', dom, re.DOTALL)
     assert told, "the page's scripts did not come to their end"
@@ -148,7 +188,9 @@ def test_a_browser_draws_the_page_without_errors_and_loads_nothing(tmp_path, mad
     assert {entry.origin for entry in made.entries if entry.named} <= set(texts)
     assert {"flops <= 300k", "dominated", "front", "named points", "hypervolume"} <= set(texts)
     best = made.front[-1]
-    assert any(f"{best.mean:.2f}" in said and f"{best.costs['params']:,}" in said for said in told["said"])
+    assert any(
+        f"{best.mean:.2f}" in said and f"{best.costs['params']:,}" in said for said in told["said"]
+    )
     assert any(f"{made.walk[-1]:.4f}" in said for said in told["said"])
     assert "errorbar" in dom
 
@@ -166,14 +208,18 @@ def test_in_a_browser_no_text_becomes_an_element(tmp_path, hostile):
     body = dom[dom.index("<h1>") :]
     assert "<script>alert" not in body
     assert not re.search(r"<(b|i)>", re.sub(r"<script.*?</script>", "", body, flags=re.DOTALL))
-    assert "font-weight: bold" not in "".join(re.findall(r"<text[^>]*class=\"(?!hover)[^>]*>.*?</text>", dom, re.DOTALL))
+    assert "font-weight: bold" not in "".join(
+        re.findall(r"<text[^>]*class=\"(?!hover)[^>]*>.*?</text>", dom, re.DOTALL)
+    )
 
 
 def test_hover_texts_are_escaped_but_for_their_own_lines(tmp_path, hostile):
     pareto_page(tmp_path / "a.html", hostile)
     page = (tmp_path / "a.html").read_text()
     places = [match.end() for match in re.finditer('"hovertext":', page)]
-    found = [json.JSONDecoder().raw_decode(page[place:])[0] for place in places if page[place] == "["]
+    found = [
+        json.JSONDecoder().raw_decode(page[place:])[0] for place in places if page[place] == "["
+    ]
     assert len(found) == 4  # dominated, front, named and the walk
     for texts in found[:3]:
         for text in texts:
@@ -185,7 +231,10 @@ def test_hover_texts_are_escaped_but_for_their_own_lines(tmp_path, hostile):
 
 
 def svg_texts(file):
-    return ["".join(element.itertext()) for element in ET.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+    return [
+        "".join(element.itertext())
+        for element in ET.parse(file).iter("{http://www.w3.org/2000/svg}text")
+    ]
 
 
 def test_an_svg_names_everything_as_it_is(tmp_path, hostile):
@@ -209,7 +258,12 @@ def test_an_svg_says_what_was_reduced_and_is_the_same_again(tmp_path, made):
 
 
 def distance(box, point):
-    return hypot(*(max(low - at, 0, at - high) for low, at, high in zip(box.min, point, box.max, strict=True)))
+    return hypot(
+        *(
+            max(low - at, 0, at - high)
+            for low, at, high in zip(box.min, point, box.max, strict=True)
+        )
+    )
 
 
 def test_a_name_is_nearest_to_its_own_point(tmp_path):
@@ -219,7 +273,11 @@ def test_a_name_is_nearest_to_its_own_point(tmp_path):
         figure = _drawn(study)
         figure.draw_without_rendering()
     (panel,) = figure.axes
-    named = {entry.origin: panel.transData.transform((entry.costs["flops"], entry.mean)) for entry in study.known if entry.named}
+    named = {
+        entry.origin: panel.transData.transform((entry.costs["flops"], entry.mean))
+        for entry in study.known
+        if entry.named
+    }
     boxes = {text.get_text(): text.get_window_extent() for text in panel.texts}
     assert set(named) == set(boxes)
     for name, box in boxes.items():
@@ -234,8 +292,21 @@ def test_the_shipped_picture_is_of_the_shipped_study(tmp_path):
 
 @pytest.mark.parametrize("name", ["$x^2$", "$\\frac{", "a $ b"])
 def test_a_dollar_sign_begins_no_formula(tmp_path, name):
-    entries = tuple(Entry(n, name, "t", {name: n + 1.0}, float(n), True, named=True) for n in range(3))
-    summary = Summary(name, name, (), (Axis("a", maximise=True), Axis(name)), ("flops <= 1",), entries, entries, 0.5, (0.5,), "")
+    entries = tuple(
+        Entry(n, name, "t", {name: n + 1.0}, float(n), True, named=True) for n in range(3)
+    )
+    summary = Summary(
+        name,
+        name,
+        (),
+        (Axis("a", maximise=True), Axis(name)),
+        ("flops <= 1",),
+        entries,
+        entries,
+        0.5,
+        (0.5,),
+        "",
+    )
     picture(tmp_path / "a.svg", summary)
     assert svg_texts(tmp_path / "a.svg").count(name) == 3 + 1  # the points and the axis
     picture(tmp_path / "a.png", summary)
@@ -253,7 +324,10 @@ def test_more_objectives_are_more_panels(tmp_path):
 
 def test_a_picture_of_nothing_is_a_picture(tmp_path):
     for ending in (".png", ".svg"):
-        picture(tmp_path / f"a{ending}", summarise(write(tmp_path / f"{ending}.db", "a", definition(CHOICES), [])))
+        picture(
+            tmp_path / f"a{ending}",
+            summarise(write(tmp_path / f"{ending}.db", "a", definition(CHOICES), [])),
+        )
         assert (tmp_path / f"a{ending}").stat().st_size > 1000
 
 

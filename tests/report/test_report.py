@@ -1,4 +1,6 @@
-"""Reports: everything an answer says, in one file that needs nothing else, with no text that becomes markup."""
+"""Reports: everything an answer says, in one file that needs nothing else, with no text that
+becomes markup.
+"""
 
 import csv
 import json
@@ -56,7 +58,9 @@ def found():
         listed,
         SHARED,
         range(5),
-        made_up_runs(listed, lambda v, seed: None if v.value == "project" else 70.0 + seed + len(v.value)),
+        made_up_runs(
+            listed, lambda v, seed: None if v.value == "project" else 70.0 + seed + len(v.value)
+        ),
     )
 
 
@@ -76,19 +80,46 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
 
 
 def figures_of(text):
-    return [json.loads(found) for found in re.findall(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text, re.DOTALL)]
+    return [
+        json.loads(found)
+        for found in re.findall(
+            r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text, re.DOTALL
+        )
+    ]
 
 
 def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_learnt(tmp_path):
-    none = Measured("b", "effnet", "text", 90.0, None, None, (), (), "300k", 300_000, 0.2, 0.2, ("seed 0 diverged: nan",), ())
+    none = Measured(
+        "b",
+        "effnet",
+        "text",
+        90.0,
+        None,
+        None,
+        (),
+        (),
+        "300k",
+        300_000,
+        0.2,
+        0.2,
+        ("seed 0 diverged: nan",),
+        (),
+    )
     rows = (
         replace(
-            none, label=HOSTILE, accuracy=91.0, interval=(89.0, 93.0), accuracies=(90.0, 92.0), losses=((2.0, 1.0), (4.0, 2.0))
+            none,
+            label=HOSTILE,
+            accuracy=91.0,
+            interval=(89.0, 93.0),
+            accuracies=(90.0, 92.0),
+            losses=((2.0, 1.0), (4.0, 2.0)),
         ),
         none,
     )
     file = tmp_path / "a.html"
-    judged = Judged("mobilenet", "effnet", Effect(5, "helps", 1.5, (1.0, 2.0)), ("Section 5: helps, agrees",))
+    judged = Judged(
+        "mobilenet", "effnet", Effect(5, "helps", 1.5, (1.0, 2.0)), ("Section 5: helps, agrees",)
+    )
     published_report(file, Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",)))
     text = file.read_text()
     assert "<script>alert" not in text
@@ -98,16 +129,26 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
     assert "5 runs" in text
     accuracies, costs, curves = figures_of(text)
     here, seeds, paper = accuracies
-    assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == ([91.0], [2.0], [90.0, 92.0], [90.0, 90.0])
+    assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == (
+        [91.0],
+        [2.0],
+        [90.0, 92.0],
+        [90.0, 90.0],
+    )
     assert [(trace["x"], trace["y"]) for trace in costs] == [([300_000] * 2, [90.0, 92.0])]
     assert [(trace["x"], trace["y"]) for trace in curves] == [([1, 2], [3.0, 1.5])]
     assert len(Page(text).rows) == 5
-    published_report(tmp_path / "a.csv", Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",)))
-    own, compared = (list(csv.DictReader(part.splitlines())) for part in (tmp_path / "a.csv").read_text().split("\n\n"))
+    published_report(
+        tmp_path / "a.csv", Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",))
+    )
+    own, compared = (
+        list(csv.DictReader(part.splitlines()))
+        for part in (tmp_path / "a.csv").read_text().split("\n\n")
+    )
     assert [row["accuracies"] for row in own] == ["90 92", ""]
-    assert [(row["network"], row["reference"], row["interval_low"], row["verdict"]) for row in compared] == [
-        ("effnet", "mobilenet", "1", "helps")
-    ]
+    assert [
+        (row["network"], row["reference"], row["interval_low"], row["verdict"]) for row in compared
+    ] == [("effnet", "mobilenet", "1", "helps")]
 
 
 def test_tables_to_paste_hold_the_rows(tmp_path, found):
@@ -118,7 +159,8 @@ def test_tables_to_paste_hold_the_rows(tmp_path, found):
     assert {row["title"] for row in rows} == {HOSTILE}
     assert rows[1]["accuracies"] == "73 74 75 76 77"
     assert [row["p_value"] and float(row["p_value"]) for row in rows] == [
-        "" if row["p_value"] is None else pytest.approx(row["p_value"], rel=1e-9) for row in as_rows(found)
+        "" if row["p_value"] is None else pytest.approx(row["p_value"], rel=1e-9)
+        for row in as_rows(found)
     ]
     lines = [line for line in (tmp_path / "a.md").read_text().splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
@@ -128,28 +170,52 @@ def test_tables_to_paste_hold_the_rows(tmp_path, found):
 
 def test_a_name_from_outside_is_no_formula(tmp_path):
     hostile = ("=1+1", "+1", "-1", "@x", "\tx", "plain")
-    save(tmp_path / "a.csv", '=HYPERLINK("x")', [{"name": name, "number": -1.5} for name in hostile])
+    save(
+        tmp_path / "a.csv", '=HYPERLINK("x")', [{"name": name, "number": -1.5} for name in hostile]
+    )
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [*(f"'{name}" for name in hostile[:-1]), "plain"]
     assert {(row["number"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
 
 
 def test_many_networks_look_different(tmp_path):
-    listed = variants(EFFNET, "kernel", [f"{size}x{other}" for size in (1, 3, 5, 7, 9, 11) for other in (1, 3, 5)])
+    listed = variants(
+        EFFNET, "kernel", [f"{size}x{other}" for size in (1, 3, 5, 7, 9, 11) for other in (1, 3, 5)]
+    )
     ablation_report(
-        tmp_path / "a.html", "t", results(listed, SHARED, range(5), made_up_runs(listed, lambda v, seed: 50.0 + seed))
+        tmp_path / "a.html",
+        "t",
+        results(listed, SHARED, range(5), made_up_runs(listed, lambda v, seed: 50.0 + seed)),
     )
     _, costs, curves = figures_of((tmp_path / "a.html").read_text())
     assert len(costs) > 16
-    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in costs}) == len(costs)
+    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in costs}) == len(
+        costs
+    )
     assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in curves}) == len(curves)
 
 
 def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
     one = Measured(
-        "a", "effnet", "text", 90.0, 97.0, (91.0, 100.0), (0, 1), (96.0, 98.0), "300k", 300_000, 0.2, 0.2, (), ((1.0,),) * 2
+        "a",
+        "effnet",
+        "text",
+        90.0,
+        97.0,
+        (91.0, 100.0),
+        (0, 1),
+        (96.0, 98.0),
+        "300k",
+        300_000,
+        0.2,
+        0.2,
+        (),
+        ((1.0,),) * 2,
     )
-    rows = (replace(one, label="first", accuracy=97.0, interval=None, seeds=(0,), accuracies=(97.0,)), one)
+    rows = (
+        replace(one, label="first", accuracy=97.0, interval=None, seeds=(0,), accuracies=(97.0,)),
+        one,
+    )
     published_report(tmp_path / "a.html", Table(4, "Table 4", rows, None))
     here = figures_of((tmp_path / "a.html").read_text())[0][0]
     assert here["y"] == ["first", "a"]
@@ -158,14 +224,18 @@ def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
 def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(ConfigError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"):
+    with pytest.raises(
+        ConfigError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"
+    ):
         check_files(report=tmp_path / name)
     check_files(report=None)
 
 
 def test_the_cells_of_an_ablation_are_the_effects_and_costs():
     listed = variants(EFFNET, "residual", ["project"])
-    runs = made_up_runs(listed, lambda v, seed: 60.0 + seed + (0.3 + 0.2 * seed**2) * (not v.is_reference))
+    runs = made_up_runs(
+        listed, lambda v, seed: 60.0 + seed + (0.3 + 0.2 * seed**2) * (not v.is_reference)
+    )
     reference, variant = results(listed, SHARED, range(5), runs)
     _, head, (_, row) = as_texts(ablation_parts([reference, variant])[0])
     cells, effect = dict(zip(head, row, strict=True)), variant.effect
@@ -173,19 +243,27 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
         own, other = getattr(reference.cost, quantity), getattr(variant.cost, quantity)
         assert cells[name] == f"{100 * (other - own) / own:+.1f}%"
         assert cells[name].startswith("+")
-    assert (cells["p (Holm)"], cells["sign flip"]) == (f"{effect.p_value:.3f}", f"{effect.p_sign_flip:.3f}")
+    assert (cells["p (Holm)"], cells["sign flip"]) == (
+        f"{effect.p_value:.3f}",
+        f"{effect.p_sign_flip:.3f}",
+    )
     assert cells["p (Holm)"] != cells["sign flip"]
     assert cells["accuracy %"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
     assert cells["verdict"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
     ends = [replace(effect, interval=each) for each in ((0.0, 1.2), (-1.2, 0.0), (-0.4, 0.3))]
     shown = [ablation_parts([reference, replace(variant, effect=each)])[0] for each in ends]
-    found = [dict(zip(*(as_texts(table)[1], as_texts(table)[2][1]), strict=True))["interval"] for table in shown]
+    found = [
+        dict(zip(*(as_texts(table)[1], as_texts(table)[2][1]), strict=True))["interval"]
+        for table in shown
+    ]
     assert found == ["(0, +1.20]", "[-1.20, 0)", "[-0.40, +0.30]"]
 
 
 def test_figures_draw_the_effects_and_costs(tmp_path):
     listed = variants(EFFNET, "residual", ["project"])
-    runs = made_up_runs(listed, lambda v, seed: 60.0 + seed + (3 + 0.1 * seed) * (not v.is_reference))
+    runs = made_up_runs(
+        listed, lambda v, seed: 60.0 + seed + (3 + 0.1 * seed) * (not v.is_reference)
+    )
     reference, variant = results(listed, SHARED, range(5), runs)
     low, high = variant.effect.difference - 1, variant.effect.difference + 2
     shown = [reference, replace(variant, effect=replace(variant.effect, interval=(low, high)))]
@@ -193,6 +271,9 @@ def test_figures_draw_the_effects_and_costs(tmp_path):
     effects, costs, _ = figures_of((tmp_path / "a.html").read_text())
     one, seeds = effects
     assert (one["x"], one["marker"]["color"]) == ([pytest.approx(3.2)], "#0072b2")
-    assert (one["error_x"]["arrayminus"], one["error_x"]["array"]) == ([pytest.approx(1)], [pytest.approx(2)])
+    assert (one["error_x"]["arrayminus"], one["error_x"]["array"]) == (
+        [pytest.approx(1)],
+        [pytest.approx(2)],
+    )
     assert seeds["x"] == pytest.approx([3, 3.1, 3.2, 3.3, 3.4])
     assert [trace["x"][0] for trace in costs] == [result.cost.flops for result in shown]

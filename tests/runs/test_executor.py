@@ -1,4 +1,6 @@
-"""Real worker processes: what they train is what the caller would, one that dies loses one training, none outlives its driver."""
+"""Real worker processes: what they train is what the caller would, one that dies loses one
+training, none outlives its driver.
+"""
 
 import os
 import signal
@@ -48,7 +50,9 @@ def one_thread():
 
 def conditions_at(root, tmp_path, epochs=1):
     recipe = Recipe(epochs=epochs, batch=64)
-    return conditions(Request(Protocol("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK)
+    return conditions(
+        Request(Protocol("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK
+    )
 
 
 class Heard(Watch):
@@ -143,8 +147,12 @@ def test_a_training_that_kills_its_worker_twice_is_a_row_with_its_reason(root, t
         pool.submit(os.getpid).result()
         (tmp_path / "killer.py").write_text(_KILLER)
         environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-        killer = subprocess.Popen([sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment)
-        workers.train([Group((job,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
+        killer = subprocess.Popen(
+            [sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment
+        )
+        workers.train(
+            [Group((job,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs)
+        )
         assert killer.wait() == 0
     assert failed == [("failed", "its worker process died 2 times (killed, or out of memory)")]
 
@@ -168,7 +176,10 @@ def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
     (job,), failed = conditions_at(root, tmp_path).jobs([NETWORK], [0]), []
     broken = replace(job, layers=job.layers[:-1])
     with Workers(1) as workers:
-        workers.train([Group((broken,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs))
+        workers.train(
+            [Group((broken,))],
+            lambda _, runs: failed.extend((run.state, run.reason) for run in runs),
+        )
     ((state, reason),) = failed
     assert state == "failed"
     assert "Error: " in reason
@@ -184,7 +195,9 @@ def test_images_that_changed_meanwhile_stop_the_experiment(root, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, tmp_path):
-    """kill -9 the driver in the middle; its workers end, its rows stay, and the rest is trained by the next."""
+    """kill -9 the driver in the middle; its workers end, its rows stay, and the rest is trained by
+    the next.
+    """
     script = (
         "import sys; from pathlib import Path; from tests.runs.test_executor import *\n"
         "if __name__ == '__main__':\n"
@@ -195,7 +208,9 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     )
     (tmp_path / "driver.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    with subprocess.Popen([sys.executable, tmp_path / "driver.py"], stdout=subprocess.PIPE, text=True, env=environment) as driver:
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "driver.py"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as driver:
         said = [int(driver.stdout.readline()) for _ in range(3)]
         workers = workers_of(driver.pid)
         driver.send_signal(signal.SIGKILL)
@@ -211,7 +226,10 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "groups"), [("fused", [(0, 1, 2), (3, 4), (5,)]), ("serial", [(seed,) for seed in range(6)])])
+@pytest.mark.parametrize(
+    ("mode", "groups"),
+    [("fused", [(0, 1, 2), (3, 4), (5,)]), ("serial", [(seed,) for seed in range(6)])],
+)
 def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     with closing(Ledger(location)) as ledger:
@@ -224,11 +242,17 @@ def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, 
         for seed, outcome in zip(seeds, training.outcomes(), strict=True):
             run = next(run for key, run in runs.items() if key.seed == seed)
             assert run.losses == outcome.losses
-            assert run.provenance["mode"] == ("serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused")
+            assert run.provenance["mode"] == (
+                "serial" if len(seeds) == 1 else f"{len(seeds)} seeds fused"
+            )
 
 
 def test_seeds_are_fused_where_a_probe_says_that_it_pays():
-    assert [_faster(1.0, together, 3) for together in (2.0, 2.8, 4.0)] == ["fused", "serial", "serial"]
+    assert [_faster(1.0, together, 3) for together in (2.0, 2.8, 4.0)] == [
+        "fused",
+        "serial",
+        "serial",
+    ]
     assert _faster(None, 1.0, 3) == _faster(1.0, None, 3) == "serial"
 
 
@@ -240,7 +264,9 @@ class Told(Workers):
 
 
 def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
-    """Seeds 0-2 and 3-4 fused at 4 seconds a seed, and seed 5 alone at 10; seed by seed, whatever the order asked in."""
+    """Seeds 0-2 and 3-4 fused at 4 seconds a seed, and seed 5 alone at 10; seed by seed, whatever
+    the order asked in.
+    """
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
     with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         ledger.choose_mode(jobs[0].key.network, jobs[0].key.recipe, workers.place.machine, "fused")
@@ -253,7 +279,9 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
     done, lost, never = conditions_at(root, tmp_path).jobs([NETWORK], range(3))
     with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
-            ledger.add(job, Run(job.key, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {}))
+            ledger.add(
+                job, Run(job.key, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {})
+            )
         found = collect([done, lost, never], ledger)
     assert {key.seed: run.state for key, run in found.items()} == {0: "complete", 1: "failed"}
 
@@ -263,7 +291,10 @@ def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
     with closing(Ledger(location, create=False)) as ledger:
-        assert ledger.mode(NETWORK.digest, shared.recipe.digest, machine("cpu")) in ("fused", "serial")
+        assert ledger.mode(NETWORK.digest, shared.recipe.digest, machine("cpu")) in (
+            "fused",
+            "serial",
+        )
         assert ledger.mode(NETWORK.digest, shared.recipe.digest, "another machine") is None
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
     assert not (tmp_path / "a.db-checkpoints").exists()
@@ -271,19 +302,29 @@ def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
 
 @given(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)))
 def test_seeds_are_divided_alike_whatever_else_is_asked_for(missing, finished):
-    """Shares are whole or single, and a share that is not begun is divided the same when others are finished."""
+    """Shares are whole or single, and a share that is not begun is divided the same when others are
+    finished.
+    """
     network = NETWORK.digest
-    jobs = [SimpleNamespace(key=RunKey(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)]
+    jobs = [
+        SimpleNamespace(key=RunKey(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)
+    ]
     parts = [tuple(job.key.seed for job in part) for part in divide(jobs)]
     assert sorted(seed for part in parts for seed in part) == sorted(missing)
-    whole = {(5 * five, 5 * five + 1, 5 * five + 2) for five in range(5)} | {(5 * five + 3, 5 * five + 4) for five in range(5)}
+    whole = {(5 * five, 5 * five + 1, 5 * five + 2) for five in range(5)} | {
+        (5 * five + 3, 5 * five + 4) for five in range(5)
+    }
     assert all(part in whole for part in parts if len(part) > 1)
-    assert {part for part in whole if set(part) <= missing} == {part for part in parts if len(part) > 1}
+    assert {part for part in whole if set(part) <= missing} == {
+        part for part in parts if len(part) > 1
+    }
 
 
 @pytest.mark.slow
 def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
-    """kill -9 a process that trains three seeds and keeps them after every step; the next takes up where it was."""
+    """kill -9 a process that trains three seeds and keeps them after every step; the next takes up
+    where it was.
+    """
     shared, file = conditions_at(root, tmp_path, epochs=30), tmp_path / "kept.npz"
     script = (
         "from pathlib import Path; from tests.runs.test_executor import *; from blocksearch.runs.worker import train_group\n"
@@ -308,7 +349,10 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
 def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(root, tmp_path):
     shared = conditions_at(root, tmp_path)
     (tmp_path / "a.db-checkpoints").write_text("milk")
-    with pytest.raises(StoreError, match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file"):
+    with pytest.raises(
+        StoreError,
+        match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file",
+    ):
         ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
 
 

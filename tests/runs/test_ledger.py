@@ -103,7 +103,12 @@ def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
 def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(job, replace(make_run(job, state="diverged", reason="nan"), accuracies=(30.0,), losses=(1.0,)))
+        ledger.add(
+            job,
+            replace(
+                make_run(job, state="diverged", reason="nan"), accuracies=(30.0,), losses=(1.0,)
+            ),
+        )
         found = ledger.reached(job.key, 2)
         assert (found.accuracy_at(1), found.accuracy_at(2)) == (30.0, None)
 
@@ -129,11 +134,16 @@ def test_specs_differing_in_any_field_are_different_trainings(tmp_path):
 
 def test_numbers_that_are_not_finite_never_enter(tmp_path):
     job = make_job()
-    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError, match="must be finite"):
+    with (
+        closing(Ledger(tmp_path / "a.db")) as ledger,
+        pytest.raises(StoreError, match="must be finite"),
+    ):
         ledger.add(job, replace(make_run(job), losses=(float("nan"),)))
 
 
-@pytest.mark.parametrize("column", ["accuracies", "seed", "right", "reason", "provenance", "network"])
+@pytest.mark.parametrize(
+    "column", ["accuracies", "seed", "right", "reason", "provenance", "network"]
+)
 def test_an_edited_row_is_noticed(tmp_path, column):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
@@ -142,12 +152,19 @@ def test_an_edited_row_is_noticed(tmp_path, column):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(f'update ledger_runs set "{column}" = ?', (values.get(column, "{}"),))
         connection.commit()
-    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError, match="does not match its checksum"):
+    with (
+        closing(Ledger(tmp_path / "a.db")) as ledger,
+        pytest.raises(StoreError, match="does not match its checksum"),
+    ):
         ledger.runs()
 
 
 @settings(max_examples=20, deadline=None)
-@given(mine=st.sets(st.integers(0, 6)), theirs=st.sets(st.integers(0, 6)), changed=st.sets(st.integers(0, 6)))
+@given(
+    mine=st.sets(st.integers(0, 6)),
+    theirs=st.sets(st.integers(0, 6)),
+    changed=st.sets(st.integers(0, 6)),
+)
 def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, theirs, changed):
     folder = tmp_path_factory.mktemp("merge")
     with closing(Ledger(folder / "a.db")) as a, closing(Ledger(folder / "b.db")) as b:
@@ -192,7 +209,10 @@ def truncated_ledger(path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: path.write_text("<html>not found</html>"), "is not a ledger: it does not begin as an SQLite database"),
+        (
+            lambda path: path.write_text("<html>not found</html>"),
+            "is not a ledger: it does not begin as an SQLite database",
+        ),
         (lambda path: path.mkdir(), "is a folder, not a ledger file"),
         (foreign_database, "is a database but not a ledger"),
         (newer_ledger, "has ledger schema 99, but this version reads 1"),
@@ -232,7 +252,9 @@ def test_a_location_that_cannot_be_is_one_line(location):
 
 def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
-        connection.execute("create table ledger_meta (key varchar(64) primary key, value varchar(64))")
+        connection.execute(
+            "create table ledger_meta (key varchar(64) primary key, value varchar(64))"
+        )
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.add(make_job(), make_run(make_job()))
 
@@ -246,17 +268,24 @@ def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
     )
     start = str(time.time() + 4)
     command = [sys.executable, "-c", script, str(tmp_path / "a.db"), start]
-    makers = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
+    makers = [
+        subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True)
+        for seed in range(4)
+    ]
     assert [maker.communicate()[1] for maker in makers] == [""] * 4
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         assert {run.key.seed for run in ledger.runs()} == {0, 1, 2, 3}
 
 
 def test_a_closed_ledger_is_one_file_that_is_read_without_writing(tmp_path):
-    """SQLite reads a file with a write-ahead log only where it may write beside it: bytes 18 and 19 say whether it has one."""
+    """SQLite reads a file with a write-ahead log only where it may write beside it: bytes 18 and 19
+    say whether it has one.
+    """
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         ledger.add(make_job(), make_run(make_job()))
-        with closing(Ledger(tmp_path / "a.db")) as other:  # who closes while it is in use lets it be
+        with closing(
+            Ledger(tmp_path / "a.db")
+        ) as other:  # who closes while it is in use lets it be
             other.add(make_job(1), make_run(make_job(1)))
         assert len(ledger.runs()) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
@@ -272,7 +301,9 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
         "    ledger.add(make_job(seed), make_run(make_job(seed)))\n"
         "    print(seed, flush=True)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as writer:
         said = [int(writer.stdout.readline()) for _ in range(40)]
         os.kill(writer.pid, signal.SIGKILL)
         said += [int(line) for line in writer.stdout if line.endswith("\n")]
@@ -285,5 +316,9 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
 def test_the_first_choice_of_a_mode_stands(tmp_path):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.choose_mode("n", "r", "here", "fused") == "fused"
-        assert ledger.choose_mode("n", "r", "here", "serial") == ledger.mode("n", "r", "here") == "fused"
+        assert (
+            ledger.choose_mode("n", "r", "here", "serial")
+            == ledger.mode("n", "r", "here")
+            == "fused"
+        )
         assert ledger.choose_mode("n", "r", "there", "serial") == "serial"

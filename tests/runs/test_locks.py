@@ -20,7 +20,9 @@ ROUNDS, COMMANDS, ANSWERS = 40, 4, 5
 
 
 def open_write_and_close(folder, start):
-    """Save answers in new ledgers, each opened anew, at the same time as others do; exit with how many were refused."""
+    """Save answers in new ledgers, each opened anew, at the same time as others do; exit with how
+    many were refused.
+    """
     refused = 0
     for number in range(ROUNDS):
         start.wait()
@@ -38,7 +40,9 @@ def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other
     """Each turns the file's log on and off again, for which SQLite does not always wait by itself."""
     context = get_context("spawn")
     arguments = (tmp_path, context.Barrier(COMMANDS))
-    commands = [context.Process(target=open_write_and_close, args=arguments) for _ in range(COMMANDS)]
+    commands = [
+        context.Process(target=open_write_and_close, args=arguments) for _ in range(COMMANDS)
+    ]
     for command in commands:
         command.start()
     for command in commands:
@@ -52,7 +56,11 @@ def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other
 def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
     groups = [Group((make_job(seed),), tmp_path / "kept" / f"{seed}.npz") for seed in range(3)]
     told = []
-    with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as mine, closing(Holds()) as theirs:
+    with (
+        closing(Ledger(tmp_path / "a.db")) as ledger,
+        closing(Holds()) as mine,
+        closing(Holds()) as theirs,
+    ):
         assert theirs.take(groups[0])
         turns = in_turn(groups, ledger, mine, lambda group, runs: told.append((group, runs)))
         assert [next(turns), next(turns), next(turns)] == [groups[1], groups[2], None]
@@ -89,7 +97,10 @@ def test_two_commands_at_once_train_every_run_once(tmp_path):
     (tmp_path / "driver.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, tmp_path / "driver.py"]
-    drivers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    drivers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
     said = [[int(seed) for seed in driver.communicate()[0].split()] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0]
     assert all(said)
@@ -98,7 +109,9 @@ def test_two_commands_at_once_train_every_run_once(tmp_path):
 
 
 def test_a_part_that_is_known_does_not_hide_the_rest(tmp_path):
-    """Seeds that are trained as one are trained again where one of them is missing: their bits do not depend on the others."""
+    """Seeds that are trained as one are trained again where one of them is missing: their bits do
+    not depend on the others.
+    """
     jobs = tuple(make_job(seed) for seed in range(2))
     group = replace(Group(jobs), checkpoint=tmp_path / "kept" / "a.npz")
     with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as holds:

@@ -13,7 +13,15 @@ from blocksearch.search.pool import Pool
 from blocksearch.search.storage import StepRow, Studies
 
 HORIZON = 4
-HOSTILE = ("<script>alert(1)</script>", "[red]no[/red]", "$x^2$", "<b>bold</b>", "a & b &amp; c", '"quoted"', "\x1b[31mred")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "[red]no[/red]",
+    "$x^2$",
+    "<b>bold</b>",
+    "a & b &amp; c",
+    '"quoted"',
+    "\x1b[31mred",
+)
 
 
 def grammar():
@@ -31,19 +39,43 @@ def grammar():
 
 def definition(choices, objectives=("accuracy", "flops"), **changes):
     costs = objectives[1:]
-    wishes = {"objectives": list(objectives), "sampler": "evolution", "seed": 0, "seeds": 3, "lag": 4, "start_with": []}
+    wishes = {
+        "objectives": list(objectives),
+        "sampler": "evolution",
+        "seed": 0,
+        "seeds": 3,
+        "lag": 4,
+        "start_with": [],
+    }
     return {
         "title": "made up; digits: only 1,500 of 16,000 training images, 4 epochs",
         "budgets": [],
         "rungs": [HORIZON],
         "wishes": wishes,
-        "frame": {"chance": 10.0, "least": [10_000.0] * len(costs), "largest": [1_000_000.0] * len(costs)},
+        "frame": {
+            "chance": 10.0,
+            "least": [10_000.0] * len(costs),
+            "largest": [1_000_000.0] * len(costs),
+        },
         "baseline": 500_000,
         "choices": choices,
     } | changes
 
 
-def row(number, trial, accuracy, costs, code, seed=0, *, kind="new", origin="evolution", text="", epochs=HORIZON, network=""):
+def row(
+    number,
+    trial,
+    accuracy,
+    costs,
+    code,
+    seed=0,
+    *,
+    kind="new",
+    origin="evolution",
+    text="",
+    epochs=HORIZON,
+    network="",
+):
     """Make a step whose run came to its end, or to `epochs`; without an accuracy it diverged."""
     return StepRow(
         number=number,
@@ -70,8 +102,18 @@ def write(file, name, defined, rows):
     return str(file)
 
 
-def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, seed=0, *, raced=False, **changes):
-    """Write a study of a real space with planted accuracies: named points, then members at random; the best have three seeds.
+def searched(
+    file,
+    name="made",
+    objectives=("accuracy", "flops"),
+    trials=40,
+    seed=0,
+    *,
+    raced=False,
+    **changes,
+):
+    """Write a study of a real space with planted accuracies: named points, then members at random;
+    the best have three seeds.
 
     A race leaves every third of the members behind after the first epoch.
     """
@@ -80,7 +122,9 @@ def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, see
     opened = list(opening(pool.grammar))
     chosen = [(own, pool.row(network)) for own, network in opened]
     rest = rng.permutation(pool.listed)
-    chosen += [("evolution", int(each)) for each in rest if each not in {own for _, own in chosen}][: trials - len(chosen)]
+    chosen += [("evolution", int(each)) for each in rest if each not in {own for _, own in chosen}][
+        : trials - len(chosen)
+    ]
     rows = []
     for trial, (origin, place) in enumerate(chosen):
         cost, code = pool.cost(place), [int(level) for level in pool.codes[place]]
@@ -89,13 +133,17 @@ def searched(file, name="made", objectives=("accuracy", "flops"), trials=40, see
         for own in range(3 if trial % 5 == 0 else 1):
             accuracy = float(np.clip(true + rng.normal(0, 1), 5, 99))
             kind = "seed" if own else "new"
-            done = row(len(rows), trial, accuracy, cost, code, own, kind=kind, origin=origin, text=text)
+            done = row(
+                len(rows), trial, accuracy, cost, code, own, kind=kind, origin=origin, text=text
+            )
             left = raced and origin == "evolution" and trial % 3 == 0
             early = replace(done, accuracies=(accuracy / 2, *(() if left else done.accuracies)))
             early = replace(early, epochs=1, state="partial") if left else early
             rows.append(early if raced else done)
     changes |= {"rungs": [1, HORIZON]} if raced else {}
-    choices = [[own, [str(value) for value in values]] for own, values in pool.encoding.levels.items()]
+    choices = [
+        [own, [str(value) for value in values]] for own, values in pool.encoding.levels.items()
+    ]
     costs = objectives[1:]
     listed = pool.costs(costs)[: pool.listed]
     frame = {"chance": 10.0, "least": list(listed.min(0)), "largest": list(listed.max(0))}

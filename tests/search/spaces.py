@@ -9,7 +9,8 @@ TWELVE = Grammar(
     kernel=["3x3", "1x3+3x1"],
     residual=["none", "add"],
 )
-SPELLED = Grammar(  # thin, so that many members have several spellings: a minimum or groups that change nothing
+# thin, so that many members have several spellings: a minimum or groups that change nothing
+SPELLED = Grammar(
     TASKS["digits"],
     widths=[(4, 8, 16)],
     first_layer=["vanilla", "block"],
@@ -19,13 +20,15 @@ SPELLED = Grammar(  # thin, so that many members have several spellings: a minim
     pool_kind=["max", "average"],
     groups=["none", "last(4)", "both(4)"],
 )
-STAGES = Grammar(  # too large to be listed, and members differ in how many blocks they have room for
-    TASKS["gtsrb"],
-    per_stage=True,
-    first_layer=["vanilla", "block"],
-    bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
-    depth_multiplier=[1, 2],
-    kernel=["3x3", "1x3+3x1"],
-    pooling=["stride", "last"],
-    groups=["none", "both(4)"],
+STAGES = (
+    Grammar(  # too large to be listed, and members differ in how many blocks they have room for
+        TASKS["gtsrb"],
+        per_stage=True,
+        first_layer=["vanilla", "block"],
+        bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+        depth_multiplier=[1, 2],
+        kernel=["3x3", "1x3+3x1"],
+        pooling=["stride", "last"],
+        groups=["none", "both(4)"],
+    )
 )

@@ -1,4 +1,6 @@
-"""The last word: the front that was written down first, on all training images, new seeds, the test images opened once."""
+"""The last word: the front that was written down first, on all training images, new seeds, the test
+images opened once.
+"""
 
 import json
 import os
@@ -13,7 +15,20 @@ from blocksearch.runs.ledger import Ledger
 from tests.data.test_data import write_gtsrb
 from tests.paper.test_reproduce import decoded
 
-SEARCH = ["search", "tiny", "--dataset", "gtsrb", "--study", "a.db", "--epochs", "1", "--seeds", "1", "--workers", "2"]
+SEARCH = [
+    "search",
+    "tiny",
+    "--dataset",
+    "gtsrb",
+    "--study",
+    "a.db",
+    "--epochs",
+    "1",
+    "--seeds",
+    "1",
+    "--workers",
+    "2",
+]
 
 
 @pytest.fixture
@@ -23,7 +38,15 @@ def blocksearch(tmp_path):
     def run(*arguments, code=0):
         environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
         command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == code, done.stderr
         return done
 
@@ -38,12 +61,20 @@ def reports(file):
 @pytest.mark.slow
 def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_path):
     blocksearch(*SEARCH, "--trials", "7")
-    front = [network for network in json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"] if network["front"]]
-    assert decoded(tmp_path / "data") == {"gtsrb-train"}  # a search never reads test images, and pareto no images
+    front = [
+        network
+        for network in json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"]
+        if network["front"]
+    ]
+    assert decoded(tmp_path / "data") == {
+        "gtsrb-train"
+    }  # a search never reads test images, and pareto no images
     found = json.loads(blocksearch("final", "a.db", "--json").stdout)
     assert decoded(tmp_path / "data") == {"gtsrb-train", "gtsrb-test"}
     assert found["again"] is False
-    assert sorted(row["text"] for row in found["rows"]) == sorted(network["network"] for network in front)
+    assert sorted(row["text"] for row in found["rows"]) == sorted(
+        network["network"] for network in front
+    )
     assert all(len(row["accuracies"]) == 5 for row in found["rows"])
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         tested = [run.key for run in ledger.runs() if run.key.protocol == "test"]

@@ -13,12 +13,19 @@ from blocksearch.search.importance import Level, as_rows, drawn_fronts, importan
 from blocksearch.search.objectives import dominated
 from tests.search.made import definition, row, write
 
-CHOICES = [["harm", ["a", "b", "worst"]], ["nothing", ["p", "q"]], ["decides", ["bad", "good"]], ["size", ["s", "m", "l"]]]
+CHOICES = [
+    ["harm", ["a", "b", "worst"]],
+    ["nothing", ["p", "q"]],
+    ["decides", ["bad", "good"]],
+    ["size", ["s", "m", "l"]],
+]
 FLOPS = (20_000, 60_000, 180_000)
 
 
 def planted(file, sign=1, trials=160, seed=0):
-    """Write a study in which `worst` costs 15 points, `good` gains 10, and `size` pays for what it costs."""
+    """Write a study in which `worst` costs 15 points, `good` gains 10, and `size` pays for what it
+    costs.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for trial in range(trials):
@@ -26,7 +33,9 @@ def planted(file, sign=1, trials=160, seed=0):
         effect = -15 * (code[0] == 2) + 10 * code[2] + 6 * code[3]
         accuracy = 50 + sign * effect + rng.normal(0, 1)
         flops = FLOPS[code[3]] + int(rng.integers(1000))
-        rows.append(row(trial, trial, float(accuracy), {"flops": flops, "params": 10, "peak": 10}, code))
+        rows.append(
+            row(trial, trial, float(accuracy), {"flops": flops, "params": 10, "peak": 10}, code)
+        )
     return write(file, "planted", definition(CHOICES), rows)
 
 
@@ -52,7 +61,9 @@ def test_what_decides_the_front_comes_first_and_what_does_nothing_is_at_zero(fou
 
 
 def test_a_level_that_only_harms_is_kept_off_the_front(found):
-    """Optuna's plot, which reads a maximised accuracy as one to be small, calls such a factor the most important of all."""
+    """Optuna's plot, which reads a maximised accuracy as one to be small, calls such a factor the
+    most important of all.
+    """
     worst = level(found, "harm", "worst")
     assert worst.lift.interval[1] < 0.5
     assert worst.accuracy.interval[1] < -8
@@ -71,7 +82,13 @@ def test_turning_accuracy_over_turns_the_answer_over(tmp_path, found):
 
 
 def test_effects_on_accuracy_are_the_planted_ones_within_their_intervals(found):
-    planted_effects = {("harm", "worst"): -10, ("harm", "a"): 5, ("decides", "good"): 5, ("nothing", "p"): 0, ("size", "l"): 6}
+    planted_effects = {
+        ("harm", "worst"): -10,
+        ("harm", "a"): 5,
+        ("decides", "good"): 5,
+        ("nothing", "p"): 0,
+        ("size", "l"): 6,
+    }
     for (name, value), effect in planted_effects.items():
         estimate = level(found, name, value).accuracy
         assert estimate.interval[0] - 0.3 < effect < estimate.interval[1] + 0.3
@@ -79,8 +96,12 @@ def test_effects_on_accuracy_are_the_planted_ones_within_their_intervals(found):
 
 
 def test_effects_on_flops_are_the_costs_own(found):
-    assert [10**each.flops for each in factor(found, "size").levels] == pytest.approx([1 / 3, 1, 3], rel=0.02)
-    assert [each.flops for each in factor(found, "nothing").levels] == pytest.approx([0, 0], abs=0.01)
+    assert [10**each.flops for each in factor(found, "size").levels] == pytest.approx(
+        [1 / 3, 1, 3], rel=0.02
+    )
+    assert [each.flops for each in factor(found, "nothing").levels] == pytest.approx(
+        [0, 0], abs=0.01
+    )
 
 
 def test_shares_are_shares(found):
@@ -91,10 +112,14 @@ def test_shares_are_shares(found):
 
 
 def test_an_irrelevant_factor_is_at_zero_however_often_it_is_asked():
-    """Over many planted factors that do nothing, intervals that leave zero out are as rare as they say, and none is far off."""
+    """Over many planted factors that do nothing, intervals that leave zero out are as rare as they
+    say, and none is far off.
+    """
     rng = np.random.default_rng(0)
     fronts = drawn_fronts(rng.normal(size=200), np.full(200, 0.1), rng.random((200, 1)), 200, rng)
-    found = [importance(rng.integers(0, 3, 200).astype(np.int16), 3, fronts, rng) for _ in range(60)]
+    found = [
+        importance(rng.integers(0, 3, 200).astype(np.int16), 3, fronts, rng) for _ in range(60)
+    ]
     outside = sum(not each.interval[0] <= 0 <= each.interval[1] for each in found)
     assert outside <= 8
     assert abs(np.mean([each.mean for each in found])) < 0.05
@@ -103,7 +128,11 @@ def test_an_irrelevant_factor_is_at_zero_however_often_it_is_asked():
 def test_fronts_are_those_of_the_drawn_accuracies():
     """What is left out before, because it is beaten in every draw, changes no front."""
     rng = np.random.default_rng(1)
-    means, deviations, costs = rng.normal(50, 10, 100), rng.random(100), rng.integers(1, 20, (100, 2)).astype(float)
+    means, deviations, costs = (
+        rng.normal(50, 10, 100),
+        rng.random(100),
+        rng.integers(1, 20, (100, 2)).astype(float),
+    )
     found = drawn_fronts(means, deviations, costs, 20, np.random.default_rng(2))
     accuracies = means + deviations * np.random.default_rng(2).standard_normal((20, 100))
     for fronts, own in zip(found, accuracies, strict=True):
@@ -120,7 +149,9 @@ def test_uncertain_accuracies_make_uncertain_shares():
 
 def test_levels_that_were_never_trained_and_networks_outside_the_space(tmp_path):
     choices = [["kernel", ["3x3", "5x5", "7x7"]], ["groups", ["none", "two"]]]
-    rows = [row(n, n, 50.0 + n, {"flops": 20_000 + n}, [n % 2 if n else -1, n % 2]) for n in range(12)]
+    rows = [
+        row(n, n, 50.0 + n, {"flops": 20_000 + n}, [n % 2 if n else -1, n % 2]) for n in range(12)
+    ]
     found = study_effects(write(tmp_path / "a.db", "a", definition(choices), rows))
     assert level(found, "kernel", "7x7") == Level("7x7", 0, 0.0, None, None, None, None)
     assert sum(each.networks for each in factor(found, "kernel").levels) == 11
@@ -128,7 +159,14 @@ def test_levels_that_were_never_trained_and_networks_outside_the_space(tmp_path)
 
 def test_a_study_without_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="has no result yet"):
-        study_effects(write(tmp_path / "a.db", "a", definition(CHOICES), [row(0, 0, None, {"flops": 1}, [0, 0, 0, 0])]))
+        study_effects(
+            write(
+                tmp_path / "a.db",
+                "a",
+                definition(CHOICES),
+                [row(0, 0, None, {"flops": 1}, [0, 0, 0, 0])],
+            )
+        )
 
 
 def test_the_command_prints_and_writes_the_same(tmp_path, found):
@@ -136,7 +174,11 @@ def test_the_command_prints_and_writes_the_same(tmp_path, found):
     run = [sys.executable, "-m", "blocksearch", "effects", file]
     printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
     assert printed.index("decides") < printed.index("nothing")
-    data = json.loads(subprocess.run([*run, "--json", "--csv", tmp_path / "a.csv"], capture_output=True, check=True).stdout)
+    data = json.loads(
+        subprocess.run(
+            [*run, "--json", "--csv", tmp_path / "a.csv"], capture_output=True, check=True
+        ).stdout
+    )
     assert [own["factor"] for own in data["factors"]] == [own.name for own in found.factors]
     assert data["factors"][0]["bits"] == found.factors[0].importance.mean
     with (tmp_path / "a.csv").open() as lines:

@@ -1,4 +1,6 @@
-"""Searches in real processes: they go on where they were, reuse what the ledger has, and refuse what they cannot do."""
+"""Searches in real processes: they go on where they were, reuse what the ledger has, and refuse
+what they cannot do.
+"""
 
 import json
 import os
@@ -14,7 +16,21 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.search.storage import Studies
 from tests.benchmarks.kills import compare
 
-SMALL = ["tiny", "--dataset", "digits", "--images", "200", "--epochs", "2", "--seeds", "2", "--study", "a.db", "--workers", "2"]
+SMALL = [
+    "tiny",
+    "--dataset",
+    "digits",
+    "--images",
+    "200",
+    "--epochs",
+    "2",
+    "--seeds",
+    "2",
+    "--study",
+    "a.db",
+    "--workers",
+    "2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +47,15 @@ def environment(root):
 def blocksearch(tmp_path, environment):
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == code, done.stderr
         return done
 
@@ -49,7 +73,14 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
     assert "study tiny-digits: new, 8 trials in all" in said
     first = steps(tmp_path / "a.db")
     assert sum(step.kind == "new" for step in first) == 8
-    assert [step.origin for step in first[:6]] == ["baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp"]
+    assert [step.origin for step in first[:6]] == [
+        "baseline",
+        "mobilenet",
+        "mobilenet_v2",
+        "shufflenet",
+        "effnet",
+        "mob_imp",
+    ]
     assert "8 trials" in blocksearch("search", *SMALL, "--trials", "8").stderr
     assert steps(tmp_path / "a.db") == first
     blocksearch("search", *SMALL, "--trials", "10")
@@ -62,9 +93,28 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
 
 @pytest.mark.slow
 def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environment):
-    """They ask the same, under two names: each training is one's, and the other's is from the ledger."""
-    command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "8", "--lag", "3", "--name"]
-    pipes = {"cwd": tmp_path, "env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    """They ask the same, under two names: each training is one's, and the other's is from the
+    ledger.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "blocksearch",
+        "search",
+        *SMALL,
+        "--trials",
+        "8",
+        "--lag",
+        "3",
+        "--name",
+    ]
+    pipes = {
+        "cwd": tmp_path,
+        "env": environment,
+        "stderr": subprocess.PIPE,
+        "stdout": subprocess.DEVNULL,
+        "text": True,
+    }
     drivers = [subprocess.Popen([*command, name], **pipes) for name in ("one", "other")]
     said = [driver.communicate(timeout=300)[1] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0]
@@ -77,22 +127,46 @@ def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environ
 
 @pytest.mark.slow
 def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
-    common = ["--dataset", "digits", "--images", "200", "--epochs", "2", "--widths", "4,8,16", "--ledger", "a.db"]
+    common = [
+        "--dataset",
+        "digits",
+        "--images",
+        "200",
+        "--epochs",
+        "2",
+        "--widths",
+        "4,8,16",
+        "--ledger",
+        "a.db",
+    ]
     blocksearch("train", "effnet", *common)
-    said = blocksearch("search", *SMALL, "--trials", "6", "--start-with", "effnet residual=add").stderr
+    said = blocksearch(
+        "search", *SMALL, "--trials", "6", "--start-with", "effnet residual=add"
+    ).stderr
     assert "(effnet, from the ledger)" in said
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         keys = [run.key for run in ledger.runs()]
     assert len(keys) == len(set(keys))
-    assert "(effnet residual=add)" in blocksearch("search", *SMALL, "--trials", "7", "--start-with", "effnet residual=add").stderr
+    assert (
+        "(effnet residual=add)"
+        in blocksearch(
+            "search", *SMALL, "--trials", "7", "--start-with", "effnet residual=add"
+        ).stderr
+    )
     other = ["search", *SMALL, "--trials", "6", "--name", "again", "--seed", "1"]
-    assert blocksearch(*other).stderr.count("from the ledger") == len(steps(tmp_path / "a.db", "again"))
+    assert blocksearch(*other).stderr.count("from the ledger") == len(
+        steps(tmp_path / "a.db", "again")
+    )
 
 
 @pytest.mark.slow
-def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tmp_path, environment):
+def test_another_driver_and_another_question_are_refused_by_name(
+    blocksearch, tmp_path, environment
+):
     command = [sys.executable, "-m", "blocksearch", "search", *SMALL, "--trials", "200"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as driver:
         while "[1/200] trial 0" not in driver.stderr.readline():
             pass
         refused = blocksearch("search", *SMALL, "--trials", "200", code=2).stderr
@@ -101,9 +175,15 @@ def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tm
         )
         (tmp_path / "b.db").symlink_to("a.db")
         for other in ("b.db", "sqlite+pysqlite:///a.db"):
-            refused = blocksearch("search", *SMALL, "--trials", "200", "--study", other, code=2).stderr
-            assert refused.startswith(f"blocksearch: another search is running study tiny-digits in {other}: ")
-        assert json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"]  # while the search runs
+            refused = blocksearch(
+                "search", *SMALL, "--trials", "200", "--study", other, code=2
+            ).stderr
+            assert refused.startswith(
+                f"blocksearch: another search is running study tiny-digits in {other}: "
+            )
+        assert json.loads(blocksearch("pareto", "a.db", "--json").stdout)[
+            "networks"
+        ]  # while the search runs
         driver.send_signal(signal.SIGKILL)
     for changed, says in (
         (["--sampler", "random"], "--sampler was evolution, now random"),
@@ -119,7 +199,9 @@ def test_another_driver_and_another_question_are_refused_by_name(blocksearch, tm
 
 @pytest.mark.slow
 def test_a_killed_search_is_an_uninterrupted_one(tmp_path, root, monkeypatch):
-    """kill -9 drivers and workers at random; `python -m tests.benchmarks.kills` does it a hundred times."""
+    """kill -9 drivers and workers at random; `python -m tests.benchmarks.kills` does it a hundred
+    times.
+    """
     monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     assert compare(tmp_path, trials=14, kills=5, seed=1) == []
 
@@ -134,7 +216,9 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
     went_on = [run for run in runs if run.state == "complete" and run.key in partial]
     assert went_on
     for run in went_on:
-        before = max(other.epoch_to for other in runs if other.key == run.key and other.state == "partial")
+        before = max(
+            other.epoch_to for other in runs if other.key == run.key and other.state == "partial"
+        )
         assert run.provenance["resumed"] == f"in epoch {before + 1}"  # no epoch was trained twice
         shorter = next(other for other in runs if other.key == run.key and other.epoch_to == before)
         assert run.accuracies[:before] == shorter.accuracies
@@ -151,18 +235,30 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--sampler", "nsga3"], "unknown sampler 'nsga3'"),
         (["--rungs", "5,2"], "--rungs must be epochs in rising order such as 2,5, but got 5,2"),
         (["--rungs", "2"], "--rungs must be below the 2 epochs of a whole training, but got 2"),
-        (["--rungs", "1", "--sampler", "tpe"], "--rungs goes with the samplers evolution and random, but got tpe"),
+        (
+            ["--rungs", "1", "--sampler", "tpe"],
+            "--rungs goes with the samplers evolution and random, but got tpe",
+        ),
         (["--rungs", "half"], "--rungs must be epochs such as 2,5, but got 'half'"),
-        (["--budget", "flops < few"], "a budget is written like 'flops <= 12e6', but got 'flops < few'"),
+        (
+            ["--budget", "flops < few"],
+            "a budget is written like 'flops <= 12e6', but got 'flops < few'",
+        ),
         (["--budget", "flops <= 1"], "flops <= 1"),
-        (["--budget", "flops <= 100k", "--start-with", "baseline"], "--start-with baseline is not within flops <= 100000"),
+        (
+            ["--budget", "flops <= 100k", "--start-with", "baseline"],
+            "--start-with baseline is not within flops <= 100000",
+        ),
         (["--start-with", "effnett"], "effnett"),
         (
             ["--start-with", "input=3x31x31 widths=4,8,16 classes=10 [bottleneck=2]"],
             "reads 3x31x31 and tells 10 classes apart, but the space is of 3x32x32 in 10",
         ),
         (["--start-with", "effnet residual=banana"], "residual=banana"),
-        (["--study", "sqlite:///:memory:"], "a study needs a file that remains, but got sqlite:///:memory:"),
+        (
+            ["--study", "sqlite:///:memory:"],
+            "a study needs a file that remains, but got sqlite:///:memory:",
+        ),
         (["--study", "sqlite://"], "a study needs a file that remains, but got sqlite://"),
         (["--study", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
         (["--study", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
@@ -175,12 +271,16 @@ def test_a_mistake_is_one_line_before_anything_is_trained(blocksearch, tmp_path,
     said = blocksearch("search", *SMALL, *arguments, code=2).stderr
     assert says in said
     assert said.startswith("blocksearch: ")
-    assert said.count("\n") == (3 if "banana" in says else 1)  # a text that does not parse is shown with a caret
+    assert said.count("\n") == (
+        3 if "banana" in says else 1
+    )  # a text that does not parse is shown with a caret
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_changed(blocksearch, tmp_path):
+def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_changed(
+    blocksearch, tmp_path
+):
     space = """from blocksearch import TASKS, Grammar
 grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
 """
@@ -191,11 +291,21 @@ grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce
     assert "nothing to do: the study has 3 trials, and --trials 3 is a total" in said
     (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
     said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr
-    assert "the space changed: bottleneck was reduce(1),reduce(2),reduce(4), now reduce(1),reduce(2)" in said
+    assert (
+        "the space changed: bottleneck was reduce(1),reduce(2),reduce(4), now reduce(1),reduce(2)"
+        in said
+    )
 
 
 @pytest.mark.slow
 def test_a_study_that_optuna_alone_made_keeps_its_name(blocksearch, tmp_path):
-    optuna.create_study(storage=f"sqlite:///{tmp_path / 'a.db'}", study_name="theirs", directions=["maximize", "minimize"])
+    optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'a.db'}",
+        study_name="theirs",
+        directions=["maximize", "minimize"],
+    )
     said = blocksearch("search", *SMALL, "--trials", "2", "--name", "theirs", code=2).stderr
-    assert said == "blocksearch: a.db has a study theirs that was made elsewhere: give this one another --name\n"
+    assert (
+        said
+        == "blocksearch: a.db has a study theirs that was made elsewhere: give this one another --name\n"
+    )

@@ -25,7 +25,14 @@ POOL = Pool(SPELLED)
 
 
 def definition(wishes=None):
-    return define("spelled", SPELLED, (), SPELLED, Judged("made", "", "", "", 1, "made up"), wishes or Wishes())
+    return define(
+        "spelled",
+        SPELLED,
+        (),
+        SPELLED,
+        Judged("made", "", "", "", 1, "made up"),
+        wishes or Wishes(),
+    )
 
 
 @contextmanager
@@ -91,7 +98,10 @@ def test_each_network_is_there_once_and_finished(study, rows):
         row = first[trial.user_attrs["trial"]]
         assert trial.state == (TrialState.COMPLETE if row.accuracies else TrialState.FAIL)
         assert trial.values == ([row.accuracy, row.costs["flops"]] if row.accuracies else None)
-        assert (trial.user_attrs["fingerprint"], trial.user_attrs["origin"]) == (row.network, row.origin)
+        assert (trial.user_attrs["fingerprint"], trial.user_attrs["origin"]) == (
+            row.network,
+            row.origin,
+        )
         assert trial.user_attrs["network"] == row.text
         assert {name: trial.user_attrs[name] for name in row.costs} == row.costs
         assert trial.datetime_complete is not None
@@ -100,7 +110,10 @@ def test_each_network_is_there_once_and_finished(study, rows):
 def test_params_say_what_a_member_is_made_of_and_nothing_of_a_stranger(study, rows):
     strangers = 0
     for trial in study.trials:
-        code = [trial.distributions[name].to_internal_repr(value) for name, value in trial.params.items()]
+        code = [
+            trial.distributions[name].to_internal_repr(value)
+            for name, value in trial.params.items()
+        ]
         row = POOL.decode(code) if trial.params else None
         if row is None:
             strangers += 1
@@ -114,7 +127,9 @@ def test_params_say_what_a_member_is_made_of_and_nothing_of_a_stranger(study, ro
 def test_optuna_draws_the_front_of_our_first_seeds(study, rows):
     done = [row for row in rows if row.kind == "new" and row.accuracies]
     points = np.array([[row.accuracy, row.costs["flops"]] for row in done])
-    assert {tuple(trial.values) for trial in study.best_trials} == {tuple(points[place]) for place in front(points)}
+    assert {tuple(trial.values) for trial in study.best_trials} == {
+        tuple(points[place]) for place in front(points)
+    }
     assert study.metric_names == ["accuracy", "flops"]
     assert study.user_attrs["title"].endswith("made up")
 
@@ -146,7 +161,10 @@ def test_what_a_race_left_behind_is_not_there_until_it_comes_to_the_horizon(tmp_
 
 def test_two_studies_in_a_file_do_not_disturb_each_other(tmp_path, rows):
     file, others = tmp_path / "study.db", steps(12, seed=1)
-    with mirror(file) as one, mirror(file, "other", wishes=Wishes(objectives=("accuracy", "params"))) as other:
+    with (
+        mirror(file) as one,
+        mirror(file, "other", wishes=Wishes(objectives=("accuracy", "params"))) as other,
+    ):
         for place, row in enumerate(others):
             other.add(row)
             if place < 5:
@@ -154,13 +172,17 @@ def test_two_studies_in_a_file_do_not_disturb_each_other(tmp_path, rows):
     with mirror(file) as one:
         one.catch_up(rows)
     assert len(read(file).trials) == len({row.trial for row in rows})
-    assert [t.user_attrs["fingerprint"] for t in read(file, "other").trials] == [r.network for r in others if r.kind == "new"]
+    assert [t.user_attrs["fingerprint"] for t in read(file, "other").trials] == [
+        r.network for r in others if r.kind == "new"
+    ]
     assert [t.number for t in read(file, "other").trials] == list(range(12))
     assert read(file, "other").metric_names == ["accuracy", "params"]
 
 
 @pytest.mark.parametrize("written", ["study.db", "~/study.db", "sqlite:///study.db"])
-def test_the_mirror_is_in_the_file_of_the_ledger_however_that_is_written(tmp_path, monkeypatch, rows, written):
+def test_the_mirror_is_in_the_file_of_the_ledger_however_that_is_written(
+    tmp_path, monkeypatch, rows, written
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     with warnings.catch_warnings():

@@ -21,9 +21,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def made_by_optuna(file, values, directions=("maximize", "minimize"), name="theirs", metrics=None, states=()):
-    """Write a study with optuna alone: a trial for each row of values, and one without values for each of some states."""
-    study = optuna.create_study(storage=f"sqlite:///{file}", study_name=name, directions=list(directions))
+def made_by_optuna(
+    file, values, directions=("maximize", "minimize"), name="theirs", metrics=None, states=()
+):
+    """Write a study with optuna alone: a trial for each row of values, and one without values for
+    each of some states.
+    """
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}", study_name=name, directions=list(directions)
+    )
     if metrics:
         study.set_metric_names(list(metrics))
     for number, row in enumerate(values):
@@ -43,7 +49,10 @@ def test_maximised_and_minimised_objectives_are_told_apart(tmp_path):
     file = made_by_optuna(tmp_path / "a.db", VALUES, metrics=("recall", "latency"))
     found = summarise(file)
     assert [entry.trial for entry in found.front] == [4, 1]
-    assert [(axis.name, axis.maximise) for axis in found.axes] == [("recall", True), ("latency", False)]
+    assert [(axis.name, axis.maximise) for axis in found.axes] == [
+        ("recall", True),
+        ("latency", False),
+    ]
     assert found.front[0].mean == 0.6
     assert found.front[0].costs == {"latency": 10.0}
     assert found.front[0].text == "x=4.0"
@@ -61,7 +70,12 @@ def test_maximised_and_minimised_objectives_are_told_apart(tmp_path):
 )
 def test_every_pair_of_directions(tmp_path, directions, front):
     found = summarise(made_by_optuna(tmp_path / "a.db", VALUES, directions))
-    theirs = {trial.number for trial in optuna.load_study(study_name="theirs", storage=f"sqlite:///{tmp_path}/a.db").best_trials}
+    theirs = {
+        trial.number
+        for trial in optuna.load_study(
+            study_name="theirs", storage=f"sqlite:///{tmp_path}/a.db"
+        ).best_trials
+    }
     assert {entry.trial for entry in found.front} == theirs == front
 
 
@@ -73,18 +87,32 @@ def test_more_than_two_objectives_are_objectives_like_others(tmp_path):
 
 
 def test_the_volume_is_of_the_range_of_its_own_trials_and_says_so(tmp_path):
-    found = summarise(made_by_optuna(tmp_path / "a.db", [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5), (0.5, 1.0)]))
-    assert found.volume == pytest.approx(0.25)  # the square below (0.5, 0.5): the two ends are on the reference
+    found = summarise(
+        made_by_optuna(tmp_path / "a.db", [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5), (0.5, 1.0)])
+    )
+    assert found.volume == pytest.approx(
+        0.25
+    )  # the square below (0.5, 0.5): the two ends are on the reference
     assert found.walk == pytest.approx([0, 0, 0.25, 0.25])
-    assert "objective 0 from 0 to 1; objective 1 from 1 to 0: the range of this study's own trials" in found.frame
+    assert (
+        "objective 0 from 0 to 1; objective 1 from 1 to 0: the range of this study's own trials"
+        in found.frame
+    )
 
 
 def test_trials_without_values_are_counted_by_their_states(tmp_path):
-    states = [TrialState.FAIL, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING]
+    states = [
+        TrialState.FAIL,
+        TrialState.FAIL,
+        TrialState.PRUNED,
+        TrialState.RUNNING,
+        TrialState.WAITING,
+    ]
     found = summarise(made_by_optuna(tmp_path / "a.db", [*VALUES, (math.inf, 1.0)], states=states))
     assert len(found.entries) == 5
     assert (
-        found.notes[1] == "trials that are not shown: 2 FAIL, 1 PRUNED, 1 RUNNING, 1 WAITING, 1 with values that are not finite"
+        found.notes[1]
+        == "trials that are not shown: 2 FAIL, 1 PRUNED, 1 RUNNING, 1 WAITING, 1 with values that are not finite"
     )
 
 
@@ -104,7 +132,9 @@ def test_effects_need_a_study_of_ours(tmp_path):
 
 
 def fingerprints(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()
+    }
 
 
 def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
@@ -114,7 +144,9 @@ def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
     for ask in (study_effects, lambda file: summarise(file, "x")):
         with pytest.raises(ConfigError):
             ask(file)
-    subprocess.run([sys.executable, "-m", "blocksearch", "pareto", file], capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "blocksearch", "pareto", file], capture_output=True, check=True
+    )
     assert fingerprints(tmp_path) == before
 
 
@@ -131,7 +163,14 @@ def test_several_studies_and_ours_among_them(tmp_path):
 
 
 def test_names_that_collide_or_are_hostile_stay_apart(tmp_path):
-    found = summarise(made_by_optuna(tmp_path / "a.db", VALUES, metrics=("trial", "network"), name=HOSTILE[0]))
+    found = summarise(
+        made_by_optuna(tmp_path / "a.db", VALUES, metrics=("trial", "network"), name=HOSTILE[0])
+    )
     assert [axis.name for axis in found.axes] == ["trial'", "network'"]
     row = as_data(found)["networks"][1]
-    assert [row[key] for key in ("trial", "trial'", "network'", "network")] == [1, 0.9, 100.0, "x=1.0"]
+    assert [row[key] for key in ("trial", "trial'", "network'", "network")] == [
+        1,
+        0.9,
+        100.0,
+        "x=1.0",
+    ]

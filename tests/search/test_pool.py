@@ -1,4 +1,6 @@
-"""Laws of the pool: codes are another spelling of members, costs are exact, draws are even and free."""
+"""Laws of the pool: codes are another spelling of members, costs are exact, draws are even and
+free.
+"""
 
 from functools import cache
 
@@ -16,7 +18,11 @@ from blocksearch.space.load import load_grammar, shipped_spaces
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import declarations
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 SHIPPED = sorted(shipped_spaces())
 
 
@@ -74,7 +80,12 @@ def test_costs_are_those_of_each_network(name):
 
 def prices_agree(pool: Pool, row: int) -> None:
     exact = cost(pool.network(row).layers)
-    expected = {"flops": exact.flops, "params": exact.params, "floats": exact.floats, "peak": exact.peak_activation_floats}
+    expected = {
+        "flops": exact.flops,
+        "params": exact.params,
+        "floats": exact.floats,
+        "peak": exact.peak_activation_floats,
+    }
     assert pool.cost(row) == expected
     assert dict(zip(COSTS, pool.costs(COSTS)[row].tolist(), strict=True)) == expected
 
@@ -89,9 +100,13 @@ def test_any_small_space_is_listed_whole_and_each_of_its_codes_is_read_back(decl
         assume(False)
     pool = Pool(grammar)
     assert pool.whole
-    assert {pool.network(row).digest for row in range(len(pool))} == {network.digest for network in grammar}
+    assert {pool.network(row).digest for row in range(len(pool))} == {
+        network.digest for network in grammar
+    }
     assert [pool.decode(code) for code in pool.codes.tolist()] == list(range(grammar.size))
-    anyhow = np.maximum(pool.codes, 0).tolist()  # what a plan has no room for may be said in any way
+    anyhow = np.maximum(
+        pool.codes, 0
+    ).tolist()  # what a plan has no room for may be said in any way
     assert [pool.decode(code) for code in anyhow] == list(range(grammar.size))
 
 
@@ -99,7 +114,9 @@ def test_any_small_space_is_listed_whole_and_each_of_its_codes_is_read_back(decl
 @given(st.sampled_from([TWELVE, SPELLED, STAGES]), st.data())
 def test_nonsense_makes_no_network_and_raises_nothing(grammar, data):
     pool = pool_of(grammar)
-    code = data.draw(st.lists(st.integers(-3, 9), min_size=0, max_size=len(pool.encoding.names) + 1))
+    code = data.draw(
+        st.lists(st.integers(-3, 9), min_size=0, max_size=len(pool.encoding.names) + 1)
+    )
     row = pool.decode(code)
     if len(code) != len(pool.encoding.names) or any(
         level >= size for level, size in zip(code, pool.encoding.sizes, strict=False)
@@ -137,7 +154,9 @@ def test_a_space_without_a_choice_has_no_mutation():
 
 
 def test_draws_are_even_over_what_is_left():
-    """Chi-square over nine of twelve, 1,800 draws: below the 99.99 % point of eight degrees of freedom (31.8), seeds fixed."""
+    """Chi-square over nine of twelve, 1,800 draws: below the 99.99 % point of eight degrees of
+    freedom (31.8), seeds fixed.
+    """
     pool, rng = Pool(TWELVE), np.random.default_rng(1)
     taken = none_taken(pool)
     taken[[0, 5, 11]] = True
@@ -170,7 +189,9 @@ def test_a_space_that_is_not_listed_is_drawn_to_its_end_too(monkeypatch, budget)
     grammar = SPELLED.where(budget) if budget else SPELLED
     pool = Pool(grammar)
     assert (len(pool), pool.whole) == (5, False)
-    assert {pool.network(row).digest for row in exhausted(pool)} == {network.digest for network in grammar}
+    assert {pool.network(row).digest for row in exhausted(pool)} == {
+        network.digest for network in grammar
+    }
 
 
 def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whatever_it_has_grown_by():
@@ -181,10 +202,15 @@ def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whateve
     for row in range(50):
         one.mutate(row, np.random.default_rng(row))
     assert len(one) > len(other)
-    assert one.left(none_taken(one)).tolist() == other.left(none_taken(other)).tolist() == list(range(LISTED))
+    assert (
+        one.left(none_taken(one)).tolist()
+        == other.left(none_taken(other)).tolist()
+        == list(range(LISTED))
+    )
     taken = [none_taken(pool) for pool in (one, other)]
     drawn = [
-        [pool.draw(np.random.default_rng(seed), own) for seed in range(40)] for pool, own in zip((one, other), taken, strict=True)
+        [pool.draw(np.random.default_rng(seed), own) for seed in range(40)]
+        for pool, own in zip((one, other), taken, strict=True)
     ]
     assert [one.place(row) for row in drawn[0]] == [other.place(row) for row in drawn[1]]
     assert len(set(drawn[0])) == 40

@@ -1,4 +1,6 @@
-"""Successive halving over several objectives: who is taken further, what early results are taken to say, no epoch twice."""
+"""Successive halving over several objectives: who is taken further, what early results are taken to
+say, no epoch twice.
+"""
 
 from collections import Counter
 
@@ -57,10 +59,14 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
     early = rng.uniform(10, 60, 80)
     drawn = rng.normal(0, noise, 80)
     finals = rise + slope * early + drawn
-    results = [Result(row, a, 0, 3) for row, a in enumerate(early)] + [Result(row, a) for row, a in enumerate(finals)]
+    results = [Result(row, a, 0, 3) for row, a in enumerate(early)] + [
+        Result(row, a) for row, a in enumerate(finals)
+    ]
     expected, added = Outlook(results).final(Result(99, 35.0, 0, 3))
     assert expected == pytest.approx(rise + slope * 35.0, abs=1 + noise)
-    assert added == pytest.approx(drawn.var(ddof=1), rel=0.15, abs=0.6)  # of these numbers, not of all that might be drawn
+    assert added == pytest.approx(
+        drawn.var(ddof=1), rel=0.15, abs=0.6
+    )  # of these numbers, not of all that might be drawn
 
 
 def test_a_finished_run_is_itself_and_an_early_one_of_which_nothing_is_known_is_doubted():
@@ -78,11 +84,15 @@ def accuracy(pool, row, seed, epoch, horizon):
 def finished(wishes, trials, horizon=10):
     """Go through a whole search of made-up accuracies."""
     pool = Pool(GRAMMAR)
-    definition = define("made", GRAMMAR, (), GRAMMAR, Judged("made", "", "", "", horizon, "made up"), wishes)
+    definition = define(
+        "made", GRAMMAR, (), GRAMMAR, Judged("made", "", "", "", horizon, "made up"), wishes
+    )
     course = Course(policy_of(pool, definition), trials)
     while (step := course.next()) is not None:
         rungs = [rung for rung in course.policy.rungs if rung <= step.epochs]
-        course.finish(step, tuple(accuracy(pool, step.row, step.seed, rung, horizon) for rung in rungs))
+        course.finish(
+            step, tuple(accuracy(pool, step.row, step.seed, rung, horizon) for rung in rungs)
+        )
     return course
 
 

@@ -15,7 +15,17 @@ from blocksearch.search.definition import opening
 from blocksearch.search.policy import Step
 from blocksearch.search.pool import Pool
 from blocksearch.space.load import load_grammar
-from tests.benchmarks.replay import Arm, Walk, World, epochs_spent, epsilon, greedy, measured, order_of_seeds, replay
+from tests.benchmarks.replay import (
+    Arm,
+    Walk,
+    World,
+    epochs_spent,
+    epsilon,
+    greedy,
+    measured,
+    order_of_seeds,
+    replay,
+)
 from tests.benchmarks.search import bands, lower_band, quartiles, speeds, trainings_to
 
 EPOCHS, SEEDS = 10, (0, 1, 2)
@@ -23,7 +33,9 @@ MOST = {"random": 150, "evolution": 60}
 
 
 def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
-    """Write a table of `tiny` on GTSRB's task: effects of costs, factors and pairs, a residue, and `noise` between seeds."""
+    """Write a table of `tiny` on GTSRB's task: effects of costs, factors and pairs, a residue, and
+    `noise` between seeds.
+    """
     rng = np.random.default_rng(seed)
     grammar = load_grammar("tiny")[0].on(get("gtsrb").task)
     pool = Pool(grammar)
@@ -52,7 +64,9 @@ def _finals(pool: Pool, rows: list[int], rng: np.random.Generator) -> np.ndarray
     for one in range(len(sizes)):
         found += rng.normal(0, 1.3, sizes[one] + 1)[codes[:, one]]
         for other in range(one):
-            found += rng.normal(0, 0.6, (sizes[one] + 1, sizes[other] + 1))[codes[:, one], codes[:, other]]
+            found += rng.normal(0, 0.6, (sizes[one] + 1, sizes[other] + 1))[
+                codes[:, one], codes[:, other]
+            ]
     return found + rng.normal(0, 0.7, len(rows))
 
 
@@ -80,13 +94,21 @@ def test_a_replay_is_repeatable_and_its_seed_matters(world: World):
     assert taken(first) != taken(other)
 
 
-@pytest.mark.parametrize(("sampler", "rungs"), [("evolution", (2, 5)), ("evolution", ()), ("random", ()), ("nsga2", ())])
-def test_no_network_is_new_twice_and_the_named_ones_come_first(world: World, sampler: str, rungs: tuple[int, ...]):
+@pytest.mark.parametrize(
+    ("sampler", "rungs"), [("evolution", (2, 5)), ("evolution", ()), ("random", ()), ("nsga2", ())]
+)
+def test_no_network_is_new_twice_and_the_named_ones_come_first(
+    world: World, sampler: str, rungs: tuple[int, ...]
+):
     walk = replay(world, Arm(sampler, sampler, 30, seeds=2, rungs=rungs), 0)
     new = [told.step.row for told in walk.told if told.step.kind == "new"]
     assert len(set(new)) == len(new) == 6 + 30
-    assert [told.step.origin for told in walk.told[:7]] == [name for name, _ in opening(world.grammar)] + [sampler]
-    assert len({(told.step.row, told.step.seed, told.step.epochs) for told in walk.told}) == len(walk.told)
+    assert [told.step.origin for told in walk.told[:7]] == [
+        name for name, _ in opening(world.grammar)
+    ] + [sampler]
+    assert len({(told.step.row, told.step.seed, told.step.epochs) for told in walk.told}) == len(
+        walk.told
+    )
     assert len(walk.shares) == len(walk.told) - 6 + 1
     assert np.diff(walk.shares).min() > -1e-9
 
@@ -126,7 +148,10 @@ def test_with_rungs_epochs_add_up(world: World):
 def test_epochs_of_steps_count_once():
     steps = [("new", 0, 2), ("new", 0, 2), ("longer", 0, 5), ("seed", 1, 10), ("longer", 0, 10)]
     rows = [3, 4, 3, 3, 3]
-    told = [Step(0, 0, kind, "random", row, seed, epochs) for row, (kind, seed, epochs) in zip(rows, steps, strict=True)]
+    told = [
+        Step(0, 0, kind, "random", row, seed, epochs)
+        for row, (kind, seed, epochs) in zip(rows, steps, strict=True)
+    ]
     assert epochs_spent(told) == 2 + 2 + 3 + 10 + 5
 
 
@@ -150,7 +175,9 @@ def test_a_step_gets_what_is_stored_at_its_rungs_and_nothing_where_the_run_diver
     name = pool.network(lost).digest
     seed = order_of_seeds(SEEDS, 7, name).index(0)
     assert len(world.table.accuracies[name, 0]) == 4
-    assert len(measured(world, 7, pool, Step(0, 0, "new", "random", lost, seed, 2), (2, 5, 10))) == 1
+    assert (
+        len(measured(world, 7, pool, Step(0, 0, "new", "random", lost, seed, 2), (2, 5, 10))) == 1
+    )
     assert measured(world, 7, pool, Step(0, 0, "longer", "random", lost, seed, 5), (2, 5, 10)) == ()
     finals = [world.table.accuracies[name, number][-1] for number in (1, 2)]
     assert world.truths[name] == pytest.approx((100 / 43 + sum(finals)) / 3)
@@ -162,7 +189,9 @@ def test_who_knows_the_truth_takes_the_front_and_nothing_else(world: World):
     assert np.diff(shares).min() > 0
     assert np.diff(shares, 2).max() <= 1e-9  # each next gain is smaller
     assert shares[-1] == pytest.approx(1)
-    assert trainings_to(shares, 0.99) < trainings_to(replay(world, Arm("evolution", "evolution", 60), 0).shares, 0.99)
+    assert trainings_to(shares, 0.99) < trainings_to(
+        replay(world, Arm("evolution", "evolution", 60), 0).shares, 0.99
+    )
 
 
 def test_a_table_that_lacks_runs_is_refused(tmp_path: Path):
@@ -206,9 +235,15 @@ def test_a_band_covers_the_whole_curve_together_and_grows_narrow_with_searches()
 
 
 def test_evolution_needs_far_fewer_trainings_than_random_search(world: World):
-    found = {name: [replay(world, Arm(name, name, most), number) for number in range(4)] for name, most in MOST.items()}
+    found = {
+        name: [replay(world, Arm(name, name, most), number) for number in range(4)]
+        for name, most in MOST.items()
+    }
     half = np.median([walk.shares[144] for walk in found["random"]])
-    needed = {name: quartiles([trainings_to(walk.shares, half) for walk in walks])[0] for name, walks in found.items()}
+    needed = {
+        name: quartiles([trainings_to(walk.shares, half) for walk in walks])[0]
+        for name, walks in found.items()
+    }
     assert 3 * needed["evolution"] < needed["random"]
     assert [row["sampler"] for row in speeds(found, half)] == list(MOST)
     (band,) = bands(found)

@@ -1,4 +1,6 @@
-"""Every sampler behind one filter: nothing twice or over budget, every member at last, and the same steps after a kill."""
+"""Every sampler behind one filter: nothing twice or over budget, every member at last, and the same
+steps after a kill.
+"""
 
 import json
 import random
@@ -51,7 +53,10 @@ def test_nothing_is_trained_twice_or_over_budget(sampler):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "trials"), [("evolution", 400), ("random", 400), ("nsga2", 400), ("tpe", 300), ("gp", 40)])
+@pytest.mark.parametrize(
+    ("sampler", "trials"),
+    [("evolution", 400), ("random", 400), ("nsga2", 400), ("tpe", 300), ("gp", 40)],
+)
 def test_nothing_is_trained_twice_or_over_budget_in_a_long_search(sampler, trials):
     check_filter(sampler, trials)
 
@@ -70,7 +75,17 @@ def said(course: Course, told: Told) -> tuple[object, ...]:
     step = told.step
     print_ = course.policy.pool.network(step.row).digest
     memory = json.dumps(step.memory, sort_keys=True)
-    return step.number, step.trial, step.kind, step.origin, print_, step.seed, step.epochs, memory, told.accuracies
+    return (
+        step.number,
+        step.trial,
+        step.kind,
+        step.origin,
+        print_,
+        step.seed,
+        step.epochs,
+        memory,
+        told.accuracies,
+    )
 
 
 def resumed(space: Space, wishes: Wishes, trials: int, old: Course) -> Course:
@@ -81,13 +96,24 @@ def resumed(space: Space, wishes: Wishes, trials: int, old: Course) -> Course:
         step, network = told.step, before.network(told.step.row)
         row = pool.recall(network.digest, before.codes[step.row].tolist(), "")
         memory = json.loads(json.dumps(step.memory))
-        again = Step(step.number, step.trial, step.kind, step.origin, row, step.seed, step.epochs, memory)
+        again = Step(
+            step.number, step.trial, step.kind, step.origin, row, step.seed, step.epochs, memory
+        )
         course.told.append(Told(again, told.accuracies))
     return course
 
 
-def search(space: Space, wishes: Wishes, trials: int, *, order: int = 0, kills: frozenset[int] = frozenset()) -> list[tuple]:
-    """Search with as many steps in flight as may be, ending in a random order, killed after so many steps."""
+def search(
+    space: Space,
+    wishes: Wishes,
+    trials: int,
+    *,
+    order: int = 0,
+    kills: frozenset[int] = frozenset(),
+) -> list[tuple]:
+    """Search with as many steps in flight as may be, ending in a random order, killed after so many
+    steps.
+    """
     course, objective, rng = space.course(wishes, trials), Smooth(), random.Random(order)
     flying: list[Step] = []
     while True:
@@ -111,7 +137,9 @@ def uninterrupted(space: str, wishes: Wishes, trials: int) -> list[tuple]:
 
 def check_kills(space: str, sampler: str, trials: int, order: int, kills: set[int]) -> None:
     wishes = Wishes(sampler=sampler, seeds=2)
-    assert search(SPACES[space], wishes, trials, order=order, kills=frozenset(kills)) == uninterrupted(space, wishes, trials)
+    assert search(
+        SPACES[space], wishes, trials, order=order, kills=frozenset(kills)
+    ) == uninterrupted(space, wishes, trials)
 
 
 killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
@@ -130,12 +158,19 @@ def test_so_does_evolution(order, kills):
 
 
 def test_so_does_the_gp():
-    check_kills("spelled", "gp", 18, 1, {17})  # ten of the twelve members before were told: the model is at work
+    check_kills(
+        "spelled", "gp", 18, 1, {17}
+    )  # ten of the twelve members before were told: the model is at work
 
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(["random", "nsga2", "tpe", "evolution"]), st.sampled_from(["spelled", "large"]), st.integers(0, 9), killed)
+@given(
+    st.sampled_from(["random", "nsga2", "tpe", "evolution"]),
+    st.sampled_from(["spelled", "large"]),
+    st.integers(0, 9),
+    killed,
+)
 def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
     check_kills(space, sampler, 80, order, kills)
 
@@ -148,7 +183,13 @@ def test_so_does_the_gp_in_a_longer_search(order, kills):
 
 
 def test_two_seeds_take_different_steps():
-    found = [[step.row for step in new(take(SPACES["spelled"].course(Wishes(sampler="random", seed=s), 20)))] for s in (0, 1)]
+    found = [
+        [
+            step.row
+            for step in new(take(SPACES["spelled"].course(Wishes(sampler="random", seed=s), 20)))
+        ]
+        for s in (0, 1)
+    ]
     assert found[0] != found[1]
 
 
@@ -162,12 +203,21 @@ def marked(pool: Pool) -> np.ndarray:
 
 
 def first_generation(pool: Pool) -> tuple[list[int], list[Told]]:
-    """Tell of twice as many networks as NSGA-II breeds from; only the named ones, which are marked, are any good."""
+    """Tell of twice as many networks as NSGA-II breeds from; only the named ones, which are marked,
+    are any good.
+    """
     costs = pool.costs(["flops"])[:, 0]
     named = sorted(np.flatnonzero(marked(pool)), key=lambda row: costs[row])[:6]
-    others = sorted(np.flatnonzero(~marked(pool)), key=lambda row: -costs[row])[: 2 * POPULATION - len(named)]
-    steps = [Step(place, place, "new", "named", int(row), 0, 1) for place, row in enumerate(named + others)]
-    return [int(row) for row in named], [Told(step, (80.0 + step.number if step.row in named else 10.0,)) for step in steps]
+    others = sorted(np.flatnonzero(~marked(pool)), key=lambda row: -costs[row])[
+        : 2 * POPULATION - len(named)
+    ]
+    steps = [
+        Step(place, place, "new", "named", int(row), 0, 1)
+        for place, row in enumerate(named + others)
+    ]
+    return [int(row) for row in named], [
+        Told(step, (80.0 + step.number if step.row in named else 10.0,)) for step in steps
+    ]
 
 
 def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOptuna, list[int]]:
@@ -177,7 +227,9 @@ def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOpt
     for number in range(len(told), len(told) + count):
         taken = np.zeros(len(pool), bool)
         taken[[each.step.row for each in told] + [step.row for step in pending]] = True
-        row, origin, memory = sampler.propose(told, pending, taken, np.random.default_rng([seed, number]))
+        row, origin, memory = sampler.propose(
+            told, pending, taken, np.random.default_rng([seed, number])
+        )
         pending.append(Step(number, number, "new", origin, row, 0, 1, memory))
     return sampler, [step.row for step in pending]
 
@@ -187,8 +239,12 @@ def test_named_points_become_parents_and_their_children_carry_what_they_are_made
     named, told = first_generation(pool)
     sampler, children = bred(pool, told, 8)
     nsga2 = NSGAIISampler(population_size=POPULATION, seed=0)
-    assert [trial.number for trial in nsga2.get_population(sampler._study, 0)] == list(range(len(told)))
-    chosen = [told[trial.number].step.row for trial in nsga2.get_parent_population(sampler._study, 1)]
+    assert [trial.number for trial in nsga2.get_population(sampler._study, 0)] == list(
+        range(len(told))
+    )
+    chosen = [
+        told[trial.number].step.row for trial in nsga2.get_parent_population(sampler._study, 1)
+    ]
     assert len(chosen) == POPULATION < len(told)
     assert set(named) <= set(chosen)
     children += [row for seed in range(1, 10) for row in bred(pool, told, 8, seed)[1]]

@@ -1,4 +1,6 @@
-"""A search from a user's own program: images handed over as arrays, an objective of their own, a script without a guard."""
+"""A search from a user's own program: images handed over as arrays, an objective of their own, a
+script without a guard.
+"""
 
 import linecache
 import os
@@ -47,14 +49,30 @@ def test_ten_lines_search_a_users_own_images(tmp_path):
     (tmp_path / "mine.py").write_text(SCRIPT)
     environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data")}
     command = [sys.executable, "-W", "error", "mine.py"]
-    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    first = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     lines = [line.split() for line in first.stdout.splitlines()]
     assert lines
     assert all(float(mean) > 30 for mean, *_ in lines)
     assert [int(flops) for _, flops, *_ in lines] == sorted(int(flops) for _, flops, *_ in lines)
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert again.stdout == first.stdout
 
 
@@ -73,7 +91,9 @@ def test_an_objective_of_ones_own_is_called_once_for_each_network_and_seed(tmp_p
     assert [found.entries[row] for row in front(points)] == list(found.front)
     assert all(len(entry.accuracies) == 2 for entry in found.front)
     before = len(called)
-    assert Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=14) == found
+    assert (
+        Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=14) == found
+    )
     assert len(called) == before
 
 
@@ -97,9 +117,13 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
         assert Studies(ledger).steps("whole")[:9] == nine
 
 
-@pytest.mark.parametrize(("value", "says"), [(101.0, "101.0"), (float("nan"), "nan"), (-1, "-1"), ("half", "'half'")])
+@pytest.mark.parametrize(
+    ("value", "says"), [(101.0, "101.0"), (float("nan"), "nan"), (-1, "-1"), ("half", "'half'")]
+)
 def test_a_result_that_is_no_percentage_is_refused(tmp_path, value, says):
-    with pytest.raises(ConfigError, match=f"must return percent between 0 and 100, or None, but got {says}"):
+    with pytest.raises(
+        ConfigError, match=f"must return percent between 0 and 100, or None, but got {says}"
+    ):
         Study(GRAMMAR, tmp_path / "a.db", objective=lambda network, seed: value).search(trials=3)
 
 
@@ -117,11 +141,16 @@ def test_an_objective_that_was_changed_is_another_question(tmp_path):
         found.append(Judged.by_function(names["score"]))
     assert found[0].dataset == found[1].dataset == "mine.score"
     assert found[0].data != found[1].data
-    typed = [eval(f"lambda network, seed: max(network.{name}, {value})") for name, value in (("a", 1), ("b", 1), ("a", 2))]
+    typed = [
+        eval(f"lambda network, seed: max(network.{name}, {value})")
+        for name, value in (("a", 1), ("b", 1), ("a", 2))
+    ]
     levels = [partial(one, level) for level in (1, 2)] + [partial(other, 1)]
     for different in (typed, levels):
         assert len({Judged.by_function(each).data for each in different}) == 3
-    with pytest.raises(ConfigError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"):
+    with pytest.raises(
+        ConfigError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"
+    ):
         Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3)
     assert other
 
@@ -131,7 +160,9 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
         raise NameError("nothing of that name")
 
     with pytest.raises(NameError):
-        Study(GRAMMAR, tmp_path / "a.db", objective=broken, objectives=("accuracy", "params")).search(trials=2)
+        Study(
+            GRAMMAR, tmp_path / "a.db", objective=broken, objectives=("accuracy", "params")
+        ).search(trials=2)
     assert len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).entries) == 3
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
     assert (len(study.trials), study.metric_names) == (3, ["accuracy", "flops"])
@@ -140,18 +171,29 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
 def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
     labels = np.arange(40) % 4
     for shape, says in (
-        ((40, 16, 16, 3), r"the grammar is of images 1x16x16 in 4 classes, but those handed over are 3x16x16 in 4"),
+        (
+            (40, 16, 16, 3),
+            r"the grammar is of images 1x16x16 in 4 classes, but those handed over are 3x16x16 in 4",
+        ),
         ((40, 3, 16, 16), r"looks like N×C×H×W: images.transpose\(0, 2, 3, 1\)"),
     ):
         with pytest.raises((ConfigError, DataError), match=says):
-            Study(GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path)
-    with pytest.raises(ConfigError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"):
+            Study(
+                GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path
+            )
+    with pytest.raises(
+        ConfigError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"
+    ):
         Study(GRAMMAR, tmp_path / "a.db", data=labels, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
-    study = Study(GRAMMAR, tmp_path / "a.db", objective=lambda n, s: None if s == 0 and n.first_layer == "vanilla" else 50.0)
+    study = Study(
+        GRAMMAR,
+        tmp_path / "a.db",
+        objective=lambda n, s: None if s == 0 and n.first_layer == "vanilla" else 50.0,
+    )
     found = study.search(trials=10)
     lost = [entry for entry in found.entries if entry.failures]
     assert lost
@@ -162,5 +204,7 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
 
 def test_data_or_an_objective(tmp_path):
     for both in ({}, {"data": "digits", "objective": accuracy}):
-        with pytest.raises(ConfigError, match="data to train on, or an objective to call, and not both"):
+        with pytest.raises(
+            ConfigError, match="data to train on, or an objective to call, and not both"
+        ):
             Study(GRAMMAR, tmp_path / "a.db", **both)

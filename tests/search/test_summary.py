@@ -26,7 +26,9 @@ CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
 
 def small(file, accuracies, **changes):
     """Write a study whose trials have these accuracies, one seed each, at rising costs."""
-    rows = [row(n, n, own, {"flops": 20_000 * (n + 1)}, [n % 2, 0]) for n, own in enumerate(accuracies)]
+    rows = [
+        row(n, n, own, {"flops": 20_000 * (n + 1)}, [n % 2, 0]) for n, own in enumerate(accuracies)
+    ]
     return write(file, "small", definition(CHOICES, **changes), rows)
 
 
@@ -42,14 +44,22 @@ def test_the_front_is_what_no_mean_beats_cheapest_first(made):
     assert flops == sorted(flops)
     assert means == sorted(means)
     for entry in found.entries:
-        beaten = any(e.mean >= entry.mean and e.costs["flops"] <= entry.costs["flops"] and e is not entry for e in found.entries)
+        beaten = any(
+            e.mean >= entry.mean and e.costs["flops"] <= entry.costs["flops"] and e is not entry
+            for e in found.entries
+        )
         assert entry.on_front != beaten
-    assert {entry.trial for entry in found.front} == {entry.trial for entry in found.entries if entry.on_front}
+    assert {entry.trial for entry in found.front} == {
+        entry.trial for entry in found.entries if entry.on_front
+    }
 
 
 def test_means_are_the_models_and_intervals_narrow_with_seeds(made):
     found = summarise(made)
-    widths = {n: [e.interval[1] - e.interval[0] for e in found.entries if len(e.accuracies) == n] for n in (1, 3)}
+    widths = {
+        n: [e.interval[1] - e.interval[0] for e in found.entries if len(e.accuracies) == n]
+        for n in (1, 3)
+    }
     assert max(widths[3]) < min(widths[1])
     assert all(entry.interval[0] < entry.mean < entry.interval[1] for entry in found.entries)
     raw = np.array([np.mean(entry.accuracies) for entry in found.entries])
@@ -71,7 +81,9 @@ def test_the_factor_is_against_the_baseline_network(tmp_path):
 def test_volume_and_walk_are_measured_in_the_frame_that_the_study_stores(tmp_path):
     frame = {"chance": 10.0, "least": [20_000.0], "largest": [2_000_000.0]}
     found = summarise(small(tmp_path / "a.db", [55.0], frame=frame))
-    assert found.volume == pytest.approx((found.entries[0].mean - 10) / 90)  # the cheapest there is: the whole width
+    assert found.volume == pytest.approx(
+        (found.entries[0].mean - 10) / 90
+    )  # the cheapest there is: the whole width
     assert found.walk == (found.volume,)
     assert "10 %, chance" in found.frame
     assert "2,000,000, the space's largest, to 20,000, its least" in found.frame
@@ -91,7 +103,10 @@ def test_a_run_that_was_taken_further_counts_once(tmp_path):
         row(3, 1, 62.0, {"flops": 30_000}, [1, 0], seed=1, kind="seed"),
     ]
     found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
-    assert [(entry.accuracies, entry.early) for entry in found.entries] == [((), 1), ((60.0, 62.0), 0)]
+    assert [(entry.accuracies, entry.early) for entry in found.entries] == [
+        ((), 1),
+        ((60.0, 62.0), 0),
+    ]
     assert any("1 trainings were stopped early" in note for note in found.notes)
 
 
@@ -109,7 +124,9 @@ def test_a_network_that_diverged_after_a_rung_is_not_in_the_walk(tmp_path):
 
 def test_a_study_whose_setting_has_no_baseline_has_no_factor(tmp_path):
     rows = [row(0, 0, 30.0, {"flops": 20_000}, [0, 0])]
-    (entry,) = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, baseline=0), rows)).entries
+    (entry,) = summarise(
+        write(tmp_path / "a.db", "a", definition(CHOICES, baseline=0), rows)
+    ).entries
     assert entry.factor is None
 
 
@@ -117,7 +134,10 @@ def test_failures_are_counted_and_said(tmp_path):
     found = summarise(small(tmp_path / "a.db", [50.0, None, 60.0]))
     assert [entry.failures for entry in found.entries] == [0, 1, 0]
     assert found.entries[1].mean is None
-    assert found.notes == ("1 trainings diverged or failed", "1 networks have no result and are not drawn")
+    assert found.notes == (
+        "1 trainings diverged or failed",
+        "1 networks have no result and are not drawn",
+    )
 
 
 @pytest.mark.parametrize("accuracies", [[], [None, None]])
@@ -128,7 +148,9 @@ def test_a_study_without_results_is_shown_empty(tmp_path, accuracies):
 
 
 def test_codes_are_read_in_the_order_that_the_definition_names_factors_in(tmp_path):
-    """A search that stores its choices in an order of its own: kernel has more levels than the factor that sorts first."""
+    """A search that stores its choices in an order of its own: kernel has more levels than the
+    factor that sorts first.
+    """
     choices = {"kernel": ["a", "b", "c"], "groups": ["none"]}
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         Studies(ledger).add("a", definition(choices))
@@ -137,8 +159,16 @@ def test_codes_are_read_in_the_order_that_the_definition_names_factors_in(tmp_pa
 
 def test_a_file_with_several_studies_shows_the_newest_or_the_one_that_is_named(tmp_path):
     small(tmp_path / "a.db", [50.0])
-    write(tmp_path / "a.db", "other", definition(CHOICES), [row(0, 0, 20.0, {"flops": 30_000}, [0, 0])])
-    assert (summarise(str(tmp_path / "a.db")).name, summarise(str(tmp_path / "a.db")).others) == ("other", ("small",))
+    write(
+        tmp_path / "a.db",
+        "other",
+        definition(CHOICES),
+        [row(0, 0, 20.0, {"flops": 30_000}, [0, 0])],
+    )
+    assert (summarise(str(tmp_path / "a.db")).name, summarise(str(tmp_path / "a.db")).others) == (
+        "other",
+        ("small",),
+    )
     assert summarise(str(tmp_path / "a.db"), "small").others == ("other",)
     with pytest.raises(ConfigError, match="unknown study 'smal' \\(did you mean 'small'"):
         summarise(str(tmp_path / "a.db"), "smal")
@@ -153,8 +183,13 @@ def test_it_is_read_beside_a_writer(tmp_path):
 
 
 def test_texts_lose_what_a_terminal_would_obey(tmp_path):
-    rows = [row(n, n, 50.0 + n, {"flops": 20_000 + n}, [0, 0], origin=text, text=text) for n, text in enumerate(HOSTILE)]
-    found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, title="\x1b]0;title\x07"), rows))
+    rows = [
+        row(n, n, 50.0 + n, {"flops": 20_000 + n}, [0, 0], origin=text, text=text)
+        for n, text in enumerate(HOSTILE)
+    ]
+    found = summarise(
+        write(tmp_path / "a.db", "a", definition(CHOICES, title="\x1b]0;title\x07"), rows)
+    )
     assert all(text.isprintable() for entry in found.entries for text in (entry.origin, entry.text))
     assert found.title == "\ufffd]0;title\ufffd"
     assert [entry.text for entry in found.entries][:-1] == list(HOSTILE[:-1])
@@ -163,7 +198,10 @@ def test_texts_lose_what_a_terminal_would_obey(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        ("UPDATE search_studies SET definition = replace(definition, '4 epochs', '9 epochs')", "the definition of study made"),
+        (
+            "UPDATE search_studies SET definition = replace(definition, '4 epochs', '9 epochs')",
+            "the definition of study made",
+        ),
         ("UPDATE search_steps SET accuracies = '[99.0]' WHERE number = 3", "step 3 of study made"),
         ("UPDATE search_steps SET memory = '{}' WHERE number = 3", "step 3 of study made"),
         ("UPDATE search_steps SET trial = 99 WHERE number = 3", "step 3 of study made"),
@@ -184,11 +222,15 @@ def test_a_file_that_was_edited_is_one_line_that_says_where(tmp_path, edit, says
 
 def test_a_damaged_file_of_optunas_is_one_line(tmp_path):
     file = f"sqlite:///{tmp_path / 'a.db'}"
-    study = optuna.create_study(storage=file, study_name="theirs", directions=["maximize", "minimize"])
+    study = optuna.create_study(
+        storage=file, study_name="theirs", directions=["maximize", "minimize"]
+    )
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=2)
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("DROP TABLE trial_values")
-    with pytest.raises(StoreError, match="cannot be read as a database: no such table: trial_values"):
+    with pytest.raises(
+        StoreError, match="cannot be read as a database: no such table: trial_values"
+    ):
         summarise(file)
 
 
@@ -255,7 +297,16 @@ def test_a_url_that_is_none_is_one_line():
 
 
 def test_the_answer_is_json_with_everything(made, tmp_path):
-    command = [sys.executable, "-m", "blocksearch", "pareto", made, "--json", "--csv", tmp_path / "a.csv"]
+    command = [
+        sys.executable,
+        "-m",
+        "blocksearch",
+        "pareto",
+        made,
+        "--json",
+        "--csv",
+        tmp_path / "a.csv",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(ended.stdout)
     assert found["objectives"] == ["accuracy", "flops"]

@@ -1,4 +1,6 @@
-"""The model of accuracy against the same beliefs written as one large normal distribution, and results folded in or not."""
+"""The model of accuracy against the same beliefs written as one large normal distribution, and
+results folded in or not.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ import pytest
 from blocksearch.search.surrogate import Features, Model, Scales, Seen
 
 LEVELS = (2, 3, 4)
-SCALES = Scales(costs=30.0, factors=20.0, pairs=8.0, unexplained=3.0, seeds=4.0, middle=70.0, spread=90.0)
+SCALES = Scales(
+    costs=30.0, factors=20.0, pairs=8.0, unexplained=3.0, seeds=4.0, middle=70.0, spread=90.0
+)
 
 
 @pytest.fixture
@@ -16,15 +20,27 @@ def seen():
     codes = np.column_stack([rng.integers(-1, size, 40) for size in LEVELS]).astype(np.int16)
     costs = rng.uniform(1e4, 1e6, (40, 2))
     features = Features(LEVELS, costs)
-    return features, codes, Seen(features.rows(codes, costs), rng.normal(70, 9, 40), rng.integers(1, 4, 40).astype(float))
+    return (
+        features,
+        codes,
+        Seen(
+            features.rows(codes, costs), rng.normal(70, 9, 40), rng.integers(1, 4, 40).astype(float)
+        ),
+    )
 
 
 def unexplained(codes):
-    """Say it from the codes: each factor has an equal share of what factors may matter, each pair one of what pairs may."""
+    """Say it from the codes: each factor has an equal share of what factors may matter, each pair
+    one of what pairs may.
+    """
     known = (codes >= 0).sum(1)
     count = len(LEVELS)
     pairs = count * (count - 1) / 2
-    return SCALES.unexplained + SCALES.factors * (1 - known / count) + SCALES.pairs * (1 - known * (known - 1) / 2 / pairs)
+    return (
+        SCALES.unexplained
+        + SCALES.factors * (1 - known / count)
+        + SCALES.pairs * (1 - known * (known - 1) / 2 / pairs)
+    )
 
 
 def test_means_and_deviations_are_those_of_the_normal_distribution_that_the_model_stands_for(seen):
@@ -37,7 +53,9 @@ def test_means_and_deviations_are_those_of_the_normal_distribution_that_the_mode
     np.testing.assert_allclose(deviations, np.sqrt(np.diag(true - gain @ true)))
 
 
-def test_a_network_with_options_that_the_space_has_not_is_believed_more_and_one_without_is_not_touched(seen):
+def test_a_network_with_options_that_the_space_has_not_is_believed_more_and_one_without_is_not_touched(
+    seen,
+):
     features, codes, data = seen
     model = Model(features, SCALES, data)
     np.testing.assert_allclose(model.unexplained(data.rows), unexplained(codes))
@@ -62,8 +80,15 @@ def test_results_folded_in_one_by_one_are_those_of_a_fit_to_all(seen):
 
 def test_another_seed_folded_in_is_the_mean_of_both(seen):
     features, _, data = seen
-    more = Seen(data.rows, np.where(np.arange(40) == 7, data.means + 2, data.means), data.counts + (np.arange(40) == 7))
+    more = Seen(
+        data.rows,
+        np.where(np.arange(40) == 7, data.means + 2, data.means),
+        data.counts + (np.arange(40) == 7),
+    )
     model = Model(features, SCALES, data)
-    row, weights = data.rows[7], [model.weight(data.rows[7], seen.counts[7]) for seen in (data, more)]
+    row, weights = (
+        data.rows[7],
+        [model.weight(data.rows[7], seen.counts[7]) for seen in (data, more)],
+    )
     model.fold_in(row, (weights[0], data.means[7]), (weights[1], more.means[7]))
     np.testing.assert_allclose(model.weights, Model(features, SCALES, more).weights)

@@ -1,4 +1,6 @@
-"""The table of a small space: every member on every seed, read back as it was trained, and refused where it is none."""
+"""The table of a small space: every member on every seed, read back as it was trained, and refused
+where it is none.
+"""
 
 import os
 import subprocess
@@ -28,26 +30,61 @@ grammar = Grammar(TASKS["digits"], widths=[(4, 6)], kernel=["3x3", "1x3+3x1"], r
 def test_a_table_is_what_was_trained(tmp_path):
     (tmp_path / "small.py").write_text(SPACE)
     environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data")}
-    options = ["--images", "200", "--epochs", "2", "--seeds", "2", "--ledger", "t.db", "--table", "t.csv"]
+    options = [
+        "--images",
+        "200",
+        "--epochs",
+        "2",
+        "--seeds",
+        "2",
+        "--ledger",
+        "t.db",
+        "--table",
+        "t.csv",
+    ]
     command = [sys.executable, "-m", "blocksearch", "tabulate", "small.py", *options]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     table = read_table(tmp_path / "t.csv")
     grammar = load_grammar(str(tmp_path / "small.py"))[0].on(get("digits").task)
-    networks = {network.digest for network in grammar} | {network.digest for _, network in opening(grammar)}
+    networks = {network.digest for network in grammar} | {
+        network.digest for _, network in opening(grammar)
+    }
     assert len(networks) == 4 + 6
     with closing(Ledger(tmp_path / "t.db", create=False)) as ledger:
         runs = {(run.key.network, run.key.seed): run.accuracies for run in ledger.runs()}
-    assert set(runs) == {(network, seed) for network in networks for seed in (0, 1)} == set(table.accuracies)
+    assert (
+        set(runs)
+        == {(network, seed) for network in networks for seed in (0, 1)}
+        == set(table.accuracies)
+    )
     for key, accuracies in runs.items():
         assert table.accuracies[key] == pytest.approx(accuracies, abs=1e-4)
     assert (table.epochs, table.seeds) == (2, (0, 1))
     assert "only 200 of 16,000 training images" in table.title
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert "nothing to train: all 20 runs" in again.stderr
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", '# {"title": "t"}\nfingerprint,seed\n', "# {}\n", "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", '# {"title": "t"}\nfingerprint,seed\n', "# {}\n", "\x00\xff"]
+)
 def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
     file = tmp_path / "t.csv"
     file.write_text(text, encoding="latin-1")
@@ -59,8 +96,12 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
 
 
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
-    request = Request(Protocol("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1)
+    request = Request(
+        Protocol("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
+    )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 members"):
-        tabulate("per_stage", load_grammar("per_stage")[0], [0], request, tmp_path / "t.csv", Watch())
+        tabulate(
+            "per_stage", load_grammar("per_stage")[0], [0], request, tmp_path / "t.csv", Watch()
+        )
     with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
         tabulate("tiny", load_grammar("tiny")[0], [0], request, tmp_path / "t.json", Watch())

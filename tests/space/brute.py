@@ -1,4 +1,6 @@
-"""What a space holds and what a network costs, the slow way: every combination is built, every output position counted."""
+"""What a space holds and what a network costs, the slow way: every combination is built, every
+output position counted.
+"""
 
 import json
 from functools import cache
@@ -20,21 +22,36 @@ def combinations(declared: dict) -> int:
     total = 0
     for widths, first_layer in product(declared["widths"], declared["first_layer"]):
         stages = len(widths) - (first_layer == "vanilla")
-        total += (blocks * len(declared["depth"])) ** stages if declared["per_stage"] else blocks * len(declared["depth"])
+        total += (
+            (blocks * len(declared["depth"])) ** stages
+            if declared["per_stage"]
+            else blocks * len(declared["depth"])
+        )
     return total
 
 
 def members(declared: dict, keeps=lambda values: True) -> list[Network]:
     """Build every combination of a declaration whose blocks are kept, equal networks once."""
     names = [name for name in declared if name not in PLAN]
-    choices = [dict(zip(names, values, strict=True)) for values in product(*(declared[name] for name in names))]
+    choices = [
+        dict(zip(names, values, strict=True))
+        for values in product(*(declared[name] for name in names))
+    ]
     base = {name: str(value) for name, value in declared["base"].values().items()}
     choices = [values for values in choices if keeps(base | values)]
     found: dict[str, Network] = {}
     for widths, first_layer in product(declared["widths"], declared["first_layer"]):
         stages = len(widths) - (first_layer == "vanilla")
-        chosen = product(choices, repeat=stages) if declared["per_stage"] else ((one,) * stages for one in choices)
-        deep = product(declared["depth"], repeat=stages) if declared["per_stage"] else [(d,) * stages for d in declared["depth"]]
+        chosen = (
+            product(choices, repeat=stages)
+            if declared["per_stage"]
+            else ((one,) * stages for one in choices)
+        )
+        deep = (
+            product(declared["depth"], repeat=stages)
+            if declared["per_stage"]
+            else [(d,) * stages for d in declared["depth"]]
+        )
         for values, depths in product(list(chosen), list(deep)):
             try:
                 network = _network(declared, widths, first_layer, values, depths)
@@ -56,7 +73,9 @@ def _network(declared, widths, first_layer, values, depths) -> Network:
 
 
 def macs(layers: Layers) -> int:
-    """Count multiply-accumulates from the stored form of a network alone, output value by output value."""
+    """Count multiply-accumulates from the stored form of a network alone, output value by output
+    value.
+    """
     return sum(_macs(layer) for layer in json.loads(encode(layers)))
 
 
@@ -64,11 +83,17 @@ def _macs(layer: dict) -> int:
     match layer[""]:
         case "Conv":
             shape = layer["input"]
-            sides = tuple(zip((shape["height"], shape["width"]), layer["kernel"], layer["stride"], strict=True))
+            sides = tuple(
+                zip(
+                    (shape["height"], shape["width"]), layer["kernel"], layer["stride"], strict=True
+                )
+            )
             return _conv(shape["channels"], layer["out_channels"], layer["groups"], sides)
         case "Linear":
             shape = layer["input"]
-            return sum(1 for _ in product(range(layer["classes"]), range(shape["channels"]), _cells(shape)))
+            return sum(
+                1 for _ in product(range(layer["classes"]), range(shape["channels"]), _cells(shape))
+            )
         case "Join":
             return sum(_macs(part) for branch in layer["branches"] for part in branch)
         case "Custom":
@@ -83,7 +108,9 @@ def _cells(shape: dict):
 
 @cache
 def _conv(inputs: int, outputs: int, groups: int, sides) -> int:
-    """Walk the output positions; each output channel sees the inputs of its group, channels dealt to groups in even shares."""
+    """Walk the output positions; each output channel sees the inputs of its group, channels dealt
+    to groups in even shares.
+    """
     per_position = sum(
         kernel_taps
         for output in range(outputs)

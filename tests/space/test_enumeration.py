@@ -19,7 +19,11 @@ from tests.space import brute
 from tests.strategies import declarations
 
 MOST = 400  # combinations that the slow way is asked to walk
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 
 
 def grammar_of(declared: dict) -> Grammar:
@@ -91,9 +95,13 @@ def test_a_union_counts_what_both_hold_once(one, other):
 
 
 RULES = {
-    "residual=none or pooling!=stride": lambda v: v["residual"] == "none" or v["pooling"] != "stride",
+    "residual=none or pooling!=stride": lambda v: (
+        v["residual"] == "none" or v["pooling"] != "stride"
+    ),
     "bottleneck!=none|reduce(1)": lambda v: v["bottleneck"] not in ("none", "reduce(1)"),
-    "groups=none or last=none or kernel=3x3": lambda v: v["groups"] == "none" or v["last"] == "none" or v["kernel"] == "3x3",
+    "groups=none or last=none or kernel=3x3": lambda v: (
+        v["groups"] == "none" or v["last"] == "none" or v["kernel"] == "3x3"
+    ),
 }
 
 
@@ -139,7 +147,11 @@ def test_stages_abreast_and_layer_by_layer_tell_the_same_networks_apart(declared
         assert sorted(beside.costs().floats) == sorted(grammar.costs().floats)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @given(declarations(), st.integers(0, 10**6))
 def test_every_member_is_built_and_runs(declared, index):
     grammar, _ = both(declared)
@@ -158,7 +170,9 @@ def test_mutation_and_crossover_stay_inside(declared, seed):
     near = grammar.neighbours(one)
     assert all(network in grammar and network.digest != one.digest for network in near)
     assert len(set(prints(near))) == len(near)
-    assert grammar.mutate(one, seed).digest in set(prints(near)) | ({one.digest} if not near else set())
+    assert grammar.mutate(one, seed).digest in set(prints(near)) | (
+        {one.digest} if not near else set()
+    )
     assert grammar.crossover(one, other, seed) in grammar
 
 
@@ -173,7 +187,9 @@ def test_the_frontier_is_what_no_other_undercuts(declared):
         for c in (cost(n.layers) for n in grammar.frontier("flops", "params", "peak"))
     }
     undercut = [(((points <= p).all(axis=1)) & ((points < p).any(axis=1))).any() for p in points]
-    assert found == {tuple(map(int, p)) for p, beaten in zip(points, undercut, strict=True) if not beaten}
+    assert found == {
+        tuple(map(int, p)) for p, beaten in zip(points, undercut, strict=True) if not beaten
+    }
 
 
 @quick
@@ -181,7 +197,9 @@ def test_the_frontier_is_what_no_other_undercuts(declared):
 def test_nearest_is_nearest(declared, wanted):
     grammar, _ = both(declared)
     count = min(3, grammar.size)
-    away = [abs(cost(network.layers).flops - wanted) for network in grammar.nearest(count, flops=wanted)]
+    away = [
+        abs(cost(network.layers).flops - wanted) for network in grammar.nearest(count, flops=wanted)
+    ]
     assert away == sorted(abs(int(flops) - wanted) for flops in grammar.costs().flops)[:count]
 
 
@@ -202,18 +220,33 @@ def test_what_is_no_member_has_a_reason(declared):
     grammar, expected = both(declared)
     inside = set(prints(expected))
     for stranger in (
-        Network(task=declared["task"], blocks=(Block(bottleneck="reduce(1)", minimum=77, pooling="none"),)),
+        Network(
+            task=declared["task"],
+            blocks=(Block(bottleneck="reduce(1)", minimum=77, pooling="none"),),
+        ),
         Network(task=Task(input=Shape(3, 40, 40), widths=(5,), classes=2), blocks=(Block(),)),
     ):
-        assert (stranger in grammar) == (stranger.digest in inside) == (grammar.why_not(stranger) is None)
+        assert (
+            (stranger in grammar)
+            == (stranger.digest in inside)
+            == (grammar.why_not(stranger) is None)
+        )
 
 
 def test_samples_are_uniform():
     """Chi-square over 48 members, 4,800 draws: below the 99.99 % point (95) for a fixed seed."""
-    grammar = Grammar(TASKS["digits"], bottleneck=["reduce(2)", "reduce(4)", "reduce(8)"], kernel=["3x3", "1x3+3x1"],
-                      pooling=["stride", "last"], residual=["none", "add"], groups=["none", "both(4)"])  # fmt: skip
+    grammar = Grammar(
+        TASKS["digits"],
+        bottleneck=["reduce(2)", "reduce(4)", "reduce(8)"],
+        kernel=["3x3", "1x3+3x1"],
+        pooling=["stride", "last"],
+        residual=["none", "add"],
+        groups=["none", "both(4)"],
+    )
     assert grammar.size == 48
-    drawn = np.bincount([grammar.index(grammar.sample(1, seed)[0]) for seed in range(4800)], minlength=48)
+    drawn = np.bincount(
+        [grammar.index(grammar.sample(1, seed)[0]) for seed in range(4800)], minlength=48
+    )
     assert ((drawn - 100) ** 2 / 100).sum() < 95
 
 
@@ -253,7 +286,9 @@ def test_what_does_not_fit_in_memory_is_refused():
 
 
 def test_an_estimate_says_so_and_holds_the_truth():
-    """The share of members within a budget is known from a walk over a space that is just small enough to be walked."""
+    """The share of members within a budget is known from a walk over a space that is just small
+    enough to be walked.
+    """
     grammar = BILLIONS.restrict(widths=[(8, 16, 32)], depth_multiplier=["1"])
     bounded = grammar.where("flops <= 500k")
     truth = sum(int((costs.flops <= 500_000).sum()) for costs in grammar.chunks())
@@ -295,13 +330,22 @@ def test_text_of_members_reads_back():
 
 
 def test_a_frontier_under_a_lower_bound_is_of_those_above_it():
-    grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+    grammar = Grammar(
+        TASKS["digits"],
+        bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
+        residual=["none", "add"],
+    )
     flops = sorted({cost(network.layers).flops for network in grammar})
     middle = flops[len(flops) // 2]
-    assert {cost(network.layers).flops for network in grammar.where(f"flops >= {middle}").frontier("flops")} == {middle}
+    assert {
+        cost(network.layers).flops
+        for network in grammar.where(f"flops >= {middle}").frontier("flops")
+    } == {middle}
 
 
-@pytest.mark.parametrize(("relation", "holds"), [("<", "ynn"), ("<=", "yyn"), (">", "nny"), (">=", "nyy")])
+@pytest.mark.parametrize(
+    ("relation", "holds"), [("<", "ynn"), ("<=", "yyn"), (">", "nny"), (">=", "nyy")]
+)
 def test_a_budget_holds_on_its_side_of_the_bound(relation, holds):
     budget = read_budget(f"flops {relation} 5")
     assert "".join("ny"[bool(budget.holds(value))] for value in (4, 5, 6)) == holds

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from blocksearch import TASKS, Block, Grammar, Network, Shape, cost, named_network, option, parse_block
+from blocksearch import (
+    TASKS,
+    Block,
+    Grammar,
+    Network,
+    Shape,
+    cost,
+    named_network,
+    option,
+    parse_block,
+)
 from blocksearch.arch.layers import Conv, Norm
 from blocksearch.errors import BlocksearchError, SpecError
 from blocksearch.space.load import load_grammar, load_space, shipped_spaces
@@ -64,24 +74,36 @@ def test_a_stored_grammar_reads_back():
     spaces = [load_space(path) for path in shipped_spaces().values()]
     options = {name: family for space in spaces for name, family in space.options.items()}
     for space in spaces:
-        grammar = (space.grammar | tiny(residual=["add"])).where("flops <= 1G", thin, free="residual=none|add or pooling!=last")
+        grammar = (space.grammar | tiny(residual=["add"])).where(
+            "flops <= 1G", thin, free="residual=none|add or pooling!=last"
+        )
         stored = json.loads(json.dumps(grammar.data()))
         assert Grammar.from_data(stored, options, {"test_grammar.thin": thin}) == grammar
-        with pytest.raises(SpecError, match=r"test_grammar.thin, defined in test_grammar.py, which is not loaded"):
+        with pytest.raises(
+            SpecError, match=r"test_grammar.thin, defined in test_grammar.py, which is not loaded"
+        ):
             Grammar.from_data(stored, options)
-    with pytest.raises(SpecError, match=r"squeeze.se.* is defined in squeeze.py, which is not loaded"):
+    with pytest.raises(
+        SpecError, match=r"squeeze.se.* is defined in squeeze.py, which is not loaded"
+    ):
         Grammar.from_data(load_grammar("squeeze")[0].data())
     stored = load_grammar("squeeze")[0].data()
     stored[0]["sources"]["squeeze.se(ratio=2)"] = "0"
-    with pytest.raises(SpecError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"):
+    with pytest.raises(
+        SpecError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"
+    ):
         Grammar.from_data(stored, options)
 
 
 def test_restriction_and_fixing_keep_and_extension_adds():
     grammar = tiny(residual=["none", "add", "project"], pooling=["stride", "last"])
-    assert grammar.restrict(residual=["add", "none"]) == tiny(residual=["none", "add"], pooling=["stride", "last"])
+    assert grammar.restrict(residual=["add", "none"]) == tiny(
+        residual=["none", "add"], pooling=["stride", "last"]
+    )
     assert grammar.fix(residual="add", pooling="last") == tiny(residual=["add"], pooling=["last"])
-    assert prints(tiny(residual=["none"]).extend(residual=["add"])) == prints(tiny(residual=["none", "add"]))
+    assert prints(tiny(residual=["none"]).extend(residual=["add"])) == prints(
+        tiny(residual=["none", "add"])
+    )
     assert prints(tiny().extend(residual=["add"])) == prints(tiny(residual=["none", "add"]))
     assert grammar.fix(first_layer="block", widths=(8, 16, 32), depth=1) == grammar
 
@@ -105,12 +127,19 @@ def test_spaces_move_to_other_images():
 
 
 def test_numbers_of_numpy_and_lists_are_a_setting():
-    same = type(GTSRB)(input=GTSRB.input, widths=list(np.array(GTSRB.widths)), classes=np.int64(43), dropout=GTSRB.dropout)
+    same = type(GTSRB)(
+        input=GTSRB.input,
+        widths=list(np.array(GTSRB.widths)),
+        classes=np.int64(43),
+        dropout=GTSRB.dropout,
+    )
     assert (same, hash(same)) == (GTSRB, hash(GTSRB))
 
 
 def test_a_block_of_a_member_is_in_the_grammar_whatever_stands_beside_it():
-    grammar = tiny(bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"], per_stage=True)
+    grammar = tiny(
+        bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"], per_stage=True
+    )
     costs = np.sort(grammar.costs().flops)
     for budget in (costs[0], costs[20], costs[len(costs) // 2]):
         small = grammar.where(f"flops <= {budget}")
@@ -133,7 +162,10 @@ def kept_map(entry, output):
 def test_a_shortcut_of_another_map_than_the_body_is_no_member():
     grammar = tiny(pooling=["none", "last"], residual=["none", kept_map()])
     assert grammar.size == len(list(grammar)) == 3
-    with pytest.raises(SpecError, match=r"residual=test_grammar.kept_map\(\) ends in 3x32x32, but a shortcut has the map of"):
+    with pytest.raises(
+        SpecError,
+        match=r"residual=test_grammar.kept_map\(\) ends in 3x32x32, but a shortcut has the map of",
+    ):
         named_network("effnet", GTSRB).with_factor("residual", kept_map())
 
 
@@ -144,7 +176,10 @@ def test_a_depth_repeats_blocks_that_keep_the_map():
 
 
 def test_stages_with_options_of_their_own():
-    grammar = tiny(per_stage=[{"residual": ["none"]}, {"residual": ["add"]}, {"residual": ["add", "project"]}], kernel=["5x5"])
+    grammar = tiny(
+        per_stage=[{"residual": ["none"]}, {"residual": ["add"]}, {"residual": ["add", "project"]}],
+        kernel=["5x5"],
+    )
     assert [[block.residual for block in network.blocks] for network in grammar] == [
         ["none", "add", "add"],
         ["none", "add", "project"],
@@ -155,18 +190,26 @@ def test_constraints_have_names():
     grammar = tiny(residual=["none", "add"], pooling=["stride", "last"]).where(
         "flops <= 10M", free="residual=none or pooling=last"
     )
-    assert [constraint.name for constraint in grammar.parts[0].constraints] == ["flops <= 10000000", "free"]
+    assert [constraint.name for constraint in grammar.parts[0].constraints] == [
+        "flops <= 10000000",
+        "free",
+    ]
     assert "where free: residual=none or pooling=last" in str(grammar)
     assert grammar.why_not(parse_block("residual=add pooling=stride")) == "it does not meet free"
     assert grammar.why_not(parse_block("residual=add")) is None
 
 
 def test_the_reason_is_the_rule_that_excludes():
-    grammar = Grammar(GTSRB, bottleneck=["reduce(2)", "reduce(4)"], minimum=[6]).where("flops <= 350k")
+    grammar = Grammar(GTSRB, bottleneck=["reduce(2)", "reduce(4)"], minimum=[6]).where(
+        "flops <= 350k"
+    )
     effnet = named_network("effnet", GTSRB)
     for stranger, reason in (
         (effnet, "kernel=1x3+3x1 is none of 3x3"),
-        (parse_block("bottleneck=reduce(8) minimum=6"), "bottleneck=reduce(8) is none of reduce(2) or reduce(4)"),
+        (
+            parse_block("bottleneck=reduce(8) minimum=6"),
+            "bottleneck=reduce(8) is none of reduce(2) or reduce(4)",
+        ),
         (named_network("effnet", TASKS["cifar10"]), "classes is 10, not 43"),
         (parse_block("bottleneck=reduce(2) minimum=6"), "it does not meet flops <= 350000: it has"),
         (named_network("mobilenet", GTSRB), "first_layer=vanilla is none of block"),
@@ -179,7 +222,9 @@ def test_the_reason_is_the_rule_that_excludes():
 
 
 def test_a_hidden_factor_does_not_exclude():
-    """reduce(8) of 8, 16 and 32 channels with a minimum of 6 is none of the options, but its layers are a member's."""
+    """reduce(8) of 8, 16 and 32 channels with a minimum of 6 is none of the options, but its layers
+    are a member's.
+    """
     grammar = Grammar(GTSRB, widths=[(8, 16, 32)], bottleneck=["reduce(4)"], minimum=[8])
     assert parse_block("bottleneck=reduce(8) minimum=8") in grammar
     stages = Grammar(GTSRB, per_stage=True, bottleneck=["none", "reduce(4)"], minimum=[8])
@@ -216,44 +261,102 @@ def raises(network):
     ("make", "says"),
     [
         (lambda: tiny(residul=["add"]), "unknown factor 'residul' (did you mean 'residual'?)"),
-        (lambda: tiny(residual=["plus"]), "residual must be none or add or project or concatenate, but got 'plus'"),
+        (
+            lambda: tiny(residual=["plus"]),
+            "residual must be none or add or project or concatenate, but got 'plus'",
+        ),
         (lambda: tiny(residual=[]), "residual needs at least one option"),
         (lambda: tiny(last=["none"]).size, "the grammar is empty: last=none needs spatial=dense"),
-        (lambda: tiny(first_layer=["pool"]), "first_layer must be vanilla or block, but got 'pool'"),
+        (
+            lambda: tiny(first_layer=["pool"]),
+            "first_layer must be vanilla or block, but got 'pool'",
+        ),
         (lambda: tiny(depth=[0]), "depth must be whole numbers from 1 to 100, but got 0"),
         (lambda: tiny(widths=[(0, 1)]), "widths must be one or more whole numbers from 1"),
-        (lambda: tiny(widths=[(4,)], first_layer=["vanilla"]), "first_layer=vanilla leaves no stage for a block where widths=4"),
-        (lambda: tiny(per_stage=[{}, {}]), "2 stages have options of their own, but widths=8,16,32 has 3"),
-        (lambda: tiny(per_stage=[]), "per_stage lists no stage"),
-        (lambda: tiny(kernel=itertools.cycle(["3x3"])), "kernel has more than 10,000 options: does its list ever end?"),
-        (lambda: tiny(widths=[(8,) * 9]).size, "the grammar is empty: a map is not pooled below 1×1"),
         (
-            lambda: tiny(residual=["none", "add"]).where(some="residual=add", none="residual=none", other="pooling=last").size,
+            lambda: tiny(widths=[(4,)], first_layer=["vanilla"]),
+            "first_layer=vanilla leaves no stage for a block where widths=4",
+        ),
+        (
+            lambda: tiny(per_stage=[{}, {}]),
+            "2 stages have options of their own, but widths=8,16,32 has 3",
+        ),
+        (lambda: tiny(per_stage=[]), "per_stage lists no stage"),
+        (
+            lambda: tiny(kernel=itertools.cycle(["3x3"])),
+            "kernel has more than 10,000 options: does its list ever end?",
+        ),
+        (
+            lambda: tiny(widths=[(8,) * 9]).size,
+            "the grammar is empty: a map is not pooled below 1×1",
+        ),
+        (
+            lambda: (
+                tiny(residual=["none", "add"])
+                .where(some="residual=add", none="residual=none", other="pooling=last")
+                .size
+            ),
             "the grammar is empty: constraints some (residual=add) and none (residual=none) contradict each other",
         ),
-        (lambda: tiny().where("residual=add").size, "the grammar is empty: constraint residual=add excludes every network"),
-        (lambda: tiny().where("flops <= 10").size, "the grammar is empty: no network meets flops <= 10; there are networks of"),
-        (lambda: tiny().where(raises).size, "constraint test_grammar.raises raises KeyError: 'oops'"),
-        (lambda: tiny().where(lambda network: None).size, "must answer True or False, but got None"),
+        (
+            lambda: tiny().where("residual=add").size,
+            "the grammar is empty: constraint residual=add excludes every network",
+        ),
+        (
+            lambda: tiny().where("flops <= 10").size,
+            "the grammar is empty: no network meets flops <= 10; there are networks of",
+        ),
+        (
+            lambda: tiny().where(raises).size,
+            "constraint test_grammar.raises raises KeyError: 'oops'",
+        ),
+        (
+            lambda: tiny().where(lambda network: None).size,
+            "must answer True or False, but got None",
+        ),
         (lambda: tiny().where("flop <= 3"), "unknown cost 'flop' (did you mean 'flops'?)"),
-        (lambda: tiny().where("flops <= many"), "a budget is written like 'flops <= 12e6', but got 'flops <= many'"),
-        (lambda: tiny().where("residual"), "a rule is conditions such as residual=none joined by 'or', but got 'residual'"),
-        (lambda: tiny().where("residual=plus"), "residual must be none or add or project or concatenate, but got 'plus'"),
+        (
+            lambda: tiny().where("flops <= many"),
+            "a budget is written like 'flops <= 12e6', but got 'flops <= many'",
+        ),
+        (
+            lambda: tiny().where("residual"),
+            "a rule is conditions such as residual=none joined by 'or', but got 'residual'",
+        ),
+        (
+            lambda: tiny().where("residual=plus"),
+            "residual must be none or add or project or concatenate, but got 'plus'",
+        ),
         (
             lambda: tiny().where(x="residual=none").where(x="bottleneck=reduce(2)"),
             "there is a constraint x already (residual=none): name this one otherwise",
         ),
-        (lambda: tiny().where(lambda n: True, lambda n: False), "there is a constraint test_grammar.<lambda> already"),
+        (
+            lambda: tiny().where(lambda n: True, lambda n: False),
+            "there is a constraint test_grammar.<lambda> already",
+        ),
         (lambda: tiny().where(3), "a constraint is text or a function of a network, but got 3"),
-        (lambda: tiny().fix(residual="add"), "the grammar is empty: none of its options is left by residual=add"),
+        (
+            lambda: tiny().fix(residual="add"),
+            "the grammar is empty: none of its options is left by residual=add",
+        ),
         (
             lambda: tiny(attention=[broken()]).size,
             "option test_grammar.broken() does not expand on 3x16x16: ValueError: no (test_grammar.py:",
         ),
-        (lambda: tiny(activation=[endless()]).size, "option test_grammar.endless() does not expand on"),
+        (
+            lambda: tiny(activation=[endless()]).size,
+            "option test_grammar.endless() does not expand on",
+        ),
         (lambda: tiny(attention=[infinite()]).size, "it has more than 1000 layers"),
-        (lambda: tiny(attention=[widening()]).size, "an option of attention keeps the shape, but it ends in 6x16x16"),
-        (lambda: tiny(residual=["none", "add"]).sample(3, seed=0), "a sample must hold 1 to 2 of the grammar's networks"),
+        (
+            lambda: tiny(attention=[widening()]).size,
+            "an option of attention keeps the shape, but it ends in 6x16x16",
+        ),
+        (
+            lambda: tiny(residual=["none", "add"]).sample(3, seed=0),
+            "a sample must hold 1 to 2 of the grammar's networks",
+        ),
         (lambda: tiny().nearest(flops=3, params=3), "nearest takes one cost"),
         (lambda: tiny().frontier("speed"), "unknown cost 'speed'"),
     ],
@@ -271,7 +374,9 @@ def test_numbers_beyond_the_last_are_refused():
 
 
 def test_one_channel_dense_and_depthwise_are_one():
-    """On a grey image a depthwise layer of one channel is a dense one; later stages tell the two apart."""
+    """On a grey image a depthwise layer of one channel is a dense one; later stages tell the two
+    apart.
+    """
     task = type(GTSRB)(input=Shape(1, 8, 8), widths=(1,), classes=2)
     assert Grammar(task, spatial=["depthwise", "dense"]).size == 1
     assert Grammar(task, widths=[(1, 2, 2)], spatial=["depthwise", "dense"]).size == 2

@@ -1,4 +1,6 @@
-"""The shipped spaces: found by name, from a wheel as well; their texts stable, their costs exact, the command around them."""
+"""The shipped spaces: found by name, from a wheel as well; their texts stable, their costs exact,
+the command around them.
+"""
 
 import csv
 import io
@@ -24,7 +26,11 @@ from tests.space import brute
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden.json"
 NAMES = ["gates", "per_stage", "revised", "section3", "squeeze", "tiny"]
-OPTIONS = {name: family for space in map(load_space, shipped_spaces().values()) for name, family in space.options.items()}
+OPTIONS = {
+    name: family
+    for space in map(load_space, shipped_spaces().values())
+    for name, family in space.options.items()
+}
 ODD = (
     Task(input=Shape(3, 33, 32), widths=(8, 16, 32), classes=10),
     Task(input=Shape(1, 21, 40), widths=(5, 7, 11), classes=3, dropout=0.25),
@@ -34,7 +40,13 @@ ODD = (
 
 
 def blocksearch(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "blocksearch", *arguments], check=False, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "blocksearch", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
 
 
 def test_every_space_asks_a_question():
@@ -51,12 +63,21 @@ def test_tiny_is_small_enough_to_be_trained_whole():
 
 def test_revised_holds_the_points_of_section_6():
     grammar, _ = load_grammar("revised")
-    for name in ("effnet_revised", "effnet_revised_4", "effnet_revised_2", "mobilenet_v2", "mobilenet_v2_2", "mob_imp"):
+    for name in (
+        "effnet_revised",
+        "effnet_revised_4",
+        "effnet_revised_2",
+        "mobilenet_v2",
+        "mobilenet_v2_2",
+        "mob_imp",
+    ):
         assert named_network(name, TASKS["gtsrb"]) in grammar
 
 
 def count_exactly(name: str, task: Task | None) -> int:
-    """Hold up to a thousand networks of a space against the scalar cost, the brute force and torch; return how many."""
+    """Hold up to a thousand networks of a space against the scalar cost, the brute force and torch;
+    return how many.
+    """
     grammar = load_grammar(name)[0] if task is None else load_grammar(name)[0].on(task)
     networks = grammar.sample(min(1000, grammar.size), seed=1)
     costs = grammar.costs([grammar.index(network) for network in networks])
@@ -68,9 +89,16 @@ def count_exactly(name: str, task: Task | None) -> int:
         assert brute.macs(network.layers) == price.macs
         assert sum(parameter.numel() for parameter in module.parameters()) == price.params
         for norm in (part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)):
-            norm.forward = lambda x: x  # keeps the shape and is no FLOP to torch's counter, which spends most of its time in it
+            norm.forward = (
+                lambda x: x
+                # keeps the shape and is no FLOP to torch's counter, which spends most of its time in it
+            )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(torch.empty((1, network.task.input.channels, *network.task.input.map), device="meta"))
+            module(
+                torch.empty(
+                    (1, network.task.input.channels, *network.task.input.map), device="meta"
+                )
+            )
         assert counter.get_total_flops() == price.flops
     return len(networks)
 
@@ -79,13 +107,17 @@ def count_exactly(name: str, task: Task | None) -> int:
 def test_costs_of_ten_thousand_networks_are_exact():
     """All shipped spaces, on their own images and on odd, grey and non-square ones."""
     jobs = list(product(NAMES, (None, *ODD)))
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        2, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         assert sum(pool.map(count_exactly, *zip(*jobs, strict=True))) >= 10_000
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_and_fingerprints_are_those_of_earlier_versions(name):
-    """`golden.json` was written by 0.1: text, FLOPs, and fingerprint where no option is in it, whose source may change."""
+    """`golden.json` was written by 0.1: text, FLOPs, and fingerprint where no option is in it,
+    whose source may change.
+    """
     for entry in json.loads(GOLDEN.read_text())[name]:
         network = parse_network(entry["text"], OPTIONS)
         assert str(network) == entry["text"]
@@ -98,7 +130,10 @@ def test_the_command_shows_a_space():
     assert shown.returncode == 0
     assert "2,236 distinct networks (9,216 combinations of options)" in shown.stdout
     assert "where flops <= 400000" in shown.stdout
-    assert "no: bottleneck=none is none of reduce(1) or reduce(2) or reduce(4) or reduce(8)" in shown.stdout
+    assert (
+        "no: bottleneck=none is none of reduce(1) or reduce(2) or reduce(4) or reduce(8)"
+        in shown.stdout
+    )
 
 
 def test_the_command_answers_in_json_and_csv():
@@ -108,7 +143,9 @@ def test_the_command_answers_in_json_and_csv():
     assert sum(bin["networks"] for bin in answer["histogram"]) == 288
     for row, entry in zip(rows, answer["networks"], strict=True):
         assert row["network"] == entry["network"]
-        assert int(row["flops"]) == entry["flops"] == cost(parse_network(row["network"]).layers).flops
+        assert (
+            int(row["flops"]) == entry["flops"] == cost(parse_network(row["network"]).layers).flops
+        )
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -131,15 +168,31 @@ GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
         ("\0", "bad.py:1: not Python: source code string cannot contain null bytes"),
         ("import sys\nsys.exit(3)\n", "bad.py:2: SystemExit: 3"),
         ("x = 1\n", "bad.py defines neither a grammar nor an option"),
-        (GRAMMAR + "a = Grammar(TASKS['svhn'])\nb = Grammar(TASKS['gtsrb'])\n", "bad.py defines 2 grammars"),
-        (GRAMMAR + "\ngrammar = Grammar(TASKS['svhn'], kernel=['2x2'])\n", "bad.py:3: SpecError: kernel"),
-        (GRAMMAR + "grammar = Grammar(TASKS['svhn'], last=['none'])\n", "the grammar is empty: last=none needs"),
         (
-            GRAMMAR + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(TASKS['svhn']).where(no)\n",
+            GRAMMAR + "a = Grammar(TASKS['svhn'])\nb = Grammar(TASKS['gtsrb'])\n",
+            "bad.py defines 2 grammars",
+        ),
+        (
+            GRAMMAR + "\ngrammar = Grammar(TASKS['svhn'], kernel=['2x2'])\n",
+            "bad.py:3: SpecError: kernel",
+        ),
+        (
+            GRAMMAR + "grammar = Grammar(TASKS['svhn'], last=['none'])\n",
+            "the grammar is empty: last=none needs",
+        ),
+        (
+            GRAMMAR
+            + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(TASKS['svhn']).where(no)\n",
             "bad.py:2: constraint bad.no raises ValueError: oops",
         ),
-        (GRAMMAR + "@option('attention')\ndef none(entry):\n    return ()\n", "bad.py has options but no grammar"),
-        ("from blocksearch.space.load import load_grammar\ng = load_grammar(__file__)\n", "RecursionError"),
+        (
+            GRAMMAR + "@option('attention')\ndef none(entry):\n    return ()\n",
+            "bad.py has options but no grammar",
+        ),
+        (
+            "from blocksearch.space.load import load_grammar\ng = load_grammar(__file__)\n",
+            "RecursionError",
+        ),
     ],
 )
 def test_bad_files_get_one_line(tmp_path, code, says):
@@ -156,10 +209,16 @@ def test_bad_files_get_one_line(tmp_path, code, says):
     [
         (("section4",), "unknown space 'section4' (did you mean 'section3'?)"),
         (("no/such.py",), "no/such.py is not a file"),
-        (("tiny", "--budget", "flops"), "a budget is written like 'flops <= 12e6', but got 'flops'"),
+        (
+            ("tiny", "--budget", "flops"),
+            "a budget is written like 'flops <= 12e6', but got 'flops'",
+        ),
         (("tiny", "--budget", "flops <= 3"), "the grammar is empty: no network meets flops <= 3"),
         (("tiny", "--sample", "1000"), "a sample must hold 1 to 288"),
-        (("per_stage", "--enumerate"), "108,020,304 networks are too many to list at once; --csv streams them"),
+        (
+            ("per_stage", "--enumerate"),
+            "108,020,304 networks are too many to list at once; --csv streams them",
+        ),
     ],
 )
 def test_bad_arguments_get_one_line(arguments, says):
@@ -172,16 +231,34 @@ def test_bad_arguments_get_one_line(arguments, says):
 @pytest.mark.slow
 def test_spaces_come_with_the_wheel(tmp_path):
     """Build a wheel as pip does, unpack it elsewhere, and find a space by its name there."""
-    built = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    built = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(built, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = "from blocksearch.space.load import find_space; print(find_space('section3'))"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert Path(found.stdout.strip()) == tmp_path / "site" / "blocksearch" / "search_spaces" / "section3.py"
+    assert (
+        Path(found.stdout.strip())
+        == tmp_path / "site" / "blocksearch" / "search_spaces" / "section3.py"
+    )
 
 
 def test_a_path_is_not_a_name(tmp_path):
@@ -195,8 +272,16 @@ def write_golden() -> None:
     for name in NAMES:
         entries = []
         for network in load_grammar(name)[0].sample(min(40, load_grammar(name)[0].size), seed=0):
-            own = "." in str(network.blocks[0].attention) + str(network.blocks[0].activation) + str(network.blocks[0].residual)
+            own = "." in str(network.blocks[0].attention) + str(network.blocks[0].activation) + str(
+                network.blocks[0].residual
+            )
             fingerprint = None if own else network.digest
-            entries.append({"text": str(network), "flops": cost(network.layers).flops, "fingerprint": fingerprint})
+            entries.append(
+                {
+                    "text": str(network),
+                    "flops": cost(network.layers).flops,
+                    "fingerprint": fingerprint,
+                }
+            )
         golden[name] = entries
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")

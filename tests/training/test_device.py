@@ -1,5 +1,7 @@
-"""What a GPU's training does differently, held against the processor's on the processor: recorded steps, images on the device,
-the ways to convolve copies, precision, and memory that does not suffice."""
+"""What a GPU's training does differently, held against the processor's on the processor: recorded
+steps, images on the device, the ways to convolve copies, precision, and memory that does not
+suffice.
+"""
 
 import json
 import subprocess
@@ -21,12 +23,17 @@ from tests.training.test_fused import RECIPE, TEXTS, data, losses, network, one_
 
 __all__ = ["data", "one_thread"]  # fixtures
 CPU = torch.device("cpu")
-DROPPING = replace(RECIPE, dropout=0.5, learning_rate=1e-4)  # a recorded rate is a single float, and differences grow with it
+DROPPING = replace(
+    RECIPE, dropout=0.5, learning_rate=1e-4
+)  # a recorded rate is a single float, and differences grow with it
 
 
 @pytest.mark.parametrize("text", TEXTS[:6])
 def test_a_recorded_step_is_the_plain_step(data, text):
-    plain, recorded = (Training(network(text).layers, data, DROPPING, [3, 5], recorded=recorded) for recorded in (False, True))
+    plain, recorded = (
+        Training(network(text).layers, data, DROPPING, [3, 5], recorded=recorded)
+        for recorded in (False, True)
+    )
     for training in (plain, recorded):
         for _ in range(16):
             training.step()
@@ -67,7 +74,9 @@ def test_a_recorded_training_says_the_same_of_a_seed_that_diverges(data):
 def test_images_on_a_device_are_the_shared_ones(data):
     some = data.training.take(np.arange(50, 200)[::-1].copy())
     indices = torch.randint(0, 150, (16, 3))
-    (x, y), (shared_x, shared_y) = (kind(indices) for kind in (ResidentImages(some, data, CPU), SharedImages(some, data)))
+    (x, y), (shared_x, shared_y) = (
+        kind(indices) for kind in (ResidentImages(some, data, CPU), SharedImages(some, data))
+    )
     assert torch.allclose(x, shared_x, atol=1e-6)
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(y, shared_y)
@@ -82,10 +91,14 @@ def test_images_on_a_device_are_the_shared_ones(data):
     st.sampled_from([1, 2]),
     st.integers(1, 2),
 )
-def test_every_way_to_convolve_copies_gives_the_same(copies, inputs, outputs, taps, stride, dilation):
+def test_every_way_to_convolve_copies_gives_the_same(
+    copies, inputs, outputs, taps, stride, dilation
+):
     kernel, padding = (taps, 3), (taps // 2, dilation)
     for shape in (((1, 1), (0, 0)), (kernel, padding)):
-        conv = SeededConv(copies, inputs, outputs, shape[0], (stride, 1), shape[1], dilation).double()
+        conv = SeededConv(
+            copies, inputs, outputs, shape[0], (stride, 1), shape[1], dilation
+        ).double()
         x = torch.randn(2, copies * inputs, 7, 6, dtype=torch.double, requires_grad=True)
         found = []
         for way in ways(shape[0]):
@@ -157,7 +170,9 @@ print(json.dumps([status("VmPeak") - start, [run.provenance["mode"] for run in r
 def test_seeds_that_do_not_fit_into_memory_are_trained_by_halves(tmp_path):
     def run(seeds, limit):
         command = [sys.executable, "-c", LIMITED, str(seeds), str(limit), str(tmp_path)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
 
     (one, _, _), (four, modes, _) = run(1, 0), run(4, 0)
     assert modes == ["4 seeds fused"] * 4

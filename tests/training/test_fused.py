@@ -1,4 +1,6 @@
-"""Several seeds in one module are exact for each of them, and a stopped training goes on to the same bits."""
+"""Several seeds in one module are exact for each of them, and a stopped training goes on to the
+same bits.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +20,9 @@ from blocksearch.training.trainer import Training, train
 from tests.strategies import networks
 
 RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
-OPTIONS = {name: family for each in ("squeeze", "gates") for name, family in loaded([each]).options.items()}
+OPTIONS = {
+    name: family for each in ("squeeze", "gates") for name, family in loaded([each]).options.items()
+}
 TEXTS = [
     "effnet",
     "mobilenet",
@@ -32,7 +36,9 @@ TEXTS = [
 
 
 def network(text):
-    return network_from(text, replace(TASKS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS)
+    return network_from(
+        text, replace(TASKS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +64,23 @@ def losses(training, steps):
     return np.array(found)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @given(networks(), st.integers(2, 4))
 def test_each_copy_answers_as_its_own_module(found, copies):
     shape = found.task.input
-    x = torch.randn(3, copies, shape.channels, *shape.map, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        3, copies, shape.channels, *shape.map, generator=torch.Generator().manual_seed(0)
+    )
     together = build(found.layers, *range(copies)).eval()(x.flatten(1, 2))
     for seed in range(copies):
         alone = build(found.layers, seed).eval()(x[:, seed])
-        assert torch.allclose(together[:, seed], alone, rtol=1e-4, atol=1e-4 * float(alone.detach().abs().max()))
+        assert torch.allclose(
+            together[:, seed], alone, rtol=1e-4, atol=1e-4 * float(alone.detach().abs().max())
+        )
 
 
 class Double(Training):
@@ -80,11 +94,19 @@ class Double(Training):
 @pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize(
-    ("kind", "steps", "rate", "apart"), [(Training, 50, 5e-5, 1e-4), (Double, 10, 1e-2, 1e-9)], ids=["float32", "float64"]
+    ("kind", "steps", "rate", "apart"),
+    [(Training, 50, 5e-5, 1e-4), (Double, 10, 1e-2, 1e-9)],
+    ids=["float32", "float64"],
 )
 def test_steps_agree_with_each_seed_alone(data, text, kind, steps, rate, apart):
-    """Rounding grows about tenfold in ten steps at a rate of 0.001, fused or not: float32 is compared at a twentieth of that."""
-    layers, seeds, recipe = network(text).layers, (0, 4), replace(RECIPE, batch=32, epochs=20, learning_rate=rate)
+    """Rounding grows about tenfold in ten steps at a rate of 0.001, fused or not: float32 is
+    compared at a twentieth of that.
+    """
+    layers, seeds, recipe = (
+        network(text).layers,
+        (0, 4),
+        replace(RECIPE, batch=32, epochs=20, learning_rate=rate),
+    )
     together = losses(kind(layers, data, recipe, seeds), steps)
     for place, seed in enumerate(seeds):
         alone = losses(kind(layers, data, recipe, [seed]), steps)[:, 0]
@@ -108,21 +130,34 @@ class Spoiled(Training):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("spoil", [torch.neg, lambda x: x * float("nan")], ids=["other images", "not numbers"])
+@pytest.mark.parametrize(
+    "spoil", [torch.neg, lambda x: x * float("nan")], ids=["other images", "not numbers"]
+)
 def test_what_happens_to_one_seed_leaves_the_others_bit_identical(data, text, spoil):
     layers, seeds = network(text).layers, (0, 1, 2)
-    whole, spoiled = Training(layers, data, RECIPE, seeds), Spoiled(layers, data, RECIPE, seeds, spoil=spoil)
+    whole, spoiled = (
+        Training(layers, data, RECIPE, seeds),
+        Spoiled(layers, data, RECIPE, seeds, spoil=spoil),
+    )
     one, other = losses(whole, 20), losses(spoiled, 20)
     assert (one[:, [0, 2]] == other[:, [0, 2]]).all()
     assert not (one[:, 1] == other[:, 1]).any()
     for name, tensor in whole.module.state_dict().items():
         if tensor.dim():
-            mine, theirs = (t.reshape(3, -1)[[0, 2]] for t in (tensor, spoiled.module.state_dict()[name]))
+            mine, theirs = (
+                t.reshape(3, -1)[[0, 2]] for t in (tensor, spoiled.module.state_dict()[name])
+            )
             assert torch.equal(mine, theirs), name
 
 
 def test_a_seed_that_diverges_ends_alone(data):
-    training = Spoiled(network("effnet").layers, data, replace(RECIPE, epochs=2), (0, 1, 2), spoil=lambda x: x * float("nan"))
+    training = Spoiled(
+        network("effnet").layers,
+        data,
+        replace(RECIPE, epochs=2),
+        (0, 1, 2),
+        spoil=lambda x: x * float("nan"),
+    )
     while not training.finished:
         training.step()
     states = [outcome.state for outcome in training.outcomes()]
@@ -151,11 +186,16 @@ def test_a_stopped_training_goes_on_to_the_same_bits(data, seeds, stop):
         assert replace(one, seconds=0, right=None) == replace(other, seconds=0, right=None)
         assert (one.right == other.right).all()
     states = whole.state(), second.state()
-    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0] if name != "seconds")
+    assert all(
+        np.array_equal(states[0][name], states[1][name]) for name in states[0] if name != "seconds"
+    )
 
 
 def test_one_seed_is_what_train_gives(data):
     training = Training(network("effnet").layers, data, RECIPE, [2])
     while not training.finished:
         training.step()
-    assert training.outcomes()[0].losses == train(network("effnet").layers, data, RECIPE, seed=2).losses
+    assert (
+        training.outcomes()[0].losses
+        == train(network("effnet").layers, data, RECIPE, seed=2).losses
+    )

@@ -1,4 +1,6 @@
-"""Normalisation and activation in one step against torch's own operators in double precision; the gathering of batches."""
+"""Normalisation and activation in one step against torch's own operators in double precision; the
+gathering of batches.
+"""
 
 from typing import get_args
 
@@ -19,18 +21,23 @@ SHAPES = st.tuples(st.integers(6, 12), st.integers(1, 40), st.integers(1, 9), st
 
 
 def pair(shape, slope, seed, layout=torch.channels_last):
-    """The module, torch's own in double, and an input and a gradient for both; means lie far from zero."""
+    """The module, torch's own in double, and an input and a gradient for both; means lie far from
+    zero.
+    """
     generator = torch.Generator().manual_seed(seed)
     ours, theirs = NormAct(shape[1], slope), nn.BatchNorm2d(shape[1]).double()
     ours.weight.data.uniform_(-1, 2, generator=generator)
     ours.bias.data.uniform_(-1, 1, generator=generator)
     theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(shape, generator=generator) + 10 * torch.randn(1, shape[1], 1, 1, generator=generator)
+    x = torch.randn(shape, generator=generator) + 10 * torch.randn(
+        1, shape[1], 1, 1, generator=generator
+    )
     return ours, theirs, x.contiguous(memory_format=layout), torch.randn(shape, generator=generator)
 
 
 def near(found, wanted):
-    # A value at the bend may fall on either side of it, and its gradient with it: a few in a hundred thousand may differ.
+    # A value at the bend may fall on either side of it, and its gradient with it: a few in a
+    # hundred thousand may differ.
     found, wanted = found.detach(), wanted.detach()
     off = (found.double() - wanted.double()).abs() > 2e-5 * (1 + float(wanted.abs().max()))
     return int(off.sum()) <= off.numel() // 20_000
@@ -43,7 +50,9 @@ def near(found, wanted):
     st.integers(0, 2**30),
     st.sampled_from([torch.channels_last, torch.contiguous_format]),
 )
-def test_values_gradients_and_running_statistics_are_those_of_torch_in_double(shape, slope, seed, layout):
+def test_values_gradients_and_running_statistics_are_those_of_torch_in_double(
+    shape, slope, seed, layout
+):
     ours, theirs, x, dy = pair(shape, slope, seed, layout)
     mine, double = x.clone().requires_grad_(), x.double().requires_grad_()
     y, wanted = ours(mine), functional.leaky_relu(theirs(double), slope)
@@ -94,7 +103,11 @@ def test_gathered_batches_are_the_images_normalised(copies, channels, seed):
     x = np.empty((7, 12, copies * channels), np.float32)
     kernels.gathered(pixels, indices, scale, shift, x)
     for k in range(copies):
-        assert np.allclose(x[:, :, k * channels : (k + 1) * channels], pixels[indices[:, k]] * scale + shift, rtol=1e-6)
+        assert np.allclose(
+            x[:, :, k * channels : (k + 1) * channels],
+            pixels[indices[:, k]] * scale + shift,
+            rtol=1e-6,
+        )
 
 
 FUNCTIONS = {
@@ -120,5 +133,11 @@ def test_an_activation_is_torchs_alone_and_after_a_normalisation(kind):
     shape = Shape(4, 3, 3)
     x = 4 * torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     normed = build((Norm(shape),)).eval()(x.clone())
-    assert torch.allclose(build((Activation(shape, kind),)).eval()(x.clone()), FUNCTIONS[kind](x), atol=1e-6)
-    assert torch.allclose(build((Norm(shape), Activation(shape, kind))).eval()(x.clone()), FUNCTIONS[kind](normed), atol=1e-6)
+    assert torch.allclose(
+        build((Activation(shape, kind),)).eval()(x.clone()), FUNCTIONS[kind](x), atol=1e-6
+    )
+    assert torch.allclose(
+        build((Norm(shape), Activation(shape, kind))).eval()(x.clone()),
+        FUNCTIONS[kind](normed),
+        atol=1e-6,
+    )

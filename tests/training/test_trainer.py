@@ -9,7 +9,16 @@ import torch
 from torch.nn import functional
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.layers import Activation, ActivationKind, Conv, Dropout, Join, MatchChannels, Pool, Shape
+from blocksearch.arch.layers import (
+    Activation,
+    ActivationKind,
+    Conv,
+    Dropout,
+    Join,
+    MatchChannels,
+    Pool,
+    Shape,
+)
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import digits, load, validation_split
@@ -43,7 +52,9 @@ RECIPE = replace(RECIPES["fast"], epochs=2, batch=64)
 
 
 def test_repeated_training_is_bit_identical(data):
-    first, second = (train(NETWORK.layers, data, replace(RECIPE, dropout=0.5), seed=1) for _ in range(2))
+    first, second = (
+        train(NETWORK.layers, data, replace(RECIPE, dropout=0.5), seed=1) for _ in range(2)
+    )
     assert (first.losses, first.accuracies) == (second.losses, second.accuracies)
     assert (first.right == second.right).all()
 
@@ -56,7 +67,10 @@ def test_training_does_not_depend_on_what_else_draws_random_numbers(data):
 
 
 def test_seeds_differ(data):
-    assert train(NETWORK.layers, data, RECIPE, seed=1).losses != train(NETWORK.layers, data, RECIPE, seed=2).losses
+    assert (
+        train(NETWORK.layers, data, RECIPE, seed=1).losses
+        != train(NETWORK.layers, data, RECIPE, seed=2).losses
+    )
 
 
 class Noted(Training):
@@ -68,7 +82,10 @@ class Noted(Training):
 
 
 def test_a_seed_is_the_same_batch_order_for_every_network(data):
-    trainings = [Noted(n.layers, data, RECIPE, [4]) for n in (NETWORK, NETWORK.with_factor("residual", "project"))]
+    trainings = [
+        Noted(n.layers, data, RECIPE, [4])
+        for n in (NETWORK, NETWORK.with_factor("residual", "project"))
+    ]
     for training in trainings:
         while not training.finished:
             training.step()
@@ -98,7 +115,9 @@ def test_the_recipe_reaches_the_optimiser_and_the_loss(data):
         rates.append(float(group["lr"]))
     steps = recipe.epochs * training.steps_per_epoch
     assert rates == [recipe.rate_at(step, steps) for step in range(steps)]
-    smoothed, plain = (Training(NETWORK.layers, data, replace(RECIPE, label_smoothing=s), [0]) for s in (0.3, 0.0))
+    smoothed, plain = (
+        Training(NETWORK.layers, data, replace(RECIPE, label_smoothing=s), [0]) for s in (0.3, 0.0)
+    )
     for each in (smoothed, plain):
         each.step()
     assert smoothed.state()["epoch_losses"] != plain.state()["epoch_losses"]
@@ -113,12 +132,18 @@ def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
 @pytest.mark.parametrize("rate", [1e-3, 1e30])
 def test_images_that_judge_once_see_the_last_epoch_alone(data, rate, monkeypatch):
     looks = []
-    monkeypatch.setattr("blocksearch.training.trainer.evaluate", lambda *given: looks.append(0) or evaluate(*given))
+    monkeypatch.setattr(
+        "blocksearch.training.trainer.evaluate", lambda *given: looks.append(0) or evaluate(*given)
+    )
     recipe = replace(RECIPE, learning_rate=rate)
     watched = train(NETWORK.layers, data, recipe, seed=0)
     seen = len(looks)
     once = train(NETWORK.layers, replace(data, once=True), recipe, seed=0)
-    assert (once.state, once.losses, once.accuracies) == (watched.state, watched.losses, watched.accuracies[-1:])
+    assert (once.state, once.losses, once.accuracies) == (
+        watched.state,
+        watched.losses,
+        watched.accuracies[-1:],
+    )
     assert (once.right == watched.right).all()
     assert (seen, len(looks) - seen) == ((RECIPE.epochs, 1) if once.state == "complete" else (0, 0))
 
@@ -131,7 +156,9 @@ def test_a_seed_that_diverges_in_the_last_epoch_is_not_judged(data, last):
         if training.epoch == RECIPE.epochs - 1 and last:
             training.reasons[0] = "the loss became nan at step 1 of epoch 2"
     found, other = training.outcomes()
-    assert (found.state, found.accuracies == ()) == (("diverged", True) if last else ("complete", False))
+    assert (found.state, found.accuracies == ()) == (
+        ("diverged", True) if last else ("complete", False)
+    )
     assert len(other.accuracies) == 1
 
 
@@ -140,7 +167,9 @@ def test_a_small_net_learns_digits():
     images, labels = digits.draw(3000, seed=3)
     learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
     data = Prepared(learn, judge, normalisation(learn), "d")
-    outcome = train(named_network("baseline", TASKS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0)
+    outcome = train(
+        named_network("baseline", TASKS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0
+    )
     assert outcome.accuracies[-1] > 20
 
 
@@ -180,10 +209,13 @@ def test_images_are_normalised_by_the_training_images(data):
 
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize(
-    ("kernel", "size"), [((2, 2), (5, 7)), ((1, 2), (4, 5)), ((2, 1), (5, 4)), ((3, 3), (5, 6)), ((3, 3), (4, 7))]
+    ("kernel", "size"),
+    [((2, 2), (5, 7)), ((1, 2), (4, 5)), ((2, 1), (5, 4)), ((3, 3), (5, 6)), ((3, 3), (4, 7))],
 )
 def test_pools_leave_padding_out(kind, kernel, size):
-    """Against windows taken by hand: an odd map keeps its last row and column, and padding is never averaged in."""
+    """Against windows taken by hand: an odd map keeps its last row and column, and padding is never
+    averaged in.
+    """
     stride = tuple(2 if k > 1 else 1 for k in kernel)
     layer = Pool(Shape(1, *size), kind, kernel, stride)
     x = torch.randn(1, 1, *size)
@@ -193,12 +225,15 @@ def test_pools_leave_padding_out(kind, kernel, size):
         for j in range(y.shape[1]):
             top, left = i * stride[0] - (kernel[0] - 1) // 2, j * stride[1] - (kernel[1] - 1) // 2
             window = x[0, 0, max(top, 0) : top + kernel[0], max(left, 0) : left + kernel[1]]
-            assert y[i, j].item() == pytest.approx((window.max() if kind == "max" else window.mean()).item(), abs=1e-6)
+            assert y[i, j].item() == pytest.approx(
+                (window.max() if kind == "max" else window.mean()).item(), abs=1e-6
+            )
 
 
 def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
     network = Network(
-        task=Task(input=Shape(3, 6, 6), widths=(5,), classes=2), blocks=(Block(residual="add", activation="linear"),)
+        task=Task(input=Shape(3, 6, 6), widths=(5,), classes=2),
+        blocks=(Block(residual="add", activation="linear"),),
     )
     module = build(network.layers, 0).eval()
     x = torch.randn(2, 3, 6, 6)
@@ -231,7 +266,9 @@ HANDS_ON = {  # layers that may hand on what they were given
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_an_activation_never_writes_into_what_other_branches_read(before, kind, seeds):
     branch = (*before, Activation(S, kind))
-    own, joined = (build(layers, *seeds).eval() for layers in (branch, (Join(S, "add", (branch, ())),)))
+    own, joined = (
+        build(layers, *seeds).eval() for layers in (branch, (Join(S, "add", (branch, ())),))
+    )
     x = torch.randn(5, 4 * len(seeds), 3, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(joined(x.clone()), own(x.clone()) + x)
@@ -268,9 +305,15 @@ class TestRecipe:
     BAD: ClassVar = [
         ({"epochs": 0}, "epochs must be at least 1, but got 0"),
         ({"epochs": 1, "batch": 1}, "batch must be at least 2, but got 1"),
-        ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, but got 1.0"),
+        (
+            {"epochs": 1, "label_smoothing": 1.0},
+            "label_smoothing must be at least 0 and below 1, but got 1.0",
+        ),
         ({"epochs": 1, "dropout": -0.1}, "dropout must be at least 0 and below 1, but got -0.1"),
-        ({"epochs": 1, "learning_rate": float("nan")}, "learning_rate must be above 0, but got nan"),
+        (
+            {"epochs": 1, "learning_rate": float("nan")},
+            "learning_rate must be above 0, but got nan",
+        ),
     ]
 
     @pytest.mark.parametrize(("values", "says"), BAD)
@@ -285,7 +328,9 @@ class TestRecipe:
     def test_a_title_says_what_is_not_as_usual(self):
         fast = RECIPES["fast"]
         assert fast.title == "10 epochs (linear schedule, batch 128)"
-        assert replace(fast, epochs=1, beta1=0.5, label_smoothing=0.1, precision="bfloat16").title == (
+        assert replace(
+            fast, epochs=1, beta1=0.5, label_smoothing=0.1, precision="bfloat16"
+        ).title == (
             "1 epoch (linear schedule, batch 128, beta1 0.5, label smoothing 0.1, precision bfloat16)"
         )
 
@@ -319,7 +364,9 @@ class TestRecipe:
 
 
 def test_test_images_judge_once(tmp_path):
-    assert [prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)] == [False, True]
+    assert [
+        prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)
+    ] == [False, True]
 
 
 @pytest.fixture(scope="module")
@@ -328,13 +375,17 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(root, number):
+def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(
+    root, number
+):
     whole = load("digits", "train", root)
     learn, judge = validation_split(whole.labels, whole.groups, number)
     found = prepare(Protocol("digits", number), root)
     assert np.array_equal(found.training.places, learn)
     assert np.array_equal(found.evaluation.places, judge)
-    assert np.array_equal(found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn)))
+    assert np.array_equal(
+        found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn))
+    )
     tested = prepare(Protocol("digits", test=True), root)
     assert np.array_equal(tested.evaluation.pixels, load("digits", "test", root).images)
     assert np.array_equal(tested.normalisation, normalisation(Images(whole.images, whole.labels)))

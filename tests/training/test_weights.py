@@ -31,7 +31,10 @@ def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make,
     assert not keeper.resumed
     for training in (keeper.training, fresh):
         training.step()
-    assert all(torch.equal(*pair) for pair in zip(keeper.training.module.parameters(), fresh.module.parameters(), strict=True))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(keeper.training.module.parameters(), fresh.module.parameters(), strict=True)
+    )
 
 
 def test_a_training_goes_on_where_it_cannot_be_kept(tmp_path, make):
@@ -59,7 +62,11 @@ def test_what_was_kept_is_forgotten_with_what_a_killed_process_left(tmp_path):
 
 
 def test_arrays_come_back(tmp_path):
-    arrays = {"a/b": np.arange(6.0).reshape(2, 3), "text": np.array(["x", ""]), "flag": np.array(True)}
+    arrays = {
+        "a/b": np.arange(6.0).reshape(2, 3),
+        "text": np.array(["x", ""]),
+        "flag": np.array(True),
+    }
     save(tmp_path / "folder" / "kept.npz", arrays)
     found = load(tmp_path / "folder" / "kept.npz")
     assert found.keys() == arrays.keys()
@@ -92,7 +99,9 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
             changed[place] ^= 1 << bit
             (tmp_path / "kept.npz").write_bytes(changed)
             found = load(tmp_path / "kept.npz")
-            assert found is None or all(np.array_equal(found[name], arrays[name]) for name in arrays), (place, bit)
+            assert found is None or all(
+                np.array_equal(found[name], arrays[name]) for name in arrays
+            ), (place, bit)
 
 
 def test_pickled_objects_are_not_read(tmp_path):
