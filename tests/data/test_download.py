@@ -158,8 +158,8 @@ def test_a_wrong_checksum_names_both_and_leaves_nothing(tmp_path, served, monkey
 
 def test_a_file_put_by_hand_serves_without_network_and_a_wrong_one_is_named(
     tmp_path,
-    served,
-    monkeypatch,  # noqa: F811
+    served,  # noqa: F811
+    monkeypatch,
 ):
     folder, url = served
     publish(folder, url, monkeypatch)
