@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from blocksearch.ablation.claims import claims_among
-from blocksearch.ablation.stats import compare_pairs, mean_interval, rank_correlation
+from blocksearch.ablation.stats import compare_pairs, rank_correlation
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse_network
 from blocksearch.arch.zoo import TASKS, named_network
@@ -22,6 +22,7 @@ from blocksearch.data import split_id
 from blocksearch.paper.reproduce import LARGE, networks_of
 from blocksearch.paper.tables import TABLES, printed
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.metrics import mean_interval
 from blocksearch.space.load import load_grammar
 
 ROOT = Path(__file__).parent.parent

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
 from blocksearch.errors import ConfigError
+from blocksearch.runs.metrics import RESOLUTION, spread
 
 ALPHA = 0.05
 MARGIN = 0.5  # points within which two accuracies count as equal
@@ -26,9 +26,6 @@ MOST_SEEDS = 1000
 MOST_FLIPPED = 20  # seeds up to which all 2ⁿ sign flips are enumerated
 MOST_PERMUTED = 8  # entries of which all n! orders are compared
 LARGEST = 1e100  # points; beyond it squares would overflow
-RESOLUTION = 1e-9  # points, and share of the data's size: below it a difference is rounding
-RESAMPLES = 2000
-RESAMPLING_SEED = 20180119
 QUANTILES = (np.arange(200) + 0.5) / 200
 
 Floats = NDArray[np.float64]
@@ -138,23 +135,6 @@ def compare_pairs(
     return {name: replace(effect, seeds=shared[name]) for name, effect in found.items()}
 
 
-def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
-    """Return Student's interval of a mean accuracy over seeds, in percent, as far as there are such
-    accuracies.
-
-    None below two seeds, and where all are equal: there is no spread to measure.
-    """
-    if len(values) < 2 or _spread(np.array(values, float)) == 0:
-        return None
-    half = (
-        float(special.stdtrit(len(values) - 1, 1 - alpha / 2))
-        * float(np.std(values, ddof=1))
-        / math.sqrt(len(values))
-    )
-    centre = float(np.mean(values))
-    return max(0.0, centre - half), min(100.0, centre + half)
-
-
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
     """Return Spearman's correlation of two lists and its two-sided p, by all permutations up to
     eight entries.
@@ -222,46 +202,6 @@ def seeds_to_decide(mean: float, deviation: float, level: float, margin: float) 
     return bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=decided)
 
 
-def accuracy_interval(
-    bits: NDArray[np.bool_], groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
-) -> tuple[float, float]:
-    """Return the 1 − α interval of one run's accuracy over evaluated images, in percent: what other
-    images might have given.
-
-    Without groups it is Wilson's. With one group label per image (tracks whose frames are
-    near-copies) it is the percentile bootstrap over whole groups, 2,000 resamples with a fixed
-    seed; where all groups are equally right, a bootstrap would have no width, so it is Wilson's
-    with groups for images. Raises ConfigError without images, or where lengths differ.
-    """
-    if bits.size == 0:
-        raise ConfigError("an accuracy needs at least one evaluated image, but there is none")
-    if groups is None:
-        return _wilson(float(bits.mean()), bits.size, alpha)
-    if len(groups) != len(bits):
-        raise ConfigError(
-            f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups"
-        )
-    members = np.unique(groups, return_inverse=True)[1]
-    sizes, right = np.bincount(members), np.bincount(members, weights=bits)
-    if np.ptp(right / sizes) <= RESOLUTION:
-        return _wilson(float(bits.mean()), sizes.size, alpha)
-    random = np.random.default_rng(RESAMPLING_SEED)
-    draws = (random.integers(sizes.size, size=sizes.size) for _ in range(RESAMPLES))
-    low, high = np.quantile(
-        [right[draw].sum() / sizes[draw].sum() for draw in draws], [alpha / 2, 1 - alpha / 2]
-    )
-    return 100 * float(low), 100 * float(high)
-
-
-def _wilson(share: float, count: int, alpha: float) -> tuple[float, float]:
-    """Source: Wilson 1927, JASA 22, 209-212."""
-    z = float(special.ndtri(1 - alpha / 2))
-    shrink = 1 / (1 + z**2 / count)
-    middle = shrink * (share + z**2 / (2 * count))
-    reach = shrink * z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return 100 * max(0.0, middle - reach), 100 * min(1.0, middle + reach)
-
-
 def _check(name: str, accuracies: Mapping[int, float]) -> None:
     for seed, value in accuracies.items():
         if not abs(value) <= LARGEST:  # also where value is nan
@@ -274,15 +214,8 @@ def _at(seeds: Sequence[int], accuracies: Mapping[int, float]) -> Floats:
     return np.array([accuracies[seed] for seed in seeds], float)
 
 
-def _spread(values: Floats) -> float:
-    """Sample deviation, exactly zero where values are equal up to rounding."""
-    if np.ptp(values) <= RESOLUTION * max(1.0, float(np.abs(values).max())):
-        return 0.0
-    return float(values.std(ddof=1))
-
-
 def _t_test(differences: Floats) -> float:
-    deviation, mean, n = _spread(differences), float(differences.mean()), len(differences)
+    deviation, mean, n = spread(differences), float(differences.mean()), len(differences)
     if deviation == 0:
         return 1.0 if abs(mean) <= RESOLUTION else _smallest_flip(n)
     return float(2 * special.stdtr(n - 1, -abs(mean) / (deviation / math.sqrt(n))))
@@ -307,7 +240,7 @@ def _effect(
     reference: Floats, variant: Floats, p_raw: float, p_value: float, family: _Family
 ) -> Effect:
     differences = variant - reference
-    n, mean, deviation = len(differences), float(differences.mean()), _spread(differences)
+    n, mean, deviation = len(differences), float(differences.mean()), spread(differences)
     effect = Effect(
         n,
         difference=mean,
@@ -347,7 +280,7 @@ def _interval(
 
 
 def _correlation(reference: Floats, variant: Floats) -> float | None:
-    if len(reference) < 3 or _spread(reference) == 0 or _spread(variant) == 0:
+    if len(reference) < 3 or spread(reference) == 0 or spread(variant) == 0:
         return None
     return float(np.clip(np.corrcoef(reference, variant)[0, 1], -1, 1))
 

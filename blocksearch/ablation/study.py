@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from blocksearch.ablation.claims import claims_of, counted
 from blocksearch.ablation.design import Variant, alike
 from blocksearch.ablation.looks import Pairs, sequential
-from blocksearch.ablation.provenance import mixture, notes
 from blocksearch.ablation.stats import MARGIN, Effect, compare_pairs
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee, recall
 

@@ -62,11 +62,11 @@ def train(
 
     Example: blocksearch train effnet --dataset cifar10 --epochs 2
     """
-    from blocksearch.ablation.train import train_network
     from blocksearch.report.pages import show
     from blocksearch.report.progress import watch
     from blocksearch.report.tables import rows_table
     from blocksearch.runs.plan import loaded, network_from, read_seeds, task_from
+    from blocksearch.runs.train import train_network
 
     request = request_from(
         dataset,

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from blocksearch.ablation.claims import claims_among, counted
-from blocksearch.ablation.provenance import mixture, notes
-from blocksearch.ablation.stats import Effect, compare_pairs, mean_interval, rank_correlation
+from blocksearch.ablation.stats import Effect, compare_pairs, rank_correlation
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError
 from blocksearch.paper.tables import TABLES, Row, printed_value
+from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.records import Job, Run
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blocksearch.ablation.stats import mean_interval
 from blocksearch.data.protocol import Protocol, prepare
 from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure

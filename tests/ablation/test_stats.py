@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from blocksearch.ablation.stats import (
-    accuracy_interval,
     compare,
     holm,
     seeds_to_decide,
@@ -459,57 +458,3 @@ def test_seeds_to_decide_follow_the_noncentral_t(mean, level):
 def test_more_seeds_than_a_thousand_are_not_advised():
     assert seeds_to_decide(0.5, 100.0, 0.05, 0.5) is None
     assert seeds_to_decide(0.5, 1.0, 0.05, 0.5) is not None
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.booleans(), min_size=1, max_size=200), st.sampled_from([0.05, 0.2]))
-def test_accuracy_interval_of_images_is_wilsons(bits, alpha):
-    oracle = stats.binomtest(sum(bits), len(bits)).proportion_ci(1 - alpha, method="wilson")
-    assert accuracy_interval(np.array(bits), alpha=alpha) == pytest.approx(
-        (100 * oracle.low, 100 * oracle.high), abs=1e-9
-    )
-
-
-def test_ten_thousand_images_at_eighty_percent_have_a_standard_error_of_0_4():
-    low, high = accuracy_interval(np.arange(10_000) % 5 > 0)
-    assert (high - low) / (2 * 1.96) == pytest.approx(0.4, abs=0.002)
-
-
-def tracks(count=120):
-    """Tracks of 5 to 30 frames, each mostly right or mostly wrong, long ones more often right."""
-    random = np.random.default_rng(2)
-    sizes = random.integers(5, 31, count)
-    share = random.beta(sizes / 10, 0.5)
-    groups = np.repeat(np.arange(count), sizes)
-    return random.random(groups.size) < share[groups], groups
-
-
-def test_accuracy_interval_of_tracks_has_the_ratio_estimators_width():
-    bits, groups = tracks()
-    low, high = accuracy_interval(bits, groups)
-    sizes, right, share = np.bincount(groups), np.bincount(groups, weights=bits), bits.mean()
-    error = 100 * math.sqrt(np.sum((right - share * sizes) ** 2)) / bits.size
-    assert (low + high) / 2 == pytest.approx(100 * share, abs=error / 2)
-    assert (high - low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
-    assert high - low > 1.5 * np.diff(accuracy_interval(bits))[0]
-
-
-def test_copies_of_frames_add_nothing_within_tracks():
-    bits, groups = tracks()
-    assert accuracy_interval(np.tile(bits, 3), np.tile(groups, 3)) == pytest.approx(
-        accuracy_interval(bits, groups)
-    )
-    assert np.diff(accuracy_interval(np.tile(bits, 3)))[0] < np.diff(accuracy_interval(bits))[0]
-
-
-def test_tracks_without_spread_fall_back_to_wilson():
-    bits, groups = np.ones(40, bool), np.arange(40) // 10
-    assert accuracy_interval(bits, groups) == accuracy_interval(np.ones(4, bool))
-    assert accuracy_interval(~bits, groups) == accuracy_interval(np.zeros(4, bool))
-
-
-def test_accuracy_interval_refuses_what_it_cannot_answer():
-    with pytest.raises(ConfigError, match="at least one evaluated image"):
-        accuracy_interval(np.array([], bool))
-    with pytest.raises(ConfigError, match="3 images and 2 groups"):
-        accuracy_interval(np.ones(3, bool), np.arange(2))

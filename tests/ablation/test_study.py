@@ -10,7 +10,6 @@ import pytest
 
 from blocksearch.ablation.design import Variant, ask, read_given, read_values, variants
 from blocksearch.ablation.looks import sequential
-from blocksearch.ablation.provenance import mixture, sources
 from blocksearch.ablation.study import _pair, ablate, as_rows, results
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
@@ -31,6 +30,7 @@ from blocksearch.runs.plan import (
     read_seeds,
     task_from,
 )
+from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.records import Run
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe

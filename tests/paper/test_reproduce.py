@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 from scipy import stats
 
 import blocksearch as package
-from blocksearch.ablation.stats import mean_interval, rank_correlation
+from blocksearch.ablation.stats import rank_correlation
 from blocksearch.arch.cost import cost
 from blocksearch.arch.zoo import TASKS, baseline_flops
 from blocksearch.errors import ConfigError
@@ -180,19 +178,6 @@ def test_every_printed_row_has_its_network(number):
             assert cost(network.layers).flops <= budget
     with pytest.raises(ConfigError, match="results in tables 2 to 7, but got table 1"):
         networks_of(1, task)
-
-
-@given(st.lists(st.floats(0, 100), min_size=2, max_size=12))
-def test_an_interval_of_a_mean_is_students(values):
-    assume(np.ptp(values) > 1e-6)
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
-    assert mean_interval(values) == pytest.approx(np.clip(wanted, 0, 100), abs=1e-6)
-
-
-@pytest.mark.parametrize("values", [[], [4.0], [80.1, 80.1], [0.0] * 5])
-def test_accuracies_without_spread_have_no_interval(values):
-    assert mean_interval(values) is None
 
 
 def test_an_order_is_compared_by_ranks_exactly():

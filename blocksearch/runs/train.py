@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from blocksearch.ablation.stats import accuracy_interval
 from blocksearch.arch.network import Network
+from blocksearch.runs.metrics import accuracy_interval
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import Watch, ensure
 

@@ -4,9 +4,9 @@ changed one of them (8).
 
 from collections.abc import Collection
 
-from blocksearch.ablation.stats import accuracy_interval
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
+from blocksearch.runs.metrics import accuracy_interval
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Run
 
