@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,17 @@ from blocksearch.data.readers import Split, check_split, folders, read, sources
 from blocksearch.errors import ConfigError, DataError
 
 FORMAT = 1
+SMALL = "labels and groups"  # key of their digest in meta.json; caches of earlier versions lack it
 LEFT_SECONDS = 3600
 _ARRAYS = ("images", "labels", "groups")
+
+
+class Description(NamedTuple):
+    """What is known of a split without its pixels: its digest, labels and groups."""
+
+    digest: str
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int32] | None
 
 
 def data_root(explicit: Path | None = None) -> Path:
@@ -60,6 +69,24 @@ def load(name: str, split: str, root: Path | None = None) -> Split:
     decoded = _sealed(_decode(name, split, folder))
     _write_first(name, split, folder, decoded, stamp)
     return decoded
+
+
+def describe(name: str, split: str, root: Path | None = None) -> Description:
+    """Return digest, labels and groups of a split without its pixels, which are decoded only where
+    they never were.
+
+    The digest is the one stored when they were decoded; `load` holds the pixels against it.
+    Raises DataError as `load` does.
+    """
+    get(name)
+    check_split(split)
+    folder = data_root(root)
+    stamp, _ = _stamp(name, split, folder)
+    for place in _places(folder):
+        if found := _described(place / f"{name}-{split}", stamp):
+            return found
+    loaded = load(name, split, root)
+    return Description(digest(loaded), loaded.labels, loaded.groups)
 
 
 def _places(folder: Path) -> list[Path]:
@@ -178,20 +205,57 @@ def _open(folder: Path, stamp: list[Any] | None) -> Split | None:
     """Return the cached split if it is whole and belongs to these sources (or to sources that are
     gone), else None.
     """
+    meta, arrays = _read(folder, stamp, _ARRAYS)
+    split = Split(**arrays) if meta else None
+    if split is None or digest(split) != meta["digest"]:
+        return None
+    if SMALL not in meta:
+        with contextlib.suppress(OSError):  # not writable: asked again next time
+            _save_meta(folder, meta | {SMALL: _small(split.labels, split.groups)})
+    return split
+
+
+def _described(folder: Path, stamp: list[Any] | None) -> Description | None:
+    """Return what a cache says of its split, if it belongs to these sources and its labels are
+    whole.
+    """
+    meta, arrays = _read(folder, stamp, _ARRAYS[1:])
+    if "labels" not in arrays:
+        return None
+    found = Description(meta["digest"], arrays["labels"], arrays.get("groups"))
+    return found if meta.get(SMALL) == _small(found.labels, found.groups) else None
+
+
+def _read(
+    folder: Path, stamp: list[Any] | None, wanted: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Map some arrays of a cached split; nothing where it is damaged or of other sources."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if meta["format"] != FORMAT or (stamp is not None and meta["stamp"] != stamp):
-            return None
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in meta["arrays"]
+            return {}, {}
+        names = [name for name in meta["arrays"] if name in wanted]
+        files = {name: folder / f"{name}.npy" for name in names}
+        return meta, {
+            name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()
         }
-        split = Split(**arrays)
-        return split if digest(split) == meta["digest"] else None
-    except (
-        Exception
-    ):  # a damaged header makes numpy and json raise whatever their parsers do: decode again
-        return None
+    except Exception:  # a damaged header makes numpy and json raise whatever their parsers do
+        return {}, {}
+
+
+def _small(labels: NDArray[np.int64], groups: NDArray[np.int32] | None) -> str:
+    found = hashlib.sha256(labels.tobytes())
+    found.update(b"" if groups is None else groups.tobytes())
+    return found.hexdigest()
+
+
+def _save_meta(folder: Path, meta: dict[str, Any]) -> None:
+    """Put meta.json in place in one step."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False) as file:
+        json.dump(meta, file)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(folder / "meta.json")
 
 
 def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
@@ -207,10 +271,7 @@ def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
         for name, array in arrays.items():
             _save(fresh / f"{name}.npy", array)
         meta = {"format": FORMAT, "stamp": stamp, "arrays": list(arrays), "digest": digest(split)}
-        with (fresh / "meta.json").open("w") as file:
-            json.dump(meta, file)
-            file.flush()
-            os.fsync(file.fileno())
+        _save_meta(fresh, meta | {SMALL: _small(split.labels, split.groups)})
         _publish(fresh, folder)
 
 

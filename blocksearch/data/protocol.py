@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data import digest, load, split_id, validation_split
+from blocksearch.data.cache import Description, describe, digest, load
+from blocksearch.data.datasets import get
+from blocksearch.data.own import own_task
+from blocksearch.data.splits import split_id, validation_split
 from blocksearch.errors import ConfigError
 
 
@@ -84,6 +87,62 @@ class Prepared:
     normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
     digest: str
     once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a split is, without its pixels: the digest of the training images, counts, and labels,
+    groups and origin of the evaluated images, in their order.
+
+    `available` counts the training images before any cap.
+    """
+
+    digest: str
+    training: int
+    available: int
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int32] | None
+    origin: str
+
+    @property
+    def evaluation(self) -> int:
+        """Count the evaluated images."""
+        return len(self.labels)
+
+
+def summary(protocol: Protocol, root: Path | None = None) -> Summary:
+    """Describe a split from the cache's metadata; pixels are read only where they were never
+    decoded. Raises DataError where there is neither cache nor readable source.
+    """
+    train = describe(protocol.dataset, "train", root)
+    if protocol.test:
+        available, evaluated = len(train.labels), describe(protocol.dataset, "test", root)
+        labels, groups = evaluated.labels, evaluated.groups
+    else:
+        learn, judge = validation_split(train.labels, train.groups, protocol.number)
+        available, evaluated, judge = len(learn), train, judge[: protocol.images]
+        labels, groups = train.labels[judge], None if train.groups is None else train.groups[judge]
+    return Summary(
+        digest=train.digest,
+        training=min(available, protocol.images or available),
+        available=available,
+        labels=labels,
+        groups=groups,
+        origin=_origin(protocol.dataset, evaluated, test=protocol.test),
+    )
+
+
+def origin(name: str, root: Path | None = None, *, test: bool = False) -> str:
+    """Say in a phrase what the images of a data set are, found out from their digest; empty where
+    they may be as published.
+    """
+    return _origin(name, describe(name, "test" if test else "train", root), test=test)
+
+
+def _origin(name: str, found: Description, *, test: bool) -> str:
+    if own_task(name):
+        return get(name).description
+    return get(name).origin(found.digest, len(found.labels), test=test)
 
 
 def prepare(protocol: Protocol, root: Path | None = None) -> Prepared:

@@ -14,6 +14,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -481,11 +482,7 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     if spoil:
         (folder / "cifar.tar.gz").write_bytes(content[:-7])
     data = catalog.DATA_SETS["cifar10"]
-    monkeypatch.setitem(
-        catalog.DATA_SETS,
-        "cifar10",
-        type(data)(data.name, data.description, data.task, data.epochs, (archive,)),
-    )
+    monkeypatch.setitem(catalog.DATA_SETS, "cifar10", replace(data, archives=(archive,)))
 
 
 def test_a_fetched_data_set_can_be_read(tmp_path, served, monkeypatch):

@@ -1,0 +1,98 @@
+"""What a split is, told without its pixels: the same as from its pixels, and never assumed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blocksearch.data import cache as store
+from blocksearch.data import get, keep, load, origin, own_split, summary
+from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.errors import DataError
+from tests.data.test_data import (
+    small_and_alone,  # noqa: F401 (a fixture for every test here)
+    write_cifar10,
+    write_gtsrb,
+)
+
+SPLITS = [Protocol("gtsrb"), Protocol("gtsrb", 1, 50), Protocol("gtsrb", test=True)]
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.id)
+def test_a_summary_is_what_the_images_say(tmp_path, split):
+    write_gtsrb(tmp_path)
+    found, whole = summary(split, tmp_path), prepare(split, tmp_path)
+    assert found.digest == whole.digest
+    assert found.training == len(whole.training.labels)
+    assert found.available == len(prepare(replace(split, images=None), tmp_path).training.labels)
+    assert found.evaluation == len(whole.evaluation.labels)
+    assert np.array_equal(found.labels, whole.evaluation.labels)
+    assert (found.groups is None) == (whole.evaluation.groups is None) == split.test
+    assert split.test or np.array_equal(found.groups, whole.evaluation.groups)
+
+
+def test_a_summary_opens_no_pixels_once_they_are_decoded(tmp_path):
+    write_gtsrb(tmp_path)
+    before = summary(SPLITS[0], tmp_path)
+    folder = tmp_path / ".blocksearch" / "gtsrb-train"
+    (folder / "images.npy").unlink()
+    assert summary(SPLITS[0], tmp_path).digest == before.digest
+    load("gtsrb", "train", tmp_path)  # whoever trains notices, and decodes them again
+    assert (folder / "images.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["labels.npy", "groups.npy"])
+def test_a_damaged_label_or_group_is_in_no_summary(tmp_path, name):
+    write_gtsrb(tmp_path)
+    before = summary(SPLITS[0], tmp_path)
+    path = tmp_path / ".blocksearch" / "gtsrb-train" / name
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)
+    after = summary(SPLITS[0], tmp_path)
+    assert np.array_equal(after.labels, before.labels)
+    assert np.array_equal(after.groups, before.groups)
+
+
+def test_changed_files_are_another_summary(tmp_path):
+    write_cifar10(tmp_path)
+    before = summary(Protocol("cifar10"), tmp_path).digest
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin").unlink()
+    assert summary(Protocol("cifar10"), tmp_path).digest == before  # the cache serves alone
+    write_cifar10(tmp_path, seed=1)
+    assert summary(Protocol("cifar10"), tmp_path).digest != before
+
+
+def test_a_cache_of_an_earlier_version_is_brought_up_to_date(tmp_path):
+    write_cifar10(tmp_path)
+    before = summary(Protocol("cifar10"), tmp_path)
+    meta = tmp_path / ".blocksearch" / "cifar10-train" / "meta.json"
+    content = json.loads(meta.read_text())
+    del content[store.SMALL]
+    meta.write_text(json.dumps(content))
+    assert summary(Protocol("cifar10"), tmp_path).digest == before.digest
+    assert store.SMALL in json.loads(meta.read_text())
+
+
+def test_the_origin_is_found_out_from_the_digest(tmp_path, monkeypatch):
+    write_gtsrb(tmp_path)
+    assert origin("gtsrb", tmp_path) == "172 training images where 39,209 are published"
+    assert origin("gtsrb", tmp_path, test=True) == "3 test images where 12,630 are published"
+    known = summary(SPLITS[0], tmp_path).digest
+    monkeypatch.setitem(get("gtsrb").origins, known, "whole frames")
+    assert origin("gtsrb", tmp_path) == summary(SPLITS[1], tmp_path).origin == "whole frames"
+    assert get("gtsrb").origin("another digest", 39_209) == ""
+
+
+def test_images_of_ones_own_say_so(tmp_path):
+    images, labels = np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 2
+    name = keep(own_split(images, labels), None, tmp_path)
+    assert (
+        summary(Protocol(name), tmp_path).origin == origin(name, tmp_path) == "images of your own"
+    )
+
+
+def test_a_summary_of_nothing_says_what_is_missing(tmp_path):
+    with pytest.raises(DataError, match=r"data_batch_1.bin is not under"):
+        summary(Protocol("cifar10"), tmp_path)
