@@ -70,7 +70,6 @@ class Machine:
 
     def __init__(self, products: Sequence[Product], *, abreast: bool) -> None:
         self.products, self.abreast, self.alphabet = products, abreast, Alphabet()
-        self.reason = "it has no options"
         self._nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
         self._arcs: dict[int, tuple[Arc, ...]] = {}
@@ -193,18 +192,14 @@ class Machine:
         for chosen in product(*(options[name] for name in names)):
             decided = tuple(zip(names, chosen, strict=True))
             block = self._block(node.part, node.known + decided)
-            broken = next(
-                (rule for rule in turn.rules if own and not rule.holds(vars(block))), None
-            )
-            if broken:
-                self.reason = broken.name
+            if own and not all(rule.holds(vars(block)) for rule in turn.rules):
                 continue
             try:
                 yield self._turn(node, block, decided, turn)
             except PluginError:
                 raise
-            except SpecError as error:
-                self.reason = str(error)
+            except SpecError:  # this combination makes no network
+                continue
 
     def _turn(
         self, node: Node, block: Block, decided: Values, turn: Turn

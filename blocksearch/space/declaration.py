@@ -8,13 +8,14 @@ from itertools import chain, islice, product
 from typing import Any
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.constraints import Budget, Check, Constraint, Known, Rule, read_constraint
+from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.network import FIRST_LAYERS, Task
 from blocksearch.arch.notation import parse_block, read_shape
 from blocksearch.arch.ops import Option
 from blocksearch.arch.ops import Options as Defined
 from blocksearch.errors import SpecError
+from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.layouts import Plan, Product
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
@@ -310,7 +311,10 @@ def from_data(
     for name, values in chain(*stages):
         known.setdefault(name, []).extend(values)
     constraints = [
-        _constraint(name, text, known, functions) for name, text in data["constraints"].items()
+        _function(name, text, functions)
+        if text in data["sources"]
+        else read_constraint(text, name, known)
+        for name, text in data["constraints"].items()
     ]
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
     if changed := [
@@ -324,11 +328,8 @@ def from_data(
     return part
 
 
-def _constraint(
-    name: str, text: str, known: Known, functions: Mapping[str, Callable[..., object]]
-) -> Constraint:
-    if not text.endswith("(network)"):
-        return read_constraint(text, name, known)
+def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
+    """Find the function of a stored constraint: of the constraints, only functions have a source."""
     function = text.removesuffix("(network)")
     if function not in functions:
         file = function.split(".", maxsplit=1)[0]

@@ -12,10 +12,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import QUANTITIES, Budget, Check
+from blocksearch.arch.constraints import QUANTITIES, Budget
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.automaton import Machine
+from blocksearch.space.constraints import Check
 from blocksearch.space.cost_table import Costs, Count, estimate
 from blocksearch.space.diagram import CHUNK, Arrays, Diagram, undominated
 from blocksearch.space.layouts import Genes, Product
@@ -41,10 +42,7 @@ class Members:
     @cached_property
     def diagram(self) -> Diagram:
         """The members by options and rules alone, before filters."""
-        found = Diagram(Machine(self.products, abreast=self.abreast))
-        if found.size == 0:
-            raise SpecError(found.machine.reason)
-        return found
+        return Diagram(Machine(self.products, abreast=self.abreast))
 
     @property
     def filtered(self) -> bool:
@@ -75,7 +73,7 @@ class Members:
         return count.value
 
     def genes(self, index: int) -> Genes:
-        """Return what the member of a number is made of. Raises SpecError beyond the last."""
+        """Return what the member of a number is made of. Raises IndexError beyond the last."""
         size = self.size()
         if not -size <= index < size:
             raise IndexError(f"a grammar of {size:,} networks has none of number {index}")
@@ -288,25 +286,32 @@ class Members:
                 if progress:
                     progress(start / self.diagram.size)
             if not sum(map(len, found)):
-                raise SpecError(f"the grammar is empty: {self._none_left()}")
+                raise SpecError(self._none_left())
             self._kept = np.concatenate(found)
         return self._kept
 
     def _none_left(self) -> str:
+        """Say that no network meets the filters, and which of several excludes all on its own."""
         filters = list(dict.fromkeys(each for filters in self.filters for each in filters))
-        names = (
-            each.name if each.name == str(each) else f"{each.name} ({each})" for each in filters
-        )
-        (least, most), quantities = (
-            self.extremes(),
-            dict.fromkeys(e.quantity for e in filters if isinstance(e, Budget)),
-        )
+        alone = [each for each in filters if len(filters) == 1 or not self._is_met(each)]
+        message = f"no network of the space meets {' and '.join(map(_named, alone or filters))}"
+        if not alone:
+            return f"{message} together"
+        least, most = self.extremes()
         ranges = ", ".join(
-            f"{least.of(name)[0]:,} to {most.of(name)[0]:,} {name}" for name in quantities
+            f"{least.of(name)[0]:,} to {most.of(name)[0]:,} {name}"
+            for name in dict.fromkeys(each.quantity for each in alone if isinstance(each, Budget))
         )
-        return f"no network meets {' and '.join(names)}" + (
-            f"; there are networks of {ranges}" if ranges else ""
-        )
+        return f"{message}; its networks have {ranges}" if ranges else message
+
+    def _is_met(self, each: Filter) -> bool:
+        start = 0
+        for chunk in self.diagram.chunks():
+            numbers = np.arange(start, start + chunk.shape[1])
+            if self._holds(each, chunk, numbers).any():
+                return True
+            start += chunk.shape[1]
+        return False
 
     _kept: NDArray[np.int64] | None = None
 
@@ -375,6 +380,10 @@ class Members:
         return np.array(
             [each.holds(self.network(self._genes(int(number)))) for number in numbers], bool
         )
+
+
+def _named(each: Filter) -> str:
+    return each.name if each.name == str(each) else f"{each.name} ({each})"
 
 
 def _costs(priced: Arrays) -> Costs:

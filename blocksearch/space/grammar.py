@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.constraints import Constraint, Rule, read_constraint, together
 from blocksearch.arch.factors import Value
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import ConfigError, PluginError, SpecError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space import variation as walk
+from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import (
     Part,
@@ -39,6 +39,7 @@ from blocksearch.space.declaration import (
     text,
 )
 from blocksearch.space.enumeration import STREAMED, Members, Progress
+from blocksearch.space.reasons import why_empty
 
 
 class Grammar:
@@ -155,7 +156,7 @@ class Grammar:
         parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
         if not parts:
             wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())
-            raise SpecError(f"the grammar is empty: none of its options is left by {wanted}")
+            raise SpecError(f"the space is empty: none of its options is left by {wanted}")
         return self._of(tuple(parts))
 
     def fix(self, **values: Any) -> "Grammar":
@@ -190,12 +191,8 @@ class Grammar:
         found = Members(
             [part.product for part in self._parts], [part.filters for part in self._parts]
         )
-        try:
-            _ = found.diagram
-        except PluginError:
-            raise
-        except SpecError as error:
-            raise SpecError(f"the grammar is empty: {_blame(self) or error}") from error
+        if found.diagram.size == 0:
+            raise SpecError(why_empty(self._parts))
         return found
 
     @property
@@ -296,46 +293,3 @@ class Grammar:
             )
         ((quantity, wanted),) = target.items()
         return [self[index] for index in self.members.nearest(quantity, wanted, count)]
-
-
-def _blame(grammar: Grammar) -> str | None:
-    """Name the fewest rules that together leave nothing, found by leaving out one after the other;
-    None where it is not they.
-    """
-    rules = list(
-        dict.fromkeys(
-            each for part in grammar.parts for each in part.constraints if isinstance(each, Rule)
-        )
-    )
-    if not rules or _is_empty(grammar, []):
-        return None
-    for rule in list(rules):
-        if _is_empty(grammar, [each for each in rules if each != rule]):
-            rules.remove(rule)
-    names = " and ".join(
-        rule.name if rule.name == str(rule) else f"{rule.name} ({rule})" for rule in rules
-    )
-    return (
-        f"constraint {names} excludes every network"
-        if len(rules) == 1
-        else f"constraints {names} contradict each other"
-    )
-
-
-def _is_empty(grammar: Grammar, rules: Sequence[Rule]) -> bool:
-    parts = [
-        replace(
-            part,
-            constraints=tuple(
-                each for each in part.constraints if not isinstance(each, Rule) or each in rules
-            ),
-        )
-        for part in grammar.parts
-    ]
-    try:
-        return (
-            Members([part.product for part in parts], [part.filters for part in parts]).diagram.size
-            == 0
-        )
-    except SpecError:
-        return True

@@ -12,6 +12,7 @@ from blocksearch.arch.block import RULES, SHORTCUT_FACTORS, STEPS, Block
 from blocksearch.arch.constraints import Rule
 from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.network import Network, Task
+from blocksearch.errors import SpecError
 
 
 class Stage(NamedTuple):
@@ -73,14 +74,22 @@ class Turn(NamedTuple):
     needed: frozenset[str]
 
 
-def _schedule(rules: tuple[Rule, ...]) -> tuple[Turn, ...]:
-    """Say what is decided, checked and forgotten at each step, so that every rule sees its factors."""
+def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Turn, ...]:
+    """Say what is decided, checked and forgotten at each step, so that every rule sees its factors.
+
+    Raises SpecError for a factor that no step declares: its values would be left out of the count.
+    """
     reads = [SHORTCUT_FACTORS, *(step.factors for step in STEPS)]
     first = {
         name: next(i for i, names in enumerate(reads) if name in names)
         for names in reads
         for name in names
     }
+    if undeclared := sorted((options | {n for rule in rules for n in rule.factors}) - set(first)):
+        raise SpecError(
+            f"no step of a block declares that it reads the factor {undeclared[0]}, "
+            "so that a space cannot vary it and a constraint cannot name it"
+        )
     due = {rule: max(first[name] for name in rule.factors) for rule in rules}
     turns = []
     for index in range(len(reads)):
@@ -114,7 +123,7 @@ class Product:
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
-        return _schedule((*RULES, *self.rules))
+        return _schedule((*RULES, *self.rules), {name for each in self.options for name in each})
 
     @property
     def combinations(self) -> int:

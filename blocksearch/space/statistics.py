@@ -93,7 +93,7 @@ def listed(
         and (count := grammar.count()).value > MOST_LISTED
     ):
         raise ConfigError(
-            f"{count} networks are too many to list at once; --csv streams them, --sample draws some"
+            f"{count} networks are too many to list at once: stream them as CSV, or draw a sample"
         )
     networks = (
         grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())

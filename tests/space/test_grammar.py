@@ -20,6 +20,7 @@ from blocksearch import (
 )
 from blocksearch.arch.layers import Conv, Norm
 from blocksearch.errors import BlocksearchError, SpecError
+from blocksearch.space import layouts
 from blocksearch.space.load import load_grammar, load_space, shipped_spaces
 from tests.strategies import declarations
 
@@ -28,6 +29,10 @@ GTSRB = TASKS["gtsrb"]
 
 def tiny(**options):
     return Grammar(TASKS["digits"], **options)
+
+
+def halves():
+    return tiny(bottleneck=["reduce(1)", "reduce(8)"], kernel=["3x3", "5x5"])
 
 
 def prints(grammar):
@@ -93,6 +98,27 @@ def test_a_stored_grammar_reads_back():
         SpecError, match=r"squeeze.se\(ratio=2\) is not what it was when the grammar was stored"
     ):
         Grammar.from_data(stored, options)
+
+
+def test_a_stored_constraint_is_a_function_if_its_source_is_stored_whatever_its_text_is():
+    stored = tiny(residual=["none", "add"]).where(thin).data()
+    stored[0]["constraints"]["other"] = "residual=none(network)"
+    with pytest.raises(SpecError, match=r"residual must be .*, but got 'none\(network\)'"):
+        Grammar.from_data(stored, {}, {"test_grammar.thin": thin})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tiny(attention=["none"]).size,
+        lambda: tiny(residual=["none", "add"]).where("attention=none or residual=none").size,
+    ],
+)
+def test_a_factor_that_no_step_declares_is_named(monkeypatch, make):
+    declared = tuple(step for step in layouts.STEPS if "attention" not in step.factors)
+    monkeypatch.setattr(layouts, "STEPS", declared)
+    with pytest.raises(SpecError, match="no step of a block declares that it reads the factor att"):
+        make()
 
 
 def test_restriction_and_fixing_keep_and_extension_adds():
@@ -266,7 +292,7 @@ def raises(network):
             "residual must be none or add or project or concatenate, but got 'plus'",
         ),
         (lambda: tiny(residual=[]), "residual needs at least one option"),
-        (lambda: tiny(last=["none"]).size, "the grammar is empty: last=none needs spatial=dense"),
+        (lambda: tiny(last=["none"]).size, "the space is empty: last=none needs spatial=dense"),
         (
             lambda: tiny(first_layer=["pool"]),
             "first_layer must be vanilla or block, but got 'pool'",
@@ -288,7 +314,7 @@ def raises(network):
         ),
         (
             lambda: tiny(widths=[(8,) * 9]).size,
-            "the grammar is empty: a map is not pooled below 1×1",
+            "the space is empty: a map is not pooled below 1×1",
         ),
         (
             lambda: (
@@ -296,15 +322,23 @@ def raises(network):
                 .where(some="residual=add", none="residual=none", other="pooling=last")
                 .size
             ),
-            "the grammar is empty: constraints some (residual=add) and none (residual=none) contradict each other",
+            "no network of the space meets some (residual=add) and none (residual=none) together",
         ),
         (
             lambda: tiny().where("residual=add").size,
-            "the grammar is empty: constraint residual=add excludes every network",
+            "no network of the space meets residual=add",
         ),
         (
             lambda: tiny().where("flops <= 10").size,
-            "the grammar is empty: no network meets flops <= 10; there are networks of",
+            "no network of the space meets flops <= 10; its networks have",
+        ),
+        (
+            lambda: tiny().where("flops <= 1G", "params <= 10", "macs >= 1").size,
+            "no network of the space meets params <= 10; its networks have",
+        ),
+        (
+            lambda: halves().where("flops <= 250k", "params >= 6k").size,
+            "no network of the space meets flops <= 250000 and params >= 6000 together",
         ),
         (
             lambda: tiny().where(raises).size,
@@ -338,7 +372,7 @@ def raises(network):
         (lambda: tiny().where(3), "a constraint is text or a function of a network, but got 3"),
         (
             lambda: tiny().fix(residual="add"),
-            "the grammar is empty: none of its options is left by residual=add",
+            "the space is empty: none of its options is left by residual=add",
         ),
         (
             lambda: tiny(attention=[broken()]).size,

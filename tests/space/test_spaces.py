@@ -178,7 +178,7 @@ GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
         ),
         (
             GRAMMAR + "grammar = Grammar(TASKS['svhn'], last=['none'])\n",
-            "the grammar is empty: last=none needs",
+            "the space is empty: last=none needs",
         ),
         (
             GRAMMAR
@@ -213,11 +213,11 @@ def test_bad_files_get_one_line(tmp_path, code, says):
             ("tiny", "--budget", "flops"),
             "a budget is written like 'flops <= 12e6', but got 'flops'",
         ),
-        (("tiny", "--budget", "flops <= 3"), "the grammar is empty: no network meets flops <= 3"),
+        (("tiny", "--budget", "flops <= 3"), "no network of the space meets flops <= 3"),
         (("tiny", "--sample", "1000"), "a sample must hold 1 to 288"),
         (
             ("per_stage", "--enumerate"),
-            "108,020,304 networks are too many to list at once; --csv streams them",
+            "108,020,304 networks are too many to list at once: stream them as CSV",
         ),
     ],
 )
