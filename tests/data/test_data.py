@@ -44,7 +44,7 @@ def small_and_alone(monkeypatch, tmp_path):
 
 def write_cifar10(root: Path, seed=0):
     folder, random = root / "cifar-10-batches-bin", np.random.default_rng(seed)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     records = random.integers(0, 256, (6, RECORDS, readers.CIFAR_RECORD), np.uint8)
     records[:, :, 0] %= 10
     for k, name in enumerate([*(f"data_batch_{b}" for b in range(1, 6)), "test_batch"]):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_gtsrb_comes_in_three_zips_that_meet_in_one_folder(tmp_path, served, mon
     monkeypatch.setitem(
         DATA_SETS,
         "gtsrb",
-        type(data)(data.name, data.description, data.task, data.epochs, tuple(archives)),
+        replace(data, archives=tuple(archives)),
     )
     root = tmp_path / "data"
     assert fetch.fetch("gtsrb", root) == f"gtsrb is now under {root}"
