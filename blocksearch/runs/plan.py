@@ -24,7 +24,7 @@ from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import named_network
 from blocksearch.data import get
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.protocol import Protocol, summary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import Space, find_space, load_space
@@ -218,8 +218,8 @@ class Conditions:
 
 
 def conditions(request: Request, network: Network) -> Conditions:
-    """Load the data once and hold the network against it, so that whatever is wrong is said before
-    anything is trained.
+    """Hold the network against what is known of the data, so that whatever is wrong is said before
+    anything is trained. No pixels are read: a worker does that, and compares the digest.
     """
     protocol, recipe, root = request.protocol, request.recipe, request.root
     fixed = get(protocol.dataset).task
@@ -228,16 +228,16 @@ def conditions(request: Request, network: Network) -> Conditions:
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
-    everything = prepare(replace(protocol, images=None), root)
-    available = len(everything.training.labels)
-    if protocol.images is not None and protocol.images >= available:
+    known = summary(protocol, root)
+    if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)
-    training = protocol.images or available
-    evaluation = min(
-        len(everything.evaluation.labels), protocol.images or len(everything.evaluation.labels)
-    )
-    groups = everything.evaluation.groups
-    groups = None if groups is None else groups[:evaluation]
     return Conditions(
-        protocol, recipe, root, everything.digest, training, available, evaluation, groups
+        protocol,
+        recipe,
+        root,
+        known.digest,
+        known.training,
+        known.available,
+        known.evaluation,
+        known.groups,
     )

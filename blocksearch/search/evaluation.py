@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.protocol import Protocol, summary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
@@ -136,14 +136,20 @@ def _conditions(study: Own, root: Path | None) -> Conditions:
         )
     recipe = Recipe(**json.loads(study.definition["recipe"]))
     protocol = Protocol(study.definition["dataset"], test=True)
-    data = prepare(protocol, root)
-    if data.digest != study.definition["data"]:
+    known = summary(protocol, root)
+    if known.digest != study.definition["data"]:
         raise ConfigError(
             f"the images of {protocol.dataset} are not those that study {study.name} was searched on"
         )
-    training, test = len(data.training.labels), len(data.evaluation.labels)
     return Conditions(
-        protocol, recipe, root, data.digest, training, training, test, data.evaluation.groups
+        protocol,
+        recipe,
+        root,
+        known.digest,
+        known.training,
+        known.available,
+        known.evaluation,
+        known.groups,
     )
 
 

@@ -1,0 +1,20 @@
+"""Planning: from a request to jobs, without a look at any pixel."""
+
+from blocksearch.arch.zoo import TASKS, named_network
+from blocksearch.data import load
+from blocksearch.data.protocol import Protocol
+from blocksearch.runs.plan import Request, conditions
+from blocksearch.training.recipe import recipe_named
+from tests.data.test_data import write_gtsrb
+
+
+def test_planning_reads_no_pixels(tmp_path):
+    write_gtsrb(tmp_path)
+    load("gtsrb", "train", tmp_path)
+    pixels = tmp_path / ".blocksearch" / "gtsrb-train" / "images.npy"
+    pixels.unlink()
+    recipe = recipe_named("fast", 1, {})
+    request = Request(Protocol("gtsrb"), recipe, tmp_path, str(tmp_path / "runs.db"), 1)
+    planned = conditions(request, named_network("effnet", TASKS["gtsrb"]))
+    assert (planned.training_images, planned.evaluation_images) == (43 * 2, 43 * 2)
+    assert not pixels.exists()  # decoding again would have put it there
