@@ -117,7 +117,7 @@ def request_from(
 ) -> "Request":
     """Make the request of a command that trains."""
     from blocksearch.data import get
-    from blocksearch.data.protocol import Protocol
+    from blocksearch.data.splits import Split
     from blocksearch.runs.plan import Request
     from blocksearch.training.recipe import recipe_named
 
@@ -129,7 +129,7 @@ def request_from(
         "precision": precision,
     }
     return Request(
-        Protocol(dataset, split, images),
+        Split(dataset, split, images),
         recipe_named(recipe, epochs, changes),
         data_root,
         ledger or f"studies/{dataset}.db",

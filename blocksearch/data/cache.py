@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from blocksearch.data.datasets import get
 from blocksearch.data.own import own_name, own_task
-from blocksearch.data.readers import Split, check_split, folders, read, sources
+from blocksearch.data.readers import Arrays, check_split, folders, read, sources
 from blocksearch.errors import ConfigError, DataError
 
 FORMAT = 1
@@ -49,7 +49,7 @@ def data_root(explicit: Path | None = None) -> Path:
         ) from error
 
 
-def load(name: str, split: str, root: Path | None = None) -> Split:
+def load(name: str, split: str, root: Path | None = None) -> Arrays:
     """Return a split as read-only arrays backed by the cache, decoding it first where needed.
 
     The cache is decoded again where it is damaged or the source files changed; where the sources
@@ -96,7 +96,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _write_first(
-    name: str, split: str, folder: Path, decoded: Split, stamp: list[Any] | None
+    name: str, split: str, folder: Path, decoded: Arrays, stamp: list[Any] | None
 ) -> None:
     for place in _places(folder):
         with contextlib.suppress(
@@ -106,7 +106,7 @@ def _write_first(
             return
 
 
-def keep(split: Split, test: Split | None = None, root: Path | None = None) -> str:
+def keep(split: Arrays, test: Arrays | None = None, root: Path | None = None) -> str:
     """Keep a user's own images where decoded data sets are, and return the name by which they are
     known from then on.
 
@@ -124,13 +124,13 @@ def keep(split: Split, test: Split | None = None, root: Path | None = None) -> s
     return name
 
 
-def _kept(folder: str, root: Path, images: Split) -> bool:
+def _kept(folder: str, root: Path, images: Arrays) -> bool:
     """Whether these images are there already: another process may be reading them."""
     there = (_open(place / folder, None) for place in _places(root))
     return any(found is not None and digest(found) == digest(images) for found in there)
 
 
-def digest(split: Split) -> str:
+def digest(split: Arrays) -> str:
     """Digest a split's images, labels and groups: the identity of the data in every run."""
     whole = hashlib.sha256()
     for name, array in _arrays(split).items():
@@ -139,15 +139,15 @@ def digest(split: Split) -> str:
     return whole.hexdigest()
 
 
-def _decode(name: str, split: str, root: Path) -> Split:
+def _decode(name: str, split: str, root: Path) -> Arrays:
     if name == "digits":
         from blocksearch.data.digits import generate
 
-        return Split(*generate(split))
+        return Arrays(*generate(split))
     return read(name, split, root)
 
 
-def _sealed(split: Split) -> Split:
+def _sealed(split: Arrays) -> Arrays:
     """Make arrays read-only, as those from the cache are."""
     for array in _arrays(split).values():
         array.flags.writeable = False
@@ -196,17 +196,17 @@ def _folder_digest(folder: Path) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def _arrays(split: Split) -> dict[str, NDArray[Any]]:
+def _arrays(split: Arrays) -> dict[str, NDArray[Any]]:
     found = {name: getattr(split, name) for name in _ARRAYS}
     return {name: array for name, array in found.items() if array is not None}
 
 
-def _open(folder: Path, stamp: list[Any] | None) -> Split | None:
+def _open(folder: Path, stamp: list[Any] | None) -> Arrays | None:
     """Return the cached split if it is whole and belongs to these sources (or to sources that are
     gone), else None.
     """
     meta, arrays = _read(folder, stamp, _ARRAYS)
-    split = Split(**arrays) if meta else None
+    split = Arrays(**arrays) if meta else None
     if split is None or digest(split) != meta["digest"]:
         return None
     if SMALL not in meta:
@@ -258,7 +258,7 @@ def _save_meta(folder: Path, meta: dict[str, Any]) -> None:
     Path(file.name).replace(folder / "meta.json")
 
 
-def _write(folder: Path, split: Split, stamp: list[Any] | None) -> None:
+def _write(folder: Path, split: Arrays, stamp: list[Any] | None) -> None:
     """Write into a temporary folder, then move it into place: a reader sees the whole or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)

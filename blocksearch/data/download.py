@@ -15,7 +15,7 @@ import numpy as np
 
 from blocksearch.data.cache import data_root, digest, load
 from blocksearch.data.datasets import DATA_SETS, Archive, get
-from blocksearch.data.readers import SPLITS, Split, read, sources
+from blocksearch.data.readers import SPLITS, Arrays, read, sources
 from blocksearch.errors import BlocksearchError, DataError
 
 MOST_BYTES = 2 * 2**30
@@ -193,7 +193,7 @@ def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
     return [_checked(name, split, root) for split in SPLITS]
 
 
-def _from_files(name: str, split: str, root: Path | None) -> Split:
+def _from_files(name: str, split: str, root: Path | None) -> Arrays:
     try:
         sources(name, split, data_root(root))
     except DataError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
-from blocksearch.data.readers import Split
+from blocksearch.data.readers import Arrays
 from blocksearch.errors import DataError
 
 WIDTHS = (8, 16, 32)  # of named points, where a space has no say
@@ -35,7 +35,7 @@ def own_split(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     groups: NDArray[np.integer] | None = None,
-) -> Split:
+) -> Arrays:
     """Check images N×H×W×C uint8, labels N from 0, and groups N of images that must not be divided.
     Raises DataError.
     """
@@ -56,10 +56,10 @@ def own_split(
     if len(counts) < 2 or counts.min() < 2:
         raise DataError("labels must be 0, 1, … with at least two classes and two images of each")
     kept = None if groups is None else np.ascontiguousarray(groups, np.int32)
-    return Split(np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int64), kept)
+    return Arrays(np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int64), kept)
 
 
-def own_name(split: Split, digest: str) -> str:
+def own_name(split: Arrays, digest: str) -> str:
     """Name a user's images by their shape, classes and digest."""
     _, height, width, channels = split.images.shape
     return f"own-{channels}x{height}x{width}-{int(split.labels.max()) + 1}-{digest[:16]}"

@@ -30,7 +30,7 @@ MOST_IMAGES = 1_000_000  # of one MATLAB file; the largest published one has 531
 
 
 @dataclass(frozen=True)
-class Split:
+class Arrays:
     """Images N×32×32×3 uint8, labels N int64, and groups N int32 (GTSRB training: the physical
     sign) or None.
     """
@@ -74,12 +74,12 @@ def sources(name: str, split: str, root: Path) -> list[Path]:
             raise DataError(f"{name} has no published files")
 
 
-def read(name: str, split: str, root: Path) -> Split:
+def read(name: str, split: str, root: Path) -> Arrays:
     """Decode a split from the files under `root`. Raises DataError that names the rule, the value
     and the file.
     """
     files = sources(name, split, root)
-    readers: dict[str, Callable[[list[Path]], Split]] = {
+    readers: dict[str, Callable[[list[Path]], Arrays]] = {
         "cifar10": _cifar10,
         "svhn": _svhn,
         "gtsrb": _gtsrb,
@@ -121,11 +121,11 @@ def _wanted(path: Path, name: str, root: Path) -> Path:
     return path
 
 
-def _cifar10(files: list[Path]) -> Split:
+def _cifar10(files: list[Path]) -> Arrays:
     batches = np.concatenate([_cifar_batch(path) for path in files])
     labels = batches[:, 0].astype(np.int64)
     images = np.ascontiguousarray(batches[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    return Split(images, labels)
+    return Arrays(images, labels)
 
 
 def _cifar_batch(path: Path) -> NDArray[np.uint8]:
@@ -147,7 +147,7 @@ def _check_labels(labels: NDArray[np.int64], classes: int, path: Path) -> None:
         )
 
 
-def _svhn(files: list[Path]) -> Split:
+def _svhn(files: list[Path]) -> Arrays:
     import scipy.io
 
     (path,) = files
@@ -186,10 +186,10 @@ def _svhn(files: list[Path]) -> Split:
         raise DataError(
             f"{path}: labels must be 1 to 10 (10 is the digit 0), but image {wrong[0]} has {labels[wrong[0]]}"
         )
-    return Split(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10)
+    return Arrays(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10)
 
 
-def _gtsrb(files: list[Path]) -> Split:
+def _gtsrb(files: list[Path]) -> Arrays:
     training = len(files) > 1
     images, labels, groups = [], [], []
     signs: dict[tuple[int, str], int] = {}
@@ -202,7 +202,7 @@ def _gtsrb(files: list[Path]) -> Split:
             labels.append(label)
             groups.append(signs.setdefault((label, file_name.partition("_")[0]), len(signs)))
     stacked = np.stack(images)
-    return Split(
+    return Arrays(
         stacked, np.array(labels, np.int64), np.array(groups, np.int32) if training else None
     )
 

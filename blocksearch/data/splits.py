@@ -1,11 +1,19 @@
-"""The fixed validation split of a training set: part of a run's identity, so its rule never changes
-without a new version.
+"""Which images a run learns from and which it is evaluated on: the split, part of every run's
+identity. Its rule never changes without a new version.
+
+Test images are reached only through `test=True`, which only commands that say so pass on.
 """
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import DataError
+from blocksearch.data.cache import Description, describe, digest, load
+from blocksearch.data.datasets import get
+from blocksearch.data.own import own_task
+from blocksearch.errors import ConfigError, DataError
 
 VERSION = 1
 PERCENT = 20  # NAS-Bench-101 holds out 10,000 of CIFAR-10's 50,000 training images, too
@@ -63,3 +71,158 @@ def _interleaved(
         places = np.flatnonzero(labels[shuffled] == label)
         ranks[places] = (np.arange(len(places)) + 0.5) / len(places)
     return shuffled[np.argsort(ranks, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or
+    None.
+
+    `pixels` is the whole store, M×H×W×C uint8, a mapped file that all workers share; `places` says
+    which N of it these are, or None for all.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int32] | None = None
+    places: NDArray[np.int64] | None = None
+
+    def located(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in the store images lie."""
+        return indices if self.places is None else self.places[indices]
+
+    def take(self, indices: NDArray[np.int64]) -> "Images":
+        """Return some of the images, in this order; the store stays where it is."""
+        groups = None if self.groups is None else self.groups[indices]
+        return Images(self.pixels, self.labels[indices], groups, self.located(indices))
+
+    def first(self, count: int) -> "Images":
+        """Return the first so many images, or all where there are fewer."""
+        return self.take(np.arange(min(count, len(self.labels))))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set and how it is divided: validation split `number`, or the test set; at most
+    `images` for training.
+
+    With a cap, validation is capped at the same number, so that judging never costs more than
+    learning.
+    """
+
+    dataset: str
+    number: int = 0
+    images: int | None = None
+    test: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 2:
+            raise ConfigError(f"images must be at least 2, but got {self.images}")
+        if self.number < 0:
+            raise ConfigError(
+                f"the number of the validation split must not be negative, but got {self.number}"
+            )
+
+    @property
+    def id(self) -> str:
+        """Identity in the ledger."""
+        return "test" if self.test else split_id(self.number, self.images)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images to learn from and images to be judged by, with the affine map from uint8 to normalised
+    floats per channel.
+
+    Test images judge `once`, after the last epoch; validation images after every epoch.
+    """
+
+    training: Images
+    evaluation: Images
+    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
+    digest: str
+    once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a split is, without its pixels: the digest of the training images, counts, and labels,
+    groups and origin of the evaluated images, in their order.
+
+    `available` counts the training images before any cap.
+    """
+
+    digest: str
+    training: int
+    available: int
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int32] | None
+    origin: str
+
+    @property
+    def evaluation(self) -> int:
+        """Count the evaluated images."""
+        return len(self.labels)
+
+
+def summary(split: Split, root: Path | None = None) -> Summary:
+    """Describe a split from the cache's metadata; pixels are read only where they were never
+    decoded. Raises DataError where there is neither cache nor readable source.
+    """
+    train = describe(split.dataset, "train", root)
+    if split.test:
+        available, evaluated = len(train.labels), describe(split.dataset, "test", root)
+        labels, groups = evaluated.labels, evaluated.groups
+    else:
+        learn, judge = validation_split(train.labels, train.groups, split.number)
+        available, evaluated, judge = len(learn), train, judge[: split.images]
+        labels, groups = train.labels[judge], None if train.groups is None else train.groups[judge]
+    return Summary(
+        digest=train.digest,
+        training=min(available, split.images or available),
+        available=available,
+        labels=labels,
+        groups=groups,
+        origin=_origin(split.dataset, evaluated, test=split.test),
+    )
+
+
+def origin(name: str, root: Path | None = None, *, test: bool = False) -> str:
+    """Say in a phrase what the images of a data set are, found out from their digest; empty where
+    they may be as published.
+    """
+    return _origin(name, describe(name, "test" if test else "train", root), test=test)
+
+
+def _origin(name: str, found: Description, *, test: bool) -> str:
+    if own_task(name):
+        return get(name).description
+    return get(name).origin(found.digest, len(found.labels), test=test)
+
+
+def prepare(split: Split, root: Path | None = None) -> Prepared:
+    """Load and divide a data set. Raises DataError where files are missing or damaged."""
+    whole = load(split.dataset, "train", root)
+    train = Images(whole.images, whole.labels, whole.groups)
+    if split.test:
+        held_out = load(split.dataset, "test", root)
+        evaluation = Images(held_out.images, held_out.labels, held_out.groups)
+    else:
+        learn, judge = validation_split(whole.labels, whole.groups, split.number)
+        train, evaluation = (
+            train.take(learn[: split.images]),
+            train.take(judge[: split.images]),
+        )
+    return Prepared(train, evaluation, normalisation(train), digest(whole), once=split.test)
+
+
+def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact integers."""
+    pixels = images.pixels if images.places is None else images.pixels[images.places]
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])
+    levels = np.arange(256)
+    mean = (counts * levels).sum(1) / len(flat)
+    variance = (counts * levels**2).sum(1) / len(flat) - mean**2
+    scale = 1 / np.sqrt(np.maximum(variance, 1.0))
+    return scale.astype(np.float32), (-mean * scale).astype(np.float32)

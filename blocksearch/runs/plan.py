@@ -24,7 +24,7 @@ from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import named_network
 from blocksearch.data import get
-from blocksearch.data.protocol import Protocol, summary
+from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import Space, find_space, load_space
@@ -145,7 +145,7 @@ class Request:
     Raises ConfigError for what cannot be.
     """
 
-    protocol: Protocol
+    protocol: Split
     recipe: Recipe
     root: Path | None
     ledger: str
@@ -173,7 +173,7 @@ class Conditions:
     title states.
     """
 
-    protocol: Protocol
+    protocol: Split
     recipe: Recipe
     root: Path | None
     data: str

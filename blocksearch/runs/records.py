@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Layers
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.training.recipe import Recipe
 
 
@@ -39,7 +39,7 @@ class Job:
     key: RunKey
     text: str
     layers: Layers
-    protocol: Protocol
+    protocol: Split
     recipe: Recipe
     root: Path | None
     images: int

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import blocksearch
-from blocksearch.data.protocol import Prepared, Protocol, prepare
+from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
 from blocksearch.runs.records import Group, Job, Place, Run
 
@@ -271,7 +271,7 @@ def _data(job: Job) -> Prepared:
 
 
 @lru_cache(maxsize=2)
-def _prepared(protocol: Protocol, root: Path | None) -> Prepared:
+def _prepared(protocol: Split, root: Path | None) -> Prepared:
     return prepare(protocol, root)
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blocksearch.data.protocol import Protocol, summary
+from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
@@ -135,7 +135,7 @@ def _conditions(study: Own, root: Path | None) -> Conditions:
             f"study {study.name} was searched by a function of its user's: it has no images to be tested on"
         )
     recipe = Recipe(**json.loads(study.definition["recipe"]))
-    protocol = Protocol(study.definition["dataset"], test=True)
+    protocol = Split(study.definition["dataset"], test=True)
     known = summary(protocol, root)
     if known.digest != study.definition["data"]:
         raise ConfigError(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
-from blocksearch.data import Split, get, keep, own_split
-from blocksearch.data.protocol import Protocol
+from blocksearch.data import Arrays, get, keep, own_split
+from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.plan import Request
 from blocksearch.search.definition import Wishes
@@ -81,7 +81,7 @@ class Study:
             )
             recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
             self._request = Request(
-                Protocol(dataset, images=images), recipe, root, self.file, workers, device
+                Split(dataset, images=images), recipe, root, self.file, workers, device
             )
         self._question = Question(name, grammar, _texts(budgets), wishes, name)
 
@@ -118,7 +118,7 @@ def _kept(data: Images, test: Images | None, task: Task, root: Path | None) -> s
         raise ConfigError(
             f"the grammar is of images {asked}, but those handed over are {found} in {classes}"
         )
-    held_out: Split | None = None
+    held_out: Arrays | None = None
     if test is not None:
         held_out = _split("test", test)
         if (
@@ -131,7 +131,7 @@ def _kept(data: Images, test: Images | None, task: Task, root: Path | None) -> s
     return keep(split, held_out, root)
 
 
-def _split(name: str, given: Any) -> Split:
+def _split(name: str, given: Any) -> Arrays:
     if not isinstance(given, tuple) or len(given) != 2:
         raise ConfigError(
             f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}"

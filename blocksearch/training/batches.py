@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blocksearch.data.protocol import Images, Prepared
+from blocksearch.data.splits import Images, Prepared
 from blocksearch.training import kernels
 
 

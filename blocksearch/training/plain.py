@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from blocksearch.arch.layers import Layers
-from blocksearch.data.protocol import Images, Prepared
+from blocksearch.data.splits import Images, Prepared
 from blocksearch.training.build import build
 from blocksearch.training.norm_act import LINEAR, NormAct
 from blocksearch.training.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from blocksearch.arch.layers import Layers
-from blocksearch.data.protocol import Prepared
+from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blocksearch.arch.layers import Dropout, Layers, Linear
-from blocksearch.data.protocol import Prepared
+from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import Gather, gather
 from blocksearch.training.build import build
 from blocksearch.training.modules import SeededDropout, choose_ways, chosen_ways

@@ -14,7 +14,7 @@ from blocksearch.ablation.study import _pair, ablate, as_rows, results
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.paper.section3 import conversions, section3
 from blocksearch.paper.tables import TABLES, flops_cells, printed
@@ -36,7 +36,7 @@ from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
 
 EFFNET = named_network("effnet", TASKS["digits"])
-SHARED = Conditions(Protocol("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
+SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
 
 
 def made_up_runs(found, accuracy):
@@ -269,7 +269,7 @@ def test_a_margin_decides_what_counts_as_equal():
 def remembered(tmp_path, devices, **wishes):
     """An ablation of which the ledger has every run, made on these devices in turn."""
     request = Request(
-        Protocol("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes
+        Split("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes
     )
     found = variants(EFFNET, "residual", ["add"])
     made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
@@ -348,7 +348,7 @@ def test_names_and_texts_never_become_markup():
 def test_an_ablation_from_question_to_report(tmp_path):
     reference = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
     request = Request(
-        Protocol("digits", images=200),
+        Split("digits", images=200),
         Recipe(epochs=1, batch=50),
         tmp_path,
         str(tmp_path / "a.db"),
@@ -477,7 +477,7 @@ def test_every_row_of_the_tables_is_a_cell():
 def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
     """attention first: a family may begin with a row that has no reference."""
     request = Request(
-        Protocol("digits", images=200),
+        Split("digits", images=200),
         Recipe(epochs=1, batch=50),
         tmp_path,
         str(tmp_path / "a.db"),
@@ -502,7 +502,7 @@ def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
 @pytest.mark.slow
 def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
     request = Request(
-        Protocol("digits", images=200),
+        Split("digits", images=200),
         Recipe(epochs=1, batch=50),
         tmp_path,
         str(tmp_path / "a.db"),
@@ -543,7 +543,7 @@ def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references
 @pytest.mark.slow
 def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
     request = Request(
-        Protocol("digits", images=200),
+        Split("digits", images=200),
         Recipe(epochs=1, batch=50),
         tmp_path,
         str(tmp_path / "a.db"),

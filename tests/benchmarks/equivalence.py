@@ -18,7 +18,7 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import stats
 
-from blocksearch.data.protocol import Prepared, Protocol, prepare
+from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.runs.plan import network_from, task_from
 from blocksearch.training.recipe import RECIPES
 
@@ -31,7 +31,7 @@ WORKERS = 2
 
 
 def data() -> Prepared:
-    return prepare(Protocol("digits", images=8000))
+    return prepare(Split("digits", images=8000))
 
 
 def layers(name: str):

@@ -11,7 +11,7 @@ same is shown by tests/training/test_fused.py.
 import sys
 from statistics import median
 
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.runs.bench import bench, with_batches
 from blocksearch.runs.plan import Request, network_from, task_from
 from blocksearch.training.recipe import RECIPES
@@ -27,7 +27,7 @@ def main(sizes: list[str]) -> None:
             network = network_from(name, task_from("digits", WIDTHS[size]), dataset="digits")
             _, ways = bench(
                 network,
-                with_batches(Request(Protocol("digits"), RECIPES["fast"], None, "none", None)),
+                with_batches(Request(Split("digits"), RECIPES["fast"], None, "none", None)),
             )
             shown = "   ".join(
                 f"{way.way} {way.images_per_second:,.0f}/s ({way.times_plain:.2f}×)" for way in ways

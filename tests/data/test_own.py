@@ -9,7 +9,7 @@ import pytest
 
 from blocksearch.arch.layers import Shape
 from blocksearch.data import get, keep, load, own_split
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import ConfigError, DataError
 
 IMAGES = np.arange(12 * 5 * 4 * 2, dtype=np.uint8).reshape(12, 5, 4, 2)
@@ -29,7 +29,7 @@ def test_what_is_handed_over_comes_back(tmp_path):
     } == files  # who reads them is not disturbed
     assert (get(name).task.input, get(name).task.classes) == (Shape(2, 5, 4), 3)
     assert (
-        len(prepare(Protocol(name), tmp_path).training.labels) == 6
+        len(prepare(Split(name), tmp_path).training.labels) == 6
     )  # one of each class's two groups is held out
 
 
@@ -50,7 +50,7 @@ def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     ):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
-        prepare(Protocol(name, test=True), tmp_path / "one")
+        prepare(Split(name, test=True), tmp_path / "one")
     with pytest.raises(ConfigError, match="unknown data set 'own-2x5x4'"):
         get("own-2x5x4")
 

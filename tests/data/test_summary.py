@@ -8,7 +8,7 @@ import pytest
 
 from blocksearch.data import cache as store
 from blocksearch.data import get, keep, load, origin, own_split, summary
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError
 from tests.data.test_data import (
     small_and_alone,  # noqa: F401 (a fixture for every test here)
@@ -16,7 +16,7 @@ from tests.data.test_data import (
     write_gtsrb,
 )
 
-SPLITS = [Protocol("gtsrb"), Protocol("gtsrb", 1, 50), Protocol("gtsrb", test=True)]
+SPLITS = [Split("gtsrb"), Split("gtsrb", 1, 50), Split("gtsrb", test=True)]
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.id)
@@ -57,21 +57,21 @@ def test_a_damaged_label_or_group_is_in_no_summary(tmp_path, name):
 
 def test_changed_files_are_another_summary(tmp_path):
     write_cifar10(tmp_path)
-    before = summary(Protocol("cifar10"), tmp_path).digest
+    before = summary(Split("cifar10"), tmp_path).digest
     (tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin").unlink()
-    assert summary(Protocol("cifar10"), tmp_path).digest == before  # the cache serves alone
+    assert summary(Split("cifar10"), tmp_path).digest == before  # the cache serves alone
     write_cifar10(tmp_path, seed=1)
-    assert summary(Protocol("cifar10"), tmp_path).digest != before
+    assert summary(Split("cifar10"), tmp_path).digest != before
 
 
 def test_a_cache_of_an_earlier_version_is_brought_up_to_date(tmp_path):
     write_cifar10(tmp_path)
-    before = summary(Protocol("cifar10"), tmp_path)
+    before = summary(Split("cifar10"), tmp_path)
     meta = tmp_path / ".blocksearch" / "cifar10-train" / "meta.json"
     content = json.loads(meta.read_text())
     del content[store.SMALL]
     meta.write_text(json.dumps(content))
-    assert summary(Protocol("cifar10"), tmp_path).digest == before.digest
+    assert summary(Split("cifar10"), tmp_path).digest == before.digest
     assert store.SMALL in json.loads(meta.read_text())
 
 
@@ -88,11 +88,9 @@ def test_the_origin_is_found_out_from_the_digest(tmp_path, monkeypatch):
 def test_images_of_ones_own_say_so(tmp_path):
     images, labels = np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 2
     name = keep(own_split(images, labels), None, tmp_path)
-    assert (
-        summary(Protocol(name), tmp_path).origin == origin(name, tmp_path) == "images of your own"
-    )
+    assert summary(Split(name), tmp_path).origin == origin(name, tmp_path) == "images of your own"
 
 
 def test_a_summary_of_nothing_says_what_is_missing(tmp_path):
     with pytest.raises(DataError, match=r"data_batch_1.bin is not under"):
-        summary(Protocol("cifar10"), tmp_path)
+        summary(Split("cifar10"), tmp_path)

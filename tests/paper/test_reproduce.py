@@ -131,11 +131,11 @@ def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path)
 
 
 def asks_for_test_images(source: str) -> bool:
-    """Whether a module makes a protocol that is judged by test images, or loads the split itself."""
+    """Whether a module makes a split that is judged by test images, or loads the split itself."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     by_word = any(keyword.arg == "test" for call in calls for keyword in call.keywords)
     by_place = any(
-        ast.unparse(call.func).endswith("Protocol") and len(call.args) > 3 for call in calls
+        ast.unparse(call.func).endswith("Split") and len(call.args) > 3 for call in calls
     )
     loaded = any(
         ast.unparse(call.func).endswith("load") and "'test'" in map(ast.unparse, call.args)
@@ -148,21 +148,21 @@ def asks_for_test_images(source: str) -> bool:
     "source",
     [
         "replace(p, test=True)",
-        "Protocol(d, 0, None, True)",
-        "plan.Protocol(d, test=not False)",
+        "Split(d, 0, None, True)",
+        "plan.Split(d, test=not False)",
         "data.load(name, 'test', root)",
     ],
 )
 def test_a_module_that_asks_for_test_images_would_be_found(source):
     assert asks_for_test_images(source)
-    assert not asks_for_test_images("Protocol(dataset, split, images); load(name, 'train')")
+    assert not asks_for_test_images("Split(dataset, split, images); load(name, 'train')")
 
 
 def test_two_modules_ask_for_test_images():
     house = Path(package.__file__).parent
     sources = {path.relative_to(house).as_posix(): path.read_text() for path in house.rglob("*.py")}
     asking = {name for name, text in sources.items() if asks_for_test_images(text)}
-    assert asking == {"data/protocol.py", "paper/reproduce.py", "search/evaluation.py"}
+    assert asking == {"data/splits.py", "paper/reproduce.py", "search/evaluation.py"}
 
 
 @pytest.mark.parametrize("number", TABLES)

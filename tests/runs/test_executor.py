@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
@@ -51,7 +51,7 @@ def one_thread():
 def conditions_at(root, tmp_path, epochs=1):
     recipe = Recipe(epochs=epochs, batch=64)
     return conditions(
-        Request(Protocol("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK
+        Request(Split("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK
     )
 
 

@@ -2,7 +2,7 @@
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import load
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.training.recipe import recipe_named
 from tests.data.test_data import write_gtsrb
@@ -14,7 +14,7 @@ def test_planning_reads_no_pixels(tmp_path):
     pixels = tmp_path / ".blocksearch" / "gtsrb-train" / "images.npy"
     pixels.unlink()
     recipe = recipe_named("fast", 1, {})
-    request = Request(Protocol("gtsrb"), recipe, tmp_path, str(tmp_path / "runs.db"), 1)
+    request = Request(Split("gtsrb"), recipe, tmp_path, str(tmp_path / "runs.db"), 1)
     planned = conditions(request, named_network("effnet", TASKS["gtsrb"]))
     assert (planned.training_images, planned.evaluation_images) == (43 * 2, 43 * 2)
     assert not pixels.exists()  # decoding again would have put it there

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from blocksearch.data import get
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request
@@ -97,7 +97,7 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
 
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
     request = Request(
-        Protocol("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
+        Split("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
     )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 members"):
         tabulate(

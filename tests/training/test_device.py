@@ -147,14 +147,14 @@ from pathlib import Path
 from blocksearch.runs.plan import Request, conditions, network_from, task_from
 from blocksearch.runs.worker import train_group
 from blocksearch.runs.records import Group
-from blocksearch.data.protocol import Protocol
+from blocksearch.data.splits import Split
 from blocksearch.training.recipe import RECIPES
 
 seeds, limit, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
 network = network_from("baseline", task_from("digits", "64,64,64"))
-request = Request(Protocol("digits", images=256), replace(RECIPES["fast"], epochs=1), folder, "none", 1)
+request = Request(Split("digits", images=256), replace(RECIPES["fast"], epochs=1), folder, "none", 1)
 jobs = conditions(request, network).jobs([network], range(seeds))
 status = lambda name: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name)) * 1024
 start = status("VmSize")

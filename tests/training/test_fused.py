@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blocksearch.arch.zoo import TASKS
 from blocksearch.data import digits
-from blocksearch.data.protocol import Images, Prepared, normalisation
+from blocksearch.data.splits import Images, Prepared, normalisation
 from blocksearch.runs.plan import loaded, network_from
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES

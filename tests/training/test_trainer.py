@@ -22,7 +22,7 @@ from blocksearch.arch.layers import (
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import digits, load, validation_split
-from blocksearch.data.protocol import Images, Prepared, Protocol, normalisation, prepare
+from blocksearch.data.splits import Images, Prepared, Split, normalisation, prepare
 from blocksearch.errors import ConfigError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
@@ -365,7 +365,7 @@ class TestRecipe:
 
 def test_test_images_judge_once(tmp_path):
     assert [
-        prepare(Protocol("digits", images=20, test=test), tmp_path).once for test in (False, True)
+        prepare(Split("digits", images=20, test=test), tmp_path).once for test in (False, True)
     ] == [False, True]
 
 
@@ -380,21 +380,21 @@ def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_norm
 ):
     whole = load("digits", "train", root)
     learn, judge = validation_split(whole.labels, whole.groups, number)
-    found = prepare(Protocol("digits", number), root)
+    found = prepare(Split("digits", number), root)
     assert np.array_equal(found.training.places, learn)
     assert np.array_equal(found.evaluation.places, judge)
     assert np.array_equal(
         found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn))
     )
-    tested = prepare(Protocol("digits", test=True), root)
+    tested = prepare(Split("digits", test=True), root)
     assert np.array_equal(tested.evaluation.pixels, load("digits", "test", root).images)
     assert np.array_equal(tested.normalisation, normalisation(Images(whole.images, whole.labels)))
 
 
 def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
-    capped = prepare(Protocol("digits", images=500), tmp_path)
+    capped = prepare(Split("digits", images=500), tmp_path)
     assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
     assert np.bincount(capped.training.labels).tolist() == [50] * 10
-    assert Protocol("digits", images=500).id != Protocol("digits").id != Protocol("digits", 1).id
+    assert Split("digits", images=500).id != Split("digits").id != Split("digits", 1).id
     with pytest.raises(ConfigError, match="images must be at least 2, but got 1"):
-        Protocol("digits", images=1)
+        Split("digits", images=1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.protocol import Protocol, prepare
+from blocksearch.data.splits import Split, prepare
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.trainer import Training
 from blocksearch.training.weights import Keeper, forget, load, save
@@ -13,7 +13,7 @@ from blocksearch.training.weights import Keeper, forget, load, save
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
-    data = prepare(Protocol("digits", images=64), tmp_path_factory.mktemp("data"))
+    data = prepare(Split("digits", images=64), tmp_path_factory.mktemp("data"))
     network = named_network("effnet", TASKS["digits"])
     return lambda: Training(network.layers, data, Recipe(epochs=2, batch=32), (0,))
 
