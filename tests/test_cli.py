@@ -170,7 +170,7 @@ def test_an_ablation_with_looks_says_what_the_paper_claims(blocksearch):
     assert claim == f"Section 3: hurts, {agreement}"
     assert variant["seeds"] == reference["seeds"] in ([0, 1], [0, 1, 2, 3])
     table = blocksearch(*arguments, "--quiet").stdout
-    assert "looks at 2, 4 seeds" in " ".join(table.split())
+    assert "interim analyses at 2, 4 seeds" in " ".join(table.split())
     assert f"3: hurts, {agreement}" in table
 
 
@@ -185,7 +185,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
         r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where",
         said,
     ).groups()
-    assert "looks at 2, 3 seeds: " in said
+    assert "interim analyses at 2, 3 seeds: " in said
     assert not (tmp_path / "studies").exists()  # it writes nothing
     assert int(later) == int(first) / 2
     assert (
@@ -350,7 +350,7 @@ MISTAKES = [
     (["merge", "a.db", "b.db"], "a.db is not there"),
     (
         ["ablate", "--factor", "residual", "--margin", "0"],
-        "--margin must be points of accuracy above 0",
+        "margin must be points of accuracy above 0",
     ),
     (
         ["ablate", "--factor", "residual", "--dry-run", "--report", "a.html"],

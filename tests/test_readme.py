@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocksearch.ablation.claims import claims_among
-from blocksearch.ablation.stats import compare_pairs, rank_correlation
+from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse_network
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
-from blocksearch.paper.reproduce import LARGE, networks_of
+from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
+from blocksearch.paper.section3 import recorded
 from blocksearch.paper.tables import TABLES, printed
+from blocksearch.report.evidence import verdict_of
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.space.load import load_grammar
@@ -64,31 +65,20 @@ def reproduced(number):
 def test_what_the_paper_says_of_networks_is_as_the_ledger_has_it(number, shipped):
     name, found = reproduced(number)
     runs, _ = shipped(f"{name}.db")
-    tested = {
-        name: {
-            r.key.seed: r.accuracy
-            for r in runs
-            if (r.key.protocol, r.key.network) == ("test", network.digest)
-        }
-        for name, _, network in found
-    }
-    labels = {name: LARGE.get(name, row.label) for name, row, _ in found}
-    pairs = claims_among(tested)
-    effects = compare_pairs(
-        {f"{one} {other}": (tested[one], tested[other]) for one, other, _ in pairs}
-    )
+    tested = [run for run in runs if run.key.protocol == "test"]
+    measured_rows = measured(found, tested, range(5))
+    labels = {row.name: row.label for row in measured_rows}
     rows = {label: cells for label, *cells in table_under(f"| {name}, ")}
-    for one, other, (claim,) in pairs:
-        effect = effects[f"{one} {other}"]
-        agreement = claim.agreement(effect.verdict, effect.interval)
-        interval = "{:+.2f} – {:+.2f}".format(*effect.interval)
+    for result in compared(measured_rows, range(5)):
+        variant, own, (claim, *_) = result.variant, result.comparison, result.statements
         wanted = [
-            f"{effect.difference:+.2f}".replace("-", "−"),
-            interval.replace("-", "−"),
-            claim.direction,
-            agreement,
+            f"{own.difference:+.2f}",
+            "{:+.2f} – {:+.2f}".format(*own.interval),
+            claim.text,
+            claim.agreement,
         ]
-        assert rows[f"{labels[other]} against {labels[one]}"] == wanted
+        cells = rows[f"{labels[variant.value]} against {labels[variant.reference_value]}"]
+        assert [cell.replace("−", "-") for cell in cells] == wanted
     assert len(rows) == {"gtsrb": 9, "cifar10": 5}[name]
 
 
@@ -173,35 +163,28 @@ def test_what_shortcuts_do_is_as_the_ledgers_have_it(shipped):
         assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
 
 
-def section3_cells(row):
-    """A row of the saved answer, as the README writes it."""
-    label = f"{row['factor']} {row['value']}" + (f", {row['given']}" if row["given"] else "")
-    low, high = row["interval"]
-    base = None if row["interaction"] else row["flops"] - row["flops_difference"]
+def section3_cells(result):
+    """A result of Section 3, as the README writes it."""
+    variant, own = result.variant, result.comparison
+    label = f"{variant.factor} {variant.value}" + (f", {variant.given}" if variant.given else "")
+    low, high = own.interval
     return label, [
-        str(row["n"]),
-        f"{row['difference']:+.2f}",
+        str(own.n),
+        f"{own.difference:+.2f}",
         f"{low:+.2f} – {high:+.2f}",
-        "" if base is None else f"{row['flops_difference'] / base:+.0%}",
-        row["verdict"],
-        "; ".join(claim.removeprefix("Section ") for claim in row["claims"]),
+        f"{result.cost.flops / result.reference_cost.flops - 1:+.0%}" if result.cost else "",
+        verdict_of(result),
+        "; ".join(str(each).removeprefix("Section ") for each in result.statements),
     ]
 
 
 @pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
 def test_section_3_is_as_the_ledger_has_it(name, shipped):
-    """Its table is there exactly where a saved answer is, with the same rows."""
-    _, reports = shipped(f"{name}.db")
-    answers = [report["content"] for report in reports if report["title"].startswith("Section 3")]
-    wanted = dict(
-        section3_cells(row)
-        for row in json.loads((answers or ["[]"])[-1])
-        if row["difference"] is not None
-    )
+    """Its table has a row for each comparison that the shipped runs make."""
+    found = recorded(shipped(f"{name}.db")[0], name)
+    wanted = dict(section3_cells(result) for result in found.results if result.comparison)
     heading = f"`blocksearch reproduce section3 --dataset {name}"
-    rows = (
-        {label: cells for label, *cells in table_under(heading)} if f"| {heading}" in README else {}
-    )
+    rows = {label: cells for label, *cells in table_under(heading)}
     assert {
         label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()
     } == wanted

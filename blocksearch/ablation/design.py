@@ -1,60 +1,84 @@
-"""Which variants a question has: the values of factors of a reference, also given values of another
-factor, or at equal FLOPs.
+"""Design an ablation: which networks are compared with which.
+
+Varied are the values of factors of a reference, on request under several values of another factor
+(which asks for interactions), or with widths rescaled to the reference's FLOPs.
 """
 
 import inspect
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
+from blocksearch.ablation.config import AblationConfig
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
 from blocksearch.arch.network import FIRST_LAYERS, Network
 from blocksearch.arch.ops import FILLED_BY
 from blocksearch.arch.scale import rescaled
-from blocksearch.errors import ConfigError, SpecError, unknown
+from blocksearch.errors import ConfigError, PluginError, SpecError, unknown
 from blocksearch.space.load import Space
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
 NO_SPACE = Space()
 
-Question = Mapping[str, Sequence[Value] | None]
+
+class Role(StrEnum):
+    """What a row of an ablation is."""
+
+    REFERENCE = "reference"
+    VARIANT = "variant"
+    INTERACTION = "interaction"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One value of one factor, to be compared with the network `against`, which is its own where it
-    is the reference.
+    """One value of one factor in a network, and the reference that it is compared with.
 
-    `network` is None where the value does not apply to the block, and `rule` says why. `given`
-    names another factor's value that reference and variant share in a question about interactions;
-    `rescaled` says that its widths are not the reference's.
-
-    An interaction has the same variant given another value `beside` it: what is asked is how far
-    the two effects differ.
+    A reference has itself for one. `network` is None if the value does not apply to the block, and
+    `rule` says why. `given_factor=given_value` is another factor's value that reference and variant
+    share. With `equal_flops`, the widths of a variant that is `rescaled` fill the reference's
+    FLOPs. An interaction asks how far the variant's effect differs from that of `minus`, the same
+    variant under the first given value.
     """
 
     factor: str
     value: str
-    is_reference: bool
     network: Network | None
-    against: Network
+    reference: Network
+    reference_value: str
+    role: Role = Role.VARIANT
     rule: str = ""
-    given: str = ""
+    given_factor: str = ""
+    given_value: str = ""
+    equal_flops: bool = False
     rescaled: bool = False
-    beside: "Variant | None" = None
+    minus: "Variant | None" = None
+
+    @property
+    def is_reference(self) -> bool:
+        return self.role is Role.REFERENCE
+
+    @property
+    def is_interaction(self) -> bool:
+        return self.role is Role.INTERACTION
+
+    @property
+    def given(self) -> str:
+        """Under what the variant is compared, as it is written for people."""
+        under = f"{self.given_factor}={self.given_value}" if self.given_factor else ""
+        if self.minus:
+            under += f" − {self.minus.given_value}"
+        return ", ".join(filter(None, (under, "equal FLOPs" if self.equal_flops else "")))
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """All networks that the comparison needs."""
-        own = (self.against, self.network) if self.network else (self.against,)
-        return own + (self.beside.networks if self.beside else ())
+        own = (self.reference, self.network) if self.network else (self.reference,)
+        return own + (self.minus.networks if self.minus else ())
 
     @property
     def channels(self) -> tuple[int, ...] | None:
-        """What a bottleneck, or the least channels of one, comes to: the channels that it gives in
-        each stage.
-        """
+        """The channels in each stage that a bottleneck, or the least channels of one, come to."""
         if self.network is None or self.factor not in ("bottleneck", "minimum"):
             return None
         return tuple(channels for channels in self.network.bottlenecks if channels is not None)
@@ -68,14 +92,13 @@ class Variant:
 
     @property
     def compared(self) -> bool:
-        """Whether it is another network than its reference; of an interaction, whether all four are
-        not the same two.
+        """Whether it is another network than its reference; of an interaction, whether the two
+        pairs of networks differ.
         """
-        if self.network is None or self.network.digest == self.against.digest:
+        if self.network is None or self.network.digest == self.reference.digest:
             return False
-        return self.beside is None or [n.digest for n in self.networks[:2]] != [
-            n.digest for n in self.networks[2:]
-        ]
+        digests = [network.digest for network in self.networks]
+        return self.minus is None or digests[:2] != digests[2:]
 
 
 class InapplicableError(ConfigError):
@@ -86,13 +109,89 @@ class InapplicableError(ConfigError):
         self.rules = rules
 
 
-def read_values(
-    factors: Sequence[str], values: str | None, space: Space = NO_SPACE
-) -> dict[str, list[Value] | None]:
-    """Read which factors to vary (`all` is every factor) and, for a single one, which of its
-    values.
+def ask(reference: Network, config: AblationConfig, space: Space = NO_SPACE) -> list[Variant]:
+    """List every variant that an ablation compares, each reference before its variants.
 
-    A factor that the user's grammar has options for is varied over those.
+    Under several values of another factor interactions follow, each against the first value, which
+    is the reference's own if that is among them. A factor is not varied under values of its own.
+    With `equal_flops`, variants that cost more or less than their reference come again, their
+    widths rescaled to its FLOPs. A factor that the user's space has options for is varied over
+    those. Raises ConfigError if no factor applies, or a given value does not.
+
+    >>> from blocksearch.arch.zoo import TASKS, named_network
+    >>> config = AblationConfig(factors=["residual"])
+    >>> [variant.value for variant in ask(named_network("effnet", TASKS["gtsrb"]), config)]
+    ['none', 'add', 'project', 'concatenate']
+    """
+    varied, given = _values(config.factors, config.values, space), config.given
+    references = [("", reference)]
+    if given:
+        others = {factor: values for factor, values in varied.items() if factor != given[0]}
+        if not others:
+            raise ConfigError(
+                f"given {given[0]} is the factor that is varied; give another one's values"
+            )
+        varied, references = others, _references(reference, *given, space)
+    found = [
+        replace(variant, given_factor=given[0] if given else "", given_value=value)
+        for value, network in references
+        for factor, values in varied.items()
+        for variant in _variants_or_why_not(network, factor, values, len(varied) * len(references))
+    ]
+    if not any(variant.is_reference for variant in found):
+        rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
+        raise ConfigError(
+            f"none of the factors applies to this block: {', '.join(varied)} ({rules})"
+        )
+    return found + interactions(found) + (_at_equal_flops(found) if config.equal_flops else [])
+
+
+def variants(
+    reference: Network, factor: str, values: Sequence[Value] | None = None
+) -> list[Variant]:
+    """List a factor's variants of a network, the reference first. `values` may be texts; None takes
+    the factor's usual ones.
+
+    Raises ConfigError for an unknown factor, or if no value changes the network.
+    """
+    found = _listed(reference, factor, values)
+    if not any(variant.compared for variant in found):
+        raise InapplicableError(
+            factor,
+            "; ".join(v.rule for v in found if v.rule)
+            or _why_alike(found, asked=values is not None),
+        )
+    return found
+
+
+def interactions(found: Sequence[Variant]) -> list[Variant]:
+    """List how far each variant's effect differs from the one under the first given value."""
+    first = found[0].given
+    minus = {(own.factor, own.value): own for own in found if own.given == first and own.compared}
+    return [
+        replace(own, role=Role.INTERACTION, minus=minus[own.factor, own.value])
+        for own in found
+        if own.given != first and own.compared and (own.factor, own.value) in minus
+    ]
+
+
+def alike(found: Sequence[Variant]) -> dict[int, int]:
+    """Map the index of each variant that is compared to that of the first which compares the same
+    networks, mostly itself.
+    """
+    first: dict[tuple[str, ...], int] = {}
+    return {
+        index: first.setdefault(tuple(network.digest for network in variant.networks), index)
+        for index, variant in enumerate(found)
+        if variant.compared
+    }
+
+
+def _values(
+    factors: Sequence[str], values: Sequence[Value] | None, space: Space
+) -> dict[str, list[Value] | None]:
+    """Return which factors to vary (`all` is every factor), and over which values, None for the
+    usual ones.
     """
     every = [*FACTORS, *NETWORK_FACTORS]
     if mistyped := [factor for factor in factors if factor not in (*every, "all")]:
@@ -106,153 +205,41 @@ def read_values(
         }
     if len(chosen) != 1:
         raise ConfigError(
-            f"values are given for one factor at a time, but there are {len(chosen)}: {', '.join(chosen)}"
+            f"values are given for one factor at a time, but there are {len(chosen)}: "
+            f"{', '.join(chosen)}"
         )
-    texts = [value.strip() for value in re.split(r",(?![^(]*\))", values)]
-    factor = chosen[0]
-    return {
-        factor: [
-            FACTORS[factor].parse(text, space.options) if factor in FACTORS else text
-            for text in texts
-        ]
-    }
+    (factor,) = chosen
+    return {factor: [_value(factor, value, space) for value in values]}
+
+
+def _value(factor: str, value: Value, space: Space) -> Value:
+    if factor not in FACTORS or not isinstance(value, str):
+        return value
+    return FACTORS[factor].parse(value, space.options)
 
 
 def _with_defined(factor: str, space: Space) -> list[Value] | None:
-    """List a factor's usual values and a user's options of it that need no parameters, or None
-    where there are none of those.
+    """List a factor's usual values and a user's options of it that need no parameters, or None if
+    there are none of those.
     """
-    families = [
-        family for family in space.options.values() if family.factor == FILLED_BY.get(factor)
-    ]
-    defined = [
-        family() for family in families if inspect.Parameter.empty not in family.defaults.values()
-    ]
+    families = [own for own in space.options.values() if own.factor == FILLED_BY.get(factor)]
+    defined = [own() for own in families if inspect.Parameter.empty not in own.defaults.values()]
     return [*FACTORS[factor].values, *defined] if defined else None
 
 
-def read_given(text: str | None, space: Space = NO_SPACE) -> tuple[str, list[Value]] | None:
-    """Read `bottleneck=2,4,8`: a factor, and values of it under each of which the question is asked
-    again.
-    """
-    if text is None:
-        return None
-    factor, equals, values = text.partition("=")
-    if not equals:
-        raise ConfigError(
-            f"--given must name a factor and values such as bottleneck=2,4,8, but got {text!r}"
-        )
-    (found,) = read_values([factor.strip()], values, space).values()
-    assert found is not None
-    return factor.strip(), found
-
-
-def ask(
-    reference: Network,
-    question: Question,
-    given: tuple[str, Sequence[Value]] | None = None,
-    *,
-    equal_flops: bool = False,
-) -> list[Variant]:
-    """List every variant that a question compares, each reference before its variants.
-
-    Where it is asked under several values of another factor, interactions follow: each against the
-    first value, which is the reference's own where that is among them. A factor is not asked about
-    under values of its own. With `equal_flops`, variants that cost more or less than their
-    reference are asked about again, their widths rescaled to its FLOPs.
-    Raises ConfigError where no factor applies, or a given value does not.
-    """
-    factors = {
-        factor: values for factor, values in question.items() if given is None or factor != given[0]
-    }
-    if not factors:
-        raise ConfigError(
-            f"--given {next(iter(question))} is the factor that is asked about; give another one's values"
-        )
-    references = _references(reference, given)
-    found = [
-        replace(variant, given=label)
-        for label, network in references
-        for factor, values in factors.items()
-        for variant in _variants_or_why_not(network, factor, values, len(factors) * len(references))
-    ]
-    if not any(variant.is_reference for variant in found):
-        rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
-        raise ConfigError(
-            f"none of the factors applies to this block: {', '.join(factors)} ({rules})"
-        )
-    return found + interactions(found) + (_at_equal_flops(found) if equal_flops else [])
-
-
-def interactions(found: Sequence[Variant]) -> list[Variant]:
-    """List how far each variant's effect differs from the one that it has given the first value,
-    which they are found in.
-    """
-    first = found[0].given
-    beside = {
-        (variant.factor, variant.value): variant
-        for variant in found
-        if variant.given == first and variant.compared
-    }
-    asked = [variant for variant in found if variant.given != first and variant.compared]
-    return [
-        replace(
-            variant,
-            given=f"{variant.given} − {first.partition('=')[2]}",
-            beside=beside[variant.factor, variant.value],
-        )
-        for variant in asked
-        if (variant.factor, variant.value) in beside
-    ]
-
-
-def alike(found: Sequence[Variant]) -> dict[int, int]:
-    """Map the place of each variant that is compared to that of the first which compares the same
-    networks, mostly itself.
-    """
-    first: dict[tuple[str, ...], int] = {}
-    return {
-        place: first.setdefault(tuple(network.digest for network in variant.networks), place)
-        for place, variant in enumerate(found)
-        if variant.compared
-    }
-
-
 def _references(
-    reference: Network, given: tuple[str, Sequence[Value]] | None
+    reference: Network, factor: str, values: Sequence[Value], space: Space
 ) -> list[tuple[str, Network]]:
-    if given is None:
-        return [("", reference)]
-    found = [(variant, f"{given[0]}={variant.value}") for variant in _listed(reference, *given)]
-    if wrong := [f"{label}: {variant.rule}" for variant, label in found if variant.network is None]:
-        raise ConfigError(f"--given {'; '.join(wrong)}")
+    """Return the reference under each given value, its own value first if it is among them."""
+    (read,) = _values([factor], values, space).values()
+    found = _listed(reference, factor, read)
+    if wrong := [f"{factor}={own.value}: {own.rule}" for own in found if own.network is None]:
+        raise ConfigError(f"given {'; '.join(wrong)}")
     asked = {
-        str(factor_named(given[0]).value(value)) if given[0] in FACTORS else str(value)
-        for value in given[1]
+        str(factor_named(factor).value(value)) if factor in FACTORS else str(value)
+        for value in read or ()
     }
-    return [
-        (label, variant.network)
-        for variant, label in found
-        if variant.network and variant.value in asked
-    ]
-
-
-def variants(
-    reference: Network, factor: str, values: Sequence[Value] | None = None
-) -> list[Variant]:
-    """List a factor's variants of a network, the reference first. `values` may be texts; None takes
-    the factor's usual ones.
-
-    Raises ConfigError for an unknown factor, or where no value changes the network.
-    """
-    found = _listed(reference, factor, values)
-    if not any(variant.compared for variant in found):
-        raise InapplicableError(
-            factor,
-            "; ".join(v.rule for v in found if v.rule)
-            or _why_alike(found, asked=values is not None),
-        )
-    return found
+    return [(own.value, own.network) for own in found if own.network and own.value in asked]
 
 
 def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
@@ -266,10 +253,29 @@ def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
 
 def _listed(reference: Network, factor: str, values: Sequence[Value] | None) -> list[Variant]:
     own, options = _options(reference, factor, values)
-    found = [Variant(factor, str(own), True, reference, reference)]
-    return found + [
-        _variant(reference, factor, value) for value in dict.fromkeys(options) if value != own
-    ]
+    first = Variant(
+        factor=factor,
+        value=str(own),
+        network=reference,
+        reference=reference,
+        reference_value=str(own),
+        role=Role.REFERENCE,
+    )
+    return [first, *(_changed(first, value) for value in dict.fromkeys(options) if value != own)]
+
+
+def _changed(reference: Variant, value: Value) -> Variant:
+    """Return the variant that has another value, with the rule that it breaks if it does.
+
+    A user's operation that fails is no rule of the block, so it is raised.
+    """
+    variant = replace(reference, value=str(value), role=Role.VARIANT)
+    try:
+        return replace(variant, network=reference.reference.with_factor(reference.factor, value))
+    except PluginError:
+        raise
+    except SpecError as error:
+        return replace(variant, network=None, rule=str(error))
 
 
 def _variants_or_why_not(
@@ -281,12 +287,21 @@ def _variants_or_why_not(
     except InapplicableError as error:
         if asked == 1:
             raise
-        return [Variant(factor, "any", False, None, reference, error.rules)]
+        none = Variant(
+            factor=factor,
+            value="any",
+            network=None,
+            reference=reference,
+            reference_value="",
+            rule=error.rules,
+        )
+        return [none]
 
 
 def _options(
     reference: Network, factor: str, values: Sequence[Value] | None
 ) -> tuple[Value, list[Value]]:
+    """Return a factor's own value in a network, and the values to try."""
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
@@ -296,35 +311,22 @@ def _options(
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
     own = list(dict.fromkeys(block.values()[factor] for block in reference.blocks))
-    shown = (
-        own[0] if len(own) == 1 else ", then ".join(map(str, own))
-    )  # blocks that differ are no value among the others
+    # Blocks that differ are no value among the others.
+    shown = own[0] if len(own) == 1 else ", then ".join(map(str, own))
     return shown, [described.value(v) for v in values] if values else list(described.values)
 
 
-def _variant(reference: Network, factor: str, value: Value) -> Variant:
-    try:
-        return Variant(factor, str(value), False, reference.with_factor(factor, value), reference)
-    except SpecError as error:
-        return Variant(factor, str(value), False, None, reference, str(error))
-
-
 def _at_equal_flops(found: Sequence[Variant]) -> list[Variant]:
-    again = [
-        _rescaled(variant) for variant in found if variant.is_reference or _costs_other(variant)
-    ]
-    asked = {(variant.given, variant.factor) for variant in again if not variant.is_reference}
-    return [
-        replace(variant, given=f"{variant.given}, equal FLOPs".removeprefix(", "))
-        for variant in again
-        if (variant.given, variant.factor) in asked
-    ]
+    """List the variants that cost more or less again at their reference's FLOPs, with it."""
+    again = [_rescaled(own) for own in found if own.is_reference or _costs_other(own)]
+    asked = {(own.given, own.factor) for own in again if not own.is_reference}
+    return [replace(own, equal_flops=True) for own in again if (own.given, own.factor) in asked]
 
 
 def _costs_other(variant: Variant) -> bool:
     return (
         variant.network is not None
-        and cost(variant.network.layers).flops != cost(variant.against.layers).flops
+        and cost(variant.network.layers).flops != cost(variant.reference.layers).flops
     )
 
 
@@ -332,7 +334,9 @@ def _rescaled(variant: Variant) -> Variant:
     if variant.network is None or variant.is_reference:
         return variant
     try:
-        network = rescaled(variant.network, f"flops <= {cost(variant.against.layers).flops}")
+        network = rescaled(variant.network, f"flops <= {cost(variant.reference.layers).flops}")
+    except PluginError:
+        raise
     except SpecError as error:
         return replace(variant, network=None, rule=str(error))
     return replace(variant, network=network, rescaled=True)

@@ -1,239 +1,316 @@
-"""Vary one factor of a block at a time, everything else and the seeds paired, and say what each
-value does.
+"""Run an ablation, everything but one factor and the seeds paired, and say what each value does.
 
-The family of comparisons is everything one command compares; its verdicts are adjusted together.
+The family of comparisons is everything that one call compares; its verdicts are adjusted together.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
 
-from blocksearch.ablation.claims import claims_of, counted
+from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.design import Variant, alike
-from blocksearch.ablation.looks import Pairs, sequential
-from blocksearch.ablation.stats import MARGIN, Effect, compare_pairs
+from blocksearch.ablation.stats import (
+    MARGIN,
+    Accuracies,
+    Comparison,
+    Pair,
+    compare_pairs,
+    sequential,
+)
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import format_network
-from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee, recall
 
+METRICS = ("flops", "params", "floats")
+Lookup = Callable[[Network, int], Run | None]  # the run of a network with a seed
 
-@dataclass(frozen=True)
-class Result:
-    """A variant with what its runs say; `effect` is None for the reference and for variants that
-    were not compared.
 
-    `accuracies` and `curves` (accuracy after each epoch) are by seed; `reference` are the
-    reference's accuracies, `base` is its cost. Where there is an effect they are of the seeds that
-    it was judged by: another comparison may have asked for more. Of an interaction `accuracies` and
-    `reference` are the two effects that are compared, in points, and there is no cost and no curve.
-    `claims` is what the EffNet paper says of the variant against its reference, and what becomes of
-    it.
+class Absence(StrEnum):
+    """Why a row of an ablation has no comparison."""
+
+    INAPPLICABLE = "does not apply"
+    SAME_NETWORK = "same network"
+    NO_SEED = "no seed completed"
+
+
+class Agreement(StrEnum):
+    """What becomes of a claim that somebody made."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What a source says of a variant against its reference, and whether what was found agrees."""
+
+    section: str
+    text: str
+    agreement: Agreement
+
+    def __str__(self) -> str:
+        return f"Section {self.section}: {self.text}, {self.agreement}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantResult:
+    """A variant with what its runs say.
+
+    `comparison` is None for references and if there is an `absence`. `runs` are those of the
+    variant's network that completed, of the seeds that it was judged by; `failed` are the others.
+    The accuracies of an interaction are effects, in points.
     """
 
     variant: Variant
-    cost: Cost | None
-    base: Cost
-    accuracies: Mapping[int, float]
-    curves: Mapping[int, tuple[float, ...]]
-    reference: Mapping[int, float]
-    failures: Mapping[int, str]
-    effect: Effect | None
-    verdict: str
-    claims: tuple[str, ...] = ()
+    comparison: Comparison | None
+    absence: Absence | None
+    runs: tuple[Run, ...]
+    failed: tuple[Run, ...]
+    statements: tuple[Statement, ...] = ()
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What the variant's network costs; None if it has none, or is an interaction's."""
+        network = self.variant.network
+        return cost(network.layers) if network and not self.variant.is_interaction else None
+
+    @cached_property
+    def reference_cost(self) -> Cost:
+        """What the reference costs."""
+        return cost(self.variant.reference.layers)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Accuracy in percent by seed, of an interaction the effect in points."""
+        if self.variant.is_interaction:
+            own = self.comparison
+            return dict(zip(own.seeds, own.variant, strict=True)) if own else {}
+        return {run.key.seed: run.accuracy for run in self.runs if run.accuracy is not None}
+
+    @property
+    def curves(self) -> dict[int, tuple[float, ...]]:
+        """Accuracy after each epoch, by seed."""
+        own = () if self.variant.is_interaction else self.runs
+        return {run.key.seed: run.accuracies for run in own}
+
+    def record(self) -> dict[str, object]:
+        """Return a flat record: accuracies in percent, differences in points, costs for one image.
+
+        `n` seeds have an accuracy; what does not apply is None.
+        """
+        variant, own = self.variant, self.comparison or NOTHING
+        low, high = own.interval or (None, None)
+        found = list(self.accuracies.values())
+        return {
+            "given": variant.given,
+            "factor": variant.factor,
+            "value": variant.value,
+            "reference": variant.reference_value,
+            "role": str(variant.role),
+            "channels": variant.channels,
+            "text": format_network(variant.network) if variant.network else None,
+            "network_id": variant.network.digest if variant.network else None,
+            **self._costs(),
+            "n": len(found),
+            "seeds": list(self.accuracies),
+            "accuracy": sum(found) / len(found) if found and self.cost else None,
+            "accuracies": found,
+            "difference": own.difference,
+            "interval_low": low,
+            "interval_high": high,
+            "p_value": own.p_value,
+            "p_sign_flip": own.p_sign_flip,
+            "p_sign_flip_smallest": own.p_sign_flip_smallest,
+            "correlation": own.correlation,
+            "verdict": str(own.verdict) if self.comparison else None,
+            "margin": own.margin if self.comparison else None,
+            "absence": self.absence and str(self.absence),
+            "rule": variant.rule,
+            "claims": [str(statement) for statement in self.statements],
+            "seeds_to_decide": own.seeds_to_decide,
+            "failures": [
+                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
+                for run in self.failed
+            ],
+        }
+
+    def _costs(self) -> dict[str, int | None]:
+        if self.cost is None:
+            return dict.fromkeys([*METRICS, *(f"{name}_difference" for name in METRICS)])
+        own, base = (
+            {name: getattr(price, name) for name in METRICS}
+            for price in (self.cost, self.reference_cost)
+        )
+        return own | {f"{name}_difference": own[name] - base[name] for name in METRICS}
+
+
+NOTHING = Comparison(seeds=(), reference=(), variant=(), margin=MARGIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """The answer of an ablation.
+
+    The title states every reduction. `results` are in the order asked, references before their
+    variants; `notes` say where the runs came from.
+    """
+
+    title: str
+    results: tuple[VariantResult, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """What was compared, without the rows that only say why not."""
+        return [result.comparison for result in self.results if result.comparison]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training failed; one that diverged is a result."""
+        return any(run.state == "failed" for result in self.results for run in result.failed)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a flat record for each result: see `VariantResult.record`."""
+        return [result.record() for result in self.results]
 
 
 def ablate(
-    name: str,
-    found: Sequence[Variant],
-    seeds: Sequence[int],
-    request: Request,
-    watch: Watch,
-    looks: tuple[int, ...] = (),
-) -> tuple[str, list[Result], list[str]]:
-    """Run and read an ablation of the variants that `variants.ask` lists.
+    name: str, found: Sequence[Variant], config: AblationConfig, request: Request, watch: Watch
+) -> Ablation:
+    """Train what is missing for the variants that `design.ask` lists, and compare them.
 
-    Return its title, which states every reduction, its results, variant by variant, and notes on
-    where the runs came from. With `looks` (see the module) seeds are added to undecided comparisons
-    only, and `seeds` are not asked for. What was concluded is saved in the ledger beside the runs.
-    Raises ConfigError before anything is trained, but where runs of different kinds are in the
-    ledger and the request is strict.
+    If `config` has stages, seeds are added to undecided comparisons only. Raises ConfigError before
+    anything is trained, except if stored runs are of different kinds and `config` is strict.
     """
-    shared, title = _planned(name, found, seeds, request, looks)
-    if looks:
-        runs, answer = _looked(found, shared, looks, request, watch)
-    else:
-        runs = ensure(
-            jobs(found, shared, seeds), request.ledger, request.workers, watch, request.device
-        )
-        answer = results(found, shared, seeds, runs, margin=request.margin)
-    mixed = mixture(runs.values(), strict=request.strict)
-    title = f"{title}; {mixed}" if mixed else title
-    with closing(Ledger(request.ledger)) as ledger:
-        ledger.add_report("ablate", title, json.dumps(as_rows(answer)))
-    return title, answer, notes(found[0].against, runs.values(), shared)
+    shared, title = _planned(name, found, config, request)
+    runs: dict[RunKey, Run] = {}
+
+    def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
+        missing = jobs(wanted, shared, seeds)
+        runs.update(ensure(missing, request.ledger, request.workers, watch, request.device))
+
+    results = compare_variants(found, config, _lookup(shared, runs), train)
+    mixed = mixture(runs.values(), strict=config.strict)
+    return Ablation(
+        title=f"{title}; {mixed}" if mixed else title,
+        results=tuple(results),
+        notes=tuple(notes(found[0].reference, runs.values(), shared)),
+    )
 
 
 def foresee_ablation(
-    name: str,
-    found: Sequence[Variant],
-    seeds: Sequence[int],
-    request: Request,
-    watch: Watch,
-    looks: tuple[int, ...] = (),
+    name: str, found: Sequence[Variant], config: AblationConfig, request: Request, watch: Watch
 ) -> tuple[str, Plan, int]:
-    """Say what an ablation would train: title, plan up to the next look, and how many runs there
-    are after it at most.
+    """Say what an ablation would train: title, plan up to the next analysis, and how many runs
+    there are after it at most.
     """
-    shared, title = _planned(name, found, seeds, request, looks)
-    wanted, later = (
-        _next_look(found, shared, looks, request) if looks else (jobs(found, shared, seeds), 0)
-    )
+    shared, title = _planned(name, found, config, request)
+    every = wanted = jobs(found, shared, config.seed_list)
+    later = 0
+    if config.stages:
+        known = recall(every, request.ledger)
+        wanted = _next_stage(found, config, shared, known)
+        keys, networks = {job.key for job in wanted}, {job.key.network for job in wanted}
+        later = sum(
+            job.key.network in networks and job.key not in keys and job.key not in known
+            for job in every
+        )
     return title, foresee(wanted, request.ledger, request.workers, watch, request.device), later
 
 
 def _planned(
-    name: str,
-    found: Sequence[Variant],
-    seeds: Sequence[int],
-    request: Request,
-    looks: tuple[int, ...],
+    name: str, found: Sequence[Variant], config: AblationConfig, request: Request
 ) -> tuple[Conditions, str]:
-    reference = next(variant.against for variant in found)
+    reference = found[0].reference
     shared = conditions(request, reference)
-    rescaled = (
-        ", also at equal FLOPs (widths rescaled)"
-        if any(variant.rescaled for variant in found)
-        else ""
-    )
-    seeded = (
-        f"looks at {', '.join(map(str, looks))} seeds"
-        if looks
-        else f"seeds {','.join(map(str, seeds))}"
-    )
-    margin = "" if request.margin is None else f"; margin ±{request.margin:g} points"
-    return shared, f"{shared.title(name + rescaled, reference)}; {seeded}{margin}"
+    rescaled = any(variant.rescaled for variant in found)
+    name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
+    seeds = f"seeds {','.join(map(str, config.seed_list))}"
+    if config.stages:
+        seeds = f"interim analyses at {', '.join(map(str, config.stages))} seeds"
+    margin = "" if config.margin == MARGIN else f"; margin ±{config.margin:g} points"
+    return shared, f"{shared.title(name, reference)}; {seeds}{margin}"
 
 
-def _looked(
+class _MissingError(Exception):
+    """What an analysis needs has not been trained."""
+
+
+def _next_stage(
     found: Sequence[Variant],
+    config: AblationConfig,
     shared: Conditions,
-    looks: tuple[int, ...],
-    request: Request,
-    watch: Watch,
-) -> tuple[dict[RunKey, Run], list[Result]]:
-    """Train and compare look by look."""
-    runs: dict[RunKey, Run] = {}
+    runs: Mapping[RunKey, Run],
+) -> list[Job]:
+    """Return the jobs of the first analysis for which runs are missing, none if there is none."""
+    asked: list[Job] = []
 
-    def train(wanted: list[Job]) -> None:
-        runs.update(ensure(wanted, request.ledger, request.workers, watch, request.device))
-
-    asked: dict[str, int] = {}
-    more = _more(found, shared, runs, train)
-
-    def noted(names: frozenset[str], count: int) -> Pairs:
-        asked.update(dict.fromkeys(names, count))
-        return more(names, count)
-
-    effects = sequential(_compared(found), looks, noted, margin=request.margin)
-    return runs, results(found, shared, range(looks[-1]), runs, (effects, asked))
-
-
-class _NotYetError(Exception):
-    """What a look needs is not in the ledger."""
-
-
-def _next_look(
-    found: Sequence[Variant], shared: Conditions, looks: tuple[int, ...], request: Request
-) -> tuple[list[Job], int]:
-    """Return the jobs of the first look that the ledger does not answer, and how many more it lacks
-    at most after that look.
-    """
-    every = jobs(found, shared, range(looks[-1]))
-    runs, asked = recall(every, request.ledger), list[Job]()
-
-    def train(wanted: list[Job]) -> None:
-        asked[:] = wanted
-        if any(job.key not in runs for job in wanted):
-            raise _NotYetError
+    def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
+        needed = jobs(wanted, shared, seeds)
+        if any(job.key not in runs for job in needed):
+            asked[:] = needed
+            raise _MissingError
 
     try:
-        sequential(
-            _compared(found), looks, _more(found, shared, runs, train), margin=request.margin
-        )
-    except _NotYetError:
-        keys = {job.key for job in asked}
-        networks = {key.network for key in keys}
-        return asked, sum(
-            job.key.network in networks and job.key not in keys and job.key not in runs
-            for job in every
-        )
-    return asked, 0
+        compare_variants(found, config, _lookup(shared, runs), train)
+    except _MissingError:
+        return asked
+    return []
 
 
-def _compared(found: Sequence[Variant]) -> frozenset[str]:
-    """Name the comparisons of a family by the place of their variant; the same networks are
-    compared once.
-    """
-    return frozenset(map(str, alike(found).values()))
-
-
-def _more(
-    found: Sequence[Variant],
-    shared: Conditions,
-    runs: Mapping[RunKey, Run],
-    train: Callable[[list[Job]], None],
-) -> Callable[[frozenset[str], int], Pairs]:
-    """Return what gives a look its accuracies, after `train` has put what they need into `runs`."""
-
-    def more(names: frozenset[str], count: int) -> Pairs:
-        wanted = {name: found[int(name)] for name in sorted(names, key=int)}
-        train(jobs(wanted.values(), shared, range(count)))
-        return {
-            name: _pair(variant, shared, range(count), runs) for name, variant in wanted.items()
-        }
-
-    return more
-
-
-def jobs(found: Iterable[Variant], conditions: Conditions, seeds: Sequence[int]) -> list[Job]:
+def jobs(found: Iterable[Variant], shared: Conditions, seeds: Sequence[int]) -> list[Job]:
     """List the trainings that variants and their references need; equal layers share them."""
     networks = {network.digest: network for variant in found for network in variant.networks}
-    return conditions.jobs(networks.values(), seeds)
+    return shared.jobs(networks.values(), seeds)
 
 
-def results(
+def _lookup(shared: Conditions, runs: Mapping[RunKey, Run]) -> Lookup:
+    return lambda network, seed: runs.get(shared.job(network, seed).key)
+
+
+def compare_variants(
     found: Sequence[Variant],
-    conditions: Conditions,
-    seeds: Sequence[int],
-    runs: Mapping[RunKey, Run],
-    looked: tuple[Mapping[str, Effect], Mapping[str, int]] | None = None,
-    margin: float | None = None,
-) -> list[Result]:
-    """Compare every variant with its reference over the seeds both completed.
+    config: AblationConfig,
+    lookup: Lookup,
+    train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
+) -> list[VariantResult]:
+    """Compare variants with their references over the seeds that both completed.
 
-    Where that was done by looks, `looked` are the effects and how many of the seeds each comparison
-    has asked for, by place. Variants that compare the same networks are one comparison of the
-    family, and say so.
+    `lookup` returns the run of a network with a seed, None if there is none, after `train` was
+    asked for it. Variants that compare the same networks are one comparison of the family, and say
+    so.
     """
-    if looked is None:
-        pairs = {
-            place: _pair(found[int(place)], conditions, seeds, runs)
-            for place in sorted(_compared(found), key=int)
-        }
-        looked = compare_pairs(pairs, margin=MARGIN if margin is None else margin), {}
-    (effects, asked), first = looked, alike(found)
-    told = [_told(variant, found[first.get(place, place)]) for place, variant in enumerate(found)]
-    places = [str(first.get(place)) for place in range(len(found))]
-    own_seeds = [seeds[: asked.get(place, len(seeds))] for place in places]
+    first, seeds = alike(found), config.seed_list
+    every = [*dict.fromkeys(first.values())]
+    counts: dict[int, int] = {}
+
+    def pairs(indices: Sequence[int], count: int) -> dict[int, Pair]:
+        counts.update(dict.fromkeys(indices, count))
+        return {index: _pair(found[index], seeds[:count], lookup) for index in indices}
+
+    def more(indices: Sequence[int], count: int) -> dict[int, Pair]:
+        train([found[index] for index in indices], seeds[:count])
+        return pairs(indices, count)
+
+    if config.stages:
+        compared = sequential(every, config.stages, more, margin=config.margin)
+    else:
+        train(found, seeds)
+        compared = compare_pairs(pairs(every, len(seeds)), margin=config.margin)
+    same = [first.get(index, index) for index in range(len(found))]
     return [
-        _result(variant, effects.get(place), conditions, chosen, runs)
-        for variant, place, chosen in zip(told, places, own_seeds, strict=True)
+        _result(
+            _told(variant, found[index]),
+            compared.get(index),
+            _runs(variant.network, seeds[: counts.get(index)], lookup),
+        )
+        for variant, index in zip(found, same, strict=True)
     ]
 
 
@@ -241,165 +318,56 @@ def _told(variant: Variant, first: Variant) -> Variant:
     """Let a variant say which other one compares the same networks."""
     if first is variant:
         return variant
-    where = (
-        "" if first.given == variant.given else f" given {first.given}" if first.given else " above"
-    )
+    where = f" given {first.given}" if first.given else " above"
+    where = "" if first.given == variant.given else where
     return replace(variant, rule=f"the same networks as {first.factor} {first.value}{where}")
 
 
-def _pair(
-    variant: Variant, conditions: Conditions, seeds: Sequence[int], runs: Mapping[RunKey, Run]
-) -> tuple[dict[int, float], dict[int, float]]:
+def _pair(variant: Variant, seeds: Sequence[int], lookup: Lookup) -> Pair:
     """Return the accuracies by seed of a variant's reference and its own; of an interaction, the
     two effects by seed.
     """
     reference, own = (
-        _accuracies(_runs(n, conditions, seeds, runs)) for n in (variant.against, variant.network)
+        {
+            run.key.seed: run.accuracy
+            for run in _runs(network, seeds, lookup)
+            if run.accuracy is not None
+        }
+        for network in (variant.reference, variant.network)
     )
-    if variant.beside is None:
+    if variant.minus is None:
         return reference, own
-    return _effects(*_pair(variant.beside, conditions, seeds, runs)), _effects(reference, own)
+    return _effects(*_pair(variant.minus, seeds, lookup)), _effects(reference, own)
 
 
-def _effects(reference: Mapping[int, float], own: Mapping[int, float]) -> dict[int, float]:
+def _effects(reference: Accuracies, own: Accuracies) -> dict[int, float]:
     return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
-def _runs(
-    network: Network | None,
-    conditions: Conditions,
-    seeds: Sequence[int],
-    runs: Mapping[RunKey, Run],
-) -> dict[int, Run]:
-    if network is None:
-        return {}
-    keys = {seed: conditions.job(network, seed).key for seed in seeds}
-    return {seed: runs[key] for seed, key in keys.items() if key in runs}
+def _runs(network: Network | None, seeds: Sequence[int], lookup: Lookup) -> list[Run]:
+    found = [lookup(network, seed) for seed in seeds] if network else []
+    return [run for run in found if run]
 
 
-def _accuracies(found: Mapping[int, Run]) -> dict[int, float]:
-    return {seed: run.accuracy for seed, run in found.items() if run.accuracy is not None}
-
-
-def _result(
-    variant: Variant,
-    effect: Effect | None,
-    conditions: Conditions,
-    seeds: Sequence[int],
-    runs: Mapping[RunKey, Run],
-) -> Result:
-    found = _runs(variant.network, conditions, seeds, runs)
-    reference, own = _pair(variant, conditions, seeds, runs)
-    if effect and effect.seeds:
-        reference, own = ({seed: each[seed] for seed in effect.seeds} for each in (reference, own))
-    failures = {
-        seed: f"{run.state}: {run.reason}" for seed, run in found.items() if run.accuracy is None
-    }
+def _result(variant: Variant, own: Comparison | None, found: Sequence[Run]) -> VariantResult:
+    complete = [run for run in found if run.accuracy is not None]
+    absence = None
     if variant.is_reference:
-        verdict = "reference"
+        own = None
     elif variant.network is None:
-        verdict = "does not apply"
+        absence = Absence.INAPPLICABLE
     elif not variant.compared:
-        verdict = "same network"
-    elif len(failures) == len(found):
-        verdict = "no seed completed"
-    else:
-        assert effect
-        verdict = _APART.get(effect.verdict, effect.verdict) if variant.beside else effect.verdict
-    alone = variant.beside is None
-    return Result(
+        absence = Absence.SAME_NETWORK
+    elif not complete:
+        own, absence = None, Absence.NO_SEED
+    if own and own.n:
+        complete = [run for run in complete if run.key.seed in own.seeds]
+    if own and variant.is_interaction:
+        own = replace(own, verdict=own.verdict.of_effects())
+    return VariantResult(
         variant=variant,
-        cost=cost(variant.network.layers) if variant.network and alone else None,
-        base=cost(variant.against.layers),
-        accuracies=own,
-        curves={seed: run.accuracies for seed, run in found.items() if seed in own}
-        if alone
-        else {},
-        reference=reference,
-        failures=failures,
-        effect=effect,
-        verdict=verdict,
-        claims=tuple(_claims(variant, verdict, effect)),
+        comparison=own,
+        absence=absence,
+        runs=tuple(complete),
+        failed=tuple(run for run in found if run.accuracy is None),
     )
-
-
-_APART = {
-    "helps": "higher",
-    "hurts": "lower",
-}  # what is said of an effect that differs from another
-
-
-def _claims(variant: Variant, verdict: str, effect: Effect | None) -> list[str]:
-    """Find what the paper says, which is not of rescaled widths, and hold the verdict or the FLOPs
-    against it.
-    """
-    if variant.is_reference or variant.rescaled or not variant.compared:
-        return []
-    assert variant.network
-    factor, value, base = variant.factor, variant.value, _own_value(variant.against, variant.factor)
-    if variant.beside is None:
-        claims = claims_of(factor, base, value)
-        operations = counted(
-            factor, base, value, _flops(variant.network, factor) / _flops(variant.against, factor)
-        )
-    else:
-        claims = claims_of(factor, base, value, variant.given.partition("=")[0])
-        smaller = _flops(variant.against) < _flops(variant.beside.against)
-        claims, operations = claims if smaller else [claim.reversed() for claim in claims], []
-    interval = effect.interval if effect else None
-    return [*(f"{claim}, {claim.agreement(verdict, interval)}" for claim in claims), *operations]
-
-
-def _own_value(network: Network, factor: str) -> str:
-    """Return a factor's value in a network, as claims name it: a baseline is the only reference
-    among networks.
-    """
-    own = {"network": "baseline", "first_layer": network.first_layer}
-    return own[factor] if factor in own else str(network.blocks[0].values()[factor])
-
-
-def _flops(network: Network, factor: str = "") -> int:
-    return cost(network.stages[0] if factor == "first_layer" else network.layers).flops
-
-
-def as_rows(found: Sequence[Result]) -> list[dict[str, object]]:
-    """Flatten results for `--json` and for the ledger: one row per variant, references before
-    theirs.
-
-    The `accuracies` of an interaction are effects, in points: those of its variant given its value.
-    """
-    return [_row(result) for result in found]
-
-
-def _row(result: Result) -> dict[str, object]:
-    variant, effect, price, base = result.variant, result.effect, result.cost, result.base
-    return {
-        "given": variant.given,
-        "factor": variant.factor,
-        "value": variant.value,
-        "reference": variant.is_reference,
-        "interaction": variant.beside is not None,
-        "channels": variant.channels,
-        "text": format_network(variant.network) if variant.network else None,
-        "fingerprint": variant.network.digest if variant.network else None,
-        "flops": price and price.flops,
-        "params": price and price.params,
-        "floats": price and price.floats,
-        "flops_difference": price and price.flops - base.flops,
-        "params_difference": price and price.params - base.params,
-        "floats_difference": price and price.floats - base.floats,
-        "n": effect and effect.n,
-        "seeds": sorted(result.accuracies),
-        "accuracies": [result.accuracies[seed] for seed in sorted(result.accuracies)],
-        "difference": effect and effect.difference,
-        "interval": effect and effect.interval,
-        "p_value": effect and effect.p_value,
-        "p_sign_flip": effect and effect.p_sign_flip,
-        "p_sign_flip_smallest": effect and effect.p_sign_flip_smallest,
-        "correlation": effect and effect.correlation,
-        "verdict": result.verdict,
-        "claims": result.claims,
-        "seeds_to_decide": effect and effect.seeds_to_decide,
-        "failures": {str(seed): reason for seed, reason in result.failures.items()},
-        "rule": variant.rule,
-    }

@@ -111,9 +111,6 @@ def request_from(
     workers: int | None,
     device: str,
     precision: str | None,
-    *,
-    strict: bool = False,
-    margin: float | None = None,
 ) -> "Request":
     """Make the request of a command that trains."""
     from blocksearch.data import get
@@ -135,8 +132,6 @@ def request_from(
         ledger or f"studies/{dataset}.db",
         workers,
         device,
-        strict,
-        margin,
     )
 
 

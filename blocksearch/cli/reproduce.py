@@ -79,7 +79,7 @@ def _table_command(number: int) -> Callable[..., None]:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        from blocksearch.paper.reproduce import as_rows, foresee_table, judged_rows, reproduce_table
+        from blocksearch.paper.reproduce import foresee_table, reproduce_table
         from blocksearch.paper.tables import TABLES
         from blocksearch.report.evidence import published_tables
         from blocksearch.report.pages import save_picture, show
@@ -103,7 +103,6 @@ def _table_command(number: int) -> Callable[..., None]:
             workers,
             device,
             None,
-            strict=strict,
         )
         if dry_run:
             with _not_run(f"Table {number}"):
@@ -113,7 +112,9 @@ def _table_command(number: int) -> Callable[..., None]:
                 )
             return
         with _not_run(f"Table {number}"):
-            found = reproduce_table(number, task, chosen, request, watch(quiet=quiet))
+            found = reproduce_table(
+                number, task, chosen, request, watch(quiet=quiet), strict=strict
+            )
         if report is not None:
             from blocksearch.report.report import published_report
 
@@ -122,10 +123,11 @@ def _table_command(number: int) -> Callable[..., None]:
         save_picture(svg, *tables)
         if as_json:
             own = {"title": found.title, "notes": found.notes, "order": found.order}
-            print_json(own | {"rows": as_rows(found), "compared": judged_rows(found)})
+            pairs = [result.record() for result in found.compared]
+            print_json(own | {"rows": found.records(), "compared": pairs})
         else:
             show(*tables)
-        if any(" failed: " in failure for row in found.rows for failure in row.failures):
+        if found.failed:
             raise typer.Exit(1)
 
     table.__doc__ = f"""Reproduce Table {number}: train on all training images, judge once on the test images.
@@ -167,6 +169,7 @@ def section3(
 
     Example: blocksearch reproduce section3 --dataset digits
     """
+    from blocksearch.ablation.config import AblationConfig
     from blocksearch.paper import section3 as asked
     from blocksearch.runs.plan import task_from
 
@@ -184,13 +187,13 @@ def section3(
         workers,
         device,
         None,
-        strict=strict,
     )
+    config = AblationConfig(factors=["all"], seeds=seeds, strict=strict)
     found = asked.section3(task_from(dataset, widths), dataset)
     with _not_run("Section 3"):
         name = "Section 3, factors of effnet"
         answer_ablation(
-            name, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+            name, found, config, request, dry_run, svg, report, as_json=as_json, quiet=quiet
         )
 
 

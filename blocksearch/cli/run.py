@@ -148,7 +148,9 @@ def ablate(
 
     Example: blocksearch ablate --factor residual --dataset cifar10 --epochs 5 --images 10000
     """
-    from blocksearch.ablation.design import ask, read_given, read_values
+    from blocksearch.ablation.config import AblationConfig, read_given, read_values
+    from blocksearch.ablation.design import ask
+    from blocksearch.ablation.stats import MARGIN
     from blocksearch.runs.plan import loaded, network_from, task_from
 
     request = request_from(
@@ -167,17 +169,23 @@ def ablate(
             device,
             precision,
         ),
+    )
+    config = AblationConfig(
+        factors=factor,
+        values=None if values is None else read_values(values),
+        given=None if given is None else read_given(given),
+        equal_flops=equal_flops,
+        seeds=seeds,
+        margin=MARGIN if margin is None else margin,
         strict=strict,
-        margin=margin,
     )
     defined = loaded(space or ())
     reference = network_from(
         block, task_from(dataset, widths), dataset=dataset, options=defined.options
     )
-    question = read_values(factor, values, defined)
-    found = ask(reference, question, read_given(given, defined), equal_flops=equal_flops)
+    found = ask(reference, config, defined)
     answer_ablation(
-        block, found, seeds, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+        block, found, config, request, dry_run, svg, report, as_json=as_json, quiet=quiet
     )
 
 

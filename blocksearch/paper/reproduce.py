@@ -1,22 +1,27 @@
 """The paper's accuracy tables again: trained on all training images, judged once on the test
 images, printed beside the paper's.
 
-With a search's last word (`search.final`) this is where test images judge: a fixed recipe, the last
-epoch, nothing selected (`evidence.md`, 1).
+With the test of a search's front (`search.evaluation`) this is where test images judge: a fixed
+recipe, the last epoch, nothing selected.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
 
-from blocksearch.ablation.claims import claims_among, counted
-from blocksearch.ablation.stats import Effect, compare_pairs, rank_correlation
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.study import VariantResult, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError
-from blocksearch.paper.tables import TABLES, Row, printed_value
-from blocksearch.runs.metrics import mean_interval
+from blocksearch.paper.claims import pairs_among, with_claims
+from blocksearch.paper.tables import TABLES, Row, printed, printed_value
+from blocksearch.runs.metrics import RESOLUTION, mean_interval
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.records import Job, Run
@@ -30,58 +35,110 @@ LARGE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A row of a table: what the paper prints, and what was measured. Accuracies are percent, costs
-    are of the built network.
+    """A row of a table: what the paper prints, and the runs of the network that it names."""
 
-    `interval` is Student's over the `seeds` that completed; `factor` is FLOPs over the baseline
-    network's; `losses` are each seed's, by epoch.
-    """
+    name: str
+    published: Row
+    network: Network
+    runs: tuple[Run, ...]
+    base: int
 
-    label: str
-    network: str
-    text: str
-    published_accuracy: float
-    accuracy: float | None
-    interval: tuple[float, float] | None
-    seeds: tuple[int, ...]
-    accuracies: tuple[float, ...]
-    published_flops: str
-    flops: int
-    published_factor: float
-    factor: float
-    failures: tuple[str, ...]
-    losses: tuple[tuple[float, ...], ...]
+    @property
+    def label(self) -> str:
+        """How the paper names the network."""
+        return LARGE.get(self.name, self.published.label)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy in percent by seed, of the runs that completed."""
+        return {run.key.seed: run.accuracy for run in self.runs if run.accuracy is not None}
+
+    @property
+    def accuracy(self) -> float | None:
+        """The mean over seeds, in percent."""
+        own = self.accuracies.values()
+        return sum(own) / len(own) if own else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Student's 95 % interval of that mean."""
+        return mean_interval(list(self.accuracies.values()))
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the built network."""
+        return cost(self.network.layers).flops
+
+    @property
+    def factor(self) -> float:
+        """FLOPs over those of the baseline's network."""
+        return self.flops / self.base
+
+    @property
+    def losses(self) -> list[tuple[float, ...]]:
+        """Training loss by epoch, of each run that completed."""
+        return [run.losses for run in self.runs if run.accuracy is not None]
+
+    @property
+    def failed(self) -> list[Run]:
+        """The runs that did not complete."""
+        return [run for run in self.runs if run.accuracy is None]
+
+    def record(self) -> dict[str, object]:
+        """Return a flat record: accuracies in percent, FLOPs of one image; `printed` is rounded as
+        the paper does.
+        """
+        low, high = self.interval or (None, None)
+        published = self.published
+        return {
+            "label": self.label,
+            "network": self.name,
+            "text": format_network(self.network),
+            "published_accuracy": published.accuracy,
+            "accuracy": self.accuracy,
+            "interval_low": low,
+            "interval_high": high,
+            "seeds": list(self.accuracies),
+            "accuracies": list(self.accuracies.values()),
+            "published_flops": int(printed_value(published.flops)),
+            "flops": self.flops,
+            "published_flops_printed": published.flops,
+            "flops_printed": printed(self.flops, published.flops),
+            "published_factor": published.factor,
+            "factor": self.factor,
+            "failures": [
+                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
+                for run in self.failed
+            ],
+        }
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One network against another over their paired seeds, and what becomes of the paper's claims;
-    a table's are one family.
-    """
-
-    reference: str
-    network: str
-    effect: Effect
-    claims: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
+@dataclass(frozen=True, kw_only=True)
+class PaperTable:
     """A table of the paper, reproduced.
 
     `order` is the rank correlation of measured and published accuracies with its p, over the
-    printed rows: *EffNet large* is there once, with the network's FLOPs. `notes` say where the runs
-    came from.
+    printed rows: *EffNet large* is there once, with the network's FLOPs. `compared` are the pairs
+    of networks of which the paper says something, one family. `notes` say where the runs came from.
     """
 
     number: int
     title: str
     rows: tuple[Measured, ...]
     order: tuple[float, float] | None
-    judged: tuple[Judged, ...] = ()
+    compared: tuple[VariantResult, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training failed; one that diverged is a result."""
+        return any(run.state == "failed" for row in self.rows for run in row.failed)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a flat record for each row."""
+        return [row.record() for row in self.rows]
 
 
 def networks_of(number: int, task: Task) -> list[tuple[str, Row, Network]]:
@@ -98,29 +155,26 @@ def networks_of(number: int, task: Task) -> list[tuple[str, Row, Network]]:
 
 
 def reproduce_table(
-    number: int, task: Task, seeds: Sequence[int], request: Request, watch: Watch
-) -> Table:
-    """Train what the ledger lacks of a table, and put it beside the paper's."""
+    number: int,
+    task: Task,
+    seeds: Sequence[int],
+    request: Request,
+    watch: Watch,
+    *,
+    strict: bool = False,
+) -> PaperTable:
+    """Train what is missing of a table, and put it beside the paper's."""
     shared, found, jobs, title = _planned(number, task, seeds, request)
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
-    mixed = mixture(runs.values(), strict=request.strict)
-    own = {
-        name: [
-            runs[key] for key in dict.fromkeys(job.key for job in jobs) if key.network == n.digest
-        ]
-        for name, _, n in found
-    }
-    base = cost(found[0][2].layers).flops
-    rows = tuple(_measured(name, row, network, own[name], base) for name, row, network in found)
-    once = [
-        row for row in rows if row.accuracy is not None and row.network != "effnet_large_published"
-    ]
-    order = rank_correlation(
-        [row.accuracy or 0 for row in once], [row.published_accuracy for row in once]
-    )
-    said = (*_alike(found), *notes(found[0][2], runs.values(), shared))
-    return Table(
-        number, f"{title}; {mixed}" if mixed else title, rows, order, _judged(found, own), said
+    mixed = mixture(runs.values(), strict=strict)
+    rows = measured(found, runs.values(), seeds)
+    return PaperTable(
+        number=number,
+        title=f"{title}; {mixed}" if mixed else title,
+        rows=rows,
+        order=order_of(rows),
+        compared=compared(rows, seeds),
+        notes=(*_alike(rows), *notes(found[0][2], runs.values(), shared)),
     )
 
 
@@ -149,11 +203,51 @@ def _planned(
     )
 
 
-def _alike(found: Sequence[tuple[str, Row, Network]]) -> list[str]:
+def measured(
+    found: Sequence[tuple[str, Row, Network]], runs: Iterable[Run], seeds: Sequence[int]
+) -> tuple[Measured, ...]:
+    """Put the runs of a table's networks, seed by seed, beside what the paper prints."""
+    known = {(run.key.network, run.key.seed): run for run in runs}
+    base = cost(found[0][2].layers).flops
+    return tuple(
+        Measured(
+            name=name,
+            published=row,
+            network=network,
+            runs=tuple(known[own] for seed in seeds if (own := (network.digest, seed)) in known),
+            base=base,
+        )
+        for name, row, network in found
+    )
+
+
+def order_of(rows: Sequence[Measured]) -> tuple[float, float] | None:
+    """Return how far the order of the accuracies is the paper's, as `rank_correlation` has it."""
+    once = [
+        (row.accuracy, row.published.accuracy)
+        for row in rows
+        if row.accuracy is not None and row.name != "effnet_large_published"
+    ]
+    return rank_correlation([here for here, _ in once], [printed for _, printed in once])
+
+
+def compared(rows: Sequence[Measured], seeds: Sequence[int]) -> tuple[VariantResult, ...]:
+    """Compare the networks of a table that the paper compares, as one family."""
+    known = {(row.network.digest, run.key.seed): run for row in rows for run in row.runs}
+    here = {row.name: row.network for row in rows if row.accuracies}
+    pairs = [variant for variant in pairs_among(here) if variant.compared]
+    config = AblationConfig(factors=("network",), seeds=seeds)
+    results = compare_variants(
+        pairs, config, lambda network, seed: known.get((network.digest, seed))
+    )
+    return with_claims(results)
+
+
+def _alike(rows: Sequence[Measured]) -> list[str]:
     """Say which of a table's networks are one at these widths."""
     labels: dict[str, list[str]] = {}
-    for name, row, network in found:
-        labels.setdefault(network.digest, []).append(LARGE.get(name, row.label))
+    for row in rows:
+        labels.setdefault(row.network.digest, []).append(row.label)
     return [
         f"one network at these widths: {', '.join(same)}"
         for same in labels.values()
@@ -161,71 +255,27 @@ def _alike(found: Sequence[tuple[str, Row, Network]]) -> list[str]:
     ]
 
 
-def _judged(
-    found: Sequence[tuple[str, Row, Network]], own: Mapping[str, Sequence[Run]]
-) -> tuple[Judged, ...]:
-    accuracies = {
-        name: {run.key.seed: run.accuracy for run in own[name] if run.accuracy is not None}
-        for name, _, _ in found
-    }
-    networks = {name: network for name, _, network in found}
-    flops = {name: cost(network.layers).flops for name, network in networks.items()}
-    pairs = [
-        pair
-        for pair in claims_among(accuracies)
-        if networks[pair[0]].digest != networks[pair[1]].digest
-    ]
-    effects = compare_pairs(
-        {f"{one} {other}": (accuracies[one], accuracies[other]) for one, other, _ in pairs}
-    )
-    judged = []
-    for one, other, claims in pairs:
-        effect = effects[f"{one} {other}"]
-        said = [f"{claim}, {claim.agreement(effect.verdict, effect.interval)}" for claim in claims]
-        judged.append(
-            Judged(
-                one,
-                other,
-                effect,
-                (*said, *counted("network", one, other, flops[other] / flops[one])),
-            )
-        )
-    return tuple(judged)
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+    """Return Spearman's correlation of two lists and its two-sided p over all permutations.
+
+    A table has at most eight rows, so that all n! orders can be tried. None if there is no order:
+    fewer than three entries, or all of a list equal.
+
+    >>> rank_correlation([1, 2, 3, 4], [10, 20, 30, 99])
+    (1.0, 0.08333333333333333)
+    """
+    if len(one) < 3 or len(set(one)) == 1 or len(set(other)) == 1:
+        return None
+    ranks, others = (_ranks(np.array(values)) for values in (one, other))
+    found = float(np.corrcoef(ranks, others)[0, 1])
+    orders = np.array(list(permutations(ranks)))
+    sums = np.abs(orders @ others)
+    return found, float(np.mean(sums >= abs(float(ranks @ others)) - RESOLUTION))
 
 
-def _measured(name: str, row: Row, network: Network, own: Sequence[Run], base: int) -> Measured:
-    complete = {run.key.seed: run.accuracy for run in own if run.accuracy is not None}
-    accuracies = tuple(complete.values())
-    flops = cost(network.layers).flops
-    return Measured(
-        label=LARGE.get(name, row.label),
-        network=name,
-        text=format_network(network),
-        published_accuracy=row.accuracy,
-        accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
-        interval=mean_interval(accuracies),
-        seeds=tuple(complete),
-        accuracies=accuracies,
-        published_flops=row.flops,
-        flops=flops,
-        published_factor=row.factor,
-        factor=flops / base,
-        failures=tuple(
-            f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None
-        ),
-        losses=tuple(run.losses for run in own if run.accuracy is not None),
-    )
-
-
-def as_rows(table: Table) -> list[dict[str, object]]:
-    """Flatten a table for `--json`."""
-    rows = [
-        asdict(row) | {"published_flops": int(printed_value(row.published_flops))}
-        for row in table.rows
-    ]
-    return [{key: value for key, value in row.items() if key != "losses"} for row in rows]
-
-
-def judged_rows(table: Table) -> list[dict[str, object]]:
-    """Flatten what a table's networks are against each other for `--json`."""
-    return [asdict(judged) for judged in table.judged]
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ranks around their mean, ties sharing theirs."""
+    below = (values[:, None] > values).sum(1)
+    ties = (values[:, None] == values).sum(1)
+    found = below + (ties - 1) / 2
+    return np.asarray(found - found.mean())

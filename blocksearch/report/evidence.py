@@ -1,7 +1,6 @@
 """Measured answers as terminal tables: ablations, and tables of the paper beside what was measured."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,9 +9,10 @@ from blocksearch.paper.tables import printed
 from blocksearch.report.pages import titled
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
-    from blocksearch.ablation.stats import Effect
-    from blocksearch.ablation.study import Result
-    from blocksearch.paper.reproduce import Table as Published
+    from blocksearch.ablation.stats import Comparison
+    from blocksearch.ablation.study import Ablation, Statement, VariantResult
+    from blocksearch.paper.reproduce import PaperTable
+    from blocksearch.runs.records import Run
 
 UNITS = (
     "difference: percentage points over the paired seeds, "
@@ -21,14 +21,14 @@ UNITS = (
 PAPER = "paper, by section"  # heads what the paper claims and what becomes of it
 
 
-def published_tables(found: "Published") -> list[Table]:
+def published_tables(found: "PaperTable") -> list[Table]:
     """Draw `published_parts` under the title, the notes at the end."""
     tables = published_parts(found)
     tables[0].title = found.title
     return _noted(tables, [*published_notes(found), *found.notes])
 
 
-def published_parts(found: "Published") -> list[Table]:
+def published_parts(found: "PaperTable") -> list[Table]:
     """Draw a table of the paper beside its reproduction, intervals 95 % over seeds; and its
     networks against each other.
     """
@@ -45,16 +45,16 @@ def published_parts(found: "Published") -> list[Table]:
     table = titled("", "network", *columns)
     for row in found.rows:
         interval = "" if row.interval is None else "[{:.2f}, {:.2f}]".format(*row.interval)
-        failed = f" ({'; '.join(row.failures)})" if row.failures else ""
+        failed = f" ({'; '.join(_failures(row.failed))})" if row.failed else ""
         table.add_row(
             row.label,
-            f"{row.published_accuracy:.2f}",
+            f"{row.published.accuracy:.2f}",
             "–" if row.accuracy is None else f"{row.accuracy:.2f}",
             interval,
             f"{len(row.accuracies)}{failed}",
-            row.published_flops,
-            printed(row.flops, row.published_flops),
-            f"{row.published_factor:.2f}",
+            row.published.flops,
+            printed(row.flops, row.published.flops),
+            f"{row.published.factor:.2f}",
             f"{row.factor:.2f}",
         )
     compared = titled(
@@ -70,23 +70,22 @@ def published_parts(found: "Published") -> list[Table]:
         PAPER,
         left=2,
     )
-    for judged in found.judged:
-        verdict = _verdict(judged.effect.verdict, judged.effect, [])
+    for result in found.compared:
         measured = (
-            str(judged.effect.n),
-            *_effect(judged.effect),
-            verdict,
-            _by_section(judged.claims),
+            str(len(result.accuracies)),
+            *_effect(result.comparison),
+            _verdict(result, []),
+            _by_section(result.statements),
         )
-        compared.add_row(judged.network, judged.reference, *measured)
+        compared.add_row(result.variant.value, result.variant.reference_value, *measured)
     for column in compared.columns[-2:]:
         column.justify = "left"
-    return [table, compared] if found.judged else [table]
+    return [table, compared] if found.compared else [table]
 
 
-def published_notes(found: "Published") -> list[str]:
+def published_notes(found: "PaperTable") -> list[str]:
     """Say what a table's numbers are, and how far its order is the paper's, where both have one."""
-    units = [f"95 % interval: of the mean over seeds; {UNITS}"] if found.judged else []
+    units = [f"95 % interval: of the mean over seeds; {UNITS}"] if found.compared else []
     if found.order is None:
         return units
     return [
@@ -102,35 +101,34 @@ def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
     return tables
 
 
-def ablation_tables(
-    title: str, results: "Sequence[Result]", notes: Sequence[str] = ()
-) -> list[Table]:
+def ablation_tables(answer: "Ablation") -> list[Table]:
     """Draw effects in percentage points beside their cost: a table for each given value, and for
     what the effects differ by.
 
-    Intervals are simultaneous over all of them; `notes` stand at the end.
+    Intervals are simultaneous over all of them; notes stand at the end.
     """
-    tables = ablation_parts(results)
-    tables[0].title = "\n\n".join(part for part in (title, str(tables[0].title or "")) if part)
-    return _noted(tables, [*ablation_notes(results), *notes])
+    tables = ablation_parts(answer.results)
+    heads = (answer.title, str(tables[0].title or ""))
+    tables[0].title = "\n\n".join(filter(None, heads))
+    return _noted(tables, [*ablation_notes(answer.results), *answer.notes])
 
 
-def ablation_parts(results: "Sequence[Result]") -> list[Table]:
+def ablation_parts(results: "Sequence[VariantResult]") -> list[Table]:
     """Draw the tables of an ablation, each under what was given."""
-    groups: dict[str, list[Result]] = {}
+    groups: dict[str, list[VariantResult]] = {}
     for result in results:
         groups.setdefault(result.variant.given, []).append(result)
     return [_ablation_table(given, own) for given, own in groups.items()]
 
 
-def ablation_notes(results: "Sequence[Result]") -> list[str]:
+def ablation_notes(results: "Sequence[VariantResult]") -> list[str]:
     """Say what the numbers of an ablation are, and how small a sign flip's p can be at all, where
     there is one.
     """
     least = {
-        e.n: e.p_sign_flip_smallest
+        own.n: own.p_sign_flip_smallest
         for result in results
-        if (e := result.effect) and e.p_sign_flip_smallest is not None
+        if (own := result.comparison) and own.p_sign_flip_smallest is not None
     }
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
     return (
@@ -143,9 +141,9 @@ def ablation_notes(results: "Sequence[Result]") -> list[str]:
     )
 
 
-def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
-    claimed = any(result.claims for result in results)
-    apart = any(result.variant.beside for result in results)
+def _ablation_table(given: str, results: "Sequence[VariantResult]") -> Table:
+    claimed = any(result.statements for result in results)
+    apart = any(result.variant.is_interaction for result in results)
     words = ["verdict", *([PAPER] if claimed else [])]
     table = titled(
         f"how far the effects differ: {given}" if apart else f"given {given}" if given else "",
@@ -172,23 +170,16 @@ def _ablation_table(given: str, results: "Sequence[Result]") -> Table:
             result.variant.factor,
             result.variant.shown,
             f"{len(result.accuracies)}",
-            "" if result.variant.beside else _mean(list(result.accuracies.values())),
-            *_effect(result.effect),
+            "" if result.variant.is_interaction else _mean(list(result.accuracies.values())),
+            *_effect(result.comparison),
             *_price(result),
-            _verdict(
-                result.verdict,
-                result.effect,
-                [
-                    *([result.variant.rule] if result.variant.rule else []),
-                    *_failures(result.failures),
-                ],
-            ),
-            *([_by_section(result.claims)] if claimed else []),
+            _verdict(result, [*filter(None, [result.variant.rule]), *_failures(result.failed)]),
+            *([_by_section(result.statements)] if claimed else []),
         )
     return table
 
 
-def _effect(effect: "Effect | None") -> tuple[str, str, str, str]:
+def _effect(effect: "Comparison | None") -> tuple[str, str, str, str]:
     if effect is None or effect.difference is None:
         return "", "", "", ""
     interval = "" if effect.interval is None else _interval(*effect.interval)
@@ -210,49 +201,52 @@ def _interval(low: float, high: float) -> str:
     return f"{left}, {right}"
 
 
-def _price(result: "Result") -> list[str]:
+def _price(result: "VariantResult") -> list[str]:
     """Write FLOPs, parameters and floats out of convolutions: a reference's own, of others the
     share more or less.
     """
     if result.cost is None:
         return ["", "", ""]
-    own, base = ([price.flops, price.params, price.floats] for price in (result.cost, result.base))
+    own, base = (
+        [price.flops, price.params, price.floats] for price in (result.cost, result.reference_cost)
+    )
     if result.variant.is_reference:
         return [f"{value:,}" for value in own]
     return [f"{value / reference - 1:+.1%}" for value, reference in zip(own, base, strict=True)]
 
 
-def _verdict(verdict: str, effect: "Effect | None", notes: Sequence[str]) -> str:
-    """Write a verdict; where there is none, how many seeds to plan for."""
-    needs = []
-    if verdict == "undecided" and effect and effect.n < 2:
+def verdict_of(result: "VariantResult") -> str:
+    """Write what a row says: its verdict, or why it has none."""
+    if (own := result.comparison) is None:
+        return str(result.absence or result.variant.role)
+    return f"{own.verdict} ±{own.margin:g}" if own.verdict == "within" else str(own.verdict)
+
+
+def _verdict(result: "VariantResult", remarks: Sequence[str]) -> str:
+    """Write a verdict; if there is none yet, how many seeds to plan for."""
+    needs, own = [], result.comparison
+    if own and own.verdict == "undecided" and own.n < 2:
         needs = ["a comparison needs two seeds that both complete"]
-    elif verdict == "undecided" and effect:
-        needs = [
-            f"about {effect.seeds_to_decide} seeds"
-            if effect.seeds_to_decide
-            else "more than 1,000 seeds"
-        ]
-        needs += ["no interval: the seeds have no spread"] if effect.interval is None else []
-    said = [*needs, *notes]
-    return f"{verdict} ({'; '.join(said)})" if said else verdict
+    elif own and own.verdict == "undecided":
+        least = f"about {own.seeds_to_decide}" if own.seeds_to_decide else "more than 1,000"
+        needs = [f"{least} seeds"]
+        needs += ["no interval: the seeds have no spread"] if own.interval is None else []
+    said = [*needs, *remarks]
+    return f"{verdict_of(result)} ({'; '.join(said)})" if said else verdict_of(result)
 
 
-def _by_section(claims: Sequence[str]) -> str:
-    return "\n".join(claim.removeprefix("Section ") for claim in claims)
+def _by_section(statements: "Sequence[Statement]") -> str:
+    return "\n".join(f"{own.section}: {own.text}, {own.agreement}" for own in statements)
 
 
-def _failures(failures: Mapping[int, str]) -> list[str]:
-    """Say what became of seeds that did not complete, and once where it was the same for several."""
-    reasons: dict[str, list[int]] = {}
-    for seed, reason in failures.items():
-        reasons.setdefault(
-            re.sub(r" at step .*", "", reason) if len(failures) > 2 else reason, []
-        ).append(seed)
-    return [
-        f"seed{'s' * (len(s) > 1)} {','.join(map(str, s))} {reason}"
-        for reason, s in reasons.items()
-    ]
+def _failures(failed: "Sequence[Run]") -> list[str]:
+    """Say what became of seeds that did not complete; of more than two, by state alone."""
+    if len(failed) <= 2:
+        return [f"seed {run.key.seed} {run.state}: {run.reason}" for run in failed]
+    states: dict[str, list[str]] = {}
+    for run in failed:
+        states.setdefault(run.state, []).append(str(run.key.seed))
+    return [f"seeds {','.join(seeds)} {state}" for state, seeds in states.items()]
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -8,22 +8,22 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from html import escape
 from itertools import cycle
 from pathlib import Path
 
 import plotly.graph_objects as go
 
-from blocksearch.ablation.study import Result, as_rows
+from blocksearch.ablation.stats import Verdict
+from blocksearch.ablation.study import Ablation, VariantResult
 from blocksearch.errors import ConfigError
-from blocksearch.paper.reproduce import Table
-from blocksearch.paper.reproduce import as_rows as as_table_rows
+from blocksearch.paper.reproduce import PaperTable
 from blocksearch.report.evidence import (
     ablation_notes,
     ablation_parts,
     published_notes,
     published_parts,
+    verdict_of,
 )
 from blocksearch.report.pages import as_texts
 
@@ -70,34 +70,34 @@ def save(
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def ablation_report(
-    file: Path, title: str, results: Sequence[Result], notes: Sequence[str] = ()
-) -> None:
+def ablation_report(file: Path, answer: Ablation) -> None:
     """Write an ablation: effects as intervals, cost beside accuracy, every seed's point, and
     learning curves.
     """
     figures, tables = (
-        [_effects(results), _costs(results), _curves(results)],
-        list(map(as_texts, ablation_parts(results))),
+        [_effects(answer.results), _costs(answer.results), _curves(answer.results)],
+        list(map(as_texts, ablation_parts(answer.results))),
     )
-    save(file, title, as_rows(results), figures, [*ablation_notes(results), *notes], tables)
+    notes = [*ablation_notes(answer.results), *answer.notes]
+    save(file, answer.title, answer.records(), figures, notes, tables)
 
 
 # Of verdicts, told apart without red and green alone; undecided ones are grey.
 _COLOURS = {
-    "helps": "#0072b2",
-    "higher": "#0072b2",
-    "hurts": "#d55e00",
-    "lower": "#d55e00",
-    "within": "#009e73",
+    Verdict.HELPS: "#0072b2",
+    Verdict.HIGHER: "#0072b2",
+    Verdict.HURTS: "#d55e00",
+    Verdict.LOWER: "#d55e00",
+    Verdict.WITHIN: "#009e73",
+    Verdict.UNDECIDED: "#777",
 }
 
 
-def _effects(results: Sequence[Result]) -> go.Figure:
+def _effects(results: Sequence[VariantResult]) -> go.Figure:
     found = [
-        (result, result.effect)
+        (result, own)
         for result in results
-        if result.effect and result.effect.difference is not None
+        if (own := result.comparison) and own.difference is not None
     ]
     figure = go.Figure(
         layout_title_text="Effect on accuracy, points: simultaneous intervals, every seed; blue helps, orange hurts"
@@ -115,12 +115,11 @@ def _effects(results: Sequence[Result]) -> go.Figure:
                 "array": [high - effect.difference],
                 "arrayminus": [effect.difference - low],
             },
-            name=escape(result.verdict),
-            marker={"size": 10, "color": _COLOURS.get(result.verdict.split()[0], "#777")},
+            name=escape(verdict_of(result)),
+            marker={"size": 10, "color": _COLOURS[effect.verdict]},
             showlegend=False,
         )
-        seeds = sorted(set(result.accuracies) & set(result.reference))
-        points = [result.accuracies[seed] - result.reference[seed] for seed in seeds]
+        points = list(effect.differences)
         figure.add_scatter(
             x=points,
             y=[name] * len(points),
@@ -132,7 +131,7 @@ def _effects(results: Sequence[Result]) -> go.Figure:
     return figure.update_layout(height=200 + 40 * len(found), yaxis_autorange="reversed")
 
 
-def _costs(results: Sequence[Result]) -> go.Figure:
+def _costs(results: Sequence[VariantResult]) -> go.Figure:
     points = [
         (_name(r), r.cost.flops, list(r.accuracies.values()))
         for r in results
@@ -141,7 +140,7 @@ def _costs(results: Sequence[Result]) -> go.Figure:
     return _beside_cost(points)
 
 
-def _curves(results: Sequence[Result]) -> go.Figure:
+def _curves(results: Sequence[VariantResult]) -> go.Figure:
     curves = {
         _name(r): [curve for seed, curve in r.curves.items() if seed in r.accuracies]
         for r in results
@@ -152,12 +151,14 @@ def _curves(results: Sequence[Result]) -> go.Figure:
     )
 
 
-def published_report(file: Path, found: Table) -> None:
+def published_report(file: Path, found: PaperTable) -> None:
     """Write a reproduced table: accuracies as intervals beside the paper's, cost beside accuracy,
     and learning curves.
     """
     points = [
-        (escape(row.label), row.flops, list(row.accuracies)) for row in found.rows if row.accuracies
+        (escape(row.label), row.flops, list(row.accuracies.values()))
+        for row in found.rows
+        if row.accuracies
     ]
     losses = {escape(row.label): row.losses for row in found.rows}
     # Test images judge once: how a network learnt is seen in its losses.
@@ -171,7 +172,7 @@ def published_report(file: Path, found: Table) -> None:
     save(
         file,
         found.title,
-        as_table_rows(found),
+        found.records(),
         figures,
         [*published_notes(found), *found.notes],
         tables,
@@ -179,19 +180,14 @@ def published_report(file: Path, found: Table) -> None:
     )
 
 
-def _compared(found: Table) -> list[dict[str, object]]:
+def _compared(found: PaperTable) -> list[dict[str, object]]:
     """Flatten what a table's networks are against each other, an effect's numbers in columns of
     their own.
     """
-    return [
-        {"network": judged.network, "reference": judged.reference}
-        | asdict(judged.effect)
-        | {"claims": judged.claims}
-        for judged in found.judged
-    ]
+    return [{"network": own.variant.value} | own.record() for own in found.compared]
 
 
-def _accuracies(found: Table) -> go.Figure:
+def _accuracies(found: PaperTable) -> go.Figure:
     figure = go.Figure(
         layout_title_text="Accuracy on test images, %: 95 % intervals over seeds, every seed, and the paper's"
     )
@@ -213,11 +209,13 @@ def _accuracies(found: Table) -> go.Figure:
         marker_size=10,
         name="here",
     )
-    seeds = [(accuracy, escape(row.label)) for row in found.rows for accuracy in row.accuracies]
+    seeds = [
+        (accuracy, escape(row.label)) for row in found.rows for accuracy in row.accuracies.values()
+    ]
     x, y = [accuracy for accuracy, _ in seeds], [label for _, label in seeds]
     figure.add_scatter(x=x, y=y, mode="markers", marker={"size": 5, "color": "#999"}, name="a seed")
     paper = {
-        "x": [row.published_accuracy for row in found.rows],
+        "x": [row.published.accuracy for row in found.rows],
         "y": [escape(row.label) for row in found.rows],
     }
     figure.add_scatter(
@@ -276,7 +274,7 @@ def _by_epoch(title: str, what: str, curves: Mapping[str, Sequence[Sequence[floa
     return figure.update_layout(xaxis_title="epoch", yaxis_title=what)
 
 
-def _name(result: Result) -> str:
+def _name(result: VariantResult) -> str:
     variant = result.variant
     return escape(" ".join(part for part in (variant.given, variant.factor, variant.shown) if part))
 

@@ -139,10 +139,7 @@ class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on
     which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`; with `strict`, runs of different devices or
-    versions of torch are not compared; accuracies count as equal within `margin` points, None for
-    the usual 0.5.
-    Raises ConfigError for what cannot be.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. Raises ConfigError for what cannot be.
     """
 
     protocol: Split
@@ -151,16 +148,10 @@ class Request:
     ledger: str
     workers: int | None
     device: str = "auto"
-    strict: bool = False
-    margin: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
-        if self.margin is not None and not 0 < self.margin <= 100:
-            raise ConfigError(
-                f"--margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
-            )
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise ConfigError(
                 f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}"

@@ -1,6 +1,4 @@
-"""Where the runs of an answer came from (`evidence.md`, 10), and how far other images would have
-changed one of them (8).
-"""
+"""Where the runs of an answer came from, and how far other images would have changed one of them."""
 
 from collections.abc import Collection
 
@@ -27,7 +25,7 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
         return ""
     found = f"runs of different kinds are compared: {'; '.join(kinds)}"
     if strict:
-        raise ConfigError(f"--strict: {found}")
+        raise ConfigError(f"strict: {found}")
     return found
 
 

@@ -1,6 +1,5 @@
 """Ablations: which variants there are, and how runs become results."""
 
-import json
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -8,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blocksearch.ablation.design import Variant, ask, read_given, read_values, variants
-from blocksearch.ablation.looks import sequential
-from blocksearch.ablation.study import _pair, ablate, as_rows, results
+from blocksearch.ablation.config import AblationConfig, read_given
+from blocksearch.ablation.design import Role, Variant, ask, variants
+from blocksearch.ablation.study import Ablation, ablate, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split
-from blocksearch.errors import BlocksearchError, ConfigError
+from blocksearch.errors import BlocksearchError, ConfigError, PluginError
+from blocksearch.paper.claims import with_claims
 from blocksearch.paper.section3 import conversions, section3
 from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.evidence import ablation_tables
@@ -65,16 +65,21 @@ def made_up_runs(found, accuracy):
     return runs
 
 
-def looked(found, runs, looks):
-    """Results as an ablation by looks comes to them."""
-    asked = {}
+def config(seeds=5, **wishes):
+    return AblationConfig(**{"factors": ("residual",), "seeds": seeds} | wishes)
 
-    def pairs(names, count):
-        asked.update(dict.fromkeys(names, count))
-        return {k: _pair(found[int(k)], SHARED, range(count), runs) for k in names}
 
-    effects = sequential(frozenset(str(k) for k, v in enumerate(found) if v.compared), looks, pairs)
-    return results(found, SHARED, range(looks[-1]), runs, (effects, asked))
+def results(found, runs, seeds=5, **wishes):
+    """What an ablation says that finds these runs."""
+    return compare_variants(
+        found,
+        config(seeds, **wishes),
+        lambda network, seed: runs.get(SHARED.job(network, seed).key),
+    )
+
+
+def records(*asked, **wishes):
+    return [result.record() for result in results(*asked, **wishes)]
 
 
 def test_the_reference_comes_first_and_every_value_is_there():
@@ -119,17 +124,21 @@ def test_effects_are_paired_and_priced():
         found,
         lambda v, seed: 60 + 5 * seed + bonus[v.value] + 0.02 * (seed - 2) * (not v.is_reference),
     )
-    rows = {row["value"]: row for row in as_rows(results(found, SHARED, range(5), runs))}
-    assert rows["none"]["verdict"] == "reference"
+    rows = {row["value"]: row for row in records(found, runs)}
+    assert (rows["none"]["role"], rows["none"]["verdict"]) == ("reference", None)
     assert rows["project"]["verdict"] == "helps"
     assert rows["project"]["difference"] == pytest.approx(3.0)
     assert rows["project"]["flops_difference"] > 0
-    assert rows["add"]["verdict"] == "within ±0.5"
+    assert (rows["add"]["verdict"], rows["add"]["margin"]) == ("within", 0.5)
     assert rows["add"]["flops_difference"] == 0
     assert set(rows["add"]) >= {
         *("factor", "value", "reference", "text", "flops", "params", "seeds"),
-        *("accuracies", "difference", "interval", "p_value", "verdict"),
+        *("accuracies", "difference", "interval_low", "p_value", "verdict"),
     }
+
+
+def lost(seed):
+    return {"seed": seed, "state": "diverged", "reason": "the loss became nan"}
 
 
 def test_diverged_seeds_are_shown_and_not_averaged():
@@ -137,17 +146,14 @@ def test_diverged_seeds_are_shown_and_not_averaged():
     runs = made_up_runs(
         found, lambda v, seed: None if v.value == "add" and seed < 2 else 50.0 + seed * 3
     )
-    row = as_rows(results(found, SHARED, range(5), runs))[1]
+    row = records(found, runs)[1]
     assert row["seeds"] == [2, 3, 4]
-    assert row["failures"] == {
-        "0": "diverged: the loss became nan",
-        "1": "diverged: the loss became nan",
-    }
+    assert row["failures"] == [lost(0), lost(1)]
 
 
 @pytest.mark.parametrize("diverged", [{4}, {1, 2, 3, 4}, {0, 4}])
-@pytest.mark.parametrize("looks", [(), (2, 5)])
-def test_a_failure_is_shown_wherever_it_is_among_the_seeds(looks, diverged):
+@pytest.mark.parametrize("seeds", [5, "2..5"])
+def test_a_failure_is_shown_wherever_it_is_among_the_seeds(seeds, diverged):
     found = variants(EFFNET, "residual", ["add"])
     noise = np.random.default_rng(0).normal(size=(2, 5))
     runs = made_up_runs(
@@ -156,20 +162,16 @@ def test_a_failure_is_shown_wherever_it_is_among_the_seeds(looks, diverged):
             None if v.value == "add" and s in diverged else 50 + noise[int(v.is_reference), s]
         ),
     )
-    reference, row = as_rows(
-        looked(found, runs, looks) if looks else results(found, SHARED, range(5), runs)
-    )
+    reference, row = records(found, runs, seeds)
     assert row["seeds"] == sorted(set(range(5)) - diverged)
-    assert row["failures"] == {
-        str(seed): "diverged: the loss became nan" for seed in sorted(diverged)
-    }
+    assert row["failures"] == [lost(seed) for seed in sorted(diverged)]
     assert reference["seeds"] == list(range(5))
 
 
 def test_what_completed_is_shown_where_its_reference_did_not():
     found = variants(EFFNET, "residual", ["add"])
     runs = made_up_runs(found, lambda v, seed: None if v.is_reference else 50.0 + seed)
-    reference, row = as_rows(results(found, SHARED, range(5), runs))
+    reference, row = records(found, runs)
     assert reference["seeds"] == []
     assert (row["verdict"], row["accuracies"]) == ("undecided", [50.0, 51.0, 52.0, 53.0, 54.0])
 
@@ -177,8 +179,9 @@ def test_what_completed_is_shown_where_its_reference_did_not():
 def test_a_variant_of_which_no_seed_completed_says_so():
     found = variants(EFFNET, "residual", ["add"])
     runs = made_up_runs(found, lambda v, seed: None if v.value == "add" else 50.0 + seed)
-    row = as_rows(results(found, SHARED, range(5), runs))[1]
-    assert (row["verdict"], row["difference"]) == ("no seed completed", None)
+    row = records(found, runs)[1]
+    assert (row["absence"], row["verdict"]) == ("no seed completed", None)
+    assert row["difference"] is None
 
 
 def test_a_variant_with_equal_layers_is_the_same_network():
@@ -188,10 +191,8 @@ def test_a_variant_with_equal_layers_is_the_same_network():
     found = variants(
         named_network("effnet", replace(TASKS["digits"], widths=(8, 12))), "bottleneck"
     )
-    rows = as_rows(
-        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
-    )
-    assert {row["value"]: row["verdict"] for row in rows}["reduce(4)"] == "same network"
+    rows = records(found, made_up_runs(found, lambda v, seed: 50.0 + seed))
+    assert {row["value"]: row["absence"] for row in rows}["reduce(4)"] == "same network"
 
 
 def test_variants_of_one_network_are_one_comparison_of_the_family():
@@ -200,19 +201,15 @@ def test_variants_of_one_network_are_one_comparison_of_the_family():
 
     def rows(*values):
         found = variants(effnet, "bottleneck", values)
-        return as_rows(
-            results(
-                found,
-                SHARED,
-                range(5),
-                made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference)),
-            )
+        return records(
+            found,
+            made_up_runs(found, lambda v, seed: 50.0 + seed * (1 + v.is_reference)),
         )
 
     _, _, twice = rows("reduce(4)", "reduce(8)")
     assert twice["rule"] == "the same networks as bottleneck reduce(4)"
     (once,) = rows("reduce(8)")[1:]
-    measured = ("n", "difference", "interval", "p_value", "verdict", "seeds_to_decide")
+    measured = ("n", "difference", "interval_low", "p_value", "verdict", "seeds_to_decide")
     assert [twice[key] for key in measured] == [once[key] for key in measured]
 
 
@@ -222,32 +219,26 @@ def test_a_claim_is_not_held_against_a_network_that_is_the_reference():
         "bottleneck",
         ["reduce(4)", "none"],
     )
-    rows = as_rows(
-        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
-    )
-    assert {row["value"]: (row["verdict"], row["claims"]) for row in rows}["reduce(4)"] == (
-        "same network",
-        (),
-    )
+    rows = records(found, made_up_runs(found, lambda v, seed: 50.0 + seed))
+    assert {row["value"]: row["absence"] for row in rows}["reduce(4)"] == "same network"
+    assert [with_claims([result])[0].statements for result in results(found, {})][1] == ()
 
 
 def test_the_references_own_value_alone_is_no_question():
     with pytest.raises(
         ConfigError, match="does not apply to this block: only its own value none is asked about"
     ):
-        ask(EFFNET, {"residual": ["none"]})
+        ask(EFFNET, config(values=["none"]))
 
 
 def test_a_factor_without_other_values_says_so():
     with pytest.raises(ConfigError, match="it has no value but none, unless a space defines one"):
-        ask(EFFNET, {"attention": None})
+        ask(EFFNET, config(factors=["attention"]))
 
 
 def test_what_was_compared_above_is_said_to_be_there():
     found = section3(replace(TASKS["cifar10"], widths=(16, 32, 64)), "cifar10")
-    rows = as_rows(
-        results(found, SHARED, range(5), made_up_runs(found, lambda v, seed: 50.0 + seed))
-    )
+    rows = records(found, made_up_runs(found, lambda v, seed: 50.0 + seed))
     again = [row for row in rows if row["rule"].startswith("the same")]
     assert [(row["given"], row["value"], row["rule"]) for row in again] == [
         ("minimum=1", "reduce(1)", "the same networks as bottleneck reduce(1) above")
@@ -259,18 +250,14 @@ def test_a_margin_decides_what_counts_as_equal():
     runs = made_up_runs(
         found, lambda v, seed: 50.0 + seed + (0.9 if seed % 2 else -0.7) * (v.value == "add")
     )
-    row, wide = (
-        as_rows(results(found, SHARED, range(5), runs, margin=margin))[1] for margin in (None, 5.0)
-    )
-    assert (row["verdict"], wide["verdict"]) == ("undecided", "within ±5")
-    assert row["interval"] == wide["interval"]
+    row, wide = (records(found, runs, margin=margin)[1] for margin in (0.5, 5.0))
+    assert (row["verdict"], wide["verdict"]) == ("undecided", "within")
+    assert row["interval_low"] == wide["interval_low"]
 
 
 def remembered(tmp_path, devices, **wishes):
     """An ablation of which the ledger has every run, made on these devices in turn."""
-    request = Request(
-        Split("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1, **wishes
-    )
+    request = Request(Split("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1)
     found = variants(EFFNET, "residual", ["add"])
     made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
     with closing(Ledger(request.ledger)) as ledger:
@@ -297,35 +284,33 @@ def remembered(tmp_path, devices, **wishes):
                     own,
                 ),
             )
-    return ablate("effnet", found, range(5), request, Watch())
+    return ablate("effnet", found, config(**wishes), request, Watch())
 
 
 def test_a_users_margin_is_kept_to_and_said(tmp_path):
-    titles, answers, _ = zip(
-        *(remembered(tmp_path, ["cpu"], margin=margin) for margin in (None, 5.0)), strict=True
-    )
-    assert [answer[1].verdict for answer in answers] == ["undecided", "within ±5"]
-    assert ["margin ±5 points" in title for title in titles] == [False, True]
+    answers = [remembered(tmp_path, ["cpu"], margin=margin) for margin in (0.5, 5.0)]
+    assert [answer.comparisons[0].verdict for answer in answers] == ["undecided", "within"]
+    assert ["margin ±5 points" in answer.title for answer in answers] == [False, True]
 
 
 def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(tmp_path):
-    assert "different kinds" not in remembered(tmp_path, ["cpu"])[0]
+    assert "different kinds" not in remembered(tmp_path, ["cpu"]).title
     other = tmp_path / "other"
     other.mkdir()
-    title, _, _ = remembered(other, ["cpu", "H100"])
+    title = remembered(other, ["cpu", "H100"]).title
     assert (
         "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
     )
-    with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
+    with pytest.raises(ConfigError, match="strict: runs of different kinds"):
         remembered(other, ["cpu", "H100"], strict=True)
 
 
 def test_the_paper_says_nothing_of_rescaled_widths():
-    asked = ask(EFFNET, {"depth_multiplier": ["2"]}, equal_flops=True)
-    shown = results(asked, SHARED, range(5), made_up_runs(asked, lambda v, seed: 60.0 + seed))
-    assert [bool(result.claims) for result in shown] == [False, True, False, False]
+    asked = ask(EFFNET, config(factors=["depth_multiplier"], values=["2"], equal_flops=True))
+    shown = with_claims(results(asked, made_up_runs(asked, lambda v, seed: 60.0 + seed)))
+    assert [bool(result.statements) for result in shown] == [False, True, False, False]
     own, other = shown[0].cost, shown[1].cost
-    row = as_rows(shown)[1]
+    row = shown[1].record()
     for quantity in ("flops", "params", "floats"):
         assert (
             row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
@@ -336,11 +321,9 @@ def test_names_and_texts_never_become_markup():
     found = variants(EFFNET, "residual", ["add"])
     page = console()
     with page.capture() as captured:
-        page.print(
-            *ablation_tables(
-                "[red]x[/red] [link=javascript:1]", results(found, SHARED, range(5), {})
-            )
-        )
+        title = "[red]x[/red] [link=javascript:1]"
+        answer = Ablation(title=title, results=tuple(results(found, {})), notes=())
+        page.print(*ablation_tables(answer))
     assert "[red]x[/red] [link=javascript:1]" in captured.get()
 
 
@@ -355,17 +338,15 @@ def test_an_ablation_from_question_to_report(tmp_path):
         2,
     )
     for _ in range(2):
-        title, answer, _ = ablate(
-            "effnet", ask(reference, {"residual": ["add"]}), (0, 1), request, Watch()
-        )
-    assert title.startswith(
+        wanted = config((0, 1), values=["add"])
+        answer = ablate("effnet", ask(reference, wanted), wanted, request, Watch())
+    assert answer.title.startswith(
         "effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch "
     )
-    assert [len(result.accuracies) for result in answer] == [2, 2]
+    assert [len(result.accuracies) for result in answer.results] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        (report,) = ledger.reports()
         assert len(ledger.runs()) == 4
-    assert json.loads(report["content"])[1]["value"] == "add"
+        assert ledger.reports() == []  # an answer is computed from its runs, not stored
 
 
 @pytest.mark.parametrize(
@@ -392,13 +373,12 @@ def test_questions_that_cannot_be_asked(factor, values, says):
 
 
 def test_values_belong_to_one_factor():
-    assert read_values(["residual"], "none, add") == {"residual": ["none", "add"]}
-    assert set(read_values(["all"], None)) == {*FACTORS, "first_layer"}
+    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "first_layer"}
     for factors in (["all", "residul"], ["residul"]):
         with pytest.raises(ConfigError, match="unknown factor 'residul'"):
-            read_values(factors, None)
+            ask(EFFNET, config(factors=factors))
     with pytest.raises(ConfigError, match="one factor at a time"):
-        read_values(["residual", "groups"], "none")
+        ask(EFFNET, config(factors=["residual", "groups"], values=["none"]))
 
 
 @pytest.mark.parametrize(
@@ -473,45 +453,27 @@ def test_every_row_of_the_tables_is_a_cell():
     assert printed(16_450_000, "9.9M") == "16.5M"
 
 
-@pytest.mark.slow
-def test_of_all_factors_those_that_do_not_apply_are_rows(tmp_path):
+def test_of_all_factors_those_that_do_not_apply_are_rows():
     """attention first: a family may begin with a row that has no reference."""
-    request = Request(
-        Split("digits", images=200),
-        Recipe(epochs=1, batch=50),
-        tmp_path,
-        str(tmp_path / "a.db"),
-        1,
-    )
     network = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
-    question = {"attention": None, "residual": ["add"]}
-    _, found, _ = ablate("effnet", ask(network, question), (0, 1), request, Watch())
-    assert [(r.variant.factor, r.verdict) for r in found[:2]] == [
-        ("attention", "does not apply"),
-        ("residual", "reference"),
+    asked = ask(network, config(factors=["attention", "residual"]))
+    rows = records(asked, made_up_runs(asked, lambda v, seed: 50.0 + seed))
+    assert [(row["factor"], row["role"], row["absence"]) for row in rows[:2]] == [
+        ("attention", "variant", "does not apply"),
+        ("residual", "reference", None),
     ]
-    rows = as_rows(found)
     assert rows[0]["rule"] == "it has no value but none, unless a space defines one"
     assert rows[2]["flops_difference"] == 0
     with pytest.raises(
         ConfigError, match="none of the factors applies to this block: attention, last"
     ):
-        ask(network, {"attention": None, "last": None})
+        ask(network, config(factors=["attention", "last"]))
 
 
-@pytest.mark.slow
-def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references(tmp_path):
-    request = Request(
-        Split("digits", images=200),
-        Recipe(epochs=1, batch=50),
-        tmp_path,
-        str(tmp_path / "a.db"),
-        1,
-    )
+def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references():
     network = named_network("effnet", replace(TASKS["digits"], widths=(8, 12)))
-    asked = ask(network, {"bottleneck": None}, equal_flops=True)
-    title, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
-    assert title.startswith("effnet, also at equal FLOPs (widths rescaled), widths 8,12")
+    asked = ask(network, config(factors=["bottleneck"], equal_flops=True))
+    found = results(asked, {})
     plain = [result for result in found if not result.variant.given]
     assert [result.variant.value for result in plain] == [
         "reduce(2)",
@@ -540,17 +502,9 @@ def test_variants_are_asked_about_again_at_equal_flops_which_fill_the_references
         )
 
 
-@pytest.mark.slow
-def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_path):
-    request = Request(
-        Split("digits", images=200),
-        Recipe(epochs=1, batch=50),
-        tmp_path,
-        str(tmp_path / "a.db"),
-        1,
-    )
+def test_a_question_given_another_factor_compares_within_each_of_its_values():
     network = named_network("effnet", replace(TASKS["digits"], widths=(16, 20)))
-    asked = ask(network, {"residual": ["add"]}, read_given("bottleneck=2,4"))
+    asked = ask(network, config(values=["add"], given=("bottleneck", ["2", "4"])))
     assert [(v.given, v.is_reference) for v in asked] == [
         *(
             ("bottleneck=reduce(2)", True),
@@ -563,19 +517,22 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values(tmp_
     assert asked[3].network == network.with_factor("bottleneck", "reduce(4)").with_factor(
         "residual", "add"
     )
-    _, found, _ = ablate("effnet", asked, (0, 1), request, Watch())
+    noise = np.random.default_rng(0).normal(size=(len(asked), 5))
+    runs = made_up_runs(asked[:4], lambda v, seed: 60 + noise[asked.index(v), seed])
+    found = results(asked, runs)
     for reference, variant in (found[:2], found[2:4]):
-        differences = [variant.accuracies[seed] - reference.accuracies[seed] for seed in (0, 1)]
-        assert variant.effect.difference == pytest.approx(sum(differences) / 2)
-        assert variant.base == reference.cost
-    apart = found[4].effect
+        differences = [variant.accuracies[s] - reference.accuracies[s] for s in range(5)]
+        assert variant.comparison.difference == pytest.approx(sum(differences) / 5)
+        assert variant.reference_cost == reference.cost
+    apart = found[4].comparison
     assert apart.difference == pytest.approx(
-        found[3].effect.difference - found[1].effect.difference
+        found[3].comparison.difference - found[1].comparison.difference
     )
+    assert found[4].record()["role"] == Role.INTERACTION
     assert (found[4].cost, found[4].curves) == (None, {})
     page = console()
     with page.capture() as captured:
-        page.print(*ablation_tables("t", found))
+        page.print(*ablation_tables(Ablation(title="t", results=tuple(found), notes=())))
     titles = [
         line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)
     ]
@@ -592,8 +549,7 @@ def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_net
     """
     asked = ask(
         EFFNET.with_factor("bottleneck", f"reduce({first})"),
-        {"residual": ["add"]},
-        read_given("bottleneck=2,8"),
+        config(values=["add"], given=read_given("bottleneck=2,8")),
     )
 
     def accuracy(variant, seed):
@@ -602,31 +558,33 @@ def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_net
         )
         return 80.0 + seed % 3 - (0 if variant.is_reference else hurts)
 
-    found = results(asked, SHARED, range(5), made_up_runs(asked[:4], accuracy))
+    found = with_claims(results(asked, made_up_runs(asked[:4], accuracy)))
     effects = {2: -1.04, 8: -5.08}
-    assert found[1].effect.difference == pytest.approx(effects[first])
-    assert found[4].effect.difference == pytest.approx(effects[10 - first] - effects[first])
-    assert found[4].verdict == ("lower" if first == 2 else "higher")
-    assert found[4].claims == (f"Section 3: {found[4].verdict}, agrees",)
+    assert found[1].comparison.difference == pytest.approx(effects[first])
+    assert found[4].comparison.difference == pytest.approx(effects[10 - first] - effects[first])
+    assert found[4].comparison.verdict == ("lower" if first == 2 else "higher")
+    assert list(map(str, found[4].statements)) == [
+        f"Section 3: {found[4].comparison.verdict}, agrees"
+    ]
 
 
 def test_a_value_given_twice_is_no_interaction():
-    asked = ask(EFFNET, {"residual": ["add"]}, read_given("bottleneck=2,2"))
-    assert [(variant.given, variant.beside) for variant in asked] == [
+    asked = ask(EFFNET, config(values=["add"], given=("bottleneck", [2, 2])))
+    assert [(variant.given, variant.minus) for variant in asked] == [
         ("bottleneck=reduce(2)", None)
     ] * 2
 
 
 def test_networks_are_converted_at_two_widths():
     found = conversions(TASKS["gtsrb"], "gtsrb")
-    assert [(v.given, v.value, v.beside is not None) for v in found] == [
+    assert [(v.given, v.value, v.minus is not None) for v in found] == [
         *(("widths=8,16,32", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
         *(("widths=4,8,16", name, False) for name in ("baseline", "mobilenet", "shufflenet")),
         *(("widths=4,8,16 − 8,16,32", name, True) for name in ("mobilenet", "shufflenet")),
     ]
     assert all(v.network == named_network(v.value, v.network.task, dataset="gtsrb") for v in found)
-    assert found[-1].beside == found[2]
-    assert {len({n.digest for n in v.networks}) for v in found if v.beside} == {4}
+    assert found[-1].minus == found[2]
+    assert {len({n.digest for n in v.networks}) for v in found if v.minus} == {4}
 
 
 def test_section_3_is_asked_with_the_papers_own_references():
@@ -643,18 +601,21 @@ def test_section_3_is_asked_with_the_papers_own_references():
     }
     assert hidden == {"": (6, 6, 6), "minimum=1": (1, 2, 4)}
     assert {
-        v.against.blocks[0].values()["pooling"] for v in found if v.given == "pooling=last"
+        v.reference.blocks[0].values()["pooling"] for v in found if v.given == "pooling=last"
     } == {"last"}
 
 
-@pytest.mark.parametrize("looks", [(), (2, 3, 5)])
-def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
+@pytest.mark.parametrize("seeds", [5, "2..5"])
+def test_a_rows_accuracies_are_those_its_effect_was_judged_by(seeds):
     """Some comparisons are decided at once and others never, of networks they share; the reference
     lacks a seed.
     """
     listed = conversions(TASKS["gtsrb"], "gtsrb")
     networks = {n.digest: n for v in listed for n in v.networks}
-    shared = [Variant("f", str(k), False, n, n) for k, n in enumerate(networks.values())]
+    shared = [
+        Variant(factor="f", value=str(k), network=n, reference=n, reference_value="")
+        for k, n in enumerate(networks.values())
+    ]
     noise = np.random.default_rng(0).normal(size=(9, 5))
 
     def accuracy(variant, seed):
@@ -666,24 +627,25 @@ def test_a_rows_accuracies_are_those_its_effect_was_judged_by(looks):
         )
 
     runs = made_up_runs(shared, accuracy)
-    found = looked(listed, runs, looks) if looks else results(listed, SHARED, range(5), runs)
-    assert not looks or len({result.effect.n for result in found if result.effect}) > 1
+    found = results(listed, runs, seeds)
+    assert seeds == 5 or len({own.comparison.n for own in found if own.comparison}) > 1
     for result in found:
-        if result.effect:
-            assert len(result.accuracies) == len(result.reference) == result.effect.n
-            means = [np.mean(list(each.values())) for each in (result.reference, result.accuracies)]
-            assert result.effect.difference == pytest.approx(means[1] - means[0])
+        if own := result.comparison:
+            assert tuple(result.accuracies) == own.seeds
+            assert list(result.accuracies.values()) == list(own.variant)
+            means = [np.mean(each) for each in (own.reference, own.variant)]
+            assert own.difference == pytest.approx(means[1] - means[0])
 
 
 def test_a_factor_is_not_asked_about_under_its_own_values():
-    asked = ask(EFFNET, read_values(["all"], None), read_given("bottleneck=2,4"))
+    asked = ask(EFFNET, config(factors=["all"], given=("bottleneck", [2, 4])))
     assert "bottleneck" not in {variant.factor for variant in asked}
-    with pytest.raises(ConfigError, match="--given residual is the factor that is asked about"):
-        ask(EFFNET, {"residual": None}, read_given("residual=none,add"))
+    with pytest.raises(ConfigError, match="given residual is the factor that is varied"):
+        ask(EFFNET, config(given=("residual", ["none", "add"])))
 
 
 def test_a_factor_that_is_idle_under_one_given_value_is_a_row_there():
-    idle, *others = ask(EFFNET, {"minimum": None}, read_given("bottleneck=1,8"))
+    idle, *others = ask(EFFNET, config(factors=["minimum"], given=("bottleneck", [1, 8])))
     assert (idle.network, idle.rule) == (None, "every value gives the same layers")
     assert [variant.given for variant in others] == ["bottleneck=reduce(8)"] * 2
 
@@ -709,10 +671,10 @@ def test_a_users_options_are_among_a_factors_values(tmp_path):
         "@option('activation')\ndef needy(entry, slope):\n    return ()\n"
     )
     space = loaded([tmp_path / "mine.py"])
-    assert [str(value) for value in read_values(["activation"], None, space)["activation"]] == [
+    found = ask(EFFNET, config(factors=["activation"]), space)
+    assert {v.value for v in found} == {
         *("relu", "leaky", "linear", "mine.soft()")  # the other one needs a parameter
-    ]
-    assert read_values(["bottleneck"], None, space) == {"bottleneck": None}
+    }
 
 
 def made(device, torch):
@@ -743,7 +705,7 @@ def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for
     others = [*alike, made("H100", "2.13.0")], [*alike, made("cpu", "2.12.0")]
     for runs, said in zip(others, ("H100 with torch 2.13", "cpu with torch 2.12"), strict=True):
         assert said in mixture(runs)
-        with pytest.raises(ConfigError, match="--strict: runs of different kinds"):
+        with pytest.raises(ConfigError, match="strict: runs of different kinds"):
             mixture(runs, strict=True)
     assert (
         sources(alike)
@@ -756,19 +718,19 @@ def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
     2·32·64·256.
     """
     network = named_network("effnet", TASKS["cifar10"])
-    listed = ask(network, {"first_layer": None})
-    _, vanilla = results(listed, SHARED, range(2), made_up_runs(listed, lambda *_: 70.0))
+    listed = ask(network, config(factors=["first_layer"]))
+    _, vanilla = with_claims(results(listed, made_up_runs(listed, lambda *_: 70.0), seeds=2))
     assert round(1_294_336 / 1_769_472 - 1, 2) == -0.27
-    assert vanilla.claims == (
-        "Section 3: block saves about 30% of the first layer, here -27%, agrees",
+    assert str(vanilla.statements[0]) == (
+        "Section 3: block saves about 30% of the first layer, here -27%, agrees"
     )
     thin = ask(
         named_network("effnet", replace(TASKS["cifar10"], widths=(16, 32, 64))),
-        {"first_layer": None},
+        config(factors=["first_layer"]),
     )
-    _, vanilla = results(thin, SHARED, range(2), made_up_runs(thin, lambda *_: 70.0))
-    assert vanilla.claims == (
-        "Section 3: block saves about 30% of the first layer, here -71%, disagrees",
+    _, vanilla = with_claims(results(thin, made_up_runs(thin, lambda *_: 70.0), seeds=2))
+    assert str(vanilla.statements[0]) == (
+        "Section 3: block saves about 30% of the first layer, here -71%, disagrees"
     )
 
 
@@ -777,12 +739,25 @@ def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
     [
         (
             "bottleneck",
-            "--given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'",
+            "given must name a factor and values such as bottleneck=2,4,8, but got 'bottleneck'",
         ),
         ("milk=2", "unknown factor 'milk'"),
-        ("last=none", "--given last=none: last=none needs spatial=dense"),
+        ("last=none", "given last=none: last=none needs spatial=dense"),
     ],
 )
 def test_a_given_that_is_none_is_refused(text, says):
     with pytest.raises(BlocksearchError, match=re.escape(says)):
-        ask(EFFNET, {"residual": ["add"]}, read_given(text))
+        ask(EFFNET, config(values=["add"], given=read_given(text)))
+
+
+def test_an_operation_that_fails_ends_the_question_and_is_no_row(tmp_path):
+    """Also beside a factor that does apply: a mistake in a user's file is not a rule of a block."""
+    (tmp_path / "bad.py").write_text(
+        "from blocksearch import option\n\n\n"
+        "@option('attention')\ndef broken(entry):\n    return entry.no_such_thing\n"
+    )
+    space = loaded([tmp_path / "bad.py"])
+    with pytest.raises(PluginError, match=r"no_such_thing.*bad\.py"):
+        ask(EFFNET, config(factors=["residual", "attention"]), space)
+    with pytest.raises(PluginError, match="no_such_thing"):
+        ask(EFFNET, config(given=("attention", ["none", "bad.broken()"])), space)

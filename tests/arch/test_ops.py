@@ -5,6 +5,7 @@ ones.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from blocksearch import (
     option,
     parse_network,
 )
-from blocksearch.ablation.design import read_values, variants
+from blocksearch.ablation.config import AblationConfig, read_values
+from blocksearch.ablation.design import ask
 from blocksearch.arch.layers import Activation, Conv, Custom, Join, decode, encode
 from blocksearch.arch.notation import format_network
 from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
@@ -110,14 +112,10 @@ def test_the_source_and_the_name_are_part_of_the_identity():
 def test_options_are_varied_like_built_in_values():
     space = loaded([SPACES / "squeeze.py"])
     reference = named_network("effnet", TASKS["gtsrb"])
-    from_grammar = variants(
-        reference, "attention", read_values(["attention"], None, space)["attention"]
-    )
-    from_text = variants(
-        reference,
-        "attention",
-        read_values(["attention"], "squeeze.se(ratio=2),squeeze.se(ratio=4)", space)["attention"],
-    )
+    asked = AblationConfig(factors=["attention"])
+    values = read_values("squeeze.se(ratio=2),squeeze.se(ratio=4)")
+    from_grammar = ask(reference, asked, space)
+    from_text = ask(reference, replace(asked, values=values), space)
     assert (
         [v.value for v in from_grammar]
         == [v.value for v in from_text]

@@ -17,11 +17,10 @@ import pytest
 from scipy import stats
 
 import blocksearch as package
-from blocksearch.ablation.stats import rank_correlation
 from blocksearch.arch.cost import cost
 from blocksearch.arch.zoo import TASKS, baseline_flops
 from blocksearch.errors import ConfigError
-from blocksearch.paper.reproduce import networks_of
+from blocksearch.paper.reproduce import networks_of, rank_correlation
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
 from tests.data.test_data import write_gtsrb
@@ -73,9 +72,7 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79
-    pairs = {
-        (each["network"], each["reference"]): each["effect"]["n"] for each in answer["compared"]
-    }
+    pairs = {(each["value"], each["reference"]): each["n"] for each in answer["compared"]}
     assert pairs[("effnet", "mobilenet")] == pairs[("mobilenet", "baseline")] == 2
     assert "12 runs: blocksearch" in answer["notes"][-1]
     assert rows["effnet"]["published_flops"] == 344_100
@@ -210,7 +207,7 @@ def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_
         for note in answer["notes"]
     )
     texts = {name: row["text"] for name, row in rows.items()}
-    assert all(texts[each["network"]] != texts[each["reference"]] for each in answer["compared"])
+    assert all(texts[each["value"]] != texts[each["reference"]] for each in answer["compared"])
 
 
 @pytest.mark.slow
@@ -241,4 +238,7 @@ def test_a_table_with_a_training_that_failed_says_so_and_exits_with_1(root, tmp_
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     (failure,) = [failure for row in json.loads(said)["rows"] for failure in row["failures"]]
-    assert " failed: its worker process died 2 times" in failure
+    assert (failure["state"], failure["reason"][:32]) == (
+        "failed",
+        "its worker process died 2 times"[:32],
+    )

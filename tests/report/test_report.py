@@ -11,18 +11,37 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from blocksearch.ablation.design import variants
-from blocksearch.ablation.stats import Effect
-from blocksearch.ablation.study import as_rows, results
+from blocksearch.ablation.design import Variant, variants
+from blocksearch.ablation.stats import Comparison, Verdict
+from blocksearch.ablation.study import Ablation, Agreement, Statement, VariantResult
 from blocksearch.cli.options import check_files
 from blocksearch.errors import ConfigError
-from blocksearch.paper.reproduce import Judged, Measured, Table
+from blocksearch.paper.reproduce import Measured, PaperTable
+from blocksearch.paper.tables import Row
 from blocksearch.report.evidence import ablation_parts
 from blocksearch.report.pages import as_texts
 from blocksearch.report.report import ablation_report, published_report, save
-from tests.ablation.test_study import EFFNET, SHARED, made_up_runs
+from blocksearch.runs.records import Run
+from tests.ablation.test_study import EFFNET, SHARED, made_up_runs, results
 
 HOSTILE = "<script>alert(1)</script> & | title"
+
+
+def answered(found, title="t"):
+    return Ablation(title=title, results=tuple(found), notes=())
+
+
+def run(seed, accuracy, losses=(1.0,)):
+    """A run of effnet on test images, which judge once; without accuracy it diverged."""
+    key = replace(SHARED.job(EFFNET, seed).key, protocol="test")
+    state, curve = ("diverged", ()) if accuracy is None else ("complete", (accuracy,))
+    return Run(key, 0, 1, state, "nan", curve, losses, np.zeros(0, bool), 1.0, {})
+
+
+def row(label, *runs):
+    """A row of a table whose paper prints 90 %, 300k FLOPs and a factor of 0.2."""
+    published = Row(label, "effnet", 90.0, "300k", 0.2)
+    return Measured(name="effnet", published=published, network=EFFNET, runs=runs, base=1_666_048)
 
 
 class Page(HTMLParser):
@@ -56,8 +75,6 @@ def found():
     listed = variants(EFFNET, "residual")
     return results(
         listed,
-        SHARED,
-        range(5),
         made_up_runs(
             listed, lambda v, seed: None if v.value == "project" else 70.0 + seed + len(v.value)
         ),
@@ -66,7 +83,7 @@ def found():
 
 def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
     file = tmp_path / "a.html"
-    ablation_report(file, HOSTILE, found)
+    ablation_report(file, answered(found, HOSTILE))
     text = file.read_text()
     page = Page(text)
     assert page.loads == []
@@ -89,38 +106,42 @@ def figures_of(text):
 
 
 def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_learnt(tmp_path):
-    none = Measured(
-        "b",
-        "effnet",
-        "text",
-        90.0,
-        None,
-        None,
-        (),
-        (),
-        "300k",
-        300_000,
-        0.2,
-        0.2,
-        ("seed 0 diverged: nan",),
-        (),
-    )
     rows = (
-        replace(
-            none,
-            label=HOSTILE,
-            accuracy=91.0,
-            interval=(89.0, 93.0),
-            accuracies=(90.0, 92.0),
-            losses=((2.0, 1.0), (4.0, 2.0)),
-        ),
-        none,
+        row(HOSTILE, run(0, 90.0, (2.0, 1.0)), run(1, 92.0, (4.0, 2.0))),
+        row("b", run(0, None)),
     )
     file = tmp_path / "a.html"
-    judged = Judged(
-        "mobilenet", "effnet", Effect(5, "helps", 1.5, (1.0, 2.0)), ("Section 5: helps, agrees",)
+    result = VariantResult(
+        variant=Variant(
+            factor="network",
+            value="effnet",
+            network=EFFNET,
+            reference=EFFNET,
+            reference_value="mobilenet",
+        ),
+        comparison=Comparison(
+            seeds=tuple(range(5)),
+            reference=(50.0,) * 5,
+            variant=(51.5,) * 5,
+            margin=0.5,
+            verdict=Verdict.HELPS,
+            difference=1.5,
+            interval=(1.0, 2.0),
+        ),
+        absence=None,
+        runs=tuple(run(seed, 51.5) for seed in range(5)),
+        failed=(),
+        statements=(Statement(section="5", text="helps", agreement=Agreement.AGREES),),
     )
-    published_report(file, Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",)))
+    table = PaperTable(
+        number=4,
+        title="Table 4",
+        rows=rows,
+        order=(0.5, 0.25),
+        compared=(result,),
+        notes=("5 runs",),
+    )
+    published_report(file, table)
     text = file.read_text()
     assert "<script>alert" not in text
     assert "paper and here: +0.50 (p = 0.250)" in text
@@ -131,16 +152,14 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
     here, seeds, paper = accuracies
     assert (here["x"], here["error_x"]["array"], seeds["x"], paper["x"]) == (
         [91.0],
-        [2.0],
+        [9.0],  # to 100
         [90.0, 92.0],
         [90.0, 90.0],
     )
-    assert [(trace["x"], trace["y"]) for trace in costs] == [([300_000] * 2, [90.0, 92.0])]
+    assert [(trace["x"], trace["y"]) for trace in costs] == [([rows[0].flops] * 2, [90.0, 92.0])]
     assert [(trace["x"], trace["y"]) for trace in curves] == [([1, 2], [3.0, 1.5])]
     assert len(Page(text).rows) == 5
-    published_report(
-        tmp_path / "a.csv", Table(4, "Table 4", rows, (0.5, 0.25), (judged,), ("5 runs",))
-    )
+    published_report(tmp_path / "a.csv", table)
     own, compared = (
         list(csv.DictReader(part.splitlines()))
         for part in (tmp_path / "a.csv").read_text().split("\n\n")
@@ -153,19 +172,19 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
 
 def test_tables_to_paste_hold_the_rows(tmp_path, found):
     for ending in (".csv", ".md"):
-        ablation_report(tmp_path / f"a{ending}", HOSTILE, found)
+        ablation_report(tmp_path / f"a{ending}", answered(found, HOSTILE))
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
-    assert [row["value"] for row in rows] == [row["value"] for row in as_rows(found)]
+    assert [row["value"] for row in rows] == [row["value"] for row in answered(found).records()]
     assert {row["title"] for row in rows} == {HOSTILE}
     assert rows[1]["accuracies"] == "73 74 75 76 77"
     assert [row["p_value"] and float(row["p_value"]) for row in rows] == [
         "" if row["p_value"] is None else pytest.approx(row["p_value"], rel=1e-9)
-        for row in as_rows(found)
+        for row in answered(found).records()
     ]
     lines = [line for line in (tmp_path / "a.md").read_text().splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
     assert {len(row) for row in cells} == {len(cells[0])}
-    assert [row[2] for row in cells[2:]] == [row["value"] for row in as_rows(found)]
+    assert [row[2] for row in cells[2:]] == [row["value"] for row in answered(found).records()]
 
 
 def test_a_name_from_outside_is_no_formula(tmp_path):
@@ -184,8 +203,7 @@ def test_many_networks_look_different(tmp_path):
     )
     ablation_report(
         tmp_path / "a.html",
-        "t",
-        results(listed, SHARED, range(5), made_up_runs(listed, lambda v, seed: 50.0 + seed)),
+        answered(results(listed, made_up_runs(listed, lambda v, seed: 50.0 + seed))),
     )
     _, costs, curves = figures_of((tmp_path / "a.html").read_text())
     assert len(costs) > 16
@@ -196,30 +214,15 @@ def test_many_networks_look_different(tmp_path):
 
 
 def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
-    one = Measured(
-        "a",
-        "effnet",
-        "text",
-        90.0,
-        97.0,
-        (91.0, 100.0),
-        (0, 1),
-        (96.0, 98.0),
-        "300k",
-        300_000,
-        0.2,
-        0.2,
-        (),
-        ((1.0,),) * 2,
-    )
-    rows = (
-        replace(one, label="first", accuracy=97.0, interval=None, seeds=(0,), accuracies=(97.0,)),
-        one,
-    )
-    published_report(tmp_path / "a.html", Table(4, "Table 4", rows, None))
+    rows = (row("first", run(0, 97.0)), row("a", run(0, 96.0), run(1, 98.0)))
+    table = PaperTable(number=4, title="Table 4", rows=rows, order=None)
+    published_report(tmp_path / "a.html", table)
     here = figures_of((tmp_path / "a.html").read_text())[0][0]
     assert here["y"] == ["first", "a"]
-    assert (here["error_x"]["array"], here["error_x"]["arrayminus"]) == ([0, 3], [0, 6])
+    assert (here["error_x"]["array"], here["error_x"]["arrayminus"]) == (
+        [0, 3],
+        [0, pytest.approx(12.71, abs=0.01)],
+    )
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
@@ -236,9 +239,9 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
     runs = made_up_runs(
         listed, lambda v, seed: 60.0 + seed + (0.3 + 0.2 * seed**2) * (not v.is_reference)
     )
-    reference, variant = results(listed, SHARED, range(5), runs)
+    reference, variant = results(listed, runs)
     _, head, (_, row) = as_texts(ablation_parts([reference, variant])[0])
-    cells, effect = dict(zip(head, row, strict=True)), variant.effect
+    cells, effect = dict(zip(head, row, strict=True)), variant.comparison
     for name, quantity in (("FLOPs", "flops"), ("params", "params"), ("floats", "floats")):
         own, other = getattr(reference.cost, quantity), getattr(variant.cost, quantity)
         assert cells[name] == f"{100 * (other - own) / own:+.1f}%"
@@ -251,7 +254,7 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
     assert cells["accuracy %"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
     assert cells["verdict"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
     ends = [replace(effect, interval=each) for each in ((0.0, 1.2), (-1.2, 0.0), (-0.4, 0.3))]
-    shown = [ablation_parts([reference, replace(variant, effect=each)])[0] for each in ends]
+    shown = [ablation_parts([reference, replace(variant, comparison=each)])[0] for each in ends]
     found = [
         dict(zip(*(as_texts(table)[1], as_texts(table)[2][1]), strict=True))["interval"]
         for table in shown
@@ -264,10 +267,13 @@ def test_figures_draw_the_effects_and_costs(tmp_path):
     runs = made_up_runs(
         listed, lambda v, seed: 60.0 + seed + (3 + 0.1 * seed) * (not v.is_reference)
     )
-    reference, variant = results(listed, SHARED, range(5), runs)
-    low, high = variant.effect.difference - 1, variant.effect.difference + 2
-    shown = [reference, replace(variant, effect=replace(variant.effect, interval=(low, high)))]
-    ablation_report(tmp_path / "a.html", "t", shown)
+    reference, variant = results(listed, runs)
+    low, high = variant.comparison.difference - 1, variant.comparison.difference + 2
+    shown = [
+        reference,
+        replace(variant, comparison=replace(variant.comparison, interval=(low, high))),
+    ]
+    ablation_report(tmp_path / "a.html", answered(shown))
     effects, costs, _ = figures_of((tmp_path / "a.html").read_text())
     one, seeds = effects
     assert (one["x"], one["marker"]["color"]) == ([pytest.approx(3.2)], "#0072b2")

@@ -4,15 +4,16 @@ from decimal import Decimal
 
 import pytest
 
-from blocksearch.ablation.claims import CLAIMS, OPERATIONS, Claim, claims_among, claims_of, counted
 from blocksearch.ablation.design import variants
+from blocksearch.ablation.stats import Comparison, Verdict
 from blocksearch.arch.zoo import NAMED, TASKS, named_network
+from blocksearch.paper.claims import CLAIMS, OPERATIONS, Claim, claims_of, counted, pairs_among
 from blocksearch.paper.tables import TABLES, printed_value
 
 EFFNET = named_network("effnet", TASKS["gtsrb"])
 BLOCKS = [claim for claim in CLAIMS if claim.factor != "network"]
 BETWEEN = [claim for claim in CLAIMS if claim.factor == "network"]
-# The paper's words, section by section, as `paper/reconstruction.md` lists them.
+# The paper's words, section by section, as it says them.
 WORDS = {
     ("bottleneck", "reduce(4)"): "hurts",
     ("bottleneck", "reduce(8)"): "hurts",
@@ -90,55 +91,60 @@ def test_a_claim_about_flops_is_true_of_the_papers_tables(claim):
     for _, rows in TABLES.values():
         flops = {row.network: printed_value(row.flops) for row in rows}
         if {claim.value, claim.reference} <= set(flops):
-            assert "agrees" in claim.said(
-                float(Decimal(flops[claim.value]) / Decimal(flops[claim.reference]))
-            )
+            ratio = float(Decimal(flops[claim.value]) / Decimal(flops[claim.reference]))
+            assert claim.stated(ratio).agreement == "agrees"
 
 
 def test_claims_about_flops_are_counted_both_ways():
     assert counted("kernel", "3x3", "1x3+3x1", 0.8) == counted("kernel", "1x3+3x1", "3x3", 1 / 0.8)
-    assert counted("kernel", "3x3", "1x3+3x1", 0.8)[0].endswith("here -20%, agrees")
-    assert counted("kernel", "3x3", "1x3+3x1", 1.0)[0].endswith("here +0%, disagrees")
+    assert str(counted("kernel", "3x3", "1x3+3x1", 0.8)[0]).endswith("here -20%, agrees")
+    assert str(counted("kernel", "3x3", "1x3+3x1", 1.0)[0]).endswith("here +0%, disagrees")
     assert counted("kernel", "3x3", "5x5", 3.0) == []
     as_many = [
         counted("pooling", "separable_end", "separable_conv", ratio)[0]
         for ratio in (0.94, 1.0, 1.06)
     ]
-    assert [said.rsplit(" ", 1)[1] for said in as_many] == ["disagrees", "agrees", "disagrees"]
+    assert [said.agreement for said in as_many] == ["disagrees", "agrees", "disagrees"]
+
+
+def claim(direction):
+    return Claim(section="3", factor="f", reference="a", value="b", direction=direction)
+
+
+def found(verdict, interval, margin=0.5):
+    return Comparison(
+        seeds=(0, 1),
+        reference=(50.0, 51.0),
+        variant=(50.0, 51.0),
+        margin=margin,
+        verdict=Verdict(verdict),
+        interval=interval,
+    )
 
 
 def test_a_verdict_agrees_with_a_claim_or_not():
-    hurts, within = Claim("3", "f", "a", "b", "hurts"), Claim("3", "f", "a", "b", "within")
-    said = {
-        "helps": (0.0, 3.0),
-        "hurts": (-3.0, 0.0),
-        "within ±0.5": (-0.4, 0.2),
-        "within ±9": (-2.0, 0.2),  # of a user's margin, which moves no claim
-        "undecided": (-0.6, 0.2),
-        "no seed completed": None,
-    }
+    hurts, within = claim(Verdict.HURTS), claim(Verdict.WITHIN)
+    said = [
+        found("helps", (0.0, 3.0)),
+        found("hurts", (-3.0, 0.0)),
+        found("within", (-0.4, 0.2)),
+        found("within", (-2.0, 0.2), margin=9.0),  # a user's margin moves no claim
+        found("undecided", (-0.6, 0.2)),
+        None,
+    ]
     undecided = ["undecided"] * 3
-    assert [hurts.agreement(*each) for each in said.items()] == [
-        "disagrees",
-        "agrees",
-        "disagrees",
-        *undecided,
-    ]
-    assert [within.agreement(*each) for each in said.items()] == [
-        "disagrees",
-        "disagrees",
-        "agrees",
-        *undecided,
-    ]
-    assert hurts.agreement("undecided", (-0.4, 0.2)) == "disagrees"  # of a smaller margin
+    assert list(map(hurts.agreement, said)) == ["disagrees", "agrees", "disagrees", *undecided]
+    assert list(map(within.agreement, said)) == ["disagrees", "disagrees", "agrees", *undecided]
+    assert hurts.agreement(found("undecided", (-0.4, 0.2))) == "disagrees"  # of a smaller margin
     # A small effect that is certain is almost nothing, whichever way it goes.
-    assert within.agreement("helps", (0.1, 0.3)) == "agrees"
-    assert within.agreement("helps", (0.1, 0.6)) == "disagrees"
+    assert within.agreement(found("helps", (0.1, 0.3))) == "agrees"
+    assert within.agreement(found("helps", (0.1, 0.6))) == "disagrees"
     assert claims_of("residual", "add", "none") == []
 
 
 def test_networks_are_held_against_each_other_where_both_are_there():
-    found = {(one, other) for one, other, _ in claims_among([row.network for row in TABLES[7][1]])}
+    here = {row.network: EFFNET for row in TABLES[7][1]}
+    found = {(pair.reference_value, pair.value) for pair in pairs_among(here)}
     assert found == {
         *((f"mobilenet_v2{rate}", f"effnet_revised{rate}") for rate in ("", "_4", "_2")),
         ("effnet_revised", "mob_imp"),

@@ -1,10 +1,10 @@
-"""Adding seeds look by look keeps the error rate that peeking breaks."""
+"""Adding seeds at interim analyses keeps the error rate that peeking breaks."""
 
 import numpy as np
 import pytest
 
-from blocksearch.ablation.looks import LOOKS, read_looks, sequential
-from blocksearch.ablation.stats import ALPHA, compare_pairs
+from blocksearch.ablation.config import STAGES, AblationConfig, read_stages
+from blocksearch.ablation.stats import ALPHA, compare_pairs, sequential
 from blocksearch.errors import ConfigError
 
 
@@ -27,12 +27,12 @@ def simulated(effects, seed, spread=1.0):
             for name in names
         }
 
-    return frozenset(own), more, asked
+    return list(own), more, asked
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [1, 4])
-def test_looks_keep_the_error_rate(family):
+def test_stages_keep_the_error_rate(family):
     """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3
     standard errors allowed).
     """
@@ -40,7 +40,7 @@ def test_looks_keep_the_error_rate(family):
     for seed in range(experiments):
         names, more, _ = simulated([0.0] * family, seed)
         false += any(
-            e.verdict in ("helps", "hurts") for e in sequential(names, LOOKS, more).values()
+            e.verdict in ("helps", "hurts") for e in sequential(names, STAGES, more).values()
         )
     assert false / experiments <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / experiments)
 
@@ -50,14 +50,14 @@ def test_peeking_at_every_seed_breaks_it():
     experiments, false = 300, 0
     for seed in range(experiments):
         _, more, _ = simulated([0.0], seed)
-        verdicts = (compare_pairs(more({"0"}, count))["0"].verdict for count in range(5, 21))
+        verdicts = (compare_pairs(more(["0"], count))["0"].verdict for count in range(5, 21))
         false += any(verdict in ("helps", "hurts") for verdict in verdicts)
     assert false / experiments > 0.1
 
 
 def test_only_what_is_undecided_gets_more_seeds():
     names, more, asked = simulated([8.0, 0.9, -8.0], seed=3, spread=0.5)
-    found = sequential(names, LOOKS, more)
+    found = sequential(names, STAGES, more)
     assert (found["0"].verdict, found["2"].verdict) == ("helps", "hurts")
     assert asked[0] == (["0", "1", "2"], 5)
     assert all(open_ == ["1"] for open_, _ in asked[1:])
@@ -78,16 +78,16 @@ def test_what_is_equivalent_is_decided_and_the_margin_is_the_users():
 
         return more
 
-    assert sequential(frozenset("0"), (5, 8), apart(0.01))["0"].verdict == "within ±0.5"
+    assert sequential(["0"], (5, 8), apart(0.01))["0"].verdict == "within"
     assert asked == [5]
-    assert sequential(frozenset("0"), (5, 8), apart(1.5))["0"].verdict == "undecided"
-    assert sequential(frozenset("0"), (5, 8), apart(1.5), margin=9.0)["0"].verdict == "within ±9"
+    assert sequential(["0"], (5, 8), apart(1.5))["0"].verdict == "undecided"
+    assert sequential(["0"], (5, 8), apart(1.5), margin=9.0)["0"].verdict == "within"
 
 
-def test_intervals_are_those_of_a_looks_share():
+def test_intervals_are_those_of_a_stages_share():
     names, more, _ = simulated([8.0], seed=1)
     effect = sequential(names, (5, 8), more)["0"]
-    assert effect.interval == compare_pairs(more({"0"}, effect.n), alpha=0.025)["0"].interval
+    assert effect.interval == compare_pairs(more(["0"], effect.n), alpha=0.025)["0"].interval
 
 
 def test_a_rejected_variant_stays_in_the_family():
@@ -95,8 +95,8 @@ def test_a_rejected_variant_stays_in_the_family():
     that of one of two.
     """
     _, more, _ = simulated([6.0, 1.0], seed=5)
-    both = compare_pairs(more({"0", "1"}, 8), rejected={"0"})
-    alone, halved = (compare_pairs(more({"1"}, 8), alpha=alpha) for alpha in (0.05, 0.025))
+    both = compare_pairs(more(["0", "1"], 8), rejected={"0"})
+    alone, halved = (compare_pairs(more(["1"], 8), alpha=alpha) for alpha in (0.05, 0.025))
     assert both["1"].p_value == alone["1"].p_value
     assert both["1"].interval == halved["1"].interval != alone["1"].interval
 
@@ -104,7 +104,7 @@ def test_a_rejected_variant_stays_in_the_family():
 @pytest.mark.parametrize("seed", range(20))
 def test_a_p_is_below_the_error_rate_exactly_where_it_decided(seed):
     names, more, _ = simulated([0.0, 0.8, 1.2, 2.0], seed)
-    for effect in sequential(names, LOOKS, more).values():
+    for effect in sequential(names, STAGES, more).values():
         assert (effect.p_value < ALPHA) == (effect.verdict in ("helps", "hurts"))
 
 
@@ -117,16 +117,40 @@ def test_a_variant_of_which_no_seed_completes_gets_no_more_seeds():
             for name, (own, other) in more(wanted, count).items()
         }
 
-    found = sequential(names, LOOKS, diverging)
+    found = sequential(names, STAGES, diverging)
     assert (found["1"].n, found["1"].verdict) == (0, "undecided")
     assert [open_ for open_, _ in asked] == [["0", "1"], ["0"], ["0"], ["0"]]
 
 
 def test_a_range_of_seeds_is_read():
-    assert read_looks("5..20") == LOOKS
-    assert read_looks("5..12") == (5, 8, 12)
-    assert read_looks("3..4") == (3, 4)
-    assert read_looks("5") is None
+    assert read_stages("5..20") == STAGES
+    assert read_stages("5..12") == (5, 8, 12)
+    assert read_stages("3..4") == (3, 4)
+    assert read_stages("5") == ()
     for wrong in ("5..5", "1..4", "8..5", "5..99999"):
         with pytest.raises(ConfigError, match="a range of seeds must rise"):
-            read_looks(wrong)
+            read_stages(wrong)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "stages", "last"),
+    [(3, (), 2), ("3", (), 2), ([0, 4], (), 4), ("0,4", (), 4), ("2..6", (2, 5, 6), 5)],
+)
+def test_seeds_are_a_count_a_list_or_a_range(seeds, stages, last):
+    config = AblationConfig(factors=["residual"], seeds=seeds)
+    assert (config.stages, config.seed_list[-1]) == (stages, last)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"seeds": 0}, "seeds must be a count of at least 1"),
+        ({"seeds": [1, 1]}, "seeds must be distinct"),
+        ({"seeds": "8..5"}, "a range of seeds must rise"),
+        ({"margin": 0.0}, "margin must be points of accuracy above 0 and at most 100"),
+        ({"margin": float("nan")}, "margin must be points"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_when_made(wrong, says):
+    with pytest.raises(ConfigError, match=says):
+        AblationConfig(factors=["residual"], **wrong)

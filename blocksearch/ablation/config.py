@@ -1,0 +1,117 @@
+"""What an ablation asks: its configuration, and the texts that people write for it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from blocksearch.ablation.stats import MARGIN, MOST_SEEDS
+from blocksearch.arch.factors import Value
+from blocksearch.errors import ConfigError
+from blocksearch.runs.plan import read_seeds
+
+STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
+
+Given = tuple[str, Sequence[Value]]  # a factor, and values under each of which to ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig:
+    """What an ablation asks, and how it decides.
+
+    `seeds` are a count, a list, or a range such as "5..20": then undecided comparisons alone get
+    more seeds, at interim analyses after 5, 8, 12 and 20 of them. Raises ConfigError.
+
+    >>> AblationConfig(factors=("residual",), seeds="5..12").stages
+    (5, 8, 12)
+    """
+
+    factors: Sequence[str] = field(
+        metadata={"help": "Factor to vary, such as residual; several may be given, or all."}
+    )
+    values: Sequence[Value] | None = field(
+        default=None, metadata={"help": "Only these values of the factor, such as none,add."}
+    )
+    given: Given | None = field(
+        default=None,
+        metadata={"help": "Ask again under each of these values, such as bottleneck=2,4,8."},
+    )
+    equal_flops: bool = field(
+        default=False,
+        metadata={"help": "Ask again with widths rescaled to the reference's FLOPs."},
+    )
+    seeds: int | str | Sequence[int] = field(
+        default=5,
+        metadata={"help": "A count (5), a list (0,3,7), or 5..20: more where still undecided."},
+    )
+    margin: float = field(
+        default=MARGIN, metadata={"help": "Points within which accuracies count as equal."}
+    )
+    strict: bool = field(
+        default=False,
+        metadata={"help": "Refuse to compare runs of different devices or versions of torch."},
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin <= 100:
+            raise ConfigError(
+                f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
+            )
+        if not self.stages:
+            read_seeds(self._seeds)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The numbers of seeds after which to analyse, () if all seeds are trained at once."""
+        return read_stages(self._seeds)
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """All seeds, of stages those of the last."""
+        return tuple(range(self.stages[-1])) if self.stages else read_seeds(self._seeds)
+
+    @property
+    def _seeds(self) -> str:
+        own = self.seeds
+        return str(own) if isinstance(own, int | str) else ",".join(map(str, own))
+
+
+def read_stages(text: str) -> tuple[int, ...]:
+    """Read a range of seeds as the numbers of seeds at which to analyse; () if it is no range.
+
+    Raises ConfigError for a range that is empty or too long.
+
+    >>> read_stages("5..20"), read_stages("5")
+    ((5, 8, 12, 20), ())
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,9})\.\.([0-9]{1,9})\s*", text)
+    if not found:
+        return ()
+    first, last = int(found[1]), int(found[2])
+    if not 2 <= first < last <= MOST_SEEDS:
+        raise ConfigError(
+            f"a range of seeds must rise from at least 2 to at most {MOST_SEEDS}, but got {text!r}"
+        )
+    return (first, *(stage for stage in STAGES if first < stage < last), last)
+
+
+def read_values(text: str) -> tuple[str, ...]:
+    """Read values such as `none,add` or `mine.se(ratio=2),none`.
+
+    >>> read_values("mine.se(ratio=2), none")
+    ('mine.se(ratio=2)', 'none')
+    """
+    return tuple(value.strip() for value in re.split(r",(?![^(]*\))", text))
+
+
+def read_given(text: str) -> Given:
+    """Read a factor and values of it. Raises ConfigError.
+
+    >>> read_given("bottleneck=2,4,8")
+    ('bottleneck', ('2', '4', '8'))
+    """
+    factor, equals, values = text.partition("=")
+    if not equals:
+        raise ConfigError(
+            f"given must name a factor and values such as bottleneck=2,4,8, but got {text!r}"
+        )
+    return factor.strip(), read_values(values)
