@@ -23,7 +23,7 @@ from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.runs.plan import Conditions, network_from
 from blocksearch.search.objectives import Frame
-from blocksearch.search.pool import COSTS, Encoding
+from blocksearch.space.candidates import COSTS
 from blocksearch.space.grammar import Grammar
 
 OPTUNA = ("nsga2", "tpe", "gp")
@@ -328,7 +328,7 @@ def define(
         raise ConfigError(
             f"--rungs must be below the {judged.epochs} epochs of a whole training, but got {wishes.rungs[-1]}"
         )
-    least, largest = whole.members.extremes()
+    least, largest = whole.enumeration.extremes()
     frame = Frame(
         100 / whole.task.classes,
         tuple(float(least.of(name)[0]) for name in wishes.costs),
@@ -348,7 +348,7 @@ def define(
         _baseline(opening_setting(whole)),
         {
             name: [str(value) for value in values]
-            for name, values in Encoding(grammar).levels.items()
+            for name, values in grammar.encoding.levels.items()
         },
         (*wishes.rungs, judged.epochs),
         grammar.data(),

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from blocksearch.search.objectives import Boxes, Floats, Frame, dominated, ranks
 from blocksearch.search.outlook import Outlook, Result
-from blocksearch.search.pool import Pool
 from blocksearch.search.surrogate import (
     Codes,
     Features,
@@ -25,6 +24,7 @@ from blocksearch.search.surrogate import (
     choose_scales,
     seed_variance,
 )
+from blocksearch.space.candidates import Candidates
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
 MODELLED = ("flops", "params", "peak")  # the costs that the model sees
@@ -143,7 +143,7 @@ class Evolution:
     nothing else.
     """
 
-    def __init__(self, pool: Pool, frame: Frame, costs: Sequence[str]) -> None:
+    def __init__(self, pool: Candidates, frame: Frame, costs: Sequence[str]) -> None:
         self.pool, self.frame, self.costs = pool, frame, tuple(costs)
         self.features = Features(pool.encoding.sizes, pool.costs(MODELLED))
         self._fit: _Fit | None = None
@@ -251,7 +251,7 @@ class Evolution:
             np.concatenate([best, drawn, self._children(self._parents(model, known, seen), rng)])
         )
         found = found[self.pool.members[found] & ~np.isin(found, trained)]
-        order = np.argsort([self.pool.place(int(row)) for row in found])
+        order = np.argsort([self.pool.rank(int(row)) for row in found])
         ordered: NDArray[np.int64] = found[order]
         return ordered
 

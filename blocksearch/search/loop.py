@@ -40,9 +40,9 @@ from blocksearch.search.definition import (
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.optuna_export import Mirror, forget
 from blocksearch.search.policy import ByChance, ByEvolution, Policy, Sampler, Step, Told
-from blocksearch.search.pool import Pool
 from blocksearch.search.storage import StepRow, Studies
 from blocksearch.search.trainings import Trainings
+from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 
 Objective = Callable[[Network, int], float | None]
@@ -112,9 +112,9 @@ def search(question: Question, request: Request, effort: Effort, audience: Audie
     begun with something else.
     """
     grammar = question.affordable
-    if grammar.members.streamable:
+    if grammar.enumeration.streamable:
         # so that budgets which leave nothing are said before anything is written
-        grammar.members.count()
+        grammar.enumeration.count()
     shared = conditions(
         request, next(iter(question.grammar.sample(1, 0)))
     )  # of the budgets' few none might be drawn
@@ -184,7 +184,7 @@ class _Study:
             self._studies.forget(name)
             stored = None
         _agree(stored, name, definition, ledger)
-        self.pool = Pool(grammar, definition.wishes.seed)
+        self.pool = Candidates(grammar, definition.wishes.seed)
         policy = policy_of(self.pool, definition)
         if stored is None:
             self._studies.add(name, definition.as_data())
@@ -286,7 +286,7 @@ def _is_percent(value: object) -> bool:
     return isinstance(value, Real) and 0 <= float(value) <= 100
 
 
-def policy_of(pool: Pool, definition: Definition) -> Policy:
+def policy_of(pool: Candidates, definition: Definition) -> Policy:
     """Put together what decides the steps of a study."""
     wishes = definition.wishes
     judge = Evolution(pool, definition.frame, wishes.costs)

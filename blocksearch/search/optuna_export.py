@@ -23,8 +23,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from blocksearch.search.definition import Definition, Wishes
-from blocksearch.search.pool import Encoding, Pool
 from blocksearch.search.storage import StepRow
+from blocksearch.space.candidates import Candidates
+from blocksearch.space.encoding import Encoding
 
 optuna.logging.set_verbosity(logging.WARNING)
 
@@ -62,7 +63,7 @@ def forget(url: str, name: str) -> None:
 class Mirror:
     """Writes trials for Optuna to read."""
 
-    def __init__(self, url: str, name: str, definition: Definition, pool: Pool) -> None:
+    def __init__(self, url: str, name: str, definition: Definition, pool: Candidates) -> None:
         self._storage = RDBStorage(url, engine_kwargs=_SQLITE if url.startswith("sqlite") else None)
         self._pool, self._costs = pool, definition.wishes.costs
         study = optuna.create_study(

@@ -13,8 +13,8 @@ from blocksearch.search.definition import Wishes
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.objectives import Floats, front
 from blocksearch.search.outlook import Result
-from blocksearch.search.pool import Pool
 from blocksearch.search.race import promoted
+from blocksearch.space.candidates import Candidates
 
 # once there are `AGAIN_AFTER` trials, one step in so many repeats a network of the front with
 # another seed
@@ -91,7 +91,7 @@ class ByEvolution:
 class ByChance:
     """Each member that is left is equally likely."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Candidates) -> None:
         self._pool = pool
 
     def propose(
@@ -140,7 +140,7 @@ class Policy:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Candidates,
         sampler: Sampler,
         judge: Evolution,
         opening: Sequence[tuple[str, int]],

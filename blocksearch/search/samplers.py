@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from blocksearch.search.definition import Wishes
 from blocksearch.search.optuna_export import directions, distributions
 from blocksearch.search.policy import Step, Told
-from blocksearch.search.pool import Pool
+from blocksearch.space.candidates import Candidates
 
 REDRAWS = {"nsga2": 10, "tpe": 1, "gp": 1}
 POPULATION = 24
@@ -38,7 +38,7 @@ class ByOptuna:
     network, and are not told of it.
     """
 
-    def __init__(self, kind: str, pool: Pool, wishes: Wishes) -> None:
+    def __init__(self, kind: str, pool: Candidates, wishes: Wishes) -> None:
         self._kind, self._pool, self._wishes = kind, pool, wishes
         self._space = distributions(pool.encoding)
         self._study = self._new_study()

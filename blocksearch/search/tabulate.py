@@ -17,7 +17,7 @@ from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.definition import opening
-from blocksearch.search.pool import MOST
+from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
 
 _COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
@@ -44,7 +44,7 @@ def tabulate(
 
     Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
-    if grammar.members.diagram.size > MOST:
+    if grammar.enumeration.diagram.size > MOST:
         raise ConfigError(
             f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole"
         )

@@ -12,14 +12,14 @@ from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Group, Job, Run
 from blocksearch.search.policy import Step
-from blocksearch.search.pool import Pool
+from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
 
 
 class Steps(Protocol):
     """Gives out the steps of a search, and takes what became of them."""
 
-    pool: Pool
+    pool: Candidates
 
     def next(self) -> Step | None:
         """Return the step to take now; None where that has to wait, nothing is left, or the time is

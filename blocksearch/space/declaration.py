@@ -16,7 +16,7 @@ from blocksearch.arch.ops import Option
 from blocksearch.arch.ops import Options as Defined
 from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint, read_constraint
-from blocksearch.space.layouts import Plan, Product
+from blocksearch.space.layouts import Layout, Product
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
 Options = tuple[tuple[str, tuple[Value, ...]], ...]
@@ -49,15 +49,15 @@ class Part:
                 )
 
     @property
-    def plans(self) -> tuple[Plan, ...]:
+    def layouts(self) -> tuple[Layout, ...]:
         return tuple(
-            plan
+            layout
             for widths in self.widths
             for first_layer in self.first_layers
-            for plan in self._plans(widths, first_layer)
+            for layout in self._layouts(widths, first_layer)
         )
 
-    def _plans(self, widths: tuple[int, ...], first_layer: str) -> Iterator[Plan]:
+    def _layouts(self, widths: tuple[int, ...], first_layer: str) -> Iterator[Layout]:
         fixed = 1 if first_layer == "vanilla" else 0
         blocks = len(widths) - fixed
         deep = (
@@ -66,7 +66,7 @@ class Part:
             else ((depth,) * blocks for depth in self.depths)
         )
         for depths in deep:
-            yield Plan(widths, (1,) * fixed + depths, first_layer, not self.per_stage)
+            yield Layout(widths, (1,) * fixed + depths, first_layer, not self.per_stage)
 
     @property
     def product(self) -> Product:
@@ -78,7 +78,7 @@ class Part:
         )
         rules = tuple(each for each in self.constraints if isinstance(each, Rule))
         return Product(
-            self.task, self.base, tuple(dict(each) for each in options), rules, self.plans
+            self.task, self.base, tuple(dict(each) for each in options), rules, self.layouts
         )
 
     @property
@@ -172,10 +172,10 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
         ) from error
 
 
-_PLAN_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
+_LAYOUT_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
 
 
-def _plan_option(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+def _layout_values(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     match name:
         case "widths":
             return _widths(values, part.task)
@@ -188,8 +188,8 @@ def _plan_option(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...
 def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
     """Keep some options of some factors; None where none is left."""
     for name, values in options.items():
-        if field := _PLAN_OPTIONS.get(name):
-            wanted = _plan_option(part, name, values)
+        if field := _LAYOUT_OPTIONS.get(name):
+            wanted = _layout_values(part, name, values)
             kept = tuple(value for value in getattr(part, field) if value in wanted)
             if not kept:
                 return None
@@ -221,8 +221,8 @@ def _kept(
 def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
     """Add options to factors."""
     for name, values in options.items():
-        if field := _PLAN_OPTIONS.get(name):
-            more = (*getattr(part, field), *_plan_option(part, name, values))
+        if field := _LAYOUT_OPTIONS.get(name):
+            more = (*getattr(part, field), *_layout_values(part, name, values))
             part = _with(part, field, tuple(dict.fromkeys(more)))
             continue
         base, stages = part.base.values()[factor_named(name).name], []

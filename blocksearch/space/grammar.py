@@ -1,4 +1,4 @@
-"""A space of networks as a value: options, constraints and plans that compose, print, compare and
+"""A space of networks as a value: options, constraints and layouts that compose, print, compare and
 are stored.
 
     Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none",
@@ -23,8 +23,7 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import ConfigError, SpecError
-from blocksearch.space import variation as walk
+from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import (
@@ -38,8 +37,12 @@ from blocksearch.space.declaration import (
     restricted,
     text,
 )
-from blocksearch.space.enumeration import STREAMED, Members, Progress
-from blocksearch.space.reasons import why_empty
+from blocksearch.space.encoding import Encoding
+from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
+from blocksearch.space.layouts import Genotype
+from blocksearch.space.reasons import why_empty, why_not
+
+_TRIES = 20  # children that may leave the space before a parent is returned
 
 
 class Grammar:
@@ -79,7 +82,7 @@ class Grammar:
         return f"<Grammar {self.digest[:12]}>\n{self}"
 
     def __str__(self) -> str:
-        """Print the grammar: for each part of a union its task, plans, options and constraints."""
+        """Print the grammar: for each part of a union its task, layouts, options and constraints."""
         return "\nor\n".join("\n".join(lines(part)) for part in self._parts)
 
     @property
@@ -184,11 +187,9 @@ class Grammar:
     # Members.
 
     @cached_property
-    def members(self) -> Members:
-        """The distinct networks, as numbers. Raises SpecError, with the constraints to blame, where
-        there are none.
-        """
-        found = Members(
+    def enumeration(self) -> Enumeration:
+        """The distinct networks by number. Raises SpecError if there are none, with the reason."""
+        found = Enumeration(
             [part.product for part in self._parts], [part.filters for part in self._parts]
         )
         if found.diagram.size == 0:
@@ -200,27 +201,27 @@ class Grammar:
         """Exact number of distinct networks. Raises SpecError where a constraint leaves only an
         estimate: see `count`.
         """
-        return self.members.size()
+        return self.enumeration.size()
 
     def count(self, progress: Progress | None = None) -> Count:
         """Number of distinct networks, or an estimate that says so."""
-        return self.members.count(progress)
+        return self.enumeration.count(progress)
 
     def __iter__(self) -> Iterator[Network]:
         """Walk the members in a fixed order, in memory that does not grow."""
-        return self.members.walk()
+        return self.enumeration.walk()
 
     def __getitem__(self, index: int) -> Network:
         """Return the member of a number from 0; negative ones count from the end."""
-        return self.members.network(self.members.genes(index))
+        return self.enumeration.network(self.enumeration.genotype(index))
 
     def index(self, network: Network) -> int:
         """Return the number of a member; a network with the same layers has the same one. Raises
         SpecError for a stranger.
         """
-        found = self.members.index(network)
+        found = self.enumeration.index(network)
         if found is None:
-            raise SpecError(f"the network is not in the grammar: {self.why_not(network)}")
+            raise SpecError(f"the network is not in the space: {self.why_not(network)}")
         return found
 
     def __contains__(self, what: object) -> bool:
@@ -228,27 +229,60 @@ class Grammar:
 
     def why_not(self, what: Block | Network) -> str | None:
         """Return the rule that excludes a block or a network, or None for a member."""
-        return walk.why_not(self.members, what)
+        return why_not(self.enumeration, what)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """The networks as rows of small whole numbers, one for each choice."""
+        return Encoding(self.enumeration.products)
 
     def neighbours(self, network: Network) -> list[Network]:
-        """Return the other members that differ from a member in one factor of one block, or in one
-        choice of the plan.
+        """Return the other networks of the space that differ from one in a single choice: a factor
+        of one block, or the widths, first layer or depth.
         """
-        return walk.neighbours(self.members, network)
+        genotypes = map(self.encoding.decode, self.encoding.neighbours(self._code(network)))
+        near = {each.digest: each for each in map(self._made, genotypes) if each is not None}
+        return [each for digest, each in near.items() if digest != network.digest]
 
-    def mutate(self, network: Network, seed: int | np.random.Generator) -> Network:
-        """Return one of a member's neighbours, each equally likely; the member itself where it has
-        none.
+    def mutate(self, network: Network, seed: int | np.random.Generator = 0) -> Network:
+        """Return one of the neighbours, each equally likely; the network itself if it has none."""
+        near = self.neighbours(network)
+        return near[np.random.default_rng(seed).integers(len(near))] if near else network
+
+    def crossover(
+        self, one: Network, other: Network, seed: int | np.random.Generator = 0
+    ) -> Network:
+        """Return a network of the space that takes each choice from one of two; one of these if
+        twenty such in turn are not in the space.
         """
-        return walk.mutate(self.members, network, seed)
+        rng, codes = np.random.default_rng(seed), (self._code(one), self._code(other))
+        for _ in range(_TRIES):
+            child = self._made(self.encoding.decode(self.encoding.cross(*codes, rng)))
+            if child is not None:
+                return child
+        return (one, other)[rng.integers(2)]
 
-    def crossover(self, one: Network, other: Network, seed: int | np.random.Generator) -> Network:
-        """Return a member that takes each factor from one of two members."""
-        return walk.crossover(self.members, one, other, seed)
+    def _code(self, network: Network) -> tuple[int, ...]:
+        genotype = self.enumeration.genotype_of(network)
+        if genotype is None:
+            raise SpecError(f"the network is not in the space: {self.why_not(network)}")
+        return self.encoding.encode(genotype)
+
+    def _made(self, genotype: Genotype | None) -> Network | None:
+        """Build a genotype's network; None if that is none of the space."""
+        if genotype is None:
+            return None
+        try:
+            network = self.enumeration.network(genotype)
+        except PluginError:
+            raise
+        except SpecError:
+            return None
+        return network if self.enumeration.rank(network) is not None else None
 
     def sample(self, count: int, seed: int) -> list[Network]:
         """Draw distinct members, each set of them equally likely."""
-        return self.members.sample(count, seed)
+        return self.enumeration.sample(count, seed)
 
     def costs(self, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
         """Price members by their numbers, or all of them, as arrays in order.
@@ -256,12 +290,12 @@ class Grammar:
         Raises SpecError where all are too many to be held at once: `chunks` streams them.
         """
         if numbers is not None:
-            return self.members.costs(numbers)
-        if self.members.diagram.size > STREAMED:
+            return self.enumeration.costs(numbers)
+        if self.enumeration.diagram.size > STREAMED:
             raise SpecError(
-                f"the costs of {self.members.diagram.size:,} networks are too many to hold at once; stream chunks()"
+                f"the costs of {self.enumeration.diagram.size:,} networks are too many to hold at once; stream chunks()"
             )
-        chunks = list(self.members.chunks())
+        chunks = list(self.enumeration.chunks())
         return Costs(
             *(
                 np.concatenate([getattr(c, row) for c in chunks])
@@ -273,13 +307,13 @@ class Grammar:
         """Price all members in order, some hundred thousand at a time: for spaces that do not fit
         in memory.
         """
-        return self.members.chunks()
+        return self.enumeration.chunks()
 
     def frontier(self, *quantities: str) -> list[Network]:
         """Return the members that no other undercuts in all of some costs, default flops and
         params: exact at any size.
         """
-        return self.members.frontier(quantities or ("flops", "params"))
+        return self.enumeration.frontier(quantities or ("flops", "params"))
 
     def nearest(self, count: int = 1, **target: float) -> list[Network]:
         """Return the members nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
@@ -292,4 +326,4 @@ class Grammar:
                 f"nearest takes one cost, such as flops=12e6, but got {', '.join(target) or 'none'}"
             )
         ((quantity, wanted),) = target.items()
-        return [self[index] for index in self.members.nearest(quantity, wanted, count)]
+        return [self[index] for index in self.enumeration.nearest(quantity, wanted, count)]

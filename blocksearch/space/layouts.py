@@ -1,12 +1,13 @@
-"""What a grammar's members are made of: plans of stages, blocks for their places, and when each
-factor of a block is decided.
+"""What the networks of a space are made of: layouts of stages, a block for each of a layout's slots,
+and the step of a block's expansion at which each factor is decided.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from blocksearch.arch.block import RULES, SHORTCUT_FACTORS, STEPS, Block
 from blocksearch.arch.constraints import Rule
@@ -15,22 +16,25 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
 
 
-class Stage(NamedTuple):
-    """One stage of a plan: its width, whose options its block has, and its kind.
+class StageKind(StrEnum):
+    """Where the block of a stage comes from."""
 
-    own has a block of its own, same has the block of the stage before (a shared block), again has
-    it without pooling (depth), and vanilla is the first convolution.
-    """
+    CONV = "conv"  # it has none: the first stage is a plain convolution
+    OWN = "own"  # a block of its own: a slot of the layout
+    SHARED = "shared"  # the block of the stage before
+    REPEATED = "repeated"  # the same without pooling: depth
+
+
+class Stage(NamedTuple):
+    """One stage of a layout: its width, the kind of its block, and the number of its options."""
 
     width: int
-    kind: str
+    kind: StageKind
     options: int
 
 
-class Plan(NamedTuple):
-    """A network but for its blocks: the width and the number of blocks of each stage, and what the
-    first layer is.
-    """
+class Layout(NamedTuple):
+    """A network but for its blocks: width and number of blocks of each stage, and the first layer."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -42,31 +46,31 @@ class Plan(NamedTuple):
         stages: list[Stage] = []
         for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True)):
             if self.first_layer == "vanilla" and index == 0:
-                stages.append(Stage(width, "vanilla", 0))
+                stages.append(Stage(width, StageKind.CONV, 0))
                 continue
-            fresh = not self.shared or all(stage.kind == "vanilla" for stage in stages)
+            fresh = not self.shared or all(stage.kind is StageKind.CONV for stage in stages)
             options = 0 if self.shared else index
-            stages.append(Stage(width, "own" if fresh else "same", options))
-            stages += [Stage(width, "again", options)] * (depth - 1)
+            stages.append(Stage(width, StageKind.OWN if fresh else StageKind.SHARED, options))
+            stages += [Stage(width, StageKind.REPEATED, options)] * (depth - 1)
         return tuple(stages)
 
     @property
-    def blocks(self) -> int:
-        """How many blocks the plan has room for."""
-        return sum(stage.kind == "own" for stage in self.stages)
+    def slots(self) -> tuple[int, ...]:
+        """The places for a block, each as the number of its options."""
+        return tuple(stage.options for stage in self.stages if stage.kind is StageKind.OWN)
 
 
-class Genes(NamedTuple):
-    """A member as what it is made of: its part, its plan, and a block for each place of the plan."""
+class Genotype(NamedTuple):
+    """What a network of the space is made of: its part, its layout, and a block for each slot."""
 
     part: int
-    plan: Plan
+    layout: Layout
     blocks: tuple[Block, ...]
 
 
-class Turn(NamedTuple):
-    """One step of a block: the factors it decides, the rules it completes, and the factors still
-    needed after it.
+class Decision(NamedTuple):
+    """What one step of a block's expansion decides: its new factors, the rules that these complete,
+    and the factors still needed after it.
     """
 
     decides: tuple[str, ...]
@@ -74,7 +78,7 @@ class Turn(NamedTuple):
     needed: frozenset[str]
 
 
-def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Turn, ...]:
+def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Decision, ...]:
     """Say what is decided, checked and forgotten at each step, so that every rule sees its factors.
 
     Raises SpecError for a factor that no step declares: its values would be left out of the count.
@@ -91,48 +95,43 @@ def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Turn, ...]:
             "so that a space cannot vary it and a constraint cannot name it"
         )
     due = {rule: max(first[name] for name in rule.factors) for rule in rules}
-    turns = []
+    decisions = []
     for index in range(len(reads)):
         later = {name for names in reads[index + 1 :] for name in names}
         later |= {name for rule, step in due.items() if step > index for name in rule.factors}
         decides = tuple(name for name in reads[index] if first[name] == index)
-        turns.append(
-            Turn(
+        decisions.append(
+            Decision(
                 decides,
                 tuple(rule for rule, step in due.items() if step == index),
                 frozenset(later),
             )
         )
-    return tuple(turns)
+    return tuple(decisions)
 
 
-TURNS = len(STEPS) + 1
+DECISIONS = len(STEPS) + 1
 
 
 @dataclass(frozen=True)
 class Product:
-    """What the machine spells: a task, options for each kind of stage, rules between a block's
-    factors, and plans.
-    """
+    """A product of options as the automaton reads it: options of each slot, rules, and layouts."""
 
     task: Task
     base: Block
     options: tuple[Mapping[str, tuple[Value, ...]], ...]
     rules: tuple[Rule, ...]
-    plans: tuple[Plan, ...]
+    layouts: tuple[Layout, ...]
 
     @cached_property
-    def turns(self) -> tuple[Turn, ...]:
+    def decisions(self) -> tuple[Decision, ...]:
         return _schedule((*RULES, *self.rules), {name for each in self.options for name in each})
 
     @property
     def combinations(self) -> int:
-        """Combinations of options over all plans, before rules and equal networks are seen."""
+        """Combinations of options over all layouts, before rules and equal networks are seen."""
         of_options = [prod(len(values) for values in options.values()) for options in self.options]
-        return sum(
-            prod(of_options[s.options] for s in plan.stages if s.kind == "own")
-            for plan in self.plans
-        )
+        return sum(prod(of_options[slot] for slot in layout.slots) for layout in self.layouts)
 
     @property
     def kernels(self) -> set[Kernel]:
@@ -144,18 +143,26 @@ class Product:
         }
         return {value for value in values if isinstance(value, Kernel)}
 
-    def network(self, plan: Plan, blocks: Sequence[Block]) -> Network:
-        """Put blocks in the places of a plan. Raises SpecError where the network cannot be built."""
+    def network(self, layout: Layout, blocks: Sequence[Block]) -> Network:
+        """Put blocks into the slots of a layout. Raises SpecError if the network cannot be built."""
         coming, placed = iter(blocks), []
-        for stage in plan.stages:
-            if stage.kind == "own":
-                own = next(coming)
-            if stage.kind != "vanilla":
-                placed.append(
-                    own.with_factors({"pooling": "none"}) if stage.kind == "again" else own
-                )
-        task = replace(self.task, widths=tuple(stage.width for stage in plan.stages))
-        single = plan.shared and max(plan.depths) == 1
+        for stage in layout.stages:
+            match stage.kind:
+                case StageKind.CONV:
+                    continue
+                case StageKind.OWN:
+                    own = next(coming)
+                    placed.append(own)
+                case StageKind.SHARED:
+                    placed.append(own)
+                case StageKind.REPEATED:
+                    placed.append(own.with_factors({"pooling": "none"}))
+                case _:
+                    assert_never(stage.kind)
+        task = replace(self.task, widths=tuple(stage.width for stage in layout.stages))
+        single = layout.shared and max(layout.depths) == 1
         return Network(
-            task=task, blocks=tuple(placed[:1] if single else placed), first_layer=plan.first_layer
+            task=task,
+            blocks=tuple(placed[:1] if single else placed),
+            first_layer=layout.first_layer,
         )

@@ -14,7 +14,7 @@ from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.enumeration import Progress
+from blocksearch.space.enumeration import Enumeration, Progress
 from blocksearch.space.grammar import Grammar
 
 COSTS = ("flops", "params", "floats", "peak")
@@ -67,10 +67,10 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
     """
     count = grammar.count(progress)
     whole = count.exact and count.value <= _WHOLE
-    costs = grammar.costs() if whole else grammar.members.survey(_SAMPLED, seed=0)
+    costs = grammar.costs() if whole else _sampled(grammar.enumeration)
     spreads = {name: _spread(costs.of(name)) for name in COSTS}
-    if not grammar.members.filtered:  # the ends are exact whatever the size
-        least, most = grammar.members.extremes()
+    if not grammar.enumeration.filtered:  # the ends are exact whatever the size
+        least, most = grammar.enumeration.extremes()
         spreads = {
             n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
         }
@@ -127,6 +127,17 @@ def as_data(found: Survey) -> dict[str, object]:
         ],
         "named": [vars(point) for point in found.points],
     }
+
+
+def _sampled(space: Enumeration) -> Costs:
+    """Price a uniform sample; of a large space under constraints, as many as so many draws hold."""
+    if not space.filtered or space.streamable:
+        ranks = space.ranks(_SAMPLED, seed=0)
+    elif not (ranks := space.drawn(_SAMPLED, seed=0)):
+        raise SpecError(
+            f"none of {_SAMPLED:,} networks drawn meets the constraints: restrict the options"
+        )
+    return space.price(ranks)
 
 
 def _spread(values: NDArray[np.int64]) -> Spread:

@@ -14,7 +14,7 @@ from blocksearch.search.course import Course
 from blocksearch.search.definition import Judged, Wishes, define
 from blocksearch.search.loop import policy_of
 from blocksearch.search.policy import Step, Told
-from blocksearch.search.pool import Pool
+from blocksearch.space.candidates import Candidates
 
 
 class Smooth:
@@ -47,7 +47,7 @@ class Space:
         """Begin a search, as a driver does."""
         judged = Judged("made", "", "", "", 1, "made up")
         definition = define("made", self.whole, self.budgets, self.affordable, judged, wishes)
-        return Course(policy_of(Pool(self.affordable, wishes.seed), definition), trials)
+        return Course(policy_of(Candidates(self.affordable, wishes.seed), definition), trials)
 
 
 def take(course: Course, steps: int | None = None) -> list[Told]:

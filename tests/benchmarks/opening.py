@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 from blocksearch.arch.notation import format_network
-from blocksearch.search.pool import Pool
+from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
 from tests.search.made import definition, row, write
 
@@ -30,7 +30,7 @@ def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
     names.
     """
     rng = np.random.default_rng(0)
-    pool = Pool(load_grammar(space)[0])
+    pool = Candidates(load_grammar(space)[0])
     places = rng.permutation(np.arange(TRIALS) % pool.listed)
     texts = {int(place): format_network(pool.network(int(place))) for place in np.unique(places)}
     rows = []

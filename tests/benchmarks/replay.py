@@ -22,8 +22,8 @@ from blocksearch.search.definition import Definition, Judged, Wishes, define, op
 from blocksearch.search.loop import policy_of
 from blocksearch.search.objectives import Floats, Frame
 from blocksearch.search.policy import Step, Told
-from blocksearch.search.pool import Pool
 from blocksearch.search.tabulate import Tabulated, read_table
+from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_grammar
 
@@ -81,11 +81,11 @@ class World:
     @cached_property
     def volume(self) -> float:
         """Hypervolume of everything in the table, by truth."""
-        pool, wishes = Pool(self.grammar), Wishes()
+        pool, wishes = Candidates(self.grammar), Wishes()
         rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(self.grammar))]
         return self.definition(wishes).frame.volume(self.points(pool, rows, wishes))
 
-    def points(self, pool: Pool, rows: Sequence[int], wishes: Wishes) -> Floats:
+    def points(self, pool: Candidates, rows: Sequence[int], wishes: Wishes) -> Floats:
         """Return the truth of rows: accuracy (percent), then costs."""
         truths = [self.truths[pool.network(row).digest] for row in rows]
         return np.column_stack([truths, pool.costs(wishes.costs)[list(rows)]])
@@ -100,7 +100,7 @@ def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[
 
 
 def measured(
-    world: World, number: int, pool: Pool, step: Step, rungs: Sequence[int]
+    world: World, number: int, pool: Candidates, step: Step, rungs: Sequence[int]
 ) -> tuple[float, ...]:
     """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it
     diverged before.
@@ -158,7 +158,7 @@ def greedy(world: World) -> tuple[float, ...]:
     """Return the shares of a search that knows the truth, and takes what gains most until nothing
     does.
     """
-    pool, wishes = Pool(world.grammar), Wishes()
+    pool, wishes = Candidates(world.grammar), Wishes()
     frame = world.definition(wishes).frame
     left = world.points(pool, range(len(pool)), wishes)
     points = world.points(
@@ -184,7 +184,7 @@ def epochs_spent(steps: Iterable[Step]) -> int:
 def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Walk:
     """Search once. `number` is the search's seed and the replay's."""
     wishes = arm.wishes(number)
-    definition, pool = world.definition(wishes), Pool(world.grammar, number)
+    definition, pool = world.definition(wishes), Candidates(world.grammar, number)
     policy = policy_of(pool, definition)
     named = len(list(opening(world.grammar)))
     course = Course(policy, named + arm.most)
@@ -225,7 +225,9 @@ def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, flo
         yield len(course.told), taken
 
 
-def _share(world: World, pool: Pool, rows: Sequence[int], frame: Frame, wishes: Wishes) -> float:
+def _share(
+    world: World, pool: Candidates, rows: Sequence[int], frame: Frame, wishes: Wishes
+) -> float:
     return frame.volume(world.points(pool, list(dict.fromkeys(rows)), wishes)) / world.volume
 
 

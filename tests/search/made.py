@@ -9,8 +9,8 @@ from blocksearch import TASKS, Grammar
 from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import opening
-from blocksearch.search.pool import Pool
 from blocksearch.search.storage import StepRow, Studies
+from blocksearch.space.candidates import Candidates
 
 HORIZON = 4
 HOSTILE = (
@@ -118,7 +118,7 @@ def searched(
     A race leaves every third of the members behind after the first epoch.
     """
     rng = np.random.default_rng(seed)
-    pool = Pool(grammar())
+    pool = Candidates(grammar())
     opened = list(opening(pool.grammar))
     chosen = [(own, pool.row(network)) for own, network in opened]
     rest = rng.permutation(pool.listed)

@@ -15,13 +15,13 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged, Wishes, define
 from blocksearch.search.objectives import front
 from blocksearch.search.optuna_export import Mirror
-from blocksearch.search.pool import Pool
 from blocksearch.search.storage import StepRow
+from blocksearch.space.candidates import Candidates
 from tests.benchmarks.courses import Space, take
 from tests.search.spaces import SPELLED
 
 SPACE = Space(SPELLED)
-POOL = Pool(SPELLED)
+POOL = Candidates(SPELLED)
 
 
 def definition(wishes=None):

@@ -15,8 +15,8 @@ from blocksearch.search.definition import Judged, Wishes, define
 from blocksearch.search.loop import policy_of
 from blocksearch.search.objectives import ranks
 from blocksearch.search.outlook import Outlook, Result
-from blocksearch.search.pool import Pool
 from blocksearch.search.race import SHARE, best_first, promoted
+from blocksearch.space.candidates import Candidates
 
 GRAMMAR = Grammar(
     TASKS["digits"],
@@ -83,7 +83,7 @@ def accuracy(pool, row, seed, epoch, horizon):
 
 def finished(wishes, trials, horizon=10):
     """Go through a whole search of made-up accuracies."""
-    pool = Pool(GRAMMAR)
+    pool = Candidates(GRAMMAR)
     definition = define(
         "made", GRAMMAR, (), GRAMMAR, Judged("made", "", "", "", horizon, "made up"), wishes
     )

@@ -13,7 +13,7 @@ from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.definition import opening
 from blocksearch.search.policy import Step
-from blocksearch.search.pool import Pool
+from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.replay import (
     Arm,
@@ -38,7 +38,7 @@ def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
     """
     rng = np.random.default_rng(seed)
     grammar = load_grammar("tiny")[0].on(get("gtsrb").task)
-    pool = Pool(grammar)
+    pool = Candidates(grammar)
     rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(grammar))]
     finals = _finals(pool, rows, rng)
     pace = rng.uniform(1.8, 2.4, len(rows))
@@ -57,7 +57,7 @@ def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
     return file
 
 
-def _finals(pool: Pool, rows: list[int], rng: np.random.Generator) -> np.ndarray:
+def _finals(pool: Candidates, rows: list[int], rng: np.random.Generator) -> np.ndarray:
     codes, sizes = pool.codes[rows], pool.encoding.sizes
     flops = np.log10(pool.costs(("flops",))[rows, 0])
     found = 68 + 3 * (flops - flops.mean()) / flops.std()
@@ -165,7 +165,7 @@ def test_seeds_are_stored_ones_each_once_in_an_order_of_each_network_and_replay(
 
 
 def test_a_step_gets_what_is_stored_at_its_rungs_and_nothing_where_the_run_diverged(world: World):
-    pool = Pool(world.grammar)
+    pool = Candidates(world.grammar)
     whole, lost = 0, 50
     step = Step(0, 0, "new", "random", whole, 1, EPOCHS)
     name = pool.network(whole).digest

@@ -16,8 +16,8 @@ from optuna.samplers import NSGAIISampler
 from blocksearch.search.course import Course
 from blocksearch.search.definition import LAG, SAMPLERS, Wishes
 from blocksearch.search.policy import Step, Told
-from blocksearch.search.pool import Pool
 from blocksearch.search.samplers import POPULATION, ByOptuna
+from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.courses import Smooth, Space, new, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
@@ -196,13 +196,13 @@ def test_two_seeds_take_different_steps():
 MARKS = ("bottleneck", "groups")
 
 
-def marked(pool: Pool) -> np.ndarray:
+def marked(pool: Candidates) -> np.ndarray:
     """Say which members have the last option of both."""
     places = [pool.encoding.names.index(name) for name in MARKS]
     return (pool.codes[:, places] == 2).all(1)
 
 
-def first_generation(pool: Pool) -> tuple[list[int], list[Told]]:
+def first_generation(pool: Candidates) -> tuple[list[int], list[Told]]:
     """Tell of twice as many networks as NSGA-II breeds from; only the named ones, which are marked,
     are any good.
     """
@@ -220,7 +220,9 @@ def first_generation(pool: Pool) -> tuple[list[int], list[Told]]:
     ]
 
 
-def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOptuna, list[int]]:
+def bred(
+    pool: Candidates, told: list[Told], count: int, seed: int = 0
+) -> tuple[ByOptuna, list[int]]:
     """Let NSGA-II propose so many children."""
     sampler = ByOptuna("nsga2", pool, Wishes(sampler="nsga2"))
     pending: list[Step] = []
@@ -235,7 +237,7 @@ def bred(pool: Pool, told: list[Told], count: int, seed: int = 0) -> tuple[ByOpt
 
 
 def test_named_points_become_parents_and_their_children_carry_what_they_are_made_of():
-    pool = Pool(SPELLED)
+    pool = Candidates(SPELLED)
     named, told = first_generation(pool)
     sampler, children = bred(pool, told, 8)
     nsga2 = NSGAIISampler(population_size=POPULATION, seed=0)
@@ -253,7 +255,7 @@ def test_named_points_become_parents_and_their_children_carry_what_they_are_made
 
 def test_without_the_mark_of_a_generation_they_would_not():
     """Why `_add` gives it: Optuna's NSGA-II has no population in the same trials without it."""
-    pool = Pool(SPELLED)
+    pool = Candidates(SPELLED)
     sampler, _ = bred(pool, first_generation(pool)[1], 1)
     bare = optuna.create_study(directions=["maximize", "minimize"])
     for trial in sampler._study.get_trials()[:-1]:

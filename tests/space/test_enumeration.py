@@ -13,7 +13,7 @@ from blocksearch import TASKS, Block, Grammar, Network, Shape, Task, cost, parse
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.layers import encode
 from blocksearch.errors import SpecError
-from blocksearch.space import enumeration as members_module
+from blocksearch.space import automaton
 from blocksearch.training.build import build
 from tests.space import brute
 from tests.strategies import declarations
@@ -134,13 +134,13 @@ def test_budgets_and_functions_keep_what_meets_them(declared, seed):
 
 @quick
 @given(declarations())
-def test_stages_abreast_and_layer_by_layer_tell_the_same_networks_apart(declared):
+def test_stages_in_lockstep_and_layer_by_layer_tell_the_same_networks_apart(declared):
     declared = small(declared | {"per_stage": False})
     grammar, expected = both(declared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(members_module, "_PLAIN_BLOCKS", -1)
+        patch.setattr(automaton, "_FLAT", -1)
         beside = grammar_of(declared)
-        assume(beside.members.counted and beside.members.abreast)
+        assume(beside.enumeration.exact and beside.enumeration.lockstep)
         assert set(prints(beside)) == set(prints(expected))
         assert [beside.index(network) for network in beside] == list(range(grammar.size))
         assert sorted(beside.costs().peak) == sorted(grammar.costs().peak)

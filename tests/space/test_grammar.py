@@ -243,7 +243,7 @@ def test_the_reason_is_the_rule_that_excludes():
         assert stranger not in grammar
         assert reason in grammar.why_not(stranger)
     assert parse_block("bottleneck=reduce(4) minimum=6") in grammar
-    with pytest.raises(SpecError, match="not in the grammar: kernel=1x3"):
+    with pytest.raises(SpecError, match="not in the space: kernel=1x3"):
         grammar.index(effnet)
 
 
@@ -389,7 +389,7 @@ def raises(network):
         ),
         (
             lambda: tiny(residual=["none", "add"]).sample(3, seed=0),
-            "a sample must hold 1 to 2 of the grammar's networks",
+            "a sample must hold 1 to 2 of the space's networks",
         ),
         (lambda: tiny().nearest(flops=3, params=3), "nearest takes one cost"),
         (lambda: tiny().frontier("speed"), "unknown cost 'speed'"),
@@ -403,7 +403,7 @@ def test_impossible_grammars_are_named(make, says):
 
 
 def test_numbers_beyond_the_last_are_refused():
-    with pytest.raises(IndexError, match="a grammar of 2 networks has none of number 2"):
+    with pytest.raises(IndexError, match="a space of 2 networks has none of index 2"):
         tiny(residual=["none", "add"])[2]
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from blocksearch import Grammar, cost
 from blocksearch.errors import SpecError
-from blocksearch.search import pool as pool_module
 from blocksearch.search.definition import opening
-from blocksearch.search.pool import COSTS, LISTED, MOST, Pool
+from blocksearch.space import candidates
+from blocksearch.space.candidates import COSTS, LISTED, MOST, Candidates
 from blocksearch.space.load import load_grammar, shipped_spaces
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import declarations
@@ -27,41 +27,41 @@ SHIPPED = sorted(shipped_spaces())
 
 
 @cache
-def shipped(name: str) -> Pool:
-    return Pool(load_grammar(name)[0], seed=3)
+def shipped(name: str) -> Candidates:
+    return Candidates(load_grammar(name)[0], seed=3)
 
 
 @cache
-def pool_of(grammar: Grammar) -> Pool:
-    return Pool(grammar)
+def pool_of(grammar: Grammar) -> Candidates:
+    return Candidates(grammar)
 
 
-def some(pool: Pool, count: int = 60) -> list[int]:
+def some(pool: Candidates, count: int = 60) -> list[int]:
     return np.random.default_rng(0).permutation(pool.listed)[:count].tolist()
 
 
-def none_taken(pool: Pool) -> np.ndarray:
+def none_taken(pool: Candidates) -> np.ndarray:
     return np.zeros(len(pool), bool)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_codes_of_shipped_spaces_tell_members_apart_and_are_read_back(name):
     pool = shipped(name)
-    members = pool.grammar.members
+    space = pool.grammar.enumeration
     codes = pool.codes[: pool.listed]
     assert len(np.unique(codes, axis=0)) == pool.listed
     assert (codes < pool.encoding.sizes).all()
     for row in some(pool):
         code = codes[row].tolist()
-        assert members.network(pool.encoding.genes(code)).digest == pool.network(row).digest
-        assert pool.encoding.code(members.genes_at(pool.place(row))) == tuple(code)
+        assert space.network(pool.encoding.decode(code)).digest == pool.network(row).digest
+        assert pool.encoding.encode(space.unrank(pool.rank(row))) == tuple(code)
         assert pool.decode(code) == row == pool.row(pool.network(row))
         assert pool.recall(pool.network(row).digest, code, "") == row
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_named_points_have_rows_that_are_no_members_unless_the_space_has_them(name):
-    pool = Pool(load_grammar(name)[0])
+    pool = Candidates(load_grammar(name)[0])
     for _, network in opening(pool.grammar):
         row = pool.row(network)
         assert pool.members[row] == (network in pool.grammar)
@@ -78,7 +78,7 @@ def test_costs_are_those_of_each_network(name):
         prices_agree(pool, row)
 
 
-def prices_agree(pool: Pool, row: int) -> None:
+def prices_agree(pool: Candidates, row: int) -> None:
     exact = cost(pool.network(row).layers)
     expected = {
         "flops": exact.flops,
@@ -98,7 +98,7 @@ def test_any_small_space_is_listed_whole_and_each_of_its_codes_is_read_back(decl
         assume(grammar.size <= 500)
     except SpecError:
         assume(False)
-    pool = Pool(grammar)
+    pool = Candidates(grammar)
     assert pool.whole
     assert {pool.network(row).digest for row in range(len(pool))} == {
         network.digest for network in grammar
@@ -141,13 +141,13 @@ def test_children_are_members_and_differ_in_what_was_changed(grammar, seed):
 
 
 def test_a_mutation_takes_every_other_option_of_every_choice():
-    pool, rng = Pool(TWELVE), np.random.default_rng(0)
+    pool, rng = Candidates(TWELVE), np.random.default_rng(0)
     near = {pool.mutate(0, rng) for _ in range(200)}
     assert near == {row for row in range(12) if (pool.codes[row] != pool.codes[0]).sum() == 1}
 
 
 def test_a_space_without_a_choice_has_no_mutation():
-    pool = Pool(TWELVE.restrict(bottleneck=["reduce(1)"], kernel=["3x3"], residual=["none"]))
+    pool = Candidates(TWELVE.restrict(bottleneck=["reduce(1)"], kernel=["3x3"], residual=["none"]))
     assert len(pool) == 1
     assert pool.mutate(0, np.random.default_rng(0)) is None
     assert pool.decode([]) == 0
@@ -157,7 +157,7 @@ def test_draws_are_even_over_what_is_left():
     """Chi-square over nine of twelve, 1,800 draws: below the 99.99 % point of eight degrees of
     freedom (31.8), seeds fixed.
     """
-    pool, rng = Pool(TWELVE), np.random.default_rng(1)
+    pool, rng = Candidates(TWELVE), np.random.default_rng(1)
     taken = none_taken(pool)
     taken[[0, 5, 11]] = True
     drawn = np.bincount([pool.draw(rng, taken) for _ in range(1800)], minlength=12)
@@ -165,7 +165,7 @@ def test_draws_are_even_over_what_is_left():
     assert ((drawn[~taken] - 200) ** 2 / 200).sum() < 31.8
 
 
-def exhausted(pool: Pool) -> list[int]:
+def exhausted(pool: Candidates) -> list[int]:
     rng, found = np.random.default_rng(2), []
     while True:
         taken = none_taken(pool)
@@ -177,17 +177,17 @@ def exhausted(pool: Pool) -> list[int]:
 
 
 def test_every_member_is_drawn_once_before_none_is_left():
-    pool = Pool(TWELVE)
+    pool = Candidates(TWELVE)
     assert sorted(exhausted(pool)) == list(range(12))
 
 
 @pytest.mark.parametrize("budget", [None, "flops <= 300k"])
 def test_a_space_that_is_not_listed_is_drawn_to_its_end_too(monkeypatch, budget):
-    monkeypatch.setattr(pool_module, "MOST", 10)
-    monkeypatch.setattr(pool_module, "LISTED", 5)
-    monkeypatch.setattr(pool_module, "_BATCHES", (2, 4))
+    monkeypatch.setattr(candidates, "MOST", 10)
+    monkeypatch.setattr(candidates, "LISTED", 5)
+    monkeypatch.setattr(candidates, "_BATCHES", (2, 4))
     grammar = SPELLED.where(budget) if budget else SPELLED
-    pool = Pool(grammar)
+    pool = Candidates(grammar)
     assert (len(pool), pool.whole) == (5, False)
     assert {pool.network(row).digest for row in exhausted(pool)} == {
         network.digest for network in grammar
@@ -196,9 +196,9 @@ def test_a_space_that_is_not_listed_is_drawn_to_its_end_too(monkeypatch, budget)
 
 def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whatever_it_has_grown_by():
     grammar = STAGES.where("flops <= 300k")
-    assert grammar.members.diagram.size > MOST
-    one, other = Pool(grammar, seed=4), Pool(grammar, seed=4)
-    assert (one.whole, one.listed, len(set(one._places))) == (False, LISTED, LISTED)
+    assert grammar.enumeration.diagram.size > MOST
+    one, other = Candidates(grammar, seed=4), Candidates(grammar, seed=4)
+    assert (one.whole, one.listed, len(set(one._ranks))) == (False, LISTED, LISTED)
     for row in range(50):
         one.mutate(row, np.random.default_rng(row))
     assert len(one) > len(other)
@@ -212,7 +212,7 @@ def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whateve
         [pool.draw(np.random.default_rng(seed), own) for seed in range(40)]
         for pool, own in zip((one, other), taken, strict=True)
     ]
-    assert [one.place(row) for row in drawn[0]] == [other.place(row) for row in drawn[1]]
+    assert [one.rank(row) for row in drawn[0]] == [other.rank(row) for row in drawn[1]]
     assert len(set(drawn[0])) == 40
     for row in drawn[0]:
         assert one.network(row) in grammar
@@ -222,7 +222,7 @@ def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whateve
 
 def test_budgets_that_hardly_any_network_meets_leave_a_pool_of_those_that_were_found():
     grammar = load_grammar("per_stage")[0].where("flops <= 95k")
-    pool = Pool(grammar)
+    pool = Candidates(grammar)
     assert 0 < pool.listed < LISTED
     assert (pool.costs(["flops"]) <= 95_000).all()
     taken = np.ones(len(pool), bool)

@@ -1,0 +1,147 @@
+"""Networks as rows of small whole numbers, one for each choice that a space leaves, and the steps
+from one row to another: neighbours, mutation and crossover.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.arch.block import Block
+from blocksearch.arch.network import Network
+from blocksearch.errors import PluginError, SpecError
+from blocksearch.space.layouts import Genotype, Layout, Product
+
+Code: TypeAlias = tuple[int, ...]
+_Each = TypeVar("_Each")
+
+
+class Encoding:
+    """Number the options of every choice: those of the layout, and the factors of each slot.
+
+    Choices are named `widths`, `first_layer`, `depth`, and by factor, such as `residual`, or
+    `residual@2` if stage 2 has its own. A union has the choice `part`, too. `levels` has the
+    options of each choice with at least two.
+    """
+
+    def __init__(self, products: Sequence[Product]) -> None:
+        self._products = products
+        layouts = [(part, layout) for part, made in enumerate(products) for layout in made.layouts]
+        self._slots = max(len(layout.slots) for _, layout in layouts)
+        self._layouts = {tuple(self._choices(*each).items()): each for each in layouts}
+        levels: dict[str, dict[object, None]] = {}
+        for each in self._layouts:
+            for name, value in each:
+                levels.setdefault(name, {})[value] = None
+        self._first = {name: next(iter(values)) for name, values in levels.items()}
+        for part, layout in layouts:
+            for slot, options in self._numbered(layout.slots):
+                for name, values in products[part].options[options].items():
+                    levels.setdefault(self._name(name, slot), {}).update(dict.fromkeys(values))
+        self.levels = {name: list(values) for name, values in levels.items() if len(values) > 1}
+        self._index = {
+            name: {value: level for level, value in enumerate(values)}
+            for name, values in self.levels.items()
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.levels)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many options each choice has."""
+        return tuple(map(len, self.levels.values()))
+
+    def encode(self, genotype: Genotype) -> Code:
+        """Number the choices of a genotype. One that its layout has no room for, or that is no
+        option here, is −1.
+        """
+        values: dict[str, object] = dict(self._choices(genotype.part, genotype.layout))
+        for slot, block in self._numbered(genotype.blocks):
+            values |= {self._name(name, slot): value for name, value in block.values().items()}
+        return tuple(self._index[name].get(values.get(name), -1) for name in self.levels)
+
+    def encode_network(self, network: Network) -> Code:
+        """Number the choices of any network, in the space or not, as it is written."""
+        widths, conv = network.task.widths, network.first_layer == "vanilla"
+        layout = Layout(widths, (1,) * len(widths), network.first_layer, self._slots == 1)
+        blocks = network.blocks
+        if len(blocks) == 1:
+            blocks *= len(widths) - conv
+        return self.encode(Genotype(0, layout, tuple(blocks[-self._slots :])))
+
+    def decode(self, code: Sequence[int]) -> Genotype | None:
+        """Return the genotype of a row of choices, or None if they make none.
+
+        Choices that the layout has no room for are ignored; −1 is a factor's first option.
+        """
+        if len(code) != len(self.levels) or any(
+            level >= size for level, size in zip(code, self.sizes, strict=True)
+        ):
+            return None
+        values = {
+            name: self.levels[name][level]
+            for name, level in zip(self.levels, code, strict=True)
+            if level >= 0
+        }
+        chosen = [
+            (name, values.get(name) if name in self.levels else first)
+            for name, first in self._first.items()
+        ]
+        if (found := self._layouts.get(tuple(chosen))) is None:
+            return None
+        part, layout = found
+        made, blocks = self._products[part], []
+        for slot, options in self._numbered(layout.slots):
+            own = {
+                name: values.get(self._name(name, slot), first)
+                for name, (first, *_) in made.options[options].items()
+            }
+            try:
+                blocks.append(Block(**made.base.values() | own))  # type: ignore[arg-type]
+            except PluginError:
+                raise
+            except SpecError:
+                return None
+        return Genotype(part, layout, tuple(blocks))
+
+    def neighbours(self, code: Code) -> Iterator[Code]:
+        """Yield the rows that differ in one choice, of those that the layout has room for."""
+        for place, (level, size) in enumerate(zip(code, self.sizes, strict=True)):
+            others = range(size) if level >= 0 else ()
+            yield from (
+                (*code[:place], other, *code[place + 1 :]) for other in others if other != level
+            )
+
+    def mutate(self, code: Code, rng: np.random.Generator) -> Code | None:
+        """Change one choice at random; None if there is none to change."""
+        if not code:
+            return None
+        place = int(rng.integers(len(code)))
+        others = np.setdiff1d(np.arange(self.sizes[place]), code[place])
+        return (*code[:place], int(rng.choice(others)), *code[place + 1 :])
+
+    def cross(self, one: Code, other: Code, rng: np.random.Generator) -> Code:
+        """Take each choice from one of two rows."""
+        chosen: NDArray[np.int64] = np.where(rng.random(len(one)) < 0.5, one, other)
+        return tuple(map(int, chosen))
+
+    def _name(self, factor: str, slot: int) -> str:
+        return factor if self._slots == 1 else f"{factor}@{slot + 1}"
+
+    def _numbered(self, slots: Sequence[_Each]) -> Iterator[tuple[int, _Each]]:
+        """Number a layout's slots; the last slots of all layouts have one number."""
+        return enumerate(slots, self._slots - len(slots))
+
+    def _choices(self, part: int, layout: Layout) -> dict[str, object]:
+        """Return the choices that a layout is, by name."""
+        depths = layout.depths
+        if layout.first_layer == "vanilla":  # its first stage is no block and has no depth
+            depths = depths[1:]
+        depth: object = depths
+        if len(set(depths[-1:] if layout.shared else layout.depths)) == 1:
+            depth = depths[-1]
+        found = {"widths": layout.widths, "first_layer": layout.first_layer, "depth": depth}
+        return ({"part": part} if len(self._products) > 1 else {}) | found
