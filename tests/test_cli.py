@@ -270,7 +270,7 @@ def test_merge(blocksearch, tmp_path):
 def test_data_commands(blocksearch, root):
     rows = {row["name"]: row for row in json.loads(blocksearch("data", "list", "--json").stdout)}
     assert list(rows) == ["cifar10", "svhn", "gtsrb", "digits"]
-    assert "blocksearch data fetch cifar10" in rows["cifar10"]["missing"]
+    assert [row["here"] for row in rows.values()] == [False, False, False, True]
     checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)
     assert [(row["split"], row["images"], row["classes"]) for row in checked] == [
         ("train", 20000, 10),

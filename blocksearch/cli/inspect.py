@@ -187,7 +187,7 @@ def data_check(
     from blocksearch.report.pages import show
     from blocksearch.report.tables import rows_table
 
-    chosen = names or [str(row["name"]) for row in listing(data_root) if not row["missing"]]
+    chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     print_json(rows) if as_json else show(rows_table("data sets", rows))
     if problems := [str(row["problem"]) for row in rows if row["problem"]]:

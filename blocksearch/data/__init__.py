@@ -1,18 +1,47 @@
-"""Data sets: what is known by name, decoded images, and the fixed validation split. Nothing here
-knows torch.
+"""Images and labels: data sets, how they are decoded and kept, and how they are divided. Nothing
+here knows torch.
 """
 
-from blocksearch.data.cache import data_root as data_root
-from blocksearch.data.cache import digest as digest
-from blocksearch.data.cache import keep as keep
-from blocksearch.data.cache import load as load
-from blocksearch.data.datasets import DataSet as DataSet
-from blocksearch.data.datasets import get as get
-from blocksearch.data.own import own_split as own_split
-from blocksearch.data.readers import Arrays as Arrays
-from blocksearch.data.splits import Split as Split
-from blocksearch.data.splits import Summary as Summary
-from blocksearch.data.splits import origin as origin
-from blocksearch.data.splits import split_id as split_id
-from blocksearch.data.splits import summary as summary
-from blocksearch.data.splits import validation_split as validation_split
+from blocksearch.data import readers
+
+# isort: split
+from blocksearch.data import digits  # both register their data sets, in this order
+
+# isort: split
+from blocksearch.data.cache import Own, data_root, digest, load
+from blocksearch.data.datasets import DATASETS, Archive, Arrays, Dataset, get, register
+from blocksearch.data.splits import (
+    Images,
+    Prepared,
+    Split,
+    Summary,
+    origin,
+    prepare,
+    split_id,
+    summary,
+    validation_split,
+)
+
+__all__ = [
+    "DATASETS",
+    "Archive",
+    "Arrays",
+    "Dataset",
+    "Images",
+    "Own",
+    "Prepared",
+    "Split",
+    "Summary",
+    "data_root",
+    "digest",
+    "digits",
+    "get",
+    "load",
+    "origin",
+    "prepare",
+    "readers",
+    "register",
+    "split_id",
+    "summary",
+    "validation_split",
+]

@@ -15,23 +15,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.datasets import get
-from blocksearch.data.own import own_name, own_task
-from blocksearch.data.readers import Arrays, check_split, folders, read, sources
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.data.datasets import (
+    Arrays,
+    Dataset,
+    Handed,
+    check_part,
+    get,
+    is_name,
+    own_arrays,
+    own_name,
+    own_test_arrays,
+)
+from blocksearch.errors import BlocksearchError, ConfigError, DataError
 
 FORMAT = 1
-SMALL = "labels and groups"  # key of their digest in meta.json; caches of earlier versions lack it
+SMALL = "small"  # in meta.json: digest of all but the pixels; caches of earlier versions lack it
 LEFT_SECONDS = 3600
 _ARRAYS = ("images", "labels", "groups")
 
 
 class Description(NamedTuple):
-    """What is known of a split without its pixels: its digest, labels and groups."""
+    """What is known of a part without its pixels; `prints` are equal for equal images."""
 
     digest: str
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None
+    prints: NDArray[np.uint64]
 
 
 def data_root(explicit: Path | None = None) -> Path:
@@ -49,44 +58,83 @@ def data_root(explicit: Path | None = None) -> Path:
         ) from error
 
 
-def load(name: str, split: str, root: Path | None = None) -> Arrays:
-    """Return a split as read-only arrays backed by the cache, decoding it first where needed.
+def load(name: str, part: str, root: Path | None = None) -> Arrays:
+    """Return a part, "train" or "test", as read-only arrays backed by the cache, decoding it first
+    where needed.
 
     The cache is decoded again where it is damaged or the source files changed; where the sources
-    are gone it serves alone.
-    Raises DataError where there is neither cache nor readable source.
+    are gone it serves alone. Raises DataError where there is neither cache nor readable source.
+
+    >>> load("digits", "test").images.shape
+    (5000, 32, 32, 3)
     """
-    get(name)
-    check_split(split)
     folder = data_root(root)
-    stamp, problem = _stamp(name, split, folder)
+    stamp, problem = _stamp(name, part, folder)
     for place in _places(folder):
-        cached = _open(place / f"{name}-{split}", stamp)
-        if cached is not None:
+        if cached := _open(place / f"{name}-{part}", stamp):
             return cached
     if problem:
         raise problem
-    decoded = _sealed(_decode(name, split, folder))
-    _write_first(name, split, folder, decoded, stamp)
+    decoded = decode(get(name), part, folder)
+    for array in _arrays(decoded).values():
+        array.flags.writeable = False  # as those from the cache are
+    _write_first(f"{name}-{part}", folder, decoded, stamp)
     return decoded
 
 
-def describe(name: str, split: str, root: Path | None = None) -> Description:
-    """Return digest, labels and groups of a split without its pixels, which are decoded only where
-    they never were.
+def describe(name: str, part: str, root: Path | None = None) -> Description:
+    """Return what is known of a part without its pixels, which are decoded only where they never
+    were.
 
     The digest is the one stored when they were decoded; `load` holds the pixels against it.
     Raises DataError as `load` does.
     """
-    get(name)
-    check_split(split)
     folder = data_root(root)
-    stamp, _ = _stamp(name, split, folder)
+    stamp, _ = _stamp(name, part, folder)
     for place in _places(folder):
-        if found := _described(place / f"{name}-{split}", stamp):
+        if found := _described(place / f"{name}-{part}", stamp):
             return found
-    loaded = load(name, split, root)
-    return Description(digest(loaded), loaded.labels, loaded.groups)
+    loaded = load(name, part, root)
+    return Description(digest(loaded), loaded.labels, loaded.groups, prints(loaded.images))
+
+
+def decode(data: Dataset, part: str, root: Path) -> Arrays:
+    """Read a part from its files. Raises DataError for whatever is wrong with them."""
+    check_part(part)
+    try:
+        found = data.read(part, root)
+        _check_task(found, data)
+    except DataError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{error.filename or root} cannot be read: {reason}") from error
+    except Exception as error:  # a reader of somebody's own may raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{data.name}: its {part} images could not be read: {type(error).__name__}: {reason}"
+        ) from error
+    return found
+
+
+def _check_task(found: Arrays, data: Dataset) -> None:
+    (count, *shape), labels, classes = found.images.shape, found.labels, data.task.classes
+    wanted = [data.task.input.height, data.task.input.width, data.task.input.channels]
+    if shape != wanted or found.images.dtype != np.uint8:
+        raise DataError(
+            f"{data.name}: images must be uint8, N×{'×'.join(map(str, wanted))}, but are "
+            f"{found.images.dtype} of shape {found.images.shape}"
+        )
+    if labels.shape != (count,) or labels.dtype != np.int64:
+        raise DataError(
+            f"{data.name}: labels must be int64, one for each of {count:,} images, but are "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"{data.name}: labels must be 0 to {classes - 1}, but are {labels.min()} to "
+            f"{labels.max()}"
+        )
 
 
 def _places(folder: Path) -> list[Path]:
@@ -95,39 +143,52 @@ def _places(folder: Path) -> list[Path]:
     return [folder / ".blocksearch", _user_cache() / "decoded" / own]
 
 
-def _write_first(
-    name: str, split: str, folder: Path, decoded: Arrays, stamp: list[Any] | None
-) -> None:
-    for place in _places(folder):
-        with contextlib.suppress(
-            OSError
-        ):  # not writable: the next place serves, and at worst the split is decoded each time
-            _write(place / f"{name}-{split}", decoded, stamp)
-            return
+def _write_first(name: str, root: Path, decoded: Arrays, stamp: list[Any] | None) -> bool:
+    """Write into the first place that can be written; say whether there was one."""
+    for place in _places(root):
+        with contextlib.suppress(OSError):
+            _write(place / name, decoded, stamp)
+            return True
+    return False
 
 
-def keep(split: Arrays, test: Arrays | None = None, root: Path | None = None) -> str:
-    """Keep a user's own images where decoded data sets are, and return the name by which they are
-    known from then on.
+class Own:
+    """A user's images, checked and named, in memory until `keep` puts them where decoded data sets
+    are.
 
     Other test images beside the same training images are another data set, with runs of its own.
+    Raises DataError for arrays that are no images to learn from.
+
+    >>> import numpy as np
+    >>> Own((np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 2)).name
+    'own-1x4x4-2-234c81157f494b0d'
     """
-    own = (
-        digest(split)
-        if test is None
-        else hashlib.sha256(f"{digest(split)} {digest(test)}".encode()).hexdigest()
-    )
-    name = own_name(split, own)
-    for kind, images in (("train", split), ("test", test)):
-        if images is not None and not _kept(f"{name}-{kind}", data_root(root), images):
-            _write_first(name, kind, data_root(root), images, None)
-    return name
 
+    def __init__(self, data: Handed, test: Handed | None = None) -> None:
+        self._parts = {"train": own_arrays(data)}
+        if test is not None:
+            self._parts["test"] = own_test_arrays(test, self._parts["train"])
+        digests = [digest(arrays) for arrays in self._parts.values()]
+        both = (
+            digests[0] if test is None else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        )
+        self.name = own_name(self._parts["train"], both)
+        self.task = get(self.name).task
 
-def _kept(folder: str, root: Path, images: Arrays) -> bool:
-    """Whether these images are there already: another process may be reading them."""
-    there = (_open(place / folder, None) for place in _places(root))
-    return any(found is not None and digest(found) == digest(images) for found in there)
+    def keep(self, root: Path | None = None) -> str:
+        """Put the images beside decoded ones, unless they are there; return their name.
+
+        Raises DataError where nothing can be written.
+        """
+        folder = data_root(root)
+        for part, arrays in self._parts.items():
+            name = f"{self.name}-{part}"
+            there = (_open(place / name, None) for place in _places(folder))
+            if any(found and digest(found) == digest(arrays) for found in there):
+                continue  # another process may be reading them
+            if not _write_first(name, folder, arrays, None):
+                raise DataError(f"images of your own cannot be written under {folder}")
+        return self.name
 
 
 def digest(split: Arrays) -> str:
@@ -139,19 +200,10 @@ def digest(split: Arrays) -> str:
     return whole.hexdigest()
 
 
-def _decode(name: str, split: str, root: Path) -> Arrays:
-    if name == "digits":
-        from blocksearch.data.digits import generate
-
-        return Arrays(*generate(split))
-    return read(name, split, root)
-
-
-def _sealed(split: Arrays) -> Arrays:
-    """Make arrays read-only, as those from the cache are."""
-    for array in _arrays(split).values():
-        array.flags.writeable = False
-    return split
+def prints(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a number an image, equal for equal images: 8 bytes of a digest of its pixels."""
+    found = b"".join(hashlib.blake2b(x.tobytes(), digest_size=8).digest() for x in images)
+    return np.frombuffer(found, np.uint64)
 
 
 def _user_cache() -> Path:
@@ -160,40 +212,23 @@ def _user_cache() -> Path:
     return user_cache_path("blocksearch", appauthor=False)
 
 
-def _stamp(name: str, split: str, root: Path) -> tuple[list[Any] | None, DataError | None]:
-    """Name, size and time of each source file, with a digest of them for a folder of images; or
-    what is missing.
-    """
-    if own_task(name):
-        return None, DataError(
-            f"the {split} images of {name} are not under {root}: hand their arrays to `Study` again, test images as `test=`"
-        )
-    if name == "digits":
-        from blocksearch.data.digits import DIGESTS
+def _stamp(name: str, part: str, root: Path) -> tuple[list[Any] | None, BlocksearchError | None]:
+    """Return the stamp of a part's sources, or what is missing of them.
 
-        return [DIGESTS[split]], None
+    A worker may not know a user's data set by its name, but finds its decoded images.
+    """
+    check_part(part)
     try:
-        files = sources(name, split, root)
-        stats = [(path.relative_to(root).as_posix(), path.stat()) for path in files]
-        listed = [_folder_digest(folder) for folder in folders(name, files)]
+        return get(name).stamp(part, root), None
     except DataError as error:
         return None, error
+    except ConfigError as error:
+        if not is_name(name):
+            raise
+        return None, error
     except OSError as error:
-        return None, DataError(
-            f"{error.filename or root} cannot be read: {error.strerror or error}"
-        )
-    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats] + listed, None
-
-
-def _folder_digest(folder: Path) -> str:
-    """Digest names, sizes and times of a folder's files: a third of a second for GTSRB's 39,252,
-    which decode in many.
-    """
-    with os.scandir(folder) as entries:
-        found = sorted(
-            (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries
-        )
-    return hashlib.sha256(repr(found).encode()).hexdigest()
+        reason = error.strerror or error
+        return None, DataError(f"{error.filename or root} cannot be read: {reason}")
 
 
 def _arrays(split: Arrays) -> dict[str, NDArray[Any]]:
@@ -202,39 +237,41 @@ def _arrays(split: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _open(folder: Path, stamp: list[Any] | None) -> Arrays | None:
-    """Return the cached split if it is whole and belongs to these sources (or to sources that are
-    gone), else None.
+    """Return the cached arrays if they are whole and belong to these sources (or to sources that
+    are gone), else None.
     """
-    meta, arrays = _read(folder, stamp, _ARRAYS)
-    split = Arrays(**arrays) if meta else None
-    if split is None or digest(split) != meta["digest"]:
+    meta, found = _read(folder, stamp, _ARRAYS)
+    arrays = Arrays(**found) if {"images", "labels"} <= set(found) else None
+    if arrays is None or digest(arrays) != meta["digest"]:
         return None
-    if SMALL not in meta:
+    if SMALL not in meta:  # of an earlier version
         with contextlib.suppress(OSError):  # not writable: asked again next time
-            _save_meta(folder, meta | {SMALL: _small(split.labels, split.groups)})
-    return split
+            _save_prints(folder, meta, arrays)
+    return arrays
 
 
 def _described(folder: Path, stamp: list[Any] | None) -> Description | None:
-    """Return what a cache says of its split, if it belongs to these sources and its labels are
-    whole.
+    """Return what a cache says of its part, if it belongs to these sources and its small arrays
+    are whole.
     """
-    meta, arrays = _read(folder, stamp, _ARRAYS[1:])
-    if "labels" not in arrays:
+    meta, found = _read(folder, stamp, (*_ARRAYS[1:], "prints"))
+    if not {"labels", "prints"} <= set(found):
         return None
-    found = Description(meta["digest"], arrays["labels"], arrays.get("groups"))
-    return found if meta.get(SMALL) == _small(found.labels, found.groups) else None
+    known = Description(meta["digest"], found["labels"], found.get("groups"), found["prints"])
+    return known if meta.get(SMALL) == _small(known) else None
 
 
 def _read(
     folder: Path, stamp: list[Any] | None, wanted: tuple[str, ...]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Map some arrays of a cached split; nothing where it is damaged or of other sources."""
+    """Map some arrays of a cached part; nothing where it is damaged or of other sources."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if meta["format"] != FORMAT or (stamp is not None and meta["stamp"] != stamp):
+        if meta["format"] != FORMAT or not isinstance(meta["digest"], str):
             return {}, {}
-        names = [name for name in meta["arrays"] if name in wanted]
+        if stamp is not None and meta["stamp"] != stamp:
+            return {}, {}
+        names = [name for name in (*meta["arrays"], "prints") if name in wanted]
         files = {name: folder / f"{name}.npy" for name in names}
         return meta, {
             name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()
@@ -243,10 +280,16 @@ def _read(
         return {}, {}
 
 
-def _small(labels: NDArray[np.int64], groups: NDArray[np.int32] | None) -> str:
-    found = hashlib.sha256(labels.tobytes())
-    found.update(b"" if groups is None else groups.tobytes())
-    return found.hexdigest()
+def _small(known: Description) -> str:
+    groups = b"" if known.groups is None else known.groups.tobytes()
+    whole = (known.digest.encode(), known.labels.tobytes(), groups, known.prints.tobytes())
+    return hashlib.sha256(b"".join(whole)).hexdigest()
+
+
+def _save_prints(folder: Path, meta: dict[str, Any], arrays: Arrays) -> None:
+    known = Description(meta["digest"], arrays.labels, arrays.groups, prints(arrays.images))
+    _save(folder / "prints.npy", known.prints)
+    _save_meta(folder, meta | {SMALL: _small(known)})
 
 
 def _save_meta(folder: Path, meta: dict[str, Any]) -> None:
@@ -271,7 +314,7 @@ def _write(folder: Path, split: Arrays, stamp: list[Any] | None) -> None:
         for name, array in arrays.items():
             _save(fresh / f"{name}.npy", array)
         meta = {"format": FORMAT, "stamp": stamp, "arrays": list(arrays), "digest": digest(split)}
-        _save_meta(fresh, meta | {SMALL: _small(split.labels, split.groups)})
+        _save_prints(fresh, meta, split)
         _publish(fresh, folder)
 
 

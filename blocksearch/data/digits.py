@@ -7,11 +7,15 @@ matrix products).
 """
 
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.zoo import TASKS
+from blocksearch.data.datasets import Arrays, Dataset, register
 from blocksearch.errors import DataError
 
 SIZE = 32
@@ -25,91 +29,28 @@ DIGESTS = {
 
 Floats: TypeAlias = NDArray[np.floating[Any]]  # float32 throughout
 
-# Strokes as control points x, y in a box of ±0.6 × ±1, y downwards.
+# fmt: off
+# Strokes as control points x, y in a box of ±0.6 × ±1, y downwards, for 0 to 9.
 _STROKES: tuple[tuple[tuple[float, float], ...], ...] = (
-    (
-        (0, -1),
-        (0.5, -0.75),
-        (0.6, 0),
-        (0.5, 0.75),
-        (0, 1),
-        (-0.5, 0.75),
-        (-0.6, 0),
-        (-0.5, -0.75),
-        (0, -1),
-    ),
+    ((0, -1), (0.5, -0.75), (0.6, 0), (0.5, 0.75), (0, 1), (-0.5, 0.75), (-0.6, 0), (-0.5, -0.75),
+     (0, -1)),
     ((-0.35, -0.6), (0.05, -1), (0.05, 1)),
     ((-0.5, -0.6), (-0.25, -0.95), (0.25, -0.95), (0.5, -0.55), (0.35, -0.1), (-0.55, 1), (0.6, 1)),
-    (
-        (-0.5, -0.85),
-        (0, -1),
-        (0.45, -0.75),
-        (0.4, -0.25),
-        (-0.1, -0.05),
-        (0.45, 0.2),
-        (0.5, 0.7),
-        (0.05, 1),
-        (-0.5, 0.85),
-    ),
+    ((-0.5, -0.85), (0, -1), (0.45, -0.75), (0.4, -0.25), (-0.1, -0.05), (0.45, 0.2), (0.5, 0.7),
+     (0.05, 1), (-0.5, 0.85)),
     ((0.25, 1), (0.25, -1), (-0.6, 0.4), (0.6, 0.4)),
-    (
-        (0.5, -1),
-        (-0.4, -1),
-        (-0.5, -0.1),
-        (0.05, -0.25),
-        (0.5, 0.1),
-        (0.5, 0.65),
-        (0.05, 1),
-        (-0.5, 0.8),
-    ),
-    (
-        (0.4, -0.95),
-        (0, -0.9),
-        (-0.45, -0.4),
-        (-0.55, 0.3),
-        (-0.3, 0.9),
-        (0.2, 1),
-        (0.55, 0.6),
-        (0.4, 0.1),
-        (-0.1, 0),
-        (-0.5, 0.35),
-    ),
+    ((0.5, -1), (-0.4, -1), (-0.5, -0.1), (0.05, -0.25), (0.5, 0.1), (0.5, 0.65), (0.05, 1),
+     (-0.5, 0.8)),
+    ((0.4, -0.95), (0, -0.9), (-0.45, -0.4), (-0.55, 0.3), (-0.3, 0.9), (0.2, 1), (0.55, 0.6),
+     (0.4, 0.1), (-0.1, 0), (-0.5, 0.35)),
     ((-0.55, -1), (0.55, -1), (-0.1, 1)),
-    (
-        *(
-            (0, -1),
-            (0.42, -0.75),
-            (0.35, -0.25),
-            (0, -0.05),
-            (-0.35, -0.25),
-            (-0.42, -0.75),
-            (0, -1),
-        ),
-        *(
-            (0.42, -0.75),
-            (0.35, -0.25),
-            (0, -0.05),
-            (0.5, 0.3),
-            (0.45, 0.8),
-            (0, 1),
-            (-0.45, 0.8),
-            (-0.5, 0.3),
-            (0, -0.05),
-        ),
-    ),
-    (
-        (-0.4, 0.95),
-        (0, 0.9),
-        (0.45, 0.4),
-        (0.55, -0.3),
-        (0.3, -0.9),
-        (-0.2, -1),
-        (-0.55, -0.6),
-        (-0.4, -0.1),
-        (0.1, 0),
-        (0.5, -0.35),
-    ),
+    ((0, -1), (0.42, -0.75), (0.35, -0.25), (0, -0.05), (-0.35, -0.25), (-0.42, -0.75), (0, -1),
+     (0.42, -0.75), (0.35, -0.25), (0, -0.05), (0.5, 0.3), (0.45, 0.8), (0, 1), (-0.45, 0.8),
+     (-0.5, 0.3), (0, -0.05)),
+    ((-0.4, 0.95), (0, 0.9), (0.45, 0.4), (0.55, -0.3), (0.3, -0.9), (-0.2, -1), (-0.55, -0.6),
+     (-0.4, -0.1), (0.1, 0), (0.5, -0.35)),
 )
+# fmt: on
 _LONGEST = max(map(len, _STROKES))
 # Short strokes repeat their last point: a segment without length draws nothing new.
 _POINTS = np.array(
@@ -117,17 +58,47 @@ _POINTS = np.array(
 )
 
 
-def generate(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw a split, `train` or `test`: images N×32×32×3 uint8 and labels N int64, classes balanced,
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """Digits drawn from a seed; there are no files."""
+
+    def stamp(self, part: str, root: Path) -> list[Any]:
+        return [DIGESTS[part]]
+
+    def read(self, part: str, root: Path) -> Arrays:
+        return Arrays(*generate(part))
+
+
+register(
+    Digits(
+        name="digits",
+        description="street-number-like digits, synthetic",
+        task=TASKS["digits"],
+        epochs=3,
+        counts=(COUNTS["train"], COUNTS["test"]),
+        origins=dict.fromkeys(
+            (
+                "984a8842178ac3daddf93fb73ae02ed5a53c9210d863d44c9d8418668a8754a6",
+                "592374afa4fe212de29acfccbc4dc5a664120bf0c119bac95b9f1b39dddefe51",
+            ),
+            "synthetic, drawn from a seed",
+        ),
+    )
+)
+
+
+def generate(part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Draw a part, "train" or "test": images N×32×32×3 uint8 and labels N int64, classes balanced,
     order shuffled.
 
     Raises DataError where the bytes are not the pinned ones.
     """
-    images, labels = draw(COUNTS[split], SEEDS[split])
+    images, labels = draw(COUNTS[part], SEEDS[part])
     found = digest_of(images, labels)
-    if found != DIGESTS[split]:
+    if found != DIGESTS[part]:
         raise DataError(
-            f"digits/{split} must have digest {DIGESTS[split][:12]}…, but this machine drew {found[:12]}…"
+            f"digits/{part} must have digest {DIGESTS[part][:12]}…, but this machine drew "
+            f"{found[:12]}…"
         )
     return images, labels
 

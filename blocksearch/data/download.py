@@ -13,31 +13,28 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from blocksearch.data.cache import data_root, digest, load
-from blocksearch.data.datasets import DATA_SETS, Archive, get
-from blocksearch.data.readers import SPLITS, Arrays, read, sources
+from blocksearch.data.cache import data_root, decode, digest, load, prints
+from blocksearch.data.datasets import DATASETS, PARTS, Archive, Arrays, Dataset, get
 from blocksearch.errors import BlocksearchError, DataError
 
 MOST_BYTES = 2 * 2**30
 MOST_MEMBERS = 200_000
-_PLAIN = (
-    0,
-    stat.S_IFREG,
-    stat.S_IFDIR,
-)  # file types of a zip's members; 0 is that of systems without any
+_PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)  # types of a zip's members; 0: a system without any
 
 
 def fetch(name: str, root: Path | None = None, *, progress: bool = False) -> str:
     """Download and extract what a data set lacks; return one line that says what was done. Raises
     DataError.
+
+    >>> fetch("digits")
+    'digits is drawn from a seed: nothing to download'
     """
     data, folder = get(name), data_root(root)
     if not data.archives:
         return f"{name} is drawn from a seed: nothing to download"
     if not missing_files(name, folder):
         return f"{name} is already under {folder}"
-    for archive in data.archives:
-        install(archive, folder, progress=progress)
+    data.download(folder, progress=progress)
     if missing := missing_files(name, folder):
         raise DataError(f"{name}: the archives were extracted under {folder}, but {missing[0]}")
     return f"{name} is now under {folder}"
@@ -163,65 +160,89 @@ def _move_into(source: Path, target: Path) -> None:
 def missing_files(name: str, root: Path) -> list[str]:
     """Say what is missing of a data set's files; empty where all are there."""
     found = []
-    for split in SPLITS:
+    for part in PARTS:
         try:
-            sources(name, split, root)
+            get(name).sources(part, root)
         except DataError as error:
             found.append(str(error))
     return found
 
 
 def listing(root: Path | None = None) -> list[dict[str, object]]:
-    """One row per known data set: what it is, and what is missing of it."""
+    """Return a row for each known data set: what it is, how many images are published, and whether
+    they are here.
+
+    >>> [row["name"] for row in listing() if row["here"]][-1]
+    'digits'
+    """
     folder = data_root(root)
     return [
         {
             "name": data.name,
             "description": data.description,
             "classes": data.task.classes,
-            "missing": next(iter(missing_files(data.name, folder)), "") if data.archives else "",
+            "training": data.counts[0],
+            "test": data.counts[1],
+            "here": not missing_files(data.name, folder),
         }
-        for data in DATA_SETS.values()
+        for data in DATASETS.values()
     ]
 
 
 def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
-    """Read both splits of a data set whole, from its files rather than the cache; one row each,
-    with any problem.
+    """Read both parts of a data set whole, from its files rather than the cache; return a row for
+    each, with its origin or any problem.
+
+    `copies` counts images that equal an earlier one of the part; of test images, those that equal a
+    training image.
     """
-    get(name)
-    return [_checked(name, split, root) for split in SPLITS]
+    data, seen, rows = get(name), np.zeros(0, np.uint64), []
+    for part in PARTS:
+        row: dict[str, object] = {"name": name, "split": part, **dict.fromkeys(_CHECKED)}
+        try:
+            found = _from_files(name, part, data_root(root))
+        except BlocksearchError as error:
+            rows.append(row | {"problem": str(error)})
+            continue
+        known = prints(found.images)
+        again = (
+            len(known) - len(np.unique(known)) if part == "train" else np.isin(known, seen).sum()
+        )
+        rows.append(row | _counted(data, part, found) | {"copies": int(again)})
+        seen = known
+    return rows
 
 
-def _from_files(name: str, split: str, root: Path | None) -> Arrays:
+_CHECKED = (
+    "images", "published", "classes", "least", "most", "groups", "copies", "digest", "origin",
+    "problem",
+)  # fmt: skip
+
+
+def _counted(data: Dataset, part: str, found: Arrays) -> dict[str, object]:
+    counts = np.bincount(found.labels, minlength=data.task.classes)
+    whole, published = digest(found), data.counts[PARTS.index(part)]
+    problems = []
+    if whole not in data.origins and len(found.images) != published and published:
+        problems.append(f"{len(found.images):,} of {published:,} {part} images are here")
+    if lacking := ", ".join(map(str, np.flatnonzero(counts == 0))):
+        problems.append(f"no {part} image of class {lacking}")
+    return {
+        "images": len(found.images),
+        "published": published,
+        "classes": int((counts > 0).sum()),
+        "least": int(counts.min()),
+        "most": int(counts.max()),
+        "groups": None if found.groups is None else len(np.unique(found.groups)),
+        "digest": whole[:16],
+        "origin": data.origins.get(whole, ""),
+        "problem": "; ".join(problems) and f"{data.name}: {'; '.join(problems)}",
+    }
+
+
+def _from_files(name: str, part: str, root: Path) -> Arrays:
     try:
-        sources(name, split, data_root(root))
-    except DataError:
-        return load(
-            name, split, root
-        )  # no files: the cache, the generator, or the reason why there is neither
-    return read(name, split, data_root(root))
-
-
-def _checked(name: str, split: str, root: Path | None) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(
-        ("images", "classes", "least", "most", "groups", "digest", "problem")
-    )
-    try:
-        data = _from_files(name, split, root)
-    except BlocksearchError as error:
-        return {"name": name, "split": split} | row | {"problem": str(error)}
-    counts = np.bincount(data.labels)
-    return (
-        {"name": name, "split": split}
-        | row
-        | {
-            "images": len(data.images),
-            "classes": int((counts > 0).sum()),
-            "least": int(counts.min()),
-            "most": int(counts.max()),
-            "groups": None if data.groups is None else len(np.unique(data.groups)),
-            "digest": digest(data)[:16],
-            "problem": "",
-        }
-    )
+        get(name).sources(part, root)
+    except DataError:  # no files: the cache, or the reason why there is neither
+        return load(name, part, root)
+    return decode(get(name), part, root)

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.cache import Description, describe, digest, load
-from blocksearch.data.datasets import get
-from blocksearch.data.own import own_task
+from blocksearch.data.cache import describe, digest, load
+from blocksearch.data.datasets import Arrays, OwnImages, get
 from blocksearch.errors import ConfigError, DataError
 
 VERSION = 1
@@ -36,12 +35,13 @@ def validation_split(
     results are ordered so that any prefix is stratified. Raises DataError where a group has two
     classes.
     """
-    if groups is not None and len(np.unique(np.stack([groups, labels]), axis=1)[0]) != len(
-        np.unique(groups)
-    ):
-        raise DataError(
-            "a group of images (GTSRB: one physical sign) must belong to one class, but some belong to several"
-        )
+    if groups is not None:
+        pairs = np.unique(np.stack([groups, labels]), axis=1)
+        if pairs.shape[1] > len(np.unique(groups)):
+            raise DataError(
+                "a group of images (GTSRB: one physical sign) must belong to one class, but some "
+                "belong to several"
+            )
     # RandomState's stream is frozen by numpy's policy (NEP 19); that of Generator is not.
     random = np.random.RandomState(number)
     units = np.arange(len(labels), dtype=np.int64) if groups is None else groups.astype(np.int64)
@@ -103,11 +103,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Split:
-    """A data set and how it is divided: validation split `number`, or the test set; at most
-    `images` for training.
+    """A data set and how it is divided: validation split `number`, or the test set.
 
-    With a cap, validation is capped at the same number, so that judging never costs more than
-    learning.
+    At most `images` are trained on and at most as many validated on, so that evaluation never costs
+    more than training. Before the test set, all training images are trained on.
+
+    >>> Split("cifar10", number=1, images=8000).id
+    'val20-v1.1-n8000'
     """
 
     dataset: str
@@ -125,8 +127,13 @@ class Split:
 
     @property
     def id(self) -> str:
-        """Identity in the ledger."""
+        """Name the split in a run's identity."""
         return "test" if self.test else split_id(self.number, self.images)
+
+    @property
+    def cap(self) -> int | None:
+        """Return the largest number of images on either side, or None."""
+        return None if self.test else self.images
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,8 @@ class Summary:
     """What a split is, without its pixels: the digest of the training images, counts, and labels,
     groups and origin of the evaluated images, in their order.
 
-    `available` counts the training images before any cap.
+    `available` counts the training images before any cap, `copies` the evaluated images that equal
+    a training image.
     """
 
     digest: str
@@ -158,6 +166,7 @@ class Summary:
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None
     origin: str
+    copies: int
 
     @property
     def evaluation(self) -> int:
@@ -166,54 +175,68 @@ class Summary:
 
 
 def summary(split: Split, root: Path | None = None) -> Summary:
-    """Describe a split from the cache's metadata; pixels are read only where they were never
+    """Describe a split from what the cache has noted; pixels are read only where they were never
     decoded. Raises DataError where there is neither cache nor readable source.
+
+    >>> found = summary(Split("digits", images=1000))
+    >>> found.training, found.available, found.evaluation, found.origin
+    (1000, 16000, 1000, 'synthetic, drawn from a seed')
     """
-    train = describe(split.dataset, "train", root)
+    known = judged = describe(split.dataset, "train", root)
     if split.test:
-        available, evaluated = len(train.labels), describe(split.dataset, "test", root)
-        labels, groups = evaluated.labels, evaluated.groups
+        judged = describe(split.dataset, "test", root)
+        learn, judge = np.arange(len(known.labels)), np.arange(len(judged.labels))
     else:
-        learn, judge = validation_split(train.labels, train.groups, split.number)
-        available, evaluated, judge = len(learn), train, judge[: split.images]
-        labels, groups = train.labels[judge], None if train.groups is None else train.groups[judge]
+        learn, judge = validation_split(known.labels, known.groups, split.number)
+    available, learn, judge = len(learn), learn[: split.cap], judge[: split.cap]
+    data, part = get(split.dataset), "test" if split.test else "train"
+    told = data.origin(judged.digest, len(judged.labels), part)
+    copies = int(np.isin(judged.prints[judge], known.prints[learn]).sum())
+    if copies and isinstance(data, OwnImages):
+        told += f", {copies:,} of {len(judge):,} evaluated images equal a training image"
     return Summary(
-        digest=train.digest,
-        training=min(available, split.images or available),
+        digest=known.digest,
+        training=len(learn),
         available=available,
-        labels=labels,
-        groups=groups,
-        origin=_origin(split.dataset, evaluated, test=split.test),
+        labels=judged.labels[judge],
+        groups=None if judged.groups is None else judged.groups[judge],
+        origin=told,
+        copies=copies,
     )
 
 
 def origin(name: str, root: Path | None = None, *, test: bool = False) -> str:
     """Say in a phrase what the images of a data set are, found out from their digest; empty where
     they may be as published.
+
+    >>> origin("digits")
+    'synthetic, drawn from a seed'
     """
-    return _origin(name, describe(name, "test" if test else "train", root), test=test)
-
-
-def _origin(name: str, found: Description, *, test: bool) -> str:
-    if own_task(name):
-        return get(name).description
-    return get(name).origin(found.digest, len(found.labels), test=test)
+    part = "test" if test else "train"
+    found = describe(name, part, root)
+    return get(name).origin(found.digest, len(found.labels), part)
 
 
 def prepare(split: Split, root: Path | None = None) -> Prepared:
-    """Load and divide a data set. Raises DataError where files are missing or damaged."""
+    """Load and divide a data set. Raises DataError where files are missing or damaged.
+
+    >>> data = prepare(Split("digits", images=100))
+    >>> len(data.training.labels), data.evaluation.pixels.shape
+    (100, (20000, 32, 32, 3))
+    """
     whole = load(split.dataset, "train", root)
-    train = Images(whole.images, whole.labels, whole.groups)
+    train = _all(whole)
     if split.test:
-        held_out = load(split.dataset, "test", root)
-        evaluation = Images(held_out.images, held_out.labels, held_out.groups)
+        evaluation = _all(load(split.dataset, "test", root))
     else:
         learn, judge = validation_split(whole.labels, whole.groups, split.number)
-        train, evaluation = (
-            train.take(learn[: split.images]),
-            train.take(judge[: split.images]),
-        )
+        train, evaluation = train.take(learn[: split.cap]), train.take(judge[: split.cap])
     return Prepared(train, evaluation, normalisation(train), digest(whole), once=split.test)
+
+
+def _all(arrays: Arrays) -> Images:
+    """Take all images; labels are copied, since torch warns of arrays that are only to be read."""
+    return Images(arrays.images, np.array(arrays.labels), arrays.groups)
 
 
 def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

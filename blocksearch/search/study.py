@@ -13,11 +13,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
-from blocksearch.data import Arrays, get, keep, own_split
+from blocksearch.data import Own, get
 from blocksearch.data.splits import Split
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Request
 from blocksearch.search.definition import Wishes
 from blocksearch.search.loop import Audience, Effort, Objective, Question, evaluate, search
@@ -73,8 +72,11 @@ class Study:
             tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs)
         )
         self._request: Request | None = None
+        self._own: Own | None = None
         if data is not None:
-            dataset = data if isinstance(data, str) else _kept(data, test, grammar.task, root)
+            if not isinstance(data, str):
+                self._own = _own(data, test, grammar.task)
+            dataset = self._own.name if self._own else str(data)
             known = get(dataset)
             grammar = grammar.on(
                 replace(grammar.task, input=known.task.input, classes=known.task.classes)
@@ -93,6 +95,8 @@ class Study:
         """
         effort, heard = Effort(trials, timeout), audience or Audience()
         if self._request is not None:
+            if self._own:
+                self._own.keep(self._request.root)
             search(self._question, self._request, effort, heard)
         else:
             assert self._objective is not None
@@ -108,32 +112,13 @@ def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _kept(data: Images, test: Images | None, task: Task, root: Path | None) -> str:
-    """Keep images, once they are those that the space is of: for others its costs would be others."""
-    split = _split("data", data)
-    _, height, width, channels = split.images.shape
-    found, classes = Shape(channels, height, width), int(split.labels.max()) + 1
-    if (task.input, task.classes) != (found, classes):
+def _own(data: Images, test: Images | None, task: Task) -> Own:
+    """Check that images are those that the space is of: for others its costs would be others."""
+    own = Own(data, test)
+    if (task.input, task.classes) != (own.task.input, own.task.classes):
         asked = f"{task.input} in {task.classes} classes"
         raise ConfigError(
-            f"the grammar is of images {asked}, but those handed over are {found} in {classes}"
+            f"the grammar is of images {asked}, but those handed over are {own.task.input} in "
+            f"{own.task.classes}"
         )
-    held_out: Arrays | None = None
-    if test is not None:
-        held_out = _split("test", test)
-        if (
-            held_out.images.shape[1:] != split.images.shape[1:]
-            or held_out.labels.max() > split.labels.max()
-        ):
-            raise DataError(
-                "test images must have the shape and the classes of the training images"
-            )
-    return keep(split, held_out, root)
-
-
-def _split(name: str, given: Any) -> Arrays:
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise ConfigError(
-            f"{name}= takes a pair of arrays, (images, labels), but got {type(given).__name__}"
-        )
-    return own_split(*given)
+    return own

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ import time
 import numpy as np
 import pytest
 
+from blocksearch.data import Arrays, data_root, digest, get, load
 from blocksearch.data import cache as store
-from blocksearch.data import data_root, digest, load, readers
 from blocksearch.data import download as fetch
+from blocksearch.data.cache import decode
 from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import (
     RECORDS,
@@ -77,42 +79,44 @@ def test_a_cut_cache_is_decoded_again_wherever_it_was_cut(tmp_path):
             assert store._open(cache(tmp_path), None) is not None
 
 
-KILLED_AT = """
-import os, signal, sys
-from pathlib import Path
-from blocksearch.data import cache as store
-from blocksearch.data import readers
-readers.CIFAR_RECORDS, root, last = {records}, Path({root!r}), int(sys.argv[1])
-split, stamp, seen = readers.read("cifar10", "train", root), store._stamp("cifar10", "train", root)[0], 0
-def die(event, arguments):
-    global seen
-    if event in ("open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "shutil.rmtree") and ".blocksearch" in str(arguments):
-        seen += 1
-        if seen == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(die)
-store._write(root / ".blocksearch" / "cifar10-train", split, stamp)
-"""
+def killed_at(step, write):
+    """Write in a process of its own that dies before its nth change of a file; say how it ended."""
+    child = os.fork()
+    if child == 0:
+        seen = iter(range(1, step))
+
+        def die(event, arguments):
+            if event in CHANGES and ".blocksearch" in str(arguments) and next(seen, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(die)
+        try:
+            write()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+CHANGES = ("open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "shutil.rmtree")
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["first", "over an old one"])
 def test_a_writer_killed_before_each_of_its_steps_leaves_the_whole_or_nothing(tmp_path, old):
     write_cifar10(tmp_path)
-    script = KILLED_AT.format(records=RECORDS, root=str(tmp_path))
-    expected = digest(readers.read("cifar10", "train", tmp_path))
-    outcomes = []
+    decoded = decode(get("cifar10"), "train", tmp_path)
+    stamp, expected, outcomes = get("cifar10").stamp("train", tmp_path), digest(decoded), []
     for step in range(1, 40):
         shutil.rmtree(tmp_path / ".blocksearch", ignore_errors=True)
         if old:
             load("cifar10", "train", tmp_path)
-        ended = subprocess.run([sys.executable, "-c", script, str(step)], check=False).returncode
+        ended = killed_at(step, lambda: store._write(cache(tmp_path), decoded, stamp))
         if cache(tmp_path).exists():
             assert digest(store._open(cache(tmp_path), None)) == expected
         outcomes.append(cache(tmp_path).exists())
         assert digest(load("cifar10", "train", tmp_path)) == expected
         if ended == 0:
             break
-        assert ended == -9
+        assert ended == -signal.SIGKILL
     assert ended == 0
     assert step > 8  # it did die at many steps
     assert outcomes[-1]
@@ -142,7 +146,7 @@ from pathlib import Path
 from blocksearch.data import cache as store
 from blocksearch.data import readers
 readers.CIFAR_RECORDS, root = {records}, Path({root!r})
-split, stamp = readers.read("cifar10", "train", root), store._stamp("cifar10", "train", root)[0]
+split, stamp = store.decode(store.get("cifar10"), "train", root), store._stamp("cifar10", "train", root)[0]
 for _ in range(40):
     store._write(root / ".blocksearch" / "cifar10-train", split, stamp)
 """
@@ -189,14 +193,14 @@ def test_neither_files_nor_cache_says_what_is_missing_and_how_to_get_it(tmp_path
         load("svhn", "test", tmp_path)
     assert str(caught.value) == (
         f"test_32x32.mat is not under {tmp_path}; `blocksearch data fetch svhn` downloads it, "
-        "and --data-root or BLOCKSEARCH_DATA names another folder"
+        "and BLOCKSEARCH_DATA names another folder"
     )
 
 
 def test_a_digest_tells_shapes_and_groups_apart():
     images, labels = np.zeros((4, 32, 32, 3), np.uint8), np.zeros(4, np.int64)
-    plain = readers.Arrays(images, labels)
-    grouped = readers.Arrays(images, labels, np.zeros(4, np.int32))
-    reshaped = readers.Arrays(images.reshape(4, 64, 16, 3), labels)
+    plain = Arrays(images, labels)
+    grouped = Arrays(images, labels, np.zeros(4, np.int32))
+    reshaped = Arrays(images.reshape(4, 64, 16, 3), labels)
     assert len({digest(plain), digest(grouped), digest(reshaped)}) == 3
-    assert digest(plain) == digest(readers.Arrays(images.copy(order="F"), labels))
+    assert digest(plain) == digest(Arrays(images.copy(order="F"), labels))

@@ -38,6 +38,8 @@ RECORDS = 20
 def small_and_alone(monkeypatch, tmp_path):
     """CIFAR files of twenty records, and a user cache of this test's own."""
     monkeypatch.setattr(readers, "CIFAR_RECORDS", RECORDS)
+    small = replace(get("cifar10"), counts=(5 * RECORDS, RECORDS))
+    monkeypatch.setitem(catalog.DATASETS, "cifar10", small)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("BLOCKSEARCH_DATA", raising=False)
 
@@ -321,7 +323,7 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_is_trusted(tmp_path):
     script = (
         "from pathlib import Path; from blocksearch.data import cache as store, readers\n"
         f"readers.CIFAR_RECORDS = {RECORDS}; root = Path({str(tmp_path)!r})\n"
-        "split = readers.read('cifar10', 'train', root); stamp = store._stamp('cifar10', 'train', root)[0]\n"
+        "split = store.decode(store.get('cifar10'), 'train', root); stamp = store._stamp('cifar10', 'train', root)[0]\n"
         "print('ready', flush=True)\n"
         "while True: store._write(root / '.blocksearch' / 'cifar10-train', split, stamp)\n"
     )
@@ -481,20 +483,20 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     archive = Archive(f"{url}/cifar.tar.gz", hashlib.md5(content).hexdigest())
     if spoil:
         (folder / "cifar.tar.gz").write_bytes(content[:-7])
-    data = catalog.DATA_SETS["cifar10"]
-    monkeypatch.setitem(catalog.DATA_SETS, "cifar10", replace(data, archives=(archive,)))
+    data = catalog.DATASETS["cifar10"]
+    monkeypatch.setitem(catalog.DATASETS, "cifar10", replace(data, archives=(archive,)))
 
 
 def test_a_fetched_data_set_can_be_read(tmp_path, served, monkeypatch):
     publish(*served, monkeypatch)
     root = tmp_path / "data"
-    assert fetch.listing(root)[0]["missing"]
+    assert not fetch.listing(root)[0]["here"]
     assert fetch.fetch("cifar10", root) == f"cifar10 is now under {root}"
     assert load("cifar10", "test", root).images.shape == (RECORDS, 32, 32, 3)
     assert not list(root.glob("*.gz"))
     assert fetch.fetch("cifar10", root) == f"cifar10 is already under {root}"
     assert [row["problem"] for row in fetch.check("cifar10", root)] == ["", ""]
-    assert not fetch.listing(root)[0]["missing"]
+    assert fetch.listing(root)[0]["here"]
 
 
 def test_a_wrong_checksum_is_refused_before_anything_is_extracted(tmp_path, served, monkeypatch):

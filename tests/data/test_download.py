@@ -17,7 +17,7 @@ import pytest
 
 from blocksearch.data import digest, load
 from blocksearch.data import download as fetch
-from blocksearch.data.datasets import DATA_SETS, Archive
+from blocksearch.data.datasets import DATASETS, Archive
 from blocksearch.errors import DataError
 from tests.data.test_data import (
     RECORDS,
@@ -140,7 +140,7 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch, kind):
 def test_a_wrong_checksum_names_both_and_leaves_nothing(tmp_path, served, monkeypatch):  # noqa: F811
     folder, url = served
     publish(folder, url, monkeypatch)
-    expected = DATA_SETS["cifar10"].archives[0].md5
+    expected = DATASETS["cifar10"].archives[0].md5
     with (folder / "cifar.tar.gz").open("ab") as file:
         file.write(b"more")
     actual = hashlib.md5((folder / "cifar.tar.gz").read_bytes()).hexdigest()
@@ -206,9 +206,9 @@ def test_gtsrb_comes_in_three_zips_that_meet_in_one_folder(tmp_path, served, mon
         archives.append(
             Archive(f"{url}/{name}", hashlib.md5((folder / name).read_bytes()).hexdigest(), "gtsrb")
         )
-    data = DATA_SETS["gtsrb"]
+    data = DATASETS["gtsrb"]
     monkeypatch.setitem(
-        DATA_SETS,
+        DATASETS,
         "gtsrb",
         replace(data, archives=tuple(archives)),
     )
@@ -268,32 +268,47 @@ def test_a_root_that_cannot_be_made_is_one_line(tmp_path):
         fetch.install(Archive("http://127.0.0.1:9/x.zip", "0" * 32, "gtsrb"), tmp_path / "file")
 
 
-def test_a_listing_says_what_is_missing(tmp_path):
+def test_a_listing_says_what_is_here_and_how_many_images_are_published(tmp_path):
     write_cifar10(tmp_path)
     rows = {row["name"]: row for row in fetch.listing(tmp_path)}
-    assert {name: bool(row["missing"]) for name, row in rows.items()} == {
-        "cifar10": False,
-        "svhn": True,
-        "gtsrb": True,
-        "digits": False,
+    assert {name: row["here"] for name, row in rows.items()} == {
+        "cifar10": True,
+        "svhn": False,
+        "gtsrb": False,
+        "digits": True,
     }
-    assert [row["classes"] for row in rows.values()] == [10, 10, 43, 10]
-    assert "train_32x32.mat is not under" in rows["svhn"]["missing"]
+    assert (rows["svhn"]["training"], rows["svhn"]["test"]) == (73_257, 26_032)
+    assert not any(character.isdigit() for character in rows["svhn"]["description"])
 
 
 def test_a_check_counts_images_classes_and_signs(tmp_path):
     write_gtsrb(tmp_path)
     train, test = fetch.check("gtsrb", tmp_path)
-    assert {
-        key: train[key] for key in ("images", "classes", "least", "most", "groups", "problem")
-    } == {
-        "images": 172,
-        "classes": 43,
-        "least": 4,
-        "most": 4,
-        "groups": 86,
-        "problem": "",
-    }
-    assert (test["images"], test["classes"], test["groups"]) == (3, 3, None)
+    wanted = {"images": 172, "classes": 43, "least": 4, "most": 4, "groups": 86, "copies": 0}
+    assert {key: train[key] for key in wanted} == wanted
+    assert (test["images"], test["classes"], test["least"], test["groups"]) == (3, 3, 0, None)
     assert not (tmp_path / ".blocksearch").exists()
     assert "is not under" in fetch.check("svhn", tmp_path)[0]["problem"]
+
+
+def test_a_check_says_how_much_of_a_data_set_is_not_here(tmp_path, monkeypatch):
+    write_gtsrb(tmp_path)
+    train, test = fetch.check("gtsrb", tmp_path)
+    assert train["problem"] == "gtsrb: 172 of 39,209 train images are here"
+    assert test["problem"].startswith(
+        "gtsrb: 3 of 12,630 test images are here; no test image of class 1, 2, 4, 5"
+    )
+    known = digest(load("gtsrb", "train", tmp_path))  # another file, of which more is known
+    monkeypatch.setitem(DATASETS["gtsrb"].origins, known, "a small part")
+    train, _ = fetch.check("gtsrb", tmp_path)
+    assert (train["problem"], train["origin"]) == ("", "a small part")
+
+
+def test_a_check_counts_copies(tmp_path):
+    records = write_cifar10(tmp_path)
+    records[1, 5] = records[0, 3]
+    records[5, 2:4] = records[0, 3]
+    for k, name in ((1, "data_batch_2"), (5, "test_batch")):
+        path = tmp_path / "cifar-10-batches-bin" / f"{name}.bin"
+        path.write_bytes(records[k].tobytes())
+    assert [row["copies"] for row in fetch.check("cifar10", tmp_path)] == [1, 2]

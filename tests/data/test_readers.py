@@ -12,7 +12,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from blocksearch.data import load, readers
+from blocksearch.data import get, load, readers
+from blocksearch.data.cache import decode
 from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import (
     gtsrb_csv,
@@ -32,7 +33,7 @@ def test_no_name_but_test_opens_the_test_images(tmp_path, name, split):
     with pytest.raises(ConfigError, match=f"a split must be train or test, but got {split!r}"):
         load(name, split, tmp_path)
     with pytest.raises(ConfigError):
-        readers.read(name, split, tmp_path)
+        decode(get(name), split, tmp_path)
 
 
 def header(root, side):
@@ -147,6 +148,64 @@ def test_gtsrb_frames_are_whole_and_bilinear(tmp_path):
     assert np.array_equal(split.images[where], whole)
 
 
+@pytest.mark.parametrize("name", ["00009_00000.png", "00009_00000.PPM", "00009_00000", "x.webp"])
+def test_an_unlisted_image_is_noticed_whatever_its_ending(tmp_path, name):
+    path = gtsrb_image(tmp_path)
+    (path.parent / name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=f"1 are not in it, such as {name!r}"):
+        load("gtsrb", "train", tmp_path)
+
+
+def test_what_is_no_image_may_lie_beside_them(tmp_path):
+    folder = gtsrb_image(tmp_path).parent
+    for name in (".DS_Store", "Thumbs.db", "Readme.txt", "GT-final_test.test.csv"):
+        (folder / name).touch()
+    (folder / "thumbnails").mkdir()
+    assert len(load("gtsrb", "train", tmp_path).labels) == 43 * 4
+
+
+@pytest.mark.parametrize(
+    "head", ["\ufeffFilename;ClassId", "Filename; ClassId", "Filename ;ClassId "]
+)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_listing_that_a_spreadsheet_saved_is_read(tmp_path, head, part):
+    training, final = gtsrb_csv(tmp_path), tmp_path / "gtsrb" / "GT-final_test.csv"
+    before = load("gtsrb", part, tmp_path)
+    for listing in (training, final):
+        rows = [line.split(";") for line in listing.read_text().splitlines()[1:]]
+        lines = [head, *(f"{row[0]};{row[-1]}" for row in rows)]
+        listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    after = load("gtsrb", part, tmp_path)
+    assert np.array_equal(after.images, before.images)
+    assert np.array_equal(after.labels, before.labels)
+
+
+def test_a_table_with_another_separator_is_refused_with_its_head(tmp_path):
+    gtsrb_csv(tmp_path).write_text("Filename,ClassId\n00000_00000.ppm,7\n")
+    with pytest.raises(
+        DataError, match=r"Filename and ClassId, but begins with 'Filename,ClassId'"
+    ):
+        load("gtsrb", "train", tmp_path)
+
+
+@pytest.mark.parametrize("level", [0, 1000, 32_768, 65_535])
+@pytest.mark.parametrize("kind", ["PNG", "PPM"])
+def test_grey_of_16_bits_is_scaled_to_8(tmp_path, level, kind):
+    path, levels = gtsrb_image(tmp_path), np.full((32, 32), level, np.uint16)
+    Image.fromarray(levels).save(path, format="PNG")
+    if kind == "PPM":
+        path.write_bytes(b"P5\n32 32\n65535\n" + levels.astype(">u2").tobytes())
+    split = load("gtsrb", "train", tmp_path)
+    where = 7 * 4 + 2  # track 1, frame 0
+    assert np.unique(split.images[where]).tolist() == [round(level / 257)]
+
+
+def test_pixels_that_are_floats_are_refused(tmp_path):
+    gtsrb_image(tmp_path).write_bytes(b"Pf\n32 32\n-1.0\n" + bytes(4 * 32 * 32))
+    with pytest.raises(DataError, match=r"pixels must be whole numbers, but are floats"):
+        load("gtsrb", "train", tmp_path)
+
+
 def test_gtsrb_tracks_of_two_classes_with_one_number_are_two_signs(tmp_path):
     write_gtsrb(tmp_path)
     split = load("gtsrb", "train", tmp_path)
@@ -156,7 +215,7 @@ def test_gtsrb_tracks_of_two_classes_with_one_number_are_two_signs(tmp_path):
 
 def test_svhn_is_read_from_its_own_folder_too(tmp_path):
     content = write_svhn(tmp_path / "svhn")
-    split = readers.read("svhn", "train", tmp_path)
+    split = decode(get("svhn"), "train", tmp_path)
     assert split.images.flags.c_contiguous
     assert np.array_equal(split.images[3], content["X"][..., 3])
 
@@ -171,7 +230,7 @@ def test_a_matlab_bomb_is_refused_before_it_unfolds(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"train_32x32.mat: X has at most 50 images, but is 32×32×3×51"
     ):
-        readers.read("svhn", "train", tmp_path)
+        decode(get("svhn"), "train", tmp_path)
 
 
 def test_flipped_bits_in_a_matlab_header_are_read_or_refused_but_never_anything_else(tmp_path):
@@ -182,7 +241,7 @@ def test_flipped_bits_in_a_matlab_header_are_read_or_refused_but_never_anything_
         content[place] ^= 1 << bit
         path.write_bytes(content)
         try:
-            split = readers.read("svhn", "train", tmp_path)
+            split = decode(get("svhn"), "train", tmp_path)
         except DataError as error:
             refusals.append(str(error))
         else:

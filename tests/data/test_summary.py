@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from blocksearch.data import Own, get, load, origin, summary
 from blocksearch.data import cache as store
-from blocksearch.data import get, keep, load, origin, own_split, summary
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError
 from tests.data.test_data import (
@@ -82,13 +82,32 @@ def test_the_origin_is_found_out_from_the_digest(tmp_path, monkeypatch):
     known = summary(SPLITS[0], tmp_path).digest
     monkeypatch.setitem(get("gtsrb").origins, known, "whole frames")
     assert origin("gtsrb", tmp_path) == summary(SPLITS[1], tmp_path).origin == "whole frames"
-    assert get("gtsrb").origin("another digest", 39_209) == ""
+    assert get("gtsrb").origin("another digest", 39_209, "train") == ""
 
 
 def test_images_of_ones_own_say_so(tmp_path):
-    images, labels = np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 2
-    name = keep(own_split(images, labels), None, tmp_path)
+    images, labels = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1), np.arange(8) % 2
+    name = Own((images, labels)).keep(tmp_path)
     assert summary(Split(name), tmp_path).origin == origin(name, tmp_path) == "images of your own"
+
+
+def test_images_on_both_sides_of_a_split_are_counted(tmp_path):
+    images = np.arange(40 * 16).reshape(40, 4, 4, 1).astype(np.uint8)  # 16 apart: the last 24 copy
+    labels = np.arange(40) % 2
+    name = Own((images, labels), (images[:6], labels[:6])).keep(tmp_path)
+    for split, sides in ((Split(name), (32, 8)), (Split(name, test=True), (40, 6))):
+        whole, found = prepare(split, tmp_path), summary(split, tmp_path)
+        learned = {
+            whole.training.pixels[k].tobytes() for k in whole.training.located(np.arange(sides[0]))
+        }
+        judged = [
+            whole.evaluation.pixels[k].tobytes()
+            for k in whole.evaluation.located(np.arange(sides[1]))
+        ]
+        assert found.copies == sum(image in learned for image in judged) > 0
+        assert (
+            f"{found.copies} of {sides[1]} evaluated images equal a training image" in found.origin
+        )
 
 
 def test_a_summary_of_nothing_says_what_is_missing(tmp_path):

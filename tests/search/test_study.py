@@ -182,7 +182,7 @@ def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
                 GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path
             )
     with pytest.raises(
-        ConfigError, match=r"data= takes a pair of arrays, \(images, labels\), but got ndarray"
+        DataError, match=r"dataset: must be arrays \(images, labels\) or .*, but got ndarray"
     ):
         Study(GRAMMAR, tmp_path / "a.db", data=labels, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
