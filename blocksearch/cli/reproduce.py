@@ -167,8 +167,13 @@ def section3(
     """Vary every factor of effnet, one at a time, and hold what comes out against what the paper
     claims.
 
+    Several data sets (gtsrb,cifar10) are compared, claim by claim, by the runs that are stored.
+
     Example: blocksearch reproduce section3 --dataset digits
     """
+    if "," in dataset:
+        _across(dataset.split(","), split, as_json=as_json)
+        return
     from blocksearch.ablation.config import AblationConfig
     from blocksearch.paper import section3 as asked
     from blocksearch.runs.plan import task_from
@@ -195,6 +200,21 @@ def section3(
         answer_ablation(
             name, found, config, request, dry_run, svg, report, as_json=as_json, quiet=quiet
         )
+
+
+def _across(datasets: list[str], split: int, *, as_json: bool) -> None:
+    """Print what the stored runs of several data sets say of the paper's claims."""
+    from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
+    from blocksearch.report.pages import show
+    from blocksearch.report.tables import rows_table
+
+    names = [name.strip() for name in datasets]
+    found = recorded_in({name: f"studies/{name}.db" for name in names}, split)
+    titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
+    if as_json:
+        print_json({"data": titles, "rows": claims_across(found)})
+    else:
+        show(rows_table("; ".join(titles), claims_shown(found)))
 
 
 @reproduce_app.command("all")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from blocksearch.ablation.design import Variant
+from blocksearch.ablation.results import Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import MARGIN, Comparison, Verdict
-from blocksearch.ablation.study import Agreement, Statement, VariantResult
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.ablation.study import VariantResult, compare_variants
+from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import format_network
@@ -174,7 +174,7 @@ def reproduce_table(
         rows=rows,
         order=order_of(rows),
         compared=compared(rows, seeds),
-        notes=(*_alike(rows), *notes(found[0][2], runs.values(), shared)),
+        notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
     )
 
 

@@ -2,21 +2,23 @@
 with its reference; and what stored runs say of it, data set by data set.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.design import Role, Variant, ask, interactions, variants
+from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.ablation.stats import Comparison
-from blocksearch.ablation.study import VariantResult, compare_variants
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data import split_id
+from blocksearch.data import get, split_id
 from blocksearch.errors import SpecError
 from blocksearch.paper.claims import Claim, claims_about, with_claims
 from blocksearch.paper.reproduce import compared, measured, networks_of
 from blocksearch.paper.tables import TABLES
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import file_of
 from blocksearch.runs.records import Run
 
 FIRST = 5  # seeds of the first analysis
@@ -83,27 +85,48 @@ def _conversions(task: Task, dataset: str | None) -> list[Variant]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What stored runs of a data set say of Section 3: at which widths, after how many epochs."""
+    """What stored runs of a data set say of Section 3 (`results`, on a validation split), and of
+    the networks of Section 6 (`networks`, on test images).
+    """
 
+    dataset: str
     widths: tuple[int, ...]
     epochs: int
     results: tuple[VariantResult, ...]
+    networks: tuple[VariantResult, ...]
+
+    @property
+    def title(self) -> str:
+        """Say what was run."""
+        widths = ",".join(map(str, self.widths))
+        return f"{self.dataset}: widths {widths}, {self.epochs} epochs"
 
 
-def recorded(runs: Iterable[Run], dataset: str, number: int = 0) -> Recorded | None:
-    """Compare what stored runs of a validation split hold of Section 3; None if they hold nothing.
+def recorded_in(locations: Mapping[str, str], number: int = 0) -> dict[str, Recorded | None]:
+    """Read what the databases of several data sets hold; None for a file that is not there."""
+    found: dict[str, Recorded | None] = {}
+    for dataset, location in locations.items():
+        file, found[dataset] = file_of(location), None
+        get(dataset)  # raises an error for a name that is none
+        if file is None or file.exists():
+            with closing(Ledger(location, create=False)) as ledger:
+                found[dataset] = recorded(list(ledger.runs()), dataset, number)
+    return found
+
+
+def recorded(runs: Sequence[Run], dataset: str, number: int = 0) -> Recorded | None:
+    """Compare what stored runs hold of Section 3; None if they hold nothing.
 
     Of several widths, recipes and versions of the data, those of which the most runs are there
-    speak alone. Seeds beyond five were added at interim analyses.
+    speak alone. Seeds beyond five were added at interim analyses. `number` is the validation
+    split's.
     """
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         if (run.key.dataset, run.key.protocol) == (dataset, split_id(number)):
             kinds.setdefault((run.key.data, run.key.recipe), []).append(run)
     best: tuple[int, Task, list[Run], list[Variant]] | None = None
-    for part in PARTS:
-        task = TASKS[dataset]
-        task = replace(task, widths=tuple(max(1, width // part) for width in task.widths))
+    for task in _reduced(TASKS[dataset]):
         asked = section3(task, dataset)
         wanted = {network.digest for variant in asked for network in variant.networks}
         for own in kinds.values():
@@ -114,63 +137,93 @@ def recorded(runs: Iterable[Run], dataset: str, number: int = 0) -> Recorded | N
         return None
     _, task, own, asked = best
     known = {(run.key.network, run.key.seed): run for run in own}
-    reference = asked[0].reference.digest
-    seeds = sum(network == reference for network, _ in known)
-    config = AblationConfig(
-        factors=["all"], seeds=f"{FIRST}..{seeds}" if seeds > FIRST else max(1, seeds)
-    )
+    seeds = sum(network == asked[0].reference.digest for network, _ in known)
+    wished = f"{FIRST}..{seeds}" if seeds > FIRST else max(1, seeds)
+    config = AblationConfig(factors=["all"], seeds=wished)
     results = compare_variants(asked, config, lambda n, seed: known.get((n.digest, seed)))
-    epochs = max(run.epoch_to for run in own if run.key.network == reference)
-    return Recorded(widths=task.widths, epochs=epochs, results=with_claims(results))
+    return Recorded(
+        dataset=dataset,
+        widths=task.widths,
+        epochs=max(run.epoch_to for run in own if run.key.network == asked[0].reference.digest),
+        results=with_claims(results),
+        networks=tuple(_networks(runs, dataset)),
+    )
 
 
-def claims_across(runs: Mapping[str, Sequence[Run]]) -> list[dict[str, object]]:
-    """Hold the claims of Sections 3, 4.2 and 6 against the stored runs of several data sets.
-
-    Return a flat record for each claim: what it says, and for each data set the number of seeds,
-    difference and interval in points, verdict and agreement, None if that was not run. Comparisons
-    of networks in Section 6.3 are on test images, all others on a validation split.
-    """
-    found: dict[tuple[object, ...], dict[str, object]] = {}
-    for dataset, own in runs.items():
-        section, seen = recorded(own, dataset), Counter[tuple[object, ...]]()
-        for result in [*(section.results if section else ()), *_among(own, dataset)]:
-            claims = claims_about(result.variant) if result.variant.compared else []
-            for claim in claims:
-                record = _claimed(result, claim)
-                seen[tuple(record.values())] += 1  # a claim may be tried twice, at two widths
-                key = (*record.values(), seen[tuple(record.values())])
-                agreement = str(claim.agreement(result.comparison))
-                found.setdefault(key, record).update(_of(dataset, result.comparison, agreement))
-    every = [name for dataset in runs for name in _of(dataset, None, None)]
-    return [dict.fromkeys([*record, *every]) | record for record in found.values()]
+def _reduced(task: Task) -> list[Task]:
+    """A task at the widths of the paper's networks, and at a half and a quarter of them."""
+    return [
+        replace(task, widths=tuple(max(1, width // part) for width in task.widths))
+        for part in PARTS
+    ]
 
 
-def _among(runs: Sequence[Run], dataset: str) -> list[VariantResult]:
-    """Compare the networks of Section 6 on test images."""
-    task, found = TASKS[dataset], list[VariantResult]()
+def _networks(runs: Sequence[Run], dataset: str) -> Iterator[VariantResult]:
+    """Compare the networks of Section 6."""
     tested = [run for run in runs if (run.key.dataset, run.key.protocol) == (dataset, "test")]
     for number in (number for number, (name, _) in TABLES.items() if name == dataset):
-        for part in PARTS:
-            own = replace(task, widths=tuple(max(1, width // part) for width in task.widths))
-            rows = measured(networks_of(number, own), tested, range(FIRST))
-            found += [
-                result
-                for result in compared(rows, range(FIRST))
-                if any(claim.section.startswith("6") for claim in claims_about(result.variant))
-            ]
-    return found
+        for task in _reduced(TASKS[dataset]):
+            rows = measured(networks_of(number, task), tested, range(FIRST))
+            for result in compared(rows, range(FIRST)):
+                if any(claim.section.startswith("6") for claim in claims_about(result.variant)):
+                    yield result
 
 
-def _claimed(result: VariantResult, claim: Claim) -> dict[str, object]:
-    """Say what is claimed; widths, which differ between data sets, are left out."""
-    variant = result.variant
+def claims_across(found: Mapping[str, Recorded | None]) -> list[dict[str, object]]:
+    """Hold the claims of Sections 3, 4.2 and 6 against what several data sets say.
+
+    Return a flat record for each claim: what it says, and for each data set the number of seeds,
+    difference and interval in points, verdict and agreement, None if that was not run.
+    """
+    records: dict[tuple[object, ...], dict[str, object]] = {}
+    for dataset, own in found.items():
+        for result in (*own.results, *own.networks) if own else ():
+            claims = claims_about(result.variant) if result.variant.compared else []
+            for claim in claims:
+                assert own
+                record = _claimed(result.variant, claim, own.widths)
+                agreement = str(claim.agreement(result.comparison))
+                records.setdefault(tuple(record.values()), record).update(
+                    _of(dataset, result.comparison, agreement)
+                )
+    every = [name for dataset in found for name in _of(dataset, None, None)]
+    return [dict.fromkeys([*record, *every]) | record for record in records.values()]
+
+
+def claims_shown(found: Mapping[str, Recorded | None]) -> list[dict[str, object]]:
+    """Write those records for people, a column for each data set."""
+    return [
+        {
+            "section": record["section"],
+            "claim": f"{record['factor']} {record['value']} against {record['reference']}",
+            "given": record["given"],
+            "the paper": record["says"],
+            **{dataset: _shown(record, dataset) for dataset in found},
+        }
+        for record in claims_across(found)
+    ]
+
+
+def _shown(record: Mapping[str, object], dataset: str) -> str:
+    verdict, agreement = record[f"{dataset}_verdict"], record[f"{dataset}_agreement"]
+    if verdict is None:
+        return "not run"
+    difference = record[f"{dataset}_difference"]
+    points = f"{difference:+.2f} " if difference is not None else ""
+    return f"{points}{verdict}" + ("" if verdict == agreement else f", {agreement}")
+
+
+def _claimed(variant: Variant, claim: Claim, widths: tuple[int, ...]) -> dict[str, object]:
+    """Say what is claimed. Widths differ between data sets, so they are named by their share."""
+    given = variant.given
+    if variant.given_factor == "widths":
+        given = "" if variant.reference.task.widths == widths else "half the widths"
     return {
         "section": claim.section,
         "factor": variant.factor,
         "value": variant.value,
         "reference": variant.reference_value,
-        "given": "" if variant.given_factor == "widths" else variant.given,
+        "given": given,
         "role": str(variant.role),
         "says": str(claim.direction),
     }

@@ -9,8 +9,8 @@ from blocksearch.paper.tables import printed
 from blocksearch.report.pages import titled
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
+    from blocksearch.ablation.results import Ablation, Statement, VariantResult
     from blocksearch.ablation.stats import Comparison
-    from blocksearch.ablation.study import Ablation, Statement, VariantResult
     from blocksearch.paper.reproduce import PaperTable
     from blocksearch.runs.records import Run
 

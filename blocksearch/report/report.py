@@ -14,8 +14,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from blocksearch.ablation.results import Ablation, VariantResult
 from blocksearch.ablation.stats import Verdict
-from blocksearch.ablation.study import Ablation, VariantResult
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.report.evidence import (

@@ -1,4 +1,4 @@
-"""What the stored bits and accuracies of runs say: an accuracy's interval over images, over groups of
+"""What stored bits and accuracies of runs say: an accuracy's interval over images, over groups of
 images, and over seeds.
 
 Accuracies are in percent.
@@ -21,10 +21,13 @@ RESAMPLING_SEED = 20180119
 
 
 def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
-    """Return Student's interval of a mean accuracy over seeds, in percent, as far as there are such
-    accuracies.
+    """Return Student's interval of a mean accuracy over seeds, in percent, between 0 and 100.
 
-    None below two seeds, and where all are equal: there is no spread to measure.
+    None below two seeds, and if all are equal, because there is no spread to measure.
+
+    >>> low, high = mean_interval([90.0, 91.0, 92.0])
+    >>> round(low, 2), round(high, 2)
+    (88.52, 93.48)
     """
     if len(values) < 2 or spread(np.array(values, float)) == 0:
         return None
@@ -47,12 +50,12 @@ def spread(values: NDArray[np.float64]) -> float:
 def accuracy_interval(
     bits: NDArray[np.bool_], groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
 ) -> tuple[float, float]:
-    """Return the 1 − α interval of one run's accuracy over evaluated images, in percent: what other
-    images might have given.
+    """Return the 1 − α interval of one run's accuracy, in percent, over what other images might
+    have given.
 
     Without groups it is Wilson's. With one group label per image (tracks whose frames are
     near-copies) it is the percentile bootstrap over whole groups, 2,000 resamples with a fixed
-    seed; where all groups are equally right, a bootstrap would have no width, so it is Wilson's
+    seed; if all groups are equally right, a bootstrap would have no width, so it is Wilson's
     with groups for images. Raises ConfigError without images, or where lengths differ.
     """
     if bits.size == 0:

@@ -1,4 +1,4 @@
-"""Where the runs of an answer came from, and how far other images would have changed one of them."""
+"""Where the runs of an answer came from, and how far other images would have changed one."""
 
 from collections.abc import Collection
 
@@ -29,13 +29,13 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
     return found
 
 
-def notes(first: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
-    """Say how far other images would have changed a run of an answer's first network, and where all
-    its runs came from.
+def notes(name: str, network: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
+    """Say how far other images would have changed a run of one of an answer's networks, and where
+    all its runs came from.
     """
-    own = [run for run in runs if run.key.network == first.digest and run.accuracy is not None]
+    own = [run for run in runs if run.key.network == network.digest and run.accuracy is not None]
     chosen = [min(own, key=lambda run: run.key.seed)] if own else []
-    return [*(sampling(run, conditions) for run in chosen), sources(runs)]
+    return [*(sampling(name, run, conditions) for run in chosen), sources(runs)]
 
 
 def sources(runs: Collection[Run]) -> str:
@@ -52,17 +52,16 @@ def sources(runs: Collection[Run]) -> str:
     return f"{len(made):,} runs: {', '.join(parts)}, on {_all(made, 'device')}, {when}"
 
 
-def sampling(run: Run, conditions: Conditions) -> str:
+def sampling(name: str, run: Run, conditions: Conditions) -> str:
     """Say what other images might have given a run; frames of one physical object are drawn
     together.
     """
     low, high = accuracy_interval(run.right, conditions.evaluation_groups)
-    drawn = (
-        ", single images drawn" if conditions.evaluation_groups is None else ", whole tracks drawn"
-    )
+    drawn = "single images" if conditions.evaluation_groups is None else "whole tracks"
     return (
-        f"over other images one run's {run.accuracy:.2f} % might have been {low:.2f} to {high:.2f} (95 %, seed {run.key.seed} "
-        f"of the first network{drawn}); intervals above are over seeds, on these images"
+        f"on other images, seed {run.key.seed} of {name} ({run.accuracy:.2f} %) might have come out "
+        f"at {low:.2f} to {high:.2f} % (95 %, {drawn} drawn); "
+        "the intervals above are over seeds, on these images"
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from blocksearch.ablation.config import AblationConfig, read_given
 from blocksearch.ablation.design import Role, Variant, ask, variants
-from blocksearch.ablation.study import Ablation, ablate, compare_variants
+from blocksearch.ablation.results import Ablation, compare_variants
+from blocksearch.ablation.study import ablate
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import TASKS, named_network
@@ -566,6 +567,15 @@ def test_an_interaction_compares_two_effects_and_its_claim_is_of_the_smaller_net
     assert list(map(str, found[4].statements)) == [
         f"Section 3: {found[4].comparison.verdict}, agrees"
     ]
+
+
+def test_an_interval_of_two_wild_seeds_stays_among_possible_differences():
+    found = variants(EFFNET, "residual", ["add"])
+    runs = made_up_runs(
+        found, lambda v, seed: 50.0 if v.is_reference else 50.0 + 25 * (-1) ** seed + seed
+    )
+    _, row = records(found, runs, seeds=2)
+    assert (row["interval_low"], row["interval_high"]) == (-100.0, 100.0)
 
 
 def test_a_value_given_twice_is_no_interaction():

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from blocksearch.ablation.design import Variant, variants
+from blocksearch.ablation.results import Ablation, Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import Comparison, Verdict
-from blocksearch.ablation.study import Ablation, Agreement, Statement, VariantResult
 from blocksearch.cli.options import check_files
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Measured, PaperTable

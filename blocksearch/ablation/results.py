@@ -1,0 +1,280 @@
+"""Compare variants with their references, given the runs: the answer of an ablation, row by row.
+
+The family of comparisons is everything that one call compares; its verdicts are adjusted together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.design import Variant, alike
+from blocksearch.ablation.stats import (
+    MARGIN,
+    Accuracies,
+    Comparison,
+    Pair,
+    compare_pairs,
+    sequential,
+)
+from blocksearch.arch.cost import Cost, cost
+from blocksearch.arch.network import Network
+from blocksearch.arch.notation import format_network
+from blocksearch.runs.records import Run
+
+METRICS = ("flops", "params", "floats")
+Lookup = Callable[[Network, int], Run | None]  # the run of a network with a seed
+
+
+class Absence(StrEnum):
+    """Why a row of an ablation has no comparison."""
+
+    INAPPLICABLE = "does not apply"
+    SAME_NETWORK = "same network"
+    NO_SEED = "no seed completed"
+
+
+class Agreement(StrEnum):
+    """What becomes of a claim that somebody made."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What a source says of a variant against its reference, and whether what was found agrees."""
+
+    section: str
+    text: str
+    agreement: Agreement
+
+    def __str__(self) -> str:
+        return f"Section {self.section}: {self.text}, {self.agreement}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantResult:
+    """A variant with what its runs say.
+
+    `comparison` is None for references and if there is an `absence`. `runs` are those of the
+    variant's network that completed, of the seeds that it was judged by; `failed` are the others.
+    The accuracies of an interaction are effects, in points.
+    """
+
+    variant: Variant
+    comparison: Comparison | None
+    absence: Absence | None
+    runs: tuple[Run, ...]
+    failed: tuple[Run, ...]
+    statements: tuple[Statement, ...] = ()
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What the variant's network costs; None if it has none, or is an interaction's."""
+        network = self.variant.network
+        return cost(network.layers) if network and not self.variant.is_interaction else None
+
+    @cached_property
+    def reference_cost(self) -> Cost:
+        """What the reference costs."""
+        return cost(self.variant.reference.layers)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Accuracy in percent by seed, of an interaction the effect in points."""
+        if self.variant.is_interaction:
+            own = self.comparison
+            return dict(zip(own.seeds, own.variant, strict=True)) if own else {}
+        return {run.key.seed: run.accuracy for run in self.runs if run.accuracy is not None}
+
+    @property
+    def curves(self) -> dict[int, tuple[float, ...]]:
+        """Accuracy after each epoch, by seed."""
+        own = () if self.variant.is_interaction else self.runs
+        return {run.key.seed: run.accuracies for run in own}
+
+    def record(self) -> dict[str, object]:
+        """Return a flat record: accuracies in percent, differences in points, costs for one image.
+
+        `n` seeds have an accuracy; what does not apply is None.
+        """
+        variant, own = self.variant, self.comparison or NOTHING
+        low, high = own.interval or (None, None)
+        found = list(self.accuracies.values())
+        return {
+            "given": variant.given,
+            "factor": variant.factor,
+            "value": variant.value,
+            "reference": variant.reference_value,
+            "role": str(variant.role),
+            "channels": variant.channels,
+            "text": format_network(variant.network) if variant.network else None,
+            "network_id": variant.network.digest if variant.network else None,
+            **self._costs(),
+            "n": len(found),
+            "seeds": list(self.accuracies),
+            "accuracy": sum(found) / len(found) if found and self.cost else None,
+            "accuracies": found,
+            "difference": own.difference,
+            "interval_low": low,
+            "interval_high": high,
+            "p_value": own.p_value,
+            "p_sign_flip": own.p_sign_flip,
+            "p_sign_flip_smallest": own.p_sign_flip_smallest,
+            "correlation": own.correlation,
+            "verdict": str(own.verdict) if self.comparison else None,
+            "margin": own.margin if self.comparison else None,
+            "absence": self.absence and str(self.absence),
+            "rule": variant.rule,
+            "claims": [str(statement) for statement in self.statements],
+            "seeds_to_decide": own.seeds_to_decide,
+            "failures": [
+                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
+                for run in self.failed
+            ],
+        }
+
+    def _costs(self) -> dict[str, int | None]:
+        if self.cost is None:
+            return dict.fromkeys([*METRICS, *(f"{name}_difference" for name in METRICS)])
+        own, base = (
+            {name: getattr(price, name) for name in METRICS}
+            for price in (self.cost, self.reference_cost)
+        )
+        return own | {f"{name}_difference": own[name] - base[name] for name in METRICS}
+
+
+NOTHING = Comparison(seeds=(), reference=(), variant=(), margin=MARGIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """The answer of an ablation.
+
+    The title states every reduction. `results` are in the order asked, references before their
+    variants; `notes` say where the runs came from.
+    """
+
+    title: str
+    results: tuple[VariantResult, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """What was compared, without the rows that only say why not."""
+        return [result.comparison for result in self.results if result.comparison]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training failed; one that diverged is a result."""
+        return any(run.state == "failed" for result in self.results for run in result.failed)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a flat record for each result: see `VariantResult.record`."""
+        return [result.record() for result in self.results]
+
+
+def compare_variants(
+    found: Sequence[Variant],
+    config: AblationConfig,
+    lookup: Lookup,
+    train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
+) -> list[VariantResult]:
+    """Compare variants with their references over the seeds that both completed.
+
+    `lookup` returns the run of a network with a seed, None if there is none, after `train` was
+    asked for it. Variants that compare the same networks are one comparison of the family, and say
+    so.
+    """
+    first, seeds = alike(found), config.seed_list
+    every = [*dict.fromkeys(first.values())]
+    counts: dict[int, int] = {}
+
+    def pairs(indices: Sequence[int], count: int) -> dict[int, Pair]:
+        counts.update(dict.fromkeys(indices, count))
+        return {index: _pair(found[index], seeds[:count], lookup) for index in indices}
+
+    def more(indices: Sequence[int], count: int) -> dict[int, Pair]:
+        train([found[index] for index in indices], seeds[:count])
+        return pairs(indices, count)
+
+    if config.stages:
+        compared = sequential(every, config.stages, more, margin=config.margin)
+    else:
+        train(found, seeds)
+        compared = compare_pairs(pairs(every, len(seeds)), margin=config.margin)
+    same = [first.get(index, index) for index in range(len(found))]
+    return [
+        _result(
+            _told(variant, found[index]),
+            compared.get(index),
+            _runs(variant.network, seeds[: counts.get(index)], lookup),
+        )
+        for variant, index in zip(found, same, strict=True)
+    ]
+
+
+def _told(variant: Variant, first: Variant) -> Variant:
+    """Let a variant say which other one compares the same networks."""
+    if first is variant:
+        return variant
+    where = f" given {first.given}" if first.given else " above"
+    where = "" if first.given == variant.given else where
+    return replace(variant, rule=f"the same networks as {first.factor} {first.value}{where}")
+
+
+def _pair(variant: Variant, seeds: Sequence[int], lookup: Lookup) -> Pair:
+    """Return the accuracies by seed of a variant's reference and its own; of an interaction, the
+    two effects by seed.
+    """
+    reference, own = (
+        {
+            run.key.seed: run.accuracy
+            for run in _runs(network, seeds, lookup)
+            if run.accuracy is not None
+        }
+        for network in (variant.reference, variant.network)
+    )
+    if variant.minus is None:
+        return reference, own
+    return _effects(*_pair(variant.minus, seeds, lookup)), _effects(reference, own)
+
+
+def _effects(reference: Accuracies, own: Accuracies) -> dict[int, float]:
+    return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
+
+
+def _runs(network: Network | None, seeds: Sequence[int], lookup: Lookup) -> list[Run]:
+    found = [lookup(network, seed) for seed in seeds] if network else []
+    return [run for run in found if run]
+
+
+def _result(variant: Variant, own: Comparison | None, found: Sequence[Run]) -> VariantResult:
+    complete = [run for run in found if run.accuracy is not None]
+    absence = None
+    if variant.is_reference:
+        own = None
+    elif variant.network is None:
+        absence = Absence.INAPPLICABLE
+    elif not variant.compared:
+        absence = Absence.SAME_NETWORK
+    elif not complete:
+        own, absence = None, Absence.NO_SEED
+    if own and own.n:
+        complete = [run for run in complete if run.key.seed in own.seeds]
+    if own and variant.is_interaction:
+        own = replace(own, verdict=own.verdict.of_effects())
+    if own and own.interval:  # accuracies lie between 0 and 100 %, effects within ±100 points
+        most = 200.0 if variant.is_interaction else 100.0
+        low, high = own.interval
+        own = replace(own, interval=(max(low, -most), min(high, most)))
+    return VariantResult(
+        variant=variant,
+        comparison=own,
+        absence=absence,
+        runs=tuple(complete),
+        failed=tuple(run for run in found if run.accuracy is None),
+    )

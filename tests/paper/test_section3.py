@@ -1,0 +1,84 @@
+"""Section 3 from stored runs: what the shipped databases say, data set by data set."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blocksearch.errors import ConfigError
+from blocksearch.paper.claims import CLAIMS
+from blocksearch.paper.section3 import claims_across, claims_shown, recorded, recorded_in
+from blocksearch.runs.ledger import Ledger
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies")
+    shutil.copy(STUDIES / "gtsrb.db", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    ledger = Ledger(folder / "gtsrb.db", create=False)
+    yield list(ledger.runs())
+    ledger.close()
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    locations = {name: str(folder / f"{name}.db") for name in ("gtsrb", "svhn")}
+    return recorded_in(locations)
+
+
+def test_a_file_that_is_not_there_is_not_made_and_its_data_set_not_run(folder, found):
+    assert found["svhn"] is None
+    assert not (folder / "svhn.db").exists()
+    assert found["gtsrb"].title == "gtsrb: widths 8,16,32, 30 epochs"
+    assert {row["svhn"] for row in claims_shown(found)} == {"not run"}
+    with pytest.raises(ConfigError, match="unknown data set 'gtsr'"):
+        recorded_in({"gtsr": str(folder / "gtsr.db")})
+
+
+def test_every_claim_has_a_record_with_the_numbers_of_its_comparison(found):
+    records = claims_across(found)
+    assert len({tuple(record) for record in records}) == 1
+    compared = {
+        (variant.factor, variant.value, variant.reference_value, variant.role): []
+        for variant in (own.variant for own in found["gtsrb"].results)
+    }
+    for own in (*found["gtsrb"].results, *found["gtsrb"].networks):
+        variant = own.variant
+        key = (variant.factor, variant.value, variant.reference_value, variant.role)
+        compared.setdefault(key, []).append(own.comparison)
+    for record in records:
+        key = tuple(record[name] for name in ("factor", "value", "reference", "role"))
+        assert (record["gtsrb_difference"], record["gtsrb_verdict"]) in [
+            (own.difference, own.verdict) for own in compared[key] if own
+        ]
+        assert record["svhn_n"] is record["svhn_verdict"] is record["svhn_agreement"] is None
+    said = {(record["section"], record["factor"], record["value"]) for record in records}
+    claims = [claim for claim in CLAIMS if claim.given != "bottleneck" and claim.section < "5"]
+    unsaid = {(c.section, c.factor, c.value) for c in claims} - said
+    assert unsaid == {("3", "groups", "last(2)"), ("3", "groups", "both(2)")}  # not usual values
+
+
+def test_runs_on_other_data_are_left_out(runs, found):
+    """The same networks on images with another digest, all of them wrong: no answer mixes them."""
+    other = [
+        replace(run, key=replace(run.key, data="other"), accuracies=(1.0,))
+        for run in runs[: len(runs) // 3]
+    ]
+    mixed = recorded([*runs, *other], "gtsrb")
+    assert [own.comparison for own in mixed.results] == [
+        own.comparison for own in found["gtsrb"].results
+    ]
+
+
+def test_without_runs_nothing_is_said(runs):
+    assert recorded([], "gtsrb") is None
+    assert recorded(runs, "svhn") is None
+    assert recorded(runs, "gtsrb", number=7) is None
