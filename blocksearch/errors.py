@@ -30,6 +30,10 @@ class StoreError(BlocksearchError):
     """A ledger file that is not one, is damaged, or contradicts another."""
 
 
+class RunError(BlocksearchError):
+    """Trainings that this machine could not carry out: no fact about a network."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> "ConfigError":
     """Say that a name is not known, with the nearest that is and all that are."""
     names = list(known)

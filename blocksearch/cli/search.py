@@ -46,7 +46,7 @@ def search(
     file: Space,
     dataset: Dataset = "digits",
     trials: Annotated[
-        int, typer.Option(help="Networks in all: a study that has fewer goes on.")
+        int, typer.Option(help="Networks to sample in all: a study that has fewer goes on.")
     ] = 50,
     study: Annotated[
         str | None, typer.Option(help="Study file or database URL. Default: studies/DATASET.db.")
@@ -66,6 +66,9 @@ def search(
     seeds: Annotated[
         int, typer.Option(help="Seeds that every network of the reported front gets.")
     ] = 5,
+    references: Annotated[
+        str, typer.Option(help="Reference networks to begin with: all, none, or effnet,mobilenet.")
+    ] = "all",
     start_with: Annotated[
         list[str] | None, typer.Option(help="Also begin with this network or block; several.")
     ] = None,
@@ -95,8 +98,8 @@ def search(
     """
     from blocksearch.report.search import audience
     from blocksearch.runs.location import without_password
-    from blocksearch.search.definition import Wishes, read_rungs
-    from blocksearch.search.loop import Effort, Question
+    from blocksearch.search.config import StudyConfig, read_rungs
+    from blocksearch.search.loop import Effort
     from blocksearch.search.loop import search as run_search
 
     request = request_from(
@@ -114,16 +117,24 @@ def search(
         device,
         None,
     )
-    named = tuple(part.strip() for part in objectives.split(","))
-    wishes = Wishes(named, sampler, seed, seeds, lag, tuple(start_with or ()), read_rungs(rungs))
     space, grammar = _loaded(file, dataset)
-    question = Question(
-        space, grammar, tuple(budget or ()), wishes, f"{space}-{dataset}" if name is None else name
+    config = StudyConfig(
+        name=f"{space}-{dataset}" if name is None else name,
+        objectives=[part.strip() for part in objectives.split(",")],
+        budgets=budget or (),
+        sampler=sampler,
+        seed=seed,
+        seeds=seeds,
+        references=references,
+        enqueue=start_with or (),
+        rungs=read_rungs(rungs),
+        max_pending=lag,
     )
-    run_search(question, request, Effort(trials, timeout), audience(quiet=quiet))
+    effort = Effort(trials, timeout)
+    run_search(space, grammar, config, request, effort, audience(quiet=quiet))
     if not quiet:
         print(
-            f"blocksearch pareto {without_password(request.ledger)} --name {question.name}  shows what was found",
+            f"blocksearch pareto {without_password(request.ledger)} --name {config.name}  shows what was found",
             file=sys.stderr,
         )
 

@@ -2,7 +2,7 @@
 
 from blocksearch.report.pages import console
 from blocksearch.search.loop import Audience
-from blocksearch.search.storage import StepRow
+from blocksearch.search.trials import Trial, TrialKind, TrialState
 
 
 def audience(*, quiet: bool) -> Audience:
@@ -16,23 +16,23 @@ class SpokenAudience(Audience):
     def __init__(self) -> None:
         self._page = console(stderr=True)
 
-    def began(self, title: str, steps: int, trials: int) -> None:
+    def began(self, title: str, trials: int, total: int) -> None:
         """Say whether the study is new."""
         self._page.print(
             f"study {title}: "
-            + (f"goes on after {steps} steps" if steps else "new")
-            + f", {trials} trials in all"
+            + (f"goes on after {trials} trainings" if trials else "new")
+            + f", {total} networks in all"
         )
 
-    def told(self, row: StepRow, trials: int, reused: bool) -> None:
+    def told(self, trial: Trial, total: int, reused: bool) -> None:
         """Say what a training gave."""
-        result = f"{row.accuracy:.2f} %" if row.accuracy is not None else row.state
-        result += f" after {row.epochs} epochs" if row.state == "partial" else ""
-        again = f", seed {row.seed}" if row.kind == "seed" else ""
+        result = f"{trial.accuracy:.2f} %" if trial.accuracy is not None else trial.state
+        result += f" after {trial.epochs} epochs" if trial.state == TrialState.PARTIAL else ""
+        again = f", seed {trial.seed}" if trial.kind == TrialKind.SEED else ""
         known = ", from the ledger" if reused else ""
-        block = row.text[row.text.index("[") :]
-        where = f"[{row.trial + 1}/{trials}] trial {row.trial}{again} ({row.origin}{known})"
-        self._page.print(f"{where}: {result}, {row.costs['flops']:,} FLOPs {block}")
+        block = trial.text[trial.text.index("[") :]
+        where = f"[{trial.candidate + 1}/{total}] trial {trial.candidate}{again} ({trial.origin}{known})"
+        self._page.print(f"{where}: {result}, {trial.costs['flops']:,} FLOPs {block}")
 
     def ended(self, reason: str) -> None:
         """Say why the search ended."""

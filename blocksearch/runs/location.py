@@ -56,6 +56,16 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
     return f"sqlite:///{path}"
 
 
+def url_of(location: str) -> str:
+    """Return the URL by which another library opens a location, with whatever password it has: to
+    be handed on, never to be shown.
+    """
+    file = file_of(location)
+    if file is None:
+        return location
+    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+
+
 def file_of(location: str) -> Path | None:
     """Return the file of a location; None where it is a server's database. Raises StoreError where
     it can be no file.

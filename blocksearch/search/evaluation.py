@@ -20,7 +20,7 @@ from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.results import Entry
-from blocksearch.search.summary import Own, open_study, summarise
+from blocksearch.search.summary import StoredStudy, open_study, summarise
 from blocksearch.training.recipe import Recipe
 
 SEEDS = range(1000, 1005)  # new ones: a search counts its own from 0
@@ -73,7 +73,7 @@ def final(
     missing.
     """
     study = open_study(location, name)
-    if not isinstance(study, Own):
+    if not isinstance(study, StoredStudy):
         raise ConfigError(
             f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained"
         )
@@ -111,7 +111,7 @@ def _saved(ledger: Ledger, kind: str, name: str) -> dict[str, Any] | None:
     )
 
 
-def _read(saved: Mapping[str, Any], study: Own, *, again: bool) -> Final:
+def _read(saved: Mapping[str, Any], study: StoredStudy, *, again: bool) -> Final:
     content = json.loads(saved["content"])
     return Final(
         content["title"],
@@ -126,7 +126,7 @@ def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
-def _conditions(study: Own, root: Path | None) -> Conditions:
+def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
     """Return how the front is trained: by the search's recipe, on all training images. Raises
     ConfigError without images.
     """
@@ -153,7 +153,9 @@ def _conditions(study: Own, root: Path | None) -> Conditions:
     )
 
 
-def _chosen(ledger: Ledger, name: str, front: Sequence[Entry], study: Own) -> list[dict[str, Any]]:
+def _chosen(
+    ledger: Ledger, name: str, front: Sequence[Entry], study: StoredStudy
+) -> list[dict[str, Any]]:
     """Return the networks to test: those written down by an earlier attempt, or the front now,
     which is written down.
     """
@@ -161,7 +163,7 @@ def _chosen(ledger: Ledger, name: str, front: Sequence[Entry], study: Own) -> li
     if saved is None:
         if not front:
             raise ConfigError(f"study {name} has no front yet: search first")
-        fingerprints = {step.trial: step.network for step in study.steps}
+        fingerprints = {trial.candidate: trial.network for trial in study.trials}
         rows = [
             {
                 "fingerprint": fingerprints[entry.trial],

@@ -6,25 +6,17 @@ space; a space that is small enough is a candidate whole. The one with the large
 hypervolume is proposed. A candidate whose optimistic accuracy is dominated at its cost is left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import erfc
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.search.objectives import Boxes, Floats, Frame, dominated, ranks
-from blocksearch.search.outlook import Outlook, Result
-from blocksearch.search.surrogate import (
-    Codes,
-    Features,
-    Model,
-    Scales,
-    Seen,
-    choose_scales,
-    seed_variance,
-)
-from blocksearch.space.candidates import Candidates
+from blocksearch.search.objectives import Boxes, Floats, Frame, Prices, dominated, ranks
+from blocksearch.search.observations import Known, Observation, Observations, Reading, Whole
+from blocksearch.search.samplers import Proposal, Untrained
+from blocksearch.search.surrogate import Features, Model, Scales, Seen, choose_scales
+from blocksearch.search.trials import Trial, TrialKind
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
 MODELLED = ("flops", "params", "peak")  # the costs that the model sees
@@ -35,122 +27,19 @@ CHILDREN = 128
 OPTIMISM = 3.0  # deviations above the mean
 
 
-@dataclass(frozen=True)
-class Known:
-    """All that is known of a network: its row in the pool, and by seed its final accuracy
-    (percent), as far as it is known.
-
-    `worth` is 1 for a seed that was trained to the end, and less the less its early result says of
-    that.
-    """
-
-    row: int
-    accuracies: Mapping[int, float]
-    worth: Mapping[int, float]
-
-    @property
-    def count(self) -> float:
-        return sum(self.worth.values())
-
-    @property
-    def mean(self) -> float:
-        return sum(self.accuracies[seed] * worth for seed, worth in self.worth.items()) / self.count
-
-    @property
-    def finals(self) -> list[float]:
-        return [self.accuracies[seed] for seed, worth in self.worth.items() if worth == 1]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How results are read: what early ones say of the last epoch, and the variance between seeds
-    that this is held against.
-    """
-
-    outlook: Outlook
-    seeds: float
-
-    @classmethod
-    def of(cls, results: Sequence[Result]) -> "Reading":
-        """Learn it from results."""
-        finals: dict[int, list[float]] = {}
-        for each in results:
-            if each.epochs is None:
-                finals.setdefault(each.row, []).append(each.accuracy)
-        return cls(Outlook(results), seed_variance(list(finals.values())))
-
-    def with_result(self, known: Known | None, result: Result) -> Known:
-        """Add a result to what is known of its network; it takes the place of an earlier one of the
-        same run.
-        """
-        accuracy, added = self.outlook.final(result)
-        worth = self.seeds / (self.seeds + added) if self.seeds + added else 1.0
-        if known is None:
-            return Known(result.row, {result.seed: accuracy}, {result.seed: worth})
-        return Known(
-            result.row,
-            {**known.accuracies, result.seed: accuracy},
-            {**known.worth, result.seed: worth},
-        )
-
-    def gather(self, results: Sequence[Result]) -> list[Known]:
-        """Bring the results of each network together, networks in the order of their first."""
-        found: dict[int, Known] = {}
-        for each in results:
-            found[each.row] = self.with_result(found.get(each.row), each)
-        return list(found.values())
-
-
-@dataclass(frozen=True)
-class Whole:
-    """The model of everything known at once, and of which rows: what is reported, once further
-    seeds have confirmed it.
-    """
-
-    rows: tuple[int, ...]
-    features: Features
-    model: Model
-    seen: Seen
-
-    @classmethod
-    def of(
-        cls,
-        results: Sequence[Result],
-        levels: Sequence[int],
-        made_of: Callable[[list[int]], tuple[Codes, Floats]],
-    ) -> "Whole":
-        """Fit it; `made_of` returns the codes N×F of rows and their modelled costs."""
-        reading = Reading.of(results)
-        known = reading.gather(results)
-        rows = [each.row for each in known]
-        codes, costs = made_of(rows)
-        features = Features(levels, costs)
-        means, counts = (
-            np.array([each.mean for each in known]),
-            np.array([each.count for each in known]),
-        )
-        seen = Seen(features.rows(codes, costs), means, counts)
-        return cls(
-            tuple(rows),
-            features,
-            Model(features, choose_scales(features, seen, reading.seeds), seen),
-            seen,
-        )
-
-
 class Evolution:
     """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on
     nothing else.
     """
 
-    def __init__(self, pool: Candidates, frame: Frame, costs: Sequence[str]) -> None:
-        self.pool, self.frame, self.costs = pool, frame, tuple(costs)
-        self.features = Features(pool.encoding.sizes, pool.costs(MODELLED))
+    def __init__(self, prices: Prices, frame: Frame) -> None:
+        self.pool, self.frame, self._prices = prices.pool, frame, prices
+        self.features = Features(self.pool.encoding.sizes, self.pool.costs(MODELLED))
         self._fit: _Fit | None = None
 
     def propose(
         self,
-        results: Sequence[Result],
+        results: Sequence[Observation],
         pending: Sequence[int],
         taken: NDArray[np.bool_],
         rng: np.random.Generator,
@@ -169,7 +58,7 @@ class Evolution:
         left = fit.watched[~taken[fit.watched]]
         return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
 
-    def settled(self, results: Sequence[Result]) -> tuple[list[int], Floats]:
+    def settled(self, results: Sequence[Observation]) -> tuple[list[int], Floats]:
         """Return the rows that have results, and the model's means of their accuracy."""
         if not _enough(results):
             reading = Reading.of(results)
@@ -181,7 +70,7 @@ class Evolution:
         fit = self._fitted(results)
         return fit.trained, fit.model.settled_means(fit.seen)
 
-    def whole(self, results: Sequence[Result]) -> tuple[tuple[int, ...], Floats]:
+    def whole(self, results: Sequence[Observation]) -> tuple[tuple[int, ...], Floats]:
         """Return the same by one fit to all results."""
         found = Whole.of(
             results,
@@ -189,6 +78,10 @@ class Evolution:
             lambda rows: (self.pool.codes[rows], self.pool.costs(MODELLED)[rows]),
         )
         return found.rows, found.model.settled_means(found.seen)
+
+    def prices(self) -> Floats:
+        """Return the costs that are objectives, of all rows of the pool."""
+        return self._prices.all()
 
     def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
         return choose_scales(self.features, self._seen(known), reading.seeds)
@@ -200,11 +93,16 @@ class Evolution:
         drawn = [row for row in (self.pool.draw(rng, taken) for _ in range(8)) if row is not None]
         if not drawn or not there:
             return drawn[0] if drawn else None
-        costs = np.log10(np.maximum(self.pool.costs(self.costs), 1.0))
+        prices = self.prices()
+        costs = (
+            self.frame.scaled_costs(prices)
+            if any(self.frame.linear)
+            else np.log10(np.maximum(prices, 1.0))
+        )
         far = np.abs(costs[drawn][:, None] - costs[there][None]).sum(2).min(1)
         return drawn[int(far.argmax())]
 
-    def _fitted(self, results: Sequence[Result]) -> "_Fit":
+    def _fitted(self, results: Sequence[Observation]) -> "_Fit":
         """Fit at every `REFITS`-th result, and fold in what came since: the same state however the
         search was cut up.
         """
@@ -257,7 +155,7 @@ class Evolution:
 
     def _parents(self, model: Model, known: Sequence[Known], seen: Seen) -> list[int]:
         means = model.settled_means(seen)
-        points = np.column_stack([means, self.pool.costs(self.costs)[[each.row for each in known]]])
+        points = np.column_stack([means, self.prices()[[each.row for each in known]]])
         order = np.lexsort((-means, ranks(points)))
         return [known[place].row for place in order[: max(8, int((ranks(points) == 0).sum()))]]
 
@@ -320,7 +218,7 @@ class Evolution:
         return points[~dominated(points)]
 
     def _with_costs(self, accuracy: Floats, rows: NDArray[np.int64]) -> Floats:
-        return np.column_stack([accuracy, self.pool.costs(self.costs)[rows]])
+        return np.column_stack([accuracy, self.prices()[rows]])
 
     def _rows(self, rows: NDArray[np.int64]) -> Floats:
         return self.features.rows(self.pool.codes[rows], self.pool.costs(MODELLED)[rows])
@@ -332,6 +230,28 @@ class Evolution:
         )
 
 
+class EvolutionSampler:
+    """Our sampler, told of trials."""
+
+    name = "evolution"
+
+    def __init__(self, evolution: Evolution, rungs: Sequence[int]) -> None:
+        self._evolution, self._observations = evolution, Observations(rungs)
+
+    def propose(
+        self,
+        trials: Sequence[Trial],
+        pending: Sequence[Trial],
+        candidates: Untrained,
+        rng: np.random.Generator,
+    ) -> Proposal | None:
+        """See `Sampler`."""
+        rows = list(dict.fromkeys(each.row for each in pending if each.kind == TrialKind.NEW))
+        observed = self._observations.of(trials)
+        row = self._evolution.propose(observed, rows, candidates.taken, rng)
+        return None if row is None else Proposal(row)
+
+
 class _Fit:
     """A model fitted to the first results, the candidates it follows, and the results folded in
     since.
@@ -339,7 +259,7 @@ class _Fit:
 
     def __init__(
         self,
-        base: Sequence[Result],
+        base: Sequence[Observation],
         reading: Reading,
         known: Sequence[Known],
         model: Model,
@@ -360,7 +280,7 @@ class _Fit:
         self._means = np.pad([each.mean for each in known], room[0])
         self._counts = np.pad([each.count for each in known], room[0])
 
-    def leads_to(self, results: Sequence[Result], base: int) -> bool:
+    def leads_to(self, results: Sequence[Observation], base: int) -> bool:
         """Say whether this fit was made of the first `base` of some results, and saw none that is
         not among them.
         """
@@ -376,7 +296,7 @@ class _Fit:
         known = len(self._known)
         return Seen(self._known_rows[:known], self._means[:known], self._counts[:known])
 
-    def take_up(self, results: Sequence[Result]) -> None:
+    def take_up(self, results: Sequence[Observation]) -> None:
         """Fold in, one by one, the results that this fit has not seen."""
         for each in results[len(self._taken_up) :]:
             old = self._known.get(each.row)
@@ -415,7 +335,7 @@ class _Fit:
         )
 
 
-def _enough(results: Sequence[Result]) -> bool:
+def _enough(results: Sequence[Observation]) -> bool:
     """Say whether there are as many networks as a model is worth."""
     rows: set[int] = set()
     for each in results:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blocksearch.errors import ConfigError
 from blocksearch.search.objectives import Floats, dominated
 from blocksearch.search.results import plain
-from blocksearch.search.summary import Fitted, Own, Z, fitted, objective_costs, open_study
+from blocksearch.search.summary import Fitted, StoredStudy, Z, fitted, objective_costs, open_study
 from blocksearch.search.surrogate import Codes
 
 DRAWS = 400
@@ -77,7 +77,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
     be said.
     """
     study = open_study(location, name)
-    if not isinstance(study, Own):
+    if not isinstance(study, StoredStudy):
         raise ConfigError(
             f"study {plain(study[0])} of {location} was made with Optuna alone: effects are of blocksearch's studies"
         )

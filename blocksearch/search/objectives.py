@@ -1,17 +1,100 @@
-"""What beats what: Pareto fronts, ranks and hypervolume. Points are rows: accuracy, to be
-maximised, then costs.
+"""What is searched for, and what beats what: objectives, Pareto fronts, ranks and hypervolume.
 
-For volumes, accuracy is scaled so that chance is 0 and 100 % is 1, and each cost is scaled on a
-logarithmic axis so that the space's least is 0 and its largest, the reference, is 1.
+Points are rows: accuracy, to be maximised, then costs, to be minimised. For volumes, accuracy is
+scaled so that chance is 0 and 100 % is 1, and each cost so that the space's least is 0 and its
+largest, the reference, is 1: on a logarithmic axis, and a user's own objective on a linear one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.network import Network
+from blocksearch.errors import ConfigError, PluginError
+from blocksearch.search.identity import source_digest
+from blocksearch.space.candidates import Candidates
+
 Floats = NDArray[np.float64]
 _MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A cost of one's own: a function of a network that is known without training it.
+
+    `function` returns a finite number, the same whenever it is asked; its name and source are part
+    of the study. It is called for every network that a search considers.
+
+    >>> Objective(name="layers", function=lambda network: len(network.layers)).name
+    'layers'
+    """
+
+    name: str
+    function: Callable[[Network], float] = field(repr=False)
+    maximise: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f"an objective's name is a word, but got {self.name!r}")
+
+    def __call__(self, network: Network) -> float:
+        """Return the value of a network. Raises PluginError for what is no finite number."""
+        try:
+            found = self.function(network)
+        except Exception as error:
+            raise PluginError(
+                f"objective {self.name} raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(found, Real) or not isfinite(float(found)):
+            raise PluginError(f"objective {self.name} must be a finite number, but got {found!r}")
+        return float(found)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what is stored of it."""
+        return {"source": source_digest(self.function)[1], "maximise": self.maximise}
+
+
+class Prices:
+    """The costs of the rows of a pool that are objectives; a user's own is asked once a row.
+
+    What is to be maximised is negated, so that less is always better.
+    """
+
+    def __init__(self, pool: Candidates, costs: Sequence[str | Objective]) -> None:
+        self.pool, self.costs = pool, tuple(costs)
+        self._own = {each.name: each for each in costs if isinstance(each, Objective)}
+        self._known: dict[str, Floats] = {name: np.zeros(0) for name in self._own}
+
+    def all(self) -> Floats:
+        """Return the costs of all rows, rows × costs."""
+        if not self._own:
+            return self.pool.costs([each for each in self.costs if isinstance(each, str)])
+        columns = [
+            self.pool.costs([each])[:, 0] if isinstance(each, str) else self._of_own(each)
+            for each in self.costs
+        ]
+        return np.column_stack(columns)
+
+    def named(self, row: int) -> dict[str, float]:
+        """Return a user's own objectives of a row, as they are."""
+        return {
+            name: float(self._of_own(each)[row]) * (-1 if each.maximise else 1)
+            for name, each in self._own.items()
+        }
+
+    def _of_own(self, objective: Objective) -> Floats:
+        known = self._known[objective.name]
+        sign = -1 if objective.maximise else 1
+        rows = range(len(known), len(self.pool))
+        if rows:
+            added = [sign * objective(self.pool.network(row)) for row in rows]
+            known = self._known[objective.name] = np.append(known, added)
+        return known
 
 
 def dominated(points: Floats) -> NDArray[np.bool_]:
@@ -77,18 +160,30 @@ class Frame:
     chance: float
     least: tuple[float, ...]
     largest: tuple[float, ...]
+    linear: tuple[bool, ...] = ()
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> "Frame":
+        """Read a frame as it is stored."""
+        least, largest = tuple(data["least"]), tuple(data["largest"])
+        return cls(data["chance"], least, largest, tuple(data.get("linear", ())))
 
     def scaled(self, points: Floats) -> Floats:
         """Scale rows of accuracy and costs; what is worse than the reference leaves the unit cube."""
         accuracy = (points[:, :1] - self.chance) / (100 - self.chance)
-        least, largest = (
-            np.log10(np.maximum(np.array(side), 1.0)) for side in (self.least, self.largest)
-        )
-        spans = np.where(
-            largest > least, largest - least, 1.0
-        )  # where all cost the same, tenfold is the unit
-        costs = (np.log10(np.maximum(points[:, 1:], 1.0)) - least) / spans
-        return np.hstack([accuracy, costs])
+        return np.hstack([accuracy, self.scaled_costs(points[:, 1:])])
+
+    def scaled_costs(self, costs: Floats) -> Floats:
+        """Scale rows of costs."""
+        least, largest = self._on_axes(np.array(self.least)), self._on_axes(np.array(self.largest))
+        # where all cost the same, tenfold is the unit
+        spans = np.where(largest > least, largest - least, 1.0)
+        found: Floats = (self._on_axes(costs) - least) / spans
+        return found
+
+    def _on_axes(self, costs: Floats) -> Floats:
+        logarithms: Floats = np.log10(np.maximum(costs, 1.0))
+        return np.where(self.linear, costs, logarithms) if any(self.linear) else logarithms
 
     def volume(self, points: Floats) -> float:
         """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is

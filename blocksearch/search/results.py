@@ -3,11 +3,12 @@ hypervolume over time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from blocksearch.arch.network import Network
 from blocksearch.search.objectives import Floats, dominated, hypervolume
 
 
@@ -29,7 +30,8 @@ class Entry:
     are percent, one for each seed that was trained to the end; `early` counts seeds that were
     stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
     and whatever else is known; `factor` is FLOPs against the baseline network. `named` networks
-    were asked for by name; `origin` is that name, or who proposed the network.
+    were asked for by name; `origin` is that name, or who proposed the network. `network` is there
+    where a study in Python was asked.
     """
 
     trial: int
@@ -44,6 +46,7 @@ class Entry:
     failures: int = 0
     interval: tuple[float, float] | None = None
     factor: float | None = None
+    network: Network | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

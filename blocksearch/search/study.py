@@ -5,39 +5,52 @@ Accuracy comes from trainings, on a data set by its name or on images handed ove
 a function.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.network import Task
+from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.network import Network, Task
+from blocksearch.arch.notation import format_network, parse_network
 from blocksearch.data import Own, get
 from blocksearch.data.splits import Split
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.plan import Request
-from blocksearch.search.definition import Wishes
-from blocksearch.search.loop import Audience, Effort, Objective, Question, evaluate, search
-from blocksearch.search.results import Summary
-from blocksearch.search.summary import summarise
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.importance import Effects, study_effects
+from blocksearch.search.loop import Audience, Effort, Function, evaluate, search
+from blocksearch.search.results import Entry, Summary, as_rows
+from blocksearch.search.summary import StoredStudy, open_study, summarise
+from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
 from blocksearch.training.recipe import recipe_named
+
+if TYPE_CHECKING:
+    import optuna
 
 Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 
 
 class Study:
-    """A multi-objective search of `grammar`, kept in `file` under `name`; the same lines go on with
-    it after a stop.
+    """A multi-objective search of `grammar`, kept in `file`; the same lines go on with it after a
+    stop.
 
-    `data` is the name of a data set, to which the grammar is moved, or images N×H×W×C uint8 and
-    labels N; `test` are test images of the same form, which only `blocksearch final` opens; they
-    are part of what the study is. `objective` instead is a function of a network and a seed that
-    returns percent, or None for a network that came to nothing; its name and source are part of
-    what the study is. The rest is as in `blocksearch search`. Raises ConfigError or DataError for
-    what cannot be.
+    `dataset` is the name of a data set, to which the grammar is moved, or a pair of arrays: images
+    N×H×W×C uint8 and labels N. `test` are test images of the same form, which only the one test of
+    the study opens. `objective` instead is a function of a network and a seed that returns percent,
+    or None for a network that came to nothing; its name and source are part of what the study is.
+    `epochs`, `images`, `workers`, `device` and `root` say how networks are trained. The rest are
+    the fields of `StudyConfig`. Raises ConfigError or DataError for what cannot be.
+
+    >>> from blocksearch import TASKS, Grammar
+    >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
+    >>> study = Study(space, "mine.db", dataset="digits", seeds=3)  # nothing is written yet
+    >>> study.config.seeds
+    3
     """
 
     def __init__(
@@ -45,80 +58,175 @@ class Study:
         grammar: Grammar,
         file: str | Path,
         *,
-        data: str | Images | None = None,
+        dataset: str | Images | None = None,
         test: Images | None = None,
-        objective: Objective | None = None,
-        name: str = "study",
-        objectives: Sequence[str] = ("accuracy", "flops"),
-        budgets: Sequence[str] = (),
-        sampler: str = "evolution",
-        seed: int = 0,
-        seeds: int = 5,
-        start_with: Sequence[str] = (),
-        rungs: Sequence[int] = (),
+        objective: Function | None = None,
         epochs: int | None = None,
         images: int | None = None,
         workers: int | None = None,
         device: str = "auto",
         root: Path | None = None,
+        **fields: Any,
     ) -> None:
-        if (data is None) == (objective is None):
+        if (dataset is None) == (objective is None):
             raise ConfigError(
-                "a study takes data to train on, or an objective to call, and not both"
+                "a study takes a data set to train on, or an objective to call, and not both"
             )
-        self.file, self._objective = str(file), objective
-        named = objectives.split(",") if isinstance(objectives, str) else objectives
-        wishes = Wishes(
-            tuple(named), sampler, seed, seeds, start_with=_texts(start_with), rungs=tuple(rungs)
-        )
-        self._request: Request | None = None
+        self.file, self._objective, self._grammar = str(file), objective, grammar
+        self.config = _configured(fields)
+        self._dataset = dataset
         self._own: Own | None = None
-        if data is not None:
-            if not isinstance(data, str):
-                self._own = _own(data, test, grammar.task)
-            dataset = self._own.name if self._own else str(data)
-            known = get(dataset)
-            grammar = grammar.on(
-                replace(grammar.task, input=known.task.input, classes=known.task.classes)
-            )
-            recipe = recipe_named("fast", known.epochs if epochs is None else epochs, {})
-            self._request = Request(
-                Split(dataset, images=images), recipe, root, self.file, workers, device
-            )
-        self._question = Question(name, grammar, _texts(budgets), wishes, name)
+        if dataset is not None and not isinstance(dataset, str):
+            self._own = _own(dataset, test, grammar.task)
+        elif dataset is not None:
+            known = get(dataset).task
+            task = replace(grammar.task, input=known.input, classes=known.classes)
+            self._grammar = grammar.on(task)
+        self._epochs, self._images = epochs, images
+        self._root, self._workers, self._device = root, workers, device
+
+    def __repr__(self) -> str:
+        return f"Study({self.config.name!r} in {self.file!r})"
 
     def search(
-        self, trials: int, timeout: float | None = None, audience: Audience | None = None
+        self,
+        trials: int,
+        timeout: float | None = None,
+        *,
+        callbacks: Sequence[Audience] = (),
+        catch: tuple[type[Exception], ...] = (),
     ) -> Summary:
-        """Search until the study has so many networks and its front its seeds, or `timeout` seconds
-        have passed.
+        """Search until so many networks are sampled in all and the front has its seeds, or
+        `timeout` seconds have passed; return what was found.
+
+        What an objective of one's own raises ends the search and is passed on, with a note of the
+        trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
-        effort, heard = Effort(trials, timeout), audience or Audience()
-        if self._request is not None:
-            if self._own:
-                self._own.keep(self._request.root)
-            search(self._question, self._request, effort, heard)
+        effort, heard = Effort(trials, timeout), _Several(callbacks)
+        name = self.config.name
+        if self._objective is None:
+            search(name, self._grammar, self.config, self._request(), effort, heard)
         else:
-            assert self._objective is not None
-            evaluate(self._question, self._objective, self.file, effort, heard)
+            evaluate(
+                name,
+                self._grammar,
+                self.config,
+                self._objective,
+                self.file,
+                effort,
+                heard,
+                catch,
+            )
         return self.summary()
 
     def summary(self) -> Summary:
         """Return what was found so far. Raises StoreError or ConfigError where nothing was."""
-        return summarise(self.file, self._question.name)
+        return summarise(self.file, self.config.name)
+
+    @property
+    def front(self) -> tuple[Entry, ...]:
+        """The networks that nothing beats, cheapest first, each with its `network`."""
+        space = self._grammar.where(*(read_budget(text) for text in self.config.budgets))
+        codes = {each.candidate: each.code for each in self.trials}
+
+        def found(entry: Entry) -> Network:
+            genotype = space.encoding.decode(codes[entry.trial])
+            network = None if genotype is None else space.enumeration.network(genotype)
+            same = network is not None and format_network(network) == entry.text
+            return network if network is not None and same else parse_network(entry.text)
+
+        return tuple(replace(entry, network=found(entry)) for entry in self.summary().front)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials that count, in order: each a training, or a call of the objective."""
+        return self._stored().trials
+
+    def best(self, **most: float) -> Entry:
+        """Return the most accurate network of the front whose costs are at most those given:
+        `study.best(flops=400e3)`. Raises ConfigError where there is none.
+        """
+        front = self.front
+        for name in most:
+            if front and name not in front[0].costs:
+                raise unknown("cost", name, front[0].costs)
+        within = [each for each in front if all(each.costs[n] <= most[n] for n in most)]
+        if not within:
+            asked = " and ".join(f"{name} <= {value:g}" for name, value in most.items())
+            raise ConfigError(f"no network of study {self.config.name} has {asked or 'a result'}")
+        return max(within, key=lambda each: each.mean or 0.0)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return every network as a row of plain words and numbers."""
+        found = self.summary()
+        return as_rows(found.axes, found.entries)
+
+    def importance(self) -> Effects:
+        """Say which factors put a network on the front, with intervals."""
+        return study_effects(self.file, self.config.name)
+
+    def to_optuna(self) -> "optuna.Study":
+        """Return the study as one of Optuna's, in memory: its `best_trials` are our front, and
+        `optuna.visualization` draws it.
+
+        Accuracies are what the model of all results expects, as in `front`; networks that were
+        stopped early are pruned trials.
+        """
+        from blocksearch.search.optuna_io import to_optuna
+
+        return to_optuna(self._stored(), self.summary())
+
+    def _stored(self) -> StoredStudy:
+        found = open_study(self.file, self.config.name)
+        if not isinstance(found, StoredStudy):
+            raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
+        return found
+
+    def _request(self) -> Request:
+        dataset = self._dataset
+        if self._own is not None:
+            dataset = self._own.name
+            self._own.keep(self._root)
+        assert isinstance(dataset, str)
+        epochs = get(dataset).epochs if self._epochs is None else self._epochs
+        recipe = recipe_named("fast", epochs, {})
+        protocol = Split(dataset, images=self._images)
+        return Request(protocol, recipe, self._root, self.file, self._workers, self._device)
 
 
-def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+class _Several(Audience):
+    """Passes on what happens to several."""
+
+    def __init__(self, callbacks: Sequence[Audience]) -> None:
+        self._callbacks = tuple(callbacks)
+
+    def began(self, title: str, trials: int, total: int) -> None:
+        for each in self._callbacks:
+            each.began(title, trials, total)
+
+    def told(self, trial: Trial, total: int, reused: bool) -> None:
+        for each in self._callbacks:
+            each.told(trial, total, reused)
+
+    def ended(self, reason: str) -> None:
+        for each in self._callbacks:
+            each.ended(reason)
+
+
+def _configured(given: Mapping[str, Any]) -> StudyConfig:
+    known = [each.name for each in fields(StudyConfig)]
+    for name in given:
+        if name not in known:
+            raise unknown("argument", name, known)
+    return StudyConfig(**given)
 
 
 def _own(data: Images, test: Images | None, task: Task) -> Own:
     """Check that images are those that the space is of: for others its costs would be others."""
     own = Own(data, test)
     if (task.input, task.classes) != (own.task.input, own.task.classes):
-        asked = f"{task.input} in {task.classes} classes"
         raise ConfigError(
-            f"the grammar is of images {asked}, but those handed over are {own.task.input} in "
-            f"{own.task.classes}"
+            f"the grammar is of images {task.input} in {task.classes} classes, but those handed "
+            f"over are {own.task.input} in {own.task.classes}"
         )
     return own

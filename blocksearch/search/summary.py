@@ -13,33 +13,44 @@ import numpy as np
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
-from blocksearch.search.definition import SAMPLERS
-from blocksearch.search.evolution import MODELLED, Whole
+from blocksearch.search.evolution import MODELLED
 from blocksearch.search.objectives import Floats, Frame, front
-from blocksearch.search.policy import Results, Step, Told
+from blocksearch.search.observations import Observations, Whole
 from blocksearch.search.results import Axis, Entry, Summary, plain, walk
-from blocksearch.search.storage import StepRow, Studies
 from blocksearch.search.surrogate import Codes, Features, Model
+from blocksearch.search.trials import Studies, Trial
 
 Z = 1.959964
 MADE_BY = "search section3 --study"
 
 
 @dataclass(frozen=True)
-class Own:
-    """A study of ours as its file has it: its definition and steps, and the names of the file's
+class StoredStudy:
+    """A study of ours as its file has it: its definition and trials, and the names of the file's
     other studies.
     """
 
     name: str
     others: tuple[str, ...]
     definition: Mapping[str, Any]
-    steps: tuple[StepRow, ...]
+    trials: tuple[Trial, ...]
 
     @property
     def costs(self) -> tuple[str, ...]:
         """The objectives that are known before anything is trained."""
         return tuple(self.definition["wishes"]["objectives"][1:])
+
+    @property
+    def maximised(self) -> frozenset[str]:
+        """Which of the costs are better the larger they are."""
+        own = self.definition["wishes"].get("functions", {})
+        return frozenset(name for name, each in own.items() if each["maximise"])
+
+    @property
+    def sampler(self) -> str:
+        """The name of the sampler in the trials that it proposed."""
+        found: str = self.definition.get("sampled_by", self.definition["wishes"]["sampler"])
+        return found
 
     @property
     def choices(self) -> dict[str, list[str]]:
@@ -70,14 +81,16 @@ def summarise(location: str, name: str | None = None) -> Summary:
     none of that name.
     """
     found = open_study(location, name)
-    if isinstance(found, Own):
+    if isinstance(found, StoredStudy):
         return _summary(found)
     from blocksearch.search.optuna_import import summarise_foreign
 
     return summarise_foreign(location, *found)
 
 
-def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tuple[str, ...]]":
+def open_study(
+    location: str, name: str | None = None
+) -> "StoredStudy | tuple[str, tuple[str, ...]]":
     """Return a study of ours, or the name of one that Optuna made and those of the file's others;
     nothing is written.
 
@@ -96,7 +109,7 @@ def open_study(location: str, name: str | None = None) -> "Own | tuple[str, tupl
             return (
                 (chosen, others)
                 if definition is None
-                else Own(chosen, others, definition, tuple(studies.steps(chosen)))
+                else StoredStudy(chosen, others, definition, tuple(studies.trials(chosen)))
             )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(f"{location} is a database of something else: it holds no study")
@@ -117,27 +130,23 @@ def _choose(
     return chosen, tuple(each for each in names if each != chosen)
 
 
-def fitted(study: Own) -> Fitted:
+def fitted(study: StoredStudy) -> Fitted:
     """Fit the search's model to everything that a study knows."""
-    told = [
-        Told(Step(s.number, s.trial, s.kind, s.origin, s.trial, s.seed, s.epochs), s.accuracies)
-        for s in study.steps
-    ]
-    results = Results(study.definition["rungs"]).of(told)
-    if not results:
+    observed = Observations(study.definition["rungs"]).of(study.trials)
+    if not observed:
         raise ConfigError(f"study {plain(study.name)} has no result yet")
-    first = {step.trial: step for step in reversed(study.steps)}
+    first = {trial.candidate: trial for trial in reversed(study.trials)}
     sizes = [len(values) for values in study.choices.values()]
 
     def made_of(trials: list[int]) -> tuple[Codes, Floats]:
-        codes = np.array([first[trial].memory["code"] for trial in trials], np.int16).reshape(
+        codes = np.array([first[trial].code for trial in trials], np.int16).reshape(
             len(trials), len(sizes)
         )
         return codes, np.array(
             [[first[trial].costs[name] for name in MODELLED] for trial in trials], float
         )
 
-    found = Whole.of(results, sizes, made_of)
+    found = Whole.of(observed, sizes, made_of)
     return Fitted(
         found.rows,
         *made_of(list(found.rows)),
@@ -147,33 +156,30 @@ def fitted(study: Own) -> Fitted:
     )
 
 
-def objective_costs(study: Own, trials: Sequence[int]) -> Floats:
-    """Return the costs that are objectives, trials × costs."""
-    first = {step.trial: step for step in reversed(study.steps)}
-    return np.array([[first[trial].costs[name] for name in study.costs] for trial in trials], float)
+def objective_costs(study: StoredStudy, trials: Sequence[int]) -> Floats:
+    """Return the costs that are objectives, trials × costs; what is to be maximised is negated."""
+    first = {trial.candidate: trial for trial in reversed(study.trials)}
+    signs = [-1 if name in study.maximised else 1 for name in study.costs]
+    values = [[first[trial].costs[name] for name in study.costs] for trial in trials]
+    found: Floats = np.array(values, float).reshape(len(trials), len(signs)) * signs
+    return found
 
 
-def _horizon(study: Own) -> int:
+def _horizon(study: StoredStudy) -> int:
     return int(study.definition["rungs"][-1])
 
 
-def _summary(study: Own) -> Summary:
+def _summary(study: StoredStudy) -> Summary:
     definition = study.definition
-    frame = Frame(
-        definition["frame"]["chance"],
-        tuple(definition["frame"]["least"]),
-        tuple(definition["frame"]["largest"]),
-    )
-    by_trial: dict[int, list[StepRow]] = {}
-    for step in study.steps:
-        by_trial.setdefault(step.trial, []).append(step)
+    frame = Frame.read(definition["frame"])
+    by_trial: dict[int, list[Trial]] = {}
+    for each in study.trials:
+        by_trial.setdefault(each.candidate, []).append(each)
     means: dict[int, float] = {}
     deviations: dict[int, float] = {}
     points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
-    whole = {
-        step.trial for step in study.steps if step.accuracy is not None and step.epochs >= horizon
-    }
-    if any(step.accuracy is not None for step in study.steps):
+    whole = {t.candidate for t in study.trials if t.accuracy is not None and t.epochs >= horizon}
+    if any(each.accuracy is not None for each in study.trials):
         model = fitted(study)
         means = dict(zip(model.trials, map(float, model.means), strict=True))
         deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
@@ -192,6 +198,7 @@ def _summary(study: Own) -> Summary:
             deviations.get(trial, 0.0),
             trial in on_front,
             definition["baseline"],
+            study.sampler,
         )
         for trial, own in sorted(by_trial.items())
     )
@@ -200,7 +207,10 @@ def _summary(study: Own) -> Summary:
         plain(study.name),
         plain(definition["title"]),
         tuple(map(plain, study.others)),
-        (Axis("accuracy", " %", maximise=True), *(Axis(plain(name)) for name in study.costs)),
+        (
+            Axis("accuracy", " %", maximise=True),
+            *(Axis(plain(name), maximise=name in study.maximised) for name in study.costs),
+        ),
         tuple(map(plain, definition["budgets"])),
         entries,
         tuple(by_number[trial] for trial in chosen),
@@ -212,30 +222,31 @@ def _summary(study: Own) -> Summary:
 
 
 def _entry(
-    steps: Sequence[StepRow],
+    trials: Sequence[Trial],
     horizon: int,
     mean: float | None,
     deviation: float,
     on_front: bool,
     baseline: float,
+    sampler: str,
 ) -> Entry:
-    first = steps[0]
-    last = {step.seed: step for step in steps}  # a run that was taken further counts once
+    first = trials[0]
+    last = {trial.seed: trial for trial in trials}  # a run that was taken further counts once
     finals = tuple(
-        step.accuracy
-        for step in last.values()
-        if step.accuracy is not None and step.epochs >= horizon
+        trial.accuracy
+        for trial in last.values()
+        if trial.accuracy is not None and trial.epochs >= horizon
     )
-    failures = sum(step.accuracy is None for step in last.values())
+    failures = sum(trial.accuracy is None for trial in last.values())
     half = Z * deviation
     return Entry(
-        first.trial,
+        first.candidate,
         plain(first.origin),
         plain(first.text),
         {plain(name): value for name, value in first.costs.items()},
         mean,
         on_front,
-        first.origin not in SAMPLERS,
+        first.origin != sampler,
         finals,
         len(last) - len(finals) - failures,
         failures,

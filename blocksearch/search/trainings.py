@@ -1,35 +1,47 @@
-"""The steps of a search as trainings, unless the ledger has them or another search on it is at
+"""The trials of a search as trainings, unless the ledger has them or another search on it is at
 them.
+
+A training that failed is a fault of the machine, and no fact about its network: it is tried again,
+and where that fails too the search ends with the reason, so that the same command goes on later.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from blocksearch.errors import RunError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import FINAL, Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Group, Job, Run
-from blocksearch.search.policy import Step
+from blocksearch.search.trials import Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
 
+ATTEMPTS = 3  # of a training that fails
 
-class Steps(Protocol):
-    """Gives out the steps of a search, and takes what became of them."""
+
+class Trials(Protocol):
+    """Gives out the trials of a search, and takes what became of them."""
 
     pool: Candidates
 
-    def next(self) -> Step | None:
-        """Return the step to take now; None where that has to wait, nothing is left, or the time is
-        up.
+    def next(self) -> Trial | None:
+        """Return the trial to carry out now; None where that has to wait, nothing is left, or the
+        time is up.
         """
 
     def finish(
-        self, step: Step, accuracies: tuple[float, ...], otherwise: str, *, reused: bool = False
+        self,
+        trial: Trial,
+        accuracies: tuple[float, ...],
+        otherwise: TrialState,
+        *,
+        reused: bool = False,
     ) -> None:
-        """Take the accuracies of a step, or none and what became of it `otherwise`."""
+        """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
 class Trainings:
@@ -39,66 +51,84 @@ class Trainings:
 
     def __init__(
         self,
-        steps: Steps,
+        trials: Trials,
         rungs: Sequence[int],
         shared: Conditions,
         ledger: Ledger,
         workers: Workers,
     ) -> None:
-        self._from, self._rungs, self._shared, self._ledger, self._workers = (
-            steps,
-            rungs,
-            shared,
-            ledger,
-            workers,
-        )
-        self._holds, self._steps, self._waiting = Holds(), dict[Group, Step](), list[Step]()
+        self._from, self._rungs, self._shared = trials, rungs, shared
+        self._ledger, self._workers, self._holds = ledger, workers, Holds()
+        self._running: dict[Group, Trial] = {}
+        self._waiting: list[Trial] = []
+        self._failures: Counter[int] = Counter()  # by number of the trial
+        self._given_up: str | None = None
 
     def close(self) -> None:
         """Let other searches have what was not finished."""
         self._holds.close()
 
+    def check(self) -> None:
+        """Raise RunError where a training was given up."""
+        if self._given_up is not None:
+            raise RunError(self._given_up)
+
     def following(self) -> Group | None:
         """Return the next training that has to be done; None too where another search is at it and
-        some are running here.
+        some are running here, or where one was given up.
         """
-        while (step := self._waiting.pop() if self._waiting else self._from.next()) is not None:
-            group = self._group(
-                self._shared.job(self._from.pool.network(step.row), step.seed), step.epochs
-            )
+        while self._given_up is None and (trial := self._following()) is not None:
+            job = self._shared.job(self._from.pool.network(trial.row), trial.seed)
+            group = self._group(job, trial.epochs)
             held = self._holds.take(group)
-            known = self._ledger.reached(group.jobs[0].key, step.epochs)
+            known = self._ledger.reached(group.jobs[0].key, trial.epochs)
             if held and known is None:
-                self._steps[group] = step
+                self._running[group] = trial
                 return group
             if known is not None:
                 if held:
                     self._holds.let_go(group)
-                self._from.finish(step, self._accuracies(step, known), known.state, reused=True)
+                self._finish(trial, known, reused=True)
                 continue
-            self._waiting.append(step)
+            self._waiting.append(trial)
             if self._holds.any:
                 return None
             time.sleep(PAUSE)
         return None
 
+    def _following(self) -> Trial | None:
+        return self._waiting.pop() if self._waiting else self._from.next()
+
     def done(self, group: Group, runs: list[Run]) -> None:
-        """Store what a training gave, then let its step count."""
+        """Store what a training gave, then let its trial count; one that failed is tried again."""
         self._ledger.add_all(zip(group.jobs, runs, strict=True))
         self._holds.let_go(group)
         if group.checkpoint is not None and runs[0].state in FINAL:
             checkpoint.forget(group.checkpoint)
-        step = self._steps.pop(group)
-        self._from.finish(step, self._accuracies(step, runs[0]), runs[0].state)
+        trial, run = self._running.pop(group), runs[0]
+        if run.state != TrialState.FAILED:
+            self._finish(trial, run)
+            return
+        self._failures[trial.number] += 1
+        self._waiting.append(trial)
+        if self._failures[trial.number] == ATTEMPTS:
+            self._given_up = (
+                f"the training of trial {trial.candidate}, seed {trial.seed}, failed {ATTEMPTS} "
+                f"times ({' '.join(run.reason.split())}): the same command goes on with it"
+            )
+
+    def _finish(self, trial: Trial, run: Run, *, reused: bool = False) -> None:
+        found = self._accuracies(trial, run)
+        self._from.finish(trial, found, TrialState(run.state), reused=reused)
 
     def _group(self, job: Job, epochs: int) -> Group:
         return Group((job,), None, self._workers.place.device, until=epochs).kept_in(
             self._ledger.checkpoints
         )
 
-    def _accuracies(self, step: Step, run: Run) -> tuple[float, ...]:
-        """Return the accuracies at each rung up to the step's epochs; none where the run did not
+    def _accuracies(self, trial: Trial, run: Run) -> tuple[float, ...]:
+        """Return the accuracies at each rung up to the trial's epochs; none where the run did not
         come so far.
         """
-        found = [run.accuracy_at(rung) for rung in self._rungs if rung <= step.epochs]
+        found = [run.accuracy_at(rung) for rung in self._rungs if rung <= trial.epochs]
         return tuple(each for each in found if each is not None) if None not in found else ()

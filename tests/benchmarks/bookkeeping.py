@@ -1,5 +1,5 @@
-"""What a search costs its driver beside the trainings: deciding a step, writing it, and mirroring
-its trial for Optuna.
+"""What a search costs its driver beside the trainings: deciding a trial, writing it, and copying it
+for Optuna.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bookkeeping
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 
 from blocksearch.arch.network import Network
-from blocksearch.search.definition import SAMPLERS, Wishes
-from blocksearch.search.loop import Audience, Effort, Question, evaluate
-from blocksearch.search.storage import StepRow
+from blocksearch.search.config import SAMPLERS, StudyConfig
+from blocksearch.search.loop import Audience, Effort, evaluate
+from blocksearch.search.trials import Trial, TrialKind
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.courses import Smooth
 
@@ -44,8 +44,8 @@ class Watch(Audience):
         self.left = time.perf_counter(), time.process_time()
         return found
 
-    def told(self, row: StepRow, trials: int, reused: bool) -> None:
-        self.networks += row.kind == "new"
+    def told(self, trial: Trial, total: int, reused: bool) -> None:
+        self.networks += trial.kind == TrialKind.NEW
 
 
 def milliseconds(seconds: dict[int, float], trials: tuple[int, int]) -> float:
@@ -58,8 +58,9 @@ def measure(space: str, sampler: str, late: tuple[int, int]) -> Watch:
     grammar, _ = load_grammar(space)
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        question = Question(space, grammar, (), Wishes(sampler=sampler), space)
-        evaluate(question, watch.objective, str(Path(folder) / "study.db"), Effort(late[1]), watch)
+        file = str(Path(folder) / "study.db")
+        config = StudyConfig(sampler=sampler)
+        evaluate(space, grammar, config, watch.objective, file, Effort(late[1]), watch)
     return watch
 
 

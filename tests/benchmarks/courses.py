@@ -3,17 +3,19 @@ that are made up.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log10
 
 from blocksearch import Grammar, Network, cost
 from blocksearch.arch.notation import format_network
-from blocksearch.search.course import Course
-from blocksearch.search.definition import Judged, Wishes, define
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import Definition, Judged, define
 from blocksearch.search.loop import policy_of
-from blocksearch.search.policy import Step, Told
+from blocksearch.search.objectives import Prices
+from blocksearch.search.schedule import Course
+from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
 
@@ -43,26 +45,59 @@ class Space:
     def affordable(self) -> Grammar:
         return self.whole.where(*self.budgets) if self.budgets else self.whole
 
-    def course(self, wishes: Wishes, trials: int) -> Course:
+    def course(self, config: StudyConfig, trials: int) -> Course:
         """Begin a search, as a driver does."""
-        judged = Judged("made", "", "", "", 1, "made up")
-        definition = define("made", self.whole, self.budgets, self.affordable, judged, wishes)
-        return Course(policy_of(Candidates(self.affordable, wishes.seed), definition), trials)
+        prices = Prices(Candidates(self.affordable, config.seed), config.costs)
+        definition = self.definition(prices, replace(config, budgets=self.budgets))
+        return Course(policy_of(prices, definition), trials)
+
+    def definition(self, prices: Prices, config: StudyConfig) -> Definition:
+        """Define a search."""
+        return define("made", self.whole, prices, Judged("made", "", "", "", 1, "made up"), config)
 
 
-def take(course: Course, steps: int | None = None) -> list[Told]:
-    """Take so many steps, or all that are left, each told before the next is decided; return what
-    has counted.
+def proposed(
+    row: int,
+    *,
+    number: int = 0,
+    kind: TrialKind = TrialKind.NEW,
+    seed: int = 0,
+    epochs: int = 1,
+    memory: Mapping[str, object] | None = None,
+) -> Trial:
+    """Make a trial of a row that has no result yet."""
+    return Trial(
+        number=number,
+        candidate=number,
+        kind=kind,
+        origin="random",
+        row=row,
+        seed=seed,
+        epochs=epochs,
+        memory=memory or {},
+    )
+
+
+def done(trial: Trial, *accuracies: float) -> Trial:
+    """Give a trial its accuracies; one without any diverged."""
+    state = TrialState.COMPLETE if accuracies else TrialState.DIVERGED
+    return replace(trial, state=state, accuracies=accuracies)
+
+
+def take(course: Course, trials: int | None = None) -> list[Trial]:
+    """Carry out so many trials, or all that are left, each told before the next is decided; return
+    what has counted.
     """
     objective = Smooth()
-    while (steps is None or len(course.told) < steps) and (step := course.next()) is not None:
-        course.finish(step, (objective(course.policy.pool.network(step.row), step.seed),))
+    while (trials is None or len(course.told) < trials) and (trial := course.next()) is not None:
+        network = course.policy.pool.network(trial.row)
+        course.finish(done(trial, objective(network, trial.seed)))
     return course.told
 
 
-def new(told: Sequence[Told]) -> list[Step]:
-    """Return the steps that began a trial."""
-    return [each.step for each in told if each.step.kind == "new"]
+def new(told: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that began with a network."""
+    return [each for each in told if each.kind == TrialKind.NEW]
 
 
 def _share(text: str) -> float:

@@ -11,7 +11,7 @@ that of an earlier trial.
 import argparse
 import time
 
-from blocksearch.search.definition import SAMPLERS, Wishes
+from blocksearch.search.config import SAMPLERS, StudyConfig
 from blocksearch.space.load import load_grammar
 from tests.benchmarks.courses import Space, new, take
 
@@ -24,14 +24,14 @@ def measure(sampler: str, trials: int) -> tuple[int, int, int, float]:
     the seconds it took.
     """
     start = time.perf_counter()
-    course = Space(load_grammar(SPACE)[0], BUDGETS).course(Wishes(sampler=sampler), trials)
+    course = Space(load_grammar(SPACE)[0], BUDGETS).course(StudyConfig(sampler=sampler), trials)
     found = new(take(course))
     seconds = time.perf_counter() - start
     pool = course.policy.pool
-    prints = {pool.network(step.row).digest for step in found}
+    prints = {pool.network(trial.row).digest for trial in found}
     over = sum(
-        pool.cost(step.row)["flops"] > 500_000 or pool.cost(step.row)["params"] > 24_000
-        for step in found
+        pool.cost(trial.row)["flops"] > 500_000 or pool.cost(trial.row)["params"] > 24_000
+        for trial in found
     )
     return len(found), len(found) - len(prints), over, seconds
 

@@ -13,13 +13,12 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from blocksearch.runs.ledger import Ledger
-from blocksearch.search.storage import StepRow, Studies
+from blocksearch.search.trials import Studies, Trial
 
 NAME = "killed"
 SEARCH = [
@@ -107,10 +106,10 @@ def killed_search(file: Path, trials: int, kills: int, seed: int, total: int) ->
             raise SystemExit(f"the search ended with {process.returncode}: {said}")
 
 
-def contents(file: Path) -> tuple[list[StepRow], set[tuple[object, ...]], list[str]]:
+def contents(file: Path) -> tuple[list[Trial], set[tuple[object, ...]], list[str]]:
     """Return what a study holds but for times: its steps, its runs, and what is wrong with them."""
     with closing(Ledger(file, create=False)) as ledger:
-        steps, runs = Studies(ledger).steps(NAME), ledger.runs()
+        steps, runs = Studies(ledger).trials(NAME), ledger.runs()
     plain = {
         (run.key, run.epoch_to, run.state, run.accuracies, run.losses)
         for run in runs
@@ -119,7 +118,7 @@ def contents(file: Path) -> tuple[list[StepRow], set[tuple[object, ...]], list[s
     repeated = len([run for run in runs if run.state != "failed"]) - len(plain)
     wrong = [f"{repeated} trainings are there twice"] if repeated else []
     wrong += [f"failed: {run.reason}" for run in runs if run.state == "failed"]
-    return [replace(step, memory=step.memory) for step in steps], plain, wrong
+    return steps, plain, wrong
 
 
 def left_behind() -> list[psutil.Process]:

@@ -18,6 +18,7 @@ from statistics import median
 import numpy as np
 
 from blocksearch.arch.notation import format_network
+from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
 from tests.search.made import definition, row, write
@@ -38,7 +39,10 @@ def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
         costs, code = pool.cost(place), [int(level) for level in pool.codes[place]]
         true = 10 * np.log10(costs["flops"]) + rng.normal(0, 4)
         for own in range(3 if trial % 50 == 0 else 1):
-            kind, accuracy = "seed" if own else "new", float(np.clip(true + rng.normal(), 5, 99))
+            kind, accuracy = (
+                TrialKind.SEED if own else TrialKind.NEW,
+                float(np.clip(true + rng.normal(), 5, 99)),
+            )
             rows.append(
                 row(len(rows), trial, accuracy, costs, code, own, kind=kind, text=texts[place])
             )

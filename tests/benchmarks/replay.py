@@ -17,15 +17,17 @@ import numpy as np
 from blocksearch.arch.notation import format_network
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
-from blocksearch.search.course import Course
-from blocksearch.search.definition import Definition, Judged, Wishes, define, opening
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import Definition, Judged, define, opening
 from blocksearch.search.loop import policy_of
-from blocksearch.search.objectives import Floats, Frame
-from blocksearch.search.policy import Step, Told
+from blocksearch.search.objectives import Floats, Frame, Prices
+from blocksearch.search.schedule import Course
 from blocksearch.search.tabulate import Tabulated, read_table
+from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_grammar
+from tests.benchmarks.courses import done
 
 RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
 
@@ -62,10 +64,10 @@ class World:
             )
         return world
 
-    def definition(self, wishes: Wishes) -> Definition:
+    def definition(self, prices: Prices, config: StudyConfig) -> Definition:
         """Define a search of this space."""
         judged = Judged(self.dataset, "", "", "", self.table.epochs, self.table.title)
-        return define(self.space, self.grammar, (), self.grammar, judged, wishes)
+        return define(self.space, self.grammar, prices, judged, config)
 
     @cached_property
     def truths(self) -> dict[str, float]:
@@ -81,14 +83,19 @@ class World:
     @cached_property
     def volume(self) -> float:
         """Hypervolume of everything in the table, by truth."""
-        pool, wishes = Candidates(self.grammar), Wishes()
+        prices = self.prices(0)
+        pool = prices.pool
         rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(self.grammar))]
-        return self.definition(wishes).frame.volume(self.points(pool, rows, wishes))
+        return self.definition(prices, StudyConfig()).frame.volume(self.points(prices, rows))
 
-    def points(self, pool: Candidates, rows: Sequence[int], wishes: Wishes) -> Floats:
+    def prices(self, seed: int) -> Prices:
+        """Return a pool of the space, and the costs that are objectives."""
+        return Prices(Candidates(self.grammar, seed), StudyConfig().costs)
+
+    def points(self, prices: Prices, rows: Sequence[int]) -> Floats:
         """Return the truth of rows: accuracy (percent), then costs."""
-        truths = [self.truths[pool.network(row).digest] for row in rows]
-        return np.column_stack([truths, pool.costs(wishes.costs)[list(rows)]])
+        truths = [self.truths[prices.pool.network(row).digest] for row in rows]
+        return np.column_stack([truths, prices.all()[list(rows)]])
 
 
 def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[int]:
@@ -100,16 +107,16 @@ def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[
 
 
 def measured(
-    world: World, number: int, pool: Candidates, step: Step, rungs: Sequence[int]
+    world: World, number: int, pool: Candidates, trial: Trial, rungs: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return what a step gives in a replay: accuracies at the rungs up to its epochs, none where it
+    """Return what a trial gives in a replay: accuracies at the rungs up to its epochs, none where it
     diverged before.
     """
-    fingerprint = pool.network(step.row).digest
+    fingerprint = pool.network(trial.row).digest
     run = world.table.accuracies[
-        fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[step.seed]
+        fingerprint, order_of_seeds(world.table.seeds, number, fingerprint)[trial.seed]
     ]
-    looks = [rung for rung in rungs if rung <= step.epochs]
+    looks = [rung for rung in rungs if rung <= trial.epochs]
     return tuple(run[rung - 1] for rung in looks) if len(run) >= looks[-1] else ()
 
 
@@ -129,9 +136,9 @@ class Arm:
     seeds: int = 1
     rungs: tuple[int, ...] = ()
 
-    def wishes(self, seed: int) -> Wishes:
-        """Wish for it with a search seed."""
-        return Wishes(sampler=self.sampler, seed=seed, seeds=self.seeds, rungs=self.rungs)
+    def config(self, seed: int) -> StudyConfig:
+        """Ask for it with a search seed."""
+        return StudyConfig(sampler=self.sampler, seed=seed, seeds=self.seeds, rungs=self.rungs)
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Walk:
     is the truth of the front that it would report.
     """
 
-    told: tuple[Told, ...]
+    told: tuple[Trial, ...]
     shares: tuple[float, ...]
     seconds: tuple[float, ...]
     reported: Floats
@@ -151,19 +158,17 @@ class Walk:
 
     @property
     def epochs(self) -> int:
-        return epochs_spent(each.step for each in self.told)
+        return epochs_spent(self.told)
 
 
 def greedy(world: World) -> tuple[float, ...]:
     """Return the shares of a search that knows the truth, and takes what gains most until nothing
     does.
     """
-    pool, wishes = Candidates(world.grammar), Wishes()
-    frame = world.definition(wishes).frame
-    left = world.points(pool, range(len(pool)), wishes)
-    points = world.points(
-        pool, [pool.row(network) for _, network in opening(world.grammar)], wishes
-    )
+    prices = world.prices(0)
+    frame, pool = world.definition(prices, StudyConfig()).frame, prices.pool
+    left = world.points(prices, range(len(pool)))
+    points = world.points(prices, [pool.row(network) for _, network in opening(world.grammar)])
     shares = [frame.volume(points) / world.volume]
     while shares[-1] < 1 - 1e-9:
         volumes = [frame.volume(np.vstack([points, each])) for each in left]
@@ -172,36 +177,33 @@ def greedy(world: World) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def epochs_spent(steps: Iterable[Step]) -> int:
-    """Add up the epochs of steps; a longer training costs what it adds."""
+def epochs_spent(trials: Iterable[Trial]) -> int:
+    """Add up the epochs of trials; a longer training costs what it adds."""
     reached: dict[tuple[int, int], int] = {}
-    for step in steps:
-        key = (step.row, step.seed)
-        reached[key] = max(step.epochs, reached.get(key, 0))
+    for trial in trials:
+        key = (trial.row, trial.seed)
+        reached[key] = max(trial.epochs, reached.get(key, 0))
     return sum(reached.values())
 
 
 def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Walk:
     """Search once. `number` is the search's seed and the replay's."""
-    wishes = arm.wishes(number)
-    definition, pool = world.definition(wishes), Candidates(world.grammar, number)
-    policy = policy_of(pool, definition)
-    named = len(list(opening(world.grammar)))
-    course = Course(policy, named + arm.most)
+    config, prices = arm.config(number), world.prices(number)
+    definition = world.definition(prices, config)
+    policy = policy_of(prices, definition)
+    named = len(policy.opening)
+    course = Course(policy, arm.most)
     shares: list[float] = []
     seconds: list[float] = []
     for trained, taken in _steps(world, number, course):
         seconds.append(taken)
         if trained >= named:
-            shares.append(
-                _share(
-                    world, pool, [each.step.row for each in course.told], definition.frame, wishes
-                )
-            )
+            rows = [each.row for each in course.told]
+            shares.append(_share(world, prices, rows, definition.frame))
         if arm.least is not None and trained >= named + arm.least and shares[-1] >= threshold:
             break
     rows = policy.front(course.told)
-    points = world.points(pool, rows, wishes)
+    points = world.points(prices, rows)
     return Walk(
         tuple(course.told),
         tuple(shares),
@@ -217,18 +219,18 @@ def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, flo
     """
     while True:
         start = time.perf_counter()
-        step = course.next()
+        trial = course.next()
         taken = time.perf_counter() - start
-        if step is None:
+        if trial is None:
             return
-        course.finish(step, measured(world, number, course.policy.pool, step, course.policy.rungs))
+        policy = course.policy
+        found = measured(world, number, policy.pool, trial, policy.rungs)
+        course.finish(done(trial, *found))
         yield len(course.told), taken
 
 
-def _share(
-    world: World, pool: Candidates, rows: Sequence[int], frame: Frame, wishes: Wishes
-) -> float:
-    return frame.volume(world.points(pool, list(dict.fromkeys(rows)), wishes)) / world.volume
+def _share(world: World, prices: Prices, rows: Sequence[int], frame: Frame) -> float:
+    return frame.volume(world.points(prices, list(dict.fromkeys(rows)))) / world.volume
 
 
 def epsilon(reference: Floats, other: Floats) -> float:

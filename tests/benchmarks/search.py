@@ -27,7 +27,7 @@ import numpy as np
 from blocksearch.errors import BlocksearchError
 from blocksearch.report.pages import console
 from blocksearch.report.tables import rows_table
-from blocksearch.search.definition import OPTUNA, read_rungs
+from blocksearch.search.config import OPTUNA, read_rungs
 from blocksearch.search.objectives import Floats
 from tests.benchmarks.replay import Arm, Walk, World, epsilon, greedy, raced, replay
 

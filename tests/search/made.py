@@ -9,7 +9,7 @@ from blocksearch import TASKS, Grammar
 from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import opening
-from blocksearch.search.storage import StepRow, Studies
+from blocksearch.search.trials import Studies, Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
 HORIZON = 4
@@ -70,16 +70,17 @@ def row(
     code,
     seed=0,
     *,
-    kind="new",
+    kind=TrialKind.NEW,
     origin="evolution",
     text="",
     epochs=HORIZON,
     network="",
 ):
     """Make a step whose run came to its end, or to `epochs`; without an accuracy it diverged."""
-    return StepRow(
+    return Trial(
         number=number,
-        trial=trial,
+        candidate=trial,
+        row=trial,
         kind=kind,
         origin=origin,
         network=network or f"{trial:064x}",
@@ -87,7 +88,7 @@ def row(
         costs={"flops": 1, "params": 1, "floats": 1, "peak": 1} | costs,
         seed=seed,
         epochs=epochs,
-        state="diverged" if accuracy is None else "complete",
+        state=TrialState.DIVERGED if accuracy is None else TrialState.COMPLETE,
         accuracies=() if accuracy is None else (accuracy,),
         memory={"code": list(code)},
     )
@@ -132,13 +133,13 @@ def searched(
         text = format_network(pool.network(place))
         for own in range(3 if trial % 5 == 0 else 1):
             accuracy = float(np.clip(true + rng.normal(0, 1), 5, 99))
-            kind = "seed" if own else "new"
+            kind = TrialKind.SEED if own else TrialKind.NEW
             done = row(
                 len(rows), trial, accuracy, cost, code, own, kind=kind, origin=origin, text=text
             )
             left = raced and origin == "evolution" and trial % 3 == 0
             early = replace(done, accuracies=(accuracy / 2, *(() if left else done.accuracies)))
-            early = replace(early, epochs=1, state="partial") if left else early
+            early = replace(early, epochs=1, state=TrialState.PARTIAL) if left else early
             rows.append(early if raced else done)
     changes |= {"rungs": [1, HORIZON]} if raced else {}
     choices = [

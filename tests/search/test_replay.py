@@ -12,9 +12,10 @@ from blocksearch.arch.notation import format_network
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.definition import opening
-from blocksearch.search.policy import Step
+from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
+from tests.benchmarks.courses import proposed
 from tests.benchmarks.replay import (
     Arm,
     Walk,
@@ -83,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def taken(walk: Walk) -> list[tuple]:
-    return [(told.step, told.accuracies) for told in walk.told]
+    return list(walk.told)
 
 
 def test_a_replay_is_repeatable_and_its_seed_matters(world: World):
@@ -101,14 +102,12 @@ def test_no_network_is_new_twice_and_the_named_ones_come_first(
     world: World, sampler: str, rungs: tuple[int, ...]
 ):
     walk = replay(world, Arm(sampler, sampler, 30, seeds=2, rungs=rungs), 0)
-    new = [told.step.row for told in walk.told if told.step.kind == "new"]
+    new = [told.row for told in walk.told if told.kind == TrialKind.NEW]
     assert len(set(new)) == len(new) == 6 + 30
-    assert [told.step.origin for told in walk.told[:7]] == [
+    assert [told.origin for told in walk.told[:7]] == [
         name for name, _ in opening(world.grammar)
     ] + [sampler]
-    assert len({(told.step.row, told.step.seed, told.step.epochs) for told in walk.told}) == len(
-        walk.told
-    )
+    assert len({(told.row, told.seed, told.epochs) for told in walk.told}) == len(walk.told)
     assert len(walk.shares) == len(walk.told) - 6 + 1
     assert np.diff(walk.shares).min() > -1e-9
 
@@ -130,28 +129,23 @@ def test_a_replay_with_a_threshold_ends_there_but_not_before_its_least(world: Wo
 
 def test_with_rungs_epochs_add_up(world: World):
     walk = replay(world, Arm("raced", "evolution", 30, seeds=2, rungs=(2, 5)), 1)
-    kinds = [told.step.kind for told in walk.told]
-    assert {"new", "longer", "seed"} <= set(kinds)
+    kinds = [told.kind for told in walk.told]
+    assert set(TrialKind) <= set(kinds)
     spent, reached = 0, {}
     for told in walk.told:
-        step = told.step
-        before = reached[step.row] if step.kind == "longer" else 0
-        assert before < step.epochs
-        spent += step.epochs - before
-        if step.seed == 0:
-            reached[step.row] = step.epochs
-        assert len(told.accuracies) in (0, [2, 5, 10].index(step.epochs) + 1)
+        before = reached[told.row] if told.kind == TrialKind.PROMOTION else 0
+        assert before < told.epochs
+        spent += told.epochs - before
+        if told.seed == 0:
+            reached[told.row] = told.epochs
+        assert len(told.accuracies) in (0, [2, 5, 10].index(told.epochs) + 1)
     assert walk.epochs == spent
     assert walk.epochs < replay(world, Arm("whole", "evolution", 30, seeds=2), 1).epochs
 
 
 def test_epochs_of_steps_count_once():
-    steps = [("new", 0, 2), ("new", 0, 2), ("longer", 0, 5), ("seed", 1, 10), ("longer", 0, 10)]
-    rows = [3, 4, 3, 3, 3]
-    told = [
-        Step(0, 0, kind, "random", row, seed, epochs)
-        for row, (kind, seed, epochs) in zip(rows, steps, strict=True)
-    ]
+    trials = [(3, 0, 2), (4, 0, 2), (3, 0, 5), (3, 1, 10), (3, 0, 10)]
+    told = [proposed(row, seed=seed, epochs=epochs) for row, seed, epochs in trials]
     assert epochs_spent(told) == 2 + 2 + 3 + 10 + 5
 
 
@@ -167,18 +161,17 @@ def test_seeds_are_stored_ones_each_once_in_an_order_of_each_network_and_replay(
 def test_a_step_gets_what_is_stored_at_its_rungs_and_nothing_where_the_run_diverged(world: World):
     pool = Candidates(world.grammar)
     whole, lost = 0, 50
-    step = Step(0, 0, "new", "random", whole, 1, EPOCHS)
+    trial = proposed(whole, seed=1, epochs=EPOCHS)
     name = pool.network(whole).digest
     curve = world.table.accuracies[name, order_of_seeds(SEEDS, 7, name)[1]]
-    assert measured(world, 7, pool, step, (2, 5, 10)) == (curve[1], curve[4], curve[9])
-    assert measured(world, 7, pool, replace(step, epochs=5), (2, 5, 10)) == (curve[1], curve[4])
+    assert measured(world, 7, pool, trial, (2, 5, 10)) == (curve[1], curve[4], curve[9])
+    assert measured(world, 7, pool, replace(trial, epochs=5), (2, 5, 10)) == (curve[1], curve[4])
     name = pool.network(lost).digest
     seed = order_of_seeds(SEEDS, 7, name).index(0)
     assert len(world.table.accuracies[name, 0]) == 4
-    assert (
-        len(measured(world, 7, pool, Step(0, 0, "new", "random", lost, seed, 2), (2, 5, 10))) == 1
-    )
-    assert measured(world, 7, pool, Step(0, 0, "longer", "random", lost, seed, 5), (2, 5, 10)) == ()
+    trial = proposed(lost, seed=seed, epochs=2)
+    assert len(measured(world, 7, pool, trial, (2, 5, 10))) == 1
+    assert measured(world, 7, pool, replace(trial, epochs=5), (2, 5, 10)) == ()
     finals = [world.table.accuracies[name, number][-1] for number in (1, 2)]
     assert world.truths[name] == pytest.approx((100 / 43 + sum(finals)) / 3)
 

@@ -4,6 +4,7 @@ steps after a kill.
 
 import json
 import random
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.samplers import NSGAIISampler
 
-from blocksearch.search.course import Course
-from blocksearch.search.definition import LAG, SAMPLERS, Wishes
-from blocksearch.search.policy import Step, Told
-from blocksearch.search.samplers import POPULATION, ByOptuna
+from blocksearch.search.config import MAX_PENDING, SAMPLERS, StudyConfig
+from blocksearch.search.objectives import Prices
+from blocksearch.search.optuna_samplers import POPULATION, OptunaSampler
+from blocksearch.search.samplers import Untrained
+from blocksearch.search.schedule import Course
+from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_grammar
-from tests.benchmarks.courses import Smooth, Space, new, take
+from tests.benchmarks.courses import Smooth, Space, done, new, proposed, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 
 FEW = {"gp": 14}  # the GP takes a second for each proposal once it has ten results
@@ -36,15 +39,16 @@ def section3() -> Space:
 
 
 def check_filter(sampler: str, trials: int) -> None:
-    course = section3().course(Wishes(sampler=sampler), trials)
+    course = section3().course(StudyConfig(sampler=sampler), trials)
+    trials += len(course.policy.opening)
     pool, found = course.policy.pool, new(take(course))
     assert section3().affordable.size >= 1_050
-    assert len(found) == trials == len({pool.network(step.row).digest for step in found})
-    for step in found:
-        price = pool.cost(step.row)
+    assert len(found) == trials == len({pool.network(trial.row).digest for trial in found})
+    for trial in found:
+        price = pool.cost(trial.row)
         assert price["flops"] <= 500_000
         assert price["params"] <= 24_000
-        assert pool.members[step.row] or step.origin not in SAMPLERS
+        assert pool.members[trial.row] or trial.origin != sampler
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -63,49 +67,34 @@ def test_nothing_is_trained_twice_or_over_budget_in_a_long_search(sampler, trial
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_member_is_proposed_before_a_search_ends(sampler):
-    course = SPACES["twelve"].course(Wishes(sampler=sampler, seeds=1), 100)
+    course = SPACES["twelve"].course(StudyConfig(sampler=sampler, seeds=1), 100)
     pool, found = course.policy.pool, new(take(course))
-    assert {step.row for step in found if pool.members[step.row]} == set(range(12))
-    assert len(found) == len({step.row for step in found}) < 100
+    assert {trial.row for trial in found if pool.members[trial.row]} == set(range(12))
+    assert len(found) == len({trial.row for trial in found}) < 100
     assert course.next() is None
 
 
-def said(course: Course, told: Told) -> tuple[object, ...]:
-    """A step as a file would hold it; rows are a pool's own."""
-    step = told.step
-    print_ = course.policy.pool.network(step.row).digest
-    memory = json.dumps(step.memory, sort_keys=True)
-    return (
-        step.number,
-        step.trial,
-        step.kind,
-        step.origin,
-        print_,
-        step.seed,
-        step.epochs,
-        memory,
-        told.accuracies,
-    )
+def said(course: Course, trial: Trial) -> tuple[object, ...]:
+    """A trial as a file would hold it; rows are a pool's own."""
+    digest = course.policy.pool.network(trial.row).digest
+    memory = json.dumps(trial.memory, sort_keys=True)
+    return digest, memory, replace(trial, row=0, memory={})
 
 
-def resumed(space: Space, wishes: Wishes, trials: int, old: Course) -> Course:
+def resumed(space: Space, config: StudyConfig, trials: int, old: Course) -> Course:
     """Begin again in a new process: a pool and samplers of their own, told what a file holds."""
-    course = space.course(wishes, trials)
+    course = space.course(config, trials)
     pool, before = course.policy.pool, old.policy.pool
     for told in old.told:
-        step, network = told.step, before.network(told.step.row)
-        row = pool.recall(network.digest, before.codes[step.row].tolist(), "")
-        memory = json.loads(json.dumps(step.memory))
-        again = Step(
-            step.number, step.trial, step.kind, step.origin, row, step.seed, step.epochs, memory
-        )
-        course.told.append(Told(again, told.accuracies))
+        network = before.network(told.row)
+        row = pool.recall(network.digest, before.codes[told.row].tolist(), "")
+        course.told.append(replace(told, row=row, memory=json.loads(json.dumps(told.memory))))
     return course
 
 
 def search(
     space: Space,
-    wishes: Wishes,
+    config: StudyConfig,
     trials: int,
     *,
     order: int = 0,
@@ -114,32 +103,33 @@ def search(
     """Search with as many steps in flight as may be, ending in a random order, killed after so many
     steps.
     """
-    course, objective, rng = space.course(wishes, trials), Smooth(), random.Random(order)
-    flying: list[Step] = []
+    course, objective, rng = space.course(config, trials), Smooth(), random.Random(order)
+    flying: list[Trial] = []
     while True:
-        while len(flying) < (wishes.lag or LAG) and (step := course.next()) is not None:
-            flying.append(step)
+        while len(flying) < MAX_PENDING and (trial := course.next()) is not None:
+            flying.append(trial)
         if not flying:
             return [said(course, told) for told in course.told]
-        step = flying.pop(rng.randrange(len(flying)) if order else 0)
-        network = course.policy.pool.network(step.row)
-        failed = int(network.digest, 16) % 9 == 0
-        course.finish(step, () if failed else (objective(network, step.seed),))
+        trial = flying.pop(rng.randrange(len(flying)) if order else 0)
+        network = course.policy.pool.network(trial.row)
+        lost = int(network.digest, 16) % 9 == 0
+        course.finish(done(trial, *(() if lost else (objective(network, trial.seed),))))
         if len(course.told) in kills:
             kills -= {len(course.told)}
-            course, flying = resumed(space, wishes, trials, course), []
+            course, flying = resumed(space, config, trials, course), []
 
 
 @cache
-def uninterrupted(space: str, wishes: Wishes, trials: int) -> list[tuple]:
-    return search(SPACES[space], wishes, trials)
+def uninterrupted(space: str, config: StudyConfig, trials: int) -> list[tuple]:
+    return search(SPACES[space], config, trials)
 
 
 def check_kills(space: str, sampler: str, trials: int, order: int, kills: set[int]) -> None:
-    wishes = Wishes(sampler=sampler, seeds=2)
+    config = StudyConfig(sampler=sampler, seeds=2)
+    trials -= 3  # the reference networks
     assert search(
-        SPACES[space], wishes, trials, order=order, kills=frozenset(kills)
-    ) == uninterrupted(space, wishes, trials)
+        SPACES[space], config, trials, order=order, kills=frozenset(kills)
+    ) == uninterrupted(space, config, trials)
 
 
 killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
@@ -185,8 +175,10 @@ def test_so_does_the_gp_in_a_longer_search(order, kills):
 def test_two_seeds_take_different_steps():
     found = [
         [
-            step.row
-            for step in new(take(SPACES["spelled"].course(Wishes(sampler="random", seed=s), 20)))
+            trial.row
+            for trial in new(
+                take(SPACES["spelled"].course(StudyConfig(sampler="random", seed=s), 20))
+            )
         ]
         for s in (0, 1)
     ]
@@ -202,7 +194,7 @@ def marked(pool: Candidates) -> np.ndarray:
     return (pool.codes[:, places] == 2).all(1)
 
 
-def first_generation(pool: Candidates) -> tuple[list[int], list[Told]]:
+def first_generation(pool: Candidates) -> tuple[list[int], list[Trial]]:
     """Tell of twice as many networks as NSGA-II breeds from; only the named ones, which are marked,
     are any good.
     """
@@ -211,29 +203,25 @@ def first_generation(pool: Candidates) -> tuple[list[int], list[Told]]:
     others = sorted(np.flatnonzero(~marked(pool)), key=lambda row: -costs[row])[
         : 2 * POPULATION - len(named)
     ]
-    steps = [
-        Step(place, place, "new", "named", int(row), 0, 1)
-        for place, row in enumerate(named + others)
-    ]
+    trials = [proposed(int(row), number=place) for place, row in enumerate(named + others)]
     return [int(row) for row in named], [
-        Told(step, (80.0 + step.number if step.row in named else 10.0,)) for step in steps
+        done(trial, 80.0 + trial.number if trial.row in named else 10.0) for trial in trials
     ]
 
 
 def bred(
-    pool: Candidates, told: list[Told], count: int, seed: int = 0
-) -> tuple[ByOptuna, list[int]]:
+    pool: Candidates, told: list[Trial], count: int, seed: int = 0
+) -> tuple[OptunaSampler, list[int]]:
     """Let NSGA-II propose so many children."""
-    sampler = ByOptuna("nsga2", pool, Wishes(sampler="nsga2"))
-    pending: list[Step] = []
+    sampler = OptunaSampler("nsga2", Prices(pool, ("flops",)))
+    pending: list[Trial] = []
     for number in range(len(told), len(told) + count):
         taken = np.zeros(len(pool), bool)
-        taken[[each.step.row for each in told] + [step.row for step in pending]] = True
-        row, origin, memory = sampler.propose(
-            told, pending, taken, np.random.default_rng([seed, number])
-        )
-        pending.append(Step(number, number, "new", origin, row, 0, 1, memory))
-    return sampler, [step.row for step in pending]
+        taken[[trial.row for trial in (*told, *pending)]] = True
+        rng = np.random.default_rng([seed, number])
+        found = sampler.propose(told, pending, Untrained(pool, taken), rng)
+        pending.append(proposed(found.row, number=number, memory=found.memory))
+    return sampler, [trial.row for trial in pending]
 
 
 def test_named_points_become_parents_and_their_children_carry_what_they_are_made_of():
@@ -244,9 +232,7 @@ def test_named_points_become_parents_and_their_children_carry_what_they_are_made
     assert [trial.number for trial in nsga2.get_population(sampler._study, 0)] == list(
         range(len(told))
     )
-    chosen = [
-        told[trial.number].step.row for trial in nsga2.get_parent_population(sampler._study, 1)
-    ]
+    chosen = [told[trial.number].row for trial in nsga2.get_parent_population(sampler._study, 1)]
     assert len(chosen) == POPULATION < len(told)
     assert set(named) <= set(chosen)
     children += [row for seed in range(1, 10) for row in bred(pool, told, 8, seed)[1]]
@@ -269,9 +255,9 @@ def test_without_the_mark_of_a_generation_they_would_not():
 def test_nsga2_inherits_from_named_points_that_are_no_members_and_the_others_are_not_told_of_them():
     told = {}
     for kind in ("nsga2", "tpe", "gp"):
-        course = SPACES["spelled"].course(Wishes(sampler=kind, seeds=1), 9)
+        course = SPACES["spelled"].course(StudyConfig(sampler=kind, seeds=1), 6)
         take(course)
-        told[kind] = len(course.policy._sampler._study.trials)
-    strangers = sum(not course.policy.pool.members[step.row] for step in new(course.told))
+        told[kind] = len(course.policy.sampler._study.trials)
+    strangers = sum(not course.policy.pool.members[trial.row] for trial in new(course.told))
     assert strangers > 0
     assert told == {"nsga2": 9, "tpe": 9 - strangers, "gp": 9 - strangers}

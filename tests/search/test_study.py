@@ -18,7 +18,7 @@ from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
 from blocksearch.search.objectives import front
-from blocksearch.search.storage import Studies
+from blocksearch.search.trials import Studies
 
 GRAMMAR = Grammar(
     Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4),
@@ -34,8 +34,8 @@ from blocksearch import Grammar, Task, Shape, Study
 labels = np.arange(400) % 4
 images = np.random.default_rng(0).integers(0, 60, (400, 16, 16, 1)) + 40 * labels[:, None, None, None]
 grammar = Grammar(Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4), bottleneck=["reduce(1)", "reduce(2)"])
-study = Study(grammar, "mine.db", data=(images.astype(np.uint8), labels), epochs=2, seeds=2, budgets=["flops <= 1M"])
-for entry in study.search(trials=7).front:
+study = Study(grammar, "mine.db", dataset=(images.astype(np.uint8), labels), epochs=2, seeds=2, budgets=["flops <= 1M"])
+for entry in study.search(trials=1).front:
     print(f"{entry.mean:.2f}", entry.costs["flops"], entry.text)
 """
 
@@ -84,16 +84,14 @@ def test_an_objective_of_ones_own_is_called_once_for_each_network_and_seed(tmp_p
         return accuracy(network, seed)
 
     study = Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2)
-    found = study.search(trials=14)
+    found = study.search(trials=8)
     assert len(found.entries) == 14
     assert len(called) == len(set(called))
     points = np.array([[entry.mean, entry.costs["flops"]] for entry in found.entries])
     assert [found.entries[row] for row in front(points)] == list(found.front)
     assert all(len(entry.accuracies) == 2 for entry in found.front)
     before = len(called)
-    assert (
-        Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=14) == found
-    )
+    assert Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=8) == found
     assert len(called) == before
 
 
@@ -105,16 +103,17 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
         return accuracy(network, seed)
 
     seen = []
-    with pytest.raises(RuntimeError, match="the board is not plugged in"):
-        Study(GRAMMAR, tmp_path / "a.db", objective=objective).search(trials=12)
+    with pytest.raises(RuntimeError, match="the board is not plugged in") as raised:
+        Study(GRAMMAR, tmp_path / "a.db", objective=objective).search(trials=6)
     assert len(Study(GRAMMAR, tmp_path / "a.db", objective=objective).summary().entries) == 9
+    assert "raised by the objective in trial 9, seed 0" in raised.value.__notes__[0]
     seen.clear()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        nine = Studies(ledger).steps("study")
+        nine = Studies(ledger).trials("study")
     seen.append(None)
-    Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, name="whole").search(trials=12)
+    Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, name="whole").search(trials=6)
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert Studies(ledger).steps("whole")[:9] == nine
+        assert Studies(ledger).trials("whole")[:9] == nine
 
 
 @pytest.mark.parametrize(
@@ -163,9 +162,9 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
         Study(
             GRAMMAR, tmp_path / "a.db", objective=broken, objectives=("accuracy", "params")
         ).search(trials=2)
-    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).entries) == 3
+    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).entries) == 9
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
-    assert (len(study.trials), study.metric_names) == (3, ["accuracy", "flops"])
+    assert (len(study.trials), study.metric_names) == (9, ["accuracy", "flops"])
 
 
 def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
@@ -179,12 +178,15 @@ def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
     ):
         with pytest.raises((ConfigError, DataError), match=says):
             Study(
-                GRAMMAR, tmp_path / "a.db", data=(np.zeros(shape, np.uint8), labels), root=tmp_path
+                GRAMMAR,
+                tmp_path / "a.db",
+                dataset=(np.zeros(shape, np.uint8), labels),
+                root=tmp_path,
             )
     with pytest.raises(
         DataError, match=r"dataset: must be arrays \(images, labels\) or .*, but got ndarray"
     ):
-        Study(GRAMMAR, tmp_path / "a.db", data=labels, root=tmp_path)
+        Study(GRAMMAR, tmp_path / "a.db", dataset=labels, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +196,7 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
         tmp_path / "a.db",
         objective=lambda n, s: None if s == 0 and n.first_layer == "vanilla" else 50.0,
     )
-    found = study.search(trials=10)
+    found = study.search(trials=4)
     lost = [entry for entry in found.entries if entry.failures]
     assert lost
     assert all(entry.mean is None for entry in lost)
@@ -203,8 +205,8 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
 
 
 def test_data_or_an_objective(tmp_path):
-    for both in ({}, {"data": "digits", "objective": accuracy}):
+    for both in ({}, {"dataset": "digits", "objective": accuracy}):
         with pytest.raises(
-            ConfigError, match="data to train on, or an objective to call, and not both"
+            ConfigError, match="a data set to train on, or an objective to call, and not both"
         ):
             Study(GRAMMAR, tmp_path / "a.db", **both)

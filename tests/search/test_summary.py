@@ -17,8 +17,8 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.search.importance import study_effects
 from blocksearch.search.objectives import hypervolume
 from blocksearch.search.results import as_data, walk
-from blocksearch.search.storage import Studies
 from blocksearch.search.summary import summarise
+from blocksearch.search.trials import Studies, TrialKind
 from tests.search.made import HORIZON, HOSTILE, definition, row, searched, write
 
 CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
@@ -99,8 +99,8 @@ def test_a_run_that_was_taken_further_counts_once(tmp_path):
     rows = [
         row(0, 0, 30.0, {"flops": 20_000}, [0, 0], epochs=1),
         row(1, 1, 40.0, {"flops": 30_000}, [1, 0], epochs=1),
-        row(2, 1, 60.0, {"flops": 30_000}, [1, 0], kind="longer"),
-        row(3, 1, 62.0, {"flops": 30_000}, [1, 0], seed=1, kind="seed"),
+        row(2, 1, 60.0, {"flops": 30_000}, [1, 0], kind=TrialKind.PROMOTION),
+        row(3, 1, 62.0, {"flops": 30_000}, [1, 0], seed=1, kind=TrialKind.SEED),
     ]
     found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
     assert [(entry.accuracies, entry.early) for entry in found.entries] == [
@@ -114,7 +114,7 @@ def test_a_network_that_diverged_after_a_rung_is_not_in_the_walk(tmp_path):
     rows = [
         row(0, 0, 30.0, {"flops": 20_000}, [0, 0]),
         row(1, 1, 40.0, {"flops": 30_000}, [1, 0], epochs=1),
-        row(2, 1, None, {"flops": 30_000}, [1, 0], kind="longer"),
+        row(2, 1, None, {"flops": 30_000}, [1, 0], kind=TrialKind.PROMOTION),
     ]
     found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
     assert [entry.trial for entry in found.walked] == [0]

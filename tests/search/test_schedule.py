@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch import TASKS, Grammar, cost
-from blocksearch.search.course import Course
-from blocksearch.search.definition import Judged, Wishes, define
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import Judged, define
 from blocksearch.search.loop import policy_of
-from blocksearch.search.objectives import ranks
-from blocksearch.search.outlook import Outlook, Result
-from blocksearch.search.race import SHARE, best_first, promoted
+from blocksearch.search.objectives import Prices, ranks
+from blocksearch.search.observations import LearningCurves, Observation
+from blocksearch.search.schedule import SHARE, Course, best_first, promoted
 from blocksearch.space.candidates import Candidates
+from tests.benchmarks.courses import done
 
 GRAMMAR = Grammar(
     TASKS["digits"],
@@ -59,10 +60,10 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
     early = rng.uniform(10, 60, 80)
     drawn = rng.normal(0, noise, 80)
     finals = rise + slope * early + drawn
-    results = [Result(row, a, 0, 3) for row, a in enumerate(early)] + [
-        Result(row, a) for row, a in enumerate(finals)
+    results = [Observation(row, a, 0, 3) for row, a in enumerate(early)] + [
+        Observation(row, a) for row, a in enumerate(finals)
     ]
-    expected, added = Outlook(results).final(Result(99, 35.0, 0, 3))
+    expected, added = LearningCurves(results).final(Observation(99, 35.0, 0, 3))
     assert expected == pytest.approx(rise + slope * 35.0, abs=1 + noise)
     assert added == pytest.approx(
         drawn.var(ddof=1), rel=0.15, abs=0.6
@@ -70,8 +71,8 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
 
 
 def test_a_finished_run_is_itself_and_an_early_one_of_which_nothing_is_known_is_doubted():
-    assert Outlook([]).final(Result(0, 71.0)) == (71.0, 0.0)
-    _, added = Outlook([Result(0, 30.0, 0, 2)]).final(Result(0, 30.0, 0, 2))
+    assert LearningCurves([]).final(Observation(0, 71.0)) == (71.0, 0.0)
+    _, added = LearningCurves([Observation(0, 30.0, 0, 2)]).final(Observation(0, 30.0, 0, 2))
     assert added > 25
 
 
@@ -81,31 +82,29 @@ def accuracy(pool, row, seed, epoch, horizon):
     return float(final * (1 - np.exp(-epoch)) / (1 - np.exp(-horizon)))
 
 
-def finished(wishes, trials, horizon=10):
+def finished(trials, horizon=10, **fields):
     """Go through a whole search of made-up accuracies."""
-    pool = Candidates(GRAMMAR)
-    definition = define(
-        "made", GRAMMAR, (), GRAMMAR, Judged("made", "", "", "", horizon, "made up"), wishes
-    )
-    course = Course(policy_of(pool, definition), trials)
-    while (step := course.next()) is not None:
-        rungs = [rung for rung in course.policy.rungs if rung <= step.epochs]
-        course.finish(
-            step, tuple(accuracy(pool, step.row, step.seed, rung, horizon) for rung in rungs)
-        )
+    config = StudyConfig(**fields)
+    prices = Prices(Candidates(GRAMMAR), config.costs)
+    judged = Judged("made", "", "", "", horizon, "made up")
+    course = Course(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
+    while (trial := course.next()) is not None:
+        rungs = [rung for rung in course.policy.rungs if rung <= trial.epochs]
+        found = (accuracy(prices.pool, trial.row, trial.seed, rung, horizon) for rung in rungs)
+        course.finish(done(trial, *found))
     return course
 
 
 @pytest.mark.parametrize("sampler", ["evolution", "random"])
 def test_a_race_trains_no_epoch_twice_and_brings_its_front_to_the_end(sampler):
-    course = finished(Wishes(sampler=sampler, seeds=3, rungs=(2, 5)), 40)
-    assert course.networks == 40
+    course = finished(34, sampler=sampler, seeds=3, rungs=(2, 5))
+    assert (course.sampled, course.networks) == (34, 40)
     reached, spent = {}, Counter()
     for each in course.told:
-        key = (each.step.row, each.step.seed)
-        assert each.step.epochs > reached.get(key, 0)
-        spent[key] += each.step.epochs - reached.get(key, 0)
-        reached[key] = each.step.epochs
+        key = (each.row, each.seed)
+        assert each.epochs > reached.get(key, 0)
+        spent[key] += each.epochs - reached.get(key, 0)
+        reached[key] = each.epochs
     assert spent == reached
     front = course.policy.front(course.told)
     assert all(reached[row, seed] == 10 for row in front for seed in range(3))
@@ -113,12 +112,12 @@ def test_a_race_trains_no_epoch_twice_and_brings_its_front_to_the_end(sampler):
 
 @pytest.mark.parametrize("sampler", ["evolution", "random"])
 def test_a_race_costs_less_than_training_every_network_to_the_end(sampler):
-    course = finished(Wishes(sampler=sampler, seeds=1, rungs=(2, 5)), 48)
+    course = finished(42, sampler=sampler, seeds=1, rungs=(2, 5))
     reached = {}
     for each in course.told:
-        reached[each.step.row] = each.step.epochs
+        reached[each.row] = each.epochs
     assert sum(reached.values()) < 0.9 * 10 * len(reached)
 
 
 def test_without_rungs_every_training_goes_to_the_end():
-    assert {each.step.epochs for each in finished(Wishes(seeds=2), 20).told} == {10}
+    assert {each.epochs for each in finished(14, seeds=2).told} == {10}

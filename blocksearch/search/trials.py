@@ -1,14 +1,14 @@
-"""Searches remembered beside the ledger: what defines each, and its steps in order. Rows are
-written once, with a checksum.
+"""A trial, from its proposal to its place in the file; and the studies of a database.
 
-The steps of a search are numbered from 0 without a gap; each says which network was trained with
-which seed, and what the search was told of it. The runs themselves are the ledger's.
+The trials of a study are numbered from 0 without a gap. Rows are written once, with a checksum. The
+runs themselves are the ledger's.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ _steps = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("trial", sa.Integer, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("origin", sa.String(64), nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
     sa.Column("network", sa.String(64), nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("costs", sa.Text, nullable=False),
@@ -43,36 +43,66 @@ _steps = sa.Table(
     sa.Column("memory", sa.Text, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+_PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
 
 
-@dataclass(frozen=True)
-class StepRow:
-    """A finished step: a network trained with one seed for so many epochs.
+class TrialKind(StrEnum):
+    """What a training is for, by the words under which it is stored."""
 
-    `kind` is new (the first of a trial), longer (the same run, taken further) or seed (another run
-    of a trial); `origin` says who proposed the trial. `costs` are flops, params, floats and peak.
-    `accuracies` are percent, at each epoch at which the search looks, up to `epochs`; there are
-    none where the run diverged or failed.
+    NEW = "new"  # a network's first
+    PROMOTION = "longer"  # the same run, taken further
+    SEED = "seed"  # another run of a network
+
+
+class TrialState(StrEnum):
+    """What became of a trial, by the words under which it is stored."""
+
+    PROPOSED = "proposed"  # not in any file
+    COMPLETE = "complete"
+    PARTIAL = "partial"  # stopped before the last epoch; it may be taken further
+    DIVERGED = "diverged"
+    FAILED = "failed"  # a user's function raised what the user lets pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A training of a network in a search, from its proposal to its place in the file.
+
+    `number` counts the trainings of a study, `candidate` its networks. `origin` is the sampler that
+    proposed the network, or the name under which it was asked for. `row` is the network's in the
+    pool of a search; as read from a file, where no pool is, its `candidate`. `epochs` is where the
+    training stops. `memory` is what must be given back to the sampler after a restart.
+
+    A trial that counts has a `state`, the `network`'s digest and `text`, its `costs` by name, and
+    `accuracies`: percent, at each epoch at which the search looks, up to `epochs`; none where the
+    run diverged or failed.
     """
 
     number: int
-    trial: int
-    kind: str
+    candidate: int
+    kind: TrialKind
     origin: str
-    network: str
-    text: str
-    costs: dict[str, int]
+    row: int
     seed: int
     epochs: int
-    state: str
-    accuracies: tuple[float, ...]
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    state: TrialState = TrialState.PROPOSED
+    network: str = ""
+    text: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    accuracies: tuple[float, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
-        """Percent after the step's last epoch, None where the run diverged or failed."""
+        """Percent after the last epoch, None where the run diverged or failed."""
         return self.accuracies[-1] if self.accuracies else None
+
+    @property
+    def code(self) -> list[int]:
+        """What the network is made of, by the study's choices; -1 is none of them."""
+        found: list[int] = self.memory["code"]
+        return found
 
 
 class Studies:
@@ -130,8 +160,8 @@ class Studies:
                 )
             )
 
-    def steps(self, name: str) -> list[StepRow]:
-        """Return the finished steps of a search in order, none where there is no such search.
+    def trials(self, name: str) -> list[Trial]:
+        """Return the trials of a study in order, none where there is no such study.
 
         Raises StoreError where one is missing or was damaged.
         """
@@ -140,21 +170,19 @@ class Studies:
         query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [_step(self._checked(row, f"step {row['number']} of study {name}")) for row in rows]
-        for place, step in enumerate(found):
-            if step.number != place:
+        found = [
+            _trial(self._checked(row, f"step {row['number']} of study {name}")) for row in rows
+        ]
+        for place, trial in enumerate(found):
+            if trial.number != place:
                 raise StoreError(
                     f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited"
                 )
         return found
 
-    def append(self, name: str, steps: Iterable[StepRow]) -> None:
-        """Store finished steps, all in one transaction."""
-        rows = [
-            asdict(step) | {"study": name} | {own: json.dumps(getattr(step, own)) for own in _JSON}
-            for step in steps
-        ]
-        rows = [row | {"checksum": checksum(row)} for row in rows]
+    def append(self, name: str, trials: Iterable[Trial]) -> None:
+        """Store trials that count, all in one transaction."""
+        rows = [_as_row(name, trial) for trial in trials]
         if rows:
             try:
                 with self._ledger.writing() as connection:
@@ -173,8 +201,22 @@ class Studies:
         return row
 
 
-def _step(row: dict[str, Any]) -> StepRow:
-    plain = {name: value for name, value in row.items() if name != "study"} | {
-        name: json.loads(row[name]) for name in _JSON
-    }
-    return StepRow(**plain | {"accuracies": tuple(plain["accuracies"])})
+def _as_row(study: str, trial: Trial) -> dict[str, Any]:
+    row = {name: getattr(trial, name) for name in _PLAIN}
+    row |= {"study": study, "trial": trial.candidate}
+    row |= {"kind": trial.kind.value, "state": trial.state.value}
+    row |= {name: json.dumps(getattr(trial, name)) for name in _JSON}
+    return row | {"checksum": checksum(row)}
+
+
+def _trial(row: Mapping[str, Any]) -> Trial:
+    return Trial(
+        **{name: row[name] for name in _PLAIN},
+        candidate=row["trial"],
+        row=row["trial"],
+        kind=TrialKind(row["kind"]),
+        state=TrialState(row["state"]),
+        costs=json.loads(row["costs"]),
+        accuracies=tuple(json.loads(row["accuracies"])),
+        memory=json.loads(row["memory"]),
+    )

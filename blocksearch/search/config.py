@@ -1,0 +1,195 @@
+"""What a user asks of a search: the fields of Python's `Study` and of the command line."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blocksearch.arch.constraints import read_budget
+from blocksearch.errors import ConfigError, unknown
+from blocksearch.search.identity import is_optuna, sampler_text
+from blocksearch.search.objectives import Objective
+from blocksearch.search.samplers import Sampler
+from blocksearch.space.candidates import COSTS
+
+OPTUNA = ("nsga2", "tpe", "gp")
+SAMPLERS = ("evolution", "random", *OPTUNA)
+PROMOTING = ("evolution", "random")  # samplers that rungs go with
+# reference networks that a study begins with, unless others are wished
+NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")
+MAX_PENDING = 3  # trainings in flight at most, where nothing else is known: two workers are busy
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What a user asks of a search beside its space, its trainings, and how long it may go on.
+
+    Raises ConfigError for what cannot be.
+
+    >>> StudyConfig(budgets=["flops <= 12e6"]).budgets
+    ('flops <= 12000000',)
+    """
+
+    name: str = field(default="study", metadata={"help": "Name of the study in its file."})
+    objectives: Sequence[str | Objective] = field(
+        default=("accuracy", "flops"),
+        metadata={"help": f"accuracy, then costs: {', '.join(COSTS)}."},
+    )
+    budgets: Sequence[str] = field(
+        default=(), metadata={"help": "Train only within it, such as 'flops <= 12e6'; several."}
+    )
+    sampler: Any = field(
+        default="evolution", metadata={"help": f"{', '.join(SAMPLERS[:-1])} or {SAMPLERS[-1]}."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the search."})
+    seeds: int = field(
+        default=5, metadata={"help": "Seeds that every network of the reported front gets."}
+    )
+    references: str | Sequence[str] = field(
+        default="all",
+        metadata={"help": "Reference networks to begin with: all, none, or effnet,mobilenet."},
+    )
+    enqueue: Sequence[str] = field(
+        default=(), metadata={"help": "Also begin with this network or block; several."}
+    )
+    rungs: Sequence[int] = field(
+        default=(),
+        metadata={"help": "Early stopping: epochs such as 2,5 that the best third gets past."},
+    )
+    max_pending: int | None = field(
+        default=None,
+        metadata={"help": "Trainings in flight at most. Default: one more than the workers."},
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("objectives", "budgets", "enqueue", "rungs"):
+            object.__setattr__(self, name, _several(getattr(self, name)))
+        budgets = tuple(sorted({str(read_budget(text)) for text in self.budgets}))
+        object.__setattr__(self, "budgets", budgets)
+        object.__setattr__(self, "references", _references(self.references))
+        check_name(self.name)
+        self._check_objectives()
+        self._check_sampler()
+        if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
+            text = ",".join(map(str, self.rungs))
+            raise ConfigError(f"rungs must be epochs in rising order such as 2,5, but got {text}")
+        if self.rungs and (self.sampler in OPTUNA or is_optuna(self.sampler)):
+            raise ConfigError(
+                f"rungs go with {' and '.join(PROMOTING)}, but the sampler is {self.sampler_text}"
+            )
+        for name, least in (("seed", 0), ("seeds", 1), ("max_pending", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"{words(name)} must be at least {least}, but got {value}")
+
+    def _check_sampler(self) -> None:
+        if isinstance(self.sampler, str):
+            if self.sampler not in SAMPLERS:
+                raise unknown("sampler", self.sampler, SAMPLERS)
+        elif not (is_optuna(self.sampler) or isinstance(self.sampler, Sampler)):
+            raise ConfigError(
+                "a sampler is a name, an instance of one of Optuna's, or an object with a name and "
+                f"propose(), but got {self.sampler!r}"
+            )
+        elif self.sampler_name in (*SAMPLERS, *NAMED):
+            raise ConfigError(f"a sampler of your own cannot be named {self.sampler_name}")
+
+    def _check_objectives(self) -> None:
+        names = self.objective_names
+        if names[:1] != ("accuracy",) or len(names) < 2:
+            text = ",".join(names)
+            raise ConfigError(
+                f"objectives must be accuracy and then costs such as flops, but got {text}"
+            )
+        for each in self.objectives[1:]:
+            if isinstance(each, str) and each not in COSTS:
+                raise unknown("objective", each, ("accuracy", *COSTS))
+            if isinstance(each, Objective) and each.name in ("accuracy", *COSTS):
+                raise ConfigError(f"an objective of your own cannot be named {each.name}")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """The names of all objectives."""
+        return tuple(each if isinstance(each, str) else each.name for each in self.objectives)
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """The names of all objectives but accuracy."""
+        return self.objective_names[1:]
+
+    @property
+    def costs(self) -> tuple[str | Objective, ...]:
+        """The objectives that are known before anything is trained."""
+        return tuple(self.objectives[1:])
+
+    @property
+    def sampler_text(self) -> str:
+        """What the sampler is, with its arguments; the same text is the same sampler."""
+        return sampler_text(self.sampler)
+
+    @property
+    def sampler_name(self) -> str:
+        """The name of the sampler in the trials that it proposes."""
+        if isinstance(self.sampler, str):
+            return self.sampler
+        return type(self.sampler).__name__ if is_optuna(self.sampler) else str(self.sampler.name)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what is stored, by the names under which it always was."""
+        own = {each.name: each.as_data() for each in self.costs if isinstance(each, Objective)}
+        found = {
+            "objectives": list(self.objective_names),
+            "sampler": self.sampler_text,
+            "seed": self.seed,
+            "seeds": self.seeds,
+            "lag": self.max_pending,
+            "start_with": list(self.enqueue),
+            "rungs": list(self.rungs),
+        }
+        # what is usual is not written: studies that were begun before it could be chosen lack it
+        if self.references != NAMED:
+            found["references"] = list(self.references)
+        return found | ({"functions": own} if own else {})
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    return (given,) if isinstance(given, str | Objective) else tuple(given)
+
+
+def _references(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Read which reference networks are wished. Raises ConfigError for a name of none."""
+    if given == "all":
+        return NAMED
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    names = [] if names == ["none"] else names
+    for name in names:
+        if name not in NAMED:
+            raise unknown("reference network", name, ("all", "none", *NAMED))
+    return tuple(name for name in NAMED if name in names)
+
+
+def read_rungs(text: str) -> tuple[int, ...]:
+    """Read epochs such as `2,5`; nothing is no race. Raises ConfigError."""
+    if not text.strip():
+        return ()
+    if not re.fullmatch(r" *[0-9]{1,6}( *, *[0-9]{1,6})* *", text):
+        raise ConfigError(f"rungs must be epochs such as 2,5, but got {text!r}")
+    return tuple(int(part) for part in text.split(","))
+
+
+def check_name(name: str) -> str:
+    """Return a study's name. Raises ConfigError where it could not be one of a file's."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            "a study's name has up to 64 letters, digits, dots, dashes and underscores, but got "
+            f"{name!r}"
+        )
+    return name
+
+
+def words(name: str) -> str:
+    """Return how a user knows a field, by its own or its stored name."""
+    known = {"lag": "max_pending", "start_with": "enqueue", "functions": "objective"}
+    return known.get(name, name).replace("_", "-")

@@ -1,0 +1,77 @@
+"""One driver at a time for a study, by a lock on a file beside the study's."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from blocksearch.errors import ConfigError, StoreError
+from blocksearch.runs.location import file_of, without_password
+
+LONGEST = 200  # bytes of a lock's name; file systems take 255, and some need a few of their own
+
+
+@contextmanager
+def alone(location: str, name: str) -> Iterator[None]:
+    """Hold a study. Raises ConfigError where another driver does; one that dies lets go."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(_lock_file(location, f"-{name}"), timeout=0))
+        except Timeout as error:
+            raise ConfigError(
+                f"another search is running study {name} in {without_password(location)}: end "
+                "it, or give this one another name"
+            ) from error
+        yield
+
+
+@contextmanager
+def making_tables(location: str) -> Iterator[None]:
+    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as
+    if nobody else did.
+    """
+    with _locked(_lock_file(location, ".tables"), timeout=-1):
+        yield
+
+
+def _lock_file(location: str, ending: str) -> Path:
+    """Return a file beside the study's, or for a server's database one on this machine: drivers
+    elsewhere do not see that.
+    """
+    file = file_of(location)
+    if file is None:
+        digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
+    file = file.resolve()
+    if file.name in ("", ":memory:"):
+        raise ConfigError(f"a study needs a file that remains, but got {location}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file.parent} cannot be made: {error.strerror}") from error
+    name = f"{file.name}{ending}.lock"
+    if len(name.encode(errors="surrogateescape")) > LONGEST:
+        name = f"{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:32]}.lock"
+    return file.with_name(name)
+
+
+@contextmanager
+def _locked(held: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock. Raises Timeout where another process does after so many seconds; -1 waits for it
+    to let go, or to end.
+    """
+    lock = FileLock(held, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        raise StoreError(f"{held} cannot be made: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        held.unlink(missing_ok=True)
+        lock.release()

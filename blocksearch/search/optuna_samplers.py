@@ -1,0 +1,263 @@
+"""Optuna's samplers behind our filter: they propose on a study in memory, rebuilt from the trials.
+
+A proposal that is no member, over budget or known is drawn again a few times; then one of the
+members that are left and differ from it in the fewest choices is taken, each of those equally
+likely.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from blocksearch.search.objectives import Prices
+from blocksearch.search.optuna_io import distributions, quiet
+from blocksearch.search.samplers import Proposal, Untrained
+from blocksearch.search.trials import Trial, TrialKind
+
+REDRAWS = {"nsga2": 10, "tpe": 1, "gp": 1}
+OTHER_REDRAWS = 3  # of a sampler that a user made
+POPULATION = 24
+GENERATION = "NSGAIISampler:generation"  # without it, NSGA-II never makes a finished trial a parent
+# the parents of a generation, chosen when its first child is: kept with that child's step
+PARENTS = "NSGAIISampler:parent:"
+Choices = dict[str, str]
+
+
+class OptunaSampler:
+    """NSGA-II, TPE or GP of Optuna by name, or any sampler of Optuna's as a user made it.
+
+    By name it is made anew for each proposal, with the study's seed and the number of the network,
+    and a killed search goes on to the same steps. One that a user made keeps what it remembers: it
+    is told of all trials after a restart, but need not go on to the same steps.
+
+    Of a reference network that is not of the space, NSGA-II inherits what can be said in the
+    space's choices, and the first option for what cannot; others would take that for a result of
+    another network, and are not told of it.
+    """
+
+    def __init__(self, chosen: str | BaseSampler, prices: Prices) -> None:
+        self._made = chosen if isinstance(chosen, BaseSampler) else None
+        self.name = chosen if isinstance(chosen, str) else type(chosen).__name__
+        self._evolves = chosen == "nsga2" or isinstance(chosen, NSGAIISampler)
+        pool = prices.pool
+        self._pool, self._prices = pool, prices
+        down = [StudyDirection.MINIMIZE] * len(prices.costs)
+        self._directions = [StudyDirection.MAXIMIZE, *down]
+        self._space = distributions(pool.encoding)
+        self._study = self._new_study()
+        self._held: list[int] = []  # the row of each trial in memory
+
+    def propose(
+        self,
+        trials: Sequence[Trial],
+        pending: Sequence[Trial],
+        candidates: Untrained,
+        rng: np.random.Generator,
+    ) -> Proposal | None:
+        """See `Sampler`."""
+        spare = candidates.draw(rng)
+        if spare is None:
+            return None
+        self._bring_up_to_date(trials, pending)
+        before = self._parents()
+        base = self._made or _sampler(self.name, int(rng.integers(2**31)))
+        self._study.sampler = _Filter(
+            base,
+            self._space,
+            lambda draw: self._chosen(draw, spare, candidates, rng),
+            keeps=self._made is not None,
+        )
+        trial = self._study.ask(fixed_distributions=dict(self._space))
+        row = self._pool.decode(self._code(trial.params))
+        assert row is not None
+        self._held.append(row)
+        return Proposal(row, self._memory(trial.number, before))
+
+    def _chosen(
+        self,
+        draw: Callable[[], Choices],
+        spare: int,
+        candidates: Untrained,
+        rng: np.random.Generator,
+    ) -> Choices:
+        """Draw until a free member comes, a few times; then take the nearest of the listed ones, or
+        the spare one.
+        """
+        for _ in range(1 + REDRAWS.get(self.name, OTHER_REDRAWS)):
+            code = self._code(draw())
+            row = self._pool.decode(code)
+            if row is not None and candidates.is_free(row):
+                return self._choices(row)  # as it will be spelled when it is told again
+        left = candidates.free
+        if not len(left):
+            return self._choices(spare)
+        apart = (self._pool.codes[left] != code).sum(1)
+        return self._choices(int(rng.choice(left[apart == apart.min()])))
+
+    def _memory(self, number: int, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what NSGA-II noted with a proposal: its generation, and that generation's parents
+        where they are new.
+        """
+        if not self._evolves:
+            return {}
+        generation = self._storage.get_trial(number).system_attrs.get(
+            GENERATION, 0
+        )  # a space without a choice is not evolved
+        return {
+            "generation": generation,
+            "parents": {k: v for k, v in self._parents().items() if k not in before},
+        }
+
+    def _parents(self) -> dict[str, Any]:
+        attributes = self._storage.get_study_system_attrs(self._study_id)
+        return {key: value for key, value in attributes.items() if key.startswith(PARENTS)}
+
+    def _bring_up_to_date(self, told: Sequence[Trial], pending: Sequence[Trial]) -> None:
+        """Tell Optuna what has come, and every mean that a later seed moved."""
+        new = [
+            each
+            for each in (*told, *pending)
+            if each.kind == TrialKind.NEW and self._is_said(each.row)
+        ]
+        if self._held != [each.row for each in new[: len(self._held)]]:  # one was taken back
+            self._study, self._held = self._new_study(), []
+        values = self._values(told)
+        for number, each in enumerate(new):
+            result = values.get(each.row)
+            if number == len(self._held):
+                self._add(each, result)
+                continue
+            # the numbers of a storage's only study are its keys
+            trial = self._storage.get_trial(number)
+            if trial.state == TrialState.RUNNING and result is not None:
+                self._study.tell(number, result)
+            elif trial.values != result:
+                trial.values = result
+
+    def _add(self, proposed: Trial, result: list[float] | None) -> None:
+        """Add a trial as it was when it was proposed here, or of the first generation where it was
+        not.
+        """
+        trial = create_trial(
+            state=TrialState.RUNNING if result is None else TrialState.COMPLETE,
+            values=result,
+            params=self._choices(proposed.row),
+            distributions=dict(self._space),
+            system_attrs={GENERATION: proposed.memory.get("generation", 0)},
+        )
+        self._study.add_trial(trial)
+        self._held.append(proposed.row)
+        for key, value in proposed.memory.get("parents", {}).items():
+            self._storage.set_study_system_attr(self._study_id, key, value)
+
+    def _values(self, told: Sequence[Trial]) -> dict[int, list[float]]:
+        """Return each network's objectives, its accuracy being the mean over its seeds so far; a
+        failure is the worst.
+        """
+        found: dict[int, list[float]] = {}
+        for each in told:
+            found.setdefault(each.row, [])
+            if each.accuracy is not None:
+                found[each.row].append(each.accuracy)
+        costs = self._prices.all()[list(found)].tolist()
+        return {
+            row: [sum(own) / max(1, len(own)), *costs[place]]
+            for place, (row, own) in enumerate(found.items())
+        }
+
+    def _is_said(self, row: int) -> bool:
+        return self._evolves or bool(self._pool.members[row])
+
+    def _choices(self, row: int) -> Choices:
+        levels = np.maximum(
+            self._pool.codes[row], 0
+        )  # a choice for which a member has no room may be any
+        return {
+            name: self._space[name].choices[level]
+            for name, level in zip(self._space, levels, strict=True)
+        }
+
+    def _code(self, choices: Mapping[str, Any]) -> list[int]:
+        return [
+            distribution.choices.index(choices[name]) for name, distribution in self._space.items()
+        ]
+
+    def _new_study(self) -> optuna.Study:
+        self._storage = InMemoryStorage()
+        with quiet():
+            study = optuna.create_study(
+                storage=self._storage,
+                directions=self._directions,
+                sampler=self._made or _sampler(self.name, 0),
+            )
+        self._study_id = self._storage.get_study_id_from_name(study.study_name)
+        return study
+
+
+class _Filter(BaseSampler):
+    """Gives every choice of a trial at once, as `chosen` takes it from the draws of a sampler."""
+
+    def __init__(
+        self,
+        base: BaseSampler,
+        space: Mapping[str, CategoricalDistribution],
+        chosen: Callable[[Callable[[], Choices]], Choices],
+        *,
+        keeps: bool,
+    ) -> None:
+        self._base, self._space, self._chosen_by, self._keeps = base, space, chosen, keeps
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self._keeps:
+            self._base.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        if self._keeps:
+            self._base.after_trial(study, trial, state, values)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return dict(self._space)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        def draw() -> Choices:
+            found = self._base.sample_relative(study, trial, search_space)
+            for name, distribution in search_space.items():
+                if name not in found:  # before Optuna knows enough, and where NSGA-II mutates
+                    found[name] = self._base.sample_independent(study, trial, name, distribution)
+            return found
+
+        return self._chosen_by(draw)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        raise AssertionError(f"every choice is made at once, but {param_name} was asked for alone")
+
+
+def _sampler(kind: str, seed: int) -> BaseSampler:
+    if kind == "nsga2":
+        return NSGAIISampler(population_size=POPULATION, seed=seed)
+    if kind == "tpe":
+        return TPESampler(multivariate=True, constant_liar=True, seed=seed)
+    return GPSampler(seed=seed)

@@ -1,0 +1,237 @@
+"""Which trial comes next: a new network, a promotion, or another seed; and which trials count.
+
+Everything follows from the study's seed and the trials that have counted: no clock and no file has
+a say, nor the order in which trainings happen to end. So a killed search and an uninterrupted one,
+or one with more workers, take the same steps.
+
+A promotion is successive halving for several objectives: of the networks that came to a rung, the
+best by Pareto rank are trained further. Costs are known exactly, so only accuracy is raced: a
+network is held against those that cost no more, by the accuracy that the model expects at the last
+epoch, which knows how much of a single early result is noise.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from blocksearch.search.config import MAX_PENDING, StudyConfig
+from blocksearch.search.evolution import Evolution
+from blocksearch.search.objectives import Floats, front, ranks
+from blocksearch.search.observations import Observation, Observations
+from blocksearch.search.samplers import Sampler, Untrained
+from blocksearch.search.trials import Trial, TrialKind, TrialState
+from blocksearch.space.candidates import Candidates
+
+# once there are `AGAIN_AFTER` networks, one trial in so many repeats a network of the front with
+# another seed
+AGAIN_EVERY = 8
+AGAIN_AFTER = 16
+SHARE = 3  # one of so many goes on from a rung
+
+
+class Policy:
+    """Decides trials. `opening` are the rows, with their names, that the study begins with; they
+    are trained to the last epoch.
+
+    `rungs` are the epochs after which a network must have earned to be trained further; the last is
+    the last of a whole training.
+    """
+
+    def __init__(
+        self,
+        pool: Candidates,
+        sampler: Sampler,
+        judge: Evolution,
+        opening: Sequence[tuple[str, int]],
+        config: StudyConfig,
+        rungs: Sequence[int],
+    ) -> None:
+        self.pool, self.config, self.rungs = pool, config, tuple(rungs)
+        self.sampler, self.opening = sampler, tuple(opening)
+        self._judge, self._observations = judge, Observations(rungs)
+
+    def decide(self, told: Sequence[Trial], pending: Sequence[Trial], trials: int) -> Trial | None:
+        """Return the trial after those told and pending, or None where there is none as far as is
+        known; `trials` is how many networks are to be sampled in all.
+        """
+        number, every = len(told) + len(pending), [*told, *pending]
+        new = sum(trial.kind == TrialKind.NEW for trial in every)
+        if new < len(self.opening):
+            return self._begin(number, new, *self.opening[new], self.rungs[-1])
+        if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1:
+            again = self._again(number, self._front(told, self._judge.settled), every)
+            if again:
+                return again
+        if further := self._promoted(number, told, every):
+            return further
+        if new < len(self.opening) + trials and (found := self._new(number, new, told, pending)):
+            return found
+        return self._again(number, self.front(told), every)
+
+    def _new(
+        self, number: int, new: int, told: Sequence[Trial], pending: Sequence[Trial]
+    ) -> Trial | None:
+        taken = np.zeros(len(self.pool), bool)
+        taken[[trial.row for trial in (*told, *pending)]] = True
+        taken |= ~self.pool.members
+        rng = np.random.default_rng([self.config.seed, new])
+        found = self.sampler.propose(told, pending, Untrained(self.pool, taken), rng)
+        if found is None:
+            return None
+        begun = self._begin(number, new, self.sampler.name, int(found.row), self.rungs[0])
+        return replace(begun, memory=found.memory)
+
+    @staticmethod
+    def _begin(number: int, candidate: int, origin: str, row: int, epochs: int) -> Trial:
+        return Trial(
+            number=number,
+            candidate=candidate,
+            kind=TrialKind.NEW,
+            origin=origin,
+            row=row,
+            seed=0,
+            epochs=epochs,
+        )
+
+    def _promoted(self, number: int, told: Sequence[Trial], every: Sequence[Trial]) -> Trial | None:
+        """Take a network further that has earned it, one of the highest rung first."""
+        if len(self.rungs) == 1 or not any(trial.accuracies for trial in told):
+            return None
+        # the last trial of a run goes farthest
+        reached = {trial.row: trial.epochs for trial in every if trial.seed == 0}
+        rows, means = self._judge.settled(self._observations.of(told))
+        expected = dict(zip(rows, map(float, means), strict=True))
+        for place in reversed(range(len(self.rungs) - 1)):
+            there = {t.row for t in told if t.seed == 0 and len(t.accuracies) > place}
+            raced = {row: mean for row, mean in expected.items() if row in there}
+            costs = self._judge.prices()[list(raced)]
+            row = promoted(raced, reached, self.rungs[place], costs)
+            if row is not None:
+                further = self.rungs[place + 1]
+                return self._next(number, row, TrialKind.PROMOTION, 0, further, every)
+        return None
+
+    def _again(self, number: int, rows: Sequence[int], every: Sequence[Trial]) -> Trial | None:
+        """Repeat the network of the front that has the fewest seeds, where one has fewer than are
+        wanted.
+        """
+        seeds: dict[int, int] = {}
+        for trial in every:
+            seeds[trial.row] = max(seeds.get(trial.row, 0), trial.seed + 1)
+        short = [row for row in rows if seeds[row] < self.config.seeds]
+        if not short:
+            return None
+        row = min(short, key=lambda row: seeds[row])
+        return self._next(number, row, TrialKind.SEED, seeds[row], self.rungs[-1], every)
+
+    @staticmethod
+    def _next(
+        number: int, row: int, kind: TrialKind, seed: int, epochs: int, every: Sequence[Trial]
+    ) -> Trial:
+        first = next(trial for trial in every if trial.row == row)
+        return Trial(
+            number=number,
+            candidate=first.candidate,
+            kind=kind,
+            origin=first.origin,
+            row=row,
+            seed=seed,
+            epochs=epochs,
+        )
+
+    def front(self, told: Sequence[Trial]) -> list[int]:
+        """Return the rows of the front by the means of a model of everything told, cheapest first.
+
+        Networks that were not trained to the last epoch are no members.
+        """
+        return self._front(told, self._judge.whole)
+
+    def _front(
+        self,
+        told: Sequence[Trial],
+        settled: Callable[[Sequence[Observation]], tuple[Sequence[int], Floats]],
+    ) -> list[int]:
+        whole = {t.row for t in told if t.accuracies and t.epochs == self.rungs[-1]}
+        if not whole:
+            return []
+        rows, means = settled(self._observations.of(told))
+        places = [place for place, row in enumerate(rows) if row in whole]
+        points = np.column_stack([means, self._judge.prices()[list(rows)]])[places]
+        return [rows[places[place]] for place in front(points)]
+
+
+class Course:
+    """A search under way. `trials` is how many networks are to be sampled in all, `told` the trials
+    that have counted.
+
+    A trial is decided by the results of all before it but the last few, which may be in training.
+    """
+
+    def __init__(self, policy: Policy, trials: int, told: Sequence[Trial] = ()) -> None:
+        self.policy, self.trials, self.told = policy, trials, list(told)
+        self._pending: list[Trial] = []
+        self._finished: dict[int, Trial] = {}
+
+    @property
+    def networks(self) -> int:
+        """How many networks have counted."""
+        return sum(trial.kind == TrialKind.NEW for trial in self.told)
+
+    @property
+    def sampled(self) -> int:
+        """How many of these are beyond those that the study begins with."""
+        return max(0, self.networks - len(self.policy.opening))
+
+    def next(self) -> Trial | None:
+        """Decide a trial from no more results than it may know; None where that has to wait, or
+        nothing is left to do.
+        """
+        number = len(self.told) + len(self._pending)
+        pending = self.policy.config.max_pending or MAX_PENDING
+        for known in range(max(0, number - pending + 1), len(self.told) + 1):
+            unknown = self.told[known:] + self._pending
+            trial = self.policy.decide(self.told[:known], unknown, self.trials)
+            if trial is not None:
+                self._pending.append(trial)
+                return trial
+        return None
+
+    def finish(self, trial: Trial) -> list[Trial]:
+        """Take a trial with its result, and return those that count now: each waits for those
+        before it.
+        """
+        if trial.state == TrialState.PROPOSED:
+            raise ValueError(f"trial {trial.number} has no result")
+        self._finished[trial.number] = trial
+        counted = []
+        while self._pending and self._pending[0].number in self._finished:
+            counted.append(self._finished.pop(self._pending.pop(0).number))
+        self.told += counted
+        return counted
+
+
+def promoted(
+    rung: Mapping[int, float], reached: Mapping[int, int], epochs: int, costs: Floats
+) -> int | None:
+    """Return the row to take further from a rung at `epochs`, or None where no more have earned it.
+
+    `rung` holds the accuracies (percent) that are raced by row, `reached` the epochs that each row
+    has or is on its way to, `costs` those of each row of `rung`, N × costs.
+    """
+    rows = list(rung)
+    accuracies = np.array([rung[row] for row in rows])
+    order = best_first(accuracies, costs)[: len(rows) // SHARE]
+    return next((rows[place] for place in order if reached[rows[place]] <= epochs), None)
+
+
+def best_first(accuracies: Floats, costs: Floats) -> Sequence[int]:
+    """Order networks by Pareto rank, and within a rank by how far they are above the best that
+    costs no more.
+    """
+    if not len(accuracies):
+        return []
+    cheaper = (costs[None, :, :] <= costs[:, None, :]).all(2) & ~np.eye(len(costs), dtype=bool)
+    rival = np.where(cheaper, accuracies[None, :], 0.0).max(1, initial=0.0)
+    order = np.lexsort((rival - accuracies, ranks(np.column_stack([accuracies, costs]))))
+    return [int(place) for place in order]
