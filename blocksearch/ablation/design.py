@@ -16,10 +16,10 @@ from blocksearch.arch.network import FIRST_LAYERS, Network
 from blocksearch.arch.ops import FILLED_BY
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import ConfigError, PluginError, SpecError, unknown
-from blocksearch.space.load import Space
+from blocksearch.space.load import SpaceFile
 
 NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
-NO_SPACE = Space()
+NO_SPACE = SpaceFile()
 
 
 class Role(StrEnum):
@@ -109,7 +109,7 @@ class InapplicableError(ConfigError):
         self.rules = rules
 
 
-def ask(reference: Network, config: AblationConfig, space: Space = NO_SPACE) -> list[Variant]:
+def ask(reference: Network, config: AblationConfig, space: SpaceFile = NO_SPACE) -> list[Variant]:
     """List every variant that an ablation compares, each reference before its variants.
 
     Under several values of another factor interactions follow, each against the first value, which
@@ -188,7 +188,7 @@ def alike(found: Sequence[Variant]) -> dict[int, int]:
 
 
 def _values(
-    factors: Sequence[str], values: Sequence[Value] | None, space: Space
+    factors: Sequence[str], values: Sequence[Value] | None, space: SpaceFile
 ) -> dict[str, list[Value] | None]:
     """Return which factors to vary (`all` is every factor), and over which values, None for the
     usual ones.
@@ -212,13 +212,13 @@ def _values(
     return {factor: [_value(factor, value, space) for value in values]}
 
 
-def _value(factor: str, value: Value, space: Space) -> Value:
+def _value(factor: str, value: Value, space: SpaceFile) -> Value:
     if factor not in FACTORS or not isinstance(value, str):
         return value
     return FACTORS[factor].parse(value, space.options)
 
 
-def _with_defined(factor: str, space: Space) -> list[Value] | None:
+def _with_defined(factor: str, space: SpaceFile) -> list[Value] | None:
     """List a factor's usual values and a user's options of it that need no parameters, or None if
     there are none of those.
     """
@@ -228,7 +228,7 @@ def _with_defined(factor: str, space: Space) -> list[Value] | None:
 
 
 def _references(
-    reference: Network, factor: str, values: Sequence[Value], space: Space
+    reference: Network, factor: str, values: Sequence[Value], space: SpaceFile
 ) -> list[tuple[str, Network]]:
     """Return the reference under each given value, its own value first if it is among them."""
     (read,) = _values([factor], values, space).values()

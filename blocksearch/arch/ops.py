@@ -107,6 +107,12 @@ class OptionFamily:
         own = list(inspect.signature(self.function).parameters.values())[shapes:]
         return {parameter.name: parameter.default for parameter in own}
 
+    @property
+    def example(self) -> str:
+        """A call that makes a value."""
+        missing = [n for n, value in self.defaults.items() if value is inspect.Parameter.empty]
+        return f"{self.function.__name__}({', '.join(f'{name}=…' for name in missing)})"
+
     def __call__(self, **parameters: Parameter) -> Option:
         """Make a value. Raises ConfigError for a parameter that the function does not have."""
         known = self.defaults

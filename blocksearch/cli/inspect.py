@@ -127,15 +127,15 @@ def space_command(
     from blocksearch.arch.constraints import read_budget
     from blocksearch.report.progress import slow
     from blocksearch.report.space import print_csv, print_space, print_table
-    from blocksearch.space.load import load_grammar
+    from blocksearch.space.load import read_space
     from blocksearch.space.statistics import as_data, listed, survey
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json are two forms of one answer: choose one")
     if enumerate and sample is not None:
         raise ConfigError("--enumerate prints every network, --sample some: choose one")
-    grammar, question = load_grammar(file)
-    grammar = grammar.where(*(read_budget(text) for text in budget or ()))
+    read = read_space(file)
+    grammar = read.space().where(*(read_budget(text) for text in budget or ()))
     everything = enumerate or (as_csv and sample is None)
     with slow(f"looking at {file}", quiet=quiet) as progress:
         networks = listed(grammar, sample, seed, everything=everything, streamed=as_csv)
@@ -145,14 +145,14 @@ def space_command(
     elif as_json:
         data = {
             "space": file,
-            "question": question,
+            "question": read.question,
             "grammar": grammar.data(),
             "digest": grammar.digest,
             **as_data(found),
         }
         print_json(data | {"networks": list(networks)})
     else:
-        print_space(file, question, grammar, found)
+        print_space(file, read.question, grammar, found)
         print_table(networks)
 
 

@@ -286,6 +286,6 @@ def final(
 def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":
     """Load a space for a data set; return its short name and its grammar."""
     from blocksearch.data import get
-    from blocksearch.space.load import load_grammar
+    from blocksearch.space.load import load_space
 
-    return Path(file).stem, load_grammar(file)[0].on(get(dataset).task)
+    return Path(file).stem, load_space(file).on(get(dataset).task)

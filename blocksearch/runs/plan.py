@@ -27,7 +27,7 @@ from blocksearch.data import get
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.records import Job, RunKey
-from blocksearch.space.load import Space, find_space, load_space
+from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
 
 MOST_SEEDS = 1000
@@ -122,16 +122,16 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def loaded(files: Sequence[str | Path]) -> Space:
+def loaded(files: Sequence[str | Path]) -> SpaceFile:
     """Load the files a user named, as one space: all their options, and the options per factor of
     their grammars.
     """
-    spaces = [load_space(find_space(str(file))) for file in files]
+    spaces = [read_space(file) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
     if len(grammars) > 1:
         raise ConfigError(f"one grammar at a time, but {len(grammars)} of the files have one")
-    return Space(options, grammars[0] if grammars else None)
+    return SpaceFile(options=options, grammar=grammars[0] if grammars else None)
 
 
 @dataclass(frozen=True)

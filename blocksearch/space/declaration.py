@@ -1,21 +1,17 @@
-"""One product of options, as a user declares it: read, checked, restricted, extended, and written
-down.
-"""
+"""One product of options as a user declares it: read and checked, restricted, extended, moved."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice, product
+from itertools import islice, product
 from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.network import FIRST_LAYERS, Task
-from blocksearch.arch.notation import parse_block, read_shape
-from blocksearch.arch.ops import Option
-from blocksearch.arch.ops import Options as Defined
-from blocksearch.errors import SpecError
-from blocksearch.space.constraints import Check, Constraint, read_constraint
+from blocksearch.arch.ops import OptionFamily
+from blocksearch.errors import ConfigError, SpecError
+from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import Layout, Product
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
@@ -87,7 +83,8 @@ class Part:
 
 
 def _limited(name: str, values: Iterable[Any]) -> list[Any]:
-    chosen = [values] if isinstance(values, str | int) else list(islice(values, _MOST_OPTIONS + 1))
+    single = isinstance(values, str) or not isinstance(values, Iterable)
+    chosen = [values] if single else list(islice(values, _MOST_OPTIONS + 1))
     if not chosen:
         raise SpecError(f"{name} needs at least one option")
     if len(chosen) > _MOST_OPTIONS:
@@ -106,6 +103,8 @@ def make_part(
 ) -> Part:
     """Read what a user declares. Raises ConfigError or SpecError for what cannot be."""
     common = {name: _options(name, values) for name, values in options.items()}
+    if widths is None and not task.widths:
+        raise SpecError("the task has no usual widths: list some, such as widths=[(16, 32, 64)]")
     stages: Sequence[Mapping[str, Iterable[Value]]] = (
         [{}] if isinstance(per_stage, bool) else per_stage
     )
@@ -132,11 +131,13 @@ def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> t
     for.
     """
     factor, texts = factor_named(name), {str(value): value for value in known}
-    return tuple(
-        dict.fromkeys(
-            texts.get(str(value)) or factor.value(value) for value in _limited(name, values)
+    values = _limited(name, values)
+    if uncalled := [value for value in values if isinstance(value, OptionFamily)]:
+        raise ConfigError(
+            f"{name} lists values, but {uncalled[0].name} is a function that makes one; "
+            f"call it: {uncalled[0].example}"
         )
-    )
+    return tuple(dict.fromkeys(texts.get(str(value)) or factor.value(value) for value in values))
 
 
 def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any, ...]:
@@ -234,128 +235,6 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
 
 
 def moved(part: Part, task: Task) -> Part:
-    """Put a part into another task; widths of its own stay."""
-    return replace(part, task=task, widths=part.widths if part.own_widths else (task.widths,))
-
-
-def as_data(part: Part) -> dict[str, Any]:
-    """Write a part as plain words and numbers."""
-    task = part.task
-    chosen = (
-        {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}
-    )  # else the widths say so
-    sources = {
-        str(v): v.source
-        for stage in part.options
-        for _, vs in stage
-        for v in vs
-        if isinstance(v, Option)
-    }
-    return {
-        "input": str(task.input),
-        "classes": task.classes,
-        "dropout": task.dropout,
-        "usual_widths": list(task.widths),
-        "widths": [list(widths) for widths in part.widths],
-        "first_layer": list(part.first_layers),
-        "depth": list(part.depths),
-        "per_stage": part.per_stage,
-        "base": str(part.base),
-        "options": [
-            {name: [str(value) for value in values] for name, values in stage}
-            for stage in part.options
-        ],
-        "constraints": {each.name: str(each) for each in part.constraints},
-        "sources": sources
-        | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
-    } | chosen
-
-
-def from_data(
-    data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]
-) -> Part:
-    """Read back what `as_data` wrote, with a user's options and constraint functions by their
-    names.
-
-    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
-    stored.
-    """
-    shape = read_shape(data["input"])
-    if shape is None:
-        raise SpecError(
-            f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
-        )
-    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
-    part = make_part(
-        Task(
-            input=shape,
-            widths=tuple(data["usual_widths"]),
-            classes=data["classes"],
-            dropout=data["dropout"],
-        ),
-        parse_block(data["base"], options),
-        [tuple(widths) for widths in data["widths"]] if own_widths else None,
-        data["first_layer"],
-        data["depth"],
-        [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
-        {},
-    )
-    stages = [
-        tuple(
-            (name, tuple(factor_named(name).parse(value, options) for value in values))
-            for name, values in stage.items()
-        )
-        for stage in data["options"]
-    ]
-    known: dict[str, list[Value]] = {}
-    for name, values in chain(*stages):
-        known.setdefault(name, []).extend(values)
-    constraints = [
-        _function(name, text, functions)
-        if text in data["sources"]
-        else read_constraint(text, name, known)
-        for name, text in data["constraints"].items()
-    ]
-    part = replace(part, options=tuple(stages), constraints=tuple(constraints))
-    if changed := [
-        name
-        for name, source in data["sources"].items()
-        if as_data(part)["sources"].get(name) != source
-    ]:
-        raise SpecError(
-            f"{changed[0]} is not what it was when the grammar was stored: its definition has changed"
-        )
-    return part
-
-
-def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
-    """Find the function of a stored constraint: of the constraints, only functions have a source."""
-    function = text.removesuffix("(network)")
-    if function not in functions:
-        file = function.split(".", maxsplit=1)[0]
-        raise SpecError(
-            f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded"
-        )
-    return read_constraint(functions[function], name)
-
-
-def lines(part: Part) -> Iterator[str]:
-    """Print a part."""
-    task = part.task
-    dropout = f" dropout={task.dropout!r}" if task.dropout else ""
-    yield f"input={task.input} classes={task.classes}{dropout}"
-    widths = " | ".join(",".join(map(str, each)) for each in part.widths)
-    yield f"widths={widths} first_layer={'|'.join(part.first_layers)} depth={'|'.join(map(str, part.depths))}"
-    yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"
-    for number, stage in enumerate(part.options):
-        if len(part.options) > 1:
-            yield f"stage {number + 1}"
-        yield from (f"  {name}: {text(values)}" for name, values in stage)
-    yield from (
-        f"where {each.name}" + ("" if str(each) == each.name else f": {each}")
-        for each in part.constraints
-    )
-
-
-def text(values: Iterable[Any]) -> str:
-    return "|".join(map(str, values))
+    """Put a part into another task: other input and classes, the same widths."""
+    own_widths = part.own_widths or part.widths != (task.widths,)
+    return replace(part, task=task, own_widths=own_widths)

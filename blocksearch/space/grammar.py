@@ -10,11 +10,12 @@ rule are left out.
 
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,33 +27,33 @@ from blocksearch.arch.ops import NO_OPTIONS, Options
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.declaration import (
-    Part,
-    as_data,
-    extended,
-    from_data,
-    lines,
-    make_part,
-    moved,
-    restricted,
-    text,
-)
+from blocksearch.space.declaration import Part, extended, make_part, moved, restricted
 from blocksearch.space.encoding import Encoding
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
 from blocksearch.space.layouts import Genotype
 from blocksearch.space.reasons import why_empty, why_not
+from blocksearch.space.serialisation import as_call, as_data, from_data, lines, text
 
 _TRIES = 20  # children that may leave the space before a parent is returned
 
 
 class Grammar:
-    """A space of networks: options per factor of a block, and of the network around it.
+    """A search space of networks: options of each factor of a block, and of the network around it.
 
-    Every keyword that names a factor lists its options, as values or texts; other factors keep the
-    base block's value. `widths` lists stage widths, `first_layer` the kinds of first layer, `depth`
-    the numbers of blocks in a stage (those after a stage's first keep the map). One block serves
-    every stage unless `per_stage` is true; a list of options there, one mapping for each stage,
-    adds to the common ones. Raises ConfigError or SpecError for what cannot be.
+    >>> space = Grammar(
+    ...     TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
+    ... ).where("flops <= 1M")
+    >>> len(space), space[-1].blocks[0], space.costs().params
+    (4, <Block bottleneck=reduce(4) residual=add>, array([23539, 22855, 23539, 22855]))
+
+    Each keyword that names a factor lists its options, as values or texts; other factors keep the
+    value of `base`. `widths` lists stage widths (by default the task's), `first_layer` the kinds of
+    first layer, `depth` the numbers of blocks in a stage (those after the first keep the map). One
+    block serves every stage unless `per_stage` is true; a list there, one mapping of options for
+    each stage, adds to the common options.
+
+    Networks with equal layers count once, and combinations that break a rule are left out. Indices
+    are in the order of the options. Raises ConfigError or SpecError for what cannot be.
     """
 
     def __init__(
@@ -79,21 +80,20 @@ class Grammar:
         return hash(self._parts)
 
     def __repr__(self) -> str:
-        return f"<Grammar {self.digest[:12]}>\n{self}"
+        """Write the calls that make the space."""
+        return " | ".join(map(as_call, self._parts))
 
     def __str__(self) -> str:
-        """Print the grammar: for each part of a union its task, layouts, options and constraints."""
+        """Print each part of a union: its task, layouts, options and constraints."""
         return "\nor\n".join("\n".join(lines(part)) for part in self._parts)
 
     @property
     def digest(self) -> str:
-        """Digest of everything that defines the grammar, the sources of a user's options and
-        constraints among them.
-        """
+        """Digest of all that defines the space, the sources of a user's ops and functions, too."""
         return hashlib.sha256(json.dumps(self.data()).encode()).hexdigest()
 
     def data(self) -> list[dict[str, Any]]:
-        """Return the grammar as plain words and numbers, to be stored beside what was found in it."""
+        """Return the space as plain words and numbers, to be stored beside what was found in it."""
         return [as_data(part) for part in self._parts]
 
     @classmethod
@@ -103,9 +103,9 @@ class Grammar:
         options: Options = NO_OPTIONS,
         functions: Mapping[str, Callable[[Network], object]] = MappingProxyType({}),
     ) -> "Grammar":
-        """Read back a stored grammar; a user's options and constraint functions are given by name.
+        """Read back a stored space, with a user's ops and constraint functions by name.
 
-        Raises SpecError where one is missing, or is not what it was when the grammar was stored.
+        Raises SpecError if one is missing, or is not what it was when the space was stored.
         """
         return cls._of(tuple(from_data(part, options, functions) for part in data))
 
@@ -120,7 +120,7 @@ class Grammar:
 
     @property
     def options(self) -> dict[str, tuple[Value, ...]]:
-        """All options of each factor that the grammar varies or fixes, over all parts and stages."""
+        """All options of each factor that is listed, over all parts and stages."""
         found: dict[str, dict[Value, None]] = {}
         for part in self._parts:
             for stage in part.options:
@@ -139,11 +139,14 @@ class Grammar:
     def where(
         self, *constraints: str | Constraint | Callable[[Network], object], **named: Any
     ) -> "Grammar":
-        """Keep the members that meet constraints: rules, budgets (texts, see `rules`), or functions
-        of a network.
+        """Keep the networks that meet constraints: texts of rules and budgets (see `constraints`),
+        or functions of a network.
 
-        A keyword is the constraint's name: `where(thin="residual=none or bottleneck!=reduce(8)")`.
-        Raises ConfigError for a name that another constraint has.
+        >>> small = Grammar(TASKS["gtsrb"], residual=["none", "add"]).where(
+        ...     "flops <= 2M", thin="residual=none or bottleneck!=reduce(8)"
+        ... )
+
+        A keyword is the constraint's name. Raises ConfigError for a name that another one has.
         """
         known = self.options
         new = [read_constraint(each, known=known) for each in constraints]
@@ -167,14 +170,12 @@ class Grammar:
         return self.restrict(**{name: [value] for name, value in values.items()})
 
     def extend(self, **options: Iterable[Value]) -> "Grammar":
-        """Add options to factors; a factor that was fixed keeps the base block's value as its first
-        option.
-        """
+        """Add options to factors. One that had none keeps the base block's value as its first."""
         return self._of(tuple(extended(part, options) for part in self._parts))
 
     def on(self, task: Task) -> "Grammar":
-        """Return the same space on other images: their input, classes and dropout, and their widths
-        where it had no own.
+        """Return the same space on other images: it takes their input, classes and dropout, and
+        keeps its widths.
         """
         return self._of(tuple(moved(part, task) for part in self._parts))
 
@@ -184,7 +185,7 @@ class Grammar:
         made._parts = parts
         return made
 
-    # Members.
+    # Networks.
 
     @cached_property
     def enumeration(self) -> Enumeration:
@@ -198,28 +199,42 @@ class Grammar:
 
     @property
     def size(self) -> int:
-        """Exact number of distinct networks. Raises SpecError where a constraint leaves only an
-        estimate: see `count`.
-        """
+        """Exact number of networks. Raises SpecError if only an estimate can be had: see `count`."""
         return self.enumeration.size()
 
     def count(self, progress: Progress | None = None) -> Count:
-        """Number of distinct networks, or an estimate that says so."""
+        """Count the networks, or estimate their number and say so."""
         return self.enumeration.count(progress)
 
+    def __len__(self) -> int:
+        """Return `size`, which `len` takes up to 2⁶³."""
+        return self.size
+
+    def __bool__(self) -> bool:
+        return True  # without counting
+
     def __iter__(self) -> Iterator[Network]:
-        """Walk the members in a fixed order, in memory that does not grow."""
+        """Yield the networks in order, in memory that does not grow."""
         return self.enumeration.walk()
 
-    def __getitem__(self, index: int) -> Network:
-        """Return the member of a number from 0; negative ones count from the end."""
-        return self.enumeration.network(self.enumeration.genotype(index))
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Network: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Network]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Network | list[Network]:
+        """Return the network of an index from 0, or those of a slice. Negative ones count from the
+        end.
+        """
+        space = self.enumeration
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(space.size()))]
+        return space.network(space.genotype(operator.index(index)))
 
     def index(self, network: Network) -> int:
-        """Return the number of a member; a network with the same layers has the same one. Raises
-        SpecError for a stranger.
+        """Return the index of the network with the same layers. Raises SpecError with the reason if
+        it is not in the space.
         """
-        found = self.enumeration.index(network)
+        found = self.enumeration.index(_checked(network))
         if found is None:
             raise SpecError(f"the network is not in the space: {self.why_not(network)}")
         return found
@@ -228,7 +243,11 @@ class Grammar:
         return isinstance(what, Block | Network) and self.why_not(what) is None
 
     def why_not(self, what: Block | Network) -> str | None:
-        """Return the rule that excludes a block or a network, or None for a member."""
+        """Return the rule that excludes a block or a network, or None if it is in the space.
+
+        >>> Grammar(TASKS["gtsrb"], residual=["none", "add"]).why_not(Block(kernel="5x5"))
+        'kernel=5x5 is none of 3x3'
+        """
         return why_not(self.enumeration, what)
 
     @cached_property
@@ -263,7 +282,7 @@ class Grammar:
         return (one, other)[rng.integers(2)]
 
     def _code(self, network: Network) -> tuple[int, ...]:
-        genotype = self.enumeration.genotype_of(network)
+        genotype = self.enumeration.genotype_of(_checked(network))
         if genotype is None:
             raise SpecError(f"the network is not in the space: {self.why_not(network)}")
         return self.encoding.encode(genotype)
@@ -280,17 +299,17 @@ class Grammar:
             return None
         return network if self.enumeration.rank(network) is not None else None
 
-    def sample(self, count: int, seed: int) -> list[Network]:
-        """Draw distinct members, each set of them equally likely."""
+    def sample(self, count: int, seed: int = 0) -> list[Network]:
+        """Draw distinct networks, each set of them equally likely."""
         return self.enumeration.sample(count, seed)
 
-    def costs(self, numbers: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
-        """Price members by their numbers, or all of them, as arrays in order.
+    def costs(self, indices: Sequence[int] | NDArray[np.int64] | None = None) -> Costs:
+        """Price networks by their indices, or all of them, as arrays in order.
 
-        Raises SpecError where all are too many to be held at once: `chunks` streams them.
+        Raises SpecError if all are too many to be held at once: `chunks` streams them.
         """
-        if numbers is not None:
-            return self.enumeration.costs(numbers)
+        if indices is not None:
+            return self.enumeration.costs(indices)
         if self.enumeration.diagram.size > STREAMED:
             raise SpecError(
                 f"the costs of {self.enumeration.diagram.size:,} networks are too many to hold at once; stream chunks()"
@@ -304,22 +323,19 @@ class Grammar:
         )
 
     def chunks(self) -> Iterator[Costs]:
-        """Price all members in order, some hundred thousand at a time: for spaces that do not fit
-        in memory.
-        """
+        """Price all networks in order, some hundred thousand at a time."""
         return self.enumeration.chunks()
 
     def frontier(self, *quantities: str) -> list[Network]:
-        """Return the members that no other undercuts in all of some costs, default flops and
-        params: exact at any size.
+        """Return the networks that no other undercuts in all of some costs (by default flops and
+        params), exactly at any size.
         """
         return self.enumeration.frontier(quantities or ("flops", "params"))
 
     def nearest(self, count: int = 1, **target: float) -> list[Network]:
-        """Return the members nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
+        """Return the networks nearest to a cost, such as `nearest(3, flops=12e6)`, nearest first.
 
-        Raises ConfigError for more than one target, SpecError for a space too large to be looked at
-        network by network.
+        Raises ConfigError for more than one cost, SpecError for a space of more than ten million.
         """
         if len(target) != 1:
             raise ConfigError(
@@ -327,3 +343,9 @@ class Grammar:
             )
         ((quantity, wanted),) = target.items()
         return [self[index] for index in self.enumeration.nearest(quantity, wanted, count)]
+
+
+def _checked(network: Network) -> Network:
+    if not isinstance(network, Network):
+        raise ConfigError(f"a space holds networks, but got {network!r}")
+    return network

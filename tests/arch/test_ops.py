@@ -32,7 +32,7 @@ from blocksearch.arch.notation import format_network
 from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
 from blocksearch.report.flow import data_flow
 from blocksearch.runs.plan import loaded, network_from
-from blocksearch.space.load import load_space
+from blocksearch.space.load import read_space
 from blocksearch.training.build import build
 from tests.arch.test_cost import (
     check_against_torch,
@@ -40,7 +40,7 @@ from tests.arch.test_cost import (
 )
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
-SHIPPED = {name: load_space(SPACES / f"{name}.py") for name in ("squeeze", "gates")}
+SHIPPED = {name: read_space(SPACES / f"{name}.py") for name in ("squeeze", "gates")}
 OPTIONS = {name: family for space in SHIPPED.values() for name, family in space.options.items()}
 MEMBERS = [network for space in SHIPPED.values() for network in space.grammar]
 check_peak = test_peak_activation_is_the_largest_sum_of_live_tensors.hypothesis.inner_test
@@ -91,7 +91,7 @@ def test_a_changed_definition_is_another_network(tmp_path):
     def fingerprint(slope):
         code = (SPACES / "gates.py").read_text().replace('"hardsigmoid"', f'"{slope}"')
         (tmp_path / "gates.py").write_text(code)
-        options = load_space(tmp_path / "gates.py").options
+        options = read_space(tmp_path / "gates.py").options
         return network_from(
             "effnet activation=gates.swish()", TASKS["gtsrb"], options=options
         ).digest
@@ -232,7 +232,7 @@ GRAMMAR = "from blocksearch import Grammar, TASKS\n"
 def test_files_that_are_no_space_are_named_with_the_line(tmp_path, code, says):
     (tmp_path / "x.py").write_text(code)
     with pytest.raises(SpecError) as caught:
-        load_space(tmp_path / "x.py")
+        read_space(tmp_path / "x.py")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -20,7 +20,7 @@ from blocksearch.arch.network import Network
 from blocksearch.search.config import SAMPLERS, StudyConfig
 from blocksearch.search.loop import Audience, Effort, evaluate
 from blocksearch.search.trials import Trial, TrialKind
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Smooth
 
 EARLY, LATE = (80, 120), (1_960, 2_000)
@@ -55,7 +55,7 @@ def milliseconds(seconds: dict[int, float], trials: tuple[int, int]) -> float:
 
 def measure(space: str, sampler: str, late: tuple[int, int]) -> Watch:
     """Search a space in a temporary folder up to the end of `late`."""
-    grammar, _ = load_grammar(space)
+    grammar = load_space(space)
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "study.db")

@@ -12,7 +12,7 @@ import argparse
 import time
 
 from blocksearch.search.config import SAMPLERS, StudyConfig
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Space, new, take
 
 SPACE, BUDGETS = "section3", ("flops <= 500k", "params <= 24k")
@@ -24,7 +24,7 @@ def measure(sampler: str, trials: int) -> tuple[int, int, int, float]:
     the seconds it took.
     """
     start = time.perf_counter()
-    course = Space(load_grammar(SPACE)[0], BUDGETS).course(StudyConfig(sampler=sampler), trials)
+    course = Space(load_space(SPACE), BUDGETS).course(StudyConfig(sampler=sampler), trials)
     found = new(take(course))
     seconds = time.perf_counter() - start
     pool = course.policy.pool
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sampler", choices=SAMPLERS)
     asked = parser.parse_args().sampler
-    members = load_grammar(SPACE)[0].where(*BUDGETS).size
+    members = load_space(SPACE).where(*BUDGETS).size
     print(f"{SPACE} within {' and '.join(BUDGETS)}: {members:,} members")
     print(f"{'sampler':10} {'trials':>6} {'duplicates':>10} {'over budget':>11} {'seconds':>8}")
     for sampler in [asked] if asked else SAMPLERS:

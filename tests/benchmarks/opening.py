@@ -20,7 +20,7 @@ import numpy as np
 from blocksearch.arch.notation import format_network
 from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.search.made import definition, row, write
 
 TRIALS, RUNS = 10_000, 3
@@ -31,7 +31,7 @@ def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
     names.
     """
     rng = np.random.default_rng(0)
-    pool = Candidates(load_grammar(space)[0])
+    pool = Candidates(load_space(space))
     places = rng.permutation(np.arange(TRIALS) % pool.listed)
     texts = {int(place): format_network(pool.network(int(place))) for place in np.unique(places)}
     rows = []

@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from blocksearch import Grammar, Network, cost
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from blocksearch.training.build import build
 
 PEERS, RUNS = 40, 5
@@ -40,7 +40,7 @@ def measure(name: str) -> None:
     """Print, for a space: what it takes to define and price it whole from nothing, and what a
     network takes in a large batch.
     """
-    grammar, _ = load_grammar(name)
+    grammar = load_space(name)
     networks = grammar.sample(min(PEERS, grammar.size), seed=0)
     numbers = np.array([grammar.index(network) for network in networks])
     assert (
@@ -51,7 +51,7 @@ def measure(name: str) -> None:
     batch = np.random.default_rng(0).integers(0, grammar.size, 1_000_000)
 
     def whole() -> None:
-        load_grammar(name)[0].costs()
+        load_space(name).costs()
 
     found: dict[str, list[float]] = {
         "torch": [],

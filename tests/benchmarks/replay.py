@@ -26,7 +26,7 @@ from blocksearch.search.tabulate import Tabulated, read_table
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.benchmarks.courses import done
 
 RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
@@ -46,7 +46,7 @@ class World:
         """Read a table of a space. Raises ConfigError where a network of the space, or a named one,
         has not all its seeds.
         """
-        world = cls(space, dataset, load_grammar(space)[0].on(get(dataset).task), read_table(file))
+        world = cls(space, dataset, load_space(space).on(get(dataset).task), read_table(file))
         wanted = {
             network.digest: network
             for network in (*world.grammar, *(made for _, made in opening(world.grammar)))

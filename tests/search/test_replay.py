@@ -14,7 +14,7 @@ from blocksearch.errors import ConfigError
 from blocksearch.search.definition import opening
 from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.benchmarks.courses import proposed
 from tests.benchmarks.replay import (
     Arm,
@@ -38,7 +38,7 @@ def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
     `noise` between seeds.
     """
     rng = np.random.default_rng(seed)
-    grammar = load_grammar("tiny")[0].on(get("gtsrb").task)
+    grammar = load_space("tiny").on(get("gtsrb").task)
     pool = Candidates(grammar)
     rows = [*range(len(pool)), *(pool.row(network) for _, network in opening(grammar))]
     finals = _finals(pool, rows, rng)

@@ -21,7 +21,7 @@ from blocksearch.search.samplers import Untrained
 from blocksearch.search.schedule import Course
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Smooth, Space, done, new, proposed, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 
@@ -35,7 +35,7 @@ SPACES = {
 
 @cache
 def section3() -> Space:
-    return Space(load_grammar("section3")[0], ("flops <= 500k", "params <= 24k"))
+    return Space(load_space("section3"), ("flops <= 500k", "params <= 24k"))
 
 
 def check_filter(sampler: str, trials: int) -> None:

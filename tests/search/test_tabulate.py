@@ -17,7 +17,7 @@ from blocksearch.runs.plan import Request
 from blocksearch.runs.scheduler import Watch
 from blocksearch.search.definition import opening
 from blocksearch.search.tabulate import read_table, tabulate
-from blocksearch.space.load import load_grammar
+from blocksearch.space.load import load_space
 from blocksearch.training.recipe import Recipe
 
 SPACE = """
@@ -54,7 +54,7 @@ def test_a_table_is_what_was_trained(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     table = read_table(tmp_path / "t.csv")
-    grammar = load_grammar(str(tmp_path / "small.py"))[0].on(get("digits").task)
+    grammar = load_space(str(tmp_path / "small.py")).on(get("digits").task)
     networks = {network.digest for network in grammar} | {
         network.digest for _, network in opening(grammar)
     }
@@ -100,8 +100,6 @@ def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
         Split("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
     )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 members"):
-        tabulate(
-            "per_stage", load_grammar("per_stage")[0], [0], request, tmp_path / "t.csv", Watch()
-        )
+        tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Watch())
     with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
-        tabulate("tiny", load_grammar("tiny")[0], [0], request, tmp_path / "t.json", Watch())
+        tabulate("tiny", load_space("tiny"), [0], request, tmp_path / "t.json", Watch())

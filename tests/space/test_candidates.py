@@ -14,7 +14,7 @@ from blocksearch.errors import SpecError
 from blocksearch.search.definition import opening
 from blocksearch.space import candidates
 from blocksearch.space.candidates import COSTS, LISTED, MOST, Candidates
-from blocksearch.space.load import load_grammar, shipped_spaces
+from blocksearch.space.load import load_space, shipped_spaces
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import declarations
 
@@ -28,7 +28,7 @@ SHIPPED = sorted(shipped_spaces())
 
 @cache
 def shipped(name: str) -> Candidates:
-    return Candidates(load_grammar(name)[0], seed=3)
+    return Candidates(load_space(name), seed=3)
 
 
 @cache
@@ -61,7 +61,7 @@ def test_codes_of_shipped_spaces_tell_members_apart_and_are_read_back(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_named_points_have_rows_that_are_no_members_unless_the_space_has_them(name):
-    pool = Candidates(load_grammar(name)[0])
+    pool = Candidates(load_space(name))
     for _, network in opening(pool.grammar):
         row = pool.row(network)
         assert pool.members[row] == (network in pool.grammar)
@@ -221,7 +221,7 @@ def test_a_large_space_lists_a_part_and_draws_members_within_its_budgets_whateve
 
 
 def test_budgets_that_hardly_any_network_meets_leave_a_pool_of_those_that_were_found():
-    grammar = load_grammar("per_stage")[0].where("flops <= 95k")
+    grammar = load_space("per_stage").where("flops <= 95k")
     pool = Candidates(grammar)
     assert 0 < pool.listed < LISTED
     assert (pool.costs(["flops"]) <= 95_000).all()

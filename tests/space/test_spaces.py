@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from blocksearch import TASKS, Shape, Task, cost, named_network, parse_network
-from blocksearch.space.load import find_space, load_grammar, load_space, shipped_spaces
+from blocksearch.space.load import find_space, load_space, read_space, shipped_spaces
 from blocksearch.training.build import build
 from tests.space import brute
 
@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden.json"
 NAMES = ["gates", "per_stage", "revised", "section3", "squeeze", "tiny"]
 OPTIONS = {
     name: family
-    for space in map(load_space, shipped_spaces().values())
+    for space in map(read_space, shipped_spaces().values())
     for name, family in space.options.items()
 }
 ODD = (
@@ -52,17 +52,17 @@ def blocksearch(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
 def test_every_space_asks_a_question():
     assert list(shipped_spaces()) == NAMES
     for name in NAMES:
-        grammar, question = load_grammar(name)
-        assert "?" in question
-        assert grammar.size > 1
+        read = read_space(name)
+        assert "?" in read.question
+        assert len(read.space()) > 1
 
 
 def test_tiny_is_small_enough_to_be_trained_whole():
-    assert 200 <= load_grammar("tiny")[0].size <= 500
+    assert 200 <= load_space("tiny").size <= 500
 
 
 def test_revised_holds_the_points_of_section_6():
-    grammar, _ = load_grammar("revised")
+    grammar = load_space("revised")
     for name in (
         "effnet_revised",
         "effnet_revised_4",
@@ -78,7 +78,7 @@ def count_exactly(name: str, task: Task | None) -> int:
     """Hold up to a thousand networks of a space against the scalar cost, the brute force and torch;
     return how many.
     """
-    grammar = load_grammar(name)[0] if task is None else load_grammar(name)[0].on(task)
+    grammar = load_space(name) if task is None else load_space(name).on(task)
     networks = grammar.sample(min(1000, grammar.size), seed=1)
     costs = grammar.costs([grammar.index(network) for network in networks])
     for index, network in enumerate(networks):
@@ -190,7 +190,7 @@ GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
             "bad.py has options but no grammar",
         ),
         (
-            "from blocksearch.space.load import load_grammar\ng = load_grammar(__file__)\n",
+            "from blocksearch.space.load import load_space\ng = load_space(__file__)\n",
             "RecursionError",
         ),
     ],
@@ -271,7 +271,7 @@ def write_golden() -> None:
     golden = {}
     for name in NAMES:
         entries = []
-        for network in load_grammar(name)[0].sample(min(40, load_grammar(name)[0].size), seed=0):
+        for network in load_space(name).sample(min(40, load_space(name).size), seed=0):
             own = "." in str(network.blocks[0].attention) + str(network.blocks[0].activation) + str(
                 network.blocks[0].residual
             )

@@ -1,0 +1,186 @@
+"""A declared part of a space as plain data, which is stored and read back, as lines, and as a call."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from blocksearch.arch.block import Block
+from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.network import Task
+from blocksearch.arch.notation import parse_block, read_shape
+from blocksearch.arch.ops import Option
+from blocksearch.arch.ops import Options as Defined
+from blocksearch.arch.zoo import TASKS
+from blocksearch.errors import SpecError
+from blocksearch.space.constraints import Check, Constraint, read_constraint
+from blocksearch.space.declaration import Part, make_part
+
+
+def as_data(part: Part) -> dict[str, Any]:
+    """Write a part as plain words and numbers."""
+    task = part.task
+    chosen = (
+        {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}
+    )  # else the widths say so
+    sources = {
+        str(v): v.source
+        for stage in part.options
+        for _, vs in stage
+        for v in vs
+        if isinstance(v, Option)
+    }
+    return {
+        "input": str(task.input),
+        "classes": task.classes,
+        "dropout": task.dropout,
+        "usual_widths": list(task.widths),
+        "widths": [list(widths) for widths in part.widths],
+        "first_layer": list(part.first_layers),
+        "depth": list(part.depths),
+        "per_stage": part.per_stage,
+        "base": str(part.base),
+        "options": [
+            {name: [str(value) for value in values] for name, values in stage}
+            for stage in part.options
+        ],
+        "constraints": {each.name: str(each) for each in part.constraints},
+        "sources": sources
+        | {str(each): each.source for each in part.constraints if isinstance(each, Check)},
+    } | chosen
+
+
+def from_data(
+    data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]
+) -> Part:
+    """Read back what `as_data` wrote, with a user's options and constraint functions by their
+    names.
+
+    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
+    stored.
+    """
+    shape = read_shape(data["input"])
+    if shape is None:
+        raise SpecError(
+            f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
+        )
+    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
+    part = make_part(
+        Task(
+            input=shape,
+            widths=tuple(data["usual_widths"]),
+            classes=data["classes"],
+            dropout=data["dropout"],
+        ),
+        parse_block(data["base"], options),
+        [tuple(widths) for widths in data["widths"]] if own_widths else None,
+        data["first_layer"],
+        data["depth"],
+        [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
+        {},
+    )
+    stages = [
+        tuple(
+            (name, tuple(factor_named(name).parse(value, options) for value in values))
+            for name, values in stage.items()
+        )
+        for stage in data["options"]
+    ]
+    known: dict[str, list[Value]] = {}
+    for name, values in chain(*stages):
+        known.setdefault(name, []).extend(values)
+    constraints = [
+        _function(name, text, functions)
+        if text in data["sources"]
+        else read_constraint(text, name, known)
+        for name, text in data["constraints"].items()
+    ]
+    part = replace(part, options=tuple(stages), constraints=tuple(constraints))
+    if changed := [
+        name
+        for name, source in data["sources"].items()
+        if as_data(part)["sources"].get(name) != source
+    ]:
+        raise SpecError(
+            f"{changed[0]} is not what it was when the grammar was stored: its definition has changed"
+        )
+    return part
+
+
+def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
+    """Find the function of a stored constraint: of the constraints, only functions have a source."""
+    function = text.removesuffix("(network)")
+    if function not in functions:
+        file = function.split(".", maxsplit=1)[0]
+        raise SpecError(
+            f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded"
+        )
+    return read_constraint(functions[function], name)
+
+
+def lines(part: Part) -> Iterator[str]:
+    """Print a part."""
+    task = part.task
+    dropout = f" dropout={task.dropout!r}" if task.dropout else ""
+    yield f"input={task.input} classes={task.classes}{dropout}"
+    widths = " | ".join(",".join(map(str, each)) for each in part.widths)
+    yield f"widths={widths} first_layer={'|'.join(part.first_layers)} depth={'|'.join(map(str, part.depths))}"
+    yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"
+    for number, stage in enumerate(part.options):
+        if len(part.options) > 1:
+            yield f"stage {number + 1}"
+        yield from (f"  {name}: {text(values)}" for name, values in stage)
+    yield from (
+        f"where {each.name}" + ("" if str(each) == each.name else f": {each}")
+        for each in part.constraints
+    )
+
+
+def text(values: Iterable[Any]) -> str:
+    return "|".join(map(str, values))
+
+
+def as_call(part: Part) -> str:
+    """Write a part as the call that makes it, with a user's ops and functions by their names."""
+    task = next((f'TASKS["{name}"]' for name, task in TASKS.items() if task == part.task), None)
+    arguments = [task or repr(part.task)]
+    if part.base != (usual := Block()):
+        values, defaults = part.base.values(), usual.values()
+        changed = {name: value for name, value in values.items() if value != defaults[name]}
+        written = ", ".join(f"{name}={_written(value)}" for name, value in changed.items())
+        arguments.append(f"base=Block({written})")
+    if part.own_widths:
+        arguments.append(f"widths={list(part.widths)}")
+    if part.first_layers != ("block",):
+        arguments.append(f"first_layer={_listed(part.first_layers)}")
+    if part.depths != (1,):
+        arguments.append(f"depth={list(part.depths)}")
+    if len(part.options) > 1:
+        stages = (
+            ", ".join(f'"{name}": {_listed(values)}' for name, values in stage)
+            for stage in part.options
+        )
+        arguments.append(f"per_stage=[{', '.join(f'{{{stage}}}' for stage in stages)}]")
+    else:
+        arguments += ["per_stage=True"] if part.per_stage else []
+        arguments += [f"{name}={_listed(values)}" for name, values in part.options[0]]
+    called = f"Grammar({', '.join(arguments)})"
+    return f"{called}.where({_conditions(part)})" if part.constraints else called
+
+
+def _conditions(part: Part) -> str:
+    unnamed = [each for each in part.constraints if each.name in (str(each), _source(each))]
+    named = [each for each in part.constraints if each not in unnamed]
+    return ", ".join([*map(_source, unnamed), *(f"{each.name}={_source(each)}" for each in named)])
+
+
+def _source(constraint: Constraint) -> str:
+    return constraint.origin if isinstance(constraint, Check) else f'"{constraint}"'
+
+
+def _listed(values: Iterable[Value]) -> str:
+    return f"[{', '.join(map(_written, values))}]"
+
+
+def _written(value: Value) -> str:
+    return str(value) if isinstance(value, int | Option) else f'"{value}"'
