@@ -8,8 +8,8 @@ from blocksearch.data import readers
 from blocksearch.data import digits  # both register their data sets, in this order
 
 # isort: split
-from blocksearch.data.cache import Own, data_root, digest, load
-from blocksearch.data.datasets import DATASETS, Archive, Arrays, Dataset, get, register
+from blocksearch.data.cache import Own, data_root, load
+from blocksearch.data.datasets import DATASETS, Archive, Arrays, Dataset, digest, get, register
 from blocksearch.data.splits import (
     Images,
     Prepared,

@@ -1,5 +1,5 @@
-"""The decoded cache: one folder per data set and split, written whole or not at all, verified
-whenever it is opened.
+"""The decoded cache: a folder for each part of a data set, written whole or not at all, and
+verified whenever its pixels are opened.
 """
 
 import contextlib
@@ -9,29 +9,35 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.data.datasets import (
+    ARRAYS,
     Arrays,
     Dataset,
     Handed,
     check_part,
+    digest,
     get,
     is_name,
+    named,
+    one_line,
     own_arrays,
     own_name,
     own_test_arrays,
+    prints,
+    times,
 )
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
 
 FORMAT = 1
 SMALL = "small"  # in meta.json: digest of all but the pixels; caches of earlier versions lack it
 LEFT_SECONDS = 3600
-_ARRAYS = ("images", "labels", "groups")
 
 
 class Description(NamedTuple):
@@ -76,7 +82,7 @@ def load(name: str, part: str, root: Path | None = None) -> Arrays:
     if problem:
         raise problem
     decoded = decode(get(name), part, folder)
-    for array in _arrays(decoded).values():
+    for array in named(decoded).values():
         array.flags.writeable = False  # as those from the cache are
     _write_first(f"{name}-{part}", folder, decoded, stamp)
     return decoded
@@ -89,13 +95,18 @@ def describe(name: str, part: str, root: Path | None = None) -> Description:
     The digest is the one stored when they were decoded; `load` holds the pixels against it.
     Raises DataError as `load` does.
     """
-    folder = data_root(root)
-    stamp, _ = _stamp(name, part, folder)
-    for place in _places(folder):
-        if found := _described(place / f"{name}-{part}", stamp):
-            return found
+    if found := noted(name, part, root):
+        return found
     loaded = load(name, part, root)
     return Description(digest(loaded), loaded.labels, loaded.groups, prints(loaded.images))
+
+
+def noted(name: str, part: str, root: Path | None = None) -> Description | None:
+    """Return what the cache says of a part, None where it was never decoded or files changed."""
+    folder = data_root(root)
+    stamp, _ = _stamp(name, part, folder)
+    found = (_described(place / f"{name}-{part}", stamp) for place in _places(folder))
+    return next(filter(None, found), None)
 
 
 def decode(data: Dataset, part: str, root: Path) -> Arrays:
@@ -110,9 +121,9 @@ def decode(data: Dataset, part: str, root: Path) -> Arrays:
         reason = error.strerror or error
         raise DataError(f"{error.filename or root} cannot be read: {reason}") from error
     except Exception as error:  # a reader of somebody's own may raise anything
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{data.name}: its {part} images could not be read: {type(error).__name__}: {reason}"
+            f"{data.name}: its {part} images could not be read: {type(error).__name__}: "
+            f"{one_line(error)}"
         ) from error
     return found
 
@@ -122,7 +133,7 @@ def _check_task(found: Arrays, data: Dataset) -> None:
     wanted = [data.task.input.height, data.task.input.width, data.task.input.channels]
     if shape != wanted or found.images.dtype != np.uint8:
         raise DataError(
-            f"{data.name}: images must be uint8, N×{'×'.join(map(str, wanted))}, but are "
+            f"{data.name}: images must be uint8, N×{times(wanted)}, but are "
             f"{found.images.dtype} of shape {found.images.shape}"
         )
     if labels.shape != (count,) or labels.dtype != np.int64:
@@ -169,10 +180,8 @@ class Own:
         if test is not None:
             self._parts["test"] = own_test_arrays(test, self._parts["train"])
         digests = [digest(arrays) for arrays in self._parts.values()]
-        both = (
-            digests[0] if test is None else hashlib.sha256(" ".join(digests).encode()).hexdigest()
-        )
-        self.name = own_name(self._parts["train"], both)
+        both = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        self.name = own_name(self._parts["train"], digests[0] if test is None else both)
         self.task = get(self.name).task
 
     def keep(self, root: Path | None = None) -> str:
@@ -189,21 +198,6 @@ class Own:
             if not _write_first(name, folder, arrays, None):
                 raise DataError(f"images of your own cannot be written under {folder}")
         return self.name
-
-
-def digest(split: Arrays) -> str:
-    """Digest a split's images, labels and groups: the identity of the data in every run."""
-    whole = hashlib.sha256()
-    for name, array in _arrays(split).items():
-        whole.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
-        whole.update(np.ascontiguousarray(array).data)
-    return whole.hexdigest()
-
-
-def prints(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a number an image, equal for equal images: 8 bytes of a digest of its pixels."""
-    found = b"".join(hashlib.blake2b(x.tobytes(), digest_size=8).digest() for x in images)
-    return np.frombuffer(found, np.uint64)
 
 
 def _user_cache() -> Path:
@@ -231,16 +225,11 @@ def _stamp(name: str, part: str, root: Path) -> tuple[list[Any] | None, Blocksea
         return None, DataError(f"{error.filename or root} cannot be read: {reason}")
 
 
-def _arrays(split: Arrays) -> dict[str, NDArray[Any]]:
-    found = {name: getattr(split, name) for name in _ARRAYS}
-    return {name: array for name, array in found.items() if array is not None}
-
-
 def _open(folder: Path, stamp: list[Any] | None) -> Arrays | None:
     """Return the cached arrays if they are whole and belong to these sources (or to sources that
     are gone), else None.
     """
-    meta, found = _read(folder, stamp, _ARRAYS)
+    meta, found = _read(folder, stamp, ARRAYS)
     arrays = Arrays(**found) if {"images", "labels"} <= set(found) else None
     if arrays is None or digest(arrays) != meta["digest"]:
         return None
@@ -254,7 +243,7 @@ def _described(folder: Path, stamp: list[Any] | None) -> Description | None:
     """Return what a cache says of its part, if it belongs to these sources and its small arrays
     are whole.
     """
-    meta, found = _read(folder, stamp, (*_ARRAYS[1:], "prints"))
+    meta, found = _read(folder, stamp, (*ARRAYS[1:], "prints"))
     if not {"labels", "prints"} <= set(found):
         return None
     known = Description(meta["digest"], found["labels"], found.get("groups"), found["prints"])
@@ -289,20 +278,12 @@ def _small(known: Description) -> str:
 def _save_prints(folder: Path, meta: dict[str, Any], arrays: Arrays) -> None:
     known = Description(meta["digest"], arrays.labels, arrays.groups, prints(arrays.images))
     _save(folder / "prints.npy", known.prints)
-    _save_meta(folder, meta | {SMALL: _small(known)})
-
-
-def _save_meta(folder: Path, meta: dict[str, Any]) -> None:
-    """Put meta.json in place in one step."""
-    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False) as file:
-        json.dump(meta, file)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(folder / "meta.json")
+    with _replacing(folder / "meta.json") as file:
+        file.write(json.dumps(meta | {SMALL: _small(known)}).encode())
 
 
 def _write(folder: Path, split: Arrays, stamp: list[Any] | None) -> None:
-    """Write into a temporary folder, then move it into place: a reader sees the whole or nothing."""
+    """Write into a temporary folder, then move it into place: readers see all or nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     with tempfile.TemporaryDirectory(
@@ -310,7 +291,7 @@ def _write(folder: Path, split: Arrays, stamp: list[Any] | None) -> None:
     ) as temporary:
         fresh = Path(temporary) / "fresh"
         fresh.mkdir()
-        arrays = _arrays(split)
+        arrays = named(split)
         for name, array in arrays.items():
             _save(fresh / f"{name}.npy", array)
         meta = {"format": FORMAT, "stamp": stamp, "arrays": list(arrays), "digest": digest(split)}
@@ -342,7 +323,16 @@ def _sweep(folder: Path) -> None:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    with path.open("wb") as file:
+    with _replacing(path) as file:
         np.save(file, array, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that replaces another in one step, once it is on the disk: it may be mapped."""
+    fresh = path.with_name(f"{path.name}-{os.getpid()}")
+    with fresh.open("wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
+    fresh.replace(path)

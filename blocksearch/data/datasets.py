@@ -4,8 +4,9 @@ A data set is added in one place: a subclass of `Dataset` with `read`, and one c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import ConfigError, DataError, unknown
 
 PARTS = ("train", "test")
+ARRAYS = ("images", "labels", "groups")
 OWN_WIDTHS = (8, 16, 32)  # of reference networks, where a space has no say
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 
@@ -31,6 +33,27 @@ class Arrays:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None = None
+
+
+def named(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Return the arrays that are there, by name."""
+    found = {name: getattr(arrays, name) for name in ARRAYS}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def digest(arrays: Arrays) -> str:
+    """Digest images, labels and groups: the identity of the data in every run."""
+    whole = sha256()
+    for name, array in named(arrays).items():
+        whole.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
+        whole.update(np.ascontiguousarray(array).data)
+    return whole.hexdigest()
+
+
+def prints(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a number an image, equal for equal images: 8 bytes of a digest of its pixels."""
+    found = b"".join(blake2b(x.tobytes(), digest_size=8).digest() for x in images)
+    return np.frombuffer(found, np.uint64)
 
 
 Handed: TypeAlias = Arrays | tuple[Any, ...]  # (images, labels) or (images, labels, groups)
@@ -76,7 +99,7 @@ class Dataset:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def read(self, part: str, root: Path) -> Arrays:
-        """Decode a part from the files under `root`. Raises DataError for what is not as it says."""
+        """Decode a part from the files under `root`. Raises DataError if they are damaged."""
         raise NotImplementedError
 
     def sources(self, part: str, root: Path) -> list[Path]:
@@ -102,7 +125,7 @@ class Dataset:
             install(archive, root, progress=progress)
 
     def origin(self, digest: str, images: int, part: str) -> str:
-        """Say in a phrase what images with this digest are; empty where they may be as published."""
+        """Say in a phrase what images of this digest are; empty where they may be as published."""
         published = self.counts[PARTS.index(part)]
         if digest in self.origins or images == published or not published:
             return self.origins.get(digest, "")
@@ -111,14 +134,10 @@ class Dataset:
 
     def wanted(self, path: Path, root: Path) -> Path:
         """Return a source if it is there. Raises DataError that says how to get it."""
-        try:
-            there = path.is_file()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from error
-        if not there:
+        if not is_file(path):
             raise DataError(
-                f"{path.relative_to(root)} is not under {root}; `blocksearch data fetch {self.name}` "
-                "downloads it, and BLOCKSEARCH_DATA names another folder"
+                f"{path.relative_to(root)} is not under {root}; `blocksearch data fetch "
+                f"{self.name}` downloads it, and BLOCKSEARCH_DATA names another folder"
             )
         return path
 
@@ -228,8 +247,8 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
     found = _arrays(handed, argument)
     if found.images.shape[1:] != training.images.shape[1:]:
         raise DataError(
-            f"{argument}: images must be {_times(training.images.shape[1:])} as the training images "
-            f"are, but are {_times(found.images.shape[1:])}"
+            f"{argument}: images must be {times(training.images.shape[1:])} as the training "
+            f"images are, but are {times(found.images.shape[1:])}"
         )
     strange = np.flatnonzero(found.labels > training.labels.max())
     if strange.size:
@@ -285,10 +304,24 @@ def _arrays(handed: object, argument: str) -> Arrays:
 def _check_whole(what: str, values: NDArray[Any], count: int) -> None:
     if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
         raise DataError(
-            f"{what} must be {count:,} whole numbers, one an image, but got {values.dtype} of shape "
-            f"{values.shape}"
+            f"{what} must be {count:,} whole numbers, one an image, but got {values.dtype} of "
+            f"shape {values.shape}"
         )
 
 
-def _times(numbers: tuple[int, ...]) -> str:
+def is_file(path: Path) -> bool:
+    """Whether a file is there. Raises DataError where that cannot be said."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def times(numbers: Iterable[int]) -> str:
+    """Write a shape, such as 32×32×3."""
     return "×".join(map(str, numbers))
+
+
+def one_line(error: Exception) -> str:
+    """Bring an error of another package to one short line."""
+    return " ".join(str(error).split())[:300]

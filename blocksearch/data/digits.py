@@ -150,7 +150,7 @@ def _grid() -> tuple[Floats, Floats]:
 
 
 class _Pose:
-    """Where and how thick each image's digits stand; neighbours share it, one digit's width aside."""
+    """Where and how thick each image's digits stand; neighbours share it, a digit's width aside."""
 
     def __init__(self, random: np.random.RandomState, n: int) -> None:
         x, y = _grid()

@@ -13,8 +13,18 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from blocksearch.data.cache import data_root, decode, digest, load, prints
-from blocksearch.data.datasets import DATASETS, PARTS, Archive, Arrays, Dataset, get
+from blocksearch.data.cache import data_root, decode, load, noted
+from blocksearch.data.datasets import (
+    DATASETS,
+    PARTS,
+    Archive,
+    Arrays,
+    Dataset,
+    digest,
+    get,
+    one_line,
+    prints,
+)
 from blocksearch.errors import BlocksearchError, DataError
 
 MOST_BYTES = 2 * 2**30
@@ -79,10 +89,9 @@ def _download(archive: Archive, folder: Path, *, progress: bool) -> Path:
         if (response := getattr(error, "response", None)) is not None:
             # pooch leaves the connection open where the server answers with an error
             response.close()
-        reason = " ".join(str(error).split())
         there = f" (the file there has {_md5(place)})" if place.is_file() else ""
         raise DataError(
-            f"{archive.url} could not be fetched ({type(error).__name__}: {reason[:300]}); "
+            f"{archive.url} could not be fetched ({type(error).__name__}: {one_line(error)}); "
             f"it may be put by hand at {place}, MD5 {archive.md5}{there}"
         ) from error
 
@@ -120,7 +129,7 @@ def extract(file: Path, target: Path) -> None:
         raise
     except Exception as error:  # each codec raises kinds of its own for a damaged stream
         raise DataError(
-            f"{file} cannot be extracted: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"{file} cannot be extracted: {type(error).__name__}: {one_line(error)}"
         ) from error
 
 
@@ -128,20 +137,21 @@ def _check(file: Path, members: Iterable[tuple[str, int, bool]]) -> None:
     total = 0
     for count, (name, size, plain) in enumerate(members, 1):
         path = PurePosixPath(name.replace("\\", "/"))
-        if (
-            path.is_absolute() or ".." in path.parts or ":" in name
-        ):  # a colon: another drive, or a stream
+        # a colon names another drive, or a stream
+        if path.is_absolute() or ".." in path.parts or ":" in name:
             raise DataError(
                 f"{file}: members must stay inside the archive's folder, but one is {name!r}"
             )
         if not plain:
             raise DataError(
-                f"{file}: members must be plain files or folders, but {name!r} is a link or a device"
+                f"{file}: members must be plain files or folders, but {name!r} is a link or a "
+                "device"
             )
         total += size
         if total > MOST_BYTES or count > MOST_MEMBERS:
             raise DataError(
-                f"{file}: an archive has at most {MOST_BYTES:,} bytes in {MOST_MEMBERS:,} members, but this has more"
+                f"{file}: an archive has at most {MOST_BYTES:,} bytes in {MOST_MEMBERS:,} members, "
+                "but this has more"
             )
 
 
@@ -169,8 +179,8 @@ def missing_files(name: str, root: Path) -> list[str]:
 
 
 def listing(root: Path | None = None) -> list[dict[str, object]]:
-    """Return a row for each known data set: what it is, how many images are published, and whether
-    they are here.
+    """Return a row for each known data set: what it is, how many images are published, whether its
+    files are here, and once they are decoded, how they differ from the published ones.
 
     >>> [row["name"] for row in listing() if row["here"]][-1]
     'digits'
@@ -181,12 +191,18 @@ def listing(root: Path | None = None) -> list[dict[str, object]]:
             "name": data.name,
             "description": data.description,
             "classes": data.task.classes,
-            "training": data.counts[0],
-            "test": data.counts[1],
+            "published_training": data.counts[0],
+            "published_test": data.counts[1],
             "here": not missing_files(data.name, folder),
+            "origin": _known_origin(data, folder),
         }
         for data in DATASETS.values()
     ]
+
+
+def _known_origin(data: Dataset, root: Path) -> str:
+    found = noted(data.name, "train", root)
+    return data.origin(found.digest, len(found.labels), "train") if found else ""
 
 
 def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
@@ -214,7 +230,7 @@ def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
 
 
 _CHECKED = (
-    "images", "published", "classes", "least", "most", "groups", "copies", "digest", "origin",
+    "images", "classes", "least", "most", "groups", "copies", "digest", "origin",
     "problem",
 )  # fmt: skip
 
@@ -229,7 +245,6 @@ def _counted(data: Dataset, part: str, found: Arrays) -> dict[str, object]:
         problems.append(f"no {part} image of class {lacking}")
     return {
         "images": len(found.images),
-        "published": published,
         "classes": int((counts > 0).sum()),
         "least": int(counts.min()),
         "most": int(counts.max()),

@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.zoo import TASKS
-from blocksearch.data.datasets import Archive, Arrays, Dataset, register
+from blocksearch.data.datasets import (
+    Archive,
+    Arrays,
+    Dataset,
+    is_file,
+    one_line,
+    register,
+    times,
+)
 from blocksearch.errors import DataError
 
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
@@ -30,10 +38,10 @@ MOST_PIXELS = 2_000_000  # of one image file; published ones have at most some 6
 MOST_BYTES = 2**24  # of one image file
 MOST_IMAGES = 1_000_000  # of one MATLAB file; the largest published one has 531,131
 
-# Numbers of epochs are chosen once, on validation curves of effnet and baseline: the smallest of 10,
-# 20 and 30 whose last fifth gains less than 0.3 points. On GTSRB (recipe `fast`) none does: effnet
-# gains 1.0 points at 10 epochs, 0.6 at 20, and at 30 still 0.3, baseline 0.4 (five seeds), so it is
-# the longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
+# Numbers of epochs are chosen once, on validation curves of effnet and baseline: the smallest of
+# 10, 20 and 30 whose last fifth gains less than 0.3 points. On GTSRB (recipe `fast`) none does:
+# effnet gains 1.0 points at 10 epochs, 0.6 at 20, and at 30 still 0.3, baseline 0.4 (five seeds),
+# so it is the longest. Those of CIFAR-10 and SVHN are not chosen yet: 10 stands for a start.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,7 @@ class Svhn(Dataset):
     def sources(self, part: str, root: Path) -> list[Path]:
         file = f"{part}_32x32.mat"
         inner = root / "svhn" / file
-        return [inner if inner.is_file() else self.wanted(root / file, root)]
+        return [inner if is_file(inner) else self.wanted(root / file, root)]
 
     def read(self, part: str, root: Path) -> Arrays:
         return _svhn(*self.sources(part, root))
@@ -75,7 +83,7 @@ class Gtsrb(Dataset):
         return [listing] if folder.is_dir() else [self.wanted(folder, root)]
 
     def stamp(self, part: str, root: Path) -> list[Any]:
-        """Return the stamp of the listings, and a digest of each folder's names, sizes and times."""
+        """Return the stamp of the listings, and a digest of each folder's files."""
         listed = [_image_folder(listing) for listing in self.sources(part, root)]
         return [*super().stamp(part, root), *map(_folder_digest, listed)]
 
@@ -149,19 +157,17 @@ def _cifar_batch(path: Path) -> NDArray[np.uint8]:
     size, expected = path.stat().st_size, CIFAR_RECORDS * CIFAR_RECORD
     if size != expected:
         raise DataError(
-            f"{path} must have {expected:,} bytes ({CIFAR_RECORDS:,} records of {CIFAR_RECORD:,}), but has {size:,}"
+            f"{path} must have {expected:,} bytes ({CIFAR_RECORDS:,} records of {CIFAR_RECORD:,}), "
+            f"but has {size:,}"
         )
     records = np.fromfile(path, np.uint8).reshape(-1, CIFAR_RECORD)
-    _check_labels(records[:, 0].astype(np.int64), 10, path)
-    return records
-
-
-def _check_labels(labels: NDArray[np.int64], classes: int, path: Path) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if wrong.size:
+    labels = records[:, 0]
+    if labels.max() > 9:
         raise DataError(
-            f"{path}: labels must be 0 to {classes - 1}, but record {wrong[0]} has {labels[wrong[0]]}"
+            f"{path}: labels must be 0 to 9, but record {(labels > 9).argmax()} has "
+            f"{labels[labels > 9][0]}"
         )
+    return records
 
 
 def _svhn(path: Path) -> Arrays:
@@ -170,19 +176,19 @@ def _svhn(path: Path) -> Arrays:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy warns of odd files that are refused below
-            for key, shape, _ in scipy.io.whosmat(
-                path
-            ):  # reads headers alone: a bomb is refused before it unfolds
+            # whosmat reads headers alone: a bomb is refused before it unfolds
+            for key, shape, _ in scipy.io.whosmat(path):
                 if key in ("X", "y") and math.prod(shape) > MOST_IMAGES * 32 * 32 * 3:
                     raise DataError(
-                        f"{path}: {key} has at most {MOST_IMAGES:,} images, but is {'×'.join(map(str, shape))}"
+                        f"{path}: {key} has at most {MOST_IMAGES:,} images, but is {times(shape)}"
                     )
             content = scipy.io.loadmat(path, variable_names=["X", "y"])
     except DataError:
         raise
     except Exception as error:  # scipy raises many kinds for a file that is not MATLAB's
         raise DataError(
-            f"{path} is not a MATLAB file that can be read: {type(error).__name__}: {_line(error)}"
+            f"{path} is not a MATLAB file that can be read: {type(error).__name__}: "
+            f"{one_line(error)}"
         ) from error
     if missing := [key for key in ("X", "y") if key not in content]:
         raise DataError(
@@ -191,16 +197,18 @@ def _svhn(path: Path) -> Arrays:
     pixels, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3):
         raise DataError(
-            f"{path}: X must be 32×32×3×N uint8, but is {'×'.join(map(str, pixels.shape))} {pixels.dtype}"
+            f"{path}: X must be 32×32×3×N uint8, but is {times(pixels.shape)} {pixels.dtype}"
         )
     if len(labels) != pixels.shape[3] or labels.dtype.kind not in "iuf" or not len(labels):
         raise DataError(
-            f"{path}: y must hold one label for each of {pixels.shape[3]} images, but has {len(labels)} {labels.dtype}"
+            f"{path}: y must hold one label for each of {pixels.shape[3]} images, but has "
+            f"{len(labels)} {labels.dtype}"
         )
     wrong = np.flatnonzero(~np.isin(labels, range(1, 11)))
     if wrong.size:
         raise DataError(
-            f"{path}: labels must be 1 to 10 (10 is the digit 0), but image {wrong[0]} has {labels[wrong[0]]}"
+            f"{path}: labels must be 1 to 10 (10 is the digit 0), but image {wrong[0]} has "
+            f"{labels[wrong[0]]}"
         )
     return Arrays(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels.astype(np.int64) % 10)
 
@@ -228,15 +236,12 @@ def _image_folder(listing: Path) -> Path:
 
 
 def _gtsrb_rows(listing: Path) -> list[tuple[str, int]]:
-    """Read file names and classes from a semicolon-separated listing; the published folders are
-    flat.
-    """
+    """Read file names and classes from a semicolon-separated listing, a spreadsheet's too."""
     try:
-        # utf-8-sig, since spreadsheets put a byte-order mark in front
         with listing.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             rows = list(csv.reader(file, delimiter=";", skipinitialspace=True))
     except csv.Error as error:
-        raise DataError(f"{listing} is not a table that can be read: {_line(error)}") from error
+        raise DataError(f"{listing} is not a table that can be read: {one_line(error)}") from error
     head = rows[0] if rows else []
     names = [name.strip() for name in head]
     if not {"Filename", "ClassId"} <= set(names):
@@ -285,7 +290,8 @@ def _check_rows(rows: list[tuple[str, int]], listing: Path, *, training: bool) -
         raise DataError(f"{listing} must list each image once, but has {twice} again")
     if unlisted := sorted(_images_in(folder) - names):
         raise DataError(
-            f"{listing} must list all images, but {len(unlisted):,} are not in it, such as {unlisted[0]!r}"
+            f"{listing} must list all images, but {len(unlisted):,} are not in it, such as "
+            f"{unlisted[0]!r}"
         )
 
 
@@ -293,11 +299,7 @@ def _images_in(folder: Path) -> set[str]:
     """Name all files but hidden ones, listings and notes: a stray image of any format is one."""
     with os.scandir(folder) as entries:
         files = {entry.name for entry in entries if entry.is_file()}
-    return {name for name in files if not name.startswith(".") and _suffix(name) not in NO_IMAGES}
-
-
-def _suffix(name: str) -> str:
-    return Path(name).suffix.lower()
+    return {name for name in files if not name.lower().endswith(NO_IMAGES) and name[0] != "."}
 
 
 def _image(path: Path, listing: Path) -> NDArray[np.uint8]:
@@ -309,23 +311,27 @@ def _image(path: Path, listing: Path) -> NDArray[np.uint8]:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise DataError(
-            f"{path}: an image file has at most {MOST_BYTES:,} bytes, but this has {path.stat().st_size:,}"
+            f"{path}: an image file has at most {MOST_BYTES:,} bytes, but this has "
+            f"{path.stat().st_size:,}"
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # our own limit is far below pillow's
+            # our own limit is far below pillow's
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=["PPM", "PNG"])
         with image:
-            _check_pixels(image.width, image.height, path)
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"{path}: an image has at most {MOST_PIXELS:,} pixels, but this has "
+                    f"{image.width}×{image.height}"
+                )
             colours = _eight_bits(image, path).convert("RGB")
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path} is not a PPM image that can be read: it begins with {content[:8]!r}"
         ) from error
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is not a PPM image that can be read: {_line(error)}") from error
+        raise DataError(f"{path} is not a PPM image that can be read: {one_line(error)}") from error
     return np.asarray(
         colours if colours.size == (32, 32) else colours.resize((32, 32), Image.Resampling.BILINEAR)
     )
@@ -341,15 +347,3 @@ def _eight_bits(image: Any, path: Path) -> Any:
         return image
     levels = np.asarray(image).astype(np.int64)
     return Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8))
-
-
-def _check_pixels(width: int, height: int, path: Path) -> None:
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{path}: an image has at most {MOST_PIXELS:,} pixels, but this has {width}×{height}"
-        )
-
-
-def _line(error: Exception) -> str:
-    """Bring an error's text to one short line."""
-    return " ".join(str(error).split())[:200]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.cache import describe, digest, load
-from blocksearch.data.datasets import Arrays, OwnImages, get
+from blocksearch.data.cache import describe, load
+from blocksearch.data.datasets import Arrays, OwnImages, digest, get
 from blocksearch.errors import ConfigError, DataError
 
 VERSION = 1
@@ -240,7 +240,7 @@ def _all(arrays: Arrays) -> Images:
 
 
 def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact integers."""
+    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact."""
     pixels = images.pixels if images.places is None else images.pixels[images.places]
     flat = pixels.reshape(-1, pixels.shape[-1])
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])

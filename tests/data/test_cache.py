@@ -146,7 +146,8 @@ from pathlib import Path
 from blocksearch.data import cache as store
 from blocksearch.data import readers
 readers.CIFAR_RECORDS, root = {records}, Path({root!r})
-split, stamp = store.decode(store.get("cifar10"), "train", root), store._stamp("cifar10", "train", root)[0]
+split = store.decode(store.get("cifar10"), "train", root)
+stamp = store._stamp("cifar10", "train", root)[0]
 for _ in range(40):
     store._write(root / ".blocksearch" / "cifar10-train", split, stamp)
 """

@@ -323,7 +323,8 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_is_trusted(tmp_path):
     script = (
         "from pathlib import Path; from blocksearch.data import cache as store, readers\n"
         f"readers.CIFAR_RECORDS = {RECORDS}; root = Path({str(tmp_path)!r})\n"
-        "split = store.decode(store.get('cifar10'), 'train', root); stamp = store._stamp('cifar10', 'train', root)[0]\n"
+        "split = store.decode(store.get('cifar10'), 'train', root)\n"
+        "stamp = store._stamp('cifar10', 'train', root)[0]\n"
         "print('ready', flush=True)\n"
         "while True: store._write(root / '.blocksearch' / 'cifar10-train', split, stamp)\n"
     )

@@ -24,6 +24,7 @@ def test_the_pinned_bytes_are_drawn(test_split):
 
 def test_other_bytes_are_refused(monkeypatch):
     monkeypatch.setitem(digits.DIGESTS, "test", "0" * 64)
+    monkeypatch.setitem(digits.COUNTS, "test", 100)
     with pytest.raises(DataError, match="digits/test must have digest 000000000000") as caught:
         digits.generate("test")
     assert "\n" not in str(caught.value)

@@ -277,8 +277,13 @@ def test_a_listing_says_what_is_here_and_how_many_images_are_published(tmp_path)
         "gtsrb": False,
         "digits": True,
     }
-    assert (rows["svhn"]["training"], rows["svhn"]["test"]) == (73_257, 26_032)
+    counts = rows["svhn"]["published_training"], rows["svhn"]["published_test"]
+    assert counts == (73_257, 26_032)
     assert not any(character.isdigit() for character in rows["svhn"]["description"])
+    write_gtsrb(tmp_path)
+    load("gtsrb", "train", tmp_path)
+    (row,) = (row for row in fetch.listing(tmp_path) if row["name"] == "gtsrb")
+    assert row["origin"] == "172 training images where 39,209 are published"
 
 
 def test_a_check_counts_images_classes_and_signs(tmp_path):

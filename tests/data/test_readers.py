@@ -264,7 +264,8 @@ LIGHT = {
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_imports_stay_light(module):
-    code = f"import sys, {module}; print(*[name for name in {LIGHT[module].split()} if name in sys.modules])"
+    code = f"import sys, {module}\n"
+    code += f"print(*[name for name in {LIGHT[module].split()} if name in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

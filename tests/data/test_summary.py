@@ -73,6 +73,16 @@ def test_a_cache_of_an_earlier_version_is_brought_up_to_date(tmp_path):
     meta.write_text(json.dumps(content))
     assert summary(Split("cifar10"), tmp_path).digest == before.digest
     assert store.SMALL in json.loads(meta.read_text())
+    assert not list(meta.parent.glob("*-*"))  # nothing half-written is left
+
+
+def test_the_cache_may_be_read_by_whoever_may_read_the_images(tmp_path):
+    write_cifar10(tmp_path)
+    load("cifar10", "train", tmp_path)
+    files = list((tmp_path / ".blocksearch" / "cifar10-train").iterdir())
+    allowed = (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").stat().st_mode
+    assert {file.stat().st_mode for file in files} == {allowed}
+    assert {file.name for file in files} == {"images.npy", "labels.npy", "prints.npy", "meta.json"}
 
 
 def test_the_origin_is_found_out_from_the_digest(tmp_path, monkeypatch):
