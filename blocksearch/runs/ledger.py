@@ -9,6 +9,7 @@ horizon, may go on and then has a longer one.
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.arch.layers import Layers, decode, encode
 from blocksearch.errors import StoreError
 from blocksearch.runs.engine import open_engine, put_away, to_write
 from blocksearch.runs.location import without_password
-from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.records import FINAL, EvaluatedImages, Job, Run, RunKey, RunState
 
 SCHEMA = "1"
 
@@ -48,7 +50,7 @@ _recipes = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("text", sa.Text, nullable=False),
 )
-FINAL = ("complete", "diverged")
+_FINAL = tuple(state.value for state in FINAL)
 _runs = sa.Table(
     "ledger_runs",
     _metadata,
@@ -76,16 +78,28 @@ sa.Index(
     "ledger_runs_once",
     *(_runs.c[name] for name in (*_SPEC, "epoch_from")),
     unique=True,
-    sqlite_where=_runs.c.state.in_(FINAL),
-    postgresql_where=_runs.c.state.in_(FINAL),
+    sqlite_where=_runs.c.state.in_(_FINAL),
+    postgresql_where=_runs.c.state.in_(_FINAL),
 )
-_modes = sa.Table(
-    "ledger_modes",
+_predictions = sa.Table(
+    "ledger_predictions",
     _metadata,
-    sa.Column("network", sa.String(64), primary_key=True),
-    sa.Column("recipe", sa.String(64), primary_key=True),
-    sa.Column("machine", sa.String(255), primary_key=True),
-    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("run", sa.String(64), primary_key=True),  # the checksum of the run's row
+    sa.Column("classes", sa.LargeBinary, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+_images = sa.Table(
+    "ledger_images",
+    _metadata,
+    sa.Column("data", sa.String(64), primary_key=True),
+    sa.Column("split", sa.String(64), primary_key=True),
+    sa.Column("dataset", sa.String(64), nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("training", sa.Integer, nullable=False),
+    sa.Column("available", sa.Integer, nullable=False),
+    sa.Column("labels", sa.LargeBinary, nullable=False),
+    sa.Column("groups", sa.LargeBinary, nullable=True),
+    sa.Column("checksum", sa.String(64), nullable=False),
 )
 _reports = sa.Table(
     "ledger_reports",
@@ -96,6 +110,9 @@ _reports = sa.Table(
     sa.Column("created", sa.String(32), nullable=False),
     sa.Column("content", sa.Text, nullable=False),
 )
+
+
+_Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
 
 
 class Ledger:
@@ -123,7 +140,7 @@ class Ledger:
         wanted = set(keys)
         seeds, networks = {key.seed for key in wanted}, {key.network for key in wanted}
         query = sa.select(_runs).where(
-            _runs.c.state.in_(FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks)
+            _runs.c.state.in_(_FINAL), _runs.c.seed.in_(seeds), _runs.c.network.in_(networks)
         )
         return {run.key: run for run in self._read(query) if run.key in wanted}
 
@@ -141,29 +158,42 @@ class Ledger:
         """Return every row, partial and failed ones too, in the order they were written."""
         return list(self._read(sa.select(_runs).order_by(_runs.c.id)))
 
-    def mode(self, network: str, recipe: str, machine: str) -> str | None:
-        """Return how the seeds of a network are trained on a machine, or None where that was never
-        chosen.
-        """
-        key = {"network": network, "recipe": recipe, "machine": machine}
-        with self.guard():
-            if _modes.name not in sa.inspect(self.engine).get_table_names():
-                return None
-            with self.engine.connect() as connection:
-                return connection.execute(
-                    sa.select(_modes.c.mode).where(*(_modes.c[k] == v for k, v in key.items()))
-                ).scalar()
+    def add_images(self, images: EvaluatedImages) -> None:
+        """Store what the images of a data digest and split are, unless that is stored already."""
+        if self.images(images.data, images.split) is None:
+            row = _image_row(images)
+            with self.guard(), suppress(IntegrityError), self.writing() as connection:
+                _images.create(connection, checkfirst=True)
+                connection.execute(_images.insert().values(**row))
 
-    def choose_mode(self, network: str, recipe: str, machine: str, mode: str) -> str:
-        """Store how the seeds of a network are trained on a machine, unless that is stored already;
-        return what is stored.
-        """
-        with self.guard(), suppress(IntegrityError), self.writing() as connection:
-            _modes.create(connection, checkfirst=True)
-            connection.execute(
-                _modes.insert().values(network=network, recipe=recipe, machine=machine, mode=mode)
+    def images(self, data: str, split: str) -> EvaluatedImages | None:
+        """Return what the images of a data digest and split are; None where that is not stored."""
+        return next(
+            (each for each in self.all_images() if (each.data, each.split) == (data, split)), None
+        )
+
+    def all_images(self) -> list[EvaluatedImages]:
+        """Return what is stored of the images that judged runs here."""
+        if not self._has(_images):
+            return []
+        with self.guard(), self.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(sa.select(_images)).mappings()]
+        return [self._checked_images(row) for row in rows]
+
+    def _checked_images(self, row: dict[str, Any]) -> EvaluatedImages:
+        if row.pop("checksum") != checksum(row):
+            raise StoreError(
+                f"{self.location}: the labels of {row['dataset']} do not match their checksum; "
+                "the file was damaged or edited"
             )
-        return self.mode(network, recipe, machine) or mode
+        groups = row["groups"] and _unpacked(row["groups"], np.int32)
+        return EvaluatedImages(
+            **row | {"labels": _unpacked(row["labels"], np.uint16), "groups": groups}
+        )
+
+    def _has(self, table: sa.Table) -> bool:
+        with self.guard():
+            return sa.inspect(self.engine).has_table(table.name)
 
     @property
     def checkpoints(self) -> Path | None:
@@ -186,29 +216,32 @@ class Ledger:
                 {"fingerprint": run.key.network, "text": job.text, "layers": encode(job.layers)},
                 {"digest": run.key.recipe, "text": job.recipe.text},
                 _row(run),
+                _classes(run),
             )
             for job, run in pairs
         ]
         return self._append_all(rows)
 
-    def _append_all(
-        self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]
-    ) -> int:
+    def _append_all(self, rows: Sequence[_Row]) -> int:
         try:
             return self._try_to_append(rows)
         except IntegrityError:  # another command added one of them meanwhile: now it is seen
             return self._try_to_append(rows)
 
-    def _try_to_append(
-        self, rows: Sequence[tuple[dict[str, str], dict[str, str], dict[str, Any]]]
-    ) -> int:
+    def _try_to_append(self, rows: Sequence[_Row]) -> int:
         added = 0
         with self.writing() as connection:
-            for network, recipe, row in rows:
+            for network, recipe, row, classes in rows:
                 _insert_missing(connection, _networks, "fingerprint", network)
                 _insert_missing(connection, _recipes, "digest", recipe)
                 if row["state"] not in FINAL or not _has_final(connection, row):
                     connection.execute(_runs.insert().values(**row))
+                    if classes is not None:
+                        _predictions.create(connection, checkfirst=True)
+                        own = {"run": row["checksum"], "classes": classes}
+                        connection.execute(
+                            _predictions.insert().values(**own, checksum=checksum(own))
+                        )
                     added += 1
         return added
 
@@ -261,6 +294,8 @@ class Ledger:
         mine = {(run.key, run.epoch_from): run for run in self.runs() if run.state in FINAL}
         failed = {_row(run)["checksum"] for run in self.runs() if run.state not in FINAL}
         copied, conflicts = 0, []
+        for images in other.all_images():
+            self.add_images(images)
         for run in other.runs():
             present = mine.get((run.key, run.epoch_from))
             if present and run.state in FINAL:
@@ -268,7 +303,7 @@ class Ledger:
                     conflicts.append(run.key)
             elif _row(run)["checksum"] not in failed:
                 network, recipe = other._described(run.key)
-                copied += self._append_all([(network, recipe, _row(run))])
+                copied += self._append_all([(network, recipe, _row(run), _classes(run))])
         return copied, conflicts
 
     def _described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
@@ -288,30 +323,42 @@ class Ledger:
             return dict(network), dict(recipe)
 
     def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
+        if self._has(_predictions):
+            own = _predictions.c.classes, _predictions.c.checksum.label("classes_checksum")
+            query = query.add_columns(*own).outerjoin(
+                _predictions, _predictions.c.run == _runs.c.checksum
+            )
         with self.guard(), self.engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 yield self._run(dict(row))
 
     def _run(self, row: dict[str, Any]) -> Run:
-        number = row.pop("id")
+        number, classes = row.pop("id"), row.pop("classes", None)
+        own = {"run": row["checksum"], "classes": classes}
+        if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
+            raise self._damaged(number)
         if row.pop("checksum") != checksum(row):
-            raise StoreError(
-                f"{self.location}: run {number} does not match its checksum; the file was damaged or edited"
-            )
+            raise self._damaged(number)
         key = RunKey(**{name: row[name] for name in _SPEC})
+        right = np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"])
         return Run(
             key=key,
             epoch_from=row["epoch_from"],
             epoch_to=row["epoch_to"],
-            state=row["state"],
+            state=RunState(row["state"]),
             reason=row["reason"],
             accuracies=tuple(json.loads(row["accuracies"])),
             losses=tuple(json.loads(row["losses"])),
-            right=np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"]).astype(
-                bool
-            ),
+            right=right.astype(bool),
+            predictions=None if classes is None else _unpacked(classes, np.uint16),
             seconds=row["seconds"],
             provenance=json.loads(row["provenance"]),
+        )
+
+    def _damaged(self, number: int) -> StoreError:
+        return StoreError(
+            f"{self.location}: run {number} does not match its checksum; "
+            "the file was damaged or edited"
         )
 
     def _open(self) -> None:
@@ -375,7 +422,7 @@ def _insert_missing(
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
     same = (_runs.c[name] == row[name] for name in (*_SPEC, "epoch_from"))
     return (
-        connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(FINAL), *same)).first()
+        connection.execute(sa.select(_runs.c.id).where(_runs.c.state.in_(_FINAL), *same)).first()
         is not None
     )
 
@@ -388,7 +435,7 @@ def _row(run: Run) -> dict[str, Any]:
     row = asdict(run.key) | {
         "epoch_from": run.epoch_from,
         "epoch_to": run.epoch_to,
-        "state": run.state,
+        "state": run.state.value,
         "reason": run.reason,
         "accuracies": json.dumps(run.accuracies),
         "losses": json.dumps(run.losses),
@@ -404,3 +451,21 @@ def checksum(row: dict[str, Any]) -> str:
     """Digest a row as it is stored."""
     plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _classes(run: Run) -> bytes | None:
+    return None if run.predictions is None or not len(run.predictions) else _packed(run.predictions)
+
+
+def _image_row(images: EvaluatedImages) -> dict[str, Any]:
+    groups = None if images.groups is None else _packed(images.groups.astype(np.int32))
+    row = {**vars(images), "labels": _packed(images.labels.astype(np.uint16)), "groups": groups}
+    return row | {"checksum": checksum(row)}
+
+
+def _packed(values: NDArray[np.integer[Any]]) -> bytes:
+    return zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 9)
+
+
+def _unpacked(stored: bytes, kind: type[np.integer[Any]]) -> NDArray[Any]:
+    return np.frombuffer(zlib.decompress(stored), np.dtype(kind).newbyteorder("<")).astype(kind)

@@ -85,7 +85,7 @@ def in_turn(
                 waiting.append(group)
                 continue
             known = ledger.find(job.key for job in group.jobs)
-            if len(known) < len(group.jobs):
+            if len(known) < len(group.jobs) or any(job.lacks_weights for job in group.jobs):
                 yield group
                 break
             holds.let_go(group)

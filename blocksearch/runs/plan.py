@@ -148,6 +148,7 @@ class Request:
     ledger: str
     workers: int | None
     device: str = "auto"
+    keep_weights: Path | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -172,6 +173,8 @@ class Conditions:
     available_images: int
     evaluation_images: int
     evaluation_groups: NDArray[np.int32] | None = None
+    origin: str = ""
+    weights: Path | None = None
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
         """One job per seed and network, seed by seed, so that an interrupted experiment has whole
@@ -194,7 +197,8 @@ class Conditions:
             self.recipe.digest,
             seed,
         )
-        return Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
+        job = Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
+        return job.keeping(self.weights)
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""
@@ -205,7 +209,8 @@ class Conditions:
             images = f"only {self.training_images:,} of {self.available_images:,} training images"
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
-        return f"{name}, widths {widths}{reduced}; {self.protocol.dataset}: {images}, {self.recipe.title}, {judged}"
+        what = self.protocol.dataset + (f" ({self.origin})" if self.origin else "")
+        return f"{name}, widths {widths}{reduced}; {what}: {images}, {self.recipe.title}, {judged}"
 
 
 def conditions(request: Request, network: Network) -> Conditions:
@@ -223,12 +228,14 @@ def conditions(request: Request, network: Network) -> Conditions:
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)
     return Conditions(
-        protocol,
-        recipe,
-        root,
-        known.digest,
-        known.training,
-        known.available,
-        known.evaluation,
-        known.groups,
+        protocol=protocol,
+        recipe=recipe,
+        root=root,
+        data=known.digest,
+        training_images=known.training,
+        available_images=known.available,
+        evaluation_images=known.evaluation,
+        evaluation_groups=known.groups,
+        origin=known.origin,
+        weights=request.keep_weights,
     )

@@ -1,7 +1,8 @@
 """What a training is (`RunKey`, its identity) and what came of it (`Run`, its record)."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,18 @@ class RunKey:
     recipe: str
     seed: int
 
+    @property
+    def file_name(self) -> str:
+        """Name of the file of this run's weights."""
+        return f"{hashlib.sha256(repr(self).encode()).hexdigest()[:32]}.safetensors"
+
 
 @dataclass(frozen=True)
 class Job:
     """A RunKey with what a worker needs to carry it out.
 
-    `text` is how the network was written, `images` how many an epoch has.
+    `text` is how the network was written, `images` how many an epoch has, `weights` the file in
+    which the trained weights are kept, where they are wanted.
     """
 
     key: RunKey
@@ -43,6 +50,21 @@ class Job:
     recipe: Recipe
     root: Path | None
     images: int
+    weights: Path | None = None
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What the weights of this job are of: how the network was written, and the run's key."""
+        return {"text": self.text} | {name: str(value) for name, value in asdict(self.key).items()}
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether weights are wanted that are not there."""
+        return self.weights is not None and not self.weights.exists()
+
+    def keeping(self, folder: Path | None) -> "Job":
+        """Have the trained weights kept in a folder, in a file named by the run."""
+        return replace(self, weights=folder / self.key.file_name if folder else None)
 
 
 @dataclass(frozen=True)
@@ -102,33 +124,65 @@ class Group:
         return hashlib.sha256(repr([job.key for job in self.jobs]).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
+class RunState(StrEnum):
+    """What became of a training."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"  # stopped short of the schedule's end; it can go on
+    DIVERGED = "diverged"  # a loss left the finite numbers
+    FAILED = "failed"  # the machine's fault, not the network's; it is tried again
+
+
+FINAL = (RunState.COMPLETE, RunState.DIVERGED)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """Record of a training over the epochs `epoch_from` (excluded) to `epoch_to`.
 
     `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses`
-    beside them; `right` holds one bit per evaluated image after the last epoch. `state` is
-    complete, partial (stopped short of the horizon), diverged or failed, the latter two with a
-    reason. `provenance` says where and with what. `seconds` are those since the first epoch,
-    whoever trained them.
+    beside them. `right` holds one bit per evaluated image after the last epoch, `predictions` its
+    predicted class; runs of before have none. A run that diverged or failed has a `reason`.
+    `provenance` says where and with what. `seconds` are those since the first epoch, whoever
+    trained them.
     """
 
     key: RunKey
-    epoch_from: int
+    epoch_from: int = 0
     epoch_to: int
-    state: str
-    reason: str
+    state: RunState
+    reason: str = ""
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
     right: NDArray[np.bool_]
+    predictions: NDArray[np.uint16] | None = None
     seconds: float
     provenance: dict[str, str]
 
     @property
     def accuracy(self) -> float | None:
         """Percent after the last epoch, or None where the run did not complete."""
-        return self.accuracies[-1] if self.state == "complete" else None
+        return self.accuracies[-1] if self.state is RunState.COMPLETE else None
 
     def accuracy_at(self, epoch: int) -> float | None:
         """Percent after an epoch, counted from 1, or None where the run did not come so far."""
         return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedImages:
+    """The images by which runs of one data digest and split are judged, as far as answers need them.
+
+    `labels` and `groups` (images that belong together, such as frames of one sign, or None) are in
+    the order of a run's predictions. `training` of the `available` images are learnt from. `origin`
+    says in a phrase what the images are, where they are not the published ones.
+    """
+
+    dataset: str
+    data: str
+    split: str
+    origin: str
+    training: int
+    available: int
+    labels: NDArray[np.uint16]
+    groups: NDArray[np.int32] | None = None

@@ -21,7 +21,7 @@ import numpy as np
 import blocksearch
 from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
-from blocksearch.runs.records import Group, Job, Place, Run
+from blocksearch.runs.records import Group, Job, Place, Run, RunState
 
 if TYPE_CHECKING:
     from blocksearch.training.trainer import Outcome
@@ -111,7 +111,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _trained(group: Group) -> list[Run]:
     from blocksearch.training.trainer import Training
-    from blocksearch.training.weights import Keeper
+    from blocksearch.training.weights import Keeper, save_weights
 
     job, data = group.jobs[0], _data(group.jobs[0])
     # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record
@@ -128,37 +128,58 @@ def _trained(group: Group) -> list[Run]:
         training.step()
         keeper.keep_now_and_then()
     if not training.finished:
-        keeper.keep()
+        keeper.keep_if_possible()
     mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
-    provenance = _provenance(group.device) | {"mode": mode}
+    together = ",".join(map(str, group.seeds))
+    provenance = _provenance(group.device) | {"mode": mode, "seeds": together}
     provenance |= {"resumed": f"in epoch {first + 1}"} if keeper.resumed else {}
     provenance |= {"not kept": keeper.trouble} if keeper.trouble else {}
-    return [
+    runs = [
         _run(job, outcome, provenance)
         for job, outcome in zip(group.jobs, training.outcomes(), strict=True)
     ]
+    for place, (job, run) in enumerate(zip(group.jobs, runs, strict=True)):
+        if job.weights is not None and run.state is RunState.COMPLETE:
+            try:
+                save_weights(job.weights, training.weights(place), job.description)
+            except OSError as error:  # the result counts all the same
+                run.provenance["weights not kept"] = f"{job.weights}: {error.strerror or error}"
+    return runs
 
 
 def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
+    epochs = len(outcome.losses)
+    whole = RunState.COMPLETE if epochs == job.recipe.epochs else RunState.PARTIAL
     return Run(
         key=job.key,
         epoch_from=0,
-        epoch_to=len(outcome.losses),
-        state="partial"
-        if outcome.state == "complete" and len(outcome.losses) < job.recipe.epochs
-        else outcome.state,
-        reason=outcome.reason,
+        epoch_to=epochs,
+        state=RunState.DIVERGED if outcome.divergence else whole,
+        reason=str(outcome.divergence or ""),
         accuracies=outcome.accuracies,
         losses=outcome.losses,
         right=outcome.right,
+        predictions=outcome.predictions,
         seconds=outcome.seconds,
-        provenance=provenance,
+        provenance=dict(provenance),
     )
 
 
 def failed_run(job: Job, reason: str) -> Run:
     """Record that a job gave no result, and why."""
-    return Run(job.key, 0, 0, "failed", reason, (), (), np.zeros(0, bool), 0.0, {"date": _now()})
+    return Run(
+        key=job.key,
+        epoch_from=0,
+        epoch_to=0,
+        state=RunState.FAILED,
+        reason=reason,
+        accuracies=(),
+        losses=(),
+        right=np.zeros(0, bool),
+        predictions=None,
+        seconds=0.0,
+        provenance={"date": _now()},
+    )
 
 
 def probe_group(group: Group) -> float:
@@ -280,7 +301,10 @@ def _now() -> str:
 
 
 def _provenance(device: str) -> dict[str, str]:
-    return {"date": _now(), "device": device_name(device)} | _versions()
+    import torch
+
+    seen = {"device": device_name(device), "processor": machine(device)}
+    return {"date": _now(), "threads": str(torch.get_num_threads())} | seen | _versions()
 
 
 @lru_cache(maxsize=1)
@@ -291,9 +315,8 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": version("torch"),
         "numpy": version("numpy"),
+        "numba": version("numba"),
         "machine": platform.machine(),
-        "threads": "1",
-        "layout": "channels_last",
     }
 
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from blocksearch.errors import RunError
 from blocksearch.runs.executor import Workers
-from blocksearch.runs.ledger import FINAL, Ledger
+from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import Group, Job, Run
+from blocksearch.runs.records import FINAL, Group, Job, Run
 from blocksearch.search.trials import Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint

@@ -40,7 +40,7 @@ class ResidentImages:
         self.pixels = torch.from_numpy(
             images.pixels[images.located(np.arange(len(images.labels)))]
         ).to(device)
-        self.labels = torch.from_numpy(images.labels).to(device)
+        self.labels = torch.tensor(images.labels, device=device)
         self.scale, self.shift = (
             torch.from_numpy(values).to(device) for values in data.normalisation
         )

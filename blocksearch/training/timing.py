@@ -17,7 +17,7 @@ from blocksearch.training.trainer import (
     Training,
     batches_per_epoch,
     channels_last,
-    evaluate,
+    predict,
 )
 
 WARM_UP = 2  # calls before a measurement
@@ -44,7 +44,7 @@ def probe_evaluation(
     some = data.evaluation.first(EVALUATION_BATCH)
     judge, count = gather(some, data, place), len(some.labels)
     return (
-        _median_seconds(lambda: evaluate(module, judge, count, copies, place), batches, place)
+        _median_seconds(lambda: predict(module, judge, count, copies, place), batches, place)
         * EVALUATION_BATCH
         / count
     )

@@ -9,7 +9,7 @@ and taken up again to the same bits.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +21,39 @@ from blocksearch.arch.layers import Dropout, Layers, Linear
 from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import Gather, gather
 from blocksearch.training.build import build
-from blocksearch.training.modules import SeededDropout, choose_ways, chosen_ways
+from blocksearch.training.modules import SeededDropout
 from blocksearch.training.recipe import Precision, Recipe
 from blocksearch.training.record import RecordedStep
 
 EVALUATION_BATCH = 500
 
-State = Literal["complete", "diverged", "failed"]
-
 
 @dataclass(frozen=True)
+class Divergence:
+    """Where a loss left the finite numbers: epoch and step, counted from 1, and what it became."""
+
+    epoch: int
+    step: int
+    value: float
+
+    def __str__(self) -> str:
+        return f"the loss became {self.value} at step {self.step} of epoch {self.epoch}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one training gave. `accuracies` (percent) and `losses` (mean over the epoch) have one
-    entry per finished epoch, but only the last accuracy is there where images judge once. `right`
-    holds one bit per evaluated image, in the protocol's order, after the last epoch. `seconds` is a
-    seed's share.
+    """What one training gave.
+
+    `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch, but
+    only the last accuracy is there where images judge once. `predictions` hold the class of each
+    evaluated image after the last epoch, and `right` whether it is the image's own, both in the
+    split's order; a run that diverged has none. `seconds` is a seed's share.
     """
 
-    state: State
-    reason: str
+    divergence: Divergence | None
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
+    predictions: NDArray[np.uint16]
     right: NDArray[np.bool_]
     seconds: float
 
@@ -84,12 +96,8 @@ class Training:
         *,
         recorded: bool | None = None,
     ) -> None:
-        self.data, self.recipe, self.seeds, self.device = (
-            data,
-            recipe,
-            tuple(seeds),
-            torch.device(device),
-        )
+        self.layers, self.data, self.recipe = layers, data, recipe
+        self.seeds, self.device = tuple(seeds), torch.device(device)
         self.recorded = self.device.type == "cuda" if recorded is None else recorded
         self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(
             self.device
@@ -123,13 +131,13 @@ class Training:
         self._epoch_losses: list[NDArray[np.float64]] = []
         self.losses: list[NDArray[np.float64]] = []
         self.accuracies: list[NDArray[np.float64]] = []
-        self.right = np.zeros((0, len(self.seeds)), bool)
-        self.reasons = [""] * len(self.seeds)
+        self.predictions = np.zeros((0, len(self.seeds)), np.uint16)
+        self.divergences: list[Divergence | None] = [None] * len(self.seeds)
 
     @property
     def finished(self) -> bool:
         """No step is left: the horizon is reached, or every seed has diverged."""
-        return self.epoch == self.recipe.epochs or all(self.reasons)
+        return self.epoch == self.recipe.epochs or all(self.divergences)
 
     def step(self) -> bool:
         """Take one step; after the last of an epoch, evaluate where it is time. Return whether an
@@ -148,7 +156,7 @@ class Training:
         last = self.batch == self.steps_per_epoch
         if last or not self.recorded:
             self._read_losses()
-        ended = last and not all(self.reasons)
+        ended = last and not all(self.divergences)
         if ended:
             self._end_epoch()
         self.seconds += time.perf_counter() - start
@@ -162,12 +170,13 @@ class Training:
         """Return everything that the next step depends on, as arrays by name."""
         self._read_losses()
         arrays = {
-            f"module/{name}": tensor.cpu().numpy()
+            f"module/{name}": tensor.cpu().numpy().copy()
             for name, tensor in self.module.state_dict().items()
         }
         for index, moments in self.optimizer.state_dict()["state"].items():
             arrays |= {
-                f"adam/{index}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()
+                f"adam/{index}/{name}": tensor.cpu().numpy().copy()
+                for name, tensor in moments.items()
             }
         arrays |= {
             f"dropout/{i}": generator.get_state().numpy()
@@ -176,14 +185,26 @@ class Training:
         arrays |= {f"order/{i}": state for i, state in enumerate(self._order_states)}
         return arrays | {
             "at": np.array([self.epoch, self.batch]),
-            "ways": np.array(chosen_ways(self.module), dtype=str),
             "seconds": np.array(self.seconds),
             "epoch_losses": _rows(self._epoch_losses, len(self.seeds)),
             "losses": _rows(self.losses, len(self.seeds)),
             "accuracies": _rows(self.accuracies, len(self.seeds)),
-            "right": self.right,
-            "reasons": np.array(self.reasons),
+            "predictions": self.predictions,
+            "divergences": np.array([_numbers(each) for each in self.divergences]),
         }
+
+    def weights(self, place: int) -> dict[str, NDArray[Any]]:
+        """Return the state dict of one seed's network, as `build(layers, seed)` names it.
+
+        What the module of several seeds holds copy by copy is cut out for the one at `place`.
+        """
+        single = build(with_dropout(self.layers, self.recipe.dropout), device="meta").state_dict()
+        whole = self.module.state_dict()
+        found = {}
+        for (name, meta), own in zip(single.items(), whole.values(), strict=True):
+            each = own.cpu().reshape(-1, *meta.shape)
+            found[name] = each[place if len(each) > 1 else 0].contiguous().numpy().copy()
+        return found
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take up a stored state: the steps that follow give the same bits as if there had been no
@@ -195,7 +216,6 @@ class Training:
             name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()
         }
         self.module.load_state_dict(named)
-        choose_ways(self.module, [str(way) for way in arrays["ways"]])
         moments = {}
         for index, parameter in enumerate(self.module.parameters()):
             if f"adam/{index}/step" in arrays:
@@ -221,8 +241,8 @@ class Training:
         self.epoch, self.batch = map(int, arrays["at"])
         self.seconds = float(arrays["seconds"])
         self._epoch_losses, self.losses = list(arrays["epoch_losses"]), list(arrays["losses"])
-        self.accuracies, self.right = list(arrays["accuracies"]), arrays["right"]
-        self.reasons = [str(reason) for reason in arrays["reasons"]]
+        self.accuracies, self.predictions = list(arrays["accuracies"]), arrays["predictions"]
+        self.divergences = [_divergence(row) for row in arrays["divergences"]]
 
     def _draw_orders(self) -> list[NDArray[np.uint64]]:
         """Draw each seed's order of the images for the next epoch; return what the streams were
@@ -265,10 +285,8 @@ class Training:
         rows = [losses.cpu().numpy().astype(np.float64) for losses in self._unread]
         for step, losses in enumerate(rows, self.batch - len(rows) + 1):
             for place, loss in enumerate(losses):
-                if not np.isfinite(loss) and not self.reasons[place]:
-                    self.reasons[place] = (
-                        f"the loss became {loss} at step {step} of epoch {self.epoch + 1}"
-                    )
+                if not np.isfinite(loss) and not self.divergences[place]:
+                    self.divergences[place] = Divergence(self.epoch + 1, step, float(loss))
         self._epoch_losses += rows
         self._unread.clear()
 
@@ -276,26 +294,36 @@ class Training:
         self.losses.append(np.stack(self._epoch_losses).mean(0))
         if not self.data.once or self.epoch + 1 == self.recipe.epochs:
             with in_precision(self.recipe.precision, self.device):
-                self.right = evaluate(
+                self.predictions = predict(
                     self.module,
                     self._judge,
                     len(self.data.evaluation.labels),
                     len(self.seeds),
                     self.device,
                 )
-            self.accuracies.append(100 * self.right.sum(0) / len(self.right))
+            self.accuracies.append(100 * self._right.sum(0) / len(self._right))
         self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []
         self._order_states = self._draw_orders()
 
+    @property
+    def _right(self) -> NDArray[np.bool_]:
+        right: NDArray[np.bool_] = (
+            self.predictions == self.data.evaluation.labels[: len(self.predictions), None]
+        )
+        return right
+
     def _outcome(self, place: int) -> Outcome:
-        reason, seconds = self.reasons[place], self.seconds / len(self.seeds)
-        epochs = int(reason.rsplit(" ", 1)[1]) - 1 if reason else self.epoch
-        right = np.zeros(0, bool) if reason else np.ascontiguousarray(self.right[:, place])
-        judged = [] if reason and self.data.once else self.accuracies[:epochs]
-        accuracies = tuple(float(epoch[place]) for epoch in judged)
-        losses = tuple(float(epoch[place]) for epoch in self.losses[:epochs])
+        divergence = self.divergences[place]
+        epochs = divergence.epoch - 1 if divergence else self.epoch
+        judged = [] if divergence and self.data.once else self.accuracies[:epochs]
+        kept = slice(0) if divergence else slice(None)
         return Outcome(
-            "diverged" if reason else "complete", reason, accuracies, losses, right, seconds
+            divergence=divergence,
+            accuracies=tuple(float(epoch[place]) for epoch in judged),
+            losses=tuple(float(epoch[place]) for epoch in self.losses[:epochs]),
+            predictions=np.ascontiguousarray(self.predictions[kept, place]),
+            right=np.ascontiguousarray(self._right[kept, place]),
+            seconds=self.seconds / len(self.seeds),
         )
 
     def _dropouts(self) -> list[SeededDropout]:
@@ -351,18 +379,25 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def evaluate(
+def predict(
     module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device
-) -> NDArray[np.bool_]:
-    """Return one bit for each image and copy, N×K: was it classified right?"""
+) -> NDArray[np.uint16]:
+    """Return the class that each copy gives each image, N×K."""
     module.eval()
-    bits = []
+    found = []
     for start in range(0, images, EVALUATION_BATCH):
         indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
-        x, y = judge(indices[:, None].repeat(1, copies))
-        bits.append(module(x).view(len(y), copies, -1).argmax(2) == y)
-    right: NDArray[np.bool_] = torch.cat(bits).cpu().numpy()
-    return right
+        x, _ = judge(indices[:, None].repeat(1, copies))
+        found.append(module(x).view(len(x), copies, -1).argmax(2))
+    return torch.cat(found).cpu().numpy().astype(np.uint16)
+
+
+def _numbers(divergence: Divergence | None) -> tuple[float, float, float]:
+    return (divergence.epoch, divergence.step, divergence.value) if divergence else (0, 0, 0)
+
+
+def _divergence(row: NDArray[np.float64]) -> Divergence | None:
+    return Divergence(int(row[0]), int(row[1]), float(row[2])) if row[0] else None
 
 
 def _rows(rows: list[NDArray[np.float64]], columns: int) -> NDArray[np.float64]:

@@ -63,6 +63,16 @@ class Keeper:
                 self.trouble = error.strerror or str(error)
                 self._kept = time.monotonic()
 
+    def keep_if_possible(self) -> None:
+        """Write the file; where that fails, note why in `trouble`.
+
+        What was trained so far counts all the same. Only going on is dearer, since it starts again.
+        """
+        try:
+            self.keep()
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+
     def keep(self) -> None:
         """Write the file. Raises OSError where it cannot be written."""
         if self.file is not None:
@@ -70,14 +80,25 @@ class Keeper:
             self._kept = time.monotonic()
 
 
+def save_weights(file: Path, weights: dict[str, NDArray[Any]], description: dict[str, str]) -> None:
+    """Write trained weights as safetensors, whole or not at all. Raises OSError where it cannot."""
+    from safetensors.numpy import save
+
+    _replaced(file, lambda opened: opened.write(save(weights, metadata=description)))
+
+
 def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays to a file of which a reader sees the old or the new, never a part. Raises
-    OSError where it cannot.
-    """
+    """Write arrays, whole or not at all. Raises OSError where it cannot."""
+    names = {_NAMES: np.array(list(arrays), dtype=str)}
+    _replaced(file, lambda opened: np.savez(opened, **arrays, **names))  # type: ignore[arg-type]
+
+
+def _replaced(file: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file of which a reader sees the old or the new, never a part."""
     new = file.with_name(f"{file.name}.{os.getpid()}{_NEW}")
     try:
         with _opened(new) as opened:
-            np.savez(opened, **arrays, **{_NAMES: np.array(list(arrays), dtype=str)})  # type: ignore[arg-type]
+            write(opened)
             opened.flush()
             os.fsync(opened.fileno())
         new.replace(file)

@@ -32,12 +32,26 @@ from blocksearch.runs.plan import (
     task_from,
 )
 from blocksearch.runs.provenance import mixture, sources
-from blocksearch.runs.records import Run
+from blocksearch.runs.records import Run, RunState
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
 
 EFFNET = named_network("effnet", TASKS["digits"])
 SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
+
+
+def made_run(key, state, accuracies, *, reason="", right=None, provenance=None):
+    return Run(
+        key=key,
+        epoch_to=1,
+        state=state,
+        reason=reason,
+        accuracies=accuracies,
+        losses=accuracies,
+        right=np.zeros(0, bool) if right is None else right,
+        seconds=1.0,
+        provenance=provenance or {},
+    )
 
 
 def made_up_runs(found, accuracy):
@@ -51,17 +65,8 @@ def made_up_runs(found, accuracy):
                 key = SHARED.job(variant.network, seed).key
                 value = accuracy(variant, seed)
                 state, curve = ("diverged", ()) if value is None else ("complete", (value,))
-                runs[key] = Run(
-                    key,
-                    0,
-                    1,
-                    state,
-                    "" if curve else "the loss became nan",
-                    curve,
-                    curve,
-                    np.zeros(0, bool),
-                    1.0,
-                    {},
+                runs[key] = made_run(
+                    key, RunState(state), curve, reason="" if curve else "the loss became nan"
                 )
     return runs
 
@@ -272,17 +277,12 @@ def remembered(tmp_path, devices, **wishes):
             own = made | {"device": devices[seed % len(devices)]}
             ledger.add(
                 job,
-                Run(
+                made_run(
                     job.key,
-                    0,
-                    1,
-                    "complete",
-                    "",
+                    RunState.COMPLETE,
                     (accuracy,),
-                    (1.0,),
-                    np.ones(4000, bool),
-                    1.0,
-                    own,
+                    right=np.ones(4000, bool),
+                    provenance=own,
                 ),
             )
     return ablate("effnet", found, config(**wishes), request, Watch())
@@ -695,17 +695,12 @@ def made(device, torch):
         "commit": "c",
         "date": "2026-01-01T00:00:00",
     }
-    return Run(
+    return made_run(
         SHARED.job(EFFNET, 0).key,
-        0,
-        1,
-        "complete",
-        "",
+        RunState.COMPLETE,
         (50.0,),
-        (1.0,),
-        np.zeros(2, bool),
-        1.0,
-        provenance,
+        right=np.zeros(2, bool),
+        provenance=provenance,
     )
 
 

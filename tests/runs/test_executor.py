@@ -18,6 +18,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split, prepare
@@ -25,11 +27,14 @@ from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Group, Run, RunKey
-from blocksearch.runs.scheduler import Watch, _faster, collect, divide, ensure, plan
-from blocksearch.runs.worker import machine, train_group
+from blocksearch.runs.records import Group, RunKey, RunState
+from blocksearch.runs.scheduler import Watch, collect, divide, ensure, fused, plan
+from blocksearch.runs.worker import train_group
+from blocksearch.training.batches import gather
+from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
-from blocksearch.training.trainer import Training, train
+from blocksearch.training.trainer import Training, predict, train
+from tests.ablation.test_study import made_run
 
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
@@ -105,20 +110,11 @@ class Listening(Workers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "seeds", "sizes"),
-    [
-        (None, range(5), [1, 3]),
-        ("fused", range(5), [3]),
-        ("fused", range(6), [1, 3]),
-        ("fused", [5], [1]),
-        ("serial", range(5), [1]),
-    ],
+    ("seeds", "sizes"), [(range(5), [2, 3]), (range(6), [1, 2, 3]), ([5], [1])]
 )
-def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, mode, seeds, sizes):
+def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, seeds, sizes):
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], seeds)
     with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
-        if mode:
-            ledger.choose_mode(jobs[0].key.network, jobs[0].key.recipe, workers.place.machine, mode)
         plan(jobs, ledger, workers, Watch())
     assert workers.sizes == sizes
 
@@ -226,14 +222,9 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mode", "groups"),
-    [("fused", [(0, 1, 2), (3, 4), (5,)]), ("serial", [(seed,) for seed in range(6)])],
-)
-def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, groups):
+def test_seeds_are_trained_together_in_fixed_shares(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
-    with closing(Ledger(location)) as ledger:
-        ledger.choose_mode(NETWORK.digest, shared.recipe.digest, machine("cpu"), mode)
+    groups = [(0, 1, 2), (3, 4), (5,)]
     runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
     for seeds in groups:
         training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
@@ -247,20 +238,19 @@ def test_seeds_are_trained_as_was_chosen_before_the_first(root, tmp_path, mode, 
             )
 
 
-def test_seeds_are_fused_where_a_probe_says_that_it_pays():
-    assert [_faster(1.0, together, 3) for together in (2.0, 2.8, 4.0)] == [
-        "fused",
-        "serial",
-        "serial",
-    ]
-    assert _faster(None, 1.0, 3) == _faster(1.0, None, 3) == "serial"
+def test_how_seeds_are_trained_depends_on_layers_and_device_alone():
+    """No clock decides: a result must not depend on how busy a machine was."""
+    wide = named_network("baseline", TASKS["cifar10"])
+    assert fused(NETWORK.layers, "cpu")
+    assert not fused(wide.layers, "cpu")
+    assert fused(wide.layers, "cuda:0")
 
 
 class Told(Workers):
     """Says of every training that it takes as long as it is told."""
 
     def probe(self, groups):
-        return {group: 10.0 if len(group.jobs) == 1 else 12.0 for group in groups}
+        return {group: 10.0 if len(group.jobs) == 1 else 4.0 * len(group.jobs) for group in groups}
 
 
 def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
@@ -269,7 +259,6 @@ def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
     """
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
     with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
-        ledger.choose_mode(jobs[0].key.network, jobs[0].key.recipe, workers.place.machine, "fused")
         found = plan(jobs, ledger, workers, Watch())
     assert [group.seeds for group in found.groups] == [(0, 1, 2), (3, 4), (5,)]
     assert found.seconds == pytest.approx((3 * 4 + 2 * 4 + 10) / 2)
@@ -280,24 +269,45 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
     with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
             ledger.add(
-                job, Run(job.key, 0, 1, state, state, (50.0,), (1.0,), np.ones(2, bool), 1.0, {})
+                job,
+                made_run(job.key, RunState(state), (50.0,), reason=state, right=np.ones(2, bool)),
             )
         found = collect([done, lost, never], ledger)
     assert {key.seed: run.state for key, run in found.items()} == {0: "complete", 1: "failed"}
 
 
 @pytest.mark.slow
-def test_a_mode_is_chosen_once_and_stored(root, tmp_path):
+def test_the_images_of_runs_are_known_without_images(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
-    ensure(shared.jobs([NETWORK], range(3)), str(location), 2, Watch())
+    runs = ensure(shared.jobs([NETWORK], range(2)), str(location), 2, Watch())
     with closing(Ledger(location, create=False)) as ledger:
-        assert ledger.mode(NETWORK.digest, shared.recipe.digest, machine("cpu")) in (
-            "fused",
-            "serial",
-        )
-        assert ledger.mode(NETWORK.digest, shared.recipe.digest, "another machine") is None
+        (images,) = ledger.all_images()
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
     assert not (tmp_path / "a.db-checkpoints").exists()
+    for run in runs.values():
+        assert ((run.predictions == images.labels) == run.right).all()
+        assert run.accuracy == 100 * np.mean(run.right)
+
+
+@pytest.mark.slow
+def test_weights_are_kept_on_request_and_judge_as_the_run_did(root, tmp_path):
+    shared = replace(conditions_at(root, tmp_path), weights=tmp_path / "weights")
+    location = str(tmp_path / "a.db")
+    ensure([job.keeping(None) for job in shared.jobs([NETWORK], range(3))], location, 2, Watch())
+    jobs = shared.jobs([NETWORK], range(3))
+    assert all(job.lacks_weights for job in jobs)
+    runs = ensure(jobs, location, 2, Watch())  # trained again, to the same bits
+    data = prepare(shared.protocol, root)
+    for job in jobs:
+        module = build(NETWORK.layers, job.key.seed)
+        module.load_state_dict(load_file(job.weights), strict=True)
+        judge = gather(data.evaluation, data, torch.device("cpu"))
+        found = predict(module, judge, len(data.evaluation.labels), 1, torch.device("cpu"))[:, 0]
+        assert (
+            found == runs[job.key].predictions
+        ).mean() > 0.99  # fused and single modules round differently
+        with safe_open(job.weights, "np") as opened:
+            assert opened.metadata()["network"] == NETWORK.digest
 
 
 @given(st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)))

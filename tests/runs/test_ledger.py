@@ -21,7 +21,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
-from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey, RunState
 from blocksearch.training.recipe import Recipe
 
 NETWORK = named_network("effnet", TASKS["digits"])
@@ -36,7 +36,18 @@ def make_job(seed=0, network=NETWORK):
 def make_run(job, accuracy=50.0, state="complete", reason=""):
     right = np.arange(13) % 3 == 0
     accuracies = (accuracy / 2, accuracy) if state == "complete" else ()
-    return Run(job.key, 0, 2, state, reason, accuracies, accuracies, right, 1.5, {"torch": "2"})
+    return Run(
+        key=job.key,
+        epoch_to=2,
+        state=RunState(state),
+        reason=reason,
+        accuracies=accuracies,
+        losses=accuracies,
+        right=right,
+        predictions=np.where(right, 7, 300).astype(np.uint16),
+        seconds=1.5,
+        provenance={"torch": "2"},
+    )
 
 
 def test_a_run_comes_back_as_it_was_written(tmp_path):
@@ -47,8 +58,10 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     with closing(Ledger(tmp_path / "new" / "a.db", create=False)) as ledger:
         found = ledger.find([job.key])[job.key]
         assert ledger.network_text(job.key.network) == job.text
-    assert replace(found, right=run.right) == run
+    assert replace(found, right=run.right, predictions=run.predictions) == run
     assert (found.right == run.right).all()
+    assert found.predictions.dtype == np.uint16
+    assert (found.predictions == run.predictions).all()
 
 
 def test_the_stored_layers_are_the_network(tmp_path):
@@ -71,14 +84,14 @@ def test_a_final_run_is_written_once(tmp_path, state):
 def test_a_failed_run_is_kept_and_may_be_tried_again(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(job, make_run(job, state="failed", reason="killed"))
+        ledger.add(job, make_run(job, state=RunState.FAILED, reason="killed"))
         assert ledger.find([job.key]) == {}
         assert ledger.add(job, make_run(job))
         assert [run.state for run in ledger.runs()] == ["failed", "complete"]
 
 
 def partial(job, epochs):
-    run = make_run(job, state="partial")
+    run = make_run(job, state=RunState.PARTIAL)
     return replace(run, epoch_to=epochs, accuracies=tuple(10.0 * e for e in range(1, epochs + 1)))
 
 
@@ -93,7 +106,7 @@ def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
         assert ledger.find([job.key]) == {}  # nobody else takes it for finished
         ledger.add(job, partial(job, 3))
         assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
-        ledger.add(job, replace(partial(job, 4), state="complete"))
+        ledger.add(job, replace(partial(job, 4), state=RunState.COMPLETE))
         assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 4)] == [1, 3, 4]
         assert ledger.reached(job.key, 2).accuracy_at(2) == 20.0
         assert ledger.find([job.key])[job.key].state == "complete"
@@ -106,7 +119,9 @@ def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
         ledger.add(
             job,
             replace(
-                make_run(job, state="diverged", reason="nan"), accuracies=(30.0,), losses=(1.0,)
+                make_run(job, state=RunState.DIVERGED, reason="nan"),
+                accuracies=(30.0,),
+                losses=(1.0,),
             ),
         )
         found = ledger.reached(job.key, 2)
@@ -182,7 +197,7 @@ def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, their
 def test_failed_rows_merge_once(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as a, closing(Ledger(tmp_path / "b.db")) as b:
-        b.add(job, make_run(job, state="failed", reason="killed"))
+        b.add(job, make_run(job, state=RunState.FAILED, reason="killed"))
         assert [a.merge(b)[0], a.merge(b)[0]] == [1, 0]
 
 
@@ -264,7 +279,7 @@ def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
         "import sys, time; from tests.runs.test_ledger import *\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "ledger = Ledger(sys.argv[1]); seed = int(sys.argv[3])\n"
-        "ledger.choose_mode('n', 'r', 'here', 'fused'); ledger.add(make_job(seed), make_run(make_job(seed))); ledger.close()\n"
+        "ledger.add(make_job(seed), make_run(make_job(seed))); ledger.close()\n"
     )
     start = str(time.time() + 4)
     command = [sys.executable, "-c", script, str(tmp_path / "a.db"), start]
@@ -313,12 +328,40 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
     assert len(stored) <= len(said) + 1
 
 
-def test_the_first_choice_of_a_mode_stands(tmp_path):
+def test_what_the_images_are_is_stored_once_and_noticed_where_it_is_edited(tmp_path):
+    images = EvaluatedImages(
+        dataset="digits",
+        data="d" * 64,
+        split="val20-v1.0",
+        origin="drawn",
+        training=10,
+        available=20,
+        labels=np.arange(5, dtype=np.uint16),
+        groups=np.array([3, 3, 2, 2, 1], np.int32),
+    )
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert ledger.choose_mode("n", "r", "here", "fused") == "fused"
-        assert (
-            ledger.choose_mode("n", "r", "here", "serial")
-            == ledger.mode("n", "r", "here")
-            == "fused"
-        )
-        assert ledger.choose_mode("n", "r", "there", "serial") == "serial"
+        assert ledger.images(images.data, images.split) is None
+        ledger.add_images(images)
+        ledger.add_images(replace(images, origin="another"))
+        (found,) = ledger.all_images()
+    assert found.origin == "drawn"
+    assert (found.labels == images.labels).all()
+    assert (found.groups == images.groups).all()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
+        connection.execute("update ledger_images set origin = 'published'")
+    with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError, match="checksum"):
+        ledger.all_images()
+
+
+def test_a_flipped_bit_in_predictions_is_noticed(tmp_path):
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
+        (classes,) = connection.execute("select classes from ledger_predictions").fetchone()
+        for bit in range(8 * len(classes)):
+            changed = bytearray(classes)
+            changed[bit // 8] ^= 1 << bit % 8
+            connection.execute("update ledger_predictions set classes = ?", (bytes(changed),))
+            connection.commit()
+            with closing(Ledger(tmp_path / "a.db")) as ledger, pytest.raises(StoreError):
+                ledger.runs()

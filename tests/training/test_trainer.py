@@ -27,7 +27,7 @@ from blocksearch.errors import ConfigError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
-from blocksearch.training.trainer import Training, evaluate, train, with_dropout
+from blocksearch.training.trainer import Divergence, Training, predict, train, with_dropout
 
 NETWORK = named_network("effnet", TASKS["digits"])
 
@@ -133,19 +133,19 @@ def test_the_accuracy_is_that_of_the_stored_bits_after_the_last_epoch(data):
 def test_images_that_judge_once_see_the_last_epoch_alone(data, rate, monkeypatch):
     looks = []
     monkeypatch.setattr(
-        "blocksearch.training.trainer.evaluate", lambda *given: looks.append(0) or evaluate(*given)
+        "blocksearch.training.trainer.predict", lambda *given: looks.append(0) or predict(*given)
     )
     recipe = replace(RECIPE, learning_rate=rate)
     watched = train(NETWORK.layers, data, recipe, seed=0)
     seen = len(looks)
     once = train(NETWORK.layers, replace(data, once=True), recipe, seed=0)
-    assert (once.state, once.losses, once.accuracies) == (
-        watched.state,
+    assert (str(once.divergence), once.losses, once.accuracies) == (
+        str(watched.divergence),
         watched.losses,
         watched.accuracies[-1:],
     )
     assert (once.right == watched.right).all()
-    assert (seen, len(looks) - seen) == ((RECIPE.epochs, 1) if once.state == "complete" else (0, 0))
+    assert (seen, len(looks) - seen) == ((RECIPE.epochs, 1) if once.divergence is None else (0, 0))
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -154,11 +154,9 @@ def test_a_seed_that_diverges_in_the_last_epoch_is_not_judged(data, last):
     while not training.finished:
         training.step()
         if training.epoch == RECIPE.epochs - 1 and last:
-            training.reasons[0] = "the loss became nan at step 1 of epoch 2"
+            training.divergences[0] = Divergence(2, 1, float("nan"))
     found, other = training.outcomes()
-    assert (found.state, found.accuracies == ()) == (
-        ("diverged", True) if last else ("complete", False)
-    )
+    assert (found.divergence is not None, found.accuracies == ()) == (last, last)
     assert len(other.accuracies) == 1
 
 
@@ -175,9 +173,9 @@ def test_a_small_net_learns_digits():
 
 def test_a_diverging_run_says_where(data):
     outcome = train(NETWORK.layers, data, replace(RECIPE, learning_rate=1e30), seed=0)
-    assert outcome.state == "diverged"
-    assert outcome.reason.startswith("the loss became")
-    assert "of epoch" in outcome.reason
+    assert outcome.divergence
+    assert not np.isfinite(outcome.divergence.value)
+    assert str(outcome.divergence).startswith("the loss became")
     assert outcome.right.size == 0
 
 
@@ -185,8 +183,8 @@ def test_evaluation_does_not_change_the_module(data):
     module = build(NETWORK.layers, 0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     judge = gather(data.evaluation, data, CPU)
-    first = evaluate(module, judge, 200, 1, CPU)
-    assert (evaluate(module, judge, 200, 1, CPU) == first).all()
+    first = predict(module, judge, 200, 1, CPU)
+    assert (predict(module, judge, 200, 1, CPU) == first).all()
     assert all((value == before[name]).all() for name, value in module.state_dict().items())
 
 
