@@ -15,7 +15,7 @@ from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import FINAL, Group, Job, Run
+from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
 from blocksearch.search.trials import Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
@@ -106,7 +106,7 @@ class Trainings:
         if group.checkpoint is not None and runs[0].state in FINAL:
             checkpoint.forget(group.checkpoint)
         trial, run = self._running.pop(group), runs[0]
-        if run.state != TrialState.FAILED:
+        if run.state is not RunState.FAILED:
             self._finish(trial, run)
             return
         self._failures[trial.number] += 1
