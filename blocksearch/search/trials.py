@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
-from blocksearch.runs.ledger import Ledger, checksum
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.rows import checksum
 
 _metadata = sa.MetaData()
 _studies = sa.Table(
