@@ -32,12 +32,12 @@ DOORS = {
     "filelock": {"search/locks", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},
     "scipy": {"ablation/stats", "data/readers", "runs/metrics"},
-    "sqlalchemy": {"runs/engine", "runs/ledger", "runs/location", "runs/peek", "runs/rows", "search/trials"},
+    "sqlalchemy": {
         "runs/engine",
         "runs/ledger",
-        "runs/rows",
         "runs/location",
         "runs/peek",
+        "runs/rows",
         "search/trials",
     },
     "torch": {
