@@ -7,6 +7,7 @@ import inspect
 from functools import partial
 from types import CodeType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 
 def source_digest(function: Any) -> tuple[str, str]:
@@ -32,6 +33,16 @@ def sampler_text(sampler: Any) -> str:
     """
     if isinstance(sampler, str):
         return sampler
+    if sampler not in _TEXTS:
+        _TEXTS[sampler] = _text_of(sampler)
+    return _TEXTS[sampler]
+
+
+# as they were when first seen: some of Optuna's change their own arguments once they are used
+_TEXTS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def _text_of(sampler: Any) -> str:
     arguments = ", ".join(f"{name}={value}" for name, value in _arguments(sampler).items())
     text = f"{type(sampler).__module__}.{type(sampler).__qualname__}({arguments})"
     if type(sampler).__module__.startswith("optuna."):

@@ -211,6 +211,7 @@ class _Study:
             self._studies.forget(self._name)
             stored = None
         _agree(stored, definition, location)
+        self._config = definition.config
         self.pool, self._prices = prices.pool, prices
         policy = policy_of(prices, definition)
         if stored is None:
@@ -296,7 +297,13 @@ class _Study:
             )
         if len(self.course.told) == self._begun:
             return f"nothing to do: the study has {done} trials, and {trials} is a total"
-        return f"{done} trials, {len(self.course.told)} trainings"
+        found = f"{done} trials, {len(self.course.told)} trainings"
+        if self._begun and is_optuna(self._config.sampler):
+            found += (
+                f"; {self._config.sampler_name} was told of all that came before, but need not "
+                "take the steps of an uninterrupted search"
+            )
+        return found
 
     def _recalled(self, trial: Trial) -> Trial:
         return replace(trial, row=self.pool.recall(trial.network, trial.code, trial.text))

@@ -6,6 +6,7 @@ likely.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -236,11 +237,18 @@ class _Filter(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        trial = copy(trial)
+
         def draw() -> Choices:
             found = self._base.sample_relative(study, trial, search_space)
             for name, distribution in search_space.items():
-                if name not in found:  # before Optuna knows enough, and where NSGA-II mutates
-                    found[name] = self._base.sample_independent(study, trial, name, distribution)
+                if name in found:
+                    continue
+                # before Optuna knows enough, where NSGA-II mutates, and where one choice comes
+                # after another
+                if self._keeps:
+                    trial.params, trial.distributions = dict(found), dict(search_space)
+                found[name] = self._base.sample_independent(study, trial, name, distribution)
             return found
 
         return self._chosen_by(draw)

@@ -6,6 +6,7 @@ import linecache
 import os
 import subprocess
 import sys
+import warnings
 from contextlib import closing
 from functools import partial
 
@@ -17,8 +18,10 @@ from blocksearch import Grammar, Shape, Study, Task, cost
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
-from blocksearch.search.objectives import front
-from blocksearch.search.trials import Studies
+from blocksearch.search.loop import Audience
+from blocksearch.search.objectives import Objective, front
+from blocksearch.search.samplers import Proposal
+from blocksearch.search.trials import Studies, TrialState
 
 GRAMMAR = Grammar(
     Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4),
@@ -210,3 +213,203 @@ def test_data_or_an_objective(tmp_path):
             ConfigError, match="a data set to train on, or an objective to call, and not both"
         ):
             Study(GRAMMAR, tmp_path / "a.db", **both)
+
+
+def test_what_an_objective_may_raise_is_a_failed_trial_with_its_reason(tmp_path):
+    def objective(network, seed):
+        if network.first_layer == "vanilla":
+            raise ValueError("too hot")
+        return accuracy(network, seed)
+
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=objective)
+    found = study.search(trials=3, catch=(ValueError,))
+    failed = [trial for trial in study.trials if trial.state == TrialState.FAILED]
+    assert failed
+    assert {trial.memory["reason"] for trial in failed} == {"ValueError: too hot"}
+    assert sum(entry.failures for entry in found.entries) == len(failed)
+
+
+def test_shares_that_are_taken_for_percent_are_doubted_aloud(tmp_path):
+    def share(network, seed):
+        return accuracy(network, seed) / 100
+
+    with pytest.warns(UserWarning, match="percent between 0 and 100, but all values so far"):
+        Study(GRAMMAR, tmp_path / "a.db", objective=share).search(trials=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Study(GRAMMAR, tmp_path / "b.db", objective=accuracy).search(trials=1)
+
+
+def test_importing_leaves_the_verbosity_of_optuna_alone():
+    code = (
+        "import optuna; before = optuna.logging.get_verbosity(); "
+        "import blocksearch.search.study, blocksearch.search.optuna_samplers; "
+        "assert optuna.logging.get_verbosity() == before == optuna.logging.INFO"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_images_are_kept_when_they_are_trained_on_and_not_before(tmp_path):
+    labels = np.arange(40) % 4
+    images = np.zeros((40, 16, 16, 1), np.uint8)
+    Study(GRAMMAR, tmp_path / "a.db", dataset=(images, labels), root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Cheapest:
+    """A sampler of a user's own."""
+
+    name = "cheapest"
+
+    def propose(self, trials, pending, candidates, rng):
+        rows = candidates.free
+        costs = candidates.costs(["flops"])[rows, 0]
+        return Proposal(rows[costs.argmin()]) if len(rows) else None
+
+
+def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path):
+    def searched(name, *trials):
+        study = Study(
+            GRAMMAR,
+            tmp_path / "a.db",
+            objective=accuracy,
+            sampler=Cheapest(),
+            references="none",
+            name=name,
+            seeds=1,
+        )
+        for count in trials:
+            found = study.search(trials=count)
+        return found, study.trials
+
+    found, whole = searched("whole", 8)
+    assert {entry.origin for entry in found.entries} == {"cheapest"}
+    assert not any(entry.named for entry in found.entries)
+    flops = [entry.costs["flops"] for entry in found.entries]
+    assert flops == sorted(flops)
+    assert searched("cut", 3, 8)[1] == whole
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (
+            lambda: optuna.samplers.TPESampler(n_startup_trials=3, seed=1),
+            lambda: optuna.samplers.TPESampler(n_startup_trials=4, seed=1),
+        ),
+        (
+            lambda: optuna.samplers.NSGAIISampler(population_size=4, seed=0),
+            lambda: optuna.samplers.NSGAIISampler(population_size=6, seed=0),
+        ),
+        (
+            lambda: optuna.samplers.BruteForceSampler(seed=0),
+            lambda: optuna.samplers.RandomSampler(seed=0),
+        ),
+    ],
+    ids=["tpe", "nsga2", "brute force"],
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other):
+    def study(sampler):
+        return Study(
+            GRAMMAR,
+            tmp_path / "a.db",
+            objective=accuracy,
+            sampler=sampler,
+            references=["effnet"],
+            seeds=1,
+        )
+
+    said = []
+    callback = Audience()
+    callback.ended = said.append
+    study(make()).search(trials=5)
+    found = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
+    name = type(make()).__name__
+    assert [entry.origin for entry in found.entries] == ["effnet"] + [name] * 9
+    assert len({entry.text for entry in found.entries}) == 10
+    assert "need not take the steps of an uninterrupted search" in said[0]
+    with pytest.raises(ConfigError, match=r"was begun otherwise \(sampler was .*now optuna"):
+        study(other()).search(trials=9)
+
+
+def test_objectives_of_ones_own_are_searched_for_and_shown(tmp_path):
+    layers = Objective(name="layers", function=lambda network: len(network.layers))
+    depth = Objective(name="width", function=lambda n: max(n.task.widths), maximise=True)
+    objectives = ["accuracy", "flops", layers, depth]
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, objectives=objectives, seeds=1)
+    found = study.search(trials=8)
+    assert [axis.maximise for axis in found.axes] == [True, False, False, True]
+    for entry in study.front:
+        assert entry.costs["layers"] == len(entry.network.layers)
+        assert cost(entry.network.layers).flops == entry.costs["flops"]
+    points = np.array(
+        [[e.mean, e.costs["flops"], e.costs["layers"], -e.costs["width"]] for e in found.entries]
+    )
+    assert {found.entries[row].trial for row in front(points)} == {e.trial for e in found.front}
+    other = Objective(name="layers", function=lambda network: 2 * len(network.layers))
+    objectives = ["accuracy", "flops", other, depth]
+    with pytest.raises(ConfigError, match="objective was"):
+        Study(
+            GRAMMAR, tmp_path / "a.db", objective=accuracy, objectives=objectives, seeds=1
+        ).search(trials=8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"sampler": object()}, "a sampler is a name, an instance"),
+        ({"sampler": "evolutoin"}, "did you mean 'evolution'"),
+        ({"references": "efnet"}, "unknown reference network 'efnet'"),
+        ({"trial": 3}, "unknown argument 'trial'"),
+        ({"objectives": ["accuracy", "latency"]}, "unknown objective 'latency'"),
+        ({"rungs": [2], "sampler": optuna.samplers.TPESampler()}, "rungs go with evolution"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(tmp_path, fields, says):
+    with pytest.raises(ConfigError, match=says):
+        Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, **fields)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_is_one_of_optunas_with_the_same_front_and_can_be_drawn(tmp_path):
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, seeds=1)
+    study.search(trials=8)
+    theirs = study.to_optuna()
+    assert len(theirs.trials) == len(study.summary().entries)
+    assert {trial.user_attrs["trial"] for trial in theirs.best_trials} == {
+        entry.trial for entry in study.front
+    }
+    assert theirs.metric_names == ["accuracy", "flops"]
+    draw = optuna.visualization
+    assert len(draw.plot_pareto_front(theirs).data[0].x) > 0
+    draw.plot_optimization_history(theirs, target=lambda t: t.values[0], target_name="accuracy")
+    draw.plot_parallel_coordinate(theirs, target=lambda t: t.values[0], target_name="accuracy")
+
+
+def test_reference_networks_are_chosen_and_do_not_count(tmp_path):
+    for references, names in (("none", []), ("effnet,mobilenet", ["mobilenet", "effnet"])):
+        study = Study(
+            GRAMMAR,
+            tmp_path / "a.db",
+            objective=accuracy,
+            references=references,
+            name=f"study{len(names)}",
+        )
+        found = study.search(trials=4)
+        assert [entry.origin for entry in found.entries] == names + ["evolution"] * 4
+        assert [entry.named for entry in found.entries] == [True] * len(names) + [False] * 4
+
+
+def test_answers_of_a_study_are_at_hand(tmp_path):
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, seeds=1)
+    study.search(trials=8)
+    best = study.best(flops=60e3)
+    assert best.costs["flops"] <= 60e3
+    assert best.mean == max(e.mean for e in study.front if e.costs["flops"] <= 60e3)
+    with pytest.raises(ConfigError, match="has flops <= 3"):
+        study.best(flops=3)
+    with pytest.raises(ConfigError, match="unknown cost 'flop'"):
+        study.best(flop=3)
+    assert len(study.records()) == 14
+    assert study.importance().networks == 14
