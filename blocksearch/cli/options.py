@@ -126,7 +126,7 @@ def request_from(
         "precision": precision,
     }
     return Request(
-        Split(dataset, split, images),
+        Split(dataset, number=split, images=images),
         recipe_named(recipe, epochs, changes),
         data_root,
         ledger or f"studies/{dataset}.db",

@@ -4,7 +4,7 @@ identity. Its rule never changes without a new version.
 Test images are reached only through `test=True`, which only commands that say so pass on.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,11 @@ PERCENT = 20  # NAS-Bench-101 holds out 10,000 of CIFAR-10's 50,000 training ima
 
 
 def split_id(number: int, images: int | None = None) -> str:
-    """Name a split in a run's identity: its share, version and number, and the cap on images."""
+    """Name a split in a run's identity: its share, version and number, and the cap on images.
+
+    >>> split_id(0, 8000)
+    'val20-v1.0-n8000'
+    """
     cap = "" if images is None else f"-n{images}"
     return f"val{PERCENT}-v{VERSION}.{number}{cap}"
 
@@ -34,6 +38,10 @@ def validation_split(
     at least one of each class to validation and, where a class has two, one to training. Both
     results are ordered so that any prefix is stratified. Raises DataError where a group has two
     classes.
+
+    >>> learn, judge = validation_split(np.arange(50) % 5)
+    >>> len(learn), len(judge)
+    (40, 10)
     """
     if groups is not None:
         pairs = np.unique(np.stack([groups, labels]), axis=1)
@@ -113,6 +121,7 @@ class Split:
     """
 
     dataset: str
+    _: KW_ONLY
     number: int = 0
     images: int | None = None
     test: bool = False
@@ -240,7 +249,13 @@ def _all(arrays: Arrays) -> Images:
 
 
 def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scale and shift that give images mean 0 and deviation 1 per channel; sums are exact."""
+    """Return scale and shift that give images mean 0 and deviation 1 per channel; sums are exact.
+
+    >>> pixels = np.array([100, 102, 104, 106], np.uint8).reshape(4, 1, 1, 1)
+    >>> scale, shift = normalisation(Images(pixels, np.zeros(4, np.int64)))
+    >>> (pixels * scale + shift).ravel().astype(float).round(2).tolist()
+    [-1.34, -0.45, 0.45, 1.34]
+    """
     pixels = images.pixels if images.places is None else images.pixels[images.places]
     flat = pixels.reshape(-1, pixels.shape[-1])
     counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])

@@ -16,7 +16,7 @@ from tests.data.test_data import (
     write_gtsrb,
 )
 
-SPLITS = [Split("gtsrb"), Split("gtsrb", 1, 50), Split("gtsrb", test=True)]
+SPLITS = [Split("gtsrb"), Split("gtsrb", number=1, images=50), Split("gtsrb", test=True)]
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.id)

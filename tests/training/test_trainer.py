@@ -378,7 +378,7 @@ def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_norm
 ):
     whole = load("digits", "train", root)
     learn, judge = validation_split(whole.labels, whole.groups, number)
-    found = prepare(Split("digits", number), root)
+    found = prepare(Split("digits", number=number), root)
     assert np.array_equal(found.training.places, learn)
     assert np.array_equal(found.evaluation.places, judge)
     assert np.array_equal(
@@ -393,6 +393,6 @@ def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
     capped = prepare(Split("digits", images=500), tmp_path)
     assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
     assert np.bincount(capped.training.labels).tolist() == [50] * 10
-    assert Split("digits", images=500).id != Split("digits").id != Split("digits", 1).id
+    assert Split("digits", images=500).id != Split("digits").id != Split("digits", number=1).id
     with pytest.raises(ConfigError, match="images must be at least 2, but got 1"):
         Split("digits", images=1)
