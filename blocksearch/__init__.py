@@ -5,14 +5,15 @@ and is that true or noise?
 from typing import TYPE_CHECKING
 
 from blocksearch.arch.block import Block as Block
+from blocksearch.arch.cost import METRICS as METRICS
 from blocksearch.arch.cost import Cost as Cost
 from blocksearch.arch.cost import cost as cost
 from blocksearch.arch.layers import Shape as Shape
 from blocksearch.arch.network import Network as Network
 from blocksearch.arch.network import Task as Task
+from blocksearch.arch.notation import parse as parse
 from blocksearch.arch.notation import parse_block as parse_block
-from blocksearch.arch.notation import parse_network as parse_network
-from blocksearch.arch.ops import option as option
+from blocksearch.arch.ops import op as op
 from blocksearch.arch.scale import rescaled as rescaled
 from blocksearch.arch.zoo import TASKS as TASKS
 from blocksearch.arch.zoo import named_network as named_network

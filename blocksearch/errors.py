@@ -1,5 +1,6 @@
-"""What a user can mend: each error is one line that names the rule, the value and where it came
-from.
+"""What a user can mend. Each error is one line with the rule, the value and where it came from.
+
+All are siblings below `BlocksearchError`, so that catching one kind never hides another.
 """
 
 import difflib
@@ -7,19 +8,19 @@ from collections.abc import Iterable
 
 
 class BlocksearchError(Exception):
-    """The one family the command line turns into a single line and exit code 2."""
+    """The one family that the command line turns into a single line and exit code 2."""
 
 
 class SpecError(BlocksearchError):
-    """A block, network or grammar that breaks a rule of the space."""
+    """A block, network or space that breaks a rule: a search leaves it out and goes on."""
 
 
-class PluginError(SpecError):
-    """A user's option that does not expand: a mistake in its file, not a network to leave out."""
+class PluginError(BlocksearchError):
+    """A user's function that fails: a mistake in its file, never a network to leave out."""
 
 
-class ParseError(SpecError):
-    """Text that does not parse; the message shows the text and a caret."""
+class ParseError(BlocksearchError):
+    """Text that does not parse, with the text and the column."""
 
 
 class DataError(BlocksearchError):
@@ -27,20 +28,30 @@ class DataError(BlocksearchError):
 
 
 class StoreError(BlocksearchError):
-    """A ledger file that is not one, is damaged, or contradicts another."""
+    """A database that is not ours, is damaged, or contradicts another."""
 
 
 class RunError(BlocksearchError):
     """Trainings that this machine could not carry out: no fact about a network."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> "ConfigError":
-    """Say that a name is not known, with the nearest that is and all that are."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint}; known: {', '.join(names)}{advice}")
-
-
 class ConfigError(BlocksearchError):
     """An argument outside its range, or a question that cannot be asked."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> ConfigError:
+    """Make the error for an unknown name, with the nearest known one and all of them.
+
+    >>> print(unknown("factor", "residul", ["kernel", "residual"]))
+    unknown factor 'residul' (did you mean 'residual'?); known: kernel, residual
+    """
+    names = list(known)
+    return ConfigError(
+        f"unknown {kind} {name!r}{near(name, names)}; known: {', '.join(names)}{advice}"
+    )
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean …?)` with the nearest known name, or nothing."""
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

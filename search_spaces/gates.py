@@ -2,16 +2,16 @@
 options of one's own.
 """
 
-from blocksearch import TASKS, Grammar, Shape, option
+from blocksearch import TASKS, Grammar, Shape, op
 from blocksearch.arch.layers import Activation, Join, Layers, MatchChannels, Pool
 
 
-@option("activation")
+@op("activation")
 def swish(entry: Shape) -> Layers:
     return (Join(entry, "multiply", ((), (Activation(entry, "hardsigmoid"),))),)
 
 
-@option("residual")
+@op("residual")
 def strongest(entry: Shape, output: Shape) -> Layers:
     stride = -(-entry.height // output.height), -(-entry.width // output.width)
     pool = Pool(entry, "max", stride, stride)

@@ -9,7 +9,7 @@ from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
     TASKS["gtsrb"],
-    first_layer=["vanilla"],
+    stem=["conv"],
     bottleneck=["expand(1)", "expand(2)", "expand(3)", "expand(4)", "expand(6)"],
     kernel=["3x3", "1x3+3x1"],
     depth_multiplier=[1, 2],

@@ -6,7 +6,7 @@ from blocksearch import TASKS, Grammar
 
 grammar = Grammar(
     TASKS["gtsrb"],
-    first_layer=["vanilla", "block"],
+    stem=["conv", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)", "reduce(8)"],
     minimum=[1, 6],
     depth_multiplier=[1, 2],

@@ -2,11 +2,11 @@
 thin networks?
 """
 
-from blocksearch import TASKS, Grammar, Shape, option
+from blocksearch import TASKS, Grammar, Shape, op
 from blocksearch.arch.layers import Activation, Conv, GlobalPool, Join, Layers
 
 
-@option("attention")
+@op("attention")
 def se(entry: Shape, ratio: int = 4) -> Layers:
     pooled = GlobalPool(entry)
     squeeze = Conv(pooled.output, max(1, entry.channels // ratio), (1, 1))

@@ -7,7 +7,7 @@ from blocksearch import TASKS, Grammar
 grammar = Grammar(
     TASKS["digits"],
     widths=[(4, 8, 16)],
-    first_layer=["vanilla", "block"],
+    stem=["conv", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
     depth_multiplier=[1, 2],
     kernel=["3x3", "1x3+3x1"],

@@ -12,7 +12,7 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
 
 _odd = st.sampled_from([1, 3, 5])
-_free = {
+_free = {  # more values than an ablation tries; all other factors take those
     "bottleneck": st.one_of(
         st.just("none"),
         st.integers(1, 9).map(Reduce),
@@ -57,32 +57,24 @@ def tasks_(draw):
 
 @st.composite
 def networks(draw):
-    task, first_layer = draw(tasks_()), draw(st.sampled_from(["vanilla", "block"]))
-    stages = len(task.widths) - (first_layer == "vanilla")
+    task, stem = draw(tasks_()), draw(st.sampled_from(["conv", "block"]))
+    stages = len(task.widths) - (stem == "conv")
     count = draw(st.sampled_from(sorted({1, max(1, stages)})))
     try:
-        return Network(
-            task=task, blocks=tuple(draw(blocks()) for _ in range(count)), first_layer=first_layer
-        )
+        return Network(task=task, blocks=tuple(draw(blocks()) for _ in range(count)), stem=stem)
     except SpecError:
         assume(False)
 
 
-_options = {
+_some_options = {  # texts that make blocks coincide
     "bottleneck": ["none", "reduce(1)", "reduce(2)", "reduce(4)", "expand(1)", "expand(1/3)"],
     "minimum": ["1", "3"],
-    "spatial": ["depthwise", "dense"],
     "kernel": ["3x3", "1x3+3x1", "1x1", "3x3+3x3", "1x1+3x3", "3x3+1x1", "3x3d2"],
-    "depth_multiplier": ["1", "2"],
-    "pooling": [*FACTORS["pooling"].values, "none"],
-    "pool_kind": ["max", "average"],
-    "last": ["pointwise", "none"],
+    "pooling": [*map(str, FACTORS["pooling"].values), "none"],
     "groups": ["none", "last(2)", "both(3)", "both(4)"],
-    "residual": ["none", "add", "project", "concatenate"],
-    "first_activation": ["relu", "linear"],
-    "spatial_activation": ["relu", "linear"],
-    "activation": ["relu", "leaky", "linear"],
-    "join_activation": ["relu", "linear"],
+}
+OPTIONS = {
+    name: _some_options.get(name, list(map(str, factor.values))) for name, factor in FACTORS.items()
 }
 
 
@@ -100,8 +92,8 @@ def declarations(draw):
     stages = st.lists(st.sampled_from([1, 2, 3, 4, 4, 8]), min_size=1, max_size=3).map(tuple)
     widths = draw(st.lists(stages, min_size=1, max_size=2, unique=True))
     deep = draw(st.booleans())
-    first = ["vanilla", "block"] if min(map(len, widths)) > 1 else ["block"]
-    factors = draw(st.lists(st.sampled_from(sorted(_options)), max_size=5, unique=True))
+    first = ["conv", "block"] if min(map(len, widths)) > 1 else ["block"]
+    factors = draw(st.lists(st.sampled_from(sorted(OPTIONS)), max_size=5, unique=True))
     per_stage = draw(st.booleans())
     return {
         "task": Task(input=shape, widths=widths[0], classes=draw(st.integers(2, 4))),
@@ -109,8 +101,8 @@ def declarations(draw):
         if draw(st.booleans())
         else Block(),
         "widths": widths,
-        "first_layer": draw(_some(first, 2)),
+        "stem": draw(_some(first, 2)),
         "depth": draw(_some([1, 2], 2)) if deep else [1],
         "per_stage": per_stage,
-        **{factor: draw(_some(_options[factor], 2 if per_stage else 3)) for factor in factors},
+        **{factor: draw(_some(OPTIONS[factor], 2 if per_stage else 3)) for factor in factors},
     }

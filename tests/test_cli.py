@@ -80,8 +80,8 @@ def test_cost_of_a_named_network_and_of_a_text(blocksearch):
         "macs",
         "flops",
         "params",
-        "floats_out",
-        "peak_activation_floats",
+        "layer_activations",
+        "peak_activations",
     }
     again = json.loads(blocksearch("cost", cost["text"], "--json").stdout)
     assert again["fingerprint"] == cost["fingerprint"]

@@ -15,7 +15,7 @@ import pytest
 
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
-from blocksearch.arch.notation import parse_network
+from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
 from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
@@ -203,7 +203,7 @@ def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
         own = [
             run.accuracy
             for run in runs
-            if (run.key.protocol, run.key.network) == ("test", parse_network(row["text"]).digest)
+            if (run.key.protocol, run.key.network) == ("test", parse(row["text"]).digest)
         ]
         assert sorted(own) == sorted(row["accuracies"])
         low, high = mean_interval(own)

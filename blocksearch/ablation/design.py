@@ -12,13 +12,12 @@ from enum import StrEnum
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
-from blocksearch.arch.network import FIRST_LAYERS, Network
-from blocksearch.arch.ops import FILLED_BY
+from blocksearch.arch.network import STEMS, Network
 from blocksearch.arch.scale import rescaled
-from blocksearch.errors import ConfigError, PluginError, SpecError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
 
-NETWORK_FACTORS = {"first_layer": FIRST_LAYERS}
+NETWORK_FACTORS = {"stem": STEMS}
 NO_SPACE = SpaceFile()
 
 
@@ -222,7 +221,8 @@ def _with_defined(factor: str, space: SpaceFile) -> list[Value] | None:
     """List a factor's usual values and a user's options of it that need no parameters, or None if
     there are none of those.
     """
-    families = [own for own in space.options.values() if own.factor == FILLED_BY.get(factor)]
+    kind = FACTORS[factor].op if factor in FACTORS else ""
+    families = [own for own in space.options.values() if own.kind == kind]
     defined = [own() for own in families if inspect.Parameter.empty not in own.defaults.values()]
     return [*FACTORS[factor].values, *defined] if defined else None
 
@@ -272,8 +272,6 @@ def _changed(reference: Variant, value: Value) -> Variant:
     variant = replace(reference, value=str(value), role=Role.VARIANT)
     try:
         return replace(variant, network=reference.reference.with_factor(reference.factor, value))
-    except PluginError:
-        raise
     except SpecError as error:
         return replace(variant, network=None, rule=str(error))
 
@@ -306,7 +304,7 @@ def _options(
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
             raise ConfigError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
-        return reference.first_layer, list(values or allowed)
+        return reference.stem, list(values or allowed)
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)
@@ -335,8 +333,6 @@ def _rescaled(variant: Variant) -> Variant:
         return variant
     try:
         network = rescaled(variant.network, f"flops <= {cost(variant.reference.layers).flops}")
-    except PluginError:
-        raise
     except SpecError as error:
         return replace(variant, network=None, rule=str(error))
     return replace(variant, network=network, rescaled=True)

@@ -20,10 +20,9 @@ from blocksearch.ablation.stats import (
 )
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import format_network
 from blocksearch.runs.records import Run
 
-METRICS = ("flops", "params", "floats")
+METRICS = ("flops", "params", "activations")
 Lookup = Callable[[Network, int], Run | None]  # the run of a network with a seed
 
 
@@ -111,7 +110,7 @@ class VariantResult:
             "reference": variant.reference_value,
             "role": str(variant.role),
             "channels": variant.channels,
-            "text": format_network(variant.network) if variant.network else None,
+            "text": str(variant.network) if variant.network else None,
             "network_id": variant.network.digest if variant.network else None,
             **self._costs(),
             "n": len(found),

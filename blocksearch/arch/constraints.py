@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from blocksearch.arch.cost import Cost, metric_named
 from blocksearch.arch.factors import Value
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError
 
-QUANTITIES = ("macs", "flops", "params", "floats", "peak")
 _RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     "<": operator.lt,
@@ -70,6 +70,10 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.quantity} {self.relation} {self.bound}"
 
+    def of(self, cost: Cost) -> int:
+        """Return the number of a cost that the bound is for."""
+        return int(getattr(cost, self.quantity))
+
     def holds(self, value: Any) -> Any:
         """Compare a cost, or an array of costs."""
         return _RELATIONS[self.relation](value, self.bound)
@@ -83,8 +87,7 @@ def read_budget(text: str, name: str = "") -> Budget:
     if match is None:
         raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()
-    if quantity not in QUANTITIES:
-        raise unknown("cost", quantity, QUANTITIES)
+    quantity = metric_named(quantity)
     bound = Decimal(number) * _SCALES[scale]
     if bound != int(bound):
         raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")

@@ -1,166 +1,209 @@
-"""What a network costs, exactly and without torch: a fold over the same layers that the module is
-built from.
+"""What a network costs, counted exactly and without torch over the layers the module is built from.
 
 Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs;
-convolutions and the classifier count, one image; no bias, normalisation, activation, pooling or
-addition. Parameters include normalisation and the bias.
+convolutions and the classifier count, for one image; biases, normalisation, activations, pooling
+and additions do not. Parameters include those of normalisation and the classifier's bias.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from blocksearch.arch.layers import (
-    Activation,
-    Conv,
-    GlobalPool,
-    Join,
-    JoinKind,
-    Layer,
-    Layers,
-    Linear,
-    MatchChannels,
-    Norm,
-    Pool,
-    Shape,
-    Shuffle,
-    flat,
-)
+from blocksearch.arch.shape import Shape
+from blocksearch.errors import SpecError, unknown
+
+if TYPE_CHECKING:
+    from blocksearch.arch.network import Network
+
+METRICS = ("flops", "macs", "params", "activations", "peak_activations")
+EARLIER_NAMES = {"floats": "activations", "peak": "peak_activations"}  # in stored texts
+
+
+def metric_named(name: str) -> str:
+    """Return the name of a metric; stored texts may have an earlier one.
+
+    >>> metric_named("peak")
+    'peak_activations'
+
+    Raises ConfigError with the known names.
+    """
+    current = EARLIER_NAMES.get(name, name)
+    if current not in METRICS:
+        raise unknown("cost", name, METRICS)
+    return current
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Exact counts for one image.
+    """Exact counts for one image; each of `METRICS` is an attribute.
 
-    `floats_out`: floats that each convolution and the classifier hand on, pooling folded in (Table
-    1), in order of execution. `peak_activation_floats`: the largest sum of tensors alive at once,
-    in the order the module runs; normalisation, activation and addition work in place, a shortcut's
-    source lives until the shortcut has read it. Weights not included.
+    `layer_activations` holds the elements that each convolution and the classifier give, pooling
+    folded in (Table 1), in order of execution. `peak_activations` is the largest sum of elements
+    alive at once, without weights: normalisation, activations and additions work in place, and a
+    shortcut's source lives until the shortcut has read it.
     """
 
     macs: int = 0
     params: int = 0
-    floats_out: tuple[int, ...] = ()
-    peak_activation_floats: int = 0
+    layer_activations: tuple[int, ...] = ()
+    peak_activations: int = 0
 
     @property
     def flops(self) -> int:
-        """2 · macs: the paper's count, and that of `torch.utils.flop_counter`."""
+        """Return 2 · macs, as the paper and `torch.utils.flop_counter` count."""
         return 2 * self.macs
 
     @property
-    def floats(self) -> int:
-        """All that the convolutions and the classifier hand on, summed."""
-        return sum(self.floats_out)
-
-    @property
-    def peak_activation_bytes(self) -> int:
-        """Peak activation at four bytes a float."""
-        return 4 * self.peak_activation_floats
+    def activations(self) -> int:
+        """Return the elements that convolutions and the classifier give, summed."""
+        return sum(self.layer_activations)
 
     def then(self, other: "Cost") -> "Cost":
-        """Cost of running this, then the other."""
+        """Return the cost of running this, then the other."""
         return Cost(
             self.macs + other.macs,
             self.params + other.params,
-            self.floats_out + other.floats_out,
-            max(self.peak_activation_floats, other.peak_activation_floats),
+            self.layer_activations + other.layer_activations,
+            max(self.peak_activations, other.peak_activations),
         )
 
     def beside(self, held: int) -> "Cost":
-        """The same cost while another tensor of `held` floats is alive."""
-        return replace(self, peak_activation_floats=self.peak_activation_floats + held)
+        """Return the same cost while another tensor of `held` elements is alive."""
+        return replace(self, peak_activations=self.peak_activations + held)
 
 
-def cost(layers: Layers) -> Cost:
-    """Count a sequence of layers."""
-    total, convolved = Cost(), False
+class Place(StrEnum):
+    """What a layer does to the row of a layer table, which a convolution opens."""
+
+    OPENS = auto()  # its output is counted as activations
+    RIDES = auto()  # it leaves the row open: a pool may still follow
+    FOLDS = auto()  # its smaller output replaces the one counted
+    CLOSES = auto()
+
+
+class Layer:
+    """The base of all layers. A subclass is a frozen dataclass that begins with `input: Shape`.
+
+    It must define `cost` (of itself alone) and, if its shape changes, `output`; the rest have
+    defaults. Its name, or `stored_as`, is its kind in stored networks. `training.build` needs a
+    builder for it.
+    """
+
+    input: Shape
+    stored_as: ClassVar[str]
+    place: ClassVar[Place] = Place.CLOSES
+    in_place: ClassVar[bool] = False  # writes over its input, if nobody else reads that
+
+    def __init_subclass__(cls, stored_as: str = "") -> None:
+        if cls.cost is Layer.cost:
+            raise TypeError(f"layer {cls.__name__} must define its cost")
+        cls.stored_as = stored_as or cls.__name__
+        known = LAYERS.setdefault(cls.stored_as, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"there is a layer {cls.stored_as} already")
+        LAYERS[cls.stored_as] = cls
+
+    @property
+    def output(self) -> Shape:
+        return self.input
+
+    @property
+    def cost(self) -> Cost:
+        """Return what the layer costs by itself."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """Return its name in a layer table."""
+        return type(self).__name__.lower()
+
+    @property
+    def suffix(self) -> str:
+        """Return what it adds to the row of the layer before it."""
+        return f" + {self.label}"
+
+    @property
+    def traffic(self) -> int:
+        """Return the elements that training reads and writes, forward and backward, at least."""
+        return 2 * (self.input.elements + self.output.elements)
+
+    @property
+    def inner(self) -> "Layers | None":
+        """Return the layers that it stands for, or None if it is one itself."""
+        return None
+
+
+Layers: TypeAlias = tuple[Layer, ...]
+LAYERS: dict[str, type[Layer]] = {}
+
+
+def flat(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Walk layers with the bodies of custom ops in their place; a join keeps its branches.
+
+    Raises SpecError for what is no layer.
+    """
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise SpecError(f"{type(layer).__name__} is no layer, so its cost is not known")
+        inner = layer.inner
+        if inner is None:
+            yield layer
+        else:
+            yield from flat(inner)
+
+
+def cost(priced: "Network | Iterable[Layer]") -> Cost:
+    """Count a network or a sequence of layers.
+
+    >>> from blocksearch import TASKS, named_network
+    >>> cost(named_network("effnet", TASKS["gtsrb"])).flops
+    344064
+    """
+    counted, opened = list[int](), False
+    macs = params = peak = 0
+    layers: Iterable[Layer] = getattr(priced, "layers", priced)  # type: ignore[arg-type]
     for layer in flat(layers):
-        total = total.then(_layer_cost(layer))
-        if isinstance(layer, Pool) and convolved:
-            total = replace(total, floats_out=(*total.floats_out[:-1], layer.output.floats))
-        convolved = isinstance(layer, Conv) or (
-            convolved and isinstance(layer, Norm | Activation | Pool)
-        )
-    return total
+        own = layer.cost
+        macs, params = macs + own.macs, params + own.params
+        peak = max(peak, own.peak_activations)
+        counted += own.layer_activations
+        if opened and layer.place is Place.FOLDS:
+            counted[-1] = layer.output.elements
+        opened = _is_open(layer, opened)
+    return Cost(macs, params, tuple(counted), peak)
 
 
-def _layer_cost(layer: Layer) -> Cost:
-    both = layer.input.floats + layer.output.floats
-    match layer:
-        case Conv():
-            positions = layer.output.height * layer.output.width
-            return Cost(layer.weights * positions, layer.weights, (layer.output.floats,), both)
-        case Linear():
-            weights = layer.input.floats * layer.classes
-            return Cost(weights, weights + layer.classes, (layer.classes,), both)
-        case Norm():
-            return Cost(params=2 * layer.input.channels, peak_activation_floats=layer.input.floats)
-        case Join():
-            return _join_cost(layer)
-        case Pool() | GlobalPool() | Shuffle() | MatchChannels():
-            return Cost(peak_activation_floats=both)
-        case _:
-            return Cost(peak_activation_floats=layer.input.floats)
+def _is_open(layer: Layer, opened: bool) -> bool:
+    return layer.place is Place.OPENS or (opened and layer.place is not Place.CLOSES)
 
 
 def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
-    """Count one layer of a sequence; `floats_out` holds one number, what it adds to the sum.
+    """Count one layer of a sequence; `layer_activations` is one number, what it adds to the sum.
 
-    `folding` is what the convolution before handed on, where a pool would fold into it, else 0; the
-    second answer is the same for the next layer. Sums of this are `cost` of the whole sequence.
+    `folding` is what the convolution before gave, if a pool would fold into it, else 0; the second
+    answer is the same for the next layer. Sums of this are `cost` of the whole sequence.
     """
-    total = Cost()
+    total, added = Cost(), 0
     for part in flat((layer,)):
-        added = _layer_cost(part)
-        floats = sum(added.floats_out)
-        if isinstance(part, Pool) and folding:
-            floats = part.output.floats - folding
-        total = total.then(replace(added, floats_out=(floats,)))
-        keeps = isinstance(part, Conv) or (folding and isinstance(part, Norm | Activation | Pool))
-        folding = part.output.floats if keeps else 0
-    return replace(total, floats_out=(sum(total.floats_out),)), folding
+        total = total.then(part.cost)
+        if folding and part.place is Place.FOLDS:
+            added += part.output.elements - folding
+        folding = part.output.elements if _is_open(part, folding > 0) else 0
+    return replace(total, layer_activations=(total.activations + added,)), folding
 
 
-def shortcut_cost(kind: JoinKind, entry: Shape, body: Shape, shortcut: Layers) -> Cost:
-    """Count what follows the body of a block: its shortcut, while the body's output is held, and
-    the join.
+def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
+    """Count a branch of a join, with `held` elements of the join's input alive behind the first.
+
+    The first layer reads the join's input, which other branches read too: it is not in place.
     """
-    held = body.floats + (shortcut[-1].output if shortcut else entry).floats
-    joined = 2 * held if kind == "concatenate" else held
-    return (
-        _branch_cost(shortcut, entry, held=0)
-        .beside(body.floats)
-        .then(Cost(peak_activation_floats=joined))
-    )
-
-
-def _join_cost(join: Join) -> Cost:
-    """Branches run in order; the input is held for those still to come, finished outputs are held
-    for the join.
-
-    A branch whose first layer reads the input counts it itself, so it is held only behind the first
-    layer.
-    """
-    total, finished = Cost(), 0
-    for index, branch in enumerate(join.branches):
-        later = index < len(join.branches) - 1
-        total = total.then(
-            _branch_cost(branch, join.input, held=join.input.floats if later else 0).beside(
-                finished
-            )
-        )
-        finished += join.branch_outputs[index].floats
-    at_join = finished + (join.output.floats if join.kind == "concatenate" else 0)
-    return total.then(Cost(peak_activation_floats=at_join))
-
-
-def _branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     branch = tuple(flat(branch))
     if not branch:
-        return Cost(peak_activation_floats=entry.floats)
+        return Cost(peak_activations=entry.elements)
     first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
-    if isinstance(branch[0], Norm | Activation):  # not in place: other branches read the same input
-        first = first.beside(branch[0].output.floats)
+    if branch[0].in_place:
+        first = first.beside(branch[0].output.elements)
     return replace(
-        cost(branch),
-        peak_activation_floats=max(first.peak_activation_floats, rest.peak_activation_floats),
+        cost(branch), peak_activations=max(first.peak_activations, rest.peak_activations)
     )

@@ -1,90 +1,45 @@
-"""Primitive layers with shapes: the tree that a network resolves to, and that cost, module, text
-and diagram all read.
+"""The layers that a network resolves to, each with its shapes and its cost.
 
 Every layer knows its input shape and derives its output shape, so a tree that exists is consistent.
-Identity of networks is equality of these trees; `fingerprint` is their digest and `encode`/`decode`
-their stored form.
+Cost, module, text and layer table are all read from this tree. Layers made of layers, and how a
+tree is stored and digested, are in `tree`.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, get_args
 
+from blocksearch.arch.cost import Cost, Place
+from blocksearch.arch.cost import Layer as Layer
+from blocksearch.arch.cost import Layers as Layers
+from blocksearch.arch.cost import flat as flat
+from blocksearch.arch.shape import Shape as Shape
+from blocksearch.arch.shape import even_parts
+from blocksearch.arch.tree import CustomOp as CustomOp
+from blocksearch.arch.tree import Join as Join
+from blocksearch.arch.tree import JoinKind as JoinKind
+from blocksearch.arch.tree import decode as decode
+from blocksearch.arch.tree import encode as encode
+from blocksearch.arch.tree import fingerprint as fingerprint
 from blocksearch.errors import SpecError
 
 PoolKind = Literal["max", "average"]
 ActivationKind = Literal[
     "relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"
 ]
-JoinKind = Literal["add", "concatenate", "multiply"]
+
+_POOL_KINDS, _ACTIVATION_KINDS = get_args(PoolKind), get_args(ActivationKind)
 
 LEAKY_SLOPE = 0.2  # not given in the paper: a choice of ours
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One image's tensor: channels × height × width."""
+class Conv(Layer):
+    """A convolution without bias. `uneven` groups are parallel convolutions over `parts`.
 
-    channels: int
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.height, self.width) < 1:
-            raise SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
-
-    def __str__(self) -> str:
-        return f"{self.channels}x{self.height}x{self.width}"
-
-    @property
-    def floats(self) -> int:
-        return self.channels * self.height * self.width
-
-    @property
-    def map(self) -> tuple[int, int]:
-        return self.height, self.width
-
-    def with_channels(self, channels: int) -> "Shape":
-        return Shape(channels, self.height, self.width)
-
-    def strided(self, stride: tuple[int, int]) -> "Shape":
-        """Return the shape after a strided layer: ⌈n / stride⌉ along each axis, never below one.
-
-        Raises SpecError where an axis of size one would be reduced again.
-        """
-        if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
-            raise SpecError(
-                f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} meets a map of {self}"
-            )
-        return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
-
-
-def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Return the zeros before and after one axis so that the output has ⌈size / stride⌉ entries.
-
-    Odd kernels are centred (3 is padded by 1); an even kernel is padded at the end, and only where
-    the map is odd.
+    >>> Conv(Shape(8, 16, 16), 16, (3, 3)).cost.macs
+    294912
     """
-    span = dilation * (kernel - 1)
-    total = max(0, (-(-size // stride) - 1) * stride + span + 1 - size)
-    before = span // 2
-    return before, max(0, total - before)
-
-
-def even_parts(channels: int, groups: int) -> tuple[int, ...]:
-    """Split channels into groups as even as possible, the larger ones first: 6 in 4 groups is 2, 2,
-    1, 1.
-    """
-    share, rest = divmod(channels, groups)
-    return tuple(share + (group < rest) for group in range(groups))
-
-
-@dataclass(frozen=True)
-class Conv:
-    """A convolution without bias. `uneven` groups are built as parallel convolutions over `parts`."""
 
     input: Shape
     out_channels: int
@@ -94,6 +49,8 @@ class Conv:
     dilation: tuple[int, int] = (1, 1)
     uneven: bool = False
 
+    place = Place.OPENS
+
     def __post_init__(self) -> None:
         if self.out_channels < 1:
             raise SpecError(
@@ -101,21 +58,30 @@ class Conv:
             )
         if min(*self.kernel, *self.stride, *self.dilation, self.groups) < 1:
             raise SpecError(
-                f"kernel, stride, dilation and groups of a convolution must be at least one: {self}"
+                "kernel, stride, dilation and groups of a convolution must be at least one, "
+                f"but got {self}"
             )
         channels = (self.input.channels, self.out_channels)
         if self.groups > min(channels):
             raise SpecError(
-                f"a convolution has at most as many groups as channels, but {self.groups} > {min(channels)}"
+                "a convolution has at most as many groups as channels, "
+                f"but {self.groups} > {min(channels)}"
             )
         if not self.uneven and any(c % self.groups for c in channels):
             raise SpecError(
-                f"{self.groups} groups must divide both channel counts, but got {channels[0]} → {channels[1]}"
+                f"{self.groups} groups must divide both channel counts, "
+                f"but got {channels[0]} → {channels[1]}"
             )
 
     @cached_property
     def output(self) -> Shape:
         return self.input.strided(self.stride).with_channels(self.out_channels)
+
+    @property
+    def cost(self) -> Cost:
+        out, weights = self.output, self.weights
+        peak = self.input.elements + out.elements
+        return Cost(weights * out.height * out.width, weights, (out.elements,), peak)
 
     @property
     def depthwise(self) -> bool:
@@ -124,11 +90,8 @@ class Conv:
     @property
     def parts(self) -> tuple[tuple[int, int], ...]:
         """Input and output channels of each group."""
-        inputs, outputs = (
-            even_parts(self.input.channels, self.groups),
-            even_parts(self.out_channels, self.groups),
-        )
-        return tuple(zip(inputs, outputs, strict=True))
+        inputs = even_parts(self.input.channels, self.groups)
+        return tuple(zip(inputs, even_parts(self.out_channels, self.groups), strict=True))
 
     @property
     def weights(self) -> int:
@@ -139,43 +102,78 @@ class Conv:
         )
         return per_tap * self.kernel[0] * self.kernel[1]
 
+    @property
+    def label(self) -> str:
+        dilated = f"d{max(self.dilation)}" if max(self.dilation) > 1 else ""
+        size = f"{self.kernel[0]}x{self.kernel[1]}{dilated}"
+        strided = f" + {_halving(self.stride, 'stride')}" if self.stride != (1, 1) else ""
+        if not self.depthwise:
+            groups = f"gc{self.groups} " if self.groups > 1 else ""
+            return f"{groups}{size}x{self.out_channels}{strided}"
+        multiplied = f"x{self.out_channels}" if self.out_channels != self.input.channels else ""
+        return f"dw {size}{multiplied}{strided}"
+
+    @property
+    def traffic(self) -> int:
+        """Forward, it reads and writes; backward, it reads both and writes its input's gradient."""
+        return 3 * self.input.elements + 2 * self.output.elements
+
 
 def grouped_conv(
     input: Shape, out_channels: int, groups: int, kernel: tuple[int, int], stride: tuple[int, int]
 ) -> Conv:
-    """Make a convolution in `groups` groups, as even as possible and at most as many as there are
-    channels.
-    """
+    """Make a convolution in groups as even as possible, at most as many as there are channels."""
     groups = min(groups, input.channels, out_channels)
     uneven = bool(input.channels % groups or out_channels % groups)
     return Conv(input, out_channels, kernel, stride, groups, uneven=uneven)
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(Layer):
     """Batch normalisation with scale and shift per channel."""
 
     input: Shape
 
+    place, in_place, suffix = Place.RIDES, True, ""
+
     @property
-    def output(self) -> Shape:
-        return self.input
+    def cost(self) -> Cost:
+        return Cost(params=2 * self.input.channels, peak_activations=self.input.elements)
+
+    @property
+    def traffic(self) -> int:
+        """It reads its input twice (statistics, then values); backward likewise, with gradients."""
+        return 8 * self.input.elements
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Layer):
     """A pointwise non-linearity; a linear position has no layer."""
 
     input: Shape
     kind: ActivationKind
 
+    place, in_place, traffic = Place.RIDES, True, 0  # training computes it within its neighbours
+
+    def __post_init__(self) -> None:
+        if self.kind not in _ACTIVATION_KINDS:
+            raise _unknown_kind("an activation", self.kind, _ACTIVATION_KINDS)
+
     @property
-    def output(self) -> Shape:
-        return self.input
+    def cost(self) -> Cost:
+        return Cost(peak_activations=self.input.elements)
+
+    @property
+    def label(self) -> str:
+        return self.kind
+
+    @property
+    def suffix(self) -> str:
+        return f" · {self.kind}"
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Layer):
     """Pooling that leaves padded positions out of the maximum and of the average."""
 
     input: Shape
@@ -183,48 +181,64 @@ class Pool:
     kernel: tuple[int, int]
     stride: tuple[int, int]
 
+    place = Place.FOLDS
+
+    def __post_init__(self) -> None:
+        if self.kind not in _POOL_KINDS:
+            raise _unknown_kind("a pool", self.kind, _POOL_KINDS)
+
     @cached_property
     def output(self) -> Shape:
         return self.input.strided(self.stride)
 
+    @property
+    def cost(self) -> Cost:
+        return _moves(self)
+
+    @property
+    def label(self) -> str:
+        return _halving(self.stride, {"max": "mp", "average": "ap"}[self.kind])
+
 
 @dataclass(frozen=True)
-class GlobalPool:
+class GlobalPool(Layer):
     """Average of each channel over the whole map: C×1×1 out."""
 
     input: Shape
+
+    label = "global ap"
 
     @property
     def output(self) -> Shape:
         return Shape(self.input.channels, 1, 1)
 
+    @property
+    def cost(self) -> Cost:
+        return _moves(self)
+
 
 @dataclass(frozen=True)
-class Shuffle:
+class Shuffle(Layer):
     """Channel shuffle (ShuffleNet): take one channel of each group in turn."""
 
     input: Shape
     groups: int
 
     @property
-    def output(self) -> Shape:
-        return self.input
+    def cost(self) -> Cost:
+        return _moves(self)
 
     @property
     def order(self) -> tuple[int, ...]:
         """Input channel at each output position; groups are as even as possible."""
         parts = even_parts(self.input.channels, self.groups)
         starts = [sum(parts[:group]) for group in range(self.groups)]
-        return tuple(
-            start + k
-            for k in range(max(parts))
-            for start, size in zip(starts, parts, strict=True)
-            if k < size
-        )
+        groups = list(zip(starts, parts, strict=True))
+        return tuple(start + k for k in range(max(parts)) for start, size in groups if k < size)
 
 
 @dataclass(frozen=True)
-class MatchChannels:
+class MatchChannels(Layer):
     """Zero-pad missing channels at the end, or drop surplus ones: a shortcut that costs nothing."""
 
     input: Shape
@@ -234,85 +248,35 @@ class MatchChannels:
     def output(self) -> Shape:
         return self.input.with_channels(self.out_channels)
 
-
-@dataclass(frozen=True)
-class Join:
-    """Run branches on one input, in order, and add, concatenate or multiply their outputs. An empty
-    branch is the identity.
-
-    A factor of a product may be a single value per channel (C×1×1) after the first branch.
-    """
-
-    input: Shape
-    kind: JoinKind
-    branches: tuple["Layers", ...]
-
-    def __post_init__(self) -> None:
-        shapes = self.branch_outputs
-        first, per_channel = shapes[0], Shape(shapes[0].channels, 1, 1)
-        match self.kind:
-            case "add":
-                fits = all(shape == first for shape in shapes)
-            case "concatenate":
-                fits = all(shape.map == first.map for shape in shapes)
-            case _:
-                fits = all(shape in (first, per_channel) for shape in shapes)
-        if not fits:
-            raise SpecError(
-                f"branches to {self.kind} must match, but got {' and '.join(map(str, shapes))}"
-            )
+    @property
+    def cost(self) -> Cost:
+        return _moves(self)
 
     @property
-    def branch_outputs(self) -> tuple[Shape, ...]:
-        return tuple(branch[-1].output if branch else self.input for branch in self.branches)
-
-    @property
-    def output(self) -> Shape:
-        first, *rest = self.branch_outputs
-        return (
-            first.with_channels(first.channels + sum(s.channels for s in rest))
-            if self.kind == "concatenate"
-            else first
-        )
+    def label(self) -> str:
+        return f"match {self.out_channels}"
 
 
 @dataclass(frozen=True)
-class Custom:
-    """Layers that a user's option expands to, with where they come from: a changed definition is
-    another network.
-
-    `origin` is the option's text, `namespace.name(parameters)`, and `source` the digest of the code
-    that defines it.
-    """
-
-    input: Shape
-    origin: str
-    source: str
-    body: "Layers"
-
-    @property
-    def output(self) -> Shape:
-        return self.body[-1].output if self.body else self.input
-
-
-@dataclass(frozen=True)
-class Dropout:
+class Dropout(Layer):
     """Zero each input with probability `rate` while training."""
 
     input: Shape
     rate: float
 
     @property
-    def output(self) -> Shape:
-        return self.input
+    def cost(self) -> Cost:
+        return Cost(peak_activations=self.input.elements)
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Layer):
     """The classifier, with bias, on the flattened map."""
 
     input: Shape
     classes: int
+
+    place, label = Place.OPENS, "fully connected"
 
     def __post_init__(self) -> None:
         if self.classes < 1:
@@ -322,87 +286,26 @@ class Linear:
     def output(self) -> Shape:
         return Shape(self.classes, 1, 1)
 
+    @property
+    def cost(self) -> Cost:
+        weights = self.input.elements * self.classes
+        peak = self.input.elements + self.classes
+        return Cost(weights, weights + self.classes, (self.classes,), peak)
 
-Layer: TypeAlias = (
-    Conv
-    | Norm
-    | Activation
-    | Pool
-    | GlobalPool
-    | Shuffle
-    | MatchChannels
-    | Join
-    | Custom
-    | Dropout
-    | Linear
-)
-Layers: TypeAlias = tuple[Layer, ...]
-
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        Conv,
-        Norm,
-        Activation,
-        Pool,
-        GlobalPool,
-        Shuffle,
-        MatchChannels,
-        Join,
-        Custom,
-        Dropout,
-        Linear,
-    )
-}
+    @property
+    def traffic(self) -> int:
+        return 3 * self.input.elements + 2 * self.output.elements
 
 
-def flat(layers: Layers) -> Iterator[Layer]:
-    """Walk a sequence with the bodies of customs in their place; branches of a join stay inside it."""
-    for layer in layers:
-        if isinstance(layer, Custom):
-            yield from flat(layer.body)
-        else:
-            yield layer
+def _moves(layer: Layer) -> Cost:
+    """Cost of a layer without arithmetic that writes its output beside its input."""
+    return Cost(peak_activations=layer.input.elements + layer.output.elements)
 
 
-def encode(layers: Layers) -> str:
-    """Write a layer tree as canonical JSON: the form that is stored and digested."""
-    return json.dumps([_to_data(layer) for layer in layers], separators=(",", ":"))
+def _halving(stride: tuple[int, int], what: str) -> str:
+    """Name a halving as Table 1 does: `mp`, or `1d mp` along one axis."""
+    return f"1d {what}" if min(stride) == 1 < max(stride) else what
 
 
-def decode(text: str) -> Layers:
-    """Read back what `encode` wrote. Raises SpecError on anything else."""
-    try:
-        return tuple(_layer(data) for data in json.loads(text))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise SpecError(f"stored layers do not decode: {type(error).__name__}: {error}") from error
-
-
-def fingerprint(layers: Layers) -> str:
-    """Digest a layer tree: equal exactly where the trees are equal."""
-    return hashlib.sha256(encode(layers).encode()).hexdigest()
-
-
-def _to_data(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_to_data(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {"": type(value).__name__} | {
-            field.name: _to_data(getattr(value, field.name)) for field in fields(value)
-        }
-    return value
-
-
-def _layer(data: dict[str, Any]) -> Layer:
-    kind = _KINDS[data[""]]
-    layer: Layer = kind(**{name: _value(value) for name, value in data.items() if name})
-    return layer
-
-
-def _value(data: Any) -> Any:
-    if isinstance(data, list):
-        return tuple(_value(item) for item in data)
-    if isinstance(data, dict):
-        kind = data[""]
-        return Shape(**{k: v for k, v in data.items() if k}) if kind == "Shape" else _layer(data)
-    return data
+def _unknown_kind(what: str, kind: str, known: tuple[str, ...]) -> SpecError:
+    return SpecError(f"{what} is {', '.join(known)}, but got {kind!r}")

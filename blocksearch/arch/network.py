@@ -1,44 +1,55 @@
-"""A network as a value: input, first layer, a block per stage, widths, classes. What it resolves to
-is `layers`.
-"""
+"""A network as a value: task, widths, stem and blocks. What it resolves to is `layers`."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from operator import index
+from typing import TYPE_CHECKING, Any
 
-from blocksearch.arch.block import Block, bottleneck_channels, expand
+from blocksearch.arch.block import Block
+from blocksearch.arch.cost import Cost, cost
+from blocksearch.arch.expansion import bottleneck_channels, expand
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, Layers, Linear, Shape, fingerprint
 from blocksearch.errors import SpecError
 
-FIRST_LAYERS = ("vanilla", "block")
-VANILLA = Block(
-    spatial="dense", last="none"
-)  # a 3×3 convolution with 2×2 max-pooling (Table 1, first rows)
+if TYPE_CHECKING:
+    from torch import nn
+
+STEMS = ("conv", "block")
+STEM = Block(spatial="dense", last="none")  # 3×3 convolution, 2×2 max-pool (Table 1, first rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a data set fixes about a network: input, stage widths, classes and dropout before the
-    classifier.
+    """What a data set fixes about a network: input, classes, and dropout before the classifier.
+
+    `widths` are the stage widths that its reference networks have; a network may have others. The
+    input is a `Shape`, or its three numbers. Raises SpecError for what cannot be.
+
+    >>> Task(input=(3, 32, 32), classes=10).input
+    Shape(channels=3, height=32, width=32)
     """
 
     input: Shape
-    widths: tuple[int, ...]
     classes: int
     dropout: float = 0.0
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input", _shape(self.input))
         try:  # numbers of numpy's, and lists, are as good
             object.__setattr__(self, "widths", tuple(map(index, self.widths)))
             object.__setattr__(self, "classes", index(self.classes))
         except TypeError as error:
             raise SpecError(
-                f"widths and classes must be whole numbers, but got {self.widths} and {self.classes}"
+                "widths and classes must be whole numbers, "
+                f"but got {self.widths} and {self.classes}"
             ) from error
-        if not self.widths or min(self.widths) < 1:
+        if self.widths and min(self.widths) < 1:
             raise SpecError(
-                f"widths must be one or more whole numbers from 1, but got {self.widths_text or 'none'}"
+                f"widths must be one or more whole numbers from 1, but got {self.widths_text}"
             )
         if self.classes < 2:
             raise SpecError(
@@ -52,63 +63,100 @@ class Task:
         return ",".join(map(str, self.widths))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Network:
-    """Blocks in a task. One block serves every stage; several are one per stage that the block
-    covers.
+def _shape(given: Any) -> Shape:
+    if isinstance(given, Shape):
+        return given
+    try:
+        channels, height, width = map(index, given)
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"input must be a Shape or (channels, height, width), but got {given!r}"
+        ) from error
+    return Shape(channels, height, width)
 
-    `first_layer="vanilla"` makes the first stage a 3×3 convolution with 2×2 max-pooling, and blocks
-    cover the stages after it; `"block"` makes every stage a block. Raises SpecError where the
-    network cannot be built.
+
+@dataclass(frozen=True, repr=False)
+class Network:
+    """Blocks on a task. One block serves every stage; several are one for each stage.
+
+    `widths` are the channels of its stages, those of the task if left out. With `stem="conv"` the
+    first stage is a 3×3 convolution with 2×2 max-pooling, and blocks cover the stages after it;
+    with `"block"` every stage is a block. Raises SpecError if the network cannot be built.
+
+    >>> task = Task(input=(3, 32, 32), classes=43)
+    >>> Network(task=task, widths=(8, 16, 32), blocks=[Block(residual="add")]).cost.params
+    45739
     """
 
     task: Task
     blocks: tuple[Block, ...]
-    first_layer: str = "block"
+    _: KW_ONLY
+    widths: tuple[int, ...] = ()
+    stem: str = "block"
 
     def __post_init__(self) -> None:
-        if self.first_layer not in FIRST_LAYERS:
-            raise SpecError(f"first_layer must be vanilla or block, but got {self.first_layer!r}")
-        stages = len(self.task.widths) - (self.first_layer == "vanilla")
+        self._take(self.task, self.blocks, self.widths)
+        if self.stem not in STEMS:
+            raise SpecError(f"stem must be {' or '.join(STEMS)}, but got {self.stem!r}")
+        stages = len(self.widths) - (self.stem == "conv")
         if len(self.blocks) not in {1, stages}:
             raise SpecError(
-                f"a network takes one block or one for each of its {stages} block stages, but got {len(self.blocks)}"
+                f"a network takes one block or one for each of its {stages} block stages, "
+                f"but got {len(self.blocks)}"
             )
         _ = self.layers  # an instance that exists resolves
 
+    def _take(self, task: Any, blocks: Any, widths: Any) -> None:
+        """Keep lists as tuples, and the widths in the task as well: they are the network's."""
+        if not isinstance(task, Task):
+            raise SpecError(f"task must be a Task, but got {task!r}")
+        given = tuple(widths) or task.widths
+        own = task if given == task.widths else replace(task, widths=given)
+        if not own.widths:
+            raise SpecError("a network needs widths, such as widths=(8, 16, 32)")
+        given = (blocks,) if isinstance(blocks, Block) else blocks
+        if not isinstance(given, Iterable) or isinstance(given, str):
+            raise SpecError(f"blocks must be Block values, but got {given!r}")
+        given = tuple(given)
+        if wrong := [block for block in given if not isinstance(block, Block)]:
+            raise SpecError(f"blocks must be Block values, but got {wrong[0]!r}")
+        for name, value in (("task", own), ("widths", own.widths), ("blocks", given)):
+            object.__setattr__(self, name, value)
+
     def __str__(self) -> str:
-        """Write the network on one line, as `parse_network` reads it."""
+        """Write the network on one line, as `parse` reads it."""
         task = self.task
         dropout = f" dropout={task.dropout!r}" if task.dropout else ""
         head = f"input={task.input} widths={task.widths_text} classes={task.classes}{dropout}"
-        return f"{head} first_layer={self.first_layer} {' '.join(f'[{block}]' for block in self.blocks)}"
+        return f"{head} stem={self.stem} {' '.join(f'[{block}]' for block in self.blocks)}"
 
     def __repr__(self) -> str:
         return f"<Network {self}>"
 
+    @property
+    def text(self) -> str:
+        return str(self)
+
     @cached_property
     def stages(self) -> tuple[Layers, ...]:
-        """The resolved layers of each stage, then those of the classifier."""
-        task, shape = self.task, self.task.input
-        stages: list[Layers] = []
-        for block, width in zip(self.stage_blocks, task.widths, strict=True):
+        """The layers of each stage, then those of the classifier."""
+        shape, stages = self.task.input, list[Layers]()
+        for block, width in zip(self.stage_blocks, self.widths, strict=True):
             stages.append(expand(block, shape, width))
             shape = stages[-1][-1].output
-        return (*stages, classifier(task, shape))
+        return (*stages, classifier(self.task, shape))
 
     @property
     def bottlenecks(self) -> tuple[int | None, ...]:
-        """The channels that each stage's first pointwise layer gives, as `minimum` leaves them;
-        None where it has none.
-        """
+        """The channels that each stage's first pointwise layer gives, or None without one."""
         shapes = (self.task.input, *(stage[-1].output for stage in self.stages[:-2]))
-        return tuple(map(bottleneck_channels, self.stage_blocks, shapes, self.task.widths))
+        return tuple(map(bottleneck_channels, self.stage_blocks, shapes, self.widths))
 
     @property
     def stage_blocks(self) -> tuple[Block, ...]:
-        """The block of each stage, the vanilla first layer written as one."""
-        first = (VANILLA,) if self.first_layer == "vanilla" else ()
-        rest = len(self.task.widths) - len(first)
+        """The block of each stage, a convolution as stem written as one."""
+        first = (STEM,) if self.stem == "conv" else ()
+        rest = len(self.widths) - len(first)
         return first + (self.blocks * rest if len(self.blocks) == 1 else self.blocks)
 
     @cached_property
@@ -118,26 +166,40 @@ class Network:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the resolved layers: equal spellings merge, inactive factors vanish."""
+        """Digest of the layers: equal spellings merge, inactive factors vanish."""
         return fingerprint(self.layers)
 
-    def with_factor(self, name: str, value: Value) -> "Network":
-        """Return this network with one factor changed, in every block."""
-        if name == "first_layer":
-            return self._with_first_layer(str(value))
-        return replace(
-            self, blocks=tuple(block.with_factors({name: value}) for block in self.blocks)
-        )
+    @cached_property
+    def cost(self) -> Cost:
+        """What the network costs: `network.cost.flops` and the other `METRICS`."""
+        return cost(self.layers)
 
-    def _with_first_layer(self, first_layer: str) -> "Network":
-        if len(self.blocks) > 1 and first_layer != self.first_layer:
+    def table(self) -> str:
+        """Return its layer table as plain text, a row for each convolution as in Table 1."""
+        return str(import_module("blocksearch.arch.summary").layer_table(self))
+
+    def module(self, seed: int = 0) -> "nn.Module":
+        """Build it in PyTorch, initialised from a seed: N×C×H×W floats in, N×classes logits out."""
+        made: nn.Module = import_module("blocksearch.training.build").build(self.layers, seed)
+        return made
+
+    def with_factor(self, name: str, value: Value) -> "Network":
+        """Return this network with one factor changed in every block, or with another stem."""
+        if name == "stem":
+            return self._with_stem(str(value))
+        blocks = tuple(block.with_factors({name: value}) for block in self.blocks)
+        return replace(self, blocks=blocks)
+
+    def _with_stem(self, stem: str) -> "Network":
+        if len(self.blocks) > 1 and stem != self.stem:
             raise SpecError(
-                "first_layer cannot be changed in a network with a block per stage: their number would no longer match"
+                "stem cannot be changed in a network with a block for each stage: "
+                "their number would no longer match"
             )
-        return replace(self, first_layer=first_layer)
+        return replace(self, stem=stem)
 
 
 def classifier(task: Task, shape: Shape) -> Layers:
-    """Dropout, where the task has some, and the linear classifier on the flattened map."""
+    """Make the dropout, if the task has some, and the classifier on the flattened map."""
     dropout = (Dropout(shape, task.dropout),) if task.dropout else ()
     return (*dropout, Linear(shape, task.classes))

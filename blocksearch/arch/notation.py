@@ -1,28 +1,29 @@
-"""The text of blocks and networks, both ways: `parse(format(x)) == x`, and errors that show the
-text and a caret.
+"""How texts of blocks and networks are read. `parse(str(network)) == network`.
 
-    bottleneck=reduce(2) minimum=6 kernel=1x3+3x1 pooling=separable_conv
-    input=3x32x32 widths=64,128,256 classes=10 first_layer=block [bottleneck=reduce(2) ...]
-
-A block is its factors that differ from their defaults; a network is its task and, in brackets, one
-block for all stages or one for each.
+effnet                                              a network of the zoo, on a task
+effnet residual=add stem=conv widths=8,16,32        with changes
+bottleneck=reduce(2) kernel=1x3+3x1                 a block for every stage
+input=3x32x32 widths=8,16 classes=10 stem=block [kernel=3x3]      a network, with its task
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Network, Task
-from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import ParseError, SpecError
+from blocksearch.arch.network import STEMS, Network, Task
+from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.zoo import reference
+from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
+_TASK_KEYS = ("input=", "classes=")  # only in a network's text
 _TOKEN = re.compile(r"\s*(?:(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+))")
+_EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -31,45 +32,50 @@ class _Token:
     at: int
 
 
-def format_block(block: Block) -> str:
-    """Write a block: its factors that differ from their defaults."""
-    return str(block)
+def parse(
+    text: str,
+    task: Task | None = None,
+    ops: Ops = NO_OPS,
+    *,
+    dataset: str | None = None,
+    as_written: bool = False,
+) -> Network:
+    """Read a network: a name of the zoo, one with changes, a block's text, or a network's text.
 
+    >>> from blocksearch import TASKS
+    >>> parse("effnet residual=add", TASKS["gtsrb"]).cost.flops
+    344064
 
-def format_network(network: Network) -> str:
-    """Write a network on one line."""
-    return str(network)
-
-
-def parse_block(text: str, options: Options = NO_OPTIONS) -> Block:
-    """Read a block, with a user's options. Raises ParseError that shows the text and a caret."""
-    return _block(text, list(_tokens(text)), Block(), options)
-
-
-def override(text: str, base: Block, options: Options = NO_OPTIONS) -> Block:
-    """Read factors that replace those of a base block."""
-    return _block(text, list(_tokens(text)), base, options)
-
-
-def parse_network(text: str, options: Options = NO_OPTIONS) -> Network:
-    """Read a network, with a user's options. Raises ParseError that shows the text and a caret."""
+    A network's text brings its own task. `ops` are a user's, by name; for `dataset` and
+    `as_written`, see `zoo.named_network`. Raises ParseError with the text, ConfigError for an
+    unknown name, SpecError if the network cannot be built.
+    """
     tokens = list(_tokens(text))
-    depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
-    head = _pairs(text, tokens[:depth], _NETWORK_KEYS)
-    for key in ("input", "widths", "classes"):
-        if key not in head:
-            raise _error(text, 0, f"a network needs {key}=…")
-    blocks = tuple(_brackets(text, tokens[depth:], options))
-    if not blocks:
-        raise _error(text, len(text), "a network needs a block in brackets, such as [kernel=3x3]")
-    values = {key: value for key, (value, _) in head.items()}
-    first_layer = values.pop("first_layer", "block")
-    try:
-        return Network(task=Task(**values), blocks=blocks, first_layer=first_layer)
-    except ParseError:
-        raise
-    except SpecError as error:
-        raise _error(text, 0, str(error)) from error
+    if any(token.text == "[" or token.text.startswith(_TASK_KEYS) for token in tokens):
+        return _network(text, tokens, ops)
+    if task is None:
+        raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")
+    name = "" if tokens and "=" in tokens[0].text else tokens[0].text if tokens else text
+    changes = tokens if tokens and not name else tokens[1:]
+    found = _pairs(text, changes, _CHANGES | _factor_keys(ops))
+    task = replace(task, widths=found.pop("widths", task.widths))
+    if not name and tokens:
+        stem, widths = "block", task.widths
+        blocks: tuple[Block, ...] = (Block(),)
+    else:
+        stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
+    stem = found.pop("first_layer", found.pop("stem", stem))
+    blocks = tuple(_changed(text, block, found) for block in blocks)
+    return Network(task=task, widths=widths, stem=stem, blocks=blocks)
+
+
+def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
+    """Read a block's text. Raises ParseError with the text.
+
+    >>> parse_block("kernel=1x3+3x1 residual=add")
+    Block(kernel='1x3+3x1', residual='add')
+    """
+    return _changed(text, Block(), _pairs(text, list(_tokens(text)), _factor_keys(ops)))
 
 
 def read_shape(text: str) -> Shape | None:
@@ -80,30 +86,43 @@ def read_shape(text: str) -> Shape | None:
 
 def read_widths(text: str) -> tuple[int, ...] | None:
     """Read stage widths, written 64,128,256."""
-    return (
-        tuple(map(int, text.split(",")))
-        if re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text)
-        else None
-    )
+    known = re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text)
+    return tuple(map(int, text.split(","))) if known else None
+
+
+def _read_classes(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
 
 
 def _read_dropout(text: str) -> float | None:
     return float(text) if re.fullmatch(r"0(\.[0-9]+)?|[0-9](\.[0-9]+)?e-[0-9]+", text) else None
 
 
-_NETWORK_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "input": ("channels, height and width such as 3x32x32", read_shape),
-    "widths": ("whole numbers such as 64,128,256", read_widths),
-    "classes": (
-        "a whole number",
-        lambda text: int(text) if re.fullmatch(r"[0-9]{1,6}", text) else None,
-    ),
-    "dropout": ("a rate from 0 and below 1", _read_dropout),
-    "first_layer": (
-        "vanilla or block",
-        lambda text: text if text in {"vanilla", "block"} else None,
-    ),
+def _read_stem(text: str) -> str | None:
+    stem = _EARLIER_STEMS.get(text, text)
+    return stem if stem in STEMS else None
+
+
+_Keys = Mapping[str, tuple[str, Callable[[str], Any]]]
+_STEM = (" or ".join(STEMS), _read_stem)
+_WIDTHS = ("whole numbers such as 64,128,256", read_widths)
+_CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "stem": _STEM,
+    "first_layer": _STEM,
+    "widths": _WIDTHS,
 }
+_NETWORK_KEYS: _Keys = {
+    "input": ("channels, height and width such as 3x32x32", read_shape),
+    "widths": _WIDTHS,
+    "classes": ("a whole number", _read_classes),
+    "dropout": ("a rate from 0 and below 1", _read_dropout),
+    "stem": _STEM,
+    "first_layer": _STEM,
+}
+
+
+def _factor_keys(ops: Ops) -> dict[str, tuple[str, Callable[[str], Any]]]:
+    return {name: (each.rule, partial(each.parse, ops=ops)) for name, each in FACTORS.items()}
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -113,66 +132,73 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _error(text: str, at: int, rule: str) -> ParseError:
-    shown = re.sub(r"\s", " ", text)
-    return ParseError(f"{rule}\n  {shown}\n  {' ' * at}^")
+    shown = "".join(each if each.isprintable() else " " for each in text)
+    start = max(0, min(at - _SHOWN // 2, len(shown) - _SHOWN))
+    end = start + _SHOWN
+    part = f"{'…' if start else ''}{shown[start:end]}{'…' if end < len(shown) else ''}"
+    return ParseError(f"{rule}, at column {at + 1} of '{part}'")
 
 
-def _key_value(text: str, token: _Token, known: list[str]) -> tuple[str, str, int]:
-    key, equals, value = token.text.partition("=")
-    if not equals:
-        raise _error(text, token.at, f"expected factor=value, but got {token.text!r}")
-    if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else f"; known: {', '.join(known)}"
-        raise _error(text, token.at, f"unknown name {key!r}{hint}")
-    return key, value, token.at + len(key) + 1
-
-
-def _pairs(
-    text: str, tokens: list[_Token], keys: Mapping[str, tuple[str, Callable[[str], Any]]]
-) -> dict[str, tuple[Any, int]]:
-    found: dict[str, tuple[Any, int]] = {}
+def _pairs(text: str, tokens: list[_Token], keys: _Keys) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for token in tokens:
-        key, written, at = _key_value(text, token, list(keys))
+        key, equals, written = token.text.partition("=")
+        if not equals:
+            raise _error(text, token.at, f"expected factor=value, but got {token.text!r}")
+        if key not in keys:
+            hint = near(key, keys) or f"; known: {', '.join(keys)}"
+            raise _error(text, token.at, f"unknown name {key!r}{hint}")
         if key in found:
             raise _error(text, token.at, f"{key} is given twice")
         rule, read = keys[key]
+        at = token.at + len(key) + 1
         try:
             value = read(written)
         except SpecError as error:
             raise _error(text, at, str(error)) from error
         if value is None:
             raise _error(text, at, f"{key} must be {rule}, but got {written!r}")
-        found[key] = (value, at)
+        found[key] = value
     return found
 
 
-def _block(text: str, tokens: list[_Token], base: Block, options: Options) -> Block:
-    keys = {
-        name: (factor.grammar, partial(factor.parse, options=options))
-        for name, factor in FACTORS.items()
-    }
-    found = _pairs(text, tokens, keys)
+def _changed(text: str, block: Block, values: Mapping[str, Any], at: int = 0) -> Block:
     try:
-        return base.with_factors({key: value for key, (value, _) in found.items()})
+        return block.with_factors(values)
     except SpecError as error:
-        raise _error(text, tokens[0].at if tokens else 0, str(error)) from error
+        raise _error(text, at, str(error)) from error
 
 
-def _brackets(text: str, tokens: list[_Token], options: Options) -> Iterator[Block]:
+def _network(text: str, tokens: list[_Token], ops: Ops) -> Network:
+    depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
+    head = _pairs(text, tokens[:depth], _NETWORK_KEYS)
+    for key in ("input", "widths", "classes"):
+        if key not in head:
+            raise _error(text, 0, f"a network needs {key}=…")
+    blocks = tuple(_brackets(text, tokens[depth:], ops))
+    if not blocks:
+        raise _error(text, len(text), "a network needs a block in brackets, such as [kernel=3x3]")
+    stem = head.pop("first_layer", head.pop("stem", "block"))
+    try:
+        return Network(task=Task(**head), blocks=blocks, stem=stem)
+    except SpecError as error:
+        raise _error(text, 0, str(error)) from error
+
+
+def _brackets(text: str, tokens: list[_Token], ops: Ops) -> Iterator[Block]:
     start = None
     for index, token in enumerate(tokens):
         match token.text, start:
             case "[", None:
                 start = index
             case "]", int():
-                yield _block(text, tokens[start + 1 : index], Block(), options)
+                found = _pairs(text, tokens[start + 1 : index], _factor_keys(ops))
+                yield _changed(text, Block(), found, tokens[start].at)
                 start = None
             case (("[" | "]"), _):
                 raise _error(text, token.at, f"unexpected {token.text!r}")
             case _, None:
-                raise _error(
-                    text, token.at, f"expected a block in brackets, but got {token.text!r}"
-                )
+                rule = f"expected a block in brackets, but got {token.text!r}"
+                raise _error(text, token.at, rule)
     if start is not None:
         raise _error(text, tokens[start].at, "this bracket is not closed")

@@ -1,41 +1,43 @@
 """Widths rescaled to a budget: the largest network of the same proportions that a cost allows."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
 from blocksearch.arch.constraints import Budget, read_budget
-from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, PluginError, SpecError
+from blocksearch.errors import ConfigError, SpecError
 
 _HALF = Fraction(1, 2)
+_MOST_CHANNELS = 10**7
 
 
 def rescaled(network: Network, budget: Budget | str) -> Network:
-    """Scale all stage widths by one factor, as far as a budget such as `flops <= 12e6` allows.
+    """Scale all stage widths by one factor, as far as a budget allows.
+
+    >>> from blocksearch import TASKS, named_network
+    >>> rescaled(named_network("effnet", TASKS["gtsrb"]), "flops <= 1M").widths
+    (15, 31, 62)
 
     Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the
-    next width up does not.
-    Raises ConfigError for a budget that is no upper bound, SpecError where even the thinnest
-    network breaks it.
+    next width up does not. Raises ConfigError for a budget that is no upper bound, SpecError if
+    even the thinnest network breaks it.
     """
     limit = read_budget(budget) if isinstance(budget, str) else budget
     if limit.relation not in ("<=", "<"):
         raise ConfigError(
             f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}"
         )
-    widths = network.task.widths
+    widths = network.widths
     low, high = Fraction(0), Fraction(1)
     if not _fits(network, low, limit):
-        thinnest = _spent(_scaled(network, low), limit)
+        thinnest = limit.of(_scaled(network, low).cost)
         raise SpecError(
             f"no width meets {limit}: the thinnest network has {thinnest:,} {limit.quantity}"
         )
     while _fits(network, high, limit):
         low, high = high, 2 * high
-        if max(widths) * high > 10**7:
+        if max(widths) * high > _MOST_CHANNELS:
             raise SpecError(
                 f"{limit} is no bound for these widths: {max(widths) * low} channels still meet it"
             )
@@ -57,40 +59,18 @@ def widths_at(widths: tuple[int, ...], scale: Fraction) -> tuple[int, ...]:
 
 def next_scale(widths: tuple[int, ...], scale: Fraction) -> Fraction:
     """Return the smallest larger scale at which a width grows."""
-    return min(
-        (wide + _HALF) / width for wide, width in zip(widths_at(widths, scale), widths, strict=True)
-    )
-
-
-def widths_upward(widths: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Walk all widths of the same proportions, from the thinnest."""
-    scale = Fraction(0)
-    while True:
-        yield widths_at(widths, scale)
-        scale = next_scale(widths, scale)
+    wider = zip(widths_at(widths, scale), widths, strict=True)
+    return min((wide + _HALF) / width for wide, width in wider)
 
 
 def _scaled(network: Network, scale: Fraction) -> Network:
-    return replace(
-        network, task=replace(network.task, widths=widths_at(network.task.widths, scale))
-    )
-
-
-def _spent(network: Network, limit: Budget) -> int:
-    price = cost(network.layers)
-    return (
-        price.peak_activation_floats
-        if limit.quantity == "peak"
-        else int(getattr(price, limit.quantity))
-    )
+    return replace(network, widths=widths_at(network.widths, scale))
 
 
 def _fits(network: Network, scale: Fraction, limit: Budget) -> bool:
     """Say whether a scale meets the budget; widths too thin to be built cost nothing yet."""
     try:
         scaled = _scaled(network, scale)
-    except PluginError:
-        raise
     except SpecError:
         return True
-    return bool(limit.holds(_spent(scaled, limit)))
+    return bool(limit.holds(limit.of(scaled.cost)))

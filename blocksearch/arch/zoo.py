@@ -1,5 +1,4 @@
-"""Named points of the space, as rows that read like the EffNet paper, and the settings of its data
-sets.
+"""Reference networks by name, as rows that read like the EffNet paper, and tasks by data set.
 
 The paper gives widths for CIFAR-10 alone; the others, and the counting convention, are recovered
 from its FLOPs columns. Positions of normalisation and most activations are not in the paper:
@@ -7,7 +6,7 @@ choices of ours, the same in every row.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 
 from blocksearch.arch.block import Block
@@ -18,17 +17,18 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import unknown
 
+_SHAPE = Shape(3, 32, 32)
 TASKS = {
-    "cifar10": Task(input=Shape(3, 32, 32), widths=(64, 128, 256), classes=10),
-    "svhn": Task(input=Shape(3, 32, 32), widths=(12, 24, 48), classes=10),
-    "gtsrb": Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=43, dropout=0.5),
-    "digits": Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10),
+    "cifar10": Task(input=_SHAPE, widths=(64, 128, 256), classes=10),
+    "svhn": Task(input=_SHAPE, widths=(12, 24, 48), classes=10),
+    "gtsrb": Task(input=_SHAPE, widths=(8, 16, 32), classes=43, dropout=0.5),
+    "digits": Task(input=_SHAPE, widths=(8, 16, 32), classes=10),
 }
 
 
 @dataclass(frozen=True)
 class Named:
-    """A point of the space: its block, its first layer, and where the paper describes it.
+    """A reference network: its stem, its block, and where the paper describes it.
 
     `last_block` replaces the block of the last stage on CIFAR-10 and SVHN, where the published
     FLOPs demand it. `fills` rescales the widths to the FLOPs of the baseline: of the `network`, or
@@ -37,8 +37,9 @@ class Named:
 
     name: str
     source: str
-    first_layer: str
+    stem: str
     block: Block
+    _: KW_ONLY
     last_block: Block | None = None
     fills: str = ""
 
@@ -75,7 +76,7 @@ def _rates(
     """One row for each expansion rate of Tables 5-7; the bare name is rate 6."""
     rows = {name: 6, f"{name}_4": 4, f"{name}_2": 2}
     return [
-        Named(row, source, "vanilla", block(rate), last(rate) if last else None)
+        Named(row, source, "conv", block(rate), last_block=last(rate) if last else None)
         for row, rate in rows.items()
     ]
 
@@ -86,9 +87,9 @@ _EFFNET = Block(bottleneck=Reduce(2), minimum=6, kernel=SEPARATED, pooling="sepa
 NAMED: dict[str, Named] = {row.name: row for row in (
     Named("baseline", "Table 1", "block",
           Block(spatial="dense", last="none", pooling="last")),
-    Named("mobilenet", "Table 1", "vanilla",
+    Named("mobilenet", "Table 1", "conv",
           Block(pooling="stride", spatial_activation="relu")),
-    Named("shufflenet", "Table 1", "vanilla",
+    Named("shufflenet", "Table 1", "conv",
           Block(bottleneck=Reduce(4), pooling="stride", groups=Groups("both", 4), residual="concatenate",
                 activation="linear", join_activation="relu")),
     Named("effnet", "Section 4.2, Table 1", "block", _EFFNET),
@@ -96,15 +97,16 @@ NAMED: dict[str, Named] = {row.name: row for row in (
     Named("effnet_large_published", "Tables 2-4, widths ours", "block", _EFFNET, fills="published"),
     *_rates("mobilenet_v2", "Section 6.1, Tables 5-7", _mobilenet_v2),
     *_rates("effnet_revised", "Section 6.2, Tables 5-7", _effnet_revised, lambda rate: _effnet_revised(rate, "first")),
-    Named("mob_imp", "Section 6.3, Tables 5-7", "vanilla",
+    Named("mob_imp", "Section 6.3, Tables 5-7", "conv",
           Block(bottleneck=Expand(Fraction(6)), pooling="last", spatial_activation="relu", activation="leaky")),
 )}
 # fmt: on
 
 
 def named(name: str) -> Named:
-    """Find a named point; `_6` may be added where the bare name is rate 6. Raises ConfigError with
-    the known names.
+    """Find a reference network; `_6` may be added if the bare name is rate 6.
+
+    Raises ConfigError with the known names.
     """
     name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
     if name not in NAMED:
@@ -112,29 +114,39 @@ def named(name: str) -> Named:
     return NAMED[name]
 
 
+def reference(
+    name: str, task: Task, *, dataset: str | None = None, as_written: bool = False
+) -> tuple[str, tuple[Block, ...], tuple[int, ...]]:
+    """Return stem, blocks and widths of a reference network on a task; see `named_network`."""
+    row = named(name)
+    stages = len(task.widths) - (row.stem == "conv")
+    blocks: tuple[Block, ...] = (row.block,)
+    if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
+        blocks = (row.block,) * (stages - 1) + (row.last_block,)
+    if not row.fills:
+        return row.stem, blocks, task.widths
+    network = Network(task=task, blocks=blocks, stem=row.stem)
+    filled = rescaled(network, f"flops <= {baseline_flops(task, row.fills)}")
+    return row.stem, blocks, filled.widths
+
+
 def named_network(
     name: str, task: Task, *, dataset: str | None = None, as_written: bool = False
 ) -> Network:
-    """Place a named point in a task.
+    """Place a reference network on a task, at the task's widths.
+
+    >>> named_network("effnet", TASKS["gtsrb"]).cost.flops
+    344064
 
     On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand,
     whatever the widths; elsewhere, and with `as_written`, it pools as Section 6.2 is written.
     """
-    row = named(name)
-    stages = len(task.widths) - (row.first_layer == "vanilla")
-    blocks: tuple[Block, ...] = (row.block,)
-    if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
-        blocks = (row.block,) * (stages - 1) + (row.last_block,)
-    network = Network(task=task, blocks=blocks, first_layer=row.first_layer)
-    return (
-        rescaled(network, f"flops <= {baseline_flops(task, row.fills)}") if row.fills else network
-    )
+    stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
+    return Network(task=task, blocks=blocks, widths=widths, stem=stem)
 
 
 def baseline_flops(task: Task, which: str = "network") -> int:
-    """Count the baseline: the `network`, or as `published`, where the classifier is counted on a
-    map 16 times as large.
-    """
-    found = cost(named_network("baseline", task).layers).flops
-    classifier = named_network("baseline", task).stages[-1][-1:]
-    return found + (15 * cost(classifier).flops if which == "published" else 0)
+    """Count the baseline: the `network`, or as `published`, with a 16 times larger classifier."""
+    baseline = named_network("baseline", task)
+    classifier = cost(baseline.stages[-1][-1:]).flops
+    return baseline.cost.flops + (15 * classifier if which == "published" else 0)

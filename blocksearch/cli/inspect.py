@@ -45,7 +45,7 @@ def show(
     Example: blocksearch show effnet --dataset cifar10
     """
     from blocksearch.arch.cost import cost
-    from blocksearch.report.flow import as_rows, data_flow
+    from blocksearch.arch.summary import layer_rows
     from blocksearch.report.pages import save_picture
     from blocksearch.report.pages import show as show_table
     from blocksearch.report.tables import flow_table
@@ -57,10 +57,10 @@ def show(
     found = network_from(
         network, task, dataset=dataset, as_written=as_written, options=options, fill=fill
     )
-    rows = data_flow(found)
+    rows = layer_rows(found)
     table = flow_table(found, network, rows, cost(found.layers))
     save_picture(svg, table)
-    print_json(as_rows(rows)) if as_json else show_table(table)
+    print_json([row.record() for row in rows]) if as_json else show_table(table)
 
 
 @look_app.command("cost")

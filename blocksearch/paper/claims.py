@@ -151,7 +151,7 @@ _LESS, _MORE = 1 - 1e-9, 1 + 1e-9
 OPERATIONS = (
     _operations(
         "3",
-        "first_layer",
+        "stem",
         "vanilla block",
         "saves about 30% of the first layer",
         least=0.6,
@@ -251,4 +251,4 @@ def claims_about(variant: Variant) -> Sequence[Claim]:
 
 
 def _flops(network: Network, factor: str = "") -> int:
-    return cost(network.stages[0] if factor == "first_layer" else network.layers).flops
+    return cost(network.stages[0] if factor == "stem" else network.layers).flops

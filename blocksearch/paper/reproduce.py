@@ -16,7 +16,6 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError
 from blocksearch.paper.claims import pairs_among, with_claims
@@ -95,7 +94,7 @@ class Measured:
         return {
             "label": self.label,
             "network": self.name,
-            "text": format_network(self.network),
+            "text": str(self.network),
             "published_accuracy": published.accuracy,
             "accuracy": self.accuracy,
             "interval_low": low,

@@ -157,7 +157,7 @@ def _ablation_table(given: str, results: "Sequence[VariantResult]") -> Table:
         "sign flip",
         "FLOPs",
         "params",
-        "floats",
+        "activations",
         *words,
         left=2,
     )
@@ -208,7 +208,8 @@ def _price(result: "VariantResult") -> list[str]:
     if result.cost is None:
         return ["", "", ""]
     own, base = (
-        [price.flops, price.params, price.floats] for price in (result.cost, result.reference_cost)
+        [price.flops, price.params, price.activations]
+        for price in (result.cost, result.reference_cost)
     )
     if result.variant.is_reference:
         return [f"{value:,}" for value in own]

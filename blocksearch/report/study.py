@@ -199,8 +199,8 @@ def amount(value: float | None) -> str:
 WORDS = {
     "flops": "FLOPs",
     "params": "parameters",
-    "floats": "floats out of convolutions",
-    "peak": "peak activation, floats",
+    "activations": "activations",
+    "peak_activations": "peak activations",
 }
 
 

@@ -8,20 +8,17 @@ from rich.table import Table
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import format_network
+from blocksearch.arch.summary import LayerRow
 from blocksearch.paper.tables import FlopsCell, printed
-from blocksearch.report.flow import FlowRow
 from blocksearch.report.pages import titled
 from blocksearch.runs.scheduler import Plan
 
 
-def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost) -> Table:
+def flow_table(network: Network, name: str, rows: Sequence[LayerRow], price: Cost) -> Table:
     """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at
     the end.
     """
-    table = titled(
-        f"{name}\n{format_network(network)}", "layer", "output", "MACs", "params", "floats out"
-    )
+    table = titled(f"{name}\n{network}", "layer", "output", "MACs", "params", "activations")
     for row, following in zip(rows, (*rows[1:], None), strict=True):
         ends = following is None or following.stage != row.stage
         table.add_row(
@@ -29,7 +26,7 @@ def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost
             str(row.output),
             _count(row.macs),
             _count(row.params),
-            _count(row.floats_out),
+            _count(row.activations),
             end_section=ends,
         )
     table.add_row("total", "", _count(price.macs), _count(price.params), "")
@@ -38,15 +35,15 @@ def flow_table(network: Network, name: str, rows: Sequence[FlowRow], price: Cost
 
 def cost_table(network: Network, name: str, price: Cost) -> Table:
     """Draw what a network costs, with the convention."""
-    table = titled(f"{name}\n{format_network(network)}", "cost of one image", "")
+    table = titled(f"{name}\n{network}", "cost of one image", "")
     for label, value in (
         ("MACs (convolutions and classifier)", price.macs),
         ("FLOPs (2 × MACs, as in the paper)", price.flops),
         ("parameters (with normalisation and bias)", price.params),
-        ("peak activation, floats", price.peak_activation_floats),
+        ("peak activations (elements)", price.peak_activations),
     ):
         table.add_row(label, _count(value))
-    table.add_row("floats out of each convolution", " ".join(map(_count, price.floats_out)))
+    table.add_row("activations of each convolution", " ".join(map(_count, price.layer_activations)))
     table.add_row("fingerprint", network.digest)
     return table
 
@@ -55,13 +52,13 @@ def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
     """Flatten a cost for `--json`."""
     return {
         "name": name,
-        "text": format_network(network),
+        "text": str(network),
         "fingerprint": network.digest,
         "macs": price.macs,
         "flops": price.flops,
         "params": price.params,
-        "floats_out": list(price.floats_out),
-        "peak_activation_floats": price.peak_activation_floats,
+        "layer_activations": list(price.layer_activations),
+        "peak_activations": price.peak_activations,
     }
 
 

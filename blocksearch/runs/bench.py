@@ -12,7 +12,7 @@ from heapq import heapify, heapreplace
 from statistics import median
 
 from blocksearch.arch.cost import cost
-from blocksearch.arch.layers import Activation, Conv, Join, Layer, Layers, Linear, Norm, flat
+from blocksearch.arch.layers import Layers, flat
 from blocksearch.arch.network import Network
 from blocksearch.runs import worker as process
 from blocksearch.runs.executor import Workers
@@ -86,29 +86,11 @@ def as_rows(ways: Sequence[Way]) -> list[dict[str, object]]:
 
 
 def traffic(layers: Layers) -> int:
-    """Count the bytes that training must move for one image, forward and backward, each value
-    touched as seldom as can be.
+    """Count the bytes that training must move for one image, forward and backward, at least.
 
-    A convolution reads its input and writes its output, then reads both again with the gradient in
-    place of the output and writes its input's gradient. A normalisation needs its input twice
-    (statistics, then values), backward likewise with the gradient; an activation rides along. All
-    else reads and writes once each way.
+    Each value is touched as seldom as can be, as `Layer.traffic` of each layer says.
     """
-    return 4 * sum(_touches(layer) for layer in flat(layers))
-
-
-def _touches(layer: Layer) -> int:
-    match layer:
-        case Conv() | Linear():
-            return 3 * layer.input.floats + 2 * layer.output.floats
-        case Norm():
-            return 8 * layer.input.floats
-        case Activation():
-            return 0
-        case Join():
-            return sum(traffic(branch) // 4 for branch in layer.branches) + 2 * layer.output.floats
-        case _:
-            return 2 * layer.input.floats + 2 * layer.output.floats
+    return 4 * sum(layer.traffic for layer in flat(layers))
 
 
 def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:

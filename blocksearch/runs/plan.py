@@ -12,17 +12,9 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import (
-    format_network,
-    override,
-    parse_block,
-    parse_network,
-    read_shape,
-    read_widths,
-)
-from blocksearch.arch.ops import NO_OPTIONS, Options
+from blocksearch.arch.notation import parse, read_shape, read_widths
+from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.scale import rescaled
-from blocksearch.arch.zoo import named_network
 from blocksearch.data import get
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError
@@ -39,46 +31,19 @@ def network_from(
     *,
     dataset: str | None = None,
     as_written: bool = False,
-    options: Options = NO_OPTIONS,
+    options: Ops = NO_OPS,
     fill: str | None = None,
 ) -> Network:
-    """Read a network: a named point, one with factors changed (`effnet residual=add`), a block's
-    text, or a network's text.
+    """Read a network as `arch.notation.parse` does, and rescale its widths to a budget, `fill`.
 
-    A network's text brings its own task. `options` are a user's, by name; `fill` is a budget that
-    the widths are rescaled to.
-    Raises ParseError or ConfigError.
+    A network's text brings its own task, so one that differs from the data set's is refused.
     """
-    network = _network(text, task, dataset, options, as_written=as_written)
+    if "[" in text and dataset is not None and task != get(dataset).task:
+        raise ConfigError(
+            "a network's text has its own widths, input and classes: change them there"
+        )
+    network = parse(text, task, options, dataset=dataset, as_written=as_written)
     return rescaled(network, fill) if fill else network
-
-
-def _network(
-    text: str, task: Task, dataset: str | None, options: Options, *, as_written: bool
-) -> Network:
-    name, _, changes = text.strip().partition(" ")
-    if "[" in text:
-        if dataset is not None and task != get(dataset).task:
-            raise ConfigError(
-                "a network's text has its own widths, input and classes: change them there, without an option"
-            )
-        return parse_network(text, options)
-    if "=" in name:
-        return Network(task=task, blocks=(parse_block(text, options),))
-    network = named_network(name, task, dataset=dataset, as_written=as_written)
-    if not changes:
-        return network
-    first_layer, rest = _first_layer(changes, network.first_layer)
-    return replace(
-        network,
-        blocks=tuple(override(rest, block, options) for block in network.blocks),
-        first_layer=first_layer,
-    )
-
-
-def _first_layer(changes: str, own: str) -> tuple[str, str]:
-    found = re.search(r"(?:^|\s)first_layer=(\S+)", changes)
-    return (found[1], changes.replace(found[0], " ")) if found else (own, changes)
 
 
 def task_from(
@@ -185,7 +150,7 @@ class Conditions:
 
     def job(self, network: Network, seed: int) -> Job:
         """Make the job of one training."""
-        return self.job_of(network.digest, format_network(network), network.layers, seed)
+        return self.job_of(network.digest, str(network), network.layers, seed)
 
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""

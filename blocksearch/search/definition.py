@@ -207,7 +207,9 @@ def opening(
 
 def _cost_of(network: Network, quantity: str) -> int:
     return int(
-        getattr(cost(network.layers), "peak_activation_floats" if quantity == "peak" else quantity)
+        getattr(
+            cost(network.layers), "peak_activations" if quantity == "peak_activations" else quantity
+        )
     )
 
 

@@ -19,7 +19,7 @@ from blocksearch.search.surrogate import Features, Model, Scales, Seen, choose_s
 from blocksearch.search.trials import Trial, TrialKind
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
-MODELLED = ("flops", "params", "peak")  # the costs that the model sees
+MODELLED = ("flops", "params", "peak_activations")  # the costs that the model sees
 REFITS, LATER_REFITS = 16, 64  # results between fits, at first and once there are
 LATER = 256  # results
 WATCHED = 1024  # candidates whose variance is followed

@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import format_network
 from blocksearch.errors import ConfigError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
@@ -256,7 +255,7 @@ class _Study:
             state=state,
             accuracies=accuracies,
             network=network.digest,
-            text=format_network(network),
+            text=str(network),
             costs={**self._prices.named(trial.row), **self.pool.cost(trial.row)},
             memory={**trial.memory, **code},
         )

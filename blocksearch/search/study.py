@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import format_network, parse_network
+from blocksearch.arch.notation import parse
 from blocksearch.data import Own, get
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, unknown
@@ -132,8 +132,8 @@ class Study:
         def found(entry: Entry) -> Network:
             genotype = space.encoding.decode(codes[entry.trial])
             network = None if genotype is None else space.enumeration.network(genotype)
-            same = network is not None and format_network(network) == entry.text
-            return network if network is not None and same else parse_network(entry.text)
+            same = network is not None and str(network) == entry.text
+            return network if network is not None and same else parse(entry.text)
 
         return tuple(replace(entry, network=found(entry)) for entry in self.summary().front)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import format_network
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
@@ -71,7 +70,7 @@ def tabulate(
 
 
 def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[str, object]]:
-    texts = {network.digest: format_network(network) for network in networks}
+    texts = {network.digest: str(network) for network in networks}
     return [
         {
             "fingerprint": key.network,

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from blocksearch.arch.cost import EARLIER_NAMES
 from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.rows import checksum
@@ -139,6 +140,7 @@ class Studies:
         found: dict[str, Any] = json.loads(
             self._checked(dict(row), f"the definition of study {name}")["definition"]
         )
+        found["wishes"]["objectives"] = [_today(each) for each in found["wishes"]["objectives"]]
         return found
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
@@ -210,6 +212,11 @@ def _as_row(study: str, trial: Trial) -> dict[str, Any]:
     return row | {"checksum": checksum(row)}
 
 
+def _today(name: str) -> str:
+    """Return today's name of a stored cost; objectives of a user's have their own."""
+    return EARLIER_NAMES.get(name, name)
+
+
 def _trial(row: Mapping[str, Any]) -> Trial:
     return Trial(
         **{name: row[name] for name in _PLAIN},
@@ -217,7 +224,7 @@ def _trial(row: Mapping[str, Any]) -> Trial:
         row=row["trial"],
         kind=TrialKind(row["kind"]),
         state=TrialState(row["state"]),
-        costs=json.loads(row["costs"]),
+        costs={_today(name): value for name, value in json.loads(row["costs"]).items()},
         accuracies=tuple(json.loads(row["accuracies"])),
         memory=json.loads(row["memory"]),
     )

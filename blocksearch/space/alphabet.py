@@ -4,26 +4,27 @@ from collections.abc import Hashable
 from itertools import chain
 from typing import NamedTuple
 
-from blocksearch.arch.cost import Cost, layer_cost, shortcut_cost
-from blocksearch.arch.layers import Join, JoinKind, Layer, Layers, Shape
+from blocksearch.arch.cost import Cost, Layer, Layers, layer_cost
+from blocksearch.arch.shape import Shape
+from blocksearch.arch.tree import Join, JoinKind, shortcut_cost
 
 Word = tuple[int, ...]
 
 
 class Price(NamedTuple):
-    """What a symbol costs. macs, params and floats add up along a word; the peak is the largest."""
+    """What a symbol costs. macs, params and activations add up; the peak is the largest."""
 
     macs: int
     params: int
-    floats: int
-    peak: int
+    activations: int
+    peak_activations: int
 
     def then(self, other: "Price") -> "Price":
         return Price(
             self.macs + other.macs,
             self.params + other.params,
-            self.floats + other.floats,
-            max(self.peak, other.peak),
+            self.activations + other.activations,
+            max(self.peak_activations, other.peak_activations),
         )
 
 
@@ -66,7 +67,7 @@ class Alphabet:
         join = layers[0]
         body, around = join.branches
         opening, closing = self.brackets(join.kind, join.input, body[-1].output, around)
-        spelled = self.symbols(body, join.input.floats)[0]
+        spelled = self.symbols(body, join.input.elements)[0]
         return opening + spelled + closing + self.symbols(layers[1:])[0]
 
     def brackets(
@@ -99,4 +100,4 @@ class Alphabet:
 
 
 def _price(counted: Cost) -> Price:
-    return Price(counted.macs, counted.params, counted.floats, counted.peak_activation_floats)
+    return Price(counted.macs, counted.params, counted.activations, counted.peak_activations)

@@ -15,11 +15,12 @@ from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple, TypeVar, assert_never
 
-from blocksearch.arch.block import SHORTCUT_FACTORS, STEPS, Block, body_output, shortcut
+from blocksearch.arch.block import Block
+from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS, body_output, shortcut
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import VANILLA, Network, classifier
-from blocksearch.errors import PluginError, SpecError
+from blocksearch.arch.network import STEM, Network, classifier
+from blocksearch.errors import SpecError
 from blocksearch.space.alphabet import Alphabet, Word
 from blocksearch.space.layouts import (
     DECISIONS,
@@ -198,8 +199,6 @@ class Automaton:
                 continue
             try:
                 yield self._decide(state, block, decided, decision)
-            except PluginError:
-                raise
             except SpecError:  # this combination makes no network
                 continue
 
@@ -233,7 +232,7 @@ class Automaton:
     def _stage_block(self, kind: StageKind, block: Block) -> Block:
         match kind:
             case StageKind.CONV:
-                return VANILLA
+                return STEM
             case StageKind.REPEATED:
                 return _block_of(vars(block) | {"pooling": "none"})
             case StageKind.OWN | StageKind.SHARED:
@@ -263,7 +262,7 @@ class Automaton:
             width,
             entry,
             around.output,
-            entry.floats,
+            entry.elements,
             tail=closing + self.alphabet.symbols(around.after)[0],
         )
 
@@ -313,8 +312,6 @@ def _remember(
     if key not in found:
         try:
             found[key] = make(*arguments)
-        except PluginError:
-            raise
         except SpecError as error:
             found[key] = error
     made = found[key]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.errors import PluginError, SpecError
+from blocksearch.errors import SpecError
 from blocksearch.space.enumeration import Enumeration
 from blocksearch.space.grammar import Grammar
 
@@ -24,7 +24,7 @@ _BATCHES = (
     1024,
     16_384,
 )  # networks drawn in turn from a space not listed, until one is free
-COSTS = ("flops", "params", "floats", "peak")
+COSTS = ("flops", "params", "activations", "peak_activations")
 
 
 class Candidates:
@@ -92,7 +92,7 @@ class Candidates:
             return self._row(rank)
         if network.digest not in self._outside:
             price: Cost = cost(network.layers)
-            costs = [price.flops, price.params, price.floats, price.peak_activation_floats]
+            costs = [price.flops, price.params, price.activations, price.peak_activations]
             code = self.encoding.encode_network(network)
             self._outside[network.digest] = self._append(None, code, costs)
             self._networks[len(self) - 1] = network
@@ -164,8 +164,6 @@ class Candidates:
         space = self.grammar.enumeration
         try:
             rank = space.rank(space.network(genotype))
-        except PluginError:
-            raise
         except SpecError:
             return None
         return None if rank is None else self._row(rank)

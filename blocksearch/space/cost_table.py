@@ -6,8 +6,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import QUANTITIES
-from blocksearch.errors import unknown
+from blocksearch.arch.cost import metric_named
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,8 @@ class Costs:
 
     macs: NDArray[np.int64]
     params: NDArray[np.int64]
-    floats: NDArray[np.int64]
-    peak: NDArray[np.int64]
+    activations: NDArray[np.int64]
+    peak_activations: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.macs)
@@ -29,9 +28,7 @@ class Costs:
 
     def of(self, quantity: str) -> NDArray[np.int64]:
         """Return one cost by name. Raises ConfigError for an unknown one."""
-        if quantity not in QUANTITIES:
-            raise unknown("cost", quantity, QUANTITIES)
-        found: NDArray[np.int64] = getattr(self, quantity)
+        found: NDArray[np.int64] = getattr(self, metric_named(quantity))
         return found
 
 

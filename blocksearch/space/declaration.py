@@ -8,9 +8,8 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import FIRST_LAYERS, Task
-from blocksearch.arch.ops import OptionFamily
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.arch.network import STEMS, Task
+from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import Layout, Product
 
@@ -24,7 +23,7 @@ class Part:
 
     task: Task
     widths: tuple[tuple[int, ...], ...]
-    first_layers: tuple[str, ...]
+    stems: tuple[str, ...]
     depths: tuple[int, ...]
     per_stage: bool
     base: Block
@@ -35,10 +34,8 @@ class Part:
     def __post_init__(self) -> None:
         for widths in self.widths:
             shown = ",".join(map(str, widths))
-            if "vanilla" in self.first_layers and len(widths) < 2:
-                raise SpecError(
-                    f"first_layer=vanilla leaves no stage for a block where widths={shown}"
-                )
+            if "conv" in self.stems and len(widths) < 2:
+                raise SpecError(f"stem=conv leaves no stage for a block where widths={shown}")
             if len(self.options) not in {1, len(widths)}:
                 raise SpecError(
                     f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}"
@@ -49,12 +46,12 @@ class Part:
         return tuple(
             layout
             for widths in self.widths
-            for first_layer in self.first_layers
-            for layout in self._layouts(widths, first_layer)
+            for stem in self.stems
+            for layout in self._layouts(widths, stem)
         )
 
-    def _layouts(self, widths: tuple[int, ...], first_layer: str) -> Iterator[Layout]:
-        fixed = 1 if first_layer == "vanilla" else 0
+    def _layouts(self, widths: tuple[int, ...], stem: str) -> Iterator[Layout]:
+        fixed = 1 if stem == "conv" else 0
         blocks = len(widths) - fixed
         deep = (
             product(self.depths, repeat=blocks)
@@ -62,7 +59,7 @@ class Part:
             else ((depth,) * blocks for depth in self.depths)
         )
         for depths in deep:
-            yield Layout(widths, (1,) * fixed + depths, first_layer, not self.per_stage)
+            yield Layout(widths, (1,) * fixed + depths, stem, not self.per_stage)
 
     @property
     def product(self) -> Product:
@@ -96,7 +93,7 @@ def make_part(
     task: Task,
     base: Block,
     widths: Any,
-    first_layers: Iterable[str],
+    stems: Iterable[str],
     depths: Iterable[int],
     per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
     options: Mapping[str, Iterable[Value]],
@@ -117,7 +114,7 @@ def make_part(
     return Part(
         task,
         (task.widths,) if widths is None else _widths(widths, task),
-        _listed("first_layer", first_layers, FIRST_LAYERS),
+        _listed("stem", stems, STEMS),
         _depths(depths),
         bool(per_stage),
         base,
@@ -132,11 +129,6 @@ def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> t
     """
     factor, texts = factor_named(name), {str(value): value for value in known}
     values = _limited(name, values)
-    if uncalled := [value for value in values if isinstance(value, OptionFamily)]:
-        raise ConfigError(
-            f"{name} lists values, but {uncalled[0].name} is a function that makes one; "
-            f"call it: {uncalled[0].example}"
-        )
     return tuple(dict.fromkeys(texts.get(str(value)) or factor.value(value) for value in values))
 
 
@@ -163,6 +155,8 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
     several = _limited("widths", values)
     if all(isinstance(width, int) for width in several):
         several = [several]
+    if any(widths == () for widths in several):
+        raise SpecError("widths must be one or more whole numbers from 1, but got none")
     try:
         return tuple(
             dict.fromkeys(replace(task, widths=tuple(widths)).widths for widths in several)
@@ -173,15 +167,15 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
         ) from error
 
 
-_LAYOUT_OPTIONS = {"widths": "widths", "first_layer": "first_layers", "depth": "depths"}
+_LAYOUT_OPTIONS = {"widths": "widths", "stem": "stems", "depth": "depths"}
 
 
 def _layout_values(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     match name:
         case "widths":
             return _widths(values, part.task)
-        case "first_layer":
-            return _listed(name, values, FIRST_LAYERS)
+        case "stem":
+            return _listed(name, values, STEMS)
         case _:
             return _depths(values)
 

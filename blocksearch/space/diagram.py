@@ -284,7 +284,7 @@ def _next(nodes: Sequence[Node], following: int) -> int:
 
 def _after(price: Price, networks: Arrays) -> Arrays:
     added = networks + np.array([*price[:_PEAK], 0, 0], np.int64)[:, None]
-    np.maximum(added[_PEAK], price.peak, out=added[_PEAK])
+    np.maximum(added[_PEAK], price.peak_activations, out=added[_PEAK])
     return added
 
 

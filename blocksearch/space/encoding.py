@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.network import Network
-from blocksearch.errors import PluginError, SpecError
+from blocksearch.errors import SpecError
 from blocksearch.space.layouts import Genotype, Layout, Product
 
 Code: TypeAlias = tuple[int, ...]
@@ -20,7 +20,7 @@ _Each = TypeVar("_Each")
 class Encoding:
     """Number the options of every choice: those of the layout, and the factors of each slot.
 
-    Choices are named `widths`, `first_layer`, `depth`, and by factor, such as `residual`, or
+    Choices are named `widths`, `stem`, `depth`, and by factor, such as `residual`, or
     `residual@2` if stage 2 has its own. A union has the choice `part`, too. `levels` has the
     options of each choice with at least two.
     """
@@ -65,8 +65,8 @@ class Encoding:
 
     def encode_network(self, network: Network) -> Code:
         """Number the choices of any network, in the space or not, as it is written."""
-        widths, conv = network.task.widths, network.first_layer == "vanilla"
-        layout = Layout(widths, (1,) * len(widths), network.first_layer, self._slots == 1)
+        widths, conv = network.task.widths, network.stem == "conv"
+        layout = Layout(widths, (1,) * len(widths), network.stem, self._slots == 1)
         blocks = network.blocks
         if len(blocks) == 1:
             blocks *= len(widths) - conv
@@ -100,9 +100,7 @@ class Encoding:
                 for name, (first, *_) in made.options[options].items()
             }
             try:
-                blocks.append(Block(**made.base.values() | own))  # type: ignore[arg-type]
-            except PluginError:
-                raise
+                blocks.append(Block(**made.base.values() | own))
             except SpecError:
                 return None
         return Genotype(part, layout, tuple(blocks))
@@ -138,10 +136,10 @@ class Encoding:
     def _choices(self, part: int, layout: Layout) -> dict[str, object]:
         """Return the choices that a layout is, by name."""
         depths = layout.depths
-        if layout.first_layer == "vanilla":  # its first stage is no block and has no depth
+        if layout.stem == "conv":  # its first stage is no block and has no depth
             depths = depths[1:]
         depth: object = depths
         if len(set(depths[-1:] if layout.shared else layout.depths)) == 1:
             depth = depths[-1]
-        found = {"widths": layout.widths, "first_layer": layout.first_layer, "depth": depth}
+        found = {"widths": layout.widths, "stem": layout.stem, "depth": depth}
         return ({"part": part} if len(self._products) > 1 else {}) | found

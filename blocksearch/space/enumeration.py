@@ -16,9 +16,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import QUANTITIES, Budget
+from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import metric_named
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, SpecError, unknown
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
 from blocksearch.space.cost_table import Costs, Count, estimate
@@ -338,10 +339,8 @@ def _costs(priced: Arrays) -> Costs:
 
 
 def _row(quantity: str) -> int:
-    rows = {"macs": 0, "flops": 0, "params": 1, "floats": 2, "peak": 3}
-    if quantity not in rows:
-        raise unknown("cost", quantity, QUANTITIES)
-    return rows[quantity]
+    rows = {"macs": 0, "flops": 0, "params": 1, "activations": 2, "peak_activations": 3}
+    return rows[metric_named(quantity)]
 
 
 def _draws(size: int, count: int, seed: int) -> list[int]:

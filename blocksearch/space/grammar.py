@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.ops import NO_OPTIONS, Options
-from blocksearch.errors import ConfigError, PluginError, SpecError
+from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, extended, make_part, moved, restricted
@@ -47,7 +47,7 @@ class Grammar:
     (4, <Block bottleneck=reduce(4) residual=add>, array([23539, 22855, 23539, 22855]))
 
     Each keyword that names a factor lists its options, as values or texts; other factors keep the
-    value of `base`. `widths` lists stage widths (by default the task's), `first_layer` the kinds of
+    value of `base`. `widths` lists stage widths (by default the task's), `stem` the kinds of
     first layer, `depth` the numbers of blocks in a stage (those after the first keep the map). One
     block serves every stage unless `per_stage` is true; a list there, one mapping of options for
     each stage, adds to the common options.
@@ -62,13 +62,13 @@ class Grammar:
         *,
         base: Block | None = None,
         widths: Iterable[Sequence[int]] | None = None,
-        first_layer: Iterable[str] = ("block",),
+        stem: Iterable[str] = ("block",),
         depth: Iterable[int] = (1,),
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
         **options: Iterable[Value],
     ) -> None:
         self._parts: tuple[Part, ...] = (
-            make_part(task, base or Block(), widths, first_layer, depth, per_stage, options),
+            make_part(task, base or Block(), widths, stem, depth, per_stage, options),
         )
 
     # A value: compared, hashed, printed, stored.
@@ -100,7 +100,7 @@ class Grammar:
     def from_data(
         cls,
         data: Sequence[Mapping[str, Any]],
-        options: Options = NO_OPTIONS,
+        options: Ops = NO_OPS,
         functions: Mapping[str, Callable[[Network], object]] = MappingProxyType({}),
     ) -> "Grammar":
         """Read back a stored space, with a user's ops and constraint functions by name.
@@ -158,7 +158,7 @@ class Grammar:
         )
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
-        """Keep only some options of some factors (also of widths, first_layer and depth)."""
+        """Keep only some options of some factors (also of widths, stem and depth)."""
         parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
         if not parts:
             wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())
@@ -293,8 +293,6 @@ class Grammar:
             return None
         try:
             network = self.enumeration.network(genotype)
-        except PluginError:
-            raise
         except SpecError:
             return None
         return network if self.enumeration.rank(network) is not None else None
@@ -318,7 +316,7 @@ class Grammar:
         return Costs(
             *(
                 np.concatenate([getattr(c, row) for c in chunks])
-                for row in ("macs", "params", "floats", "peak")
+                for row in ("macs", "params", "activations", "peak_activations")
             )
         )
 

@@ -9,8 +9,9 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple, assert_never
 
-from blocksearch.arch.block import RULES, SHORTCUT_FACTORS, STEPS, Block
+from blocksearch.arch.block import RULES, Block
 from blocksearch.arch.constraints import Rule
+from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
 from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
@@ -38,14 +39,14 @@ class Layout(NamedTuple):
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
-    first_layer: str
+    stem: str
     shared: bool
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         stages: list[Stage] = []
         for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True)):
-            if self.first_layer == "vanilla" and index == 0:
+            if self.stem == "conv" and index == 0:
                 stages.append(Stage(width, StageKind.CONV, 0))
                 continue
             fresh = not self.shared or all(stage.kind is StageKind.CONV for stage in stages)
@@ -164,5 +165,5 @@ class Product:
         return Network(
             task=task,
             blocks=tuple(placed[:1] if single else placed),
-            first_layer=layout.first_layer,
+            stem=layout.stem,
         )

@@ -5,7 +5,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocksearch.arch.ops import Options, options_in
+from blocksearch.arch.ops import Ops, ops_in
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.grammar import Grammar
 
@@ -15,7 +15,7 @@ class SpaceFile:
     """What a file defines: ops by name, at most one space, and the question that it asks."""
 
     path: Path = Path()
-    options: Options = field(default_factory=dict)
+    options: Ops = field(default_factory=dict)
     grammar: Grammar | None = None
     question: str = ""
 
@@ -93,7 +93,7 @@ def read_space(name: str | Path) -> SpaceFile:
     grammars = {id(value): value for value in values if isinstance(value, Grammar)}
     if len(grammars) > 1:
         raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
-    options = options_in(values)
+    options = ops_in(values)
     if not grammars and not options:
         raise SpecError(f"{path} defines neither a grammar nor an option")
     question = " ".join((module.__doc__ or "").split())

@@ -7,7 +7,7 @@ from blocksearch.arch.block import RULES, Block
 from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.network import Network
-from blocksearch.errors import PluginError, SpecError
+from blocksearch.errors import SpecError
 from blocksearch.space.declaration import Part
 from blocksearch.space.enumeration import Enumeration
 from blocksearch.space.layouts import Layout, Product, StageKind
@@ -58,9 +58,7 @@ def _first_fault(made: Product) -> str:
     try:
         options = [made.options[slot] for slot in layout.slots]
         chosen = [{name: values[0] for name, values in each.items()} for each in options]
-        made.network(layout, [Block(**made.base.values() | each) for each in chosen])  # type: ignore[arg-type]
-    except PluginError:
-        raise
+        made.network(layout, [Block(**made.base.values() | each) for each in chosen])
     except SpecError as error:
         return str(error)
     return "no combination of its options makes a network"
@@ -83,10 +81,10 @@ def _why_not_made(made: Product, network: Network) -> str:
     for name in ("input", "classes", "dropout"):
         if getattr(own, name) != getattr(other, name):
             return f"{name} is {getattr(other, name)}, not {getattr(own, name)}"
-    layouts = [each for each in made.layouts if each.first_layer == network.first_layer]
+    layouts = [each for each in made.layouts if each.stem == network.stem]
     if not layouts:
-        known = _any(dict.fromkeys(each.first_layer for each in made.layouts))
-        return f"first_layer={network.first_layer} is none of {known}"
+        known = _any(dict.fromkeys(each.stem for each in made.layouts))
+        return f"stem={network.stem} is none of {known}"
     known = _any(dict.fromkeys(",".join(map(str, each.widths)) for each in layouts))
     layouts = [
         each for each in layouts if tuple(stage.width for stage in each.stages) == other.widths
@@ -125,8 +123,6 @@ def _why_not_placed(
     blocks = (*first.blocks[:slot], block, *first.blocks[slot + 1 :])
     try:
         reason = _why_not_network(space, space.network(first._replace(blocks=blocks)))
-    except PluginError:
-        raise
     except SpecError as error:
         return str(error)
     if reason and space.filtered and _is_beside_others(space, part, layout, slot, block):
@@ -146,8 +142,6 @@ def _is_beside_others(
     product = replace(made, options=options, layouts=(layout,))
     try:
         return bool(Enumeration([product], [space.filters[part]]).ranks(1, 0))
-    except PluginError:
-        raise
     except SpecError:
         return False
 

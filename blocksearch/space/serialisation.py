@@ -9,12 +9,14 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.network import Task
 from blocksearch.arch.notation import parse_block, read_shape
-from blocksearch.arch.ops import Option
-from blocksearch.arch.ops import Options as Defined
+from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.declaration import Part, make_part
+
+_STORED_STEMS = {"conv": "vanilla", "block": "block"}  # words of the first stored spaces
+_READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
 
 
 def as_data(part: Part) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def as_data(part: Part) -> dict[str, Any]:
         for stage in part.options
         for _, vs in stage
         for v in vs
-        if isinstance(v, Option)
+        if isinstance(v, Op)
     }
     return {
         "input": str(task.input),
@@ -36,7 +38,7 @@ def as_data(part: Part) -> dict[str, Any]:
         "dropout": task.dropout,
         "usual_widths": list(task.widths),
         "widths": [list(widths) for widths in part.widths],
-        "first_layer": list(part.first_layers),
+        "first_layer": [_STORED_STEMS[stem] for stem in part.stems],
         "depth": list(part.depths),
         "per_stage": part.per_stage,
         "base": str(part.base),
@@ -51,7 +53,7 @@ def as_data(part: Part) -> dict[str, Any]:
 
 
 def from_data(
-    data: Mapping[str, Any], options: Defined, functions: Mapping[str, Callable[..., object]]
+    data: Mapping[str, Any], options: Ops, functions: Mapping[str, Callable[..., object]]
 ) -> Part:
     """Read back what `as_data` wrote, with a user's options and constraint functions by their
     names.
@@ -74,7 +76,7 @@ def from_data(
         ),
         parse_block(data["base"], options),
         [tuple(widths) for widths in data["widths"]] if own_widths else None,
-        data["first_layer"],
+        [_READ_STEMS[stem] for stem in data["first_layer"]],
         data["depth"],
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
         {},
@@ -124,7 +126,7 @@ def lines(part: Part) -> Iterator[str]:
     dropout = f" dropout={task.dropout!r}" if task.dropout else ""
     yield f"input={task.input} classes={task.classes}{dropout}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
-    yield f"widths={widths} first_layer={'|'.join(part.first_layers)} depth={'|'.join(map(str, part.depths))}"
+    yield f"widths={widths} stem={'|'.join(part.stems)} depth={'|'.join(map(str, part.depths))}"
     yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"
     for number, stage in enumerate(part.options):
         if len(part.options) > 1:
@@ -151,8 +153,8 @@ def as_call(part: Part) -> str:
         arguments.append(f"base=Block({written})")
     if part.own_widths:
         arguments.append(f"widths={list(part.widths)}")
-    if part.first_layers != ("block",):
-        arguments.append(f"first_layer={_listed(part.first_layers)}")
+    if part.stems != ("block",):
+        arguments.append(f"stem={_listed(part.stems)}")
     if part.depths != (1,):
         arguments.append(f"depth={list(part.depths)}")
     if len(part.options) > 1:
@@ -183,4 +185,4 @@ def _listed(values: Iterable[Value]) -> str:
 
 
 def _written(value: Value) -> str:
-    return str(value) if isinstance(value, int | Option) else f'"{value}"'
+    return str(value) if isinstance(value, int | Op) else f'"{value}"'

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.enumeration import Enumeration, Progress
 from blocksearch.space.grammar import Grammar
 
-COSTS = ("flops", "params", "floats", "peak")
+COSTS = ("flops", "params", "activations", "peak_activations")
 _WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample
 _SAMPLED = 100_000
 _BINS = 12
@@ -106,9 +105,9 @@ def _row(network: Network) -> dict[str, object]:
     return {
         "flops": price.flops,
         "params": price.params,
-        "floats": price.floats,
-        "peak": price.peak_activation_floats,
-        "network": format_network(network),
+        "activations": price.activations,
+        "peak_activations": price.peak_activations,
+        "network": str(network),
     }
 
 

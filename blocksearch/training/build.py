@@ -1,8 +1,8 @@
-"""Layers to a torch module: the second fold over the tree that `space.cost` counts."""
+"""Layers to a torch module: the second fold over the tree that `arch.cost` counts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from blocksearch.arch.layers import (
     Activation,
     ActivationKind,
     Conv,
-    Custom,
+    CustomOp,
     Dropout,
     GlobalPool,
     Join,
@@ -25,8 +25,9 @@ from blocksearch.arch.layers import (
     Pool,
     Shuffle,
     flat,
-    padding,
 )
+from blocksearch.arch.shape import padding
+from blocksearch.errors import SpecError
 from blocksearch.training.modules import (
     Classifiers,
     SeededConv,
@@ -106,38 +107,11 @@ class _Maker:
         return nn.Sequential(*modules)
 
     def module(self, layer: Layer) -> nn.Module:
-        match layer:
-            case Conv():
-                return self._conv(layer)
-            case Norm():
-                return NormAct(self.copies * layer.input.channels)
-            case Activation():
-                return _activation(layer.kind)
-            case Pool():
-                return _pool(layer)
-            case GlobalPool():
-                return nn.AdaptiveAvgPool2d(1)
-            case Shuffle():
-                channels = range(0, self.copies * layer.input.channels, layer.input.channels)
-                return ChannelShuffle(
-                    tuple(start + channel for start in channels for channel in layer.order)
-                )
-            case MatchChannels():
-                return ChannelMatch(layer.out_channels, self.copies)
-            case Join():
-                return Joined(
-                    layer.kind,
-                    [self.sequence(tuple(flat(branch))) for branch in layer.branches],
-                    self.copies,
-                )
-            case Custom():
-                return self.sequence(layer.body)
-            case Dropout():
-                return SeededDropout(layer.input, layer.rate, self.copies)
-            case Linear():
-                return _classifier(layer, self.copies)
-            case _:
-                assert_never(layer)
+        """Make the module of a layer. Raises SpecError if its kind has no builder."""
+        builder = BUILDERS.get(type(layer))
+        if builder is None:
+            raise SpecError(f"{type(layer).__name__} has no builder: no module can be made of it")
+        return builder(self, layer)
 
     def _conv(self, layer: Conv) -> nn.Module:
         if layer.uneven:
@@ -168,6 +142,28 @@ class _Maker:
         return conv if symmetric else nn.Sequential(nn.ZeroPad2d((*columns, *rows)), conv)
 
 
+BUILDERS: dict[type[Layer], Callable[[_Maker, Any], nn.Module]] = {
+    Conv: _Maker._conv,
+    Norm: lambda maker, layer: NormAct(maker.copies * layer.input.channels),
+    Activation: lambda maker, layer: _ACTIVATIONS[layer.kind](),
+    Pool: lambda maker, layer: _pool(layer),
+    GlobalPool: lambda maker, layer: nn.AdaptiveAvgPool2d(1),
+    Shuffle: lambda maker, layer: _shuffle(layer, maker.copies),
+    MatchChannels: lambda maker, layer: ChannelMatch(layer.out_channels, maker.copies),
+    Join: lambda maker, layer: Joined(
+        layer.kind, [maker.sequence(tuple(flat(branch))) for branch in layer.branches], maker.copies
+    ),
+    CustomOp: lambda maker, layer: maker.sequence(layer.body),
+    Dropout: lambda maker, layer: SeededDropout(layer.input, layer.rate, maker.copies),
+    Linear: lambda maker, layer: _classifier(layer, maker.copies),
+}
+
+
+def _shuffle(layer: Shuffle, copies: int) -> nn.Module:
+    starts = range(0, copies * layer.input.channels, layer.input.channels)
+    return ChannelShuffle(tuple(start + channel for start in starts for channel in layer.order))
+
+
 def _is_new(layer: Layer) -> bool:
     """Whether what a layer gives is always a tensor of its own: others may hand on their input,
     which a join's branches share.
@@ -179,39 +175,36 @@ def _is_new(layer: Layer) -> bool:
 
 def _classifier(layer: Linear, copies: int) -> nn.Module:
     if copies > 1:
-        return Classifiers(layer.input.floats, layer.classes, copies)
-    return nn.Sequential(nn.Flatten(), nn.Linear(layer.input.floats, layer.classes))
+        return Classifiers(layer.input.elements, layer.classes, copies)
+    return nn.Sequential(nn.Flatten(), nn.Linear(layer.input.elements, layer.classes))
 
 
-def _activation(kind: ActivationKind) -> nn.Module:
-    match kind:
-        case "leaky":
-            return nn.LeakyReLU(LEAKY_SLOPE)
-        case "gelu":
-            return nn.GELU()
-        case "tanh" | "sigmoid":
-            return {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[kind]()
-        case _:
-            kinds: dict[str, type[nn.Module]] = {
-                "relu": nn.ReLU,
-                "relu6": nn.ReLU6,
-                "elu": nn.ELU,
-                "silu": nn.SiLU,
-                "hardswish": nn.Hardswish,
-                "hardsigmoid": nn.Hardsigmoid,
-            }
-            return kinds[kind]()
+_ACTIVATIONS: dict[ActivationKind, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky": lambda: nn.LeakyReLU(LEAKY_SLOPE),
+    "relu6": nn.ReLU6,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "hardsigmoid": nn.Hardsigmoid,
+}
 
 
 def _pool(layer: Pool) -> nn.Module:
     # An even kernel is padded at the end only, which is torch's ceil mode; an odd one is centred.
     before = (layer.kernel[0] - 1) // 2, (layer.kernel[1] - 1) // 2
     odd = all(size % 2 for size in layer.kernel)
-    if layer.kind == "max":
-        return nn.MaxPool2d(layer.kernel, layer.stride, before, ceil_mode=not odd)
-    return nn.AvgPool2d(
-        layer.kernel, layer.stride, before, ceil_mode=not odd, count_include_pad=False
-    )
+    shape = layer.kernel, layer.stride, before
+    match layer.kind:
+        case "max":
+            return nn.MaxPool2d(*shape, ceil_mode=not odd)
+        case "average":
+            return nn.AvgPool2d(*shape, ceil_mode=not odd, count_include_pad=False)
+        case _:
+            assert_never(layer.kind)
 
 
 class ParallelConv(nn.Module):

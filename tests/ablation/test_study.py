@@ -103,7 +103,7 @@ def test_a_reference_value_that_is_not_among_the_usual_ones_is_still_the_referen
 def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not():
     silent = set()
     for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
-        for factor in (*FACTORS, "first_layer"):
+        for factor in (*FACTORS, "stem"):
             try:
                 assert all(
                     v.network or v.rule
@@ -312,7 +312,7 @@ def test_the_paper_says_nothing_of_rescaled_widths():
     assert [bool(result.statements) for result in shown] == [False, True, False, False]
     own, other = shown[0].cost, shown[1].cost
     row = shown[1].record()
-    for quantity in ("flops", "params", "floats"):
+    for quantity in ("flops", "params", "activations"):
         assert (
             row[f"{quantity}_difference"] == getattr(other, quantity) - getattr(own, quantity) > 0
         )
@@ -359,7 +359,7 @@ def test_an_ablation_from_question_to_report(tmp_path):
             ["plus"],
             "residual must be none or add or project or concatenate, but got 'plus'",
         ),
-        ("first_layer", ["conv"], "first_layer must be vanilla or block, but got 'conv'"),
+        ("stem", ["conv"], "stem must be conv or block, but got 'conv'"),
         (
             "join_activation",
             None,
@@ -374,7 +374,7 @@ def test_questions_that_cannot_be_asked(factor, values, says):
 
 
 def test_values_belong_to_one_factor():
-    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "first_layer"}
+    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "stem"}
     for factors in (["all", "residul"], ["residul"]):
         with pytest.raises(ConfigError, match="unknown factor 'residul'"):
             ask(EFFNET, config(factors=factors))
@@ -397,9 +397,9 @@ def test_seeds_that_are_neither(text):
 
 def test_networks_from_names_changes_and_texts():
     task = TASKS["digits"]
-    changed = network_from("effnet residual=add first_layer=vanilla", task)
+    changed = network_from("effnet residual=add stem=conv", task)
     assert changed.blocks[0].residual == "add"
-    assert changed.first_layer == "vanilla"
+    assert changed.stem == "conv"
     assert (
         network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
     )
@@ -676,9 +676,9 @@ def test_blocks_that_differ_in_a_factor_are_no_value_of_it():
 
 def test_a_users_options_are_among_a_factors_values(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from blocksearch import option\n\n\n"
-        "@option('activation')\ndef soft(entry):\n    return ()\n\n\n"
-        "@option('activation')\ndef needy(entry, slope):\n    return ()\n"
+        "from blocksearch import op\n\n\n"
+        "@op('activation')\ndef soft(entry):\n    return ()\n\n\n"
+        "@op('activation')\ndef needy(entry, slope):\n    return ()\n"
     )
     space = loaded([tmp_path / "mine.py"])
     found = ask(EFFNET, config(factors=["activation"]), space)
@@ -723,7 +723,7 @@ def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
     2·32·64·256.
     """
     network = named_network("effnet", TASKS["cifar10"])
-    listed = ask(network, config(factors=["first_layer"]))
+    listed = ask(network, config(factors=["stem"]))
     _, vanilla = with_claims(results(listed, made_up_runs(listed, lambda *_: 70.0), seeds=2))
     assert round(1_294_336 / 1_769_472 - 1, 2) == -0.27
     assert str(vanilla.statements[0]) == (
@@ -731,7 +731,7 @@ def test_the_first_layer_as_a_block_saves_what_the_paper_says_on_cifar10():
     )
     thin = ask(
         named_network("effnet", replace(TASKS["cifar10"], widths=(16, 32, 64))),
-        config(factors=["first_layer"]),
+        config(factors=["stem"]),
     )
     _, vanilla = with_claims(results(thin, made_up_runs(thin, lambda *_: 70.0), seeds=2))
     assert str(vanilla.statements[0]) == (
@@ -758,8 +758,8 @@ def test_a_given_that_is_none_is_refused(text, says):
 def test_an_operation_that_fails_ends_the_question_and_is_no_row(tmp_path):
     """Also beside a factor that does apply: a mistake in a user's file is not a rule of a block."""
     (tmp_path / "bad.py").write_text(
-        "from blocksearch import option\n\n\n"
-        "@option('attention')\ndef broken(entry):\n    return entry.no_such_thing\n"
+        "from blocksearch import op\n\n\n"
+        "@op('attention')\ndef broken(entry):\n    return entry.no_such_thing\n"
     )
     space = loaded([tmp_path / "bad.py"])
     with pytest.raises(PluginError, match=r"no_such_thing.*bad\.py"):

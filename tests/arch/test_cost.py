@@ -146,7 +146,9 @@ def test_table_1_floats_out():
     """Table 1 of the paper: baseline, mobilenet, shufflenet and effnet on CIFAR-10 (effnet's first
     rows are shifted there).
     """
-    floats = {name: cost(named_network(name, TASKS["cifar10"]).layers).floats_out for name in NAMED}
+    floats = {
+        name: cost(named_network(name, TASKS["cifar10"]).layers).layer_activations for name in NAMED
+    }
     assert floats["baseline"] == (16384, 8192, 4096, 10)
     assert floats["mobilenet"] == (16384, 4096, 8192, 2048, 4096, 10)
     assert floats["shufflenet"] == (16384, 8192, 2048, 8192, 4096, 1024, 4096, 10)
@@ -207,7 +209,7 @@ class _Liveness:
 def test_peak_activation_is_the_largest_sum_of_live_tensors(network):
     module, task, live = build(network.layers, device="meta").eval(), network.task, _Liveness()
     live.run(module, torch.empty((1, task.input.channels, *task.input.map), device="meta"), 0)
-    assert cost(network.layers).peak_activation_floats == live.peak
+    assert cost(network.layers).peak_activations == live.peak
 
 
 def test_peak_activation_in_closed_form():
@@ -215,8 +217,8 @@ def test_peak_activation_in_closed_form():
     its source.
     """
     plain = named_network("baseline", TASKS["cifar10"])
-    assert cost(plain.layers).peak_activation_floats == 64 * 32 * 32 + 64 * 16 * 16
-    held = cost(plain.with_factor("residual", "add").layers).peak_activation_floats
+    assert cost(plain.layers).peak_activations == 64 * 32 * 32 + 64 * 16 * 16
+    held = cost(plain.with_factor("residual", "add").layers).peak_activations
     assert held == 64 * 32 * 32 + 64 * 16 * 16 + 3 * 32 * 32
 
 

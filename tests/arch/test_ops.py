@@ -22,15 +22,14 @@ from blocksearch import (
     Shape,
     cost,
     named_network,
-    option,
-    parse_network,
+    op,
+    parse,
 )
 from blocksearch.ablation.config import AblationConfig, read_values
 from blocksearch.ablation.design import ask
-from blocksearch.arch.layers import Activation, Conv, Custom, Join, decode, encode
-from blocksearch.arch.notation import format_network
+from blocksearch.arch.layers import Activation, Conv, CustomOp, Join, decode, encode
+from blocksearch.arch.summary import layer_rows
 from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
-from blocksearch.report.flow import data_flow
 from blocksearch.runs.plan import loaded, network_from
 from blocksearch.space.load import read_space
 from blocksearch.training.build import build
@@ -51,10 +50,10 @@ def test_members_with_options_cost_what_torch_counts_and_run(network):
     check_against_torch(network)
     check_peak(network)
     assert build(network.layers, 0)(torch.randn(2, 3, 32, 32)).isfinite().all()
-    assert parse_network(format_network(network), OPTIONS) == network
+    assert parse(str(network), OPTIONS) == network
     assert decode(encode(network.layers)) == network.layers
-    assert sum(row.macs for row in data_flow(network)) == cost(network.layers).macs
-    assert sum(row.params for row in data_flow(network)) == cost(network.layers).params
+    assert sum(row.macs for row in layer_rows(network)) == cost(network.layers).macs
+    assert sum(row.params for row in layer_rows(network)) == cost(network.layers).params
 
 
 @settings(max_examples=20, deadline=None)
@@ -100,13 +99,13 @@ def test_a_changed_definition_is_another_network(tmp_path):
 
 
 def test_the_source_and_the_name_are_part_of_the_identity():
-    layer = Custom(Shape(2, 3, 3), "a.b()", "0", (Conv(Shape(2, 3, 3), 2, (1, 1)),))
+    layer = CustomOp(Shape(2, 3, 3), "a.b()", "0", (Conv(Shape(2, 3, 3), 2, (1, 1)),))
     prints = {
         encode((layer,)),
-        encode((Custom(layer.input, "a.c()", "0", layer.body),)),
+        encode((CustomOp(layer.input, "a.c()", "0", layer.body),)),
         encode((layer.body[0],)),
     }
-    assert len(prints | {encode((Custom(layer.input, "a.b()", "1", layer.body),))}) == 4
+    assert len(prints | {encode((CustomOp(layer.input, "a.b()", "1", layer.body),))}) == 4
 
 
 def test_options_are_varied_like_built_in_values():
@@ -124,7 +123,7 @@ def test_options_are_varied_like_built_in_values():
     assert len({v.network.digest for v in from_text}) == 3
 
 
-@option("attention")
+@op("attention")
 def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other: object = None):
     return (
         Activation(entry, "relu" if norm and mode == "a" else "elu"),
@@ -139,7 +138,7 @@ def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other
 def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
     value = mixed(norm=norm, mode=mode, factor=factor, other=other)
     network = named_network("effnet", TASKS["gtsrb"]).with_factor("attention", value)
-    again = parse_network(format_network(network), {mixed.name: mixed})
+    again = parse(str(network), {mixed.name: mixed})
     assert again == network
     assert again.digest == network.digest
     assert again.blocks[0].attention.arguments == value.arguments
@@ -150,7 +149,7 @@ def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
 )
 def test_a_parameter_that_would_not_be_read_back_is_refused(value):
     with pytest.raises(
-        ConfigError, match=r"option test_ops.mixed cannot have other=.*: a parameter is a number"
+        ConfigError, match=r"op test_ops.mixed cannot have other=.*: a parameter is a number"
     ):
         mixed(other=value)
 
@@ -162,7 +161,7 @@ def test_an_option_fits_in_fifteen_lines():
         assert len(body.splitlines()) + 1 <= 15
 
 
-@option("attention")
+@op("attention")
 def broken(entry, kind="raises"):
     if kind == "raises":
         raise ValueError("no")
@@ -174,20 +173,20 @@ def broken(entry, kind="raises"):
     [
         (
             lambda: Block(attention=OPTIONS["gates.swish"]()),
-            "attention cannot be gates.swish(): that is an option of activation",
+            "attention cannot be gates.swish(): that is an op for activation",
         ),
         (lambda: Block(kernel=OPTIONS["gates.swish"]()), "kernel cannot be gates.swish()"),
         (
             lambda: OPTIONS["squeeze.se"](ration=2),
-            "option squeeze.se has no parameter 'ration'; known: ratio",
+            "op squeeze.se has no parameter 'ration'; known: ratio",
         ),
         (
-            lambda: option("kernel"),
-            "options are for activation or attention or residual, but got 'kernel'",
+            lambda: op("kernel"),
+            "an op is for activation or attention or residual, but got 'kernel'",
         ),
         (
             lambda: broken().expand(Shape(2, 3, 3)),
-            "option test_ops.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
+            "op test_ops.broken(kind=raises) does not expand on 2x3x3: ValueError: no",
         ),
         (lambda: broken(kind="shape").expand(Shape(2, 3, 3)), "Conv reads 9x9x9 but follows 2x3x3"),
         (

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from blocksearch import TASKS, cost, named_network, rescaled
-from blocksearch.arch.scale import widths_upward
+from blocksearch.arch.scale import next_scale, widths_at
 from blocksearch.errors import BlocksearchError, SpecError
 from tests.strategies import networks
 
@@ -20,13 +21,20 @@ LARGE = {
 }
 
 
+def widths_upward(widths):
+    """Walk all widths of the same proportions, from the thinnest."""
+    scale = Fraction(0)
+    while True:
+        yield widths_at(widths, scale)
+        scale = next_scale(widths, scale)
+
+
 def spent(network, quantity):
-    price = cost(network.layers)
-    return price.peak_activation_floats if quantity == "peak" else getattr(price, quantity)
+    return getattr(network.cost, quantity)
 
 
 def placed(network, widths):
-    return replace(network, task=replace(network.task, widths=widths))
+    return replace(network, widths=widths)
 
 
 def buildable(network):
@@ -39,7 +47,7 @@ def buildable(network):
 @settings(max_examples=60, deadline=None)
 @given(
     networks(),
-    st.sampled_from(["flops", "params", "floats", "peak"]),
+    st.sampled_from(["flops", "params", "activations", "peak_activations"]),
     st.integers(1, 40),
     st.integers(1, 10),
 )

@@ -9,7 +9,6 @@ from functools import cached_property
 from math import log10
 
 from blocksearch import Grammar, Network, cost
-from blocksearch.arch.notation import format_network
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define
 from blocksearch.search.loop import policy_of
@@ -28,7 +27,7 @@ class Smooth:
         self.noise = noise
 
     def __call__(self, network: Network, seed: int) -> float:
-        words = format_network(network).replace("[", " ").replace("]", " ").split()
+        words = str(network).replace("[", " ").replace("]", " ").split()
         merit = sum(_share(word) - 0.5 for word in words) / max(1, len(words)) ** 0.5
         away = self.noise * (2 * _share(f"{network.digest} {seed}") - 1)
         return min(99.0, max(1.0, 12 * log10(cost(network.layers).flops) + 8 * merit + away))

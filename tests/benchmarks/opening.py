@@ -17,7 +17,6 @@ from statistics import median
 
 import numpy as np
 
-from blocksearch.arch.notation import format_network
 from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_space
@@ -33,7 +32,7 @@ def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     pool = Candidates(load_space(space))
     places = rng.permutation(np.arange(TRIALS) % pool.listed)
-    texts = {int(place): format_network(pool.network(int(place))) for place in np.unique(places)}
+    texts = {int(place): str(pool.network(int(place))) for place in np.unique(places)}
     rows = []
     for trial, place in enumerate(map(int, places)):
         costs, code = pool.cost(place), [int(level) for level in pool.codes[place]]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from blocksearch.arch.notation import format_network
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.config import StudyConfig
@@ -58,7 +57,7 @@ class World:
             if (name, seed) not in world.table.accuracies
         }
         if lacking:
-            first = format_network(wanted[min(lacking)])
+            first = str(wanted[min(lacking)])
             raise ConfigError(
                 f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first} (--space, --dataset)"
             )

@@ -314,7 +314,7 @@ def test_a_dollar_sign_begins_no_formula(tmp_path, name):
 
 def test_more_objectives_are_more_panels(tmp_path):
     sizes = []
-    for costs in (("flops",), ("flops", "params"), ("flops", "params", "peak")):
+    for costs in (("flops",), ("flops", "params"), ("flops", "params", "peak_activations")):
         file = searched(tmp_path / f"{len(costs)}.db", objectives=("accuracy", *costs), trials=20)
         picture(tmp_path / "a.png", summarise(file))
         with Image.open(tmp_path / "a.png") as image:

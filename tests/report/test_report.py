@@ -242,7 +242,11 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
     reference, variant = results(listed, runs)
     _, head, (_, row) = as_texts(ablation_parts([reference, variant])[0])
     cells, effect = dict(zip(head, row, strict=True)), variant.comparison
-    for name, quantity in (("FLOPs", "flops"), ("params", "params"), ("floats", "floats")):
+    for name, quantity in (
+        ("FLOPs", "flops"),
+        ("params", "params"),
+        ("activations", "activations"),
+    ):
         own, other = getattr(reference.cost, quantity), getattr(variant.cost, quantity)
         assert cells[name] == f"{100 * (other - own) / own:+.1f}%"
         assert cells[name].startswith("+")

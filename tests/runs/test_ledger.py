@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.layers import decode
-from blocksearch.arch.notation import format_network
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split
 from blocksearch.errors import StoreError
@@ -30,7 +29,7 @@ RECIPE = Recipe(epochs=2)
 
 def make_job(seed=0, network=NETWORK):
     key = RunKey(network.digest, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
-    return Job(key, format_network(network), network.layers, Split("digits"), RECIPE, None, 560)
+    return Job(key, str(network), network.layers, Split("digits"), RECIPE, None, 560)
 
 
 def make_run(job, accuracy=50.0, state="complete", reason=""):

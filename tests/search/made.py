@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from blocksearch import TASKS, Grammar
-from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import opening
 from blocksearch.search.trials import Studies, Trial, TrialKind, TrialState
@@ -84,8 +83,8 @@ def row(
         kind=kind,
         origin=origin,
         network=network or f"{trial:064x}",
-        text=text or f"input=3x32x32 widths=4,8,16 classes=10 first_layer=block [minimum={trial}]",
-        costs={"flops": 1, "params": 1, "floats": 1, "peak": 1} | costs,
+        text=text or f"input=3x32x32 widths=4,8,16 classes=10 stem=block [minimum={trial}]",
+        costs={"flops": 1, "params": 1, "activations": 1, "peak_activations": 1} | costs,
         seed=seed,
         epochs=epochs,
         state=TrialState.DIVERGED if accuracy is None else TrialState.COMPLETE,
@@ -130,7 +129,7 @@ def searched(
     for trial, (origin, place) in enumerate(chosen):
         cost, code = pool.cost(place), [int(level) for level in pool.codes[place]]
         true = 20 + 12 * np.log2(cost["flops"] / 20_000) + 4 * (code[-1] == 0) + rng.normal(0, 2)
-        text = format_network(pool.network(place))
+        text = str(pool.network(place))
         for own in range(3 if trial % 5 == 0 else 1):
             accuracy = float(np.clip(true + rng.normal(0, 1), 5, 99))
             kind = TrialKind.SEED if own else TrialKind.NEW

@@ -13,7 +13,7 @@ TWELVE = Grammar(
 SPELLED = Grammar(
     TASKS["digits"],
     widths=[(4, 8, 16)],
-    first_layer=["vanilla", "block"],
+    stem=["conv", "block"],
     bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
     minimum=[1, 4, 6],
     pooling=["stride", "last"],
@@ -24,7 +24,7 @@ STAGES = (
     Grammar(  # too large to be listed, and members differ in how many blocks they have room for
         TASKS["gtsrb"],
         per_stage=True,
-        first_layer=["vanilla", "block"],
+        stem=["conv", "block"],
         bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"],
         depth_multiplier=[1, 2],
         kernel=["3x3", "1x3+3x1"],

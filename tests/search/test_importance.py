@@ -34,7 +34,13 @@ def planted(file, sign=1, trials=160, seed=0):
         accuracy = 50 + sign * effect + rng.normal(0, 1)
         flops = FLOPS[code[3]] + int(rng.integers(1000))
         rows.append(
-            row(trial, trial, float(accuracy), {"flops": flops, "params": 10, "peak": 10}, code)
+            row(
+                trial,
+                trial,
+                float(accuracy),
+                {"flops": flops, "params": 10, "peak_activations": 10},
+                code,
+            )
         )
     return write(file, "planted", definition(CHOICES), rows)
 

@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from blocksearch.arch.notation import format_network
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.objectives import Prices, front
@@ -45,7 +44,7 @@ def steps(trials=30, seed=0):
                 state=Ours.DIVERGED if lost else Ours.COMPLETE,
                 accuracies=() if lost else trial.accuracies,
                 network=network.digest,
-                text=format_network(network),
+                text=str(network),
                 costs=pool.cost(trial.row),
                 memory={"code": pool.codes[trial.row].tolist()},
             )

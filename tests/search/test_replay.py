@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocksearch.arch.notation import format_network
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.definition import opening
@@ -54,7 +53,7 @@ def made_up(file: Path, seed: int = 0, noise: float = 1.0) -> Path:
                 lost = row % 97 == 50 and number == 0  # three networks have a run that diverges
                 shown = " ".join(f"{accuracy:.4f}" for accuracy in (curve[:4] if lost else curve))
                 state = "diverged" if lost else "complete"
-                writer.writerow((network.digest, number, state, shown, format_network(network)))
+                writer.writerow((network.digest, number, state, shown, str(network)))
     return file
 
 

@@ -197,7 +197,7 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
     study = Study(
         GRAMMAR,
         tmp_path / "a.db",
-        objective=lambda n, s: None if s == 0 and n.first_layer == "vanilla" else 50.0,
+        objective=lambda n, s: None if s == 0 and n.stem == "conv" else 50.0,
     )
     found = study.search(trials=4)
     lost = [entry for entry in found.entries if entry.failures]

@@ -11,7 +11,7 @@ from blocksearch.arch.layers import Layers, encode
 from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
 
-PLAN = ("task", "base", "widths", "first_layer", "depth", "per_stage")
+PLAN = ("task", "base", "widths", "stem", "depth", "per_stage")
 
 
 def combinations(declared: dict) -> int:
@@ -20,8 +20,8 @@ def combinations(declared: dict) -> int:
     for name, values in declared.items():
         blocks *= 1 if name in PLAN else len(values)
     total = 0
-    for widths, first_layer in product(declared["widths"], declared["first_layer"]):
-        stages = len(widths) - (first_layer == "vanilla")
+    for widths, stem in product(declared["widths"], declared["stem"]):
+        stages = len(widths) - (stem == "conv")
         total += (
             (blocks * len(declared["depth"])) ** stages
             if declared["per_stage"]
@@ -40,8 +40,8 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
     base = {name: str(value) for name, value in declared["base"].values().items()}
     choices = [values for values in choices if keeps(base | values)]
     found: dict[str, Network] = {}
-    for widths, first_layer in product(declared["widths"], declared["first_layer"]):
-        stages = len(widths) - (first_layer == "vanilla")
+    for widths, stem in product(declared["widths"], declared["stem"]):
+        stages = len(widths) - (stem == "conv")
         chosen = (
             product(choices, repeat=stages)
             if declared["per_stage"]
@@ -54,22 +54,22 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
         )
         for values, depths in product(list(chosen), list(deep)):
             try:
-                network = _network(declared, widths, first_layer, values, depths)
+                network = _network(declared, widths, stem, values, depths)
             except SpecError:
                 continue
             found.setdefault(network.digest, network)
     return list(found.values())
 
 
-def _network(declared, widths, first_layer, values, depths) -> Network:
-    blocks, repeated = [], list(widths[:1]) if first_layer == "vanilla" else []
+def _network(declared, widths, stem, values, depths) -> Network:
+    blocks, repeated = [], list(widths[:1]) if stem == "conv" else []
     for width, chosen, depth in zip(widths[len(repeated) :], values, depths, strict=True):
         own = declared["base"].values() | chosen
         blocks += [Block(**own)] + [Block(**own | {"pooling": "none"})] * (depth - 1)
         repeated += [width] * depth
     old = declared["task"]
     task = Task(input=old.input, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
-    return Network(task=task, blocks=tuple(blocks), first_layer=first_layer)
+    return Network(task=task, blocks=tuple(blocks), stem=stem)
 
 
 def macs(layers: Layers) -> int:

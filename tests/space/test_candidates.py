@@ -83,8 +83,8 @@ def prices_agree(pool: Candidates, row: int) -> None:
     expected = {
         "flops": exact.flops,
         "params": exact.params,
-        "floats": exact.floats,
-        "peak": exact.peak_activation_floats,
+        "activations": exact.activations,
+        "peak_activations": exact.peak_activations,
     }
     assert pool.cost(row) == expected
     assert dict(zip(COSTS, pool.costs(COSTS)[row].tolist(), strict=True)) == expected

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blocksearch import TASKS, Block, Grammar, Network, Shape, Task, cost, parse_network
+from blocksearch import TASKS, Block, Grammar, Network, Shape, Task, cost, parse
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.layers import encode
 from blocksearch.errors import SpecError
@@ -77,8 +77,8 @@ def test_arrays_hold_what_each_network_costs(declared):
     grammar, _ = both(declared)
     costs = grammar.costs()
     some = np.arange(grammar.size)[::3]
-    for name in ("macs", "flops", "params", "floats", "peak"):
-        key = "peak_activation_floats" if name == "peak" else name
+    for name in ("macs", "flops", "params", "activations", "peak_activations"):
+        key = "peak_activations" if name == "peak_activations" else name
         one_by_one = [getattr(cost(network.layers), key) for network in grammar]
         assert costs.of(name).tolist() == one_by_one
         assert grammar.costs(some).of(name).tolist() == one_by_one[::3]
@@ -143,8 +143,8 @@ def test_stages_in_lockstep_and_layer_by_layer_tell_the_same_networks_apart(decl
         assume(beside.enumeration.exact and beside.enumeration.lockstep)
         assert set(prints(beside)) == set(prints(expected))
         assert [beside.index(network) for network in beside] == list(range(grammar.size))
-        assert sorted(beside.costs().peak) == sorted(grammar.costs().peak)
-        assert sorted(beside.costs().floats) == sorted(grammar.costs().floats)
+        assert sorted(beside.costs().peak_activations) == sorted(grammar.costs().peak_activations)
+        assert sorted(beside.costs().activations) == sorted(grammar.costs().activations)
 
 
 @settings(
@@ -181,10 +181,10 @@ def test_mutation_and_crossover_stay_inside(declared, seed):
 def test_the_frontier_is_what_no_other_undercuts(declared):
     grammar, _ = both(declared)
     costs = grammar.costs()
-    points = np.stack([costs.flops, costs.params, costs.peak], axis=1)
+    points = np.stack([costs.flops, costs.params, costs.peak_activations], axis=1)
     found = {
-        (c.flops, c.params, c.peak_activation_floats)
-        for c in (cost(n.layers) for n in grammar.frontier("flops", "params", "peak"))
+        (c.flops, c.params, c.peak_activations)
+        for c in (cost(n.layers) for n in grammar.frontier("flops", "params", "peak_activations"))
     }
     undercut = [(((points <= p).all(axis=1)) & ((points < p).any(axis=1))).any() for p in points]
     assert found == {
@@ -325,8 +325,8 @@ def test_spaces_beyond_sixty_four_bits():
 
 def test_text_of_members_reads_back():
     for network in BILLIONS.sample(50, seed=3):
-        assert parse_network(str(network)) == network
-        assert encode(parse_network(str(network)).layers) == encode(network.layers)
+        assert parse(str(network)) == network
+        assert encode(parse(str(network)).layers) == encode(network.layers)
 
 
 def test_a_frontier_under_a_lower_bound_is_of_those_above_it():

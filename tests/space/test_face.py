@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blocksearch
-from blocksearch import TASKS, Block, Grammar, option
+from blocksearch import TASKS, Block, Grammar, op
 from blocksearch import space as room
 from blocksearch.errors import BlocksearchError
 from blocksearch.space.load import load_space
@@ -77,12 +77,12 @@ def test_the_text_of_a_shipped_space_is_its_call():
     assert eval(repr(load_space("per_stage")), NAMES) == load_space("per_stage")
 
 
-@option("attention")
+@op("attention")
 def gate(entry):
     return ()
 
 
-@option("attention")
+@op("attention")
 def valve(entry, ratio):
     return ()
 
@@ -90,11 +90,9 @@ def valve(entry, ratio):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (lambda: Grammar(TASKS["digits"], attention=["none", gate]), "call it: gate()"),
         (lambda: Grammar(TASKS["digits"], attention=valve), "call it: valve(ratio=…)"),
-        (lambda: SPACE.extend(attention=[gate]), "call it: gate()"),
         (lambda: SPACE.index("effnet"), "a space holds networks, but got 'effnet'"),
-        (lambda: SPACE.mutate(Block()), "a space holds networks, but got <Block"),
+        (lambda: SPACE.mutate(Block()), "a space holds networks, but got Block("),
         (lambda: load_space("section4"), "unknown space 'section4' (did you mean 'section3'?)"),
     ],
 )

@@ -15,7 +15,7 @@ from blocksearch import (
     Shape,
     cost,
     named_network,
-    option,
+    op,
     parse_block,
 )
 from blocksearch.arch.layers import Conv, Norm
@@ -131,7 +131,7 @@ def test_restriction_and_fixing_keep_and_extension_adds():
         tiny(residual=["none", "add"])
     )
     assert prints(tiny().extend(residual=["add"])) == prints(tiny(residual=["none", "add"]))
-    assert grammar.fix(first_layer="block", widths=(8, 16, 32), depth=1) == grammar
+    assert grammar.fix(stem="block", widths=(8, 16, 32), depth=1) == grammar
 
 
 def test_a_union_is_restricted_part_by_part():
@@ -180,7 +180,7 @@ def test_deep_stages_are_spelled():
     assert max(len(network.blocks) for network in deep) == 300
 
 
-@option("residual")
+@op("residual")
 def kept_map(entry, output):
     return (Norm(entry),)
 
@@ -238,7 +238,7 @@ def test_the_reason_is_the_rule_that_excludes():
         ),
         (named_network("effnet", TASKS["cifar10"]), "classes is 10, not 43"),
         (parse_block("bottleneck=reduce(2) minimum=6"), "it does not meet flops <= 350000: it has"),
-        (named_network("mobilenet", GTSRB), "first_layer=vanilla is none of block"),
+        (named_network("mobilenet", GTSRB), "stem=conv is none of block"),
     ):
         assert stranger not in grammar
         assert reason in grammar.why_not(stranger)
@@ -258,23 +258,23 @@ def test_a_hidden_factor_does_not_exclude():
     assert parse_block("bottleneck=reduce(8) minimum=9") not in stages
 
 
-@option("attention")
+@op("attention")
 def broken(entry):
     raise ValueError("no")
 
 
-@option("activation")
+@op("activation")
 def endless(entry):
     return endless().expand(entry)
 
 
-@option("attention")
+@op("attention")
 def infinite(entry):
     while True:
         yield Conv(entry, entry.channels, (1, 1))
 
 
-@option("attention")
+@op("attention")
 def widening(entry):
     return (Conv(entry, 2 * entry.channels, (1, 1)),)
 
@@ -294,14 +294,14 @@ def raises(network):
         (lambda: tiny(residual=[]), "residual needs at least one option"),
         (lambda: tiny(last=["none"]).size, "the space is empty: last=none needs spatial=dense"),
         (
-            lambda: tiny(first_layer=["pool"]),
-            "first_layer must be vanilla or block, but got 'pool'",
+            lambda: tiny(stem=["pool"]),
+            "stem must be conv or block, but got 'pool'",
         ),
         (lambda: tiny(depth=[0]), "depth must be whole numbers from 1 to 100, but got 0"),
         (lambda: tiny(widths=[(0, 1)]), "widths must be one or more whole numbers from 1"),
         (
-            lambda: tiny(widths=[(4,)], first_layer=["vanilla"]),
-            "first_layer=vanilla leaves no stage for a block where widths=4",
+            lambda: tiny(widths=[(4,)], stem=["conv"]),
+            "stem=conv leaves no stage for a block where widths=4",
         ),
         (
             lambda: tiny(per_stage=[{}, {}]),
@@ -376,16 +376,16 @@ def raises(network):
         ),
         (
             lambda: tiny(attention=[broken()]).size,
-            "option test_grammar.broken() does not expand on 3x16x16: ValueError: no (test_grammar.py:",
+            "op test_grammar.broken() does not expand on 3x16x16: ValueError: no (test_grammar.py:",
         ),
         (
             lambda: tiny(activation=[endless()]).size,
-            "option test_grammar.endless() does not expand on",
+            "op test_grammar.endless() does not expand on",
         ),
         (lambda: tiny(attention=[infinite()]).size, "it has more than 1000 layers"),
         (
             lambda: tiny(attention=[widening()]).size,
-            "an option of attention keeps the shape, but it ends in 6x16x16",
+            "an op for attention keeps the shape, but it ends in 6x16x16",
         ),
         (
             lambda: tiny(residual=["none", "add"]).sample(3, seed=0),

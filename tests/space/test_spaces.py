@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from blocksearch import TASKS, Shape, Task, cost, named_network, parse_network
+from blocksearch import TASKS, Shape, Task, cost, named_network, parse
 from blocksearch.space.load import find_space, load_space, read_space, shipped_spaces
 from blocksearch.training.build import build
 from tests.space import brute
@@ -84,8 +84,8 @@ def count_exactly(name: str, task: Task | None) -> int:
     for index, network in enumerate(networks):
         price, module = cost(network.layers), build(network.layers, device="meta").eval()
         assert (costs.macs[index], costs.flops[index]) == (price.macs, price.flops)
-        assert (costs.params[index], costs.floats[index]) == (price.params, price.floats)
-        assert costs.peak[index] == price.peak_activation_floats
+        assert (costs.params[index], costs.activations[index]) == (price.params, price.activations)
+        assert costs.peak_activations[index] == price.peak_activations
         assert brute.macs(network.layers) == price.macs
         assert sum(parameter.numel() for parameter in module.parameters()) == price.params
         for norm in (part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)):
@@ -119,7 +119,7 @@ def test_texts_and_fingerprints_are_those_of_earlier_versions(name):
     whose source may change.
     """
     for entry in json.loads(GOLDEN.read_text())[name]:
-        network = parse_network(entry["text"], OPTIONS)
+        network = parse(entry["text"], OPTIONS)
         assert str(network) == entry["text"]
         assert cost(network.layers).flops == entry["flops"]
         assert entry["fingerprint"] in (network.digest, None)
@@ -143,9 +143,7 @@ def test_the_command_answers_in_json_and_csv():
     assert sum(bin["networks"] for bin in answer["histogram"]) == 288
     for row, entry in zip(rows, answer["networks"], strict=True):
         assert row["network"] == entry["network"]
-        assert (
-            int(row["flops"]) == entry["flops"] == cost(parse_network(row["network"]).layers).flops
-        )
+        assert int(row["flops"]) == entry["flops"] == cost(parse(row["network"]).layers).flops
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -186,7 +184,7 @@ GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
             "bad.py:2: constraint bad.no raises ValueError: oops",
         ),
         (
-            GRAMMAR + "@option('attention')\ndef none(entry):\n    return ()\n",
+            GRAMMAR + "@op('attention')\ndef none(entry):\n    return ()\n",
             "bad.py has options but no grammar",
         ),
         (

@@ -1,0 +1,70 @@
+"""Shapes of tensors, and how strides, padding and groups divide them."""
+
+from dataclasses import dataclass
+
+from blocksearch.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Describe one image's tensor as channels × height × width.
+
+    >>> Shape(3, 32, 32).strided((2, 2)).with_channels(8)
+    Shape(channels=8, height=16, width=16)
+    """
+
+    channels: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.height, self.width) < 1:
+            raise SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+    @property
+    def elements(self) -> int:
+        return self.channels * self.height * self.width
+
+    @property
+    def map(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def with_channels(self, channels: int) -> "Shape":
+        return Shape(channels, self.height, self.width)
+
+    def strided(self, stride: tuple[int, int]) -> "Shape":
+        """Return the shape after a strided layer: ⌈n / stride⌉ along each axis.
+
+        Raises SpecError if an axis of size one would be reduced again.
+        """
+        if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
+            raise SpecError(
+                f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} "
+                f"meets a map of {self}"
+            )
+        return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
+
+
+def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """Return the zeros before and after one axis that give an output of ⌈size / stride⌉ entries.
+
+    Odd kernels are centred (3 is padded by 1). An even kernel is padded at the end, and only if the
+    map is odd.
+    """
+    span = dilation * (kernel - 1)
+    total = max(0, (-(-size // stride) - 1) * stride + span + 1 - size)
+    before = span // 2
+    return before, max(0, total - before)
+
+
+def even_parts(channels: int, groups: int) -> tuple[int, ...]:
+    """Split channels into groups as even as possible, the larger ones first.
+
+    >>> even_parts(6, 4)
+    (2, 2, 1, 1)
+    """
+    share, rest = divmod(channels, groups)
+    return tuple(share + (group < rest) for group in range(groups))

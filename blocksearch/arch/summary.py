@@ -1,0 +1,75 @@
+"""The layer table of a network, row by row like the paper's Table 1."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from blocksearch.arch.cost import Layers, Place, cost, flat
+from blocksearch.arch.layers import Join, Shape
+from blocksearch.arch.network import Network
+
+_COLUMNS = ("stage", "layer", "output", "macs", "params", "activations")
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A convolution with what follows it, a join, or the classifier."""
+
+    stage: int
+    label: str
+    output: Shape
+    macs: int
+    params: int
+
+    @property
+    def activations(self) -> int:
+        return self.output.elements
+
+    def record(self) -> dict[str, object]:
+        """Return the row as plain values."""
+        values = (self.stage, self.label, str(self.output), self.macs, self.params)
+        return dict(zip(_COLUMNS, (*values, self.activations), strict=True))
+
+
+def layer_rows(network: Network) -> list[LayerRow]:
+    """Read a network's layers as rows; stages count from 1, the classifier's is the last.
+
+    >>> from blocksearch import TASKS, named_network
+    >>> layer_rows(named_network("baseline", TASKS["gtsrb"]))[0].label
+    '3x3x8 · relu + mp'
+    """
+    return [
+        row for number, stage in enumerate(network.stages, 1) for row in _rows(stage, number, "")
+    ]
+
+
+def layer_table(network: Network) -> str:
+    """Write the rows as aligned text with a head."""
+    rows = [tuple(str(value) for value in row.record().values()) for row in layer_rows(network)]
+    sizes = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    lines = []
+    for stage, label, *rest in (_COLUMNS, *rows):
+        numbers = [text.rjust(size) for text, size in zip(rest, sizes[2:], strict=True)]
+        lines.append("  ".join((stage.rjust(sizes[0]), label.ljust(sizes[1]), *numbers)))
+    return "\n".join(lines)
+
+
+def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[LayerRow]:
+    row: LayerRow | None = None
+    for layer in flat(layers):
+        opens = layer.place is Place.OPENS or isinstance(layer, Join)
+        if row and opens:
+            yield row
+        if isinstance(layer, Join):
+            yield from _rows(layer.branches[0], stage, prefix)
+            beside = "gate " if layer.kind == "multiply" else "shortcut "
+            for branch in layer.branches[1:]:
+                yield from _rows(branch, stage, prefix + beside)
+            row = LayerRow(stage, f"{prefix}{layer.label}", layer.output, 0, 0)
+        elif row is None or opens:
+            price = cost((layer,))
+            row = LayerRow(stage, f"{prefix}{layer.label}", layer.output, price.macs, price.params)
+        else:
+            params = row.params + cost((layer,)).params
+            row = replace(row, label=row.label + layer.suffix, output=layer.output, params=params)
+    if row:
+        yield row
