@@ -220,7 +220,7 @@ def fused(layers: Layers, device: str) -> bool:
     made on two cores (GTSRB, CIFAR-10).
     """
     counted = cost(layers)
-    return device != "cpu" or (counted.macs <= 350_000 and counted.floats <= 26_000)
+    return device != "cpu" or (counted.macs <= 350_000 and counted.activations <= 26_000)
 
 
 def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:

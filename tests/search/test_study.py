@@ -217,7 +217,7 @@ def test_data_or_an_objective(tmp_path):
 
 def test_what_an_objective_may_raise_is_a_failed_trial_with_its_reason(tmp_path):
     def objective(network, seed):
-        if network.first_layer == "vanilla":
+        if network.stem == "conv":
             raise ValueError("too hot")
         return accuracy(network, seed)
 
