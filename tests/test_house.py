@@ -41,6 +41,7 @@ DOORS = {
         "search/trials",
     },
     "torch": {
+        "arch/network",  # for a type alone; the module is made by training, imported when asked for
         "training/build",
         "training/batches",
         "training/norm_act",

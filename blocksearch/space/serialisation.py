@@ -15,7 +15,7 @@ from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.declaration import Part, make_part
 
-_STORED_STEMS = {"conv": "conv", "block": "block"}  # words of the first stored spaces
+_STORED_STEMS = {"conv": "vanilla", "block": "block"}  # words of the first stored spaces
 _READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
 
 
@@ -38,7 +38,7 @@ def as_data(part: Part) -> dict[str, Any]:
         "dropout": task.dropout,
         "usual_widths": list(task.widths),
         "widths": [list(widths) for widths in part.widths],
-        "stem": [_STORED_STEMS[stem] for stem in part.stems],
+        "first_layer": [_STORED_STEMS[stem] for stem in part.stems],
         "depth": list(part.depths),
         "per_stage": part.per_stage,
         "base": str(part.base),
@@ -76,7 +76,7 @@ def from_data(
         ),
         parse_block(data["base"], options),
         [tuple(widths) for widths in data["widths"]] if own_widths else None,
-        [_READ_STEMS[stem] for stem in data["stem"]],
+        [_READ_STEMS[stem] for stem in data["first_layer"]],
         data["depth"],
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
         {},
