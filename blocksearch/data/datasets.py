@@ -129,6 +129,8 @@ class Dataset:
         """Download the archives, check them, and extract them under `root`. Raises DataError."""
         from blocksearch.data.download import install
 
+        if not self.archives:
+            raise DataError(f"{self.name} has no published files to download")
         for archive in self.archives:
             install(archive, root, progress=progress)
 
@@ -143,9 +145,10 @@ class Dataset:
     def wanted(self, path: Path, root: Path) -> Path:
         """Return a source if it is there. Raises DataError that says how to get it."""
         if not is_file(path):
+            fetch = f"`blocksearch data fetch {self.name}` downloads it, and "
             raise DataError(
-                f"{path.relative_to(root)} is not under {root}; `blocksearch data fetch "
-                f"{self.name}` downloads it, and BLOCKSEARCH_DATA names another folder"
+                f"{path.relative_to(root)} is not under {root}; {fetch if self.archives else ''}"
+                "BLOCKSEARCH_DATA names another folder"
             )
         return path
 

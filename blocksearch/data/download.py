@@ -1,5 +1,5 @@
-"""Download published archives, check them before they are opened, extract them safely. The one door
-to pooch.
+"""Download published archives, check them before they are opened, and extract them safely; say
+what is here. The one door to pooch.
 """
 
 import hashlib
@@ -37,13 +37,12 @@ def fetch(name: str, root: Path | None = None, *, progress: bool = False) -> str
     DataError.
 
     >>> fetch("digits")
-    'digits is drawn from a seed: nothing to download'
+    'digits: nothing to download'
     """
     data, folder = get(name), data_root(root)
-    if not data.archives:
-        return f"{name} is drawn from a seed: nothing to download"
     if not missing_files(name, folder):
-        return f"{name} is already under {folder}"
+        here = f" is already under {folder}" if data.archives else ": nothing to download"
+        return name + here
     data.download(folder, progress=progress)
     if missing := missing_files(name, folder):
         raise DataError(f"{name}: the archives were extracted under {folder}, but {missing[0]}")

@@ -518,7 +518,7 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
 
 
 def test_digits_needs_no_download(tmp_path):
-    assert fetch.fetch("digits", tmp_path) == "digits is drawn from a seed: nothing to download"
+    assert fetch.fetch("digits", tmp_path) == "digits: nothing to download"
 
 
 def test_a_root_that_cannot_be_written_is_served_from_the_users_cache(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import DATASETS, Arrays, Dataset, Split, get, load, register, summary
-from blocksearch.data.download import check, listing
+from blocksearch.data.download import check, fetch, listing
 from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import small_and_alone  # noqa: F401 (a fixture for every test here)
 
@@ -59,6 +59,16 @@ def test_one_place_makes_a_data_set_known_everywhere(raw):
     assert [(row["images"], row["problem"]) for row in check("raw", raw)] == [(30, ""), (9, "")]
     with pytest.raises(ConfigError, match=r"unknown data set 'row' .did you mean 'raw'"):
         get("row")
+
+
+def test_what_nobody_publishes_is_not_offered_for_download(raw):
+    (raw / "test.raw").unlink()
+    with pytest.raises(DataError, match="raw has no published files to download"):
+        fetch("raw", raw)
+    with pytest.raises(
+        DataError, match=r"test.raw is not under .*; BLOCKSEARCH_DATA names another"
+    ):
+        load("raw", "test", raw)
 
 
 def test_a_changed_file_is_decoded_again(raw):
