@@ -25,9 +25,9 @@ ROOMS = [
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 DOORS = {
     "typer": {"cli"},
-    "rich": {"report"},
-    "plotly": {"report/report", "report/pareto"},
-    "matplotlib": {"report/picture"},
+    "rich": {"report/console", "report/progress"},
+    "plotly": {"report/interactive"},
+    "matplotlib": {"report/pictures"},
     "optuna": {"search/optuna_io", "search/optuna_samplers", "search/study"},
     "filelock": {"search/locks", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},

@@ -19,6 +19,7 @@ from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app
 from blocksearch.errors import BlocksearchError
+from blocksearch.report.table import clean
 
 app = typer.Typer(
     help="Search, price and ablate convolution blocks.\n\nExample: blocksearch ablate --factor residual --dataset digits",
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"blocksearch: {message}", file=sys.stderr)
+    print(f"blocksearch: {clean(message)}", file=sys.stderr)
     return 2
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from blocksearch.cli.options import check_files, print_foreseen, print_json
+from blocksearch.cli.options import ADVICE, answer, check_files, print_foreseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,32 +27,24 @@ def answer_ablation(
     *,
     as_json: bool,
     quiet: bool,
+    wide: bool = False,
 ) -> None:
     """Carry out an ablation, or foresee it. Exit with 1 where a training failed."""
     from blocksearch.ablation.study import ablate, foresee_ablation
     from blocksearch.paper.claims import with_claims
-    from blocksearch.report.evidence import ablation_tables
-    from blocksearch.report.pages import save_picture, show
-    from blocksearch.report.progress import watch
+    from blocksearch.report.comparisons import ablation_report
+    from blocksearch.report.progress import trainings
 
     check_files(report=report, svg=svg, dry_run=dry_run)
+    with trainings(quiet=quiet, advice=ADVICE) as watch:
+        if dry_run:
+            planned = foresee_ablation(name, found, config, request, watch)
+        else:
+            done = ablate(name, found, config, request, watch)
     if dry_run:
-        print_foreseen(
-            *foresee_ablation(name, found, config, request, watch(quiet=quiet)),
-            as_json=as_json,
-        )
+        print_foreseen(*planned, as_json=as_json)
         return
-    answer = ablate(name, found, config, request, watch(quiet=quiet))
-    answer = replace(answer, results=with_claims(answer.results))
-    if report is not None:  # files first: whoever reads the answer may stop reading
-        from blocksearch.report.report import ablation_report
-
-        ablation_report(report, answer)
-    tables = ablation_tables(answer)
-    save_picture(svg, *tables)
-    if as_json:
-        print_json({"title": answer.title, "notes": answer.notes, "rows": answer.records()})
-    else:
-        show(*tables)
-    if answer.failed:
+    done = replace(done, results=with_claims(done.results))
+    answer(ablation_report(done), report, svg, as_json=as_json, wide=wide)
+    if done.failed:
         raise typer.Exit(1)

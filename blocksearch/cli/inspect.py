@@ -18,8 +18,8 @@ from blocksearch.cli.options import (
     SpaceFiles,
     Svg,
     Widths,
+    answer,
     check_files,
-    print_json,
 )
 from blocksearch.errors import ConfigError, DataError
 
@@ -46,9 +46,7 @@ def show(
     """
     from blocksearch.arch.cost import cost
     from blocksearch.arch.summary import layer_rows
-    from blocksearch.report.pages import save_picture
-    from blocksearch.report.pages import show as show_table
-    from blocksearch.report.tables import flow_table
+    from blocksearch.report.tables import layers_report
     from blocksearch.runs.plan import loaded, network_from, task_from
 
     check_files(svg=svg)
@@ -57,10 +55,8 @@ def show(
     found = network_from(
         network, task, dataset=dataset, as_written=as_written, options=options, fill=fill
     )
-    rows = layer_rows(found)
-    table = flow_table(found, network, rows, cost(found.layers))
-    save_picture(svg, table)
-    print_json([row.record() for row in rows]) if as_json else show_table(table)
+    report = layers_report(network, found, layer_rows(found), cost(found.layers))
+    answer(report, svg, as_json=as_json)
 
 
 @look_app.command("cost")
@@ -81,8 +77,7 @@ def cost_command(
     --classes 7
     """
     from blocksearch.arch.cost import cost
-    from blocksearch.report.pages import show
-    from blocksearch.report.tables import cost_row, cost_table
+    from blocksearch.report.tables import cost_report
     from blocksearch.runs.plan import loaded, network_from, task_from
 
     task = task_from(dataset, widths, input, classes)
@@ -90,10 +85,7 @@ def cost_command(
     found = network_from(
         network, task, dataset=dataset, as_written=as_written, options=options, fill=fill
     )
-    price = cost(found.layers)
-    print_json(cost_row(network, found, price)) if as_json else show(
-        cost_table(found, network, price)
-    )
+    answer(cost_report(network, found, cost(found.layers)), as_json=as_json)
 
 
 @look_app.command("space")
@@ -125,10 +117,11 @@ def space_command(
     Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
     """
     from blocksearch.arch.constraints import read_budget
+    from blocksearch.report.pages import stream_csv
     from blocksearch.report.progress import slow
-    from blocksearch.report.space import print_csv, print_space, print_table
+    from blocksearch.report.tables import space_report
     from blocksearch.space.load import read_space
-    from blocksearch.space.statistics import as_data, listed, survey
+    from blocksearch.space.statistics import listed, survey
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json are two forms of one answer: choose one")
@@ -141,19 +134,9 @@ def space_command(
         networks = listed(grammar, sample, seed, everything=everything, streamed=as_csv)
         found = None if as_csv else survey(grammar, progress)
     if found is None:
-        print_csv(networks)
-    elif as_json:
-        data = {
-            "space": file,
-            "question": read.question,
-            "grammar": grammar.data(),
-            "digest": grammar.digest,
-            **as_data(found),
-        }
-        print_json(data | {"networks": list(networks)})
+        stream_csv(networks)
     else:
-        print_space(file, read.question, grammar, found)
-        print_table(networks)
+        answer(space_report(file, read.question, grammar, found, networks), as_json=as_json)
 
 
 @data_app.command("list")
@@ -163,11 +146,9 @@ def data_list(data_root: DataRoot = None, as_json: Json = False) -> None:
     Example: blocksearch data list --data-root ~/data
     """
     from blocksearch.data.download import listing
-    from blocksearch.report.pages import show
-    from blocksearch.report.tables import rows_table
+    from blocksearch.report.tables import datasets_report
 
-    rows = listing(data_root)
-    print_json(rows) if as_json else show(rows_table("data sets", rows))
+    answer(datasets_report(listing(data_root)), as_json=as_json)
 
 
 @data_app.command("check")
@@ -184,12 +165,11 @@ def data_check(
     Example: blocksearch data check cifar10
     """
     from blocksearch.data.download import check, listing
-    from blocksearch.report.pages import show
-    from blocksearch.report.tables import rows_table
+    from blocksearch.report.tables import checked_report
 
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
-    print_json(rows) if as_json else show(rows_table("data sets", rows))
+    answer(checked_report(rows), as_json=as_json)
     if problems := [str(row["problem"]) for row in rows if row["problem"]]:
         raise DataError(problems[0])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from blocksearch.report.table import Report
     from blocksearch.runs.plan import Request
     from blocksearch.runs.scheduler import Plan
 
@@ -80,7 +81,7 @@ PrecisionName = Annotated[
     str | None, typer.Option("--precision", help="float32 or bfloat16, instead of the recipe's.")
 ]
 Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
-Report = Annotated[
+ReportFile = Annotated[
     Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")
 ]
 DryRun = Annotated[
@@ -94,6 +95,7 @@ Strict = Annotated[
         "--strict", help="Refuse to compare runs of different devices or versions of torch."
     ),
 ]
+Wide = Annotated[bool, typer.Option("--wide", help="Print all columns, however wide.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
 
 
@@ -153,12 +155,30 @@ def print_foreseen(title: str, plan: "Plan", more: int = 0, *, as_json: bool) ->
     """Print what a command would train, and how many runs `more` it adds at most where comparisons
     stay undecided.
     """
-    from blocksearch.report.tables import foreseen
+    from blocksearch.report.progress import foreseen
 
     told = {"title": title, "missing": len(plan.missing), "known": plan.known, "more_at_most": more}
     print_json(told | {"flops": plan.flops, "seconds": plan.seconds}) if as_json else print(
         foreseen(title, plan, more)
     )
+
+
+ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
+
+
+def answer(report: "Report", *files: Path | None, as_json: bool, wide: bool = False) -> None:
+    """Save an answer to files, then print it: whoever reads it may stop reading."""
+    from blocksearch.report.writers import save
+
+    for file in files:
+        if file is not None:
+            save(report, file)
+    if as_json:
+        print_json(report.data())
+    else:
+        from blocksearch.report.console import show
+
+        show(report, wide=wide)
 
 
 def print_json(value: object) -> None:

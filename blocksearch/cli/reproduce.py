@@ -9,6 +9,7 @@ import typer
 
 from blocksearch.cli.ablation import answer_ablation
 from blocksearch.cli.options import (
+    ADVICE,
     DataRoot,
     Dataset,
     Device,
@@ -19,16 +20,17 @@ from blocksearch.cli.options import (
     LedgerPath,
     Quiet,
     RecipeName,
-    Report,
+    ReportFile,
     Seeds,
     Split,
     Strict,
     Svg,
+    Wide,
     Widths,
     WorkerCount,
+    answer,
     check_files,
     print_foreseen,
-    print_json,
     request_from,
 )
 from blocksearch.errors import ConfigError, DataError
@@ -40,17 +42,15 @@ RESULTS = range(2, 8)  # the paper's tables of results
 
 
 @reproduce_app.command("flops")
-def flops(as_json: Json = False) -> None:
+def flops(wide: Wide = False, as_json: Json = False) -> None:
     """Count every FLOPs cell of Tables 2-7 again, beside the published figure.
 
     Example: blocksearch reproduce flops
     """
-    from blocksearch.paper.tables import as_rows, flops_cells
-    from blocksearch.report.pages import show
-    from blocksearch.report.tables import flops_summary, flops_table
+    from blocksearch.paper.tables import flops_cells
+    from blocksearch.report.tables import flops_report
 
-    cells = flops_cells()
-    print_json(as_rows(cells)) if as_json else show(flops_table(cells), flops_summary(cells))
+    answer(flops_report(flops_cells()), as_json=as_json, wide=wide)
 
 
 @contextmanager
@@ -75,15 +75,15 @@ def _table_command(number: int) -> Callable[..., None]:
         strict: Strict = False,
         dry_run: DryRun = False,
         svg: Svg = None,
-        report: Report = None,
+        report: ReportFile = None,
+        wide: Wide = False,
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
         from blocksearch.paper.reproduce import foresee_table, reproduce_table
         from blocksearch.paper.tables import TABLES
-        from blocksearch.report.evidence import published_tables
-        from blocksearch.report.pages import save_picture, show
-        from blocksearch.report.progress import watch
+        from blocksearch.report.comparisons import paper_report
+        from blocksearch.report.progress import trainings
         from blocksearch.runs.plan import read_seeds, task_from
 
         dataset = TABLES[number][0]
@@ -104,29 +104,15 @@ def _table_command(number: int) -> Callable[..., None]:
             device,
             None,
         )
+        with _not_run(f"Table {number}"), trainings(quiet=quiet, advice=ADVICE) as watch:
+            if dry_run:
+                planned = foresee_table(number, task, chosen, request, watch)
+            else:
+                found = reproduce_table(number, task, chosen, request, watch, strict=strict)
         if dry_run:
-            with _not_run(f"Table {number}"):
-                print_foreseen(
-                    *foresee_table(number, task, chosen, request, watch(quiet=quiet)),
-                    as_json=as_json,
-                )
+            print_foreseen(*planned, as_json=as_json)
             return
-        with _not_run(f"Table {number}"):
-            found = reproduce_table(
-                number, task, chosen, request, watch(quiet=quiet), strict=strict
-            )
-        if report is not None:
-            from blocksearch.report.report import published_report
-
-            published_report(report, found)
-        tables = published_tables(found)
-        save_picture(svg, *tables)
-        if as_json:
-            own = {"title": found.title, "notes": found.notes, "order": found.order}
-            pairs = [result.record() for result in found.compared]
-            print_json(own | {"rows": found.records(), "compared": pairs})
-        else:
-            show(*tables)
+        answer(paper_report(found), report, svg, as_json=as_json, wide=wide)
         if found.failed:
             raise typer.Exit(1)
 
@@ -160,7 +146,8 @@ def section3(
     strict: Strict = False,
     dry_run: DryRun = False,
     svg: Svg = None,
-    report: Report = None,
+    report: ReportFile = None,
+    wide: Wide = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -198,23 +185,23 @@ def section3(
     with _not_run("Section 3"):
         name = "Section 3, factors of effnet"
         answer_ablation(
-            name, found, config, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+            *(name, found, config, request, dry_run, svg, report),
+            as_json=as_json,
+            quiet=quiet,
+            wide=wide,
         )
 
 
 def _across(datasets: list[str], split: int, *, as_json: bool) -> None:
     """Print what the stored runs of several data sets say of the paper's claims."""
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
-    from blocksearch.report.pages import show
-    from blocksearch.report.tables import rows_table
+    from blocksearch.report.comparisons import claims_report
 
     names = [name.strip() for name in datasets]
     found = recorded_in({name: f"studies/{name}.db" for name in names}, split)
     titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
-    if as_json:
-        print_json({"data": titles, "rows": claims_across(found)})
-    else:
-        show(rows_table("; ".join(titles), claims_shown(found)))
+    shown, data = claims_shown(found), claims_across(found)
+    answer(claims_report(titles, shown, data), as_json=as_json)
 
 
 @reproduce_app.command("all")

@@ -6,6 +6,7 @@ import typer
 
 from blocksearch.cli.ablation import answer_ablation
 from blocksearch.cli.options import (
+    ADVICE,
     Batch,
     DataRoot,
     Dataset,
@@ -20,15 +21,17 @@ from blocksearch.cli.options import (
     PrecisionName,
     Quiet,
     RecipeName,
-    Report,
+    ReportFile,
     Seeds,
     Smoothing,
     SpaceFiles,
     Split,
     Strict,
     Svg,
+    Wide,
     Widths,
     WorkerCount,
+    answer,
     print_json,
     request_from,
 )
@@ -62,9 +65,8 @@ def train(
 
     Example: blocksearch train effnet --dataset cifar10 --epochs 2
     """
-    from blocksearch.report.pages import show
-    from blocksearch.report.progress import watch
-    from blocksearch.report.tables import rows_table
+    from blocksearch.report.progress import trainings
+    from blocksearch.report.tables import runs_report
     from blocksearch.runs.plan import loaded, network_from, read_seeds, task_from
     from blocksearch.runs.train import train_network
 
@@ -86,8 +88,9 @@ def train(
     found = network_from(
         network, task_from(dataset, widths), dataset=dataset, options=loaded(space or ()).options
     )
-    title, rows = train_network(network, found, read_seeds(seeds), request, watch(quiet=quiet))
-    print_json(rows) if as_json else show(rows_table(title, rows))
+    with trainings(quiet=quiet, advice=ADVICE) as watch:
+        title, rows = train_network(network, found, read_seeds(seeds), request, watch)
+    answer(runs_report(title, rows), as_json=as_json)
     if any(row["state"] == "failed" for row in rows):
         raise typer.Exit(1)
 
@@ -139,7 +142,8 @@ def ablate(
     ] = None,
     dry_run: DryRun = False,
     svg: Svg = None,
-    report: Report = None,
+    report: ReportFile = None,
+    wide: Wide = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -185,7 +189,10 @@ def ablate(
     )
     found = ask(reference, config, defined)
     answer_ablation(
-        block, found, config, request, dry_run, svg, report, as_json=as_json, quiet=quiet
+        *(block, found, config, request, dry_run, svg, report),
+        as_json=as_json,
+        quiet=quiet,
+        wide=wide,
     )
 
 
@@ -210,9 +217,8 @@ def bench(
 
     Example: blocksearch bench effnet --dataset digits
     """
-    from blocksearch.report.pages import show
     from blocksearch.report.progress import slow
-    from blocksearch.report.tables import rows_table
+    from blocksearch.report.tables import bench_report
     from blocksearch.runs.bench import as_rows, with_batches
     from blocksearch.runs.bench import bench as run_bench
     from blocksearch.runs.plan import loaded, network_from, task_from
@@ -237,8 +243,7 @@ def bench(
     )
     with slow("timing", quiet=quiet) as report:
         title, ways = run_bench(found, with_batches(request), report)
-    rows = as_rows(ways)
-    print_json({"title": title, "ways": rows}) if as_json else show(rows_table(title, rows))
+    answer(bench_report(title, as_rows(ways)), as_json=as_json)
 
 
 @run_app.command()

@@ -16,13 +16,14 @@ from blocksearch.cli.options import (
     LedgerPath,
     Quiet,
     RecipeName,
-    Report,
+    ReportFile,
     Seeds,
     Split,
     Svg,
+    Wide,
     WorkerCount,
+    answer,
     check_files,
-    print_json,
     request_from,
 )
 
@@ -96,7 +97,7 @@ def search(
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
-    from blocksearch.report.search import audience
+    from blocksearch.report.progress import searching
     from blocksearch.runs.location import without_password
     from blocksearch.search.config import StudyConfig, read_rungs
     from blocksearch.search.loop import Effort
@@ -130,8 +131,8 @@ def search(
         rungs=read_rungs(rungs),
         max_pending=lag,
     )
-    effort = Effort(trials, timeout)
-    run_search(space, grammar, config, request, effort, audience(quiet=quiet))
+    with searching(quiet=quiet) as audience:
+        run_search(space, grammar, config, request, Effort(trials, timeout), audience)
     if not quiet:
         print(
             f"blocksearch pareto {without_password(request.ledger)} --name {config.name}  shows what was found",
@@ -143,10 +144,11 @@ def search(
 def pareto(
     file: StudyFile,
     name: StudyName = None,
-    report: Report = None,
+    report: ReportFile = None,
     csv: Csv = None,
     png: Annotated[Path | None, typer.Option(help="Also draw the front as a picture.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Also draw the front as a picture.")] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Show the front of a study, cheapest first, while the search runs, too; of one made with
@@ -154,50 +156,38 @@ def pareto(
 
     Example: blocksearch pareto studies/digits.db --report front.html
     """
-    from blocksearch.report.pages import show
-    from blocksearch.report.study import front_table, other_studies
-    from blocksearch.search.results import as_data
+    from blocksearch.report.front import front_report, other_studies
     from blocksearch.search.summary import summarise
 
     check_files(report=report, csv=csv, png=png, svg=svg)
     found = summarise(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
-    for page in (report, csv):
-        if page is not None:
-            from blocksearch.report.pareto import pareto_page
-
-            pareto_page(page, found)
-    for each in (png, svg):
-        if each is not None:
-            from blocksearch.report.picture import picture
-
-            picture(each, found)
-    print_json(as_data(found)) if as_json else show(front_table(found))
+    answer(front_report(found), report, csv, png, svg, as_json=as_json, wide=wide)
 
 
 @search_app.command()
 def effects(
-    file: StudyFile, name: StudyName = None, csv: Csv = None, as_json: Json = False
+    file: StudyFile,
+    name: StudyName = None,
+    csv: Csv = None,
+    wide: Wide = False,
+    as_json: Json = False,
 ) -> None:
     """Say which factors put a network on the front of a study, and what each of their levels does,
     with intervals.
 
     Example: blocksearch effects studies/digits.db
     """
-    from blocksearch.report.pages import show
-    from blocksearch.report.study import effects_table, other_studies, written
-    from blocksearch.search.importance import as_data, as_rows, study_effects
+    from blocksearch.report.front import other_studies
+    from blocksearch.report.study import importance_report
+    from blocksearch.search.importance import study_effects
 
     check_files(csv=csv)
     found = study_effects(file, name)
     if found.others and name is None:
         print(other_studies(found.name, found.others), file=sys.stderr)
-    if csv is not None:
-        from blocksearch.report.report import save
-
-        save(csv, found.title, written(as_rows(found)))
-    print_json(as_data(found)) if as_json else show(effects_table(found))
+    answer(importance_report(found), csv, as_json=as_json, wide=wide)
 
 
 @search_app.command()
@@ -225,7 +215,7 @@ def tabulate(
 
     Example: blocksearch tabulate tiny --dataset digits --images 1000 --epochs 2
     """
-    from blocksearch.report.progress import watch
+    from blocksearch.report.progress import trainings
     from blocksearch.runs.plan import read_seeds
     from blocksearch.search.tabulate import tabulate as run_table
 
@@ -247,9 +237,8 @@ def tabulate(
     )
     shorter = "; fewer or shorter with --epochs, --images or --seeds"
     where = table or Path(f"studies/{space}-{dataset}.csv")
-    title, rows = run_table(
-        space, grammar, read_seeds(seeds), request, where, watch(quiet=quiet, advice=shorter)
-    )
+    with trainings(quiet=quiet, advice=shorter) as watch:
+        title, rows = run_table(space, grammar, read_seeds(seeds), request, where, watch)
     print(f"{where}: {title}; {len(rows)} rows")
 
 
@@ -261,6 +250,7 @@ def final(
     workers: WorkerCount = None,
     device: Device = "auto",
     svg: Svg = None,
+    wide: Wide = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -269,18 +259,14 @@ def final(
 
     Example: blocksearch final studies/digits.db
     """
-    from dataclasses import asdict
-
-    from blocksearch.report.pages import save_picture, show
-    from blocksearch.report.progress import watch
-    from blocksearch.report.study import final_table
+    from blocksearch.report.progress import trainings
+    from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final as test_front
 
     check_files(svg=svg)
-    found = test_front(file, name, data_root, workers, device, watch(quiet=quiet, advice=""))
-    table = final_table(found)
-    save_picture(svg, table)
-    print_json(asdict(found)) if as_json else show(table)
+    with trainings(quiet=quiet) as watch:
+        found = test_front(file, name, data_root, workers, device, watch)
+    answer(test_report(found), svg, as_json=as_json, wide=wide)
 
 
 def _loaded(file: str, dataset: str) -> "tuple[str, Grammar]":

@@ -1,106 +1,200 @@
-"""How answers reach the eye: a terminal of any width, a pipe, a picture. The one door to rich, with
-`progress`.
+"""Answers as texts to keep: a page that needs nothing else, Markdown, CSV and JSON.
+
+Names and texts from outside are escaped: they never become markup or formulas.
 """
 
+import csv
 import io
+import json
 import re
 import sys
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME
+from blocksearch.report.table import Column, Priority, Report, Row, Table
 
-from blocksearch.errors import ConfigError
-
-PICTURE_WIDTH = 170
-PLAIN_WIDTH = 180  # where the output is a file or a pipe, which has no width of its own
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Open a terminal, or a wide plain page where the output is not one. Text from outside is never
-    read as markup.
-    """
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else PLAIN_WIDTH
-    return _Page(stderr=stderr, markup=False, highlight=False, width=width)
-
-
-class _Page(Console):
-    """A console of which a reader may have enough; `cli.main` knows how to end then."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def show(*parts: Table | str) -> None:
-    """Print tables and texts; a table that does not fit is printed row by row, so that nothing is
-    cut.
-    """
-    page = console()
-    for part in parts:
-        page.print(part if isinstance(part, str) or _fits(part, page) else _row_by_row(part))
+_STYLE = """
+:root { color-scheme: light dark; --line: #d0d0d0; --soft: #f4f4f4; --ink: #222; --page: #fff; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #444; --soft: #262626; --ink: #e6e6e6; --page: #181818; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; color: var(--ink); background: var(--page); }
+main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
+p, figcaption, summary { overflow-wrap: anywhere; max-width: 60rem; }
+.scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: .9rem; width: 100%; }
+td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
+  vertical-align: top; white-space: nowrap; font-weight: normal; }
+thead th { background: var(--soft); white-space: normal; vertical-align: bottom; font-weight: 600; }
+.left { text-align: left; } .long { white-space: normal; min-width: 16rem; }
+tr.section > * { border-top: 2px solid var(--line); }
+figure { margin: 1.5rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
+details { margin: 1.5rem 0; } .notes { font-size: .9rem; }
+"""
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<style>{style}</style></head>
+<body><main>
+<h1>{title}</h1>
+{body}
+</main></body></html>
+"""
+_LONG = 28  # characters from which on a text may be broken into lines
 
 
-def save_picture(file: Path | None, *tables: Table) -> None:
-    """Save tables as SVG, where there is a file to save them in. Raises ConfigError where it cannot
-    be written.
-    """
-    if file is None:
-        return
-    page = Console(
-        record=True, file=io.StringIO(), width=PICTURE_WIDTH, markup=False, highlight=False
+def html(report: Report) -> str:
+    """Write a page: the main table, notes, figures, and what else there is to look up."""
+    from blocksearch.report.interactive import drawn
+
+    shown = [part for table in report.tables if table.terminal for part in table.parts()]
+    rest = [table for table in report.tables if not table.terminal]
+    notes = [f"<p>{escape(note)}</p>" for note in report.notes]
+    figures = [
+        f'<figure role="group" aria-label="{escape(figure.title)}">'
+        f"<figcaption>{escape(figure.title)}</figcaption>{plot}</figure>"
+        for figure, plot in zip(report.figures, drawn(report.figures), strict=True)
+    ]
+    body = [
+        *map(_html_table, shown),
+        *([f'<div class="notes">{"".join(notes)}</div>'] if notes else []),
+        *figures,
+        *(
+            f"<details><summary>{escape(table.title)}</summary>{_html_table(table)}</details>"
+            for table in rest
+        ),
+    ]
+    return _PAGE.format(
+        name=escape(report.title.split("\n")[0][:80]),
+        style=_STYLE,
+        title=_lines(report.title),
+        body="\n".join(body),
     )
-    page.print(*tables)
-    drawn = page.export_svg(title="blocksearch", theme=DEFAULT_TERMINAL_THEME)
-    try:
-        # rich names a font on a server of others, and after it the viewer's own
-        file.write_text(
-            re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8"
-        )
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def titled(title: str, *columns: str, left: int = 1) -> Table:
-    """Begin a table; the first `left` columns are texts."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
-    return table
-
-
-def as_texts(table: Table) -> tuple[str, list[str], list[list[str]]]:
-    """Return what a table says: its title, its head and its rows."""
-    head = [str(column.header) for column in table.columns]
-    cells = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    return str(table.title or ""), head, [list(row) for row in cells]
-
-
-def _fits(table: Table, page: Console) -> bool:
-    """Whether a table can be printed without breaking a word or a number."""
-    return Measurement.get(page, page.options.update(width=10_000), table).minimum <= page.width
-
-
-def _row_by_row(table: Table) -> Table:
-    """Write a table with a line for each of its cells that says something, and a rule after each
-    row.
-    """
-    title, head, rows = as_texts(table)
-    narrow = Table(
-        title=title,
-        caption=table.caption,
-        box=box.SIMPLE_HEAD,
-        show_header=False,
-        title_justify="left",
-        expand=True,
+def _html_table(table: Table) -> str:
+    columns, rows = table.cells(Priority.WIDE)
+    long = [any(len(row[at]) > _LONG for row in rows) for at in range(len(columns))]
+    kinds = [
+        " ".join(["left"] * column.left + ["long"] * own)
+        for column, own in zip(columns, long, strict=True)
+    ]
+    head = "".join(
+        f'<th scope="col" class="{kind}">{escape(column.head)}</th>'
+        for column, kind in zip(columns, kinds, strict=True)
     )
-    narrow.title_style, narrow.caption_justify = "bold", "left"
-    narrow.add_column(no_wrap=True)
-    narrow.add_column(overflow="fold")
-    for row in rows:
-        said = [(name, cell) for name, cell in zip(head, row, strict=True) if cell.strip()]
-        for place, (name, cell) in enumerate(said, 1):
-            narrow.add_row(name, cell, end_section=place == len(said))
-    return narrow
+    first = next((at for at, column in enumerate(columns) if column.left), -1)
+    lines = []
+    for place, row in enumerate(rows):
+        cells = [
+            f'<th scope="row" class="{kind}">{_lines(cell)}</th>'
+            if at == first
+            else f'<td class="{kind}">{_lines(cell)}</td>'
+            for at, (cell, kind) in enumerate(zip(row, kinds, strict=True))
+        ]
+        section = ' class="section"' if table.begins_section(place) else ""
+        lines.append(f"<tr{section}>{''.join(cells)}</tr>")
+    heading = f"<h2>{_lines(table.title)}</h2>" if table.title and table.terminal else ""
+    label = escape(table.title or table.name or "table")
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    return (
+        f'{heading}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f'<div class="notes">{notes}</div>'
+    )
+
+
+def _lines(text: str) -> str:
+    return escape(text).replace("\n", "<br>")
+
+
+def markdown(report: Report) -> str:
+    """Write tables to paste, and the notes under them."""
+    tables = [part for table in report.tables for part in table.parts()]
+    parts = [f"**{_as_it_is(report.title)}**"] if report.title else []
+    for table in tables:
+        parts += [_as_it_is(table.title)] if table.title else []
+        parts += [_markdown_table(*table.cells(Priority.WIDE)), *map(_as_it_is, table.notes)]
+    return "\n\n".join([*parts, *map(_as_it_is, report.notes)]) + "\n"
+
+
+def _markdown_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        f"| {' | '.join(_as_it_is(cell.replace(chr(10), '; ')) for cell in row)} |"
+        for row in [[column.head for column in columns], *rows]
+    ]
+    rule = "|".join(" --- " if column.left else " ---: " for column in columns)
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
+
+
+_MARKS = re.compile(r"([\\`*_\[\]<>|~&$])")  # what Markdown may take for a beginning of something
+
+
+def _as_it_is(text: str) -> str:
+    """Write a text so that Markdown shows it as it is, in one line."""
+    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+
+
+def json_text(report: Report) -> str:
+    """Write JSON; numbers that JSON does not have are an error."""
+    return json.dumps(report.data(), indent=2, allow_nan=False) + "\n"
+
+
+def csv_text(report: Report) -> str:
+    """Write the records of each table, with all digits, an empty line between tables.
+
+    The title is a column of its own: what was reduced goes where the numbers go.
+    """
+    tables = [table for table in report.tables if table.name] or list(report.tables)
+    return "\n".join(_csv_table(table, report.title or table.title) for table in tables)
+
+
+def _csv_table(table: Table, title: str) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    records = table.records()
+    fields = list(records[0]) if records else [column.name for column in table.columns]
+    writer.writerow([*map(_no_formula, fields), "title"])
+    writer.writerows([*map(_exact, row.values()), _exact(title)] for row in records)
+    return out.getvalue()
+
+
+def stream_csv(rows: Iterable[Row]) -> None:
+    """Print rows as CSV one by one, so that a space of any size streams."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for place, row in enumerate(rows):
+        if place == 0:
+            writer.writerow(map(_no_formula, row))
+        writer.writerow(map(_exact, row.values()))
+
+
+def _exact(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return str(int(value))
+        case float():
+            return repr(float(value))
+        case str():
+            return _no_formula(value)
+        case Mapping():
+            return _no_formula(" ".join(map(str, value.values())))
+        case list() | tuple():
+            words = any(isinstance(own, str | Mapping) for own in value)
+            return ("; " if words else " ").join(map(_exact, value))
+        case _:
+            return _no_formula(str(value))
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _no_formula(text: str) -> str:
+    """Keep a spreadsheet from calculating a text that is from outside."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,77 +1,138 @@
-"""Progress of trainings: a bar in a terminal, one line per finished run elsewhere, nothing when
-quiet.
+"""Progress on standard error: a bar on a terminal, a line for each result elsewhere, or silence.
+
+`with trainings(...)` and `with searching(...)` give what a command tells its progress to. On a
+terminal a bar moves within two seconds, whatever is done first.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Timer
+from threading import Lock, Timer
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
+    ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from blocksearch.report.pages import console
-from blocksearch.report.tables import duration
+from blocksearch.report.console import Page
+from blocksearch.report.table import clean
 from blocksearch.runs.records import Group, Job, Run
 from blocksearch.runs.scheduler import Plan, Watch
+from blocksearch.search.loop import Audience
+from blocksearch.search.trials import Trial, TrialKind, TrialState
 
-ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
+_PATIENCE = 1.0  # seconds after which a bar appears
 
 
-def watch(*, quiet: bool, advice: str = ADVICE) -> Watch:
-    """Return what a command tells about its trainings, on standard error; `advice` says what makes
-    them fewer or shorter.
+def duration(seconds: float) -> str:
+    """Write a time as a person would estimate it.
+
+    >>> duration(0.2), duration(600), duration(10_000)
+    ('1 s', '10 min', '2.8 h')
     """
-    return Watch() if quiet else SpokenWatch(advice)
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def foreseen(title: str, plan: Plan, more: int = 0) -> str:
+    """Say what a command would train, and how many runs `more` it adds at most where comparisons
+    stay undecided.
+    """
+    later = f"; at most {more} more where comparisons stay undecided" if more else ""
+    terms = plan.flops / 1e12
+    work = f"{terms:,.0f}" if terms >= 100 else f"{terms:.3g}"
+    return (
+        f"{title}: {_planned(plan)}, {work} TFLOP forward and backward, "
+        f"about {duration(plan.seconds)}{later}"
+    )
+
+
+def _planned(plan: Plan) -> str:
+    count = len(plan.missing)
+    return f"{count} run{'s' * (count != 1)} to train ({plan.known} already in the ledger)"
+
+
+class _Bar:
+    """One bar on a terminal, whose task changes; nothing elsewhere."""
+
+    def __init__(self, page: Page, *, shown: bool) -> None:
+        self._page, self._shown = page, shown and page.is_terminal
+        self._bar: Progress | None = None
+        self._later: Timer | None = None
+        self._lock = Lock()
+
+    def begin(self, title: str, total: float | None = None, after: float = 0.0) -> None:
+        """Show another task: counted where `total` is a whole number, else as a share."""
+        self.end()
+        if not self._shown:
+            return
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+            TimeElapsedColumn(),
+        ]
+        if total is not None:
+            whole = isinstance(total, int)
+            columns[2:2] = [MofNCompleteColumn() if whole else TaskProgressColumn()]
+            columns += [TimeRemainingColumn()]
+        self._bar = Progress(*columns, console=self._page, transient=True)
+        self._task = self._bar.add_task(clean(title), total=total, now="")
+        self._later = Timer(after, self._start, [self._bar])
+        self._later.daemon = True
+        self._later.start()
+
+    def _start(self, bar: Progress) -> None:
+        with self._lock:
+            if bar is self._bar:
+                bar.start()
+
+    def show(self, done: float | None = None, now: str = "") -> None:
+        """Say how much is done, and what goes on."""
+        if self._bar:
+            self._bar.update(self._task, completed=done, now=clean(now))
+
+    def end(self) -> None:
+        """Take the bar away."""
+        with self._lock:
+            bar, self._bar = self._bar, None
+        if self._later:
+            self._later.cancel()
+        if bar:
+            bar.stop()
 
 
 class SpokenWatch(Watch):
-    """Says the plan before anything is trained, and each finished run."""
+    """Say the plan before anything is trained, and each finished run."""
 
-    def __init__(self, advice: str) -> None:
-        self._page, self._advice = console(stderr=True), advice
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+    def __init__(self, page: Page, bar: _Bar, advice: str) -> None:
+        self._page, self._bar, self._advice = page, bar, advice
         self._total = self._finished = self._running = self._images = 0
         self._began = 0.0
 
     def timing(self, networks: int) -> None:
         """Say what happens before there is a plan."""
-        self._page.print(f"timing {networks} network{'s' * (networks > 1)}, a few steps each")
+        text = f"timing {networks} network{'s' * (networks > 1)}, a few steps each"
+        self._page.print(text)
+        self._bar.begin(text)
 
     def planned(self, plan: Plan) -> None:
-        """Say how many runs are planned, how long they may take, and what makes them fewer or
-        shorter.
-        """
+        """Say how many runs are planned, how long they may take, and what makes them fewer."""
         self._total = len(plan.missing)
         self._finished = self._running = self._images = 0  # a plan may follow another
         self._began = 0.0
+        self._bar.end()
         if not self._total:
             return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
-        self._page.print(
-            f"{self._total} runs to train ({plan.known} already in the ledger), about {duration(plan.seconds)}{self._advice}"
-        )
-        if self._page.is_terminal:
-            now = TextColumn("{task.fields[now]}")
-            columns = (
-                TextColumn("trainings"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                now,
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=self._page, transient=True)
-            self._task = self._bar.add_task("", total=self._total, now="")
-            self._bar.start()
-        return None
+        self._page.print(f"{_planned(plan)}, about {duration(plan.seconds)}{self._advice}")
+        return self._bar.begin("trainings", self._total)
 
     def started(self, group: Group) -> None:
         """Count what is running, and the time from the first on."""
@@ -82,17 +143,12 @@ class SpokenWatch(Watch):
     def finished(self, group: Group, runs: Sequence[Run]) -> None:
         """Say which runs finished."""
         self._running -= len(runs)
-        self._images += sum(
-            job.images * run.epoch_to for job, run in zip(group.jobs, runs, strict=True)
-        )
         for job, run in zip(group.jobs, runs, strict=True):
+            self._images += job.images * run.epoch_to
             self._finished += 1
-            if self._bar:
-                self._bar.advance(self._task)
-            else:
-                self._page.print(
-                    f"[{self._finished}/{self._total}] {_line(job, run)}; {self._rate()}"
-                )
+            if not self._page.is_terminal:
+                count = f"[{self._finished}/{self._total}]"
+                self._page.print(f"{count} {_line(job, run)}; {self._rate()}")
         self._show()
 
     def _rate(self) -> str:
@@ -100,47 +156,87 @@ class SpokenWatch(Watch):
         return f"{self._images / max(1e-9, time.monotonic() - self._began):,.0f} images/s"
 
     def _show(self) -> None:
-        if self._bar:
-            rate = f", {self._rate()}" if self._images else ""
-            self._bar.update(self._task, now=f"{self._running} running{rate}")
+        rate = f", {self._rate()}" if self._images else ""
+        self._bar.show(self._finished, f"{self._running} running{rate}")
 
     def ended(self, kept: int | None) -> None:
         """Take the bar away; after an interruption, say what is kept."""
-        if self._bar:
-            self._bar.stop()
+        self._bar.end()
         if kept is not None:
             self._page.print(
-                f"interrupted: {kept} of {self._total} runs are in the ledger; the same command goes on from there"
+                f"interrupted: {kept} of {self._total} runs are in the ledger; "
+                "the same command goes on from there"
             )
+
+
+class SpokenAudience(Audience):
+    """Say what each training of a search gave, under a bar of trials."""
+
+    def __init__(self, page: Page, bar: _Bar) -> None:
+        self._page, self._bar = page, bar
+
+    def began(self, title: str, trials: int, total: int) -> None:
+        """Say whether the study is new."""
+        begun = f"goes on after {trials} trainings" if trials else "new"
+        self._page.print(f"study {title}: {begun}, {total} networks in all")
+        self._bar.begin("networks", total)
+
+    def told(self, trial: Trial, total: int, reused: bool) -> None:
+        """Say what a training gave."""
+        result = f"{trial.accuracy:.2f} %" if trial.accuracy is not None else trial.state
+        result += f" after {trial.epochs} epochs" if trial.state == TrialState.PARTIAL else ""
+        again = f", seed {trial.seed}" if trial.kind == TrialKind.SEED else ""
+        known = ", from the ledger" if reused else ""
+        number = trial.candidate
+        where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{known})"
+        flops = f"{trial.costs['flops']:,} FLOPs"
+        self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
+        self._bar.show(number + 1)
+
+    def ended(self, reason: str) -> None:
+        """Say why the search ended."""
+        self._bar.end()
+        self._page.print(reason)
+
+
+@contextmanager
+def _speaking(title: str, *, quiet: bool) -> Iterator[tuple[Page, _Bar]]:
+    page = Page(stderr=True)
+    bar = _Bar(page, shown=not quiet)
+    bar.begin(title, after=_PATIENCE)
+    try:
+        yield page, bar
+    finally:
+        bar.end()
+
+
+@contextmanager
+def trainings(*, quiet: bool, advice: str = "") -> Iterator[Watch]:
+    """Give what trainings are told to; `advice` says what makes them fewer or shorter."""
+    with _speaking("reading images and results", quiet=quiet) as (page, bar):
+        yield Watch() if quiet else SpokenWatch(page, bar, advice)
+
+
+@contextmanager
+def searching(*, quiet: bool) -> Iterator[Audience]:
+    """Give what a search tells about itself to."""
+    with _speaking("preparing the search", quiet=quiet) as (page, bar):
+        yield Audience() if quiet else SpokenAudience(page, bar)
 
 
 @contextmanager
 def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar in a terminal for what takes longer than a second; the block reports the share
-    that is done.
-    """
-    page = console(stderr=True)
-    bar = Progress(
-        TextColumn(title),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=page,
-        transient=True,
-        disable=quiet or not page.is_terminal,
-    )
-    task = bar.add_task("", total=None)
-    later = Timer(1.0, bar.start)
-    later.daemon = True
-    later.start()
-    try:
-        yield lambda share: bar.update(task, total=1.0, completed=share)
-    finally:
-        later.cancel()
-        later.join()
-        bar.stop()
+    """Show a bar for what takes longer than a second; the block reports the share that is done."""
+    with _speaking(title, quiet=quiet) as (_, bar):
+        bar.begin(title, 1.0, after=_PATIENCE)
+        yield bar.show
 
 
 def _line(job: Job, run: Run) -> str:
-    block = job.text[job.text.index("[") :]
     result = f"{run.accuracy:.2f} %" if run.accuracy is not None else f"{run.state}: {run.reason}"
-    return f"seed {job.key.seed} {block} {result} in {run.seconds:.0f} s"
+    return f"seed {job.key.seed} {_blocks(job.text)} {result} in {run.seconds:.0f} s"
+
+
+def _blocks(text: str) -> str:
+    """Leave out of a network's text the task that all networks of a command share."""
+    return text[max(0, text.find("[")) :]

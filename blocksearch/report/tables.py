@@ -1,172 +1,260 @@
-"""Counted answers as tables: data flow, costs, published FLOPs, rows of any kind; and how long a
-command will take.
+"""Answers that need no training, as reports: layers, costs, published FLOPs, spaces, data sets; and
+lists of runs and of timings.
 """
 
-from collections.abc import Mapping, Sequence
-
-from rich.table import Table
+from collections.abc import Iterable, Sequence
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.summary import LayerRow
 from blocksearch.paper.tables import FlopsCell, printed
-from blocksearch.report.pages import titled
-from blocksearch.runs.scheduler import Plan
+from blocksearch.report.table import (
+    Column,
+    Priority,
+    Report,
+    Row,
+    Table,
+    form,
+    rows_table,
+)
+from blocksearch.space.grammar import Grammar
+from blocksearch.space.statistics import Survey
+
+_BAR = 40
 
 
-def flow_table(network: Network, name: str, rows: Sequence[LayerRow], price: Cost) -> Table:
-    """Draw the data flow as in the paper's Table 1, with a line under each stage and the totals at
-    the end.
-    """
-    table = titled(f"{name}\n{network}", "layer", "output", "MACs", "params", "activations")
-    for row, following in zip(rows, (*rows[1:], None), strict=True):
-        ends = following is None or following.stage != row.stage
-        table.add_row(
-            row.label,
-            str(row.output),
-            _count(row.macs),
-            _count(row.params),
-            _count(row.activations),
-            end_section=ends,
-        )
-    table.add_row("total", "", _count(price.macs), _count(price.params), "")
-    return table
+def layers_report(name: str, network: Network, rows: Sequence[LayerRow], price: Cost) -> Report:
+    """List a network's layers as the paper's Table 1 does, with totals and a legend."""
+    found = tuple(row.record() | {"flops": 2 * row.macs} for row in rows)
+    total = {"layer": "total", "macs": price.macs, "flops": price.flops, "params": price.params}
+    columns = (
+        Column(name="layer", left=True),
+        Column(name="output", left=True),
+        Column(name="macs", label="MACs"),
+        Column(name="flops", label="FLOPs", priority=Priority.ROOM),
+        Column(name="params"),
+        Column(name="activations"),
+    )
+    starts = {at for at in range(1, len(rows)) if rows[at].stage != rows[at - 1].stage}
+    table = Table(
+        name="layers",
+        columns=columns,
+        rows=found,
+        data=found,
+        totals=(total,),
+        breaks=frozenset(starts),
+        notes=_legend(rows),
+    )
+    facts = _facts(name, network, price)
+    return Report(title=_headed(name, network), tables=(table,), facts=facts)
 
 
-def cost_table(network: Network, name: str, price: Cost) -> Table:
-    """Draw what a network costs, with the convention."""
-    table = titled(f"{name}\n{network}", "cost of one image", "")
-    for label, value in (
-        ("MACs (convolutions and classifier)", price.macs),
-        ("FLOPs (2 × MACs, as in the paper)", price.flops),
-        ("parameters (with normalisation and bias)", price.params),
-        ("peak activations (elements)", price.peak_activations),
-    ):
-        table.add_row(label, _count(value))
-    table.add_row("activations of each convolution", " ".join(map(_count, price.layer_activations)))
-    table.add_row("fingerprint", network.digest)
-    return table
+_LEGEND = {
+    "gc": "gcN: convolution in N groups",
+    "dw": "dw: depthwise convolution",
+    "mp": "mp: max pooling",
+    "ap": "ap: average pooling",
+    "1d": "1d: along one axis only",
+    "stride": "stride: strided convolution",
+    "match": "match N: channels cut or padded with zeros to N",
+    "shuffle": "shuffle: channels of groups mixed",
+    "shortcut": "shortcut: what runs beside the block's body",
+    "gate": "gate: what the body is multiplied with",
+}
 
 
-def cost_row(name: str, network: Network, price: Cost) -> dict[str, object]:
-    """Flatten a cost for `--json`."""
+def _legend(rows: Sequence[LayerRow]) -> tuple[str, ...]:
+    """Explain the abbreviations in the labels of rows, those that occur."""
+    words = {
+        word.rstrip("0123456789") if word.startswith("gc") else word
+        for row in rows
+        for word in row.label.split()
+    }
+    found = "; ".join(text for word, text in _LEGEND.items() if word in words)
+    return (found,) if found else ()
+
+
+def cost_report(name: str, network: Network, price: Cost) -> Report:
+    """List what one image costs a network, with the convention of each count."""
+    peak = price.peak_activations
+    rows = (
+        ("FLOPs", price.flops, "2 × MACs, as in the paper"),
+        ("MACs", price.macs, "multiply-accumulates of convolutions and classifier"),
+        ("parameters", price.params, "normalisation and bias included"),
+        (
+            "activations",
+            price.activations,
+            "values that convolutions and classifier hand on, summed",
+        ),
+        ("peak activations", peak, f"values alive at once, shortcuts too; {4 * peak:,} bytes"),
+    )
+    columns = (
+        Column(name="cost", left=True),
+        Column(name="value"),
+        Column(name="meaning", left=True),
+    )
+    named = tuple(dict(zip(("cost", "value", "meaning"), row, strict=True)) for row in rows)
+    table = Table(name="", columns=columns, rows=named, notes=(f"network id: {network.digest}",))
+    return Report(title=_headed(name, network), tables=(table,), facts=_facts(name, network, price))
+
+
+def _headed(name: str, network: Network) -> str:
+    text = str(network)
+    return text if name == text else f"{name}\n{text}"
+
+
+def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
     return {
         "name": name,
         "text": str(network),
-        "fingerprint": network.digest,
+        "network_id": network.digest,
         "macs": price.macs,
         "flops": price.flops,
         "params": price.params,
-        "layer_activations": list(price.layer_activations),
+        "activations": price.activations,
         "peak_activations": price.peak_activations,
     }
 
 
-def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
-    """Draw rows that are already words and numbers; columns are the keys of the first, words to the
-    left.
+def flops_report(cells: Sequence[FlopsCell]) -> Report:
+    """Put the paper's FLOPs beside the computed ones."""
+    rows = [
+        vars(cell)
+        | {
+            "rounded": None if cell.flops is None else printed(cell.flops, cell.published),
+            "difference": cell.difference or None,
+            "shown": "not specified" if cell.matches is None else ("no", "yes")[cell.matches],
+        }
+        for cell in cells
+    ]
+    columns = (
+        Column(name="table"),
+        Column(name="dataset", left=True, priority=Priority.ROOM),
+        Column(name="label", label="network", left=True),
+        Column(name="published", left=False),
+        Column(name="rounded", label="rounded alike"),
+        Column(name="flops", label="the paper's count", form=form(",")),
+        Column(name="flops_actual", label="real network", priority=Priority.ROOM),
+        Column(name="shown", label="matches", left=True),
+        Column(name="difference", form=form("+,"), priority=Priority.ROOM),
+    )
+    breaks = {at for at in range(1, len(cells)) if cells[at].table != cells[at - 1].table}
+    distinct = {(c.dataset, c.network): c.matches for c in cells if c.matches is not None}
+    matching = sum(distinct.values())
+    table = Table(
+        name="cells",
+        columns=columns,
+        rows=tuple(rows),
+        data=tuple(vars(cell) | {"difference": cell.difference} for cell in cells),
+        breaks=frozenset(breaks),
+        notes=(f"{matching} of {len(distinct)} distinct cells match to the last printed digit",),
+    )
+    return Report(
+        title="FLOPs of the paper's Tables 2-7: published, and 2 × MACs of convolutions and classifier",
+        tables=(table,),
+        facts={"matching": matching, "distinct": len(distinct)},
+    )
+
+
+def space_report(
+    name: str, question: str, grammar: Grammar, found: Survey, networks: Iterable[Row] = ()
+) -> Report:
+    """Describe a space: its size, the range of its costs, a histogram, reference networks, and
+    networks of it that were asked for.
     """
-    columns = list(rows[0]) if rows else ["nothing"]
-    table = titled(title, *(column.replace("_", " ") for column in columns))
-    for column, name in zip(table.columns, columns, strict=True):
-        column.justify = "left" if rows and isinstance(rows[0][name], str) else "right"
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    return table
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:.2f}"
-        case list() | tuple():
-            return " ".join(map(_cell, value))
-        case _:
-            return str(value)
-
-
-def flops_table(cells: Sequence[FlopsCell]) -> Table:
-    """Draw published FLOPs beside computed ones."""
-    table = titled(
-        "FLOPs of Tables 2-7: published beside computed (2 × MACs of convolutions and classifier)",
-        *(
-            "table",
-            "dataset",
-            "network",
-            "published",
-            "printed alike",
-            "counted",
-            "built network",
-            "matches",
-            "difference",
+    looked_at = "all networks" if found.whole else f"a uniform sample of {found.priced:,} networks"
+    spreads = [{"cost": cost, **vars(spread)} for cost, spread in found.spreads.items()]
+    most = max(number for *_, number in found.histogram)
+    bars = [
+        {"from": low, "below": high, "networks": number, "bar": "█" * -(-_BAR * number // most)}
+        for low, high, number in found.histogram
+    ]
+    histogram = Table(
+        name="histogram",
+        title=f"FLOPs of {looked_at}",
+        columns=(
+            Column(name="from", label="FLOPs from"),
+            Column(name="below"),
+            Column(name="networks"),
+            Column(name="bar", label=" ", left=True),
         ),
-        left=3,
+        rows=tuple(bars),
+        data=tuple({key: bar[key] for key in ("from", "below", "networks")} for bar in bars),
     )
-    for cell, following in zip(cells, (*cells[1:], None), strict=True):
-        ends = following is None or following.table != cell.table
-        if cell.flops is None or cell.flops_actual is None:
-            table.add_row(
-                str(cell.table),
-                cell.dataset,
-                cell.label,
-                cell.published,
-                "",
-                "",
-                "",
-                "not specified",
-                "",
-                end_section=ends,
-            )
-            continue
-        difference = "" if cell.matches else f"{cell.difference:+,}"
-        table.add_row(
-            str(cell.table),
-            cell.dataset,
-            cell.label,
-            cell.published,
-            printed(cell.flops, cell.published),
-            _count(cell.flops),
-            _count(cell.flops_actual),
-            "yes" if cell.matches else "no",
-            difference,
-            end_section=ends,
-        )
-    return table
+    listed = list(networks)
+    tables = [
+        rows_table("costs", spreads, f"costs of one image, {looked_at}"),
+        *([histogram] if found.priced > len(bars) else []),
+        _references(found),
+        *([rows_table("networks", listed, "networks")] if listed else []),
+    ]
+    return Report(
+        title=f"{name}: {question}\n{grammar}\n\n{found.count} distinct networks "
+        f"({found.combinations:,} combinations of options)",
+        tables=tuple(tables),
+        facts={
+            "space": name,
+            "question": question,
+            "grammar": grammar.data(),
+            "digest": grammar.digest,
+            "size": found.count.value,
+            "exact": found.count.exact,
+            "interval": found.count.interval,
+            "combinations": found.combinations,
+            "priced": found.priced,
+        },
+    )
 
 
-def flops_summary(cells: Sequence[FlopsCell]) -> str:
-    """Count distinct cells that match; Tables 5-7 repeat the baselines."""
-    distinct = {
-        (cell.dataset, cell.network): cell.matches for cell in cells if cell.matches is not None
+def _references(found: Survey) -> Table:
+    columns = (
+        Column(name="name", left=True),
+        Column(name="flops", label="FLOPs"),
+        Column(name="params"),
+        Column(name="below", label="networks below", form=form(".0%")),
+        Column(name="inside", label="in the space", left=True),
+    )
+    rows = [
+        {**vars(point), "inside": "yes" if point.reason is None else f"no: {point.reason}"}
+        for point in found.points
+    ]
+    title = "reference networks in this task"
+    data = tuple(map(vars, found.points))
+    return Table(name="references", title=title, columns=columns, rows=tuple(rows), data=data)
+
+
+def datasets_report(rows: Sequence[Row]) -> Report:
+    """List data sets and whether their files are here."""
+    return Report(title="data sets", tables=(rows_table("datasets", rows),))
+
+
+def checked_report(rows: Sequence[Row]) -> Report:
+    """List what reading data sets whole has found."""
+    shown = rows_table("datasets", rows, least="least of a class", most="most of a class")
+    return Report(title="data sets, read whole", tables=(shown,))
+
+
+def bench_report(title: str, rows: Sequence[Row]) -> Report:
+    """List ways to train five seeds, with their speed."""
+    labels = {
+        "images_per_second": "images/s",
+        "times_plain": "times as fast as plain",
+        "of_memory_floor": "share of memory limit",
+        "of_matrix_peak": "share of compute limit",
     }
-    return f"{sum(distinct.values())} of {len(distinct)} distinct cells match to the last printed digit"
+    return Report(title=title, tables=(rows_table("ways", rows, **labels),))
 
 
-def foreseen(title: str, plan: Plan, more: int = 0) -> str:
-    """Say what a command would train, and how many runs `more` it adds at most where comparisons
-    stay undecided.
-    """
-    runs = f"{len(plan.missing)} runs to train ({plan.known} already in the ledger)"
-    later = f"; at most {more} more where comparisons stay undecided" if more else ""
-    terms = plan.flops / 1e12
-    work = f"{terms:,.0f}" if terms >= 100 else f"{terms:.3g}"
-    return (
-        f"{title}: {runs}, {work} TFLOP forward and backward, about {duration(plan.seconds)}{later}"
+def runs_report(title: str, rows: Sequence[Row]) -> Report:
+    """List the trainings of one network, a row for each seed."""
+    columns = (
+        Column(name="seed"),
+        Column(name="state", left=True),
+        Column(name="accuracy", unit="%", form=form(".2f")),
+        Column(name="interval", label="95 % interval", unit="%", form=form(".2f")),
+        Column(name="epochs"),
+        Column(name="seconds", unit="s", form=form(".1f")),
+        Column(name="accuracies", label="accuracy by epoch", unit="%", priority=Priority.WIDE),
+        Column(name="reason", left=True),
     )
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person would estimate it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
+    return Report(title=title, tables=(Table(name="runs", columns=columns, rows=tuple(rows)),))

@@ -19,8 +19,8 @@ from blocksearch.errors import BlocksearchError, ConfigError, PluginError
 from blocksearch.paper.claims import with_claims
 from blocksearch.paper.section3 import conversions, section3
 from blocksearch.paper.tables import TABLES, flops_cells, printed
-from blocksearch.report.evidence import ablation_tables
-from blocksearch.report.pages import console
+from blocksearch.report.comparisons import ablation_report
+from blocksearch.report.console import as_text, show
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import (
     Conditions,
@@ -318,14 +318,11 @@ def test_the_paper_says_nothing_of_rescaled_widths():
         )
 
 
-def test_names_and_texts_never_become_markup():
-    found = variants(EFFNET, "residual", ["add"])
-    page = console()
-    with page.capture() as captured:
-        title = "[red]x[/red] [link=javascript:1]"
-        answer = Ablation(title=title, results=tuple(results(found, {})), notes=())
-        page.print(*ablation_tables(answer))
-    assert "[red]x[/red] [link=javascript:1]" in captured.get()
+def test_names_and_texts_never_become_markup(capsys):
+    found = results(variants(EFFNET, "residual", ["add"]), {})
+    title = "[red]x[/red] [link=javascript:1]"
+    show(ablation_report(Ablation(title=title, results=tuple(found), notes=())))
+    assert "[red]x[/red] [link=javascript:1]" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -531,15 +528,12 @@ def test_a_question_given_another_factor_compares_within_each_of_its_values():
     )
     assert found[4].record()["role"] == Role.INTERACTION
     assert (found[4].cost, found[4].curves) == (None, {})
-    page = console()
-    with page.capture() as captured:
-        page.print(*ablation_tables(Ablation(title="t", results=tuple(found), notes=())))
-    titles = [
-        line.strip() for line in captured.get().splitlines() if re.match(r"t\b|given|how far", line)
-    ]
+    answer = Ablation(title="t", results=tuple(found), notes=())
+    lines = as_text(ablation_report(answer)).splitlines()
+    titles = [line for line in lines if re.match(r"t\b|given|how far", line)]
     assert titles == [
         *("t", "given bottleneck=reduce(2)", "given bottleneck=reduce(4)"),
-        "how far the effects differ: bottleneck=reduce(4) − reduce(2)",
+        "how far the effects differ, bottleneck=reduce(4) − reduce(2)",
     ]
 
 

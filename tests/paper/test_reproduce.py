@@ -64,7 +64,7 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs"
     )
     assert answer["title"].endswith("judged on 3 images of test; seeds 0,1")
-    rows = {row["network"]: row for row in answer["rows"]}
+    rows = {row["network"]: row for row in answer["networks"]}
     large = ["effnet_large", "effnet_large_published"]
     assert list(rows) == ["baseline", *large, "mobilenet", "shufflenet", "effnet"]
     for row in rows.values():
@@ -72,7 +72,7 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
         assert all(round(3 * accuracy / 100, 6) in (0, 1, 2, 3) for accuracy in row["accuracies"])
         assert row["factor"] == row["flops"] / rows["baseline"]["flops"]
     assert rows["effnet"]["published_accuracy"] == 91.79
-    pairs = {(each["value"], each["reference"]): each["n"] for each in answer["compared"]}
+    pairs = {(each["value"], each["reference"]): each["n"] for each in answer["comparisons"]}
     assert pairs[("effnet", "mobilenet")] == pairs[("mobilenet", "baseline")] == 2
     assert "12 runs: blocksearch" in answer["notes"][-1]
     assert rows["effnet"]["published_flops"] == 344_100
@@ -199,15 +199,15 @@ def test_an_order_is_compared_by_ranks_exactly():
 def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_path):
     small = ["--widths", "2,2,2", "--epochs", "1", "--seeds", "3", "--workers", "1"]
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *small, "--json").stdout)
-    rows = {row["network"]: row for row in answer["rows"]}
+    rows = {row["network"]: row for row in answer["networks"]}
     assert rows["effnet"]["text"] == rows["effnet_large"]["text"]
-    assert {len(row["accuracies"]) for row in answer["rows"]} == {3}
+    assert {len(row["accuracies"]) for row in answer["networks"]} == {3}
     assert any(
         note.startswith("one network at these widths: ") and "EffNet" in note
         for note in answer["notes"]
     )
     texts = {name: row["text"] for name, row in rows.items()}
-    assert all(texts[each["value"]] != texts[each["reference"]] for each in answer["compared"])
+    assert all(texts[each["value"]] != texts[each["reference"]] for each in answer["comparisons"])
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_a_table_with_a_training_that_failed_says_so_and_exits_with_1(root, tmp_
             time.sleep(0.1)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    (failure,) = [failure for row in json.loads(said)["rows"] for failure in row["failures"]]
+    (failure,) = [failure for row in json.loads(said)["networks"] for failure in row["failures"]]
     assert (failure["state"], failure["reason"][:32]) == (
         "failed",
         "its worker process died 2 times"[:32],

@@ -5,8 +5,10 @@ becomes markup.
 import csv
 import json
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +20,20 @@ from blocksearch.cli.options import check_files
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Measured, PaperTable
 from blocksearch.paper.tables import Row
-from blocksearch.report.evidence import ablation_parts
-from blocksearch.report.pages import as_texts
-from blocksearch.report.report import ablation_report, published_report, save
+from blocksearch.report.comparisons import ablation_report, paper_report
+from blocksearch.report.console import Page as Console
+from blocksearch.report.console import as_text, show
+from blocksearch.report.table import (
+    Column,
+    Priority,
+    Report,
+    Table,
+    clean,
+    cleaned,
+    rows_table,
+    split_texts,
+)
+from blocksearch.report.writers import WRITERS, register_writer, save
 from blocksearch.runs.records import Run
 from tests.ablation.test_study import EFFNET, SHARED, made_up_runs, results
 
@@ -83,7 +96,7 @@ def found():
 
 def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
     file = tmp_path / "a.html"
-    ablation_report(file, answered(found, HOSTILE))
+    save(ablation_report(answered(found, HOSTILE)), file)
     text = file.read_text()
     page = Page(text)
     assert page.loads == []
@@ -92,7 +105,11 @@ def test_a_page_holds_everything_and_loads_nothing(tmp_path, found):
     assert [row[1] for row in page.rows[1:]] == ["none", "add", "project", "concatenate"]
     assert any("diverged" in cell for cell in page.rows[3])
     effects, costs, curves = figures_of(text)
-    assert [trace["y"] for trace in effects[::2]] == [["residual add"], ["residual concatenate"]]
+    assert sorted(y for trace in effects[:-1] for y in trace["y"]) == [
+        "residual add",
+        "residual concatenate",
+    ]
+    assert text.index("<table") < text.index("<figure")  # the verdicts come first
     assert len(costs) == len(curves) == 3  # a variant of which no seed completed has no point
 
 
@@ -141,7 +158,7 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
         compared=(result,),
         notes=("5 runs",),
     )
-    published_report(file, table)
+    save(paper_report(table), file)
     text = file.read_text()
     assert "<script>alert" not in text
     assert "paper and here: +0.50 (p = 0.250)" in text
@@ -159,52 +176,58 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
     assert [(trace["x"], trace["y"]) for trace in costs] == [([rows[0].flops] * 2, [90.0, 92.0])]
     assert [(trace["x"], trace["y"]) for trace in curves] == [([1, 2], [3.0, 1.5])]
     assert len(Page(text).rows) == 5
-    published_report(tmp_path / "a.csv", table)
+    save(paper_report(table), tmp_path / "a.csv")
     own, compared = (
         list(csv.DictReader(part.splitlines()))
         for part in (tmp_path / "a.csv").read_text().split("\n\n")
     )
-    assert [row["accuracies"] for row in own] == ["90 92", ""]
+    assert [row["accuracies"] for row in own] == ["90.0 92.0", ""]
     assert [
-        (row["network"], row["reference"], row["interval_low"], row["verdict"]) for row in compared
-    ] == [("effnet", "mobilenet", "1", "helps")]
+        (row["value"], row["reference"], row["interval_low"], row["verdict"]) for row in compared
+    ] == [("effnet", "mobilenet", "1.0", "helps")]
 
 
-def test_tables_to_paste_hold_the_rows(tmp_path, found):
-    for ending in (".csv", ".md"):
-        ablation_report(tmp_path / f"a{ending}", answered(found, HOSTILE))
+def test_files_hold_every_row_under_named_fields_with_all_digits(tmp_path, found):
+    report = ablation_report(answered(found, HOSTILE))
+    for ending in (".csv", ".md", ".json"):
+        save(report, tmp_path / f"a{ending}")
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
-    assert [row["value"] for row in rows] == [row["value"] for row in answered(found).records()]
+    data = json.loads((tmp_path / "a.json").read_text())
+    records = data["comparisons"]
     assert {row["title"] for row in rows} == {HOSTILE}
-    assert rows[1]["accuracies"] == "73 74 75 76 77"
-    assert [row["p_value"] and float(row["p_value"]) for row in rows] == [
-        "" if row["p_value"] is None else pytest.approx(row["p_value"], rel=1e-9)
-        for row in answered(found).records()
-    ]
+    assert data["title"] == HOSTILE
+    assert data["units"]["comparisons"]["difference"] == "points"
+    for result, row, record in zip(found, rows, records, strict=True):
+        effect, own = result.comparison, list(result.accuracies.values())
+        assert row["value"] == record["value"] == result.variant.value
+        assert (record["n"], record["accuracies"]) == (len(own), own)
+        assert record["accuracy"] == (np.mean(own) if own else None)
+        assert row["accuracies"] == " ".join(map(str, own))
+        if effect and effect.interval:
+            assert (record["interval_low"], record["interval_high"]) == effect.interval
+            assert float(row["p_value"]) == effect.p_value
+    assert set(rows[0]) == {*records[0], "title"}
     lines = [line for line in (tmp_path / "a.md").read_text().splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
     assert {len(row) for row in cells} == {len(cells[0])}
-    assert [row[2] for row in cells[2:]] == [row["value"] for row in answered(found).records()]
+    assert [row[2] for row in cells[2:]] == [result.variant.value for result in found]
 
 
 def test_a_name_from_outside_is_no_formula(tmp_path):
-    hostile = ("=1+1", "+1", "-1", "@x", "\tx", "plain")
-    save(
-        tmp_path / "a.csv", '=HYPERLINK("x")', [{"name": name, "number": -1.5} for name in hostile]
-    )
+    hostile = ("=1+1", "+1", "-1", "@x", "plain")
+    rows = [{"name": name, "=cmd()": -1.5} for name in hostile]
+    save(rows_table("names", rows, '=HYPERLINK("x")'), tmp_path / "a.csv")
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [*(f"'{name}" for name in hostile[:-1]), "plain"]
-    assert {(row["number"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
+    assert {(row["'=cmd()"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
 
 
 def test_many_networks_look_different(tmp_path):
     listed = variants(
         EFFNET, "kernel", [f"{size}x{other}" for size in (1, 3, 5, 7, 9, 11) for other in (1, 3, 5)]
     )
-    ablation_report(
-        tmp_path / "a.html",
-        answered(results(listed, made_up_runs(listed, lambda v, seed: 50.0 + seed))),
-    )
+    runs = made_up_runs(listed, lambda v, seed: 50.0 + seed)
+    save(ablation_report(answered(results(listed, runs))), tmp_path / "a.html")
     _, costs, curves = figures_of((tmp_path / "a.html").read_text())
     assert len(costs) > 16
     assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in costs}) == len(
@@ -216,7 +239,7 @@ def test_many_networks_look_different(tmp_path):
 def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
     rows = (row("first", run(0, 97.0)), row("a", run(0, 96.0), run(1, 98.0)))
     table = PaperTable(number=4, title="Table 4", rows=rows, order=None)
-    published_report(tmp_path / "a.html", table)
+    save(paper_report(table), tmp_path / "a.html")
     here = figures_of((tmp_path / "a.html").read_text())[0][0]
     assert here["y"] == ["first", "a"]
     assert (here["error_x"]["array"], here["error_x"]["arrayminus"]) == (
@@ -240,29 +263,31 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
         listed, lambda v, seed: 60.0 + seed + (0.3 + 0.2 * seed**2) * (not v.is_reference)
     )
     reference, variant = results(listed, runs)
-    _, head, (_, row) = as_texts(ablation_parts([reference, variant])[0])
-    cells, effect = dict(zip(head, row, strict=True)), variant.comparison
+
+    def shown(*results):
+        (table,) = ablation_report(answered(results)).tables
+        columns, rows = table.cells(Priority.WIDE)
+        return dict(zip([column.name for column in columns], rows[-1], strict=True))
+
+    cells, effect = shown(reference, variant), variant.comparison
     for name, quantity in (
-        ("FLOPs", "flops"),
+        ("flops", "flops"),
         ("params", "params"),
         ("activations", "activations"),
     ):
         own, other = getattr(reference.cost, quantity), getattr(variant.cost, quantity)
-        assert cells[name] == f"{100 * (other - own) / own:+.1f}%"
-        assert cells[name].startswith("+")
-    assert (cells["p (Holm)"], cells["sign flip"]) == (
+        assert cells[f"{name}_change"] == f"{100 * (other - own) / own:+.1f}%"
+        assert cells[f"{name}_change"].startswith("+")
+        assert cells[name] == f"{other:,}"
+    assert (cells["p_value"], cells["p_sign_flip"]) == (
         f"{effect.p_value:.3f}",
         f"{effect.p_sign_flip:.3f}",
     )
-    assert cells["p (Holm)"] != cells["sign flip"]
-    assert cells["accuracy %"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
-    assert cells["verdict"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
+    assert cells["p_value"] != cells["p_sign_flip"]
+    assert cells["accuracy"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
+    assert cells["outcome"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
     ends = [replace(effect, interval=each) for each in ((0.0, 1.2), (-1.2, 0.0), (-0.4, 0.3))]
-    shown = [ablation_parts([reference, replace(variant, comparison=each)])[0] for each in ends]
-    found = [
-        dict(zip(*(as_texts(table)[1], as_texts(table)[2][1]), strict=True))["interval"]
-        for table in shown
-    ]
+    found = [shown(reference, replace(variant, comparison=each))["interval"] for each in ends]
     assert found == ["(0, +1.20]", "[-1.20, 0)", "[-0.40, +0.30]"]
 
 
@@ -277,7 +302,7 @@ def test_figures_draw_the_effects_and_costs(tmp_path):
         reference,
         replace(variant, comparison=replace(variant.comparison, interval=(low, high))),
     ]
-    ablation_report(tmp_path / "a.html", answered(shown))
+    save(ablation_report(answered(shown)), tmp_path / "a.html")
     effects, costs, _ = figures_of((tmp_path / "a.html").read_text())
     one, seeds = effects
     assert (one["x"], one["marker"]["color"]) == ([pytest.approx(3.2)], "#0072b2")
@@ -287,3 +312,134 @@ def test_figures_draw_the_effects_and_costs(tmp_path):
     )
     assert seeds["x"] == pytest.approx([3, 3.1, 3.2, 3.3, 3.4])
     assert [trace["x"][0] for trace in costs] == [result.cost.flops for result in shown]
+
+
+# ---- tables and files of any kind
+
+
+def test_on_a_usual_terminal_an_ablation_is_a_table():
+    listed = variants(EFFNET, "residual")
+    runs = made_up_runs(listed, lambda v, seed: 70.0 + seed + len(v.value) * seed % 3)
+    found = results(listed, runs)
+    report = ablation_report(answered(found, "a question"))
+    for columns in (80, 100, 120):
+        lines = as_text(report, columns, wide=False).splitlines()
+        assert all(len(line) <= columns and line == line.rstrip() for line in lines)
+        head = next(line for line in lines if line.startswith("factor"))
+        at = [head.index(word) for word in ("factor", "value", "difference", "interval", "verdict")]
+        assert at == sorted(at)
+        for result in found:
+            effect = result.comparison
+            if effect and effect.interval:
+                row = next(line for line in lines if f" {result.variant.value} " in line)
+                assert f"{effect.difference:+.2f}" in row
+                assert f"{effect.interval[0]:+.2f}" in row
+    assert "FLOPs" not in as_text(report, 120, wide=False)
+    assert "FLOPs" in as_text(report, 120, wide=True)
+
+
+def test_a_picture_of_an_ablation_is_its_effects(tmp_path, found):
+    save(ablation_report(answered(found, "a question")), tmp_path / "a.svg")
+    texts = {
+        "".join(element.itertext())
+        for element in ET.parse(tmp_path / "a.svg").iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert {"residual add", "residual concatenate", "difference in accuracy, points"} <= texts
+
+
+def test_a_picture_of_what_has_no_figure_is_its_table(tmp_path):
+    save(rows_table("sizes", [{"name": "$x^2$ <b>", "size": 1234}]), tmp_path / "a.svg")
+    drawn = " ".join("".join(each.itertext()) for each in ET.parse(tmp_path / "a.svg").iter())
+    assert "$x^2$ <b>" in drawn
+    assert "1,234" in drawn
+
+
+@pytest.mark.parametrize("ending", sorted(WRITERS))
+def test_a_file_that_cannot_be_written_leaves_the_former_one_whole(
+    tmp_path, monkeypatch, ending, found
+):
+    file = tmp_path / f"a{ending}"
+    file.write_text("before")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(ConfigError, match="No space left"):
+        save(ablation_report(answered(found)), file)
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    monkeypatch.undo()
+    save(ablation_report(answered(found)), file)
+    assert file.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "match"), [("a.doc", r"one of \.html, \.md"), ("a", "one of"), ("no/a.md", "folder")]
+)
+def test_a_file_of_no_known_kind_is_refused_in_one_line(tmp_path, name, match):
+    with pytest.raises(ConfigError, match=match) as error:
+        save(rows_table("a", [{"b": 1}]), tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_users_writer_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("blocksearch.report.writers.WRITERS", dict(WRITERS))
+    register_writer(".count", lambda report: f"{len(report.tables[0].rows)} rows".encode())
+    save(rows_table("a", [{"b": 1}, {"b": 2}]), tmp_path / "a.count")
+    assert Path(tmp_path / "a.count").read_text() == "2 rows"
+    with pytest.raises(ConfigError, match="begins with a dot"):
+        register_writer("count", lambda report: b"")
+
+
+def test_records_are_the_columns_values_or_the_data_of_a_table():
+    columns = (Column(name="a", unit="%"), Column(name="b"))
+    table = Table(name="t", columns=columns, rows=({"a": 1.23456789, "c": 1}, {"b": 2}))
+    assert table.records() == [{"a": 1.23456789, "b": None}, {"a": None, "b": 2}]
+    assert table.cells(Priority.WIDE)[1] == [["1.235", ""], ["", "2"]]
+    assert Report(tables=(table,)).data()["units"] == {"t": {"a": "%"}}
+    assert replace(table, data=({"x": 1},)).records() == [{"x": 1}]
+    total = replace(table, totals=({"a": 5},))
+    assert (total.records(), total.cells(Priority.WIDE)[1][-1]) == (table.records(), ["5", ""])
+    assert [total.begins_section(place) for place in range(3)] == [False, False, True]
+
+
+def test_a_table_in_groups_is_one_table_in_files_and_several_in_print():
+    rows = tuple({"given": given, "n": n} for n, given in enumerate(("", "x", "x", "y")))
+    columns = (Column(name="given"), Column(name="n"))
+    table = Table(
+        name="t", title="all", columns=columns, rows=rows, grouped="given", notes=("end",)
+    )
+    parts = list(table.parts())
+    assert [part.title for part in parts] == ["all", "x", "y"]
+    assert [[row["n"] for row in part.rows] for part in parts] == [[0], [1, 2], [3]]
+    assert [part.notes for part in parts] == [(), (), ("end",)]
+    assert [record["given"] for record in table.records()] == ["", "x", "x", "y"]
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b2J", "\u202eabc", "\r", "\x00"])
+def test_nothing_that_a_terminal_obeys_is_printed(text, capsys):
+    table = rows_table("t", [{f"name {text}": f"value {text}"}], f"title {text}")
+    show(Report(title=text, tables=(replace(table, notes=(text,)),), notes=(text,)))
+    Console().print(text)
+    printed = capsys.readouterr().out
+    assert not set(printed) & set("\x1b\x07\x9b\u202e\r\x00")
+    assert clean("line\nline é 漢") == "line\nline é 漢"
+    assert cleaned(table) != table
+
+
+def test_words_that_all_texts_begin_with_are_said_once():
+    assert split_texts(["a [c d]", "a [c e]"]) == ("a", ["[c d]", "[c e]"])
+    assert split_texts(["a b"]) == ("", ["a b"])
+    assert split_texts([]) == ("", [])
+
+
+@pytest.mark.parametrize("columns", [5, 7, 20, 39])
+def test_no_width_is_too_narrow(columns, found):
+    text = as_text(ablation_report(answered(found, "a question")), columns, wide=False)
+    assert all(len(line) <= columns for line in text.splitlines())
+
+
+def test_the_columns_of_a_pipe_are_those_that_are_asked_for(monkeypatch, capsys):
+    wordy = rows_table("t", [{"text": "word " * 60}])
+    for columns in ("70", "150"):
+        monkeypatch.setenv("COLUMNS", columns)
+        show(wordy)
+        lines = capsys.readouterr().out.splitlines()
+        assert int(columns) - 5 <= max(map(len, lines)) <= int(columns)

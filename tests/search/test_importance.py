@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blocksearch.errors import ConfigError
-from blocksearch.search.importance import Level, as_rows, drawn_fronts, importance, study_effects
+from blocksearch.search.importance import Level, drawn_fronts, importance, study_effects
 from blocksearch.search.objectives import dominated
 from tests.search.made import definition, row, write
 
@@ -185,8 +185,9 @@ def test_the_command_prints_and_writes_the_same(tmp_path, found):
             [*run, "--json", "--csv", tmp_path / "a.csv"], capture_output=True, check=True
         ).stdout
     )
-    assert [own["factor"] for own in data["factors"]] == [own.name for own in found.factors]
-    assert data["factors"][0]["bits"] == found.factors[0].importance.mean
+    named = dict.fromkeys(own["factor"] for own in data["levels"])
+    assert list(named) == [own.name for own in found.factors]
+    assert data["levels"][0]["bits"] == found.factors[0].importance.mean
     with (tmp_path / "a.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    assert [own["level"] for own in rows] == [own["level"] for own in as_rows(found)]
+    assert [own["level"] for own in rows] == [own["level"] for own in data["levels"]]

@@ -12,7 +12,8 @@ import optuna
 import pytest
 
 from blocksearch.errors import ConfigError, StoreError
-from blocksearch.report.pareto import pareto_page
+from blocksearch.report.front import front_report
+from blocksearch.report.writers import save
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.importance import study_effects
 from blocksearch.search.objectives import hypervolume
@@ -119,7 +120,7 @@ def test_a_network_that_diverged_after_a_rung_is_not_in_the_walk(tmp_path):
     found = summarise(write(tmp_path / "a.db", "a", definition(CHOICES, rungs=[1, HORIZON]), rows))
     assert [entry.trial for entry in found.walked] == [0]
     assert len(found.walk) == 1
-    pareto_page(tmp_path / "page.html", found)
+    save(front_report(found), tmp_path / "page.html")
 
 
 def test_a_study_whose_setting_has_no_baseline_has_no_factor(tmp_path):
@@ -310,10 +311,11 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(ended.stdout)
     assert found["objectives"] == ["accuracy", "flops"]
-    assert len(found["walk"]) == len(found["networks"]) == 40
+    assert len(found["hypervolumes"]) == len(found["networks"]) == 40
     assert {n["trial"] for n in found["networks"] if n["front"]} == set(found["front"])
-    assert found["hypervolume"] == pytest.approx(found["walk"][-1])
+    assert found["hypervolume"] == pytest.approx(found["hypervolumes"][-1])
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    numbers = "trial,front,origin,accuracy,low,high,measured,seeds,accuracies,early,failures,flops,params,floats,peak,factor"
-    assert lines[0] == f"{numbers},network,title"
+    ours = "trial,front,measured,expected,expected_low,expected_high"
+    counts = "factor,seeds,accuracies,early,failures,origin,network,title"
+    assert lines[0] == f"{ours},flops,params,activations,peak_activations,{counts}"
     assert len(lines) == 41

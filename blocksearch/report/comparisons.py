@@ -1,0 +1,320 @@
+"""Measured answers as reports: ablations, and the paper's tables beside what was measured."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from blocksearch.ablation.stats import Verdict
+from blocksearch.report.figure import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Figure,
+    Fork,
+    beside_cost,
+    by_epoch,
+    fork_figure,
+)
+from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
+
+if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
+    from blocksearch.ablation.results import Ablation, Statement, VariantResult
+    from blocksearch.paper.reproduce import Measured, PaperTable
+    from blocksearch.runs.records import Run
+
+UNITS = (
+    "difference: percentage points over the paired seeds, "
+    "with intervals that are simultaneous (95 %) over all comparisons here"
+)
+_PRICES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
+_POINTS = dict.fromkeys(("difference", "interval_low", "interval_high", "margin"), "points")
+_PERCENT = dict.fromkeys(("accuracy", "accuracies", "interval_low", "interval_high"), "%")
+_COLORS = {  # told apart without red and green alone; undecided ones are grey
+    Verdict.HELPS: BLUE,
+    Verdict.HIGHER: BLUE,
+    Verdict.HURTS: ORANGE,
+    Verdict.LOWER: ORANGE,
+    Verdict.WITHIN: GREEN,
+    Verdict.UNDECIDED: GREY,
+}
+_ROOM, _WIDE = Priority.ROOM, Priority.WIDE
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def _interval(value: tuple[float, float] | None) -> str:
+    """Write an interval; an end at exactly zero is open, because Holm's test excludes zero."""
+    if value is None:
+        return ""
+    low, high = value
+    left = "(0" if low == 0 < high else f"[{low:+.2f}"
+    right = "0)" if high == 0 > low else f"{high:+.2f}]"
+    return f"{left}, {right}"
+
+
+_EFFECT = (
+    Column(name="difference", unit="points", form=form("+.2f")),
+    Column(name="interval", unit="points", form=_interval),
+    Column(name="p_value", label="p (Holm)", form=_p, priority=_ROOM),
+    Column(name="p_sign_flip", label="sign-flip p", form=_p, priority=_WIDE),
+)
+_VERDICT = (
+    Column(name="outcome", label="verdict", left=True),
+    Column(name="claimed", label="paper, by section", left=True, priority=_ROOM),
+)
+_ABLATION = (
+    Column(name="factor", left=True),
+    Column(name="shown", label="value", left=True),
+    Column(name="n", label="seeds", priority=_ROOM),
+    Column(name="accuracy", unit="%", form=form(".2f"), priority=_ROOM),
+    *_EFFECT,
+    *(Column(name=name, label=label, priority=_WIDE) for name, label in _PRICES.items()),
+    *(
+        Column(
+            name=f"{name}_change",
+            label=f"{label} against reference",
+            form=form("+.1%"),
+            priority=_WIDE,
+        )
+        for name, label in _PRICES.items()
+    ),
+    *_VERDICT,
+)
+
+
+def ablation_report(answer: "Ablation") -> Report:
+    """Show effects in percentage points, a row for each variant, references before theirs.
+
+    Intervals are simultaneous over all rows.
+    """
+    results, records = answer.results, answer.records()
+    table = Table(
+        name="comparisons",
+        columns=_ABLATION,
+        rows=tuple(map(_ablation_row, results, records)),
+        data=tuple(records),
+        units=_PERCENT | _POINTS,
+        grouped="given",
+        notes=(*_ablation_notes(results), *answer.notes),
+    )
+    figures = (_effects(results), _costs(results), _curves(results))
+    return Report(title=answer.title, tables=(table,), figures=figures)
+
+
+def _ablation_row(result: "VariantResult", record: Row) -> dict[str, Any]:
+    variant, given = result.variant, result.variant.given
+    changes = {
+        f"{name}_change": record[f"{name}_difference"] / getattr(result.reference_cost, name)
+        for name in _PRICES
+        if record[name] is not None and not variant.is_reference
+    }
+    apart = variant.is_interaction
+    return {
+        **record,
+        **changes,
+        "given": f"how far the effects differ, {given}" if apart else given and f"given {given}",
+        "shown": variant.shown,
+        **_outcome(result, [*filter(None, [variant.rule]), *_failures(result.failed)]),
+    }
+
+
+def verdict_of(result: "VariantResult") -> str:
+    """Write what a row says: its verdict, or why it has none."""
+    if (own := result.comparison) is None:
+        return str(result.absence or result.variant.role)
+    return f"{own.verdict} ±{own.margin:g}" if own.verdict is Verdict.WITHIN else str(own.verdict)
+
+
+def _outcome(result: "VariantResult", remarks: Sequence[str] = ()) -> dict[str, Any]:
+    """Write an interval and a verdict; if there is none yet, how many seeds to plan for."""
+    needs, own = [], result.comparison
+    if own and own.verdict is Verdict.UNDECIDED and own.n < 2:
+        needs = ["a comparison needs two seeds that both complete"]
+    elif own and own.verdict is Verdict.UNDECIDED:
+        least = f"about {own.seeds_to_decide}" if own.seeds_to_decide else "more than 1,000"
+        needs = [f"{least} seeds"]
+        needs += ["no interval: the seeds have no spread"] if own.interval is None else []
+    said = "; ".join([*needs, *remarks])
+    return {
+        "interval": own and own.interval,
+        "outcome": f"{verdict_of(result)} ({said})" if said else verdict_of(result),
+        "claimed": _by_section(result.statements),
+    }
+
+
+def _by_section(statements: "Sequence[Statement]") -> str | None:
+    return "\n".join(f"{own.section}: {own.text}, {own.agreement}" for own in statements) or None
+
+
+def _failures(failed: "Sequence[Run]") -> list[str]:
+    """Say what became of seeds that did not complete; of more than two, by state alone."""
+    if len(failed) <= 2:
+        return [f"seed {run.key.seed} {run.state}: {run.reason}" for run in failed]
+    states: dict[str, list[str]] = {}
+    for run in failed:
+        states.setdefault(run.state, []).append(str(run.key.seed))
+    return [f"seeds {','.join(seeds)} {state}" for state, seeds in states.items()]
+
+
+def _ablation_notes(results: "Sequence[VariantResult]") -> list[str]:
+    """Say what the numbers are, and how small a sign-flip p can be at all."""
+    least = {
+        own.n: own.p_sign_flip_smallest
+        for result in results
+        if (own := result.comparison) and own.p_sign_flip_smallest is not None
+    }
+    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+    smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
+    return [UNITS, smallest] if least else []
+
+
+def _effects(results: "Sequence[VariantResult]") -> Figure:
+    forks = [
+        Fork(
+            name=_name(result),
+            mean=own.difference,
+            interval=own.interval,
+            points=own.differences,
+            kind=verdict_of(result),
+            color=_COLORS[own.verdict],
+        )
+        for result in results
+        if (own := result.comparison) and own.difference is not None
+    ]
+    return fork_figure(
+        "effects",
+        "Effect on accuracy with its simultaneous 95 % interval, and every seed",
+        "difference in accuracy, points",
+        forks,
+        origin=0.0,
+    )
+
+
+def _costs(results: "Sequence[VariantResult]") -> Figure:
+    return beside_cost(
+        [
+            (_name(result), result.cost.flops, list(result.accuracies.values()))
+            for result in results
+            if result.cost and result.accuracies
+        ]
+    )
+
+
+def _curves(results: "Sequence[VariantResult]") -> Figure:
+    curves = {
+        _name(result): [curve for seed, curve in result.curves.items() if seed in result.accuracies]
+        for result in results
+        if result.curves
+    }
+    return by_epoch("Accuracy after each epoch, mean over seeds", "accuracy, %", curves)
+
+
+def _name(result: "VariantResult") -> str:
+    variant = result.variant
+    return " ".join(filter(None, (variant.given, variant.factor, variant.shown)))
+
+
+# ---- the paper's tables
+
+_PAPER = (
+    Column(name="label", label="network", left=True),
+    Column(name="published_accuracy", label="paper", unit="%", form=form(".2f")),
+    Column(name="accuracy", label="here", unit="%", form=form(".2f")),
+    Column(name="interval", label="95 % interval", unit="%", form=form(".2f")),
+    Column(name="count", label="seeds"),
+    Column(name="published_flops_printed", label="paper, FLOPs", priority=_ROOM),
+    Column(name="flops_printed", label="here, FLOPs", priority=_ROOM),
+    Column(
+        name="published_factor", label="paper, relative FLOPs", form=form(".2f"), priority=_WIDE
+    ),
+    Column(name="factor", label="here, relative FLOPs", form=form(".2f"), priority=_WIDE),
+)
+_COMPARED = (
+    Column(name="value", label="network", left=True),
+    Column(name="reference", label="against", left=True),
+    Column(name="n", label="seeds", priority=_ROOM),
+    *_EFFECT,
+    *_VERDICT,
+)
+
+
+def paper_report(found: "PaperTable") -> Report:
+    """Put a table of the paper beside its reproduction, and its networks against each other."""
+    records = found.records()
+    compared = [(own, own.record()) for own in found.compared]
+    tables = [
+        Table(
+            name="networks",
+            columns=_PAPER,
+            rows=tuple(map(_measured_row, found.rows, records)),
+            data=tuple(records),
+            units=_PERCENT | {"published_accuracy": "%"},
+        ),
+        Table(
+            name="comparisons",
+            columns=_COMPARED,
+            rows=tuple(record | _outcome(own) for own, record in compared),
+            data=tuple(record for _, record in compared),
+            units=_PERCENT | _POINTS,
+        ),
+    ]
+    losses = {row.label: row.losses for row in found.rows}
+    points = [
+        (row.label, row.flops, list(row.accuracies.values()))
+        for row in found.rows
+        if row.accuracies
+    ]
+    # How a network learnt is seen in its losses: test images judge once, after the last epoch.
+    learnt = by_epoch("Training loss in each epoch, mean over seeds", "loss", losses)
+    units = f"95 % interval: of the mean over seeds; {UNITS}"
+    rank = "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})"
+    correlation, p = found.order or (None, None)
+    return Report(
+        title=found.title,
+        tables=tuple(tables if found.compared else tables[:1]),
+        figures=(_accuracies(found.rows), beside_cost(points), learnt),
+        notes=(
+            *([units] if found.compared else []),
+            *([rank.format(*found.order)] if found.order else []),
+            *found.notes,
+        ),
+        facts={"rank_correlation": correlation, "rank_correlation_p": p},
+    )
+
+
+def _measured_row(row: "Measured", record: Row) -> dict[str, Any]:
+    failed = f" ({'; '.join(_failures(row.failed))})" if row.failed else ""
+    return {**record, "interval": row.interval, "count": f"{len(row.accuracies)}{failed}"}
+
+
+def _accuracies(rows: "Iterable[Measured]") -> Figure:
+    forks = [
+        Fork(
+            name=row.label,
+            mean=row.accuracy,
+            interval=row.interval,
+            points=list(row.accuracies.values()),
+            beside=row.published.accuracy,
+        )
+        for row in rows
+    ]
+    return fork_figure(
+        "accuracies",
+        "Accuracy on test images with 95 % intervals over seeds, every seed, and the paper's",
+        "accuracy, %",
+        forks,
+        beside="paper",
+    )
+
+
+def claims_report(titles: Sequence[str], shown: Sequence[Row], data: Sequence[Row]) -> Report:
+    """Show what becomes of the paper's claims on several data sets, a column for each."""
+    printed_rows = rows_table("claims", shown)
+    table = Table(
+        name="claims", columns=printed_rows.columns, rows=printed_rows.rows, data=tuple(data)
+    )
+    return Report(title="\n".join(titles), tables=(table,), facts={"data": list(titles)})

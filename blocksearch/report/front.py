@@ -1,0 +1,302 @@
+"""The front of a study as a report: Pareto-optimal networks, and figures of all."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from blocksearch.arch.constraints import read_budget
+from blocksearch.errors import ConfigError
+from blocksearch.report.figure import (
+    GREY,
+    ORANGE,
+    Figure,
+    Kind,
+    Mark,
+    Scale,
+    Series,
+    Style,
+)
+from blocksearch.report.table import (
+    Column,
+    Priority,
+    Report,
+    Table,
+    form,
+    split_texts,
+)
+from blocksearch.search.results import Axis, Entry, Summary
+
+_ROOM, _WIDE = Priority.ROOM, Priority.WIDE
+_LINE = 72  # characters of a line of a hover text
+_LABELS = {"flops": "FLOPs", "peak_activations": "peak activations"}
+
+
+def front_report(summary: Summary) -> Report:
+    """Show the Pareto-optimal networks of a study, the cheapest first; pages and files list all."""
+    others = (entry for entry in summary.entries if not entry.on_front)
+    every = (*summary.front, *others)
+    costs = tuple(_points(summary, cost) for cost in summary.costs)
+    return Report(
+        title=f"{summary.name}: {summary.title}",
+        tables=(
+            _networks(summary, summary.front, "", counted(summary)),
+            _networks(summary, every, "networks", "all networks, the front first"),
+        ),
+        figures=(*costs, _volumes(summary)),
+        notes=tuple(_explained(summary)),
+        facts={
+            "study": summary.name,
+            "others": list(summary.others),
+            "objectives": [axis.name for axis in summary.axes],
+            "directions": ["maximise" if axis.maximise else "minimise" for axis in summary.axes],
+            "budgets": list(summary.budgets),
+            "hypervolume": summary.volume,
+            "frame": summary.frame,
+            "front": [entry.trial for entry in summary.front],
+            "hypervolumes": list(summary.walk),
+        },
+    )
+
+
+def _networks(summary: Summary, entries: Sequence[Entry], name: str, title: str) -> Table:
+    shared, texts = split_texts([entry.text for entry in entries])
+    data = tuple(_record(summary, entry) for entry in entries)
+    rows = tuple(
+        record
+        | {
+            "interval": entry.interval and (entry.mean, *entry.interval),
+            "count": _seeds(entry),
+            "shown": text,
+        }
+        for entry, record, text in zip(entries, data, texts, strict=True)
+    )
+    return Table(
+        name=name,
+        title=title,
+        columns=tuple(_columns(summary)),
+        rows=rows,
+        data=data,
+        notes=(f"all: {shared}",) if shared else (),
+        terminal=not name,
+    )
+
+
+def _columns(summary: Summary) -> Iterator[Column]:
+    modelled, first = any(entry.interval for entry in summary.known), summary.axes[0]
+    costs = dict.fromkeys(axis.name for axis in summary.costs)
+    more = dict.fromkeys(name for entry in summary.entries for name in entry.costs)
+    yield Column(name="trial", priority=_ROOM)
+    if modelled:
+        unit = first.unit.strip()
+        yield Column(name="measured", label=f"{first.name} measured", unit=unit, form=amount)
+        label = "expected by the model"
+        yield Column(name="interval", label=label, unit=unit, form=form(".2f"))
+    else:
+        yield Column(name=first.name, unit=first.unit.strip(), form=amount)
+    for name in costs | (more if modelled else {}):
+        main = name in costs or name in ("flops", "params")
+        priority = Priority.MAIN if main else _WIDE
+        yield Column(name=name, label=_LABELS.get(name, ""), form=amount, priority=priority)
+    if modelled:
+        yield Column(name="factor", label="relative FLOPs", form=form(".2f"), priority=_WIDE)
+        yield Column(name="count", label="seeds", priority=_ROOM)
+        yield Column(name="origin", label="from", left=True, priority=_ROOM)
+    label = "network" if modelled else "parameters"
+    yield Column(name="shown", label=label, left=True)
+
+
+def _record(summary: Summary, entry: Entry) -> dict[str, Any]:
+    """Return a network's numbers; without a model what another program stored."""
+    own, modelled = entry.accuracies, any(entry.interval for entry in summary.known)
+    low, high = entry.interval or (None, None)
+    measured = {
+        "measured": sum(own) / len(own) if own else None,
+        "expected": entry.mean,
+        "expected_low": low,
+        "expected_high": high,
+    }
+    counts = {
+        "factor": entry.factor,
+        "seeds": len(own),
+        "accuracies": list(own),
+        "early": entry.early,
+        "failures": entry.failures,
+        "origin": entry.origin,
+    }
+    return {
+        "trial": entry.trial,
+        "front": entry.on_front,
+        **(measured if modelled else {summary.axes[0].name: entry.mean}),
+        **entry.costs,
+        **(counts if modelled else {}),
+        "network": entry.text,
+    }
+
+
+def counted(summary: Summary) -> str:
+    """Say how many networks and runs a study has, and its hypervolume."""
+    runs = sum(len(entry.accuracies) + entry.early + entry.failures for entry in summary.entries)
+    trials = f"{len(summary.entries):,}"
+    ours = f"{trials} networks, {runs:,} runs" if runs else f"{trials} trials"
+    return f"{ours}; {len(summary.front):,} on the front; hypervolume {summary.volume:.4f}"
+
+
+def _explained(summary: Summary) -> list[str]:
+    modelled = any(entry.interval for entry in summary.known)
+    model = (
+        "measured: the mean over the network's own seeds; expected: by a model of all results, "
+        "with its 95 % interval, which draws a network towards what its factors let expect; "
+        "the front is by the expected values"
+    )
+    return [
+        *([model] if modelled else []),
+        f"hypervolume, 0 to 1, higher is better; {summary.frame}",
+        *summary.notes,
+    ]
+
+
+def _seeds(entry: Entry) -> str:
+    return f"{len(entry.accuracies)}" + (f" +{entry.early} early" if entry.early else "")
+
+
+def amount(value: float | None) -> str:
+    """Write a value exactly where it is a count, else to a few digits.
+
+    >>> amount(1234567), amount(65.3473), amount(0.0123456)
+    ('1,234,567', '65.35', '0.01235')
+    """
+    match value:
+        case None:
+            return ""
+        case int():
+            return f"{value:,}"
+        case _:
+            return f"{value:.2f}" if 10 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def other_studies(name: str, others: Sequence[str]) -> str:
+    """Say which study is shown where a file has several."""
+    return f"study {name} of {len(others) + 1}; --name shows another: {', '.join(others)}"
+
+
+# ---- figures of a front
+
+
+def _points(summary: Summary, cost: Axis) -> Figure:
+    first, alone = summary.axes[0], len(summary.axes) == 2
+    beaten = [entry for entry in summary.walked if not entry.on_front and not entry.named]
+    left = [entry for entry in summary.known if entry.early and not entry.accuracies]
+    named = [entry for entry in summary.known if entry.named]
+    front = "front" if alone else "front of all objectives"
+    bars = any(entry.interval for entry in summary.front)
+    small, diamond = Style(color=GREY, size=6), Style(color=ORANGE, symbol="diamond", size=10)
+    hollow = Style(color=GREY, size=6, hollow=True)
+    steps = (Kind.RISES if cost.maximise else Kind.STEPS) if alone else Kind.POINTS
+    series = [
+        _series("dominated", summary, beaten, cost, style=small),
+        _series("stopped early: expected", summary, left, cost, style=hollow),
+        _series(
+            f"{front}, 95 % intervals" if bars else front,
+            summary,
+            summary.front,
+            cost,
+            kind=steps,
+            spans=tuple(entry.interval for entry in summary.front),
+        ),
+        _series(
+            "reference networks",
+            summary,
+            named,
+            cost,
+            style=diamond,
+            labels=tuple(entry.origin for entry in named),
+        ),
+    ]
+    return Figure(
+        name=cost.name,
+        title=f"{_named(first)} and {_named(cost)}",
+        x=Scale(label=_with_direction(cost), log=is_logarithmic(summary, cost), whole=True),
+        y=Scale(label=_with_direction(first)),
+        series=tuple(each for each in series if each.x),
+        marks=tuple(
+            Mark(value=bound, label=text) for bound, text in budget_lines(summary, cost.name)
+        ),
+        main=True,
+    )
+
+
+def _series(
+    name: str, summary: Summary, entries: Sequence[Entry], cost: Axis, **own: Any
+) -> Series:
+    return Series(
+        name=name,
+        x=tuple(entry.costs[cost.name] for entry in entries),
+        y=tuple(entry.mean or 0.0 for entry in entries),
+        hover=tuple(_hover(summary, entry) for entry in entries),
+        **own,
+    )
+
+
+def _volumes(summary: Summary) -> Figure:
+    hover = tuple(
+        (f"{volume:.4f} after {_trial(entry)}",)
+        for volume, entry in zip(summary.walk, summary.walked, strict=True)
+    )
+    series = Series(
+        name="hypervolume",
+        x=tuple(range(1, len(summary.walk) + 1)),
+        y=summary.walk,
+        kind=Kind.STEPS,
+        hover=hover,
+    )
+    return Figure(
+        name="hypervolume",
+        title="Hypervolume over trials, by what is known in the end",
+        x=Scale(label="networks trained to the end", whole=True),
+        y=Scale(label="hypervolume"),
+        series=(series,) if summary.walk else (),
+    )
+
+
+def _hover(summary: Summary, entry: Entry) -> tuple[str, ...]:
+    first = summary.axes[0]
+    result = f"{first.name}: {amount(entry.mean)}{first.unit}"
+    if entry.interval:
+        low, high = entry.interval
+        own = ", ".join(f"{accuracy:.2f}" for accuracy in entry.accuracies)
+        result += f" [{low:.2f}, {high:.2f}], seeds: {_seeds(entry)}{f' ({own})' if own else ''}"
+    costs = [f"{name}: {amount(value)}" for name, value in entry.costs.items()]
+    factor = [] if entry.factor is None else [f"{entry.factor:.2f} of the baseline network's FLOPs"]
+    return (_trial(entry), *textwrap.wrap(entry.text, _LINE), result, *costs, *factor)
+
+
+def _trial(entry: Entry) -> str:
+    return f"trial {entry.trial}" + (f", {entry.origin}" if entry.origin else "")
+
+
+def _named(axis: Axis) -> str:
+    return f"{axis.name},{axis.unit}" if axis.unit else _LABELS.get(axis.name, axis.name)
+
+
+def _with_direction(axis: Axis) -> str:
+    return f"{_named(axis)} ({'more' if axis.maximise else 'less'} is better)"
+
+
+def is_logarithmic(summary: Summary, axis: Axis) -> bool:
+    """Say whether an axis is logarithmic: costs that are counts, or that span more than a factor of
+    ten.
+    """
+    values = [entry.costs[axis.name] for entry in summary.known]
+    whole = all(isinstance(value, int) for value in values)
+    return bool(values) and min(values) > 0 and (whole or max(values) > 10 * min(values))
+
+
+def budget_lines(summary: Summary, cost: str) -> Iterator[tuple[float, str]]:
+    """Yield the bounds on a cost, with their texts; two FLOPs are a multiply-accumulate."""
+    for text in summary.budgets:
+        try:
+            budget = read_budget(text)
+        except ConfigError:  # stored by another version: its text is in the title
+            continue
+        if budget.quantity == cost or (budget.quantity == "macs" and cost == "flops"):
+            yield budget.bound * (2 if budget.quantity == "macs" else 1), text

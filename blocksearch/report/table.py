@@ -1,0 +1,254 @@
+"""Answers as data: tables of plain values, and reports of tables, figures and notes.
+
+Nothing here draws. Renderers read `Table.cells` (texts for people) or `Table.records` (all digits,
+named fields, for programs).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from blocksearch.report.figure import Figure
+
+Row = Mapping[str, Any]
+Anything = TypeVar("Anything")
+
+
+class Priority(IntEnum):
+    """Say where a column is shown."""
+
+    MAIN = 0  # everywhere
+    ROOM = 1  # on a terminal where the width allows
+    WIDE = 2  # on a terminal on request, and on pages
+
+
+def plain(value: Any) -> str:
+    """Write a value of any kind for people: counts whole, other numbers to four digits.
+
+    >>> plain(1234567), plain(0.123456), plain((1, 2.5)), plain(None), plain(True)
+    ('1,234,567', '0.1235', '1 2.5', '', 'yes')
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        case list() | tuple():
+            return " ".join(map(plain, value))
+        case _:
+            return str(value)
+
+
+def form(spec: str, scale: float = 1) -> Callable[[Any], str]:
+    """Make a format for a number, for an interval (low, high), or for a mean with its interval.
+
+    >>> form("+.2f")(1.234), form(".1f")((1, 2)), form(".0%")((0.5, 0.4, 0.6)), form(".2f")(None)
+    ('+1.23', '[1.0, 2.0]', '50% [40%, 60%]', '')
+    """
+
+    def write(value: Any) -> str:
+        match value:
+            case None:
+                return ""
+            case (low, high):
+                return f"[{low * scale:{spec}}, {high * scale:{spec}}]"
+            case (mean, low, high):
+                return f"{write(mean)} {write((low, high))}"
+            case _:
+                return f"{value * scale:{spec}}"
+
+    return write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """Describe a printed column.
+
+    `name` is its key in a row, `label` its head (by default the name in words), `unit` what a
+    number counts, `form` writes a value.
+    """
+
+    name: str
+    label: str = ""
+    unit: str = ""
+    form: Callable[[Any], str] = plain
+    left: bool = False
+    priority: Priority = Priority.MAIN
+
+    @property
+    def head(self) -> str:
+        """What stands over the column."""
+        return ", ".join(filter(None, (self.label or self.name.replace("_", " "), self.unit)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Hold an answer's rows by column name; a value that a row lacks is None.
+
+    `name` is the table's field in JSON; without one it is for people alone. `data` are the records
+    of JSON and CSV, with `units` by field; without them they are the columns' values. Rows at
+    `breaks` begin a new section; `totals` are printed under a rule and are no records. A table that
+    is `grouped` by a key of its rows is printed as one table for each of its values. A table that
+    is not for the `terminal` is shown on pages and in files alone.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    data: tuple[Row, ...] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    totals: tuple[Row, ...] = ()
+    breaks: frozenset[int] = frozenset()
+    grouped: str = ""
+    terminal: bool = True
+
+    def cells(self, most: Priority) -> tuple[list[Column], list[list[str]]]:
+        """Return the columns up to a priority that say something, and their texts, row by row."""
+        rows = (*self.rows, *self.totals)
+        kept = [
+            column
+            for column in self.columns
+            if column.priority <= most
+            and (not rows or any(row.get(column.name) is not None for row in rows))
+        ]
+        return kept, [[column.form(row.get(column.name)) for column in kept] for row in rows]
+
+    def begins_section(self, place: int) -> bool:
+        """Say whether a rule stands over a row."""
+        return place in self.breaks or (bool(self.totals) and place == len(self.rows))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as flat dictionaries: every digit, one name for each field."""
+        if self.data is not None:
+            return list(map(dict, self.data))
+        names = [column.name for column in self.columns]
+        return [{name: row.get(name) for name in names} for row in self.rows]
+
+    def parts(self) -> Iterator["Table"]:
+        """Yield the table as it is printed: one for each value of what it is grouped by."""
+        if not self.grouped:
+            yield self
+            return
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.get(self.grouped) or "", []).append(row)
+        for place, (title, rows) in enumerate(groups.items()):
+            heads = (self.title if place == 0 else "", title)
+            last = place == len(groups) - 1
+            yield replace(
+                self,
+                title="\n".join(filter(None, heads)),
+                rows=tuple(rows),
+                grouped="",
+                notes=self.notes if last else (),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Hold a whole answer: tables (the main one first), figures, and notes under them.
+
+    `facts` are numbers and words of the whole answer, by their fields in JSON.
+    """
+
+    title: str = ""
+    tables: tuple[Table, ...] = ()
+    figures: tuple["Figure", ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """Return everything that the answer says as plain words and numbers with named fields."""
+        units = {
+            table.name: {column.name: column.unit for column in table.columns if column.unit}
+            | dict(table.units)
+            for table in self.tables
+            if table.name
+        }
+        return {
+            "title": self.title,
+            **self.facts,
+            **{table.name: table.records() for table in self.tables if table.name},
+            "units": {name: own for name, own in units.items() if own},
+            "notes": [*self.notes, *(note for table in self.tables for note in table.notes)],
+        }
+
+
+Answer = Report | Table | Sequence[Table]
+
+
+def as_report(answer: Answer) -> Report:
+    """Make a report of a table or of several; a report stays as it is."""
+    match answer:
+        case Report():
+            return answer
+        case Table():
+            return Report(title=answer.title, tables=(replace(answer, title=""),))
+        case _:
+            return Report(tables=tuple(answer))
+
+
+def rows_table(name: str, rows: Sequence[Row], title: str = "", **labels: str) -> Table:
+    """Make a table of rows that are plain already; words stand to the left.
+
+    >>> rows_table("sizes", [{"name": "a", "size": 2}]).records()
+    [{'name': 'a', 'size': 2}]
+    """
+    first = rows[0] if rows else {}
+    columns = [
+        Column(name=key, label=labels.get(key, ""), left=isinstance(value, str))
+        for key, value in first.items()
+    ]
+    return Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
+
+
+def split_texts(texts: Sequence[str]) -> tuple[str, list[str]]:
+    """Take from texts the words before the first bracket that all of them begin with.
+
+    >>> split_texts(["a=1 b=2 [c]", "a=1 b=3 [d]"])
+    ('a=1', ['b=2 [c]', 'b=3 [d]'])
+    """
+    words = [text.split() for text in texts]
+    alike = 0
+    while words[1:] and all(
+        len(own) > alike + 1 and own[alike] == words[0][alike] and "[" not in own[alike]
+        for own in words
+    ):
+        alike += 1
+    return " ".join(words[0][:alike]) if words else "", [" ".join(own[alike:]) for own in words]
+
+
+def clean(text: str) -> str:
+    """Replace what a terminal would obey and XML forbids; the ends of lines stay.
+
+    >>> clean("a\\x1b[2J")
+    'a�[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
+
+
+def cleaned(value: Anything) -> Anything:
+    """Clean every text of a report, table or figure. Renderers call this first."""
+    known: Any = value  # what kind it is is known at run time alone
+    found = known
+    match known:
+        case str():
+            found = clean(known)
+        case tuple() | list() | frozenset():
+            found = type(known)(map(cleaned, known))
+        case Mapping():
+            found = {cleaned(key): cleaned(own) for key, own in known.items()}
+        case _ if is_dataclass(known) and not isinstance(known, type):
+            own = {each.name: cleaned(getattr(known, each.name)) for each in fields(known)}
+            found = replace(known, **own)
+    return cast(Anything, found)

@@ -1,0 +1,130 @@
+"""Answers as files: one writer for each suffix, and a register for a user's own."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from blocksearch.errors import ConfigError
+from blocksearch.report.table import Answer, Report, as_report, cleaned
+
+
+class ReportWriter(Protocol):
+    """Turn a report into a file's content. Its texts are cleaned already."""
+
+    def __call__(self, report: Report, /) -> bytes:
+        """Return the content."""
+        ...
+
+
+def _html(report: Report) -> bytes:
+    from blocksearch.report.pages import html
+
+    return html(report).encode()
+
+
+def _markdown(report: Report) -> bytes:
+    from blocksearch.report.pages import markdown
+
+    return markdown(report).encode()
+
+
+def _csv(report: Report) -> bytes:
+    from blocksearch.report.pages import csv_text
+
+    return csv_text(report).encode()
+
+
+def _json(report: Report) -> bytes:
+    from blocksearch.report.pages import json_text
+
+    return json_text(report).encode()
+
+
+def _text(report: Report) -> bytes:
+    from blocksearch.report.console import as_text
+
+    return as_text(report).encode()
+
+
+def _picture(suffix: str) -> ReportWriter:
+    def write(report: Report, /) -> bytes:
+        from blocksearch.report.pictures import picture
+
+        return picture(report, suffix)
+
+    return write
+
+
+WRITERS: dict[str, ReportWriter] = {
+    ".html": _html,
+    ".md": _markdown,
+    ".csv": _csv,
+    ".json": _json,
+    ".txt": _text,
+    ".svg": _picture("svg"),
+    ".png": _picture("png"),
+    ".pdf": _picture("pdf"),
+}
+
+
+def register_writer(suffix: str, writer: ReportWriter) -> None:
+    """Let `save` write files of another suffix.
+
+    >>> register_writer(".lines", lambda report: str(len(report.tables)).encode())
+    """
+    if not suffix.startswith(".") or suffix != suffix.lower():
+        raise ConfigError(f"a suffix is lower case and begins with a dot, but got {suffix!r}")
+    WRITERS[suffix] = writer
+
+
+def writer_for(path: Path) -> ReportWriter:
+    """Return the writer of a file. Raises ConfigError for another suffix, or a missing folder."""
+    if path.suffix.lower() not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise ConfigError(f"an answer is saved as one of {known}, but got {path}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"an answer is saved in a folder that exists, but got {path}")
+    if path.is_dir():
+        raise ConfigError(f"an answer is saved in a file, but {path} is a folder")
+    return WRITERS[path.suffix.lower()]
+
+
+def save(answer: Answer, path: str | Path) -> None:
+    """Write an answer to a file, in the form of its suffix; what stood there is replaced whole or
+    not at all.
+
+    Pictures (.svg, .png, .pdf) show the main figures of a report, or its tables where it has none.
+    Raises ConfigError for an unknown suffix and where the file cannot be written.
+
+    >>> save(rows_table("sizes", [{"size": 2}]), "sizes.csv")  # doctest: +SKIP
+    """
+    path = Path(path)
+    write = writer_for(path)
+    replace_file(
+        path, write(cleaned(as_report(answer)) if path.suffix != ".json" else as_report(answer))
+    )
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside a file, sync, and put the new one in its place. Raises ConfigError."""
+    beside = None
+    try:
+        target = path.resolve()  # through a link, so that the link stays
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
+            beside = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        beside.replace(target)
+    except OSError as error:
+        if beside:
+            beside.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
