@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blocksearch.report.evidence import verdict_of
 
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
@@ -22,6 +21,7 @@ from blocksearch.data import split_id
 from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
 from blocksearch.paper.section3 import recorded
 from blocksearch.paper.tables import TABLES, printed
+from blocksearch.report.comparisons import verdict_of
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.space.load import load_space
