@@ -233,17 +233,14 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:
         raise ConfigError(
-            f"study {plain(name)} of {location} has one objective: a front needs two or more"
+            f"study {plain(name)} of {without_password(location)} has one objective: a front needs two or more"
         )
     axes = tuple(
         Axis(own, maximise=direction == StudyDirection.MAXIMIZE)
         for own, direction in zip(_unique(metrics), directions, strict=True)
     )
-    known = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and all(map(isfinite, trial.values))
-    ]
+    left_out = [_left_out(trial, len(axes)) for trial in trials]
+    known = [trial for trial, why in zip(trials, left_out, strict=True) if not why]
     values = np.array([trial.values for trial in known], float).reshape(len(known), len(axes))
     scaled = _scaled(values, axes)
     chosen = front(scaled)
@@ -260,7 +257,7 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
         hypervolume(scaled) if len(scaled) else 0.0,
         walk(scaled),
         _framed(values, axes),
-        _notes(trials, known),
+        _notes(left_out),
     )
 
 
@@ -272,7 +269,8 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
             storage = RDBStorage(reading_url(location), skip_table_creation=True)
         except RuntimeError as error:
             raise StoreError(
-                f"{location} was written by another version of Optuna: {' '.join(str(error).split())}"
+                f"{without_password(location)} was written by another version of Optuna: "
+                f"{' '.join(str(error).split())}"
             ) from error
         try:
             number = storage.get_study_id_from_name(name)
@@ -325,13 +323,25 @@ def _framed(values: Floats, axes: Sequence[Axis]) -> str:
     for axis, column in zip(axes, values.T, strict=True):
         worst, best = sorted((float(column.min()), float(column.max())), reverse=not axis.maximise)
         spans.append(f"{axis.name} from {worst:.6g} to {best:.6g}")
-    return f"axes: {'; '.join(spans)}: the range of this study's own trials, so that it cannot be compared with another's"
+    return (
+        f"axes: {'; '.join(spans)}: the range of this study's own trials, so that it cannot be "
+        "compared with another's"
+    )
 
 
-def _notes(trials: Sequence[FrozenTrial], known: Sequence[FrozenTrial]) -> tuple[str, ...]:
-    states = Counter(trial.state.name for trial in trials)
-    found = [f"{count} {state}" for state, count in sorted(states.items()) if state != "COMPLETE"]
-    infinite = states["COMPLETE"] - len(known)
-    found += [f"{infinite} with values that are not finite"] if infinite else []
+def _left_out(trial: FrozenTrial, objectives: int) -> str:
+    """Say why a trial is not shown; nothing where it is."""
+    if trial.state != TrialState.COMPLETE:
+        return trial.state.name
+    if len(trial.values or ()) != objectives:
+        return "without a value for each objective"
+    if not all(map(isfinite, trial.values)):
+        return "with values that are not finite"
+    infeasible = any(violated > 0 for violated in trial.constraints.values())
+    return "infeasible by the study's own constraints" if infeasible else ""
+
+
+def _notes(left_out: Sequence[str]) -> tuple[str, ...]:
+    found = [f"{count} {why}" for why, count in sorted(Counter(left_out).items()) if why]
     intervals = "values are what the study stores: one a trial, without intervals"
     return (intervals, *([f"trials that are not shown: {', '.join(found)}"] if found else []))

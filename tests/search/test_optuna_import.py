@@ -59,6 +59,20 @@ def test_maximised_and_minimised_objectives_are_told_apart(tmp_path):
     assert found.front[0].interval is None
 
 
+def test_trials_that_break_the_studys_constraints_are_left_out_and_counted(tmp_path):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    study = optuna.create_study(
+        storage=url, study_name="theirs", directions=["maximize", "minimize"]
+    )
+    for number, values in enumerate(VALUES):
+        constraints = {"memory": 1.0 if number in (1, 3) else -1.0}
+        study.add_trial(create_trial(values=list(values), constraints=constraints))
+    found = summarise(str(tmp_path / "a.db"))
+    assert {entry.trial for entry in found.front} == {t.number for t in study.best_trials} == {4}
+    assert len(found.entries) == 3
+    assert "2 infeasible by the study's own constraints" in " ".join(found.notes)
+
+
 @pytest.mark.parametrize(
     ("directions", "front"),
     [
