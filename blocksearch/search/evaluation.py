@@ -8,18 +8,18 @@ the last is: a study is tested once, whatever is searched later.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blocksearch.data.splits import Split, summary
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Watch, ensure
-from blocksearch.search.results import Entry
+from blocksearch.search.results import Entry, plain
 from blocksearch.search.summary import StoredStudy, open_study, summarise
 from blocksearch.training.recipe import Recipe
 
@@ -70,76 +70,103 @@ def final(
     """Test the front of a study, or return what its test said.
 
     Raises ConfigError where a study has no front or no images, DataError where test images are
-    missing.
+    missing, StoreError where what was written down is damaged.
     """
     study = open_study(location, name)
     if not isinstance(study, StoredStudy):
         raise ConfigError(
-            f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot be trained"
+            f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot "
+            "be trained"
         )
     with closing(Ledger(location, create=False)) as ledger:
-        if saved := _saved(ledger, TESTED, study.name):
-            return _read(saved, study, again=True)
+        if _saved(ledger, TESTED, study.name):
+            return _answer(ledger, study, again=True)
         shared = _conditions(study, root)
         chosen = _chosen(ledger, study.name, summarise(location, study.name).front, study)
         jobs = _jobs(ledger, shared, chosen)
     runs = ensure(jobs, location, workers, watch, device)
-    if failed := [run for run in runs.values() if run.state == "failed"]:
-        raise ConfigError(
-            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again"
+    if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
+        raise RunError(
+            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
+            "again"
         )
     title = (
-        f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: {shared.training_images:,} training images, "
-        f"{shared.recipe.title}, {len(SEEDS)} new seeds, judged once on {shared.evaluation_images:,} test images"
+        f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: "
+        f"{shared.training_images:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
+        f"seeds, judged once on {shared.evaluation_images:,} test images"
     )
-    rows = [asdict(_tested(each, runs)) for each in chosen]
     with closing(Ledger(location, create=False)) as ledger:
-        ledger.add_report(TESTED, study.name, json.dumps({"title": title, "rows": rows}))
-        saved = _saved(ledger, TESTED, study.name)
+        ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
+        return _answer(ledger, study, again=False)
+
+
+def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Any] | None:
+    """Return when something was written down of a study, and what."""
+    for report in ledger.reports():
+        if (report["kind"], report["title"]) == (kind, name):
+            try:
+                return report["created"], json.loads(report["content"])
+            except (ValueError, RecursionError) as error:
+                raise StoreError(
+                    f"{ledger.location}: the {kind} of study {plain(name)} is damaged"
+                ) from error
+    return None
+
+
+def _answer(ledger: Ledger, study: StoredStudy, *, again: bool) -> Final:
+    """Compute the answer from the runs; what is written down is which these are."""
+    saved, chosen = _saved(ledger, TESTED, study.name), _saved(ledger, CHOSEN, study.name)
+    try:
         assert saved is not None
-        return _read(saved, study, again=False)
+        assert chosen is not None
+        protocol, recipe = _judged(study)
+        keys = {
+            (each["fingerprint"], seed): RunKey(
+                each["fingerprint"],
+                protocol.dataset,
+                study.definition["data"],
+                protocol.id,
+                recipe.digest,
+                seed,
+            )
+            for each in chosen[1]
+            for seed in SEEDS
+        }
+        runs = ledger.find(keys.values())
+        rows = [
+            _tested(each, [runs[keys[each["fingerprint"], seed]] for seed in SEEDS])
+            for each in chosen[1]
+        ]
+        title = str(saved[1]["title"])
+    except (AssertionError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{ledger.location}: the test of study {plain(study.name)} is not whole: networks or "
+            "runs of it are missing"
+        ) from error
+    return Final(title, study.definition["title"], saved[0], tuple(rows), again)
 
 
-def _saved(ledger: Ledger, kind: str, name: str) -> dict[str, Any] | None:
-    return next(
-        (
-            report
-            for report in ledger.reports()
-            if (report["kind"], report["title"]) == (kind, name)
-        ),
-        None,
-    )
-
-
-def _read(saved: Mapping[str, Any], study: StoredStudy, *, again: bool) -> Final:
-    content = json.loads(saved["content"])
-    return Final(
-        content["title"],
-        study.definition["title"],
-        saved["created"],
-        tuple(Tested(**_with_tuples(row)) for row in content["rows"]),
-        again,
-    )
-
-
-def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
+    """Return which images test a study, and the recipe of its trainings."""
+    if not study.definition["recipe"]:
+        raise ConfigError(
+            f"study {study.name} was searched by a function of its user's: it has no images to be "
+            "tested on"
+        )
+    recipe = Recipe(**json.loads(study.definition["recipe"]))
+    return Split(study.definition["dataset"], test=True), recipe
 
 
 def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
     """Return how the front is trained: by the search's recipe, on all training images. Raises
     ConfigError without images.
     """
-    if not study.definition["recipe"]:
-        raise ConfigError(
-            f"study {study.name} was searched by a function of its user's: it has no images to be tested on"
-        )
-    recipe = Recipe(**json.loads(study.definition["recipe"]))
-    protocol = Split(study.definition["dataset"], test=True)
+    protocol, recipe = _judged(study)
     known = summary(protocol, root)
     if known.digest != study.definition["data"]:
         raise ConfigError(
-            f"the images of {protocol.dataset} are not those that study {study.name} was searched on"
+            f"the images of {protocol.dataset} are not those that study {study.name} was searched "
+            "on"
         )
     return Conditions(
         protocol,
@@ -177,22 +204,29 @@ def _chosen(
         ]
         ledger.add_report(CHOSEN, name, json.dumps(rows))
         return rows
-    found: list[dict[str, Any]] = json.loads(saved["content"])
+    found: list[dict[str, Any]] = saved[1]
     return found
 
 
 def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]]) -> list[Job]:
-    return [
-        shared.job_of(each["fingerprint"], each["text"], layers, seed)
-        for seed in SEEDS
-        for each in chosen
-        if (layers := ledger.layers(each["fingerprint"])) is not None
-    ]
+    """Return a job for each network and seed. Raises StoreError where a network is not known."""
+    layers = {each["fingerprint"]: ledger.layers(each["fingerprint"]) for each in chosen}
+    found = []
+    for seed in SEEDS:
+        for each in chosen:
+            known = layers[each["fingerprint"]]
+            if known is None:
+                raise StoreError(
+                    f"{ledger.location}: the layers of {plain(each['text'])} are missing, which "
+                    "was to be tested"
+                )
+            found.append(shared.job_of(each["fingerprint"], each["text"], known, seed))
+    return found
 
 
-def _tested(each: Mapping[str, Any], runs: Mapping[RunKey, Run]) -> Tested:
-    own = [run for key, run in runs.items() if key.network == each["fingerprint"]]
-    accuracies = tuple(run.accuracy for run in own if run.accuracy is not None)
+def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:
+    accuracies = tuple(run.accuracy for run in runs if run.accuracy is not None)
+    failures = (run for run in runs if run.accuracy is None)
     return Tested(
         each["text"],
         each["origin"],
@@ -202,7 +236,5 @@ def _tested(each: Mapping[str, Any], runs: Mapping[RunKey, Run]) -> Tested:
         sum(accuracies) / len(accuracies) if accuracies else None,
         mean_interval(accuracies),
         accuracies,
-        tuple(
-            f"seed {run.key.seed} {run.state}: {run.reason}" for run in own if run.accuracy is None
-        ),
+        tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in failures),
     )

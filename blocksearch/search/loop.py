@@ -23,15 +23,13 @@ from blocksearch.runs.location import file_of, without_password
 from blocksearch.runs.peek import contents
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
-from blocksearch.search.config import OPTUNA, StudyConfig
+from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define, opening
-from blocksearch.search.evolution import Evolution, EvolutionSampler
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.locks import alone, making_tables
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_io import Export, forget
-from blocksearch.search.samplers import RandomSampler, Sampler
-from blocksearch.search.schedule import Course, Policy
+from blocksearch.search.schedule import Course, policy_of
 from blocksearch.search.trainings import Trainings
 from blocksearch.search.trials import Studies, Trial, TrialState
 from blocksearch.space.candidates import Candidates
@@ -306,30 +304,6 @@ class _Study:
 
     def _recalled(self, trial: Trial) -> Trial:
         return replace(trial, row=self.pool.recall(trial.network, trial.code, trial.text))
-
-
-def policy_of(prices: Prices, definition: Definition) -> Policy:
-    """Put together what decides the trials of a study."""
-    config, pool = definition.config, prices.pool
-    judge = Evolution(prices, definition.frame)
-    begun = opening(pool.grammar, config.references, config.enqueue, config.budgets)
-    start = [(name, pool.row(network)) for name, network in begun]
-    sampler = _sampler(prices, definition, judge)
-    return Policy(pool, sampler, judge, start, config, definition.rungs)
-
-
-def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sampler:
-    chosen = definition.config.sampler
-    if chosen in OPTUNA or is_optuna(chosen):
-        from blocksearch.search.optuna_samplers import OptunaSampler
-
-        return OptunaSampler(chosen, prices)
-    if chosen == "evolution":
-        return EvolutionSampler(judge, definition.rungs)
-    if chosen == "random":
-        return RandomSampler()
-    found: Sampler = chosen
-    return found
 
 
 def _settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:

@@ -15,11 +15,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from blocksearch.search.config import MAX_PENDING, StudyConfig
-from blocksearch.search.evolution import Evolution
-from blocksearch.search.objectives import Floats, front, ranks
+from blocksearch.search.config import MAX_PENDING, OPTUNA, StudyConfig
+from blocksearch.search.definition import Definition, opening
+from blocksearch.search.evolution import Evolution, EvolutionSampler
+from blocksearch.search.identity import is_optuna
+from blocksearch.search.objectives import Floats, Prices, front, ranks
 from blocksearch.search.observations import Observation, Observations
-from blocksearch.search.samplers import Sampler, Untrained
+from blocksearch.search.samplers import RandomSampler, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -209,6 +211,30 @@ class Course:
             counted.append(self._finished.pop(self._pending.pop(0).number))
         self.told += counted
         return counted
+
+
+def policy_of(prices: Prices, definition: Definition) -> Policy:
+    """Put together what decides the trials of a study."""
+    config, pool = definition.config, prices.pool
+    judge = Evolution(prices, definition.frame)
+    begun = opening(pool.grammar, config.references, config.enqueue, config.budgets)
+    start = [(name, pool.row(network)) for name, network in begun]
+    sampler = _sampler(prices, definition, judge)
+    return Policy(pool, sampler, judge, start, config, definition.rungs)
+
+
+def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sampler:
+    chosen = definition.config.sampler
+    if chosen in OPTUNA or is_optuna(chosen):
+        from blocksearch.search.optuna_samplers import OptunaSampler
+
+        return OptunaSampler(chosen, prices)
+    if chosen == "evolution":
+        return EvolutionSampler(judge, definition.rungs)
+    if chosen == "random":
+        return RandomSampler()
+    found: Sampler = chosen
+    return found
 
 
 def promoted(

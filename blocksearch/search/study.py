@@ -127,12 +127,13 @@ class Study:
     def front(self) -> tuple[Entry, ...]:
         """The networks that nothing beats, cheapest first, each with its `network`."""
         space = self._grammar.where(*(read_budget(text) for text in self.config.budgets))
-        codes = {each.candidate: each.code for each in self.trials}
+        first = {each.candidate: each for each in reversed(self.trials)}
 
         def found(entry: Entry) -> Network:
-            genotype = space.encoding.decode(codes[entry.trial])
+            trial = first[entry.trial]
+            genotype = space.encoding.decode(trial.code)
             network = None if genotype is None else space.enumeration.network(genotype)
-            same = network is not None and str(network) == entry.text
+            same = network is not None and network.digest == trial.network
             return network if network is not None and same else parse(entry.text)
 
         return tuple(replace(entry, network=found(entry)) for entry in self.summary().front)

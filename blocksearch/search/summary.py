@@ -6,19 +6,21 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, StoreError, unknown
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import without_password
 from blocksearch.runs.peek import contents
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.objectives import Floats, Frame, front
 from blocksearch.search.observations import Observations, Whole
 from blocksearch.search.results import Axis, Entry, Summary, plain, walk
 from blocksearch.search.surrogate import Codes, Features, Model
-from blocksearch.search.trials import Studies, Trial
+from blocksearch.search.trials import SHAPELESS, Studies, Trial
 
 Z = 1.959964
 MADE_BY = "search section3 --study"
@@ -109,11 +111,45 @@ def open_study(
             return (
                 (chosen, others)
                 if definition is None
-                else StoredStudy(chosen, others, definition, tuple(studies.trials(chosen)))
+                else _sound(
+                    location,
+                    StoredStudy(chosen, others, definition, tuple(studies.trials(chosen))),
+                )
             )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(f"{location} is a database of something else: it holds no study")
     return _choose(location, [], there.optuna, name)
+
+
+def _sound(location: str, study: StoredStudy) -> StoredStudy:
+    """Return a study as read from a file that anybody may have written. Raises StoreError for one
+    of another shape.
+    """
+    defined, costs = study.definition, ("flops", "params", *MODELLED)
+    try:
+        sizes = [len(values) for values in study.choices.values()]
+        frame, rungs = defined["frame"], defined["rungs"]
+        numbers = (frame["chance"], *frame["least"], *frame["largest"], defined["baseline"])
+        sound = (
+            all(isinstance(each, str) for each in (defined["title"], *defined["budgets"]))
+            and all(isinstance(each, int) for each in rungs)
+            and all(isfinite(each) for each in numbers)
+            and len(frame["least"]) == len(frame["largest"]) == len(study.costs) > 0 < len(rungs)
+            and all(
+                all(-1 <= level < size for level, size in zip(each.code, sizes, strict=True))
+                and {*study.costs, *costs} <= {*each.costs}
+                and len(each.accuracies) <= len(rungs)
+                for each in study.trials
+            )
+        )
+    except SHAPELESS:
+        sound = False
+    if not sound:
+        raise StoreError(
+            f"{without_password(location)}: study {plain(study.name)} is of another shape: another "
+            "version or program wrote it"
+        )
+    return study
 
 
 def _choose(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,6 +46,8 @@ _steps = sa.Table(
     sa.Column("memory", sa.Text, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+# what reading a row of another shape may raise
+SHAPELESS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 _PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
 
@@ -137,10 +140,13 @@ class Studies:
                 .mappings()
                 .one()
             )
-        found: dict[str, Any] = json.loads(
-            self._checked(dict(row), f"the definition of study {name}")["definition"]
-        )
-        found["wishes"]["objectives"] = [_today(each) for each in found["wishes"]["objectives"]]
+        what = f"the definition of study {name}"
+        try:
+            found: dict[str, Any] = json.loads(self._checked(dict(row), what)["definition"])
+            wishes = found["wishes"]
+            wishes["objectives"] = [_today(each) for each in wishes["objectives"]]
+        except SHAPELESS as error:
+            raise StoreError(f"{self._ledger.location}: {what} cannot be read: {error}") from error
         return found
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
@@ -173,9 +179,7 @@ class Studies:
         query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [
-            _trial(self._checked(row, f"step {row['number']} of study {name}")) for row in rows
-        ]
+        found = [self._trial(row, name) for row in rows]
         for place, trial in enumerate(found):
             if trial.number != place:
                 raise StoreError(
@@ -195,6 +199,13 @@ class Studies:
                 raise StoreError(
                     f"{self._ledger.location}: another search wrote step {first} of study {name}"
                 ) from error
+
+    def _trial(self, row: dict[str, Any], name: str) -> Trial:
+        what = f"step {row['number']} of study {name}"
+        try:
+            return _trial(self._checked(row, what))
+        except SHAPELESS as error:
+            raise StoreError(f"{self._ledger.location}: {what} cannot be read: {error}") from error
 
     def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
         if row.pop("checksum") != checksum(row):
@@ -218,7 +229,8 @@ def _today(name: str) -> str:
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:
-    return Trial(
+    """Read a row, which anybody may have written. Raises one of `SHAPELESS` for what is no trial."""
+    found = Trial(
         **{name: row[name] for name in _PLAIN},
         candidate=row["trial"],
         row=row["trial"],
@@ -228,3 +240,12 @@ def _trial(row: Mapping[str, Any]) -> Trial:
         accuracies=tuple(json.loads(row["accuracies"])),
         memory=json.loads(row["memory"]),
     )
+    _check(all(0 <= each <= 100 for each in found.accuracies), "accuracies are percent")
+    _check(all(isinstance(each, int) for each in found.code), "a code is whole numbers")
+    _check(all(isfinite(each) for each in found.costs.values()), "costs are finite")
+    return found
+
+
+def _check(holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(rule)

@@ -11,9 +11,8 @@ from math import log10
 from blocksearch import Grammar, Network, cost
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define
-from blocksearch.search.loop import policy_of
 from blocksearch.search.objectives import Prices
-from blocksearch.search.schedule import Course
+from blocksearch.search.schedule import Course, policy_of
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 

@@ -18,9 +18,8 @@ from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define, opening
-from blocksearch.search.loop import policy_of
 from blocksearch.search.objectives import Floats, Frame, Prices
-from blocksearch.search.schedule import Course
+from blocksearch.search.schedule import Course, policy_of
 from blocksearch.search.tabulate import Tabulated, read_table
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates

@@ -4,14 +4,20 @@ images opened once.
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.scheduler import Watch
+from blocksearch.search.evaluation import final
 from tests.data.test_data import write_gtsrb
 from tests.paper.test_reproduce import decoded
 
@@ -29,6 +35,44 @@ SEARCH = [
     "--workers",
     "2",
 ]
+
+
+SHIPPED = Path(__file__).parents[2] / "studies" / "gtsrb-search.db"
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    shutil.copy(SHIPPED, tmp_path / "shipped.db")
+    return str(tmp_path / "shipped.db")
+
+
+def edited(file, statement):
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    return final(file, None, None, 1, "cpu", Watch())
+
+
+def test_what_is_answered_is_computed_from_the_runs(shipped):
+    found = final(shipped, None, None, 1, "cpu", Watch())
+    assert found.again
+    number = str(found.rows[0].accuracy)
+    change = "UPDATE ledger_reports SET content = replace(content, '{}', '99.0')"
+    assert edited(shipped, change.format(number)) == found
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE ledger_reports SET content = '{'", "of study section3-gtsrb is damaged"),
+        ("UPDATE ledger_reports SET content = '[1]' WHERE kind = 'final front'", "is not whole"),
+        ("DELETE FROM ledger_runs WHERE seed = 1003", "is not whole"),
+        ("DELETE FROM ledger_reports WHERE kind = 'final front'", "is not whole"),
+    ],
+)
+def test_a_test_that_was_edited_is_refused_in_one_line(shipped, statement, says):
+    with pytest.raises(StoreError, match=says):
+        edited(shipped, statement)
 
 
 @pytest.fixture
@@ -104,7 +148,9 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
     blocksearch("final", "a.db")
     saved = reports(tmp_path / "a.db")
     chosen = [row["text"] for row in json.loads(saved["final front"]["content"])]
-    assert [row["text"] for row in json.loads(saved["final"]["content"])["rows"]] == chosen
+    assert set(json.loads(saved["final"]["content"])) == {"title"}  # numbers are of the runs
+    found = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    assert [row["text"] for row in found["rows"]] == chosen
 
 
 def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):

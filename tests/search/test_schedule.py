@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from blocksearch import TASKS, Grammar, cost
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Judged, define
-from blocksearch.search.loop import policy_of
 from blocksearch.search.objectives import Prices, ranks
 from blocksearch.search.observations import LearningCurves, Observation
-from blocksearch.search.schedule import SHARE, Course, best_first, promoted
+from blocksearch.search.schedule import SHARE, Course, best_first, policy_of, promoted
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.courses import done
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -319,3 +320,34 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     counts = "factor,seeds,accuracies,early,failures,origin,network,title"
     assert lines[0] == f"{ours},flops,params,activations,peak_activations,{counts}"
     assert len(lines) == 41
+
+
+@pytest.mark.parametrize(
+    ("changes", "trial"),
+    [
+        ({"rungs": []}, {}),
+        ({"title": 5}, {}),
+        ({"frame": {"chance": float("nan"), "least": [1.0], "largest": [2.0]}}, {}),
+        ({"frame": {"chance": 10.0, "least": [], "largest": []}}, {}),
+        ({"wishes": {}}, {}),
+        ({"choices": 3}, {}),
+        ({}, {"accuracies": (900.0,)}),
+        ({}, {"accuracies": (float("nan"),)}),
+        ({}, {"accuracies": ("a",)}),
+        ({}, {"accuracies": (1.0, 2.0, 3.0)}),
+        ({}, {"memory": {}}),
+        ({}, {"memory": {"code": [9, 9]}}),
+        ({}, {"memory": {"code": [0]}}),
+        ({}, {"costs": {}}),
+        ({}, {"costs": {"flops": 10**400, "params": 1, "peak": 1}}),
+    ],
+)
+def test_a_study_of_another_shape_is_refused_in_one_line(tmp_path, changes, trial):
+    """Its rows have right checksums: whoever writes them can compute those."""
+    choices = {"kernel": ["3x3", "1x3+3x1"], "residual": ["none", "add"]}
+    rows = [replace(row(0, 0, 50.0, {"flops": 20_000}, [1, 0]), **trial)]
+    file = write(tmp_path / "a.db", "made", definition(choices) | changes, rows)
+    with pytest.raises(StoreError) as raised:
+        summarise(file)
+    assert "study made" in str(raised.value)
+    assert "\n" not in str(raised.value)
