@@ -85,7 +85,7 @@ class Network:
 
     >>> task = Task(input=(3, 32, 32), classes=43)
     >>> Network(task=task, widths=(8, 16, 32), blocks=[Block(residual="add")]).cost.params
-    45739
+    23132
     """
 
     task: Task

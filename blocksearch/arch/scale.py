@@ -17,7 +17,7 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
 
     >>> from blocksearch import TASKS, named_network
     >>> rescaled(named_network("effnet", TASKS["gtsrb"]), "flops <= 1M").widths
-    (15, 31, 62)
+    (17, 34, 67)
 
     Widths are rounded to the nearest whole number, at least 1; the result meets the budget and the
     next width up does not. Raises ConfigError for a budget that is no upper bound, SpecError if

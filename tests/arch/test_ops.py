@@ -50,7 +50,7 @@ def test_members_with_options_cost_what_torch_counts_and_run(network):
     check_against_torch(network)
     check_peak(network)
     assert build(network.layers, 0)(torch.randn(2, 3, 32, 32)).isfinite().all()
-    assert parse(str(network), OPTIONS) == network
+    assert parse(str(network), ops=OPTIONS) == network
     assert decode(encode(network.layers)) == network.layers
     assert sum(row.macs for row in layer_rows(network)) == cost(network.layers).macs
     assert sum(row.params for row in layer_rows(network)) == cost(network.layers).params
@@ -138,7 +138,7 @@ def mixed(entry, norm: bool = False, mode: str = "a", factor: float = 1.0, other
 def test_a_parameter_is_read_back_as_it_was_written(norm, mode, factor, other):
     value = mixed(norm=norm, mode=mode, factor=factor, other=other)
     network = named_network("effnet", TASKS["gtsrb"]).with_factor("attention", value)
-    again = parse(str(network), {mixed.name: mixed})
+    again = parse(str(network), ops={mixed.name: mixed})
     assert again == network
     assert again.digest == network.digest
     assert again.blocks[0].attention.arguments == value.arguments

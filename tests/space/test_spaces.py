@@ -119,7 +119,7 @@ def test_texts_and_fingerprints_are_those_of_earlier_versions(name):
     whose source may change.
     """
     for entry in json.loads(GOLDEN.read_text())[name]:
-        network = parse(entry["text"], OPTIONS)
+        network = parse(entry["text"], ops=OPTIONS)
         assert str(network) == entry["text"]
         assert cost(network.layers).flops == entry["flops"]
         assert entry["fingerprint"] in (network.digest, None)

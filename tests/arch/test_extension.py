@@ -1,0 +1,284 @@
+"""What is added in one place works everywhere; what is left out anywhere is refused loudly."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from blocksearch import METRICS, TASKS, Block, Cost, Network, cost, op, parse
+from blocksearch.arch.cost import LAYERS, Layer, flat
+from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
+from blocksearch.arch.factors import FACTORS
+from blocksearch.arch.layers import ActivationKind, Pool, PoolKind, Shape, decode, encode
+from blocksearch.arch.summary import layer_rows
+from blocksearch.arch.tree import Join, JoinKind
+from blocksearch.errors import SpecError
+from blocksearch.training import build
+from tests.arch.test_cost import check_against_torch
+from tests.strategies import OPTIONS
+
+PACKAGE = Path(__file__).parent.parent.parent / "blocksearch"
+FACTOR_FILE, STEP_FILE = "arch/factors.py", "arch/expansion.py"
+STEP_CLASSES = ("FirstPointwise", "Spatial", "LastPointwise", "Around")
+
+NORM_ROW = (
+    '    _choice("pool_kind",',
+    '    _choice("norm", "batch", ["batch", "none"], "normalisation of each convolution"),\n'
+    '    _choice("pool_kind",',
+)
+NORM_READ = [
+    (
+        'activation: Op | str) -> Layers:\n    """Follow',
+        'activation: Op | str, norm: str) -> Layers:\n    """Follow',
+    ),
+    ("(conv, Norm(conv.output))\n", '(conv, Norm(conv.output)) if norm == "batch" else (conv,)\n'),
+    (
+        "_conv_unit(conv, self.first_activation)",
+        "_conv_unit(conv, self.first_activation, self.norm)",
+    ),
+    ("else self.spatial_activation)", "else self.spatial_activation, self.norm)"),
+    ("_conv_unit(conv, self.activation)", "_conv_unit(conv, self.activation, self.norm)"),
+    ("_joined(self.residual, entry, body)", "_joined(self.residual, entry, body, self.norm)"),
+    ("entry: Shape, body: Shape\n) -> tuple", "entry: Shape, body: Shape, norm: str\n) -> tuple"),
+    ('_conv_unit(projection, "linear")', '_conv_unit(projection, "linear", norm)'),
+]
+ASKED = """
+from blocksearch import Grammar, TASKS, cost
+space = Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"],
+                residual=["none", "project"], norm=["batch", "none"])
+assert space.size == 8, space.size
+assert space.where("norm=batch or residual=none").size == 6
+for network in space:
+    for value in ("batch", "none"):
+        other = network.with_factor("norm", value)
+        place = space.index(other)
+        assert space[place].digest == other.digest
+        assert space.costs([place]).params[0] == other.cost.params
+"""
+
+
+def run_edited(folder: Path, edits: dict[str, list[tuple[str, str]]], code: str):
+    """Run code with a copy of the package in which texts are replaced; each must be there."""
+    shutil.copytree(PACKAGE, folder / "blocksearch", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, pairs in edits.items():
+        file = folder / "blocksearch" / name
+        text = file.read_text()
+        for old, new in pairs:
+            assert old in text, old
+            text = text.replace(old, new)
+        file.write_text(text)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def field_of(step: str) -> tuple[str, str]:
+    """An edit that lets a step read the factor norm."""
+    text = (PACKAGE / STEP_FILE).read_text()
+    head = text[text.index(f"class {step}(NamedTuple)") :]
+    first = next(
+        line
+        for line in head.splitlines()
+        if line.startswith("    ") and ": " in line and '"""' not in line
+    )
+    start = head[: head.index(first)]
+    return start, f"{start}    norm: str\n"
+
+
+def test_a_new_factor_is_a_row_and_a_field_of_the_steps_that_read_it(tmp_path):
+    steps = [*map(field_of, STEP_CLASSES), *NORM_READ]
+    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW], STEP_FILE: steps}, ASKED)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_factor_that_no_step_reads_is_refused(tmp_path):
+    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW]}, "import blocksearch")
+    assert done.returncode != 0
+    assert "factors that no step reads, or unknown ones: ['norm']" in done.stderr
+
+
+@pytest.mark.parametrize("left_out", STEP_CLASSES)
+def test_a_step_that_reads_a_factor_must_declare_it(tmp_path, left_out):
+    steps = [*(field_of(step) for step in STEP_CLASSES if step != left_out), *NORM_READ]
+    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW], STEP_FILE: steps}, ASKED)
+    assert done.returncode != 0
+    assert f"'{left_out}' object has no attribute 'norm'" in done.stderr
+
+
+def test_every_factor_is_read_and_drawn():
+    assert {*SHORTCUT_FACTORS, *(name for step in STEPS for name in step.factors)} == set(FACTORS)
+    assert list(OPTIONS) == list(FACTORS)
+    assert list(Block().values()) == list(FACTORS)
+
+
+def test_a_new_value_is_one_line_with_what_it_does(tmp_path):
+    edits = [
+        (
+            '    "linear": lambda',
+            '    "silu": lambda shape: (Activation(shape, "silu"),),\n    "linear": lambda',
+        ),
+        ('    "none": Pooling(', '    "late": Pooling(behind=BOTH),\n    "none": Pooling('),
+    ]
+    code = """
+from blocksearch import Block, Grammar, TASKS, parse
+from blocksearch.errors import SpecError
+space = Grammar(TASKS["gtsrb"], activation=["relu", "silu", "linear"], pooling=["last", "late"])
+assert space.size == 6
+assert len({network.digest for network in space}) == 6
+assert all(space.costs([i]).flops[0] == network.cost.flops for i, network in enumerate(space))
+assert parse(str(space[5])) == space[5]
+try:
+    Block(spatial="dense", last="none", pooling="late")
+except SpecError:
+    print("refused")
+"""
+    done = run_edited(tmp_path, {FACTOR_FILE: edits}, code)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+LEFT_OUT = {
+    "spatial": ("shift", FACTOR_FILE, 'Literal["depthwise", "dense"'),
+    "residual": ("gate", FACTOR_FILE, 'Literal["none", "add", "project", "concatenate"'),
+    "last": ("twice", FACTOR_FILE, 'Literal["pointwise", "none"'),
+    "pool_kind": ("lp", "arch/layers.py", 'Literal["max", "average"'),
+}
+
+
+def test_a_value_without_behaviour_is_no_other_value(tmp_path):
+    edits: dict[str, list[tuple[str, str]]] = {}
+    for value, file, old in LEFT_OUT.values():
+        edits.setdefault(file, []).append((old, f'{old}, "{value}"'))
+    code = f"""
+from blocksearch import Block, Network, TASKS
+for factor, value in {[(name, row[0]) for name, row in LEFT_OUT.items()]}:
+    try:
+        Network(task=TASKS["gtsrb"], blocks=[Block(**{{"spatial": "dense", factor: value}})]).module()
+    except AssertionError as error:
+        print(factor)
+"""
+    done = run_edited(tmp_path, edits, code)
+    assert done.stdout.split() == list(LEFT_OUT), done.stderr
+
+
+@pytest.fixture
+def scale():
+    """A layer that users add: one class, and one builder."""
+
+    @dataclass(frozen=True)
+    class Scale(Layer):
+        input: Shape
+
+        @property
+        def cost(self) -> Cost:
+            return Cost(params=self.input.channels, peak_activations=self.input.elements)
+
+    class Scaled(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+        def forward(self, x):
+            return x * self.weight
+
+    build.BUILDERS[Scale] = lambda maker, layer: Scaled(maker.copies * layer.input.channels)
+    yield Scale
+    del build.BUILDERS[Scale], LAYERS["Scale"]
+
+
+def test_a_new_layer_is_its_class_and_a_builder(scale):
+    @op("attention")
+    def scaling(entry):
+        return (scale(entry),)
+
+    block = Block(attention=scaling, residual="add")
+    network = Network(task=TASKS["gtsrb"], blocks=[block])
+    assert cost(network.layers).params == cost(parse("residual=add", TASKS["gtsrb"])).params + sum(
+        layer.input.channels for layer in walk(network.layers) if isinstance(layer, scale)
+    )
+    check_against_torch(network)
+    assert network.module()(torch.randn(2, 3, 32, 32)).isfinite().all()
+    assert decode(encode(network.layers)) == network.layers
+    assert any("+ scale" in row.label for row in layer_rows(network))
+    assert sum(row.params for row in layer_rows(network)) == network.cost.params
+
+
+def walk(layers):
+    for layer in flat(layers):
+        yield layer
+        if isinstance(layer, Join):
+            for branch in layer.branches:
+                yield from walk(branch)
+
+
+def test_a_layer_without_a_cost_cannot_be_defined():
+    with pytest.raises(TypeError, match="layer Free must define its cost"):
+
+        class Free(Layer):
+            pass
+
+    assert "Free" not in LAYERS
+
+
+def test_what_is_no_layer_costs_an_error_and_not_nothing():
+    @dataclass(frozen=True)
+    class Lookalike:
+        input: Shape
+        output: Shape
+
+    with pytest.raises(SpecError, match="Lookalike is no layer, so its cost is not known"):
+        cost([Lookalike(Shape(8, 16, 16), Shape(8, 16, 16))])
+
+
+def test_a_layer_without_a_builder_is_named(scale):
+    builder = build.BUILDERS.pop(scale)
+    with pytest.raises(SpecError, match="Scale has no builder"):
+        build.build((scale(Shape(8, 4, 4)),))
+    build.BUILDERS[scale] = builder
+
+
+def test_every_kind_of_layer_is_stored_by_its_name_and_built():
+    assert set(LAYERS.values()) == set(build.BUILDERS)
+    assert sorted(LAYERS) == [
+        "Activation", "Conv", "Custom", "Dropout", "GlobalPool", "Join", "Linear", "MatchChannels",
+        "Norm", "Pool", "Shuffle",
+    ]  # fmt: skip
+
+
+def test_every_member_of_an_enumeration_is_priced_named_and_built():
+    shape, x = Shape(4, 6, 6), torch.randn(2, 4, 6, 6)
+    layers = [LAYERS["Activation"](shape, kind) for kind in get_args(ActivationKind)]
+    layers += [Pool(shape, kind, (2, 2), (2, 2)) for kind in get_args(PoolKind)]
+    layers += [Join(shape, kind, ((), ())) for kind in get_args(JoinKind)]
+    for layer in layers:
+        assert cost((layer,)).peak_activations > 0
+        assert layer.label in layer.suffix
+        made = build.build((layer,))(x)
+        assert tuple(made.shape[1:]) == (layer.output.channels, *layer.output.map)
+    assert len({str(build.build((layer,))) for layer in layers}) >= len(layers) - 2  # joins alike
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("swish", "Activation"), ("lp", "Pool")])
+def test_an_unknown_kind_is_refused(kind, layer):
+    sizes = ((2, 2), (2, 2)) if layer == "Pool" else ()
+    with pytest.raises(SpecError, match=f"but got '{kind}'"):
+        LAYERS[layer](Shape(4, 6, 6), kind, *sizes)
+
+
+def test_each_metric_is_a_number_of_a_network_and_of_a_space():
+    from blocksearch import Grammar
+
+    space = Grammar(TASKS["gtsrb"], residual=["none", "add"])
+    for metric in METRICS:
+        assert getattr(space[1].cost, metric) == getattr(space.costs(), metric)[1] > 0
