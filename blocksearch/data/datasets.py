@@ -118,7 +118,10 @@ class Dataset:
         return []
 
     def stamp(self, part: str, root: Path) -> list[Any]:
-        """Return what changes where the sources do: each file's name, size and time of change."""
+        """Return what changes if the images do: each source's name, size and time of change.
+
+        A data set whose images are drawn returns a version or a digest of them.
+        """
         stats = [(path, path.stat()) for path in self.sources(part, root)]
         return [
             [path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns]
