@@ -25,6 +25,8 @@ class StageKind(StrEnum):
     SHARED = "shared"  # the block of the stage before
     REPEATED = "repeated"  # the same without pooling: depth
 
+    __hash__ = str.__hash__  # states of the automaton are hashed often, and Enum's own is slow
+
 
 class Stage(NamedTuple):
     """One stage of a layout: its width, the kind of its block, and the number of its options."""

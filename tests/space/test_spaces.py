@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -55,6 +57,30 @@ def test_every_space_asks_a_question():
         read = read_space(name)
         assert "?" in read.question
         assert len(read.space()) > 1
+
+
+README = (ROOT / "search_spaces" / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_table_of_shipped_spaces_holds():
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (.*) \|$", README, re.MULTILINE)
+    assert [name for name, _, _ in rows] == NAMES
+    for name, size, question in rows:
+        found = read_space(name)
+        assert int(size.replace(",", "")) == len(found.space())
+        asked = re.sub(r" \(.*?\)", "", found.question)
+        assert asked.startswith(question.rstrip("?"))
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_the_programs_of_the_guide_run(number, tmp_path):
+    """In a file, since constraints and ops are read from their files."""
+    (tmp_path / "mine.py").write_text(PROGRAMS[number])
+    if "\ngrammar = " in PROGRAMS[number]:
+        assert len(read_space(tmp_path / "mine.py").space()) > 1
+    else:
+        runpy.run_path(str(tmp_path / "mine.py"))
 
 
 def test_tiny_is_small_enough_to_be_trained_whole():
