@@ -20,9 +20,9 @@ from blocksearch.ablation.stats import (
 )
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.runs.records import Run
+from blocksearch.runs.records import Run, RunState
 
-METRICS = ("flops", "params", "activations")
+SHOWN = ("flops", "params", "activations")  # of `arch.cost.METRICS`
 Lookup = Callable[[Network, int], Run | None]  # the run of a network with a seed
 
 
@@ -138,12 +138,12 @@ class VariantResult:
 
     def _costs(self) -> dict[str, int | None]:
         if self.cost is None:
-            return dict.fromkeys([*METRICS, *(f"{name}_difference" for name in METRICS)])
+            return dict.fromkeys([*SHOWN, *(f"{name}_difference" for name in SHOWN)])
         own, base = (
-            {name: getattr(price, name) for name in METRICS}
+            {name: getattr(price, name) for name in SHOWN}
             for price in (self.cost, self.reference_cost)
         )
-        return own | {f"{name}_difference": own[name] - base[name] for name in METRICS}
+        return own | {f"{name}_difference": own[name] - base[name] for name in SHOWN}
 
 
 NOTHING = Comparison(seeds=(), reference=(), variant=(), margin=MARGIN)
@@ -169,7 +169,7 @@ class Ablation:
     @property
     def failed(self) -> bool:
         """Whether a training failed; one that diverged is a result."""
-        return any(run.state == "failed" for result in self.results for run in result.failed)
+        return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
 
     def records(self) -> list[dict[str, object]]:
         """Return a flat record for each result: see `VariantResult.record`."""

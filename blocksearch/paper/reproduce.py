@@ -23,7 +23,7 @@ from blocksearch.paper.tables import TABLES, Row, printed, printed_value
 from blocksearch.runs.metrics import RESOLUTION, mean_interval
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.records import Job, Run
+from blocksearch.runs.records import Job, Run, RunState
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
 # Section 5 gives *EffNet large* no widths: it is effnet filled to the baseline's FLOPs, the
@@ -133,7 +133,7 @@ class PaperTable:
     @property
     def failed(self) -> bool:
         """Whether a training failed; one that diverged is a result."""
-        return any(run.state == "failed" for row in self.rows for run in row.failed)
+        return any(run.state is RunState.FAILED for row in self.rows for run in row.failed)
 
     def records(self) -> list[dict[str, object]]:
         """Return a flat record for each row."""

@@ -35,6 +35,7 @@ from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.records import Run, RunState
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
+from tests.data.test_data import write_gtsrb
 
 EFFNET = named_network("effnet", TASKS["digits"])
 SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
@@ -261,49 +262,56 @@ def test_a_margin_decides_what_counts_as_equal():
     assert row["interval_low"] == wide["interval_low"]
 
 
-def remembered(tmp_path, devices, **wishes):
+@pytest.fixture(scope="module")
+def signs(tmp_path_factory):
+    """A folder of a few made-up signs."""
+    folder = tmp_path_factory.mktemp("signs")
+    write_gtsrb(folder)
+    return folder
+
+
+@pytest.fixture
+def remembered(signs, tmp_path):
     """An ablation of which the ledger has every run, made on these devices in turn."""
-    request = Request(Split("digits"), Recipe(epochs=1), tmp_path, str(tmp_path / "a.db"), 1)
-    found = variants(EFFNET, "residual", ["add"])
-    made = {"torch": "2.13.0", "blocksearch": "1", "commit": "c", "date": "2026-01-01"}
-    with closing(Ledger(request.ledger)) as ledger:
-        for seed, job in enumerate(
-            job
-            for n in found
-            for job in conditions(request, EFFNET).jobs(n.networks[-1:], range(5))
-        ):
-            swing = 0.0 if seed < 5 else (0.9 if seed % 2 else -0.7)
-            accuracy = 50.0 + seed % 5 + swing
-            own = made | {"device": devices[seed % len(devices)]}
-            ledger.add(
-                job,
-                made_run(
-                    job.key,
-                    RunState.COMPLETE,
-                    (accuracy,),
-                    right=np.ones(4000, bool),
-                    provenance=own,
-                ),
-            )
-    return ablate("effnet", found, config(**wishes), request, Watch())
+    effnet = named_network("effnet", TASKS["gtsrb"])
+    found = variants(effnet, "residual", ["add"])
+
+    def ask_again(*devices, **wishes):
+        ledger = str(tmp_path / f"{len(devices)}.db")
+        request = Request(Split("gtsrb"), Recipe(epochs=1), signs, ledger, 1)
+        shared = conditions(request, effnet)
+        with closing(Ledger(ledger)) as opened:
+            for place, job in enumerate(shared.jobs([v.network for v in found], range(5))):
+                seed, differs = job.key.seed, job.key.network != effnet.digest
+                swing = (0.9 if seed % 2 else -0.7) if differs else 0.0
+                opened.add(
+                    job,
+                    made(
+                        devices[place % len(devices)],
+                        accuracy=50 + seed + swing,
+                        key=job.key,
+                        images=shared.evaluation_images,
+                    ),
+                )
+        return ablate("effnet", found, config(**wishes), request, Watch())
+
+    return ask_again
 
 
-def test_a_users_margin_is_kept_to_and_said(tmp_path):
-    answers = [remembered(tmp_path, ["cpu"], margin=margin) for margin in (0.5, 5.0)]
+def test_a_users_margin_is_kept_to_and_said(remembered):
+    answers = [remembered("cpu", margin=margin) for margin in (0.5, 5.0)]
     assert [answer.comparisons[0].verdict for answer in answers] == ["undecided", "within"]
     assert ["margin ±5 points" in answer.title for answer in answers] == [False, True]
 
 
-def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(tmp_path):
-    assert "different kinds" not in remembered(tmp_path, ["cpu"]).title
-    other = tmp_path / "other"
-    other.mkdir()
-    title = remembered(other, ["cpu", "H100"]).title
+def test_runs_of_different_devices_are_flagged_and_refused_where_one_is_strict(remembered):
+    assert "different kinds" not in remembered("cpu").title
+    title = remembered("cpu", "H100").title
     assert (
         "runs of different kinds are compared: H100 with torch 2.13; cpu with torch 2.13" in title
     )
     with pytest.raises(ConfigError, match="strict: runs of different kinds"):
-        remembered(other, ["cpu", "H100"], strict=True)
+        remembered("cpu", "H100", strict=True)
 
 
 def test_the_paper_says_nothing_of_rescaled_widths():
@@ -681,7 +689,7 @@ def test_a_users_options_are_among_a_factors_values(tmp_path):
     }
 
 
-def made(device, torch):
+def made(device, torch="2.13.0", *, accuracy=50.0, key=None, images=2):
     provenance = {
         "device": device,
         "torch": torch,
@@ -689,13 +697,9 @@ def made(device, torch):
         "commit": "c",
         "date": "2026-01-01T00:00:00",
     }
-    return made_run(
-        SHARED.job(EFFNET, 0).key,
-        RunState.COMPLETE,
-        (50.0,),
-        right=np.zeros(2, bool),
-        provenance=provenance,
-    )
+    key = key or SHARED.job(EFFNET, 0).key
+    bits = np.zeros(images, bool)
+    return made_run(key, RunState.COMPLETE, (accuracy,), right=bits, provenance=provenance)
 
 
 def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for():
