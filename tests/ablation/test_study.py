@@ -334,21 +334,16 @@ def test_names_and_texts_never_become_markup(capsys):
 
 
 @pytest.mark.slow
-def test_an_ablation_from_question_to_report(tmp_path):
-    reference = named_network("effnet", replace(TASKS["digits"], widths=(4, 6)))
+def test_an_ablation_from_question_to_answer(signs, tmp_path):
+    reference = named_network("effnet", replace(TASKS["gtsrb"], widths=(4, 6)))
+    ledger = str(tmp_path / "a.db")
     request = Request(
-        Split("digits", images=200),
-        Recipe(epochs=1, batch=50),
-        tmp_path,
-        str(tmp_path / "a.db"),
-        2,
+        Split("gtsrb", images=100), Recipe(epochs=1, batch=50), signs, ledger, 2, device="cpu"
     )
     for _ in range(2):
         wanted = config((0, 1), values=["add"])
         answer = ablate("effnet", ask(reference, wanted), wanted, request, Watch())
-    assert answer.title.startswith(
-        "effnet, widths 4,6 instead of 8,16,32; digits: only 200 of 16,000 training images, 1 epoch "
-    )
+    assert answer.title.startswith("effnet, widths 4,6 instead of 8,16,32; gtsrb")
     assert [len(result.accuracies) for result in answer.results] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert len(ledger.runs()) == 4
