@@ -152,7 +152,7 @@ OPERATIONS = (
     _operations(
         "3",
         "stem",
-        "vanilla block",
+        "conv block",
         "saves about 30% of the first layer",
         least=0.6,
         most=0.8,
