@@ -44,7 +44,7 @@ class Grammar:
     ...     TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
     ... ).where("flops <= 1M")
     >>> len(space), space[-1].blocks[0], space.costs().params
-    (4, <Block bottleneck=reduce(4) residual=add>, array([23539, 22855, 23539, 22855]))
+    (4, Block(bottleneck='reduce(4)', residual='add'), array([23539, 22855, 23539, 22855]))
 
     Each keyword that names a factor lists its options, as values or texts; other factors keep the
     value of `base`. `widths` lists stage widths (by default the task's), `stem` the kinds of

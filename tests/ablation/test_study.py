@@ -11,7 +11,6 @@ from blocksearch.ablation.config import AblationConfig, read_given
 from blocksearch.ablation.design import Role, Variant, ask, variants
 from blocksearch.ablation.results import Ablation, compare_variants
 from blocksearch.ablation.study import ablate
-from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split
