@@ -110,7 +110,8 @@ class Evolution:
         if not _enough(results[:base]):
             base = len(results)
         if self._fit is None or not self._fit.leads_to(results, base):
-            doubled = 1 << (base.bit_length() - 1)  # scales are chosen anew at 8, 16, 32, … results
+            # scales are chosen anew at 8, 16, 32, … results
+            doubled = 1 << (base.bit_length() - 1)
             first = results[: doubled if doubled >= REFITS else base]
             reading = Reading.of(first)
             scales = self._scales(reading.gather(first), reading)

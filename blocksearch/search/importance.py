@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.errors import ConfigError
+from blocksearch.runs.location import without_password
 from blocksearch.search.objectives import Floats, dominated
 from blocksearch.search.results import plain
 from blocksearch.search.summary import Fitted, StoredStudy, Z, fitted, objective_costs, open_study
@@ -79,7 +80,8 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
     study = open_study(location, name)
     if not isinstance(study, StoredStudy):
         raise ConfigError(
-            f"study {plain(study[0])} of {location} was made with Optuna alone: effects are of blocksearch's studies"
+            f"study {plain(study[0])} of {without_password(location)} was made with Optuna alone: "
+            "importance is of studies of blocksearch"
         )
     model = fitted(study)
     rng = np.random.default_rng(0)

@@ -98,7 +98,7 @@ class Prices:
 
 
 def dominated(points: Floats) -> NDArray[np.bool_]:
-    """Say of each point whether another is at least as good in everything and better in something."""
+    """Say of each point whether another is as good in everything and better in something."""
     losses = points * np.array([-1.0] + [1.0] * (points.shape[1] - 1))
     return _dominated_by_sorting(losses) if losses.shape[1] == 2 else _dominated_by_turns(losses)
 
@@ -141,7 +141,7 @@ def front(points: Floats) -> list[int]:
 
 
 def ranks(points: Floats) -> NDArray[np.int64]:
-    """Return each point's Pareto rank: 0 for the front, 1 for the front of what is left, and so on."""
+    """Return each point's Pareto rank: 0 on the front, 1 on the front of what is left, …"""
     found = np.zeros(len(points), np.int64)
     left, rank = np.arange(len(points)), 0
     while len(left):
@@ -169,7 +169,7 @@ class Frame:
         return cls(data["chance"], least, largest, tuple(data.get("linear", ())))
 
     def scaled(self, points: Floats) -> Floats:
-        """Scale rows of accuracy and costs; what is worse than the reference leaves the unit cube."""
+        """Scale rows of accuracy and costs; what is worse than the reference leaves the cube."""
         accuracy = (points[:, :1] - self.chance) / (100 - self.chance)
         return np.hstack([accuracy, self.scaled_costs(points[:, 1:])])
 

@@ -57,7 +57,7 @@ def _storing(location: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from saying what our users did not ask for, and leave its settings as they were."""
+    """Keep Optuna from saying what nobody asked for, and leave its settings as they were."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, logging.WARNING))
     try:
@@ -233,7 +233,8 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:
         raise ConfigError(
-            f"study {plain(name)} of {without_password(location)} has one objective: a front needs two or more"
+            f"study {plain(name)} of {without_password(location)} has one objective: a front needs "
+            "two or more"
         )
     axes = tuple(
         Axis(own, maximise=direction == StudyDirection.MAXIMIZE)

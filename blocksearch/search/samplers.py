@@ -7,7 +7,8 @@ A user's own is a class with a `name` and `propose`:
 ...     name = "cheapest"
 ...     def propose(self, trials, pending, candidates, rng):
 ...         rows = candidates.free
-...         return Proposal(rows[candidates.costs(["flops"])[rows, 0].argmin()]) if len(rows) else None
+...         cheapest = candidates.costs(["flops"])[rows, 0].argsort()
+...         return Proposal(rows[cheapest[0]]) if len(rows) else None
 """
 
 from collections.abc import Mapping, Sequence

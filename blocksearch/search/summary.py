@@ -117,7 +117,9 @@ def open_study(
                 )
             )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
-        raise ConfigError(f"{location} is a database of something else: it holds no study")
+        raise ConfigError(
+            f"{without_password(location)} is a database of something else: it holds no study"
+        )
     return _choose(location, [], there.optuna, name)
 
 
@@ -155,10 +157,10 @@ def _sound(location: str, study: StoredStudy) -> StoredStudy:
 def _choose(
     location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None
 ) -> tuple[str, tuple[str, ...]]:
-    names = [*ours, *foreign]
+    names, shown = [*ours, *foreign], without_password(location)
     if not names:
         raise ConfigError(
-            f"{location} holds no study; `blocksearch {MADE_BY} {shlex.quote(location)}` would begin one"
+            f"{shown} holds no study; `blocksearch {MADE_BY} {shlex.quote(shown)}` would begin one"
         )
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
@@ -297,7 +299,8 @@ def _framed(frame: Frame, costs: Sequence[str]) -> str:
         f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
         for name, least, largest in zip(costs, frame.least, frame.largest, strict=True)
     )
-    return f"axes: accuracy from {frame.chance:.4g} %, chance, to 100 %; {'; '.join(map(plain, spans))}"
+    accuracy = f"accuracy from {frame.chance:.4g} %, chance, to 100 %"
+    return f"axes: {accuracy}; {'; '.join(map(plain, spans))}"
 
 
 def _notes(entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class Seen:
 
 
 def seed_variance(results: Sequence[Sequence[float]]) -> float:
-    """Candidates the variance between seeds over networks, with a guess worth two degrees of freedom."""
+    """Pool the variance between seeds over networks, with a guess worth two runs."""
     several = [np.array(each) for each in results if len(each) > 1]
     freedom = sum(len(each) - 1 for each in several)
     squares = sum(float(((each - each.mean()) ** 2).sum()) for each in several)

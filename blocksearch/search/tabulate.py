@@ -45,7 +45,8 @@ def tabulate(
     """
     if grammar.enumeration.diagram.size > MOST:
         raise ConfigError(
-            f"{space} has more than {MOST:,} members: a table is for a space that can be trained whole"
+            f"{space} has more than {MOST:,} networks: a table is for a space that can be trained "
+            "whole"
         )
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
@@ -59,7 +60,8 @@ def tabulate(
     failed = [run for run in runs.values() if run.state == "failed"]
     if failed:
         raise ConfigError(
-            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them again"
+            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
+            "again"
         )
     title = shared.title(
         f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0]

@@ -183,7 +183,8 @@ class Studies:
         for place, trial in enumerate(found):
             if trial.number != place:
                 raise StoreError(
-                    f"{self._ledger.location}: step {place} of study {name} is missing; the file was edited"
+                    f"{self._ledger.location}: step {place} of study {name} is missing; the file "
+                    "was edited"
                 )
         return found
 
@@ -210,7 +211,8 @@ class Studies:
     def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
         if row.pop("checksum") != checksum(row):
             raise StoreError(
-                f"{self._ledger.location}: {what} does not match its checksum; the file was damaged or edited"
+                f"{self._ledger.location}: {what} does not match its checksum; the file was damaged "
+                "or edited"
             )
         return row
 
@@ -229,7 +231,7 @@ def _today(name: str) -> str:
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:
-    """Read a row, which anybody may have written. Raises one of `SHAPELESS` for what is no trial."""
+    """Read a row, which anybody may have written; what is no trial raises one of `SHAPELESS`."""
     found = Trial(
         **{name: row[name] for name in _PLAIN},
         candidate=row["trial"],

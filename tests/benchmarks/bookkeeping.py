@@ -75,5 +75,6 @@ if __name__ == "__main__":
     for trials in (EARLY, late):
         clock, processor = milliseconds(watch.clock, trials), milliseconds(watch.processor, trials)
         print(
-            f"{chosen.sampler}, trials {trials[0]:,}-{trials[1]:,}: {clock:.1f} ms by the clock, {processor:.1f} ms of processor"
+            f"{chosen.sampler}, trials {trials[0]:,}-{trials[1]:,}: {clock:.1f} ms by the clock, "
+            f"{processor:.1f} ms of processor"
         )

@@ -58,7 +58,8 @@ class World:
         if lacking:
             first = str(wanted[min(lacking)])
             raise ConfigError(
-                f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as {first} (--space, --dataset)"
+                f"{file} lacks runs of {len(lacking)} networks of {space} on {dataset}, such as "
+                f"{first}"
             )
         return world
 

@@ -104,7 +104,7 @@ def reports(file):
 
 @pytest.mark.slow
 def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_path):
-    blocksearch(*SEARCH, "--trials", "7")
+    blocksearch(*SEARCH, "--trials", "1")
     front = [
         network
         for network in json.loads(blocksearch("pareto", "a.db", "--json").stdout)["networks"]
@@ -123,7 +123,7 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         tested = [run.key for run in ledger.runs() if run.key.protocol == "test"]
     assert {key.seed for key in tested} == set(range(1000, 1005))
-    blocksearch(*SEARCH, "--trials", "12")
+    blocksearch(*SEARCH, "--trials", "6")
     again = json.loads(blocksearch("final", "a.db", "--json").stdout)
     assert again == found | {"again": True}
     assert "and not again now" in " ".join(blocksearch("final", "a.db").stdout.split())
@@ -133,7 +133,7 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
 
 @pytest.mark.slow
 def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch, tmp_path):
-    blocksearch(*SEARCH, "--trials", "7")
+    blocksearch(*SEARCH, "--trials", "1")
     (tmp_path / "data" / "gtsrb" / "GT-final_test.csv").rename(tmp_path / "away.csv")
     said = blocksearch("final", "a.db", code=2).stderr
     assert said.count("\n") == 1

@@ -69,10 +69,10 @@ def steps(file, name="tiny-digits"):
 
 @pytest.mark.slow
 def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
-    said = blocksearch("search", *SMALL, "--trials", "8").stderr
-    assert "study tiny-digits: new, 14 networks in all" in said
+    said = blocksearch("search", *SMALL, "--trials", "2").stderr
+    assert "study tiny-digits: new, 8 networks in all" in said
     first = steps(tmp_path / "a.db")
-    assert sum(step.kind == "new" for step in first) == 14
+    assert sum(step.kind == "new" for step in first) == 8
     assert [step.origin for step in first[:6]] == [
         "baseline",
         "mobilenet",
@@ -81,12 +81,12 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
         "effnet",
         "mob_imp",
     ]
-    assert "8 trials" in blocksearch("search", *SMALL, "--trials", "8").stderr
+    assert "has 2 trials" in blocksearch("search", *SMALL, "--trials", "2").stderr
     assert steps(tmp_path / "a.db") == first
-    blocksearch("search", *SMALL, "--trials", "10")
+    blocksearch("search", *SMALL, "--trials", "4")
     longer = steps(tmp_path / "a.db")
     assert longer[: len(first)] == first
-    assert sum(step.kind == "new" for step in longer) == 16
+    assert sum(step.kind == "new" for step in longer) == 10
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         assert len(ledger.runs()) == len({run.key for run in ledger.runs()}) == len(longer)
 
@@ -103,7 +103,7 @@ def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environ
         "search",
         *SMALL,
         "--trials",
-        "8",
+        "2",
         "--lag",
         "3",
         "--name",
@@ -141,22 +141,15 @@ def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
     ]
     blocksearch("train", "effnet", *common)
     said = blocksearch(
-        "search", *SMALL, "--trials", "6", "--start-with", "effnet residual=add"
+        "search", *SMALL, "--trials", "1", "--start-with", "effnet residual=add"
     ).stderr
     assert "(effnet, from the ledger)" in said
+    assert "(effnet residual=add)" in said
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         keys = [run.key for run in ledger.runs()]
     assert len(keys) == len(set(keys))
-    assert (
-        "(effnet residual=add)"
-        in blocksearch(
-            "search", *SMALL, "--trials", "7", "--start-with", "effnet residual=add"
-        ).stderr
-    )
-    other = ["search", *SMALL, "--trials", "6", "--name", "again", "--seed", "1"]
-    assert blocksearch(*other).stderr.count("from the ledger") == len(
-        steps(tmp_path / "a.db", "again")
-    )
+    other = ["search", *SMALL, "--trials", "1", "--name", "again", "--seed", "1"]
+    assert blocksearch(*other).stderr.count("from the ledger") >= 6  # the reference networks
 
 
 @pytest.mark.slow
@@ -203,12 +196,12 @@ def test_a_killed_search_is_an_uninterrupted_one(tmp_path, root, monkeypatch):
     times.
     """
     monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
-    assert compare(tmp_path, trials=14, kills=5, seed=1) == []
+    assert compare(tmp_path, trials=8, kills=5, seed=1) == []
 
 
 @pytest.mark.slow
 def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
-    blocksearch("search", *SMALL, "--trials", "16", "--epochs", "4", "--rungs", "1,2")
+    blocksearch("search", *SMALL, "--trials", "10", "--epochs", "4", "--rungs", "1,2")
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         runs = ledger.runs()
     partial = {run.key for run in runs if run.state == "partial"}

@@ -1,4 +1,4 @@
-"""Laws of the export: Optuna's own reader finds each finished network once, as our trials have it."""
+"""Laws of the export: Optuna's own reader finds each finished network once, as we have it."""
 
 import warnings
 from contextlib import closing, contextmanager

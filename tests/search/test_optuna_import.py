@@ -126,7 +126,8 @@ def test_trials_without_values_are_counted_by_their_states(tmp_path):
     assert len(found.entries) == 5
     assert (
         found.notes[1]
-        == "trials that are not shown: 2 FAIL, 1 PRUNED, 1 RUNNING, 1 WAITING, 1 with values that are not finite"
+        == "trials that are not shown: 2 FAIL, 1 PRUNED, 1 RUNNING, 1 WAITING, 1 with values that "
+        "are not finite"
     )
 
 

@@ -35,9 +35,11 @@ import numpy as np
 from blocksearch import Grammar, Task, Shape, Study
 
 labels = np.arange(400) % 4
-images = np.random.default_rng(0).integers(0, 60, (400, 16, 16, 1)) + 40 * labels[:, None, None, None]
-grammar = Grammar(Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4), bottleneck=["reduce(1)", "reduce(2)"])
-study = Study(grammar, "mine.db", dataset=(images.astype(np.uint8), labels), epochs=2, seeds=2, budgets=["flops <= 1M"])
+noise = np.random.default_rng(0).integers(0, 60, (400, 16, 16, 1))
+data = (noise + 40 * labels[:, None, None, None]).astype(np.uint8), labels
+task = Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4)
+grammar = Grammar(task, bottleneck=["reduce(1)", "reduce(2)"])
+study = Study(grammar, "mine.db", dataset=data, epochs=2, seeds=2, budgets=["flops <= 1M"])
 for entry in study.search(trials=1).front:
     print(f"{entry.mean:.2f}", entry.costs["flops"], entry.text)
 """

@@ -99,7 +99,7 @@ def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
     request = Request(
         Split("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
     )
-    with pytest.raises(ConfigError, match="per_stage has more than 20,000 members"):
+    with pytest.raises(ConfigError, match="per_stage has more than 20,000 networks"):
         tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Watch())
     with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
         tabulate("tiny", load_space("tiny"), [0], request, tmp_path / "t.json", Watch())
