@@ -8,8 +8,9 @@ from blocksearch.ablation.results import Ablation, Lookup, compare_variants
 from blocksearch.ablation.stats import MARGIN
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
+from blocksearch.runs.recall import recall
 from blocksearch.runs.records import Job, Run, RunKey
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee, recall
+from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
 
 def ablate(
@@ -25,7 +26,9 @@ def ablate(
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
         missing = jobs(wanted, shared, seeds)
-        runs.update(ensure(missing, request.ledger, request.workers, watch, request.device))
+        runs.update(
+            ensure(missing, request.ledger, request.workers, watch, request.device, request.sources)
+        )
 
     results = compare_variants(found, config, _lookup(shared, runs), train)
     mixed = mixture(runs.values(), strict=config.strict)
@@ -46,14 +49,18 @@ def foresee_ablation(
     every = wanted = jobs(found, shared, config.seed_list)
     later = 0
     if config.stages:
-        known = recall(every, request.ledger)
+        known = recall(every, request.ledger, *request.sources)
         wanted = _next_stage(found, config, shared, known)
         keys, networks = {job.key for job in wanted}, {job.key.network for job in wanted}
         later = sum(
             job.key.network in networks and job.key not in keys and job.key not in known
             for job in every
         )
-    return title, foresee(wanted, request.ledger, request.workers, watch, request.device), later
+    return (
+        title,
+        foresee(wanted, request.ledger, request.workers, watch, request.device, request.sources),
+        later,
+    )
 
 
 def _planned(

@@ -164,7 +164,7 @@ def reproduce_table(
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
     shared, found, jobs, title = _planned(number, task, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
+    runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     return PaperTable(
@@ -184,7 +184,9 @@ def foresee_table(
     seconds.
     """
     _, _, jobs, title = _planned(number, task, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, watch, request.device)
+    return title, foresee(
+        jobs, request.ledger, request.workers, watch, request.device, request.sources
+    )
 
 
 def _planned(

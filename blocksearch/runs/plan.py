@@ -16,8 +16,9 @@ from blocksearch.arch.notation import parse, read_shape, read_widths
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.scale import rescaled
 from blocksearch.data import get
-from blocksearch.data.splits import Split, summary
-from blocksearch.errors import ConfigError
+from blocksearch.data.splits import Split, Summary, summary
+from blocksearch.errors import ConfigError, DataError
+from blocksearch.runs.recall import stored_images
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
@@ -104,7 +105,8 @@ class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on
     which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. Raises ConfigError for what cannot be.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. `sources` are other databases whose runs are
+    known, too; nothing is written there. Raises ConfigError for what cannot be.
     """
 
     protocol: Split
@@ -114,13 +116,14 @@ class Request:
     workers: int | None
     device: str = "auto"
     keep_weights: Path | None = None
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise ConfigError(
-                f"--device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}"
+                f"device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}"
             )
 
 
@@ -189,7 +192,7 @@ def conditions(request: Request, network: Network) -> Conditions:
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
-    known = summary(protocol, root)
+    known = _known(request)
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)
     return Conditions(
@@ -203,4 +206,29 @@ def conditions(request: Request, network: Network) -> Conditions:
         evaluation_groups=known.groups,
         origin=known.origin,
         weights=request.keep_weights,
+    )
+
+
+def _known(request: Request) -> Summary:
+    """Say what the images are: from the images, or where there are none, from stored runs.
+
+    Raises DataError where neither says it, or where stored runs are of several sets of images.
+    """
+    try:
+        return summary(request.protocol, request.root)
+    except DataError:
+        stored = stored_images(
+            request.protocol.dataset, request.protocol.id, (request.ledger, *request.sources)
+        )
+        if len(stored) != 1:
+            raise
+    (found,) = stored
+    return Summary(
+        digest=found.data,
+        training=found.training,
+        available=found.available,
+        labels=found.labels.astype(np.int64),
+        groups=found.groups,
+        origin=found.origin,
+        copies=0,
     )

@@ -49,7 +49,9 @@ def sources(runs: Collection[Run]) -> str:
         f"{name} {_all(made, key)}"
         for name, key in (("blocksearch", "blocksearch"), ("commits", "commit"), ("torch", "torch"))
     ]
-    return f"{len(made):,} runs: {', '.join(parts)}, on {_all(made, 'device')}, {when}"
+    data = ", ".join(sorted({f"{run.key.dataset} {run.key.data[:12]}" for run in _made(runs)}))
+    made_on = f"on {_all(made, 'device')}, {when}"
+    return f"{len(made):,} runs: {', '.join(parts)}, {made_on}, of images {data}"
 
 
 def sampling(name: str, run: Run, conditions: Conditions) -> str:

@@ -15,8 +15,8 @@ from blocksearch.data.splits import Summary, summary
 from blocksearch.errors import StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import file_of
 from blocksearch.runs.locks import Holds, in_turn
+from blocksearch.runs.recall import recall, there
 from blocksearch.runs.records import FINAL, EvaluatedImages, Group, Job, Run, RunKey
 from blocksearch.training.weights import forget
 
@@ -71,34 +71,53 @@ class Watch:
         """
 
 
-def plan(jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch) -> Plan:
+def plan(
+    jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch, known: int = 0
+) -> Plan:
     """Look up which jobs are missing, and estimate their time from short probes.
+
+    So many others are `known` from elsewhere.
 
     A run whose weights are wanted and not there is missing, too: it is trained to the same bits.
     """
-    known = ledger.find(job.key for job in jobs)
+    found = ledger.find(job.key for job in jobs)
     missing = list(
-        {job.key: job for job in jobs if job.key not in known or job.lacks_weights}.values()
+        {job.key: job for job in jobs if job.key not in found or job.lacks_weights}.values()
     )
-    if missing:
-        watch.timing(len({job.key.network for job in missing}))
+    if not missing:
+        return Plan((), known + len(found), 0.0)
+    watch.timing(len({job.key.network for job in missing}))
     groups, seconds = _grouped(missing, ledger, workers)
-    return Plan(tuple(groups), len(known), seconds / min(workers.count, max(1, len(groups))))
+    return Plan(
+        tuple(groups), known + len(found), seconds / min(workers.count, max(1, len(groups)))
+    )
 
 
 def ensure(
-    jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu"
+    jobs: Sequence[Job],
+    location: str,
+    workers: int | None,
+    watch: Watch,
+    device: str = "cpu",
+    sources: Sequence[str] = (),
 ) -> dict[RunKey, Run]:
-    """Train what the ledger at `location` lacks, and return the run of each job.
+    """Train what the databases at `location` and `sources` lack, and return the run of each job.
 
+    New runs are kept at `location`. Where nothing is missing, nothing is written or begun.
     Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at
     most the running ones, and of those what was not yet kept in a checkpoint. What another command
     on the same file trains meanwhile is waited for.
     """
+    elsewhere = recall(jobs, *sources)
+    own = [job for job in jobs if job.key not in elsewhere or job.lacks_weights]
+    if not own:
+        watch.planned(Plan((), len(elsewhere), 0.0))
+        watch.ended(None)
+        return elsewhere
     with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
-        todo = plan(jobs, ledger, pool, watch)
+        todo = plan(own, ledger, pool, watch, known=len(elsewhere))
         watch.planned(todo)
-        remember_images(jobs, ledger)
+        remember_images(own, ledger)
 
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
@@ -119,7 +138,7 @@ def ensure(
         finally:
             holds.close()
             watch.ended(kept)
-        return collect(jobs, ledger)
+        return elsewhere | collect(own, ledger)
 
 
 def remember_images(jobs: Iterable[Job], ledger: Ledger) -> None:
@@ -145,25 +164,21 @@ def _evaluated(key: RunKey, found: Summary) -> EvaluatedImages:
 
 
 def foresee(
-    jobs: Sequence[Job], location: str, workers: int | None, watch: Watch, device: str = "cpu"
+    jobs: Sequence[Job],
+    location: str,
+    workers: int | None,
+    watch: Watch,
+    device: str = "cpu",
+    sources: Sequence[str] = (),
 ) -> Plan:
     """Plan what `ensure` would train; train and write nothing."""
-    with Workers(workers, device) as pool, closing(opened(_as_it_is(location), pool)) as ledger:
-        return plan(jobs, ledger, pool, watch)
-
-
-def recall(jobs: Sequence[Job], location: str) -> dict[RunKey, Run]:
-    """Return the final runs of jobs that a ledger has, none where there is no ledger yet."""
-    with closing(Ledger(_as_it_is(location))) as ledger:
-        return ledger.find(job.key for job in jobs)
-
-
-def _as_it_is(location: str) -> str:
-    """Return where to read: a file that is not there yet is an empty database in memory, so that
-    none is made.
-    """
-    file = file_of(location)
-    return location if file is None or file.exists() else "sqlite://"
+    elsewhere = recall(jobs, *sources)
+    own = [job for job in jobs if job.key not in elsewhere or job.lacks_weights]
+    if not own:
+        return Plan((), len(elsewhere), 0.0)
+    read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
+    with Workers(workers, device) as pool, closing(opened(read, pool)) as ledger:
+        return plan(own, ledger, pool, watch, known=len(elsewhere))
 
 
 def opened(location: str, workers: Workers) -> Ledger:
@@ -225,8 +240,6 @@ def fused(layers: Layers, device: str) -> bool:
 
 def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
     """Group jobs by how their network is trained here, and estimate their seconds by short probes."""
-    if not jobs:
-        return [], 0.0
     device = workers.place.device
     by_network: dict[RunKey, list[Job]] = defaultdict(list)
     for job in jobs:

@@ -18,7 +18,7 @@ def train_network(
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, request.ledger, request.workers, watch, request.device)
+    runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
     return shared.title(name, network), [
         {
             "seed": job.key.seed,

@@ -1,0 +1,92 @@
+"""What a user asks of trainings: the fields that Python and the command line share."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocksearch.data import get
+from blocksearch.data.splits import Split
+from blocksearch.errors import ConfigError
+from blocksearch.runs.plan import Request
+from blocksearch.runs.shipped import shipped
+from blocksearch.training.recipe import recipe_named
+
+RESULTS = "results"  # the folder for results of one's own, which git ignores
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """On which images, by which recipe and where networks are trained, and where runs are kept.
+
+    Raises ConfigError for what cannot be.
+
+    >>> RunConfig(dataset="gtsrb", epochs=2).request().recipe.epochs
+    2
+    """
+
+    dataset: str = field(
+        default="digits", metadata={"help": "Data set; `blocksearch list` names them."}
+    )
+    epochs: int | None = field(
+        default=None, metadata={"help": "Epochs of the schedule. Default: the data set's."}
+    )
+    max_images: int | None = field(
+        default=None,
+        metadata={"help": "Use only so many training images (validation capped alike)."},
+    )
+    recipe: str = field(
+        default="fast", metadata={"help": "Recipe: fast (decaying schedule) or paper (Section 5)."}
+    )
+    batch: int | None = field(
+        default=None, metadata={"help": "Batch size, instead of the recipe's."}
+    )
+    label_smoothing: float | None = field(
+        default=None, metadata={"help": "Label smoothing, instead of the recipe's."}
+    )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout before the classifier, instead of the network's."}
+    )
+    precision: str | None = field(
+        default=None, metadata={"help": "float32 or bfloat16, instead of the recipe's."}
+    )
+    val_split: int = field(
+        default=0, metadata={"help": "Index of the validation split (0, 1, ...)."}
+    )
+    data_root: Path | None = field(
+        default=None,
+        metadata={"help": "Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."},
+    )
+    db: str | None = field(
+        default=None,
+        metadata={"help": f"Database file or URL of runs. Default: {RESULTS}/DATASET.db."},
+    )
+    workers: int | None = field(
+        default=None, metadata={"help": "Worker processes. Default: one per core, two on a GPU."}
+    )
+    device: str = field(
+        default="auto", metadata={"help": "auto (a GPU where there is one), cpu, cuda or cuda:1."}
+    )
+    keep_weights: Path | None = field(
+        default=None, metadata={"help": "Folder for trained weights (safetensors)."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
+
+    def request(self) -> Request:
+        """Return the trainings that are asked for, with every default filled in.
+
+        Runs that were shipped for the data set are known, too, unless `db` says where to look.
+        """
+        epochs = get(self.dataset).epochs if self.epochs is None else self.epochs
+        names = ("batch", "label_smoothing", "dropout", "precision")
+        return Request(
+            protocol=Split(self.dataset, number=self.val_split, images=self.max_images),
+            recipe=recipe_named(self.recipe, epochs, {name: getattr(self, name) for name in names}),
+            root=self.data_root,
+            ledger=self.db or f"{RESULTS}/{self.dataset}.db",
+            workers=self.workers,
+            device=self.device,
+            keep_weights=self.keep_weights,
+            sources=() if self.db else shipped(self.dataset),
+        )

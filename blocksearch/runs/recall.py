@@ -1,0 +1,36 @@
+"""What stored runs say, read from one database or several; nothing is written."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import file_of
+from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey
+
+
+def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
+    """Return the final runs of jobs that databases have; the first that has a run is believed."""
+    keys = {job.key for job in jobs}
+    found: dict[RunKey, Run] = {}
+    for location in locations:
+        if keys - set(found) and there(location):
+            with closing(Ledger(location, create=False)) as ledger:
+                found = ledger.find(keys) | found
+    return found
+
+
+def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[EvaluatedImages]:
+    """Return what databases say of the images that judge a data set's split, each digest once."""
+    found: dict[str, EvaluatedImages] = {}
+    for location in filter(there, locations):
+        with closing(Ledger(location, create=False)) as ledger:
+            for images in ledger.all_images():
+                if (images.dataset, images.split) == (dataset, split):
+                    found.setdefault(images.data, images)
+    return list(found.values())
+
+
+def there(location: str) -> bool:
+    """Whether there is a database: a file that exists, or any server's."""
+    file = file_of(location)
+    return file is None or file.exists()

@@ -1,0 +1,84 @@
+"""Stored runs answer without images, and a second database is read and not written."""
+
+import hashlib
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blocksearch.arch.zoo import TASKS, named_network
+from blocksearch.errors import DataError
+from blocksearch.runs.config import RunConfig
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.recall import recall, stored_images
+from blocksearch.runs.records import RunState
+from blocksearch.runs.scheduler import Watch, ensure, foresee, remember_images
+from tests.ablation.test_study import made_run
+
+NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
+
+
+@pytest.fixture
+def answered(tmp_path_factory):
+    """A database that has two runs and says what their images are, made with images."""
+    folder = tmp_path_factory.mktemp("answered")
+    request = RunConfig(
+        dataset="digits", max_images=64, data_root=folder, db=str(folder / "shipped.db")
+    ).request()
+    jobs = conditions(request, NETWORK).jobs([NETWORK], (0, 1))
+    with closing(Ledger(request.ledger)) as ledger:
+        remember_images(jobs, ledger)
+        ledger.add_all((job, made_run(job.key, RunState.COMPLETE, (50.0,))) for job in jobs)
+    return request
+
+
+def digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def test_what_a_second_database_has_is_not_trained_and_nothing_is_written(answered, tmp_path):
+    before = digest(answered.ledger)
+    own = replace(answered, ledger=str(tmp_path / "own.db"), sources=(answered.ledger,))
+    jobs = conditions(own, NETWORK).jobs([NETWORK], (0, 1))
+    runs = ensure(jobs, own.ledger, 1, Watch(), "cpu", own.sources)
+    assert [run.accuracy for run in runs.values()] == [50.0, 50.0]
+    assert foresee(jobs, own.ledger, 1, Watch(), "cpu", own.sources).known == 2
+    assert not (tmp_path / "own.db").exists()
+    assert digest(answered.ledger) == before
+
+
+def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monkeypatch):
+    """GTSRB's images are not here; runs of it are asked for by the digest that they were of."""
+    with closing(Ledger(answered.ledger)) as ledger:
+        (images,) = ledger.all_images()
+        ledger.add_images(replace(images, dataset="gtsrb", data="e" * 64))
+    nowhere = Path(answered.ledger).parent / "nothing here"
+    request = Request(
+        protocol=replace(answered.protocol, dataset="gtsrb"),
+        recipe=answered.recipe,
+        root=nowhere,
+        ledger=answered.ledger,
+        workers=1,
+    )
+    network = named_network("mobilenet", TASKS["gtsrb"])
+    shared = conditions(request, network)
+    assert shared.data == "e" * 64
+    assert shared.evaluation_images == len(images.labels)
+    with pytest.raises(DataError):
+        conditions(replace(request, ledger=str(nowhere / "none.db")), network)
+
+
+def test_images_of_two_digests_are_not_mixed(answered):
+    with closing(Ledger(answered.ledger)) as ledger:
+        (images,) = ledger.all_images()
+        ledger.add_images(replace(images, data="f" * 64))
+    found = stored_images(images.dataset, images.split, [answered.ledger])
+    assert [each.data for each in found] == [images.data, "f" * 64]
+
+
+def test_what_is_nowhere_is_not_known(answered, tmp_path):
+    jobs = conditions(answered, NETWORK).jobs([NETWORK], (0, 7))
+    found = recall(jobs, str(tmp_path / "none.db"), answered.ledger)
+    assert [key.seed for key in found] == [0]
