@@ -174,9 +174,10 @@ class Factor:
         """Take a value or its text, and check it. Raises SpecError."""
         if isinstance(given, Op):
             return checked(self.name, self.op, given)
-        if self.types is int and isinstance(given, SupportsIndex) and not isinstance(given, bool):
-            number = index(given)  # numpy's whole numbers are as good
-            if 1 <= number < _MOST:
+        if self.types is int:
+            whole = isinstance(given, SupportsIndex) and not isinstance(given, bool)
+            number = index(given) if whole else 0  # type: ignore[arg-type]
+            if 1 <= number < _MOST:  # numpy's numbers are as good
                 return number
         elif self.types and isinstance(given, self.types):
             return given

@@ -139,9 +139,9 @@ def _to_data(value: Any) -> Any:
         case tuple():
             return [_to_data(item) for item in value]
         case Layer() | Shape():
-            name = value.stored_as if isinstance(value, Layer) else "Shape"
-            own = {field.name: _to_data(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
-            return {"": name} | own
+            kind = value.stored_as if isinstance(value, Layer) else "Shape"
+            names = [field.name for field in fields(value)]  # type: ignore[arg-type]
+            return {"": kind} | {name: _to_data(getattr(value, name)) for name in names}
         case _:
             return value
 

@@ -90,15 +90,17 @@ NAMED: dict[str, Named] = {row.name: row for row in (
     Named("mobilenet", "Table 1", "conv",
           Block(pooling="stride", spatial_activation="relu")),
     Named("shufflenet", "Table 1", "conv",
-          Block(bottleneck=Reduce(4), pooling="stride", groups=Groups("both", 4), residual="concatenate",
-                activation="linear", join_activation="relu")),
+          Block(bottleneck=Reduce(4), pooling="stride", groups=Groups("both", 4),
+                residual="concatenate", activation="linear", join_activation="relu")),
     Named("effnet", "Section 4.2, Table 1", "block", _EFFNET),
     Named("effnet_large", "Tables 2-4, widths ours", "block", _EFFNET, fills="network"),
     Named("effnet_large_published", "Tables 2-4, widths ours", "block", _EFFNET, fills="published"),
     *_rates("mobilenet_v2", "Section 6.1, Tables 5-7", _mobilenet_v2),
-    *_rates("effnet_revised", "Section 6.2, Tables 5-7", _effnet_revised, lambda rate: _effnet_revised(rate, "first")),
+    *_rates("effnet_revised", "Section 6.2, Tables 5-7", _effnet_revised,
+            lambda rate: _effnet_revised(rate, "first")),
     Named("mob_imp", "Section 6.3, Tables 5-7", "conv",
-          Block(bottleneck=Expand(Fraction(6)), pooling="last", spatial_activation="relu", activation="leaky")),
+          Block(bottleneck=Expand(Fraction(6)), pooling="last", spatial_activation="relu",
+                activation="leaky")),
 )}
 # fmt: on
 

@@ -1,4 +1,4 @@
-"""Exact costs: the paper's figures, torch's own counter, and an independent count over positions."""
+"""Exact costs: the paper's figures, torch's own counter, and a count over positions."""
 
 import pytest
 import torch

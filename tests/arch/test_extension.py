@@ -164,7 +164,8 @@ def test_a_value_without_behaviour_is_no_other_value(tmp_path):
 from blocksearch import Block, Network, TASKS
 for factor, value in {[(name, row[0]) for name, row in LEFT_OUT.items()]}:
     try:
-        Network(task=TASKS["gtsrb"], blocks=[Block(**{{"spatial": "dense", factor: value}})]).module()
+        block = Block(**{{"spatial": "dense", factor: value}})
+        Network(task=TASKS["gtsrb"], blocks=[block]).module()
     except AssertionError as error:
         print(factor)
 """

@@ -1,13 +1,16 @@
 """Blocks and networks as values: identity, rules, shapes, text both ways."""
 
 import re
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block
+from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.expansion import expand
+from blocksearch.arch.factors import Expand, Reduce
 from blocksearch.arch.layers import (
     Conv,
     Join,
@@ -184,7 +187,8 @@ def test_halved_maps_round_up(height, width, pooling):
         ),
         (
             lambda: Block(residual="ad"),
-            "residual must be none or add or project or concatenate, but got 'ad' (did you mean 'add'?)",
+            "residual must be none or add or project or concatenate, but got 'ad' "
+            "(did you mean 'add'?)",
         ),
         (lambda: Block(kernel="2x2"), "kernel must be one to four odd sizes"),
         (lambda: Block(kernel="3x3d0"), "kernel must be one to four odd sizes"),
@@ -276,3 +280,62 @@ def test_errors_in_a_network_show_the_text(text, rule):
     assert rule in str(caught.value)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_lists_and_numbers_are_taken_as_their_kinds():
+    task = Task(input=(3, 32, 32), classes=10, widths=[8, 16, 32])
+    assert task == SETTING
+    network = Network(task=task, blocks=[Block()])
+    assert network == Network(task, Block()) == Network(task=SETTING, blocks=(Block(),))
+    assert network.text == str(network)
+    wider = Network(task=task, widths=[8, 16], blocks=[Block()])
+    assert wider.widths == wider.task.widths == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Network(task=SETTING, blocks="residual=add"), "blocks must be Block values"),
+        (lambda: Network(task=SETTING, blocks=["residual=add"]), "blocks must be Block values"),
+        (lambda: Network(task="cifar10", blocks=[Block()]), "task must be a Task"),
+        (lambda: Task(input=(3, 32), classes=10), "input must be a Shape or (channels, height"),
+        (lambda: Task(input="3x32x32", classes=10), "input must be a Shape or (channels, height"),
+        (lambda: Block(kernel=Reduce(2)), "kernel must be one to four odd sizes"),
+        (lambda: Block(minimum=True), "minimum must be a whole number of channels from 1"),
+        (lambda: Block(minimum=0), "minimum must be a whole number of channels from 1"),
+        (lambda: Reduce(0), "reduce(k) needs a k from 1"),
+        (lambda: Expand(Fraction(0)), "expand(r) needs a rate above 0"),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_one_line(make, says):
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(blocks())
+def test_a_block_is_made_again_from_its_values_and_its_repr(block):
+    assert Block(**block.values()) == eval(repr(block)) == block
+    assert hash(Block(**block.values())) == hash(block)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("effnet\tresidual=add", "effnet residual=add"),
+        ("effnet residual=add stem=conv", "effnet first_layer=vanilla residual=add"),
+        ("kernel=1x3+3x1 stem=conv", "kernel=1x3+3x1 first_layer=vanilla"),
+        ("  effnet  ", "effnet"),
+        ("effnet widths=8,16,32", "effnet"),
+    ],
+)
+def test_names_changes_and_stems_are_read_in_one_way(text, same):
+    assert parse(text, SETTING) == parse(same, SETTING)
+
+
+def test_texts_of_earlier_versions_are_read():
+    text = "input=3x32x32 widths=8,16,32 classes=10 first_layer=vanilla [residual=add]"
+    assert parse(text) == Network(SETTING, Block(residual="add"), stem="conv")
+    assert parse(text) == parse("residual=add stem=conv", SETTING)
+    assert read_budget("peak <= 5") == read_budget("peak_activations <= 5")

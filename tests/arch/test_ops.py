@@ -268,3 +268,31 @@ def test_a_shipped_space_is_a_grammar_of_distinct_members():
     for space in SHIPPED.values():
         assert isinstance(space.grammar, Grammar)
         assert space.grammar.size == len({network.digest for network in space.grammar})
+
+
+def run_cli(folder, *arguments):
+    command = [sys.executable, "-m", "blocksearch", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_an_op_that_crashes_ends_an_ablation_and_is_no_row_of_it(tmp_path):
+    code = "from blocksearch import op\n\n\n@op('attention')\ndef boom(entry):\n    entry.nothing\n"
+    (tmp_path / "bad.py").write_text(code)
+    asked = ["ablate", "--factor", "attention", "--factor", "residual", "--dataset", "digits"]
+    done = run_cli(tmp_path, *asked, "--space", "bad.py", "--dry-run", "--ledger", "x.db")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "op bad.boom() does not expand on" in line
+    assert line.endswith("(bad.py:6)")
+
+
+def test_an_op_typed_into_a_console_is_refused_in_one_line():
+    code = "import blocksearch\n@blocksearch.op('attention')\ndef f(entry):\n    return ()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert "ConfigError: the source of op f cannot be read" in last
+
+
+def test_an_op_is_a_value_as_it_is_if_it_needs_no_parameter():
+    bare = Block(attention=OPTIONS["squeeze.se"])
+    assert bare == Block(attention=OPTIONS["squeeze.se"](ratio=4))
