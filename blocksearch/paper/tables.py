@@ -5,7 +5,7 @@ map, 16 times its real inputs. The published figure is compared with that count;
 own count stands beside it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from blocksearch.arch.cost import cost
@@ -96,11 +96,6 @@ class FlopsCell:
 def flops_cells() -> list[FlopsCell]:
     """Count every FLOPs cell of Tables 2-7."""
     return [_cell(table, dataset, row) for table, (dataset, rows) in TABLES.items() for row in rows]
-
-
-def as_rows(cells: list[FlopsCell]) -> list[dict[str, object]]:
-    """Flatten cells for `--json`."""
-    return [asdict(cell) | {"difference": cell.difference} for cell in cells]
 
 
 def _cell(table: int, dataset: str, row: Row) -> FlopsCell:

@@ -60,11 +60,9 @@ _EFFECT = (
     Column(name="difference", unit="points", form=form("+.2f")),
     Column(name="interval", unit="points", form=_interval),
     Column(name="p_value", label="p (Holm)", form=_p, priority=_ROOM),
-    Column(name="p_sign_flip", label="sign-flip p", form=_p, priority=_WIDE),
-)
-_VERDICT = (
     Column(name="outcome", label="verdict", left=True),
     Column(name="claimed", label="paper, by section", left=True, priority=_ROOM),
+    Column(name="p_sign_flip", label="sign-flip p", form=_p, priority=_WIDE),
 )
 _ABLATION = (
     Column(name="factor", left=True),
@@ -82,7 +80,6 @@ _ABLATION = (
         )
         for name, label in _PRICES.items()
     ),
-    *_VERDICT,
 )
 
 
@@ -238,7 +235,6 @@ _COMPARED = (
     Column(name="reference", label="against", left=True),
     Column(name="n", label="seeds", priority=_ROOM),
     *_EFFECT,
-    *_VERDICT,
 )
 
 

@@ -24,7 +24,7 @@ from blocksearch.report.table import (
     form,
     split_texts,
 )
-from blocksearch.search.results import Axis, Entry, Summary
+from blocksearch.search.results import Axis, Entry, Summary, as_rows
 
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
 _LINE = 72  # characters of a line of a hover text
@@ -60,7 +60,7 @@ def front_report(summary: Summary) -> Report:
 
 def _networks(summary: Summary, entries: Sequence[Entry], name: str, title: str) -> Table:
     shared, texts = split_texts([entry.text for entry in entries])
-    data = tuple(_record(summary, entry) for entry in entries)
+    data = tuple(as_rows(summary.axes, entries))
     rows = tuple(
         record
         | {
@@ -103,34 +103,6 @@ def _columns(summary: Summary) -> Iterator[Column]:
         yield Column(name="origin", label="from", left=True, priority=_ROOM)
     label = "network" if modelled else "parameters"
     yield Column(name="shown", label=label, left=True)
-
-
-def _record(summary: Summary, entry: Entry) -> dict[str, Any]:
-    """Return a network's numbers; without a model what another program stored."""
-    own, modelled = entry.accuracies, any(entry.interval for entry in summary.known)
-    low, high = entry.interval or (None, None)
-    measured = {
-        "measured": sum(own) / len(own) if own else None,
-        "expected": entry.mean,
-        "expected_low": low,
-        "expected_high": high,
-    }
-    counts = {
-        "factor": entry.factor,
-        "seeds": len(own),
-        "accuracies": list(own),
-        "early": entry.early,
-        "failures": entry.failures,
-        "origin": entry.origin,
-    }
-    return {
-        "trial": entry.trial,
-        "front": entry.on_front,
-        **(measured if modelled else {summary.axes[0].name: entry.mean}),
-        **entry.costs,
-        **(counts if modelled else {}),
-        "network": entry.text,
-    }
 
 
 def counted(summary: Summary) -> str:

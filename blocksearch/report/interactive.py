@@ -70,11 +70,13 @@ def _axis(scale: Scale, values: Sequence[float | str]) -> dict[str, Any]:
     found: dict[str, Any] = {"title_text": _safe(scale.label), "automargin": True}
     if scale.categories:
         names = list(map(_safe, scale.categories))
-        return found | {"categoryorder": "array", "categoryarray": names, "autorange": "reversed"}
+        ends = [len(names) - 0.4, -0.6]
+        return found | {"categoryorder": "array", "categoryarray": names, "range": ends}
     if scale.log:
         numbers = [value for value in values if isinstance(value, int | float)]
-        far = bool(numbers) and max(numbers) > 1e3 * min(numbers)
-        return found | {"type": "log", "tickformat": "~s", "dtick": 1 if far else "D2"}
+        span = max(numbers) / min(numbers) if numbers else 1
+        step = {"dtick": 1 if span > 1e3 else "D2"} if span > 5 else {}
+        return found | {"type": "log", "tickformat": "~s"} | step
     return found | ({"tickformat": "~s"} if scale.whole else {})
 
 

@@ -30,6 +30,7 @@ td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(-
 thead th { background: var(--soft); white-space: normal; vertical-align: bottom; font-weight: 600; }
 .left { text-align: left; } .long { white-space: normal; min-width: 16rem; }
 tr.section > * { border-top: 2px solid var(--line); }
+@media (max-width: 600px) { h1 { font-size: 1.05rem; } }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 details { margin: 1.5rem 0; } .notes { font-size: .9rem; }
 """

@@ -10,7 +10,6 @@ networks gives: a factor that does not matter is at 0, give or take its interval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,22 +243,6 @@ def _additive(codes: Codes, logs: Floats, sizes: Sequence[int]) -> list[Floats]:
 def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:
     low, high = np.quantile(values, (0.025, 0.975))
     return Estimate(float(np.mean(values)), (float(low), float(high)))
-
-
-def as_data(effects: Effects) -> dict[str, Any]:
-    """Return effects as plain words and numbers."""
-    return {
-        "study": effects.name,
-        "title": effects.title,
-        "networks": effects.networks,
-        "front": _spread("networks", effects.front),
-        "factors": [
-            {"factor": factor.name}
-            | _spread("bits", factor.importance)
-            | {"levels": [_level(level) for level in factor.levels]}
-            for factor in effects.factors
-        ],
-    }
 
 
 def as_rows(effects: Effects) -> list[dict[str, object]]:

@@ -4,7 +4,6 @@ hypervolume over time.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -126,54 +125,46 @@ def plain(text: object) -> str:
     )
 
 
-def as_data(summary: Summary) -> dict[str, Any]:
-    """Return a study as plain words and numbers."""
-    return {
-        "study": summary.name,
-        "title": summary.title,
-        "others": list(summary.others),
-        "objectives": [axis.name for axis in summary.axes],
-        "directions": ["maximise" if axis.maximise else "minimise" for axis in summary.axes],
-        "budgets": list(summary.budgets),
-        "hypervolume": summary.volume,
-        "frame": summary.frame,
-        "notes": list(summary.notes),
-        "front": [entry.trial for entry in summary.front],
-        "walk": list(summary.walk),
-        "networks": as_rows(summary.axes, summary.entries),
-    }
-
-
 def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, object]]:
-    """Return networks as rows of plain words and numbers."""
-    return [
-        {
-            "trial": entry.trial,
-            "front": entry.on_front,
-            "origin": entry.origin,
-            axes[0].name: entry.mean,
-            "low": entry.interval and entry.interval[0],
-            "high": entry.interval and entry.interval[1],
-            "measured": sum(entry.accuracies) / len(entry.accuracies) if entry.accuracies else None,
-            "seeds": len(entry.accuracies),
-            "accuracies": list(entry.accuracies),
-            "early": entry.early,
-            "failures": entry.failures,
-            **entry.costs,
-            "factor": entry.factor,
-            "network": entry.text,
-        }
-        for entry in entries
-    ]
+    """Return networks as rows of plain words and numbers.
+
+    `measured` is the mean over a network's own seeds, `expected` what a model of all results says;
+    a study that was made elsewhere has the values of its objectives alone.
+    """
+    entries = list(entries)
+    modelled = any(entry.interval for entry in entries)
+    return [_row(axes[0].name, entry, modelled=modelled) for entry in entries]
+
+
+def _row(first: str, entry: Entry, *, modelled: bool) -> dict[str, object]:
+    row: dict[str, object] = {"trial": entry.trial, "front": entry.on_front}
+    if not modelled:
+        return row | {first: entry.mean, **entry.costs, "network": entry.text}
+    own, (low, high) = entry.accuracies, entry.interval or (None, None)
+    return row | {
+        "measured": sum(own) / len(own) if own else None,
+        "expected": entry.mean,
+        "expected_low": low,
+        "expected_high": high,
+        **entry.costs,
+        "factor": entry.factor,
+        "seeds": len(own),
+        "accuracies": list(own),
+        "early": entry.early,
+        "failures": entry.failures,
+        "origin": entry.origin,
+        "network": entry.text,
+    }
 
 
 RESERVED = (
     "trial",
     "front",
     "origin",
-    "low",
-    "high",
     "measured",
+    "expected",
+    "expected_low",
+    "expected_high",
     "seeds",
     "accuracies",
     "early",

@@ -111,23 +111,6 @@ def _row(network: Network) -> dict[str, object]:
     }
 
 
-def as_data(found: Survey) -> dict[str, object]:
-    """Flatten a survey for `--json`."""
-    return {
-        "size": found.count.value,
-        "exact": found.count.exact,
-        "interval": found.count.interval,
-        "combinations": found.combinations,
-        "priced": found.priced,
-        "costs": {name: vars(spread) for name, spread in found.spreads.items()},
-        "histogram": [
-            {"from": low, "below": high, "networks": number}
-            for low, high, number in found.histogram
-        ],
-        "named": [vars(point) for point in found.points],
-    }
-
-
 def _sampled(space: Enumeration) -> Costs:
     """Price a uniform sample; of a large space under constraints, as many as so many draws hold."""
     if not space.filtered or space.streamable:

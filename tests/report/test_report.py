@@ -34,7 +34,7 @@ from blocksearch.report.table import (
     split_texts,
 )
 from blocksearch.report.writers import WRITERS, register_writer, save
-from blocksearch.runs.records import Run
+from blocksearch.runs.records import Run, RunState
 from tests.ablation.test_study import EFFNET, SHARED, made_up_runs, results
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -47,8 +47,18 @@ def answered(found, title="t"):
 def run(seed, accuracy, losses=(1.0,)):
     """A run of effnet on test images, which judge once; without accuracy it diverged."""
     key = replace(SHARED.job(EFFNET, seed).key, protocol="test")
-    state, curve = ("diverged", ()) if accuracy is None else ("complete", (accuracy,))
-    return Run(key, 0, 1, state, "nan", curve, losses, np.zeros(0, bool), 1.0, {})
+    lost = accuracy is None
+    return Run(
+        key=key,
+        epoch_to=1,
+        state=RunState.DIVERGED if lost else RunState.COMPLETE,
+        reason="nan" if lost else "",
+        accuracies=() if lost else (accuracy,),
+        losses=losses,
+        right=np.zeros(0, bool),
+        seconds=1.0,
+        provenance={},
+    )
 
 
 def row(label, *runs):

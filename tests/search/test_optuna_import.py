@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from blocksearch.errors import ConfigError
 from blocksearch.search.importance import study_effects
-from blocksearch.search.results import as_data
+from blocksearch.search.results import as_rows
 from blocksearch.search.summary import summarise
 from tests.search.made import HOSTILE, searched
 
@@ -182,7 +182,7 @@ def test_names_that_collide_or_are_hostile_stay_apart(tmp_path):
         made_by_optuna(tmp_path / "a.db", VALUES, metrics=("trial", "network"), name=HOSTILE[0])
     )
     assert [axis.name for axis in found.axes] == ["trial'", "network'"]
-    row = as_data(found)["networks"][1]
+    row = as_rows(found.axes, found.entries)[1]
     assert [row[key] for key in ("trial", "trial'", "network'", "network")] == [
         1,
         0.9,

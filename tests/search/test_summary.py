@@ -18,7 +18,7 @@ from blocksearch.report.writers import save
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.importance import study_effects
 from blocksearch.search.objectives import hypervolume
-from blocksearch.search.results import as_data, walk
+from blocksearch.search.results import as_rows, walk
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Studies, TrialKind
 from tests.search.made import HORIZON, HOSTILE, definition, row, searched, write
@@ -146,7 +146,7 @@ def test_failures_are_counted_and_said(tmp_path):
 def test_a_study_without_results_is_shown_empty(tmp_path, accuracies):
     found = summarise(small(tmp_path / "a.db", accuracies))
     assert (found.front, found.volume, found.walk) == ((), 0.0, ())
-    assert len(as_data(found)["networks"]) == len(accuracies)
+    assert len(as_rows(found.axes, found.entries)) == len(accuracies)
 
 
 def test_codes_are_read_in_the_order_that_the_definition_names_factors_in(tmp_path):
