@@ -41,7 +41,7 @@ class Alphabet:
         self.prices: list[Price] = []
 
     def number(self, key: Hashable, price: Price) -> int:
-        """Number a symbol. Its price is part of it, because what stood before it changes the price."""
+        """Number a symbol. Its price is part of it, because what stood before changes it."""
         found = self._numbers.setdefault((key, price), len(self.prices))
         if found == len(self.prices):
             self.prices.append(price)
@@ -73,7 +73,7 @@ class Alphabet:
     def brackets(
         self, kind: JoinKind, entry: Shape, body: Shape, around: Layers
     ) -> tuple[Word, Word]:
-        """Spell what stands around a body: its shortcut, priced with the join, and the body's end."""
+        """Spell what is around a body: its shortcut, priced with the join, and the end."""
         opening = self.number(
             ("(", kind, entry, around), _price(shortcut_cost(kind, entry, body, around))
         )

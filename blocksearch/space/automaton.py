@@ -324,7 +324,7 @@ def spelling(products: Sequence[Product]) -> tuple[bool, bool]:
     """Say whether stages are spelled in lockstep, and whether that tells all networks apart.
 
     Layer by layer always does, but lists every block that a layout shares. Lockstep needs stages
-    that end alike, as many in every layout, and no 1×1 kernel that could pass for a pointwise layer.
+    that end alike, as many in every layout, and no 1×1 kernel, which could be a pointwise layer.
     """
     layouts = [layout for made in products for layout in made.layouts]
     if not all(layout.shared for layout in layouts):

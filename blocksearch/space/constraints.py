@@ -20,7 +20,7 @@ from blocksearch.errors import ConfigError, SpecError
 
 @dataclass(frozen=True)
 class Check:
-    """A user's function that says of a network whether it belongs; equal where name and source are."""
+    """A user's function that says whether a network belongs; equal if name and source are."""
 
     name: str
     origin: str
@@ -43,7 +43,8 @@ class Check:
             ) from error
         if not isinstance(answer, bool):
             raise SpecError(
-                f"{self.where}: constraint {self.name} must answer True or False, but got {answer!r}"
+                f"{self.where}: constraint {self.name} must answer True or False, "
+                f"but got {answer!r}"
             )
         return answer
 
@@ -88,13 +89,14 @@ def together(given: Sequence[Constraint], new: Sequence[Constraint]) -> tuple[Co
             and not _same(known.function, each.function)
         ):
             raise ConfigError(
-                f"there is a constraint {each.name} already ({known}): name this one otherwise, where(name=…)"
+                f"there is a constraint {each.name} already ({known}): "
+                "name this one otherwise, where(name=…)"
             )
     return tuple(found.values())
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether functions of one name and source are one: two lambdas of a line have both in common."""
+    """Say whether functions of one name and source are one: lambdas of a line share both."""
     return one is other or getattr(one, "__code__", None) == getattr(other, "__code__", None)
 
 
@@ -102,7 +104,8 @@ def _condition(text: str, rule: str, known: Values) -> Condition:
     match = re.fullmatch(r"([a-z_]+)(!?=)(\S+)", text)
     if match is None:
         raise ConfigError(
-            f"a rule is conditions such as residual=none joined by 'or', but got {text!r} in {rule!r}"
+            f"a rule is conditions such as residual=none joined by 'or', "
+            f"but got {text!r} in {rule!r}"
         )
     factor = factor_named(match[1])
     own = {str(value): value for value in known.get(factor.name, ())}

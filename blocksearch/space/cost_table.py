@@ -45,7 +45,8 @@ class Count:
             return f"{self.value:,}"
         if self.interval is None:
             return f"at most {self.value:,}"
-        return f"about {self.value:,} (estimate; 95 % interval {self.interval[0]:,} to {self.interval[1]:,})"
+        low, high = self.interval
+        return f"about {self.value:,} (estimate; 95 % interval {low:,} to {high:,})"
 
 
 def estimate(size: int, share: float, surveyed: int) -> Count:

@@ -38,7 +38,8 @@ class Part:
                 raise SpecError(f"stem=conv leaves no stage for a block where widths={shown}")
             if len(self.options) not in {1, len(widths)}:
                 raise SpecError(
-                    f"{len(self.options)} stages have options of their own, but widths={shown} has {len(widths)}"
+                    f"{len(self.options)} stages have options of their own, "
+                    f"but widths={shown} has {len(widths)}"
                 )
 
     @property
@@ -163,7 +164,8 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
         )
     except TypeError as error:
         raise SpecError(
-            f"widths must be stage widths such as (8, 16, 32), or a list of these, but got {several}"
+            "widths must be stage widths such as (8, 16, 32), or a list of these, "
+            f"but got {several}"
         ) from error
 
 

@@ -1,5 +1,5 @@
-"""The distinct networks of a space as paths of a decision diagram: counted, ranked and priced without
-enumerating them.
+"""The distinct networks of a space as paths of a decision diagram: counted, ranked and priced
+without enumerating them.
 
 The automaton may spell one network in several ways. Its determinised form (the subset construction:
 follow all states that one prefix reaches) is a diagram in which each network is one path. Sizes are
@@ -47,7 +47,7 @@ class Node:
 
 
 class Diagram:
-    """All distinct networks that an automaton spells. A node's successors come before it in `nodes`."""
+    """All distinct networks that an automaton spells. In `nodes`, successors come first."""
 
     def __init__(self, automaton: Automaton) -> None:
         self.automaton = automaton
@@ -167,7 +167,7 @@ class Diagram:
         return self._numbers[key]
 
     def _read_on(self, items: list[tuple[Word, int]]) -> tuple[list[tuple[Word, int]], list[int]]:
-        """Follow the automaton where nothing is left to be read; return which parts end here, too."""
+        """Follow the automaton where nothing is left to be read; return the parts that end."""
         unread: dict[tuple[Word, int], None] = {}
         parts: dict[int, None] = {}
         waiting, seen = list(reversed(items)), set(items)
@@ -241,7 +241,7 @@ class Diagram:
 
 
 class _Table:
-    """The diagram as flat arrays, for many descents at once. An edge that ends leads to −1 − kind."""
+    """The diagram as flat arrays, for many descents at once; an end is −1 − kind."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         before: list[int] = []

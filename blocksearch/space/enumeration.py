@@ -55,8 +55,6 @@ class Enumeration:
     def streamable(self) -> bool:
         return self.diagram.size <= STREAMED
 
-    # How many.
-
     def count(self, progress: Progress | None = None) -> Count:
         """Count the networks, exactly if that can be done."""
         if not self.filtered:
@@ -78,8 +76,6 @@ class Enumeration:
             )
         return count.value
 
-    # Which one.
-
     def genotype(self, index: int) -> Genotype:
         """Return what the network of an index is made of. Raises IndexError beyond the last."""
         size = self.size()
@@ -96,12 +92,12 @@ class Enumeration:
         return self.products[genotype.part].network(genotype.layout, genotype.blocks)
 
     def rank(self, network: Network) -> int | None:
-        """Return the rank of the network with the same layers, or None if it is not in the space."""
+        """Return the rank of the network with the same layers; None if the space has none."""
         found = self._spelled(network)
         return found if found is not None and self.passes(found) else None
 
     def index(self, network: Network) -> int | None:
-        """Return the index of the network with the same layers, or None if it is not in the space."""
+        """Return the index of the network with the same layers; None if the space has none."""
         found = self._spelled(network)
         if found is None or not self.filtered:
             return found
@@ -120,7 +116,7 @@ class Enumeration:
         return bool(self._passes(self.diagram.priced([rank]), np.array([rank], object))[0])
 
     def broken(self, network: Network) -> tuple[Filter, Costs] | None:
-        """Return the filter that excludes a network which options and rules let in, and its costs."""
+        """Return the filter that excludes a network which options and rules let in, and costs."""
         found = self._spelled(network)
         if found is None or self.passes(found):
             return None
@@ -130,8 +126,6 @@ class Enumeration:
         filters = (each for part in sorted(parts) for each in self.filters[part])
         broken = next(each for each in filters if not self._holds(each, priced, ranks).all())
         return broken, _costs(priced)
-
-    # Many.
 
     def ranks(self, most: int, seed: int) -> list[int]:
         """Return the ranks of all networks in order if they are at most `most`, else of a uniform
@@ -182,8 +176,6 @@ class Enumeration:
                 raise SpecError(self._none_left())
             self._kept = np.concatenate(found)
         return self._kept
-
-    # What they cost.
 
     def price(self, ranks: Sequence[int]) -> Costs:
         """Price networks by their ranks."""

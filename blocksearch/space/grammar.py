@@ -199,7 +199,7 @@ class Grammar:
 
     @property
     def size(self) -> int:
-        """Exact number of networks. Raises SpecError if only an estimate can be had: see `count`."""
+        """Exact number of networks. Raises SpecError if only `count`, an estimate, can be had."""
         return self.enumeration.size()
 
     def count(self, progress: Progress | None = None) -> Count:
@@ -310,7 +310,9 @@ class Grammar:
             return self.enumeration.costs(indices)
         if self.enumeration.diagram.size > STREAMED:
             raise SpecError(
-                f"the costs of {self.enumeration.diagram.size:,} networks are too many to hold at once; stream chunks()"
+                f"the costs of {self.enumeration.diagram.size:,} networks are "
+                "too many to hold at once; "
+                "stream chunks()"
             )
         chunks = list(self.enumeration.chunks())
         return Costs(

@@ -1,4 +1,4 @@
-"""What the networks of a space are made of: layouts of stages, a block for each of a layout's slots,
+"""What the networks of a space are made of: layouts of stages, a block for each slot of a layout,
 and the step of a block's expansion at which each factor is decided.
 """
 
@@ -37,7 +37,7 @@ class Stage(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A network but for its blocks: width and number of blocks of each stage, and the first layer."""
+    """A network but for its blocks: width and depth of each stage, and the stem."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -147,7 +147,7 @@ class Product:
         return {value for value in values if isinstance(value, Kernel)}
 
     def network(self, layout: Layout, blocks: Sequence[Block]) -> Network:
-        """Put blocks into the slots of a layout. Raises SpecError if the network cannot be built."""
+        """Put blocks into the slots of a layout. Raises SpecError if that cannot be built."""
         coming, placed = iter(blocks), []
         for stage in layout.stages:
             match stage.kind:

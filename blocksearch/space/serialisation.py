@@ -1,4 +1,4 @@
-"""A declared part of a space as plain data, which is stored and read back, as lines, and as a call."""
+"""A declared part of a space as data, which is stored and read back, as lines, and as a call."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -104,18 +104,20 @@ def from_data(
         if as_data(part)["sources"].get(name) != source
     ]:
         raise SpecError(
-            f"{changed[0]} is not what it was when the grammar was stored: its definition has changed"
+            f"{changed[0]} is not what it was when the grammar was stored: "
+            "its definition has changed"
         )
     return part
 
 
 def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
-    """Find the function of a stored constraint: of the constraints, only functions have a source."""
+    """Find the function of a stored constraint; only functions have a stored source."""
     function = text.removesuffix("(network)")
     if function not in functions:
         file = function.split(".", maxsplit=1)[0]
         raise SpecError(
-            f"constraint {name} is the function {function}, defined in {file}.py, which is not loaded"
+            f"constraint {name} is the function {function}, "
+            f"defined in {file}.py, which is not loaded"
         )
     return read_constraint(functions[function], name)
 
@@ -127,7 +129,8 @@ def lines(part: Part) -> Iterator[str]:
     yield f"input={task.input} classes={task.classes}{dropout}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
     yield f"widths={widths} stem={'|'.join(part.stems)} depth={'|'.join(map(str, part.depths))}"
-    yield f"{'a block for each stage' if part.per_stage else 'one block for all stages'} [{part.base}]"
+    block = "a block for each stage" if part.per_stage else "one block for all stages"
+    yield f"{block} [{part.base}]"
     for number, stage in enumerate(part.options):
         if len(part.options) > 1:
             yield f"stage {number + 1}"

@@ -19,11 +19,25 @@ from tests.space import brute
 from tests.strategies import declarations
 
 MOST = 400  # combinations that the slow way is asked to walk
-quick = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
+CALM = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.filter_too_much, HealthCheck.too_slow],
+}
+TRIES = [12, pytest.param(60, marks=pytest.mark.slow)]
+
+
+def law(*drawn):
+    """Try a law on a few drawn examples, and on many if slow tests run, too."""
+
+    def decorate(check):
+        @pytest.mark.parametrize("tries", TRIES)
+        def test(tries):
+            settings(max_examples=tries, **CALM)(given(*drawn)(check))()
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorate
 
 
 def grammar_of(declared: dict) -> Grammar:
@@ -50,8 +64,7 @@ def prints(networks) -> list[str]:
     return [network.digest for network in networks]
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_members_are_the_distinct_networks_of_all_combinations(declared):
     grammar, expected = both(declared)
     found = prints(grammar)
@@ -59,8 +72,7 @@ def test_members_are_the_distinct_networks_of_all_combinations(declared):
     assert set(found) == set(prints(expected))
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_numbers_and_members_are_one_to_one(declared):
     grammar, expected = both(declared)
     for index, network in enumerate(grammar):
@@ -71,8 +83,7 @@ def test_numbers_and_members_are_one_to_one(declared):
         assert grammar[grammar.index(network)].digest == network.digest
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_arrays_hold_what_each_network_costs(declared):
     grammar, _ = both(declared)
     costs = grammar.costs()
@@ -84,8 +95,7 @@ def test_arrays_hold_what_each_network_costs(declared):
         assert grammar.costs(some).of(name).tolist() == one_by_one[::3]
 
 
-@quick
-@given(declarations(), declarations())
+@law(declarations(), declarations())
 def test_a_union_counts_what_both_hold_once(one, other):
     task = one["task"]
     other["task"] = Task(input=task.input, widths=other["widths"][0], classes=task.classes)
@@ -105,8 +115,7 @@ RULES = {
 }
 
 
-@quick
-@given(declarations(), st.sampled_from(sorted(RULES)))
+@law(declarations(), st.sampled_from(sorted(RULES)))
 def test_a_rule_keeps_what_has_a_spelling_that_meets_it(declared, rule):
     grammar, _ = both(declared)
     expected = set(prints(brute.members(declared, RULES[rule])))
@@ -117,8 +126,7 @@ def test_a_rule_keeps_what_has_a_spelling_that_meets_it(declared, rule):
             _ = grammar.where(rule).size
 
 
-@quick
-@given(declarations(), st.integers(0, 10**6))
+@law(declarations(), st.integers(0, 10**6))
 def test_budgets_and_functions_keep_what_meets_them(declared, seed):
     grammar, expected = both(declared)
     bound = cost(expected[seed % len(expected)].layers).flops
@@ -132,8 +140,7 @@ def test_budgets_and_functions_keep_what_meets_them(declared, seed):
     assert set(prints(either)) == set(prints(expected))
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_stages_in_lockstep_and_layer_by_layer_tell_the_same_networks_apart(declared):
     declared = small(declared | {"per_stage": False})
     grammar, expected = both(declared)
@@ -147,12 +154,7 @@ def test_stages_in_lockstep_and_layer_by_layer_tell_the_same_networks_apart(decl
         assert sorted(beside.costs().activations) == sorted(grammar.costs().activations)
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
-@given(declarations(), st.integers(0, 10**6))
+@law(declarations(), st.integers(0, 10**6))
 def test_every_member_is_built_and_runs(declared, index):
     grammar, _ = both(declared)
     network = grammar[index % grammar.size]
@@ -162,8 +164,7 @@ def test_every_member_is_built_and_runs(declared, index):
     assert answer.isfinite().all()
 
 
-@quick
-@given(declarations(), st.integers(0, 10**6))
+@law(declarations(), st.integers(0, 10**6))
 def test_mutation_and_crossover_stay_inside(declared, seed):
     grammar, _ = both(declared)
     one, other = grammar[seed % grammar.size], grammar[(seed // 7) % grammar.size]
@@ -176,8 +177,7 @@ def test_mutation_and_crossover_stay_inside(declared, seed):
     assert grammar.crossover(one, other, seed) in grammar
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_the_frontier_is_what_no_other_undercuts(declared):
     grammar, _ = both(declared)
     costs = grammar.costs()
@@ -192,8 +192,7 @@ def test_the_frontier_is_what_no_other_undercuts(declared):
     }
 
 
-@quick
-@given(declarations(), st.integers(0, 10**6))
+@law(declarations(), st.integers(0, 10**6))
 def test_nearest_is_nearest(declared, wanted):
     grammar, _ = both(declared)
     count = min(3, grammar.size)
@@ -203,8 +202,7 @@ def test_nearest_is_nearest(declared, wanted):
     assert away == sorted(abs(int(flops) - wanted) for flops in grammar.costs().flops)[:count]
 
 
-@quick
-@given(declarations(), st.integers(0, 100))
+@law(declarations(), st.integers(0, 100))
 def test_samples_are_distinct_members(declared, seed):
     grammar, _ = both(declared)
     count = 1 + seed % grammar.size
@@ -214,8 +212,7 @@ def test_samples_are_distinct_members(declared, seed):
     assert sample == grammar.sample(count, seed)
 
 
-@quick
-@given(declarations())
+@law(declarations())
 def test_what_is_no_member_has_a_reason(declared):
     grammar, expected = both(declared)
     inside = set(prints(expected))
@@ -233,6 +230,7 @@ def test_what_is_no_member_has_a_reason(declared):
         )
 
 
+@pytest.mark.slow
 def test_samples_are_uniform():
     """Chi-square over 48 members, 4,800 draws: below the 99.99 % point (95) for a fixed seed."""
     grammar = Grammar(
@@ -263,6 +261,7 @@ BILLIONS = Grammar(
 )
 
 
+@pytest.mark.slow
 def test_billions_are_numbered_and_walked_in_constant_memory():
     size = BILLIONS.size
     assert size > 10**9
@@ -285,6 +284,7 @@ def test_what_does_not_fit_in_memory_is_refused():
         BILLIONS.nearest(flops=1)
 
 
+@pytest.mark.slow
 def test_an_estimate_says_so_and_holds_the_truth():
     """The share of members within a budget is known from a walk over a space that is just small
     enough to be walked.

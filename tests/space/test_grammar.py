@@ -1,4 +1,4 @@
-"""The grammar as a value: composed, printed, compared, stored; and what it says of what cannot be."""
+"""A space as a value: composed, printed, compared, stored; and what it says of what cannot be."""
 
 import itertools
 import json
