@@ -7,6 +7,7 @@ own count stands beside it.
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from blocksearch.arch.cost import cost
 from blocksearch.arch.zoo import TASKS, baseline_flops, named_network
@@ -91,6 +92,16 @@ class FlopsCell:
     def difference(self) -> int | None:
         """Count minus published figure, in FLOPs."""
         return None if self.flops is None else round(self.flops - printed_value(self.published))
+
+    def record(self) -> dict[str, Any]:
+        """Return a flat record; `rounded` is the count as the paper would print it."""
+        rounded = None if self.flops is None else printed(self.flops, self.published)
+        published = int(printed_value(self.published))
+        return asdict(self) | {
+            "published_flops": published,
+            "rounded": rounded,
+            "difference": self.difference,
+        }
 
 
 def flops_cells() -> list[FlopsCell]:

@@ -3,11 +3,11 @@ lists of runs and of timings.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.summary import LayerRow
-from blocksearch.paper.tables import FlopsCell, printed
 from blocksearch.report.table import (
     Column,
     Priority,
@@ -19,6 +19,9 @@ from blocksearch.report.table import (
 )
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
+
+if TYPE_CHECKING:  # a neighbour, named in types alone
+    from blocksearch.paper.tables import FlopsCell
 
 _BAR = 40
 
@@ -116,12 +119,11 @@ def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
     }
 
 
-def flops_report(cells: Sequence[FlopsCell]) -> Report:
+def flops_report(cells: "Sequence[FlopsCell]") -> Report:
     """Put the paper's FLOPs beside the computed ones."""
     rows = [
-        vars(cell)
+        cell.record()
         | {
-            "rounded": None if cell.flops is None else printed(cell.flops, cell.published),
             "difference": cell.difference or None,
             "shown": "not specified" if cell.matches is None else ("no", "yes")[cell.matches],
         }
@@ -145,7 +147,7 @@ def flops_report(cells: Sequence[FlopsCell]) -> Report:
         name="cells",
         columns=columns,
         rows=tuple(rows),
-        data=tuple(vars(cell) | {"difference": cell.difference} for cell in cells),
+        data=tuple(cell.record() for cell in cells),
         breaks=frozenset(breaks),
         notes=(f"{matching} of {len(distinct)} distinct cells match to the last printed digit",),
     )
