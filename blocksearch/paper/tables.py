@@ -5,7 +5,7 @@ map, 16 times its real inputs. The published figure is compared with that count;
 own count stands beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
