@@ -60,7 +60,7 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Draw a straight line across the figure at a value of the x axis; without a label a thin one."""
+    """Draw a line across the figure at a value of the x axis; without a label a thin one."""
 
     value: float
     label: str = ""

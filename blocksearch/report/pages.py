@@ -19,9 +19,11 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --line: #444; --soft: #262626; --ink: #e6e6e6; --page: #181818; } }
 * { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; color: var(--ink); background: var(--page); }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0;
+  color: var(--ink); background: var(--page); }
 main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
 p, figcaption, summary { overflow-wrap: anywhere; max-width: 60rem; }
 .scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; }

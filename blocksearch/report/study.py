@@ -1,4 +1,4 @@
-"""What else a study says, as reports: the importance of its factors, and its front on the test set."""
+"""The importance of a study's factors, and its front on the test set, as reports."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,8 @@ def test_report(found: "Final") -> Report:
         figures=(figure,),
         notes=(
             *([f"all: {shared}"] if shared else []),
-            f"expected in the search: by its model when the front was written down; {found.searched}",
+            "expected in the search: by its model when the front was written down; "
+            f"{found.searched}",
         ),
         facts={"date": found.date, "again": found.again, "searched": found.searched},
     )

@@ -152,7 +152,7 @@ def flops_report(cells: "Sequence[FlopsCell]") -> Report:
         notes=(f"{matching} of {len(distinct)} distinct cells match to the last printed digit",),
     )
     return Report(
-        title="FLOPs of the paper's Tables 2-7: published, and 2 × MACs of convolutions and classifier",
+        title="FLOPs of the paper's Tables 2-7: published, and 2 × MACs as counted here",
         tables=(table,),
         facts={"matching": matching, "distinct": len(distinct)},
     )

@@ -1,0 +1,64 @@
+"""Progress: on a terminal something moves at once, elsewhere a line, quietly nothing."""
+
+import re
+
+import pytest
+
+from blocksearch.report import progress
+from blocksearch.report.progress import duration, searching, slow, trainings
+from blocksearch.search.loop import Audience
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """The error stream counts as a terminal, and a bar appears without waiting."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+
+
+def printed(capsys):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+
+
+def test_a_bar_has_a_share_and_hostile_titles_are_texts(terminal, capsys):
+    with slow("reading [red]\x1b]0;x\x07", quiet=False) as report:
+        bar = report.__self__
+        bar._later.join()
+        report(0.25)
+        bar._bar.refresh()
+    said = printed(capsys)
+    assert "reading [red]\ufffd]0;x\ufffd" in said
+    assert "25%" in said
+
+
+def test_a_search_has_a_bar_of_networks(terminal, capsys):
+    with searching(quiet=False) as audience:
+        audience.began("mine", 0, 40)
+        audience._bar._later.join()
+        audience._bar.show(10)
+        audience._bar._bar.refresh()
+        audience.ended("done")
+    said = printed(capsys)
+    assert "study mine: new, 40 networks in all" in said
+    assert "10/40" in said
+    assert "done" in said
+
+
+def test_elsewhere_there_is_no_bar_and_quietly_nothing(capsys):
+    with slow("reading", quiet=False) as report:
+        report(0.5)
+    with searching(quiet=True) as audience, trainings(quiet=True) as watch:
+        audience.began("mine", 0, 40)
+        watch.timing(3)
+    assert type(audience) is Audience
+    assert capsys.readouterr().err == ""
+    with searching(quiet=False) as audience:
+        audience.began("mine", 3, 40)
+    assert capsys.readouterr().err == "study mine: goes on after 3 trainings, 40 networks in all\n"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (600, "10 min"), (10_000, "2.8 h")])
+def test_times_are_written_as_people_estimate_them(seconds, text):
+    assert duration(seconds) == text
