@@ -311,8 +311,7 @@ class Grammar:
         if self.enumeration.diagram.size > STREAMED:
             raise SpecError(
                 f"the costs of {self.enumeration.diagram.size:,} networks are "
-                "too many to hold at once; "
-                "stream chunks()"
+                "too many to hold at once; stream chunks()"
             )
         chunks = list(self.enumeration.chunks())
         return Costs(

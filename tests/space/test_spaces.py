@@ -182,7 +182,7 @@ def test_a_file_of_ones_own(tmp_path):
     assert "2 distinct networks" in shown.stdout
 
 
-GRAMMAR = "from blocksearch import Grammar, TASKS, option\n"
+GRAMMAR = "from blocksearch import Grammar, TASKS, op\n"
 
 
 @pytest.mark.parametrize(
