@@ -290,7 +290,7 @@ def test_an_op_typed_into_a_console_is_refused_in_one_line():
     code = "import blocksearch\n@blocksearch.op('attention')\ndef f(entry):\n    return ()\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.splitlines()[-1]
-    assert "ConfigError: the source of op f cannot be read" in last
+    assert "ConfigError: the source of op 'f' cannot be read" in last
 
 
 def test_an_op_is_a_value_as_it_is_if_it_needs_no_parameter():
