@@ -1,0 +1,251 @@
+"""Every figure of `studies/README.md` is what the shipped databases hold, row by row."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blocksearch.ablation.stats import compare_pairs
+from blocksearch.arch.cost import cost
+from blocksearch.arch.notation import parse
+from blocksearch.arch.zoo import TASKS, named_network
+from blocksearch.data import split_id
+from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
+from blocksearch.paper.section3 import claims_shown, recorded
+from blocksearch.paper.tables import TABLES, flops_cells, printed
+from blocksearch.report.comparisons import verdict_of
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.metrics import mean_interval
+
+STUDIES = Path(__file__).parent.parent / "studies"
+TEXT = (STUDIES / "README.md").read_text()
+WIDTHS = {"cifar10": (16, 32, 64)}  # of the tables that were not run at the paper's widths
+REDUCED = {"cifar10": 6}
+SHORTCUTS = ("add", "project", "concatenate")
+Cells = list[str]
+
+
+def table(*words: str) -> dict[str, Cells]:
+    """Return the cells of the table whose head has these words, by the first one of each row."""
+    lines = TEXT.splitlines()
+    heads = [line.startswith("|") and all(word in line for word in words) for line in lines]
+    assert sum(heads) == 1, words
+    start = heads.index(True)
+    end = next(at for at in range(start, len(lines)) if not lines[at].startswith("|"))
+    rows = [lines[at].replace("−", "-").strip("|").split("|") for at in range(start + 2, end)]
+    assert rows
+    return {first.strip(): [cell.strip() for cell in rest] for first, *rest in rows}
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Return the runs and reports of a shipped database, read from a copy, once."""
+    folder, found = tmp_path_factory.mktemp("studies"), {}
+
+    def read(name):
+        if name not in found:
+            shutil.copy(STUDIES / name, folder)
+            with closing(Ledger(folder / name, create=False)) as ledger:
+                found[name] = list(ledger.runs()), ledger.reports()
+        return found[name]
+
+    return read
+
+
+def judged_by_test(shipped: Callable[[str], Any], number: int) -> tuple[str, list[Any], list[Any]]:
+    """Return a table's data set, its networks, and the runs that are judged on test images."""
+    name = TABLES[number][0]
+    task = replace(TASKS[name], widths=WIDTHS.get(name, TASKS[name].widths))
+    runs = [run for run in shipped(f"{name}.db")[0] if run.key.protocol == "test"]
+    epochs = REDUCED.get(name, 30)
+    return name, networks_of(number, task), [run for run in runs if run.epoch_to == epochs]
+
+
+@pytest.mark.parametrize("number", [2, 4, 7])
+def test_a_table_of_the_paper(number, shipped):
+    _, found, runs = judged_by_test(shipped, number)
+    base, wanted, means = cost(found[0][2].layers).flops, {}, []
+    for name, row, network in found:
+        own = [run.accuracy for run in runs if run.key.network == network.digest]
+        assert len(own) == 5
+        flops, mean, (low, high) = cost(network.layers).flops, sum(own) / 5, mean_interval(own)
+        if name != "effnet_large_published":
+            means.append((mean, row.accuracy))
+        wanted[LARGE.get(name, row.label)] = [
+            *(f"{row.accuracy:.2f}", f"{mean:.2f}", f"{low:.2f} – {high:.2f}"),
+            *(printed(flops, row.flops), f"{row.factor:.2f}", f"{flops / base:.2f}"),
+        ]
+    rows = table(f"`blocksearch reproduce table{number}")
+    assert rows == {label: cells for label, cells in wanted.items() if label in rows}
+    assert set(wanted) - set(rows) <= {"Baseline"}  # which is in the first table
+    said = "{:+.2f} (p = {:.3f}) for Table {}".format(
+        *rank_correlation(*zip(*means, strict=True)), number
+    )
+    assert said in " ".join(TEXT.split())
+
+
+@pytest.mark.parametrize("number", [2, 4, 7])
+def test_what_the_paper_says_of_networks(number, shipped):
+    name, found, runs = judged_by_test(shipped, number)
+    judged = measured(found, runs, range(5))
+    labels = {row.name: row.label for row in judged}
+    rows = table(f"| {name}, ")
+    for result in compared(judged, range(5)):
+        variant, own, (claim, *_) = result.variant, result.comparison, result.statements
+        low, high = own.interval
+        assert rows[f"{labels[variant.value]} against {labels[variant.reference_value]}"] == [
+            f"{own.difference:+.2f}",
+            f"{low:+.2f} – {high:+.2f}",
+            claim.text,
+            claim.agreement,
+        ]
+    assert len(rows) == {"gtsrb": 9, "cifar10": 5}[name]
+
+
+def shortcuts(
+    runs: Sequence[Any], name: str, *, epochs: int, widths: Any = None, split: int = 0, seeds: int
+) -> tuple[dict[str, Any], dict[str, dict[int, float]], dict[str, Any]]:
+    """Compare every shortcut with none in effnet, over the first seeds of a split; with the
+    accuracies and the networks.
+    """
+    task = TASKS[name] if widths is None else replace(TASKS[name], widths=widths)
+    effnet = named_network("effnet", task, dataset=name)
+    networks = {"none": effnet} | {each: effnet.with_factor("residual", each) for each in SHORTCUTS}
+    found: dict[str, dict[int, float]] = {}
+    for value, network in networks.items():
+        wanted = (network.digest, split_id(split), epochs)
+        judged = [
+            run for run in runs if (run.key.network, run.key.protocol, run.epoch_to) == wanted
+        ]
+        found[value] = {run.key.seed: run.accuracy for run in judged if run.key.seed < seeds}
+        assert len(found[value]) == seeds
+    pairs = {each: (found["none"], found[each]) for each in SHORTCUTS}
+    return compare_pairs(pairs), found, networks
+
+
+def test_what_shortcuts_do_asked_alone(shipped):
+    gtsrb, cifar10 = shipped("gtsrb.db")[0], shipped("cifar10.db")[0]
+    columns = [
+        shortcuts(gtsrb, "gtsrb", epochs=30, seeds=8)[0],
+        shortcuts(gtsrb, "gtsrb", epochs=30, split=1, seeds=8)[0],
+        shortcuts(cifar10, "cifar10", widths=(32, 64, 128), epochs=6, seeds=5)[0],
+    ]
+    wanted = {
+        value: [
+            "{:+.2f} ({:+.2f} – {:+.2f}), {}".format(
+                own[value].difference, *own[value].interval, own[value].verdict
+            )
+            for own in columns
+        ]
+        for value in SHORTCUTS
+    }
+    assert table("GTSRB, second split") == wanted
+    picture = (STUDIES / "gtsrb-residual.svg").read_text()
+    for effect in columns[0].values():
+        assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
+
+
+def test_what_shortcuts_do_at_the_papers_widths(shipped):
+    effects, accuracies, networks = shortcuts(
+        shipped("cifar10.db")[0], "cifar10", epochs=15, seeds=5
+    )
+    rows = table("`blocksearch ablate --factor residual --dataset cifar10 --epochs 15`")
+    assert {name.removeprefix("residual "): cells[:2] for name, cells in rows.items()} == {
+        value: ["5", f"{np.mean(list(own.values())):.2f}"] for value, own in accuracies.items()
+    }
+    base = cost(networks["none"].layers).flops
+    for value, own in effects.items():
+        low, high = own.interval
+        agreement = "agrees" if own.verdict == "hurts" else "undecided"
+        assert rows[f"residual {value}"][2:] == [
+            f"{own.difference:+.2f}",
+            f"{low:+.2f} – {high:+.2f}",
+            f"{own.p_value:.3f}",
+            f"{cost(networks[value].layers).flops / base - 1:+.0%}",
+            str(own.verdict),
+            f"3: hurts, {agreement}",
+        ]
+
+
+@pytest.fixture(scope="module")
+def section3(shipped):
+    """Return what the databases say of Section 3, by data set."""
+    return {name: recorded(shipped(f"{name}.db")[0], name) for name in ("gtsrb", "cifar10")}
+
+
+def test_what_the_data_sets_say_together_of_shortcuts(section3):
+    titles = [found.title for found in section3.values()]
+    wanted = {
+        record["claim"].removeprefix("residual ").removesuffix(" against none"): [
+            record["the paper"],
+            *(record[name].replace("−", "-") for name in section3),
+        ]
+        for record in claims_shown(section3)
+        if record["claim"].startswith("residual") and not record["given"]
+    }
+    assert table("| the paper, Section 3 |", *titles) == wanted
+    assert set(wanted) == set(SHORTCUTS)
+
+
+def cells_of(result: Any) -> tuple[str, Cells]:
+    """Write a result of Section 3 as the document does."""
+    variant, own = result.variant, result.comparison
+    label = f"{variant.factor} {variant.value}" + (f", {variant.given}" if variant.given else "")
+    low, high = own.interval
+    return label, [
+        str(own.n),
+        f"{own.difference:+.2f}",
+        f"{low:+.2f} – {high:+.2f}",
+        f"{result.cost.flops / result.reference_cost.flops - 1:+.0%}" if result.cost else "",
+        verdict_of(result),
+        "; ".join(str(each).removeprefix("Section ") for each in result.statements),
+    ]
+
+
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+def test_section_3(name, section3):
+    """There is a row for each comparison that the shipped runs make, and no other."""
+    wanted = [cells_of(each) for each in section3[name].results if each.comparison is not None]
+    rows = {label.replace("−", "-"): cells for label, cells in wanted}
+    assert rows == table(f"`blocksearch reproduce section3 --dataset {name}", "seeds")
+
+
+def test_the_front_of_the_search(shipped):
+    runs, reports = shipped("gtsrb-search.db")
+    (content,) = [json.loads(report["content"]) for report in reports if report["kind"] == "final"]
+    by_flops = {row["flops"]: row for row in content["rows"]}
+    base = cost(named_network("baseline", TASKS["gtsrb"]).layers).flops
+    found = table("test, % (10 epochs, 5 seeds)")
+    assert (len(found), len(by_flops)) == (5, 19)
+    for text, (flops, factor, accuracy, interval) in found.items():
+        row = by_flops[int(flops.replace(",", ""))]
+        own = [
+            run.accuracy
+            for run in runs
+            if (run.key.protocol, run.key.network) == ("test", parse(row["text"]).digest)
+        ]
+        assert sorted(own) == sorted(row["accuracies"])
+        low, high = mean_interval(own)
+        assert (accuracy, interval) == (f"{sum(own) / 5:.2f}", f"{low:.2f} – {high:.2f}")
+        assert factor == f"{row['flops'] / base:.2f}"
+        assert all(part in row["text"] for part in text.strip("`").split() if "=" in part)
+        assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
+
+
+def test_the_flops_that_do_not_match():
+    """The document counts cells that the paper prints more than once, once."""
+    distinct = {
+        (each.dataset, each.network, each.published): each.matches
+        for each in flops_cells()
+        if each.matches is not None
+    }
+    matching = sum(distinct.values())
+    said = f"Of the {len(distinct)} distinct FLOPs of Tables 2-7, {matching} match"
+    assert said in " ".join(TEXT.split())
