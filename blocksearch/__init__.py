@@ -1,37 +1,102 @@
 """Search, price and ablate convolution blocks: which block gives the most accuracy per operation,
 and is that true or noise?
+
+>>> import blocksearch as bs
+>>> net = bs.network("effnet residual=add", task="gtsrb")
+>>> net.cost.flops, net.cost.params
+(344064, 24679)
+
+Every name is loaded when it is first used, so that importing the package costs nothing.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from blocksearch.arch.block import Block as Block
-from blocksearch.arch.cost import METRICS as METRICS
-from blocksearch.arch.cost import Cost as Cost
-from blocksearch.arch.cost import cost as cost
-from blocksearch.arch.layers import Shape as Shape
-from blocksearch.arch.network import Network as Network
-from blocksearch.arch.network import Task as Task
-from blocksearch.arch.notation import parse as parse
-from blocksearch.arch.notation import parse_block as parse_block
-from blocksearch.arch.ops import op as op
-from blocksearch.arch.scale import rescaled as rescaled
-from blocksearch.arch.zoo import TASKS as TASKS
-from blocksearch.arch.zoo import named_network as named_network
-from blocksearch.errors import BlocksearchError as BlocksearchError
-from blocksearch.space.grammar import Grammar as Grammar
-
-if TYPE_CHECKING:
-    from blocksearch.search.study import Study as Study
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from blocksearch import data
+    from blocksearch.api.answer import Answer
+    from blocksearch.api.networks import cost, layers, network, price, survey
+    from blocksearch.api.studies import Study, front, importance, tabulate, test
+    from blocksearch.api.trainings import ablate, bench, merge, reproduce, train
+    from blocksearch.arch.block import Block
+    from blocksearch.arch.cost import METRICS, Cost
+    from blocksearch.arch.layers import Shape
+    from blocksearch.arch.network import Network, Task
+    from blocksearch.arch.notation import parse, parse_block
+    from blocksearch.arch.ops import op
+    from blocksearch.arch.scale import rescaled
+    from blocksearch.arch.zoo import TASKS, named_network
+    from blocksearch.errors import BlocksearchError
+    from blocksearch.search.objectives import Objective
+    from blocksearch.space.grammar import Grammar
+    from blocksearch.space.load import load_space
 
 __version__ = "0.1.0"
+_HOMES = {
+    "api.answer": ("Answer",),
+    "api.networks": ("cost", "layers", "network", "price", "survey"),
+    "api.studies": ("Study", "front", "importance", "tabulate", "test"),
+    "api.trainings": ("ablate", "bench", "merge", "reproduce", "train"),
+    "arch.block": ("Block",),
+    "arch.cost": ("METRICS", "Cost"),
+    "arch.layers": ("Shape",),
+    "arch.network": ("Network", "Task"),
+    "arch.notation": ("parse", "parse_block"),
+    "arch.ops": ("op",),
+    "arch.scale": ("rescaled",),
+    "arch.zoo": ("TASKS", "named_network"),
+    "errors": ("BlocksearchError",),
+    "search.objectives": ("Objective",),
+    "space.grammar": ("Grammar",),
+    "space.load": ("load_space",),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = [
+    "METRICS",
+    "TASKS",
+    "Answer",
+    "Block",
+    "BlocksearchError",
+    "Cost",
+    "Grammar",
+    "Network",
+    "Objective",
+    "Shape",
+    "Study",
+    "Task",
+    "ablate",
+    "bench",
+    "cost",
+    "data",
+    "front",
+    "importance",
+    "layers",
+    "load_space",
+    "merge",
+    "named_network",
+    "network",
+    "op",
+    "parse",
+    "parse_block",
+    "price",
+    "reproduce",
+    "rescaled",
+    "survey",
+    "tabulate",
+    "test",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Load `Study` when it is first asked for: what describes and prices networks stays light
-    without it.
-    """
-    if name != "Study":
+    """Load a public name when it is first used."""
+    if name == "data":
+        return import_module("blocksearch.data")
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from blocksearch.search.study import Study
+    globals()[name] = found = getattr(import_module(f"blocksearch.{_MODULES[name]}"), name)
+    return found
 
-    return Study
+
+def __dir__() -> list[str]:
+    return __all__

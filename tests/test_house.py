@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "blocksearch"
 ROOMS = [
     {"cli"},
+    {"api"},
     {"paper", "report"},
     {"ablation", "search"},
     {"runs"},

@@ -149,7 +149,7 @@ def test_what_shortcuts_do_is_as_the_ledgers_have_it(shipped):
         ("cifar10", (32, 64, 128), 6, 0, 5),
     )
     columns = [effects_of_shortcuts(shipped(f"{name}.db")[0], name, *rest) for name, *rest in asked]
-    written = {value: cells for value, *cells in table_under("GTSRB, `--split 1`")}
+    written = {value: cells for value, *cells in table_under("GTSRB, `--val-split 1`")}
     for value, cells in written.items():
         effects = [column[value] for column in columns]
         wanted = [
@@ -246,7 +246,12 @@ def test_the_readmes_programs_run(tmp_path):
         return done.stdout
 
     shown = run(
-        "-m", "blocksearch", "show", "effnet attention=squeeze.se(ratio=2)", "--space", "squeeze.py"
+        "-m",
+        "blocksearch",
+        "show",
+        "effnet attention=squeeze.se(ratio=2)",
+        "--plugin",
+        "squeeze.py",
     )
     assert "squeeze.se(ratio=2)" in shown
     assert "(23, 45, 91)" in run("use.py").splitlines()[-1]

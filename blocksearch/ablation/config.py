@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blocksearch.ablation.stats import MARGIN, MOST_SEEDS
 from blocksearch.arch.factors import Value
 from blocksearch.errors import ConfigError
-from blocksearch.runs.plan import read_seeds
+from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
+MARGIN = 0.5  # points within which two accuracies count as equal
 STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
 
 Given = tuple[str, Sequence[Value]]  # a factor, and values under each of which to ask
@@ -19,7 +19,8 @@ class AblationConfig:
     """What an ablation asks, and how it decides.
 
     `seeds` are a count, a list, or a range such as "5..20": then undecided comparisons alone get
-    more seeds, at interim analyses after 5, 8, 12 and 20 of them. Raises ConfigError.
+    more seeds, at interim analyses after 5, 8, 12 and 20 of them. One factor, `values` and `given`
+    may be texts. Raises ConfigError.
 
     >>> AblationConfig(factors=("residual",), seeds="5..12").stages
     (5, 8, 12)
@@ -52,6 +53,10 @@ class AblationConfig:
     )
 
     def __post_init__(self) -> None:
+        texts = {"factors": lambda text: (text,), "values": read_values, "given": read_given}
+        for name, read in texts.items():
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, read(text))
         if not 0 < self.margin <= 100:
             raise ConfigError(
                 f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
@@ -72,7 +77,7 @@ class AblationConfig:
     @property
     def _seeds(self) -> str:
         own = self.seeds
-        return str(own) if isinstance(own, int | str) else ",".join(map(str, own))
+        return str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},"
 
 
 def read_stages(text: str) -> tuple[int, ...]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import Variant, alike
 from blocksearch.ablation.stats import (
-    MARGIN,
     Accuracies,
     Comparison,
     Pair,

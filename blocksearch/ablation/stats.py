@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from blocksearch.ablation.config import MARGIN
 from blocksearch.errors import ConfigError
 from blocksearch.runs.metrics import ALPHA, RESOLUTION, spread
+from blocksearch.runs.plan import MOST_SEEDS
 
-MARGIN = 0.5  # points within which two accuracies count as equal
 POWER = 0.8
-MOST_SEEDS = 1000
 MOST_FLIPPED = 20  # seeds up to which all 2ⁿ sign flips are enumerated
 LARGEST = 1e100  # points; beyond it squares would overflow
 QUANTILES = (np.arange(200) + 0.5) / 200

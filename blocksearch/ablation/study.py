@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import Variant
 from blocksearch.ablation.results import Ablation, Lookup, compare_variants
-from blocksearch.ablation.stats import MARGIN
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.recall import recall

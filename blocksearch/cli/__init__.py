@@ -1,5 +1,4 @@
-"""The command line: parse, call one function, print. Answers go to stdout, everything else to
-stderr.
+"""The command line: parse, call the face, print. Answers go to stdout, everything else to stderr.
 
 Nothing heavy is imported before a command needs it, so that `--help` is instant.
 """
@@ -9,24 +8,38 @@ import os
 import shlex
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from threadpoolctl import threadpool_limits
 
-from blocksearch.cli.inspect import data_app, look_app
+from blocksearch.cli.inspect import data_app, inspect_app
 from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app
 from blocksearch.errors import BlocksearchError
 from blocksearch.report.table import clean
 
+START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
+
+  blocksearch cost effnet --dataset gtsrb                    what a network costs
+  blocksearch ablate --factor residual --dataset digits      what a factor of a block does
+  blocksearch search tiny --dataset digits --trials 30       the best networks of a space
+  blocksearch pareto results/digits.db                       what a search has found
+  blocksearch list                                           data sets, networks, spaces, recipes
+
+blocksearch --help lists all commands; each has --help with an example."""
+
 app = typer.Typer(
-    help="Search, price and ablate convolution blocks.\n\nExample: blocksearch ablate --factor residual --dataset digits",
-    rich_markup_mode=None,
+    help="Search, price and ablate convolution blocks.\n\n"
+    "Example: blocksearch ablate --factor residual --dataset digits",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.add_typer(look_app)
+app.add_typer(inspect_app)
 app.add_typer(data_app, name="data")
 app.add_typer(run_app)
 app.add_typer(search_app)
@@ -39,33 +52,53 @@ def main() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a sign that a terminal does not know is no reason to lose the answer
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # asked to end, a command ends as after Ctrl-C
+            # a sign that a terminal does not know is no reason to lose the answer
+            stream.reconfigure(errors="replace")
+    with _ending_as_after_ctrl_c():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        with threadpool_limits(
-            1, user_api="blas"
-        ):  # small matrices beside busy workers: more threads wait for each other
+        # small matrices beside busy workers: more threads wait for each other
+        with threadpool_limits(1, user_api="blas"):
             code = app(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        code = _complain(f"{error.format_message()} (in: blocksearch {shlex.join(sys.argv[1:])})")
+        called = f"(in: blocksearch {shlex.join(sys.argv[1:])})"
+        return _complain(f"{error.format_message()} {called}")
     except BlocksearchError as error:
-        code = _complain(str(error))
+        return _complain(str(error))
     except typer.Abort:
-        code = 130
+        return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        _leave_stdout()
+        return 141
     except OSError as error:
         if error.filename is not None:
-            raise
-        code = _complain(f"the answer cannot be written: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code if isinstance(code, int) else 0)
+            return _complain(f"{error.filename}: {error.strerror or error}")
+        _leave_stdout()
+        return _complain(f"the answer cannot be written: {error.strerror or error}")
+    return code if isinstance(code, int) else 0
+
+
+def _leave_stdout() -> None:
+    """Let what is still to be flushed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ending_as_after_ctrl_c() -> Iterator[None]:
+    """Let a command that is asked to end (SIGTERM) end as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str) -> int:
@@ -74,7 +107,7 @@ def _complain(message: str) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def _options(
+def _start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -84,4 +117,4 @@ def _options(
         print(blocksearch.__version__)
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        print(START)

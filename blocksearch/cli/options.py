@@ -1,186 +1,258 @@
-"""The arguments that commands share, and what they become."""
+"""Options of commands, made from the fields of configuration classes; and how answers are printed.
 
-import json
+A command takes configurations as parameters. `with_options` turns each into options, one for each
+field, and hands the command a dictionary of those that were given (an `Output` itself):
+
+    Question = Annotated[Given, Options(AblationConfig, "Question")]
+
+    @app.command()
+    @with_options
+    def ablate(block: BlockText, question: Question, output: Planned) -> None: ...
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-if TYPE_CHECKING:
-    from blocksearch.report.table import Report
-    from blocksearch.runs.plan import Request
-    from blocksearch.runs.scheduler import Plan
+from blocksearch.errors import ConfigError
 
+if TYPE_CHECKING:
+    from blocksearch.api.answer import Answer
+
+Given = dict[str, Any]  # options that a user gave, by the names of a configuration's fields
+PLAIN = (bool, int, float, str, Path)  # types that a word of a command becomes; others are texts
+OFTEN = {"factors": "--factor", "budgets": "--budget"}  # fields that are given one by one
+ADVICE = "; fewer or shorter with --epochs, --max-images, --seeds or --widths"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Say which fields of a configuration are options, under which title `--help` lists them, and
+    which have another default in a command.
+    """
+
+    config: Any
+    panel: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of its parameters that are configurations."""
+    own, made = dict[str, tuple[Any, list[str]]](), list[inspect.Parameter]()
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        _, *rest = get_args(parameter.annotation) or (None,)
+        if rest and isinstance(options := rest[0], Options):
+            chosen = _chosen(options)
+            own[name] = options.config, [each.name for each in chosen]
+            hints = get_type_hints(options.config)
+            made += [_option(each, hints[each.name], options) for each in chosen]
+        else:
+            made.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        for name, (config, keys) in own.items():
+            found = {key: given.pop(key) for key in keys}
+            known = {key: value for key, value in found.items() if value not in (None, [])}
+            given[name] = Output(**known) if config is Output else known
+        command(**given)
+
+    called.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    called.__annotations__ = {}
+    return called
+
+
+def _chosen(options: Options) -> list["Field[Any]"]:
+    return [
+        each
+        for each in fields(options.config)
+        if each.name not in options.without and (not options.only or each.name in options.only)
+    ]
+
+
+def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter:
+    """Make the parameter that typer reads as an option."""
+    name = OFTEN.get(own.name, f"--{own.name.replace('_', '-')}")
+    kind, default = _kind(hint), options.defaults.get(own.name, own.default)
+    several = get_origin(kind) is list
+    if several or isinstance(default, tuple):
+        default = ",".join(map(str, default)) if default and not several else _required(own)
+    elif default is MISSING:
+        default = inspect.Parameter.empty
+    elif kind is str and default is not None:
+        default = str(default)
+    optional = kind if kind is bool or isinstance(default, str) else kind | None
+    about = typer.Option(
+        name,
+        help=own.metadata["help"],
+        rich_help_panel=options.panel,
+        metavar=own.metadata.get("metavar"),
+        autocompletion=COMPLETED.get(own.name),
+    )
+    return inspect.Parameter(
+        own.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[optional, about],
+    )
+
+
+def _required(own: "Field[Any]") -> Any:
+    return inspect.Parameter.empty if own.default is MISSING else None
+
+
+def _kind(hint: Any) -> Any:
+    """Return what typer makes of a field: plain types and lists of them as they are, else a text."""
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [each for each in get_args(hint) if each is not type(None)]
+        hint = rest[0] if len(rest) == 1 else str
+    if get_origin(hint) is Sequence:
+        (of,) = get_args(hint)
+        return types.GenericAlias(list, of) if of in (str, Path) else str
+    return hint if hint in PLAIN else str
+
+
+def _completed(known: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in known() if name.startswith(incomplete)]
+
+    return complete
+
+
+def datasets() -> list[str]:
+    """Return the names of the known data sets."""
+    from blocksearch.data import DATASETS
+
+    return list(DATASETS)
+
+
+def networks() -> list[str]:
+    """Return the names of the reference networks."""
+    from blocksearch.arch.zoo import NAMED
+
+    return list(NAMED)
+
+
+def spaces() -> list[str]:
+    """Return the names of the shipped spaces."""
+    from blocksearch.space.load import shipped_spaces
+
+    return list(shipped_spaces())
+
+
+def factors() -> list[str]:
+    """Return the names of the factors."""
+    from blocksearch.arch.factors import FACTORS
+
+    return ["all", *FACTORS]
+
+
+COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
+    "dataset": _completed(datasets),
+    "factors": _completed(factors),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Which network: beside its text, the images it is for, and how wide it is."""
+
+    dataset: str = field(
+        default="cifar10",
+        metadata={"help": "Data set; `blocksearch list` names them, or an .npz file of arrays."},
+    )
+    widths: str | None = field(
+        default=None, metadata={"help": "Stage widths such as 24,40,72, instead of the data set's."}
+    )
+    input: str | None = field(
+        default=None, metadata={"help": "Input shape such as 3x48x64, instead of the data set's."}
+    )
+    classes: int | None = field(
+        default=None, metadata={"help": "Number of classes, instead of the data set's."}
+    )
+    plugins: Sequence[str] = field(
+        default=(), metadata={"help": "Python file with ops or a space of yours; several."}
+    )
+    as_written: bool = field(
+        default=False,
+        metadata={"help": "effnet_revised as Section 6.2 is written, not as its table."},
+    )
+    scale_to: str | None = field(
+        default=None,
+        metadata={"help": "Rescale the widths as far as a budget allows: 'flops <= 12e6'."},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where an answer goes."""
+
+    save: Sequence[Path] = field(
+        default=(),
+        metadata={
+            "help": "Also write a file: .html, .md, .csv, .json, .svg, .png, .pdf or .txt; several."
+        },
+    )
+    wide: bool = field(default=False, metadata={"help": "Print all columns, however wide."})
+    json: bool = field(default=False, metadata={"help": "Print JSON."})
+    quiet: bool = field(default=False, metadata={"help": "No plan and no progress."})
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Say what would be trained, and for how long; train nothing."},
+    )
+
+    def __post_init__(self) -> None:
+        from blocksearch.report.writers import writer_for
+
+        for file in self.save:
+            writer_for(file)
+            if self.dry_run:
+                raise ConfigError(f"--dry-run has no answer to write to {file}")
+
+    def show(self, answer: "Answer[Any]") -> None:
+        """Save an answer to files, then print it: whoever reads it may stop reading. Exit with 1
+        where a training failed.
+        """
+        from blocksearch.report.console import show
+        from blocksearch.report.pages import json_text
+
+        for file in self.save:
+            answer.save(file)
+        if self.json:
+            print(json_text(answer.report), end="")
+        else:
+            show(answer.report, wide=self.wide)
+        if answer.failed:
+            raise typer.Exit(1)
+
+
+OFTEN["plugins"] = "--plugin"
 NetworkText = Annotated[
     str,
-    typer.Argument(metavar="NETWORK", help="A named network, one with changes, or a block's text."),
-]
-Dataset = Annotated[
-    str, typer.Option("--dataset", help="Data set: cifar10, svhn, gtsrb or digits.")
-]
-Widths = Annotated[
-    str | None, typer.Option(help="Stage widths such as 24,40,72, instead of the data set's.")
-]
-Input = Annotated[
-    str | None,
-    typer.Option("--input", help="Input shape such as 3x48x64, instead of the data set's."),
-]
-Classes = Annotated[int | None, typer.Option(help="Number of classes, instead of the data set's.")]
-SpaceFiles = Annotated[
-    list[str] | None,
-    typer.Option("--space", help="Python file with options or a grammar, or a shipped one."),
-]
-Fill = Annotated[
-    str | None,
-    typer.Option(help="Rescale the widths as far as a budget allows, such as 'flops <= 12e6'."),
-]
-AsWritten = Annotated[
-    bool,
-    typer.Option(
-        "--as-written", help="effnet_revised as Section 6.2 is written, not as its table."
+    typer.Argument(
+        metavar="NETWORK",
+        help="A named network, one with changes, or a block's text.",
+        autocompletion=_completed(networks),
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Epochs = Annotated[
-    int | None, typer.Option(help="Epochs, the schedule's horizon. Default: the data set's.")
-]
-ImageCount = Annotated[
-    int | None,
-    typer.Option("--images", help="Use only so many training images (validation capped alike)."),
-]
-Seeds = Annotated[str, typer.Option(help="A count (5) or a list (0,3,7).")]
-RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Recipe: fast (decaying schedule) or paper (Section 5).")
-]
-Batch = Annotated[int | None, typer.Option(help="Batch size, instead of the recipe's.")]
-Smoothing = Annotated[
-    float | None,
-    typer.Option("--label-smoothing", help="Label smoothing, instead of the recipe's."),
-]
-DropoutRate = Annotated[
-    float | None,
-    typer.Option("--dropout", help="Dropout before the classifier, instead of the network's."),
-]
-Split = Annotated[int, typer.Option(help="Number of the validation split; 1 is a second one.")]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),
-]
-LedgerPath = Annotated[
-    str | None,
-    typer.Option("--ledger", help="Ledger file or database URL. Default: studies/DATASET.db."),
-]
-WorkerCount = Annotated[
-    int | None,
-    typer.Option("--workers", help="Worker processes. Default: one per core, two on a GPU."),
-]
-Device = Annotated[
-    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda or cuda:1.")
-]
-PrecisionName = Annotated[
-    str | None, typer.Option("--precision", help="float32 or bfloat16, instead of the recipe's.")
-]
-Svg = Annotated[Path | None, typer.Option(help="Also save the answer as a picture.")]
-ReportFile = Annotated[
-    Path | None, typer.Option(help="Also write a report: .html with figures, .md or .csv.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be trained, and for how long; train nothing."),
-]
-REPORTS = (".html", ".md", ".csv")  # what a report may be
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict", help="Refuse to compare runs of different devices or versions of torch."
+Space = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPACE",
+        help="Name of a space, such as section3, or a Python file that defines one.",
+        autocompletion=_completed(spaces),
     ),
 ]
-Wide = Annotated[bool, typer.Option("--wide", help="Print all columns, however wide.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No plan and no progress.")]
-
-
-def request_from(
-    dataset: str,
-    epochs: int | None,
-    images: int | None,
-    recipe: str,
-    batch: int | None,
-    label_smoothing: float | None,
-    dropout: float | None,
-    split: int,
-    data_root: Path | None,
-    ledger: str | None,
-    workers: int | None,
-    device: str,
-    precision: str | None,
-) -> "Request":
-    """Make the request of a command that trains."""
-    from blocksearch.data import get
-    from blocksearch.data.splits import Split
-    from blocksearch.runs.plan import Request
-    from blocksearch.training.recipe import recipe_named
-
-    epochs = get(dataset).epochs if epochs is None else epochs
-    changes = {
-        "batch": batch,
-        "label_smoothing": label_smoothing,
-        "dropout": dropout,
-        "precision": precision,
-    }
-    return Request(
-        Split(dataset, number=split, images=images),
-        recipe_named(recipe, epochs, changes),
-        data_root,
-        ledger or f"studies/{dataset}.db",
-        workers,
-        device,
-    )
-
-
-def check_files(*, dry_run: bool = False, **files: Path | None) -> None:
-    """Refuse files, by their option, that could not be written, before anything is read or trained."""
-    from blocksearch.errors import ConfigError
-
-    for option, file in files.items():
-        endings = REPORTS if option == "report" else (f".{option}",)
-        if file is not None and dry_run:
-            raise ConfigError(f"--dry-run has no answer to write to {file}")
-        if file is not None and (file.suffix not in endings or not file.parent.is_dir()):
-            raise ConfigError(
-                f"--{option} writes a {' or '.join(endings)} file in a folder that exists, but got {file}"
-            )
-
-
-def print_foreseen(title: str, plan: "Plan", more: int = 0, *, as_json: bool) -> None:
-    """Print what a command would train, and how many runs `more` it adds at most where comparisons
-    stay undecided.
-    """
-    from blocksearch.report.progress import foreseen
-
-    told = {"title": title, "missing": len(plan.missing), "known": plan.known, "more_at_most": more}
-    print_json(told | {"flops": plan.flops, "seconds": plan.seconds}) if as_json else print(
-        foreseen(title, plan, more)
-    )
-
-
-ADVICE = "; fewer or shorter with --epochs, --images, --seeds or --widths"
-
-
-def answer(report: "Report", *files: Path | None, as_json: bool, wide: bool = False) -> None:
-    """Save an answer to files, then print it: whoever reads it may stop reading."""
-    from blocksearch.report.writers import save
-
-    for file in files:
-        if file is not None:
-            save(report, file)
-    if as_json:
-        print_json(report.data())
-    else:
-        from blocksearch.report.console import show
-
-        show(report, wide=wide)
-
-
-def print_json(value: object) -> None:
-    """Print an answer as JSON; numbers that JSON does not have are an error."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+Database = Annotated[str, typer.Argument(metavar="DB", help="Database file or URL.")]
+StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in the database.")]
+Shown = Annotated[Output, Options(Output, "Output", without=("quiet", "dry_run"))]
+Spoken = Annotated[Output, Options(Output, "Output", without=("dry_run",))]
+Planned = Annotated[Output, Options(Output, "Output")]

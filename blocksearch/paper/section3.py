@@ -19,7 +19,7 @@ from blocksearch.paper.reproduce import compared, measured, networks_of
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import file_of
-from blocksearch.runs.records import Run
+from blocksearch.runs.records import Run, RunKey
 
 FIRST = 5  # seeds of the first analysis
 PARTS = (1, 2, 4)  # of a data set's widths, which may have been reduced to a half or a quarter
@@ -102,15 +102,20 @@ class Recorded:
         return f"{self.dataset}: widths {widths}, {self.epochs} epochs"
 
 
-def recorded_in(locations: Mapping[str, str], number: int = 0) -> dict[str, Recorded | None]:
-    """Read what the databases of several data sets hold; None for a file that is not there."""
+def recorded_in(
+    locations: Mapping[str, Sequence[str]], number: int = 0
+) -> dict[str, Recorded | None]:
+    """Read what the databases of several data sets hold; None where none of them is there."""
     found: dict[str, Recorded | None] = {}
-    for dataset, location in locations.items():
-        file, found[dataset] = file_of(location), None
+    for dataset, own in locations.items():
+        runs: dict[RunKey, Run] = {}
         get(dataset)  # raises an error for a name that is none
-        if file is None or file.exists():
-            with closing(Ledger(location, create=False)) as ledger:
-                found[dataset] = recorded(list(ledger.runs()), dataset, number)
+        for location in own:
+            file = file_of(location)
+            if file is None or file.exists():
+                with closing(Ledger(location, create=False)) as ledger:
+                    runs = {run.key: run for run in ledger.runs()} | runs
+        found[dataset] = recorded(list(runs.values()), dataset, number) if runs else None
     return found
 
 

@@ -31,7 +31,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', blocksearc
 def drawn(figures: Sequence[Figure]) -> list[str]:
     """Draw figures as HTML; the first brings the script, so that a page needs no network."""
     found = [
-        _figure(figure).to_html(
+        plotly_figure(figure).to_html(
             full_html=False,
             include_plotlyjs=place == 0,
             config={"displayModeBar": False, "responsive": True},
@@ -41,7 +41,8 @@ def drawn(figures: Sequence[Figure]) -> list[str]:
     return [*found[:-1], found[-1] + _SCRIPT] if found else []
 
 
-def _figure(figure: Figure) -> go.Figure:
+def plotly_figure(figure: Figure) -> go.Figure:
+    """Draw a figure."""
     found = go.Figure()
     for series in figure.series:
         found.add_scatter(**_trace(series))

@@ -7,10 +7,9 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TextIO
 
 from blocksearch.report.table import Column, Priority, Report, Row, Table
 
@@ -76,6 +75,13 @@ def html(report: Report) -> str:
         title=_lines(report.title),
         body="\n".join(body),
     )
+
+
+def fragment(report: Report) -> str:
+    """Write what a notebook shows: title, tables and notes, without figures."""
+    tables = [part for table in report.tables if table.terminal for part in table.parts()]
+    notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
+    return f"<h3>{_lines(report.title)}</h3>{''.join(map(_html_table, tables))}{notes}"
 
 
 def _html_table(table: Table) -> str:
@@ -165,9 +171,9 @@ def _csv_table(table: Table, title: str) -> str:
     return out.getvalue()
 
 
-def stream_csv(rows: Iterable[Row]) -> None:
-    """Print rows as CSV one by one, so that a space of any size streams."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+def stream_csv(rows: Iterable[Row], out: TextIO) -> None:
+    """Write rows as CSV one by one, so that a space of any size streams."""
+    writer = csv.writer(out, lineterminator="\n")
     for place, row in enumerate(rows):
         if place == 0:
             writer.writerow(map(_no_formula, row))

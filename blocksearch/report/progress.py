@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from blocksearch.report.console import Page
-from blocksearch.report.table import clean
+from blocksearch.report.table import Report, clean
 from blocksearch.runs.records import Group, Job, Run
 from blocksearch.runs.scheduler import Plan, Watch
 from blocksearch.search.loop import Audience
@@ -41,17 +41,25 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def foreseen(title: str, plan: Plan, more: int = 0) -> str:
+def plan_report(title: str, plan: Plan, more: int = 0) -> Report:
     """Say what a command would train, and how many runs `more` it adds at most where comparisons
     stay undecided.
     """
     later = f"; at most {more} more where comparisons stay undecided" if more else ""
     terms = plan.flops / 1e12
     work = f"{terms:,.0f}" if terms >= 100 else f"{terms:.3g}"
-    return (
-        f"{title}: {_planned(plan)}, {work} TFLOP forward and backward, "
+    said = (
+        f"{_planned(plan)}, {work} TFLOP forward and backward, "
         f"about {duration(plan.seconds)}{later}"
     )
+    facts = {
+        "missing": len(plan.missing),
+        "known": plan.known,
+        "more_at_most": more,
+        "flops": plan.flops,
+        "seconds": plan.seconds,
+    }
+    return Report(title=title, notes=(said,), facts=facts)
 
 
 def _planned(plan: Plan) -> str:

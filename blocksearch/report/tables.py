@@ -2,8 +2,8 @@
 lists of runs and of timings.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
@@ -245,6 +245,13 @@ def bench_report(title: str, rows: Sequence[Row]) -> Report:
         "of_matrix_peak": "share of compute limit",
     }
     return Report(title=title, tables=(rows_table("ways", rows, **labels),))
+
+
+def merge_report(found: Mapping[str, Any]) -> Report:
+    """Say what was copied between two databases, and on which trainings they disagree."""
+    conflicts = rows_table("conflicts", found["conflicts"], "kept as they were")
+    tables = (conflicts,) if found["conflicts"] else ()
+    return Report(title=found["summary"], tables=tables, facts={"copied": found["copied"]})
 
 
 def runs_report(title: str, rows: Sequence[Row]) -> Report:

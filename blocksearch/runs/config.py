@@ -70,6 +70,9 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        for name, kind in (("data_root", Path), ("keep_weights", Path), ("db", str)):
+            if (value := getattr(self, name)) is not None:  # a text is as good as a path
+                object.__setattr__(self, name, kind(value))
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
 

@@ -37,7 +37,7 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
     if not path.exists():
         if not create:
             raise StoreError(
-                f"{path} is not there; `blocksearch {made_by or f'ablate --ledger {path}'}` would make it"
+                f"{path} is not there; `blocksearch {made_by or f'ablate --factor residual --db {path}'}` would make it"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

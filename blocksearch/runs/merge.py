@@ -19,13 +19,12 @@ def merge_ledgers(into: str, other: str) -> dict[str, Any]:
         closing(Ledger(other, create=False)) as theirs,
     ):
         copied, conflicts = mine.merge(theirs)
-    summary = f"{copied} runs copied from {other} into {into}; {len(conflicts)} trainings on which they disagree"
-    lines = [
-        f"  seed {key.seed} of network {key.network[:12]} on {key.dataset}: kept what {into} says"
-        for key in conflicts
-    ]
+    summary = (
+        f"{copied} runs copied from {other} into {into}; "
+        f"{len(conflicts)} trainings on which they disagree"
+    )
     return {
         "copied": copied,
         "conflicts": [asdict(key) for key in conflicts],
-        "summary": "\n".join([summary, *lines]),
+        "summary": summary,
     }

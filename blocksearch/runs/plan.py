@@ -18,7 +18,6 @@ from blocksearch.arch.scale import rescaled
 from blocksearch.data import get
 from blocksearch.data.splits import Split, Summary, summary
 from blocksearch.errors import ConfigError, DataError
-from blocksearch.runs.recall import stored_images
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
@@ -214,6 +213,8 @@ def _known(request: Request) -> Summary:
 
     Raises DataError where neither says it, or where stored runs are of several sets of images.
     """
+    from blocksearch.runs.recall import stored_images  # the database, once it is needed
+
     try:
         return summary(request.protocol, request.root)
     except DataError:

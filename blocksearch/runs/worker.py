@@ -217,7 +217,7 @@ def find_place(wanted: str) -> Place:
         seen = f"{count} CUDA devices" if count else "no CUDA device"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
-        raise ConfigError(f"device {wanted!r}: torch {version('torch')} sees {seen} here{limited}")
+        raise ConfigError(f"device {wanted}: torch {version('torch')} sees {seen} here{limited}")
     return Place(f"cuda:{index}", machine(f"cuda:{index}"))
 
 

@@ -25,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class StudyConfig:
     """What a user asks of a search beside its space, its trainings, and how long it may go on.
 
+    `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5".
     Raises ConfigError for what cannot be.
 
     >>> StudyConfig(budgets=["flops <= 12e6"]).budgets
@@ -63,6 +64,9 @@ class StudyConfig:
     )
 
     def __post_init__(self) -> None:
+        for name, read in (("objectives", _names), ("rungs", read_rungs)):
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, read(text))
         for name in ("objectives", "budgets", "enqueue", "rungs"):
             object.__setattr__(self, name, _several(getattr(self, name)))
         budgets = tuple(sorted({str(read_budget(text)) for text in self.budgets}))
@@ -152,6 +156,10 @@ class StudyConfig:
         if self.references != NAMED:
             found["references"] = list(self.references)
         return found | ({"functions": own} if own else {})
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _several(given: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ A user's own is a class with a `name` and `propose`:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from blocksearch.arch.network import Network
 from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import Codes
-from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
+
+if TYPE_CHECKING:  # a configuration is read without the database
+    from blocksearch.search.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Sampler(Protocol):
 
     def propose(
         self,
-        trials: Sequence[Trial],
-        pending: Sequence[Trial],
+        trials: "Sequence[Trial]",
+        pending: "Sequence[Trial]",
         candidates: Untrained,
         rng: np.random.Generator,
     ) -> Proposal | None:
@@ -101,8 +103,8 @@ class RandomSampler:
 
     def propose(
         self,
-        trials: Sequence[Trial],
-        pending: Sequence[Trial],
+        trials: "Sequence[Trial]",
+        pending: "Sequence[Trial]",
         candidates: Untrained,
         rng: np.random.Generator,
     ) -> Proposal | None:

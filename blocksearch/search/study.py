@@ -17,8 +17,8 @@ from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse
 from blocksearch.data import Own, get
-from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, unknown
+from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Request
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.importance import Effects, study_effects
@@ -27,7 +27,6 @@ from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.summary import StoredStudy, open_study, summarise
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
-from blocksearch.training.recipe import recipe_named
 
 if TYPE_CHECKING:
     import optuna
@@ -43,8 +42,8 @@ class Study:
     N×H×W×C uint8 and labels N. `test` are test images of the same form, which only the one test of
     the study opens. `objective` instead is a function of a network and a seed that returns percent,
     or None for a network that came to nothing; its name and source are part of what the study is.
-    `epochs`, `images`, `workers`, `device` and `root` say how networks are trained. The rest are
-    the fields of `StudyConfig`. Raises ConfigError or DataError for what cannot be.
+    The rest are the fields of `StudyConfig`, and those of `RunConfig`, which say how networks are
+    trained. Raises ConfigError or DataError for what cannot be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
@@ -61,11 +60,6 @@ class Study:
         dataset: str | Images | None = None,
         test: Images | None = None,
         objective: Function | None = None,
-        epochs: int | None = None,
-        images: int | None = None,
-        workers: int | None = None,
-        device: str = "auto",
-        root: Path | None = None,
         **fields: Any,
     ) -> None:
         if (dataset is None) == (objective is None):
@@ -73,7 +67,8 @@ class Study:
                 "a study takes a data set to train on, or an objective to call, and not both"
             )
         self.file, self._objective, self._grammar = str(file), objective, grammar
-        self.config = _configured(fields)
+        asked, self._runs = _divided(fields)
+        self.config = StudyConfig(**asked)
         self._dataset = dataset
         self._own: Own | None = None
         if dataset is not None and not isinstance(dataset, str):
@@ -82,8 +77,7 @@ class Study:
             known = get(dataset).task
             task = replace(grammar.task, input=known.input, classes=known.classes)
             self._grammar = grammar.on(task)
-        self._epochs, self._images = epochs, images
-        self._root, self._workers, self._device = root, workers, device
+        RunConfig(**self._runs)  # what cannot be is said now
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {self.file!r})"
@@ -93,7 +87,7 @@ class Study:
         trials: int,
         timeout: float | None = None,
         *,
-        callbacks: Sequence[Audience] = (),
+        callbacks: Sequence[Any] = (),
         catch: tuple[type[Exception], ...] = (),
     ) -> Summary:
         """Search until so many networks are sampled in all and the front has its seeds, or
@@ -187,39 +181,43 @@ class Study:
         dataset = self._dataset
         if self._own is not None:
             dataset = self._own.name
-            self._own.keep(self._root)
+            self._own.keep(self._runs.get("data_root"))
         assert isinstance(dataset, str)
-        epochs = get(dataset).epochs if self._epochs is None else self._epochs
-        recipe = recipe_named("fast", epochs, {})
-        protocol = Split(dataset, images=self._images)
-        return Request(protocol, recipe, self._root, self.file, self._workers, self._device)
+        return RunConfig(dataset=dataset, db=self.file, **self._runs).request()
 
 
 class _Several(Audience):
-    """Passes on what happens to several."""
+    """Passes on what happens to several, each of whom has the methods that it wants."""
 
-    def __init__(self, callbacks: Sequence[Audience]) -> None:
+    def __init__(self, callbacks: Sequence[Any]) -> None:
         self._callbacks = tuple(callbacks)
 
     def began(self, title: str, trials: int, total: int) -> None:
-        for each in self._callbacks:
-            each.began(title, trials, total)
+        self._tell("began", title, trials, total)
 
     def told(self, trial: Trial, total: int, reused: bool) -> None:
-        for each in self._callbacks:
-            each.told(trial, total, reused)
+        self._tell("told", trial, total, reused)
 
     def ended(self, reason: str) -> None:
+        self._tell("ended", reason)
+
+    def _tell(self, name: str, *happened: Any) -> None:
         for each in self._callbacks:
-            each.ended(reason)
+            if hear := getattr(each, name, None):
+                hear(*happened)
 
 
-def _configured(given: Mapping[str, Any]) -> StudyConfig:
-    known = [each.name for each in fields(StudyConfig)]
+def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide arguments into those of the study and those of its trainings."""
+    own = [each.name for each in fields(StudyConfig)]
+    runs = [each.name for each in fields(RunConfig) if each.name not in ("dataset", "db")]
     for name in given:
-        if name not in known:
-            raise unknown("argument", name, known)
-    return StudyConfig(**given)
+        if name not in (*own, *runs):
+            raise unknown("argument", name, [*own, *runs])
+    return (
+        {name: value for name, value in given.items() if name in own},
+        {name: value for name, value in given.items() if name in runs},
+    )
 
 
 def _own(data: Images, test: Images | None, task: Task) -> Own:

@@ -23,7 +23,7 @@ from blocksearch.search.surrogate import Codes, Features, Model
 from blocksearch.search.trials import SHAPELESS, Studies, Trial
 
 Z = 1.959964
-MADE_BY = "search section3 --study"
+MADE_BY = "search section3 --db"
 
 
 @dataclass(frozen=True)

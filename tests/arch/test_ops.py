@@ -249,7 +249,7 @@ def test_the_command_line_takes_a_space(tmp_path):
     ]
     price = json.loads(
         subprocess.run(
-            [*command, "--space", SPACES / "squeeze.py"], capture_output=True, check=True
+            [*command, "--plugin", SPACES / "squeeze.py"], capture_output=True, check=True
         ).stdout
     )
     assert (
@@ -279,7 +279,7 @@ def test_an_op_that_crashes_ends_an_ablation_and_is_no_row_of_it(tmp_path):
     code = "from blocksearch import op\n\n\n@op('attention')\ndef boom(entry):\n    entry.nothing\n"
     (tmp_path / "bad.py").write_text(code)
     asked = ["ablate", "--factor", "attention", "--factor", "residual", "--dataset", "digits"]
-    done = run_cli(tmp_path, *asked, "--space", "bad.py", "--dry-run", "--ledger", "x.db")
+    done = run_cli(tmp_path, *asked, "--plugin", "bad.py", "--dry-run", "--db", "x.db")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert "op bad.boom() does not expand on" in line

@@ -26,7 +26,7 @@ SEARCH = [
     "tiny",
     "--dataset",
     "digits",
-    "--images",
+    "--max-images",
     "1000",
     "--epochs",
     "3",
@@ -40,7 +40,7 @@ SEARCH = [
 def command(file: Path, trials: int) -> list[str]:
     """Return the command of a search, the same after every kill."""
     options = [
-        "--study",
+        "--db",
         str(file),
         "--name",
         NAME,

@@ -82,6 +82,6 @@ if __name__ == "__main__":
     for objectives in (("accuracy", "flops"), ("accuracy", "flops", "params")):
         measure("section3", objectives, "pareto")
     measure("per_stage", ("accuracy", "flops"), "pareto")
-    measure("section3", ("accuracy", "flops"), "pareto", "--report", "{folder}/a.html")
-    measure("section3", ("accuracy", "flops"), "pareto", "--png", "{folder}/a.png")
+    measure("section3", ("accuracy", "flops"), "pareto", "--save", "{folder}/a.html")
+    measure("section3", ("accuracy", "flops"), "pareto", "--save", "{folder}/a.png")
     measure("section3", ("accuracy", "flops"), "effects")

@@ -40,7 +40,7 @@ def test_a_file_that_is_not_there_is_not_made_and_its_data_set_not_run(folder, f
     assert found["gtsrb"].title == "gtsrb: widths 8,16,32, 30 epochs"
     assert {row["svhn"] for row in claims_shown(found)} == {"not run"}
     with pytest.raises(ConfigError, match="unknown data set 'gtsr'"):
-        recorded_in({"gtsr": str(folder / "gtsr.db")})
+        recorded_in({"gtsr": [str(folder / "gtsr.db")]})
 
 
 def test_every_claim_has_a_record_with_the_numbers_of_its_comparison(found):

@@ -16,7 +16,6 @@ import pytest
 from blocksearch.ablation.design import Variant, variants
 from blocksearch.ablation.results import Ablation, Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import Comparison, Verdict
-from blocksearch.cli.options import check_files
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Measured, PaperTable
 from blocksearch.paper.tables import Row
@@ -256,15 +255,6 @@ def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):
         [0, 3],
         [0, pytest.approx(12.71, abs=0.01)],
     )
-
-
-@pytest.mark.parametrize("name", ["a.pdf", "nowhere/a.html"])
-def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(
-        ConfigError, match=r"--report writes a \.html or \.md or \.csv file in a folder that exists"
-    ):
-        check_files(report=tmp_path / name)
-    check_files(report=None)
 
 
 def test_the_cells_of_an_ablation_are_the_effects_and_costs():

@@ -33,7 +33,7 @@ def test_the_command_times_every_way_beside_the_plain_loop():
         "effnet",
         "--widths",
         "4,4,4",
-        "--images",
+        "--max-images",
         "2048",
         "--batch",
         "32",

@@ -26,7 +26,7 @@ SEARCH = [
     "tiny",
     "--dataset",
     "gtsrb",
-    "--study",
+    "--db",
     "a.db",
     "--epochs",
     "1",
@@ -113,7 +113,7 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
     assert decoded(tmp_path / "data") == {
         "gtsrb-train"
     }  # a search never reads test images, and pareto no images
-    found = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    found = json.loads(blocksearch("test", "a.db", "--json").stdout)
     assert decoded(tmp_path / "data") == {"gtsrb-train", "gtsrb-test"}
     assert found["again"] is False
     assert sorted(row["text"] for row in found["rows"]) == sorted(
@@ -124,9 +124,9 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
         tested = [run.key for run in ledger.runs() if run.key.protocol == "test"]
     assert {key.seed for key in tested} == set(range(1000, 1005))
     blocksearch(*SEARCH, "--trials", "6")
-    again = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    again = json.loads(blocksearch("test", "a.db", "--json").stdout)
     assert again == found | {"again": True}
-    assert "and not again now" in " ".join(blocksearch("final", "a.db").stdout.split())
+    assert "and not again now" in " ".join(blocksearch("test", "a.db").stdout.split())
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         assert len([run for run in ledger.runs() if run.key.protocol == "test"]) == len(tested)
 
@@ -135,7 +135,7 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
 def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch, tmp_path):
     blocksearch(*SEARCH, "--trials", "1")
     (tmp_path / "data" / "gtsrb" / "GT-final_test.csv").rename(tmp_path / "away.csv")
-    said = blocksearch("final", "a.db", code=2).stderr
+    said = blocksearch("test", "a.db", code=2).stderr
     assert said.count("\n") == 1
     assert "GT-final_test.csv" in said
     assert "final front" not in reports(tmp_path / "a.db")
@@ -143,24 +143,24 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
     write_gtsrb(tmp_path / "others")
     (changed,) = (tmp_path / "others").rglob("00003/00001_00001.ppm")
     Image.new("RGB", (32, 32)).save(changed)
-    said = blocksearch("final", "a.db", "--data-root", str(tmp_path / "others"), code=2).stderr
+    said = blocksearch("test", "a.db", "--data-root", str(tmp_path / "others"), code=2).stderr
     assert "the images of gtsrb are not those that study tiny-gtsrb was searched on" in said
-    blocksearch("final", "a.db")
+    blocksearch("test", "a.db")
     saved = reports(tmp_path / "a.db")
     chosen = [row["text"] for row in json.loads(saved["final front"]["content"])]
     assert set(json.loads(saved["final"]["content"])) == {"title"}  # numbers are of the runs
-    found = json.loads(blocksearch("final", "a.db", "--json").stdout)
+    found = json.loads(blocksearch("test", "a.db", "--json").stdout)
     assert [row["text"] for row in found["rows"]] == chosen
 
 
 def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):
-    assert "is not there; `blocksearch search" in blocksearch("final", "none.db", code=2).stderr
+    assert "is not there; `blocksearch search" in blocksearch("test", "none.db", code=2).stderr
     script = (
         "from blocksearch import TASKS, Grammar, Study\n"
         "grammar = Grammar(TASKS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
         "Study(grammar, 'a.db', objective=lambda network, seed: 50.0).search(3)\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    said = blocksearch("final", "a.db", code=2).stderr
+    said = blocksearch("test", "a.db", code=2).stderr
     assert "was searched by a function of its user's" in said
     assert said.count("\n") == 1

@@ -177,12 +177,12 @@ def test_a_study_without_results_is_refused(tmp_path):
 
 def test_the_command_prints_and_writes_the_same(tmp_path, found):
     file = planted(tmp_path / "a.db")
-    run = [sys.executable, "-m", "blocksearch", "effects", file]
+    run = [sys.executable, "-m", "blocksearch", "importance", file]
     printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
     assert printed.index("decides") < printed.index("nothing")
     data = json.loads(
         subprocess.run(
-            [*run, "--json", "--csv", tmp_path / "a.csv"], capture_output=True, check=True
+            [*run, "--json", "--save", tmp_path / "a.csv"], capture_output=True, check=True
         ).stdout
     )
     named = dict.fromkeys(own["factor"] for own in data["levels"])

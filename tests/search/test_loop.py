@@ -21,13 +21,13 @@ SMALL = [
     "tiny",
     "--dataset",
     "digits",
-    "--images",
+    "--max-images",
     "200",
     "--epochs",
     "2",
     "--seeds",
     "2",
-    "--study",
+    "--db",
     "a.db",
     "--workers",
     "2",
@@ -105,7 +105,7 @@ def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environ
         *SMALL,
         "--trials",
         "2",
-        "--lag",
+        "--max-pending",
         "3",
         "--name",
     ]
@@ -131,19 +131,17 @@ def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
     common = [
         "--dataset",
         "digits",
-        "--images",
+        "--max-images",
         "200",
         "--epochs",
         "2",
         "--widths",
         "4,8,16",
-        "--ledger",
+        "--db",
         "a.db",
     ]
     blocksearch("train", "effnet", *common)
-    said = blocksearch(
-        "search", *SMALL, "--trials", "1", "--start-with", "effnet residual=add"
-    ).stderr
+    said = blocksearch("search", *SMALL, "--trials", "1", "--enqueue", "effnet residual=add").stderr
     assert "(effnet, from the ledger)" in said
     assert "(effnet residual=add)" in said
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
@@ -169,9 +167,7 @@ def test_another_driver_and_another_question_are_refused_by_name(
         )
         (tmp_path / "b.db").symlink_to("a.db")
         for other in ("b.db", "sqlite+pysqlite:///a.db"):
-            refused = blocksearch(
-                "search", *SMALL, "--trials", "200", "--study", other, code=2
-            ).stderr
+            refused = blocksearch("search", *SMALL, "--trials", "200", "--db", other, code=2).stderr
             assert refused.startswith(
                 f"blocksearch: another search is running study tiny-digits in {other}: "
             )
@@ -183,7 +179,7 @@ def test_another_driver_and_another_question_are_refused_by_name(
         (["--sampler", "random"], "sampler was evolution, now random"),
         (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400000"),
         (["--epochs", "3"], "recipe: epochs was 2, now 3"),
-        (["--images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
+        (["--max-images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
     ):
         said = blocksearch("search", *SMALL, "--trials", "9", *changed, code=2).stderr
         assert said.startswith("blocksearch: study tiny-digits was begun otherwise (")
@@ -240,25 +236,25 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         ),
         (["--budget", "flops <= 1"], "flops <= 1"),
         (
-            ["--budget", "flops <= 100k", "--start-with", "baseline"],
+            ["--budget", "flops <= 100k", "--enqueue", "baseline"],
             "baseline is not within flops <= 100000",
         ),
-        (["--start-with", "effnett"], "effnett"),
+        (["--enqueue", "effnett"], "effnett"),
         (
-            ["--start-with", "input=3x31x31 widths=4,8,16 classes=10 [bottleneck=2]"],
+            ["--enqueue", "input=3x31x31 widths=4,8,16 classes=10 [bottleneck=2]"],
             "reads 3x31x31 and tells 10 classes apart, but the space is of 3x32x32 in 10",
         ),
-        (["--start-with", "effnet residual=banana"], "residual=banana"),
+        (["--enqueue", "effnet residual=banana"], "residual=banana"),
         (
-            ["--study", "sqlite:///:memory:"],
+            ["--db", "sqlite:///:memory:"],
             "a study needs a file that remains, but got sqlite:///:memory:",
         ),
-        (["--study", "sqlite://"], "a study needs a file that remains, but got sqlite://"),
-        (["--study", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
-        (["--study", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
+        (["--db", "sqlite://"], "a study needs a file that remains, but got sqlite://"),
+        (["--db", "/proc/nothing/a.db"], "/proc/nothing cannot be made"),
+        (["--db", "postgresql://me:secret@localhost:1/a"], "postgresql://me:***@localhost:1/a"),
         (["--name", "a b"], "a study's name has up to 64 letters"),
         (["--name", ""], "a study's name has up to 64 letters"),
-        (["--lag", "0"], "max-pending must be at least 1, but got 0"),
+        (["--max-pending", "0"], "max-pending must be at least 1, but got 0"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(

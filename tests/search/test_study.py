@@ -186,12 +186,12 @@ def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
                 GRAMMAR,
                 tmp_path / "a.db",
                 dataset=(np.zeros(shape, np.uint8), labels),
-                root=tmp_path,
+                data_root=tmp_path,
             )
     with pytest.raises(
         DataError, match=r"dataset: must be arrays \(images, labels\) or .*, but got ndarray"
     ):
-        Study(GRAMMAR, tmp_path / "a.db", dataset=labels, root=tmp_path)
+        Study(GRAMMAR, tmp_path / "a.db", dataset=labels, data_root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,7 +254,7 @@ def test_importing_leaves_the_verbosity_of_optuna_alone():
 def test_images_are_kept_when_they_are_trained_on_and_not_before(tmp_path):
     labels = np.arange(40) % 4
     images = np.zeros((40, 16, 16, 1), np.uint8)
-    Study(GRAMMAR, tmp_path / "a.db", dataset=(images, labels), root=tmp_path)
+    Study(GRAMMAR, tmp_path / "a.db", dataset=(images, labels), data_root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -265,8 +265,8 @@ def a_ledger(file):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (nothing, "is not there; `blocksearch search section3 --study"),
-        (empty, "holds no study; `blocksearch search section3 --study"),
+        (nothing, "is not there; `blocksearch search section3 --db"),
+        (empty, "holds no study; `blocksearch search section3 --db"),
         (no_database, "cannot be read as a database: file is not a database"),
         (without_tables, "holds no study"),
         (of_something_else, "is a database of something else: it holds no study"),
@@ -289,7 +289,7 @@ def test_a_file_that_is_not_there_ends_in_exit_code_2_and_the_command_that_would
     command = [sys.executable, "-m", "blocksearch", "pareto", tmp_path / "a b.db"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    advice = f"`blocksearch search section3 --study '{tmp_path}/a b.db'` would make it"
+    advice = f"`blocksearch search section3 --db '{tmp_path}/a b.db'` would make it"
     assert ended.stderr == f"blocksearch: {tmp_path}/a b.db is not there; {advice}\n"
 
 
@@ -306,7 +306,7 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
         "pareto",
         made,
         "--json",
-        "--csv",
+        "--save",
         tmp_path / "a.csv",
     ]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -31,13 +31,13 @@ def test_a_table_is_what_was_trained(tmp_path):
     (tmp_path / "small.py").write_text(SPACE)
     environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data")}
     options = [
-        "--images",
+        "--max-images",
         "200",
         "--epochs",
         "2",
         "--seeds",
         "2",
-        "--ledger",
+        "--db",
         "t.db",
         "--table",
         "t.csv",

@@ -125,7 +125,7 @@ def test_bfloat16_multiplies_less_exactly_and_keeps_single_weights(data):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there():
     assert find_place("auto").device == find_place("cpu").device == "cpu"
-    with pytest.raises(ConfigError, match=r"device 'cuda:1': torch .* sees no CUDA device here"):
+    with pytest.raises(ConfigError, match=r"device cuda:1: torch .* sees no CUDA device here"):
         find_place("cuda:1")
 
 

@@ -1,0 +1,102 @@
+"""What a call of the face returns: what was found, and the same as tables, figures and files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from blocksearch.errors import ConfigError, unknown
+from blocksearch.report.table import Report
+
+Found = TypeVar("Found", covariant=True)
+Heard = TypeVar("Heard")
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Generic[Found]):
+    """Hold what was found, as an object (`found`) and as a report to print, draw and save.
+
+    `failed` says that a training failed, which is no result; one that diverged is.
+
+    >>> from blocksearch.api.networks import price
+    >>> answer = price("effnet", "gtsrb")
+    >>> answer.found.flops, answer.records()[0]["flops"]
+    (344064, 344064)
+    """
+
+    found: Found
+    report: Report
+    failed: bool = False
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the main table as flat dictionaries: every digit, one name for each field."""
+        tables = [table for table in self.report.tables if table.name]
+        return tables[0].records() if tables else [dict(self.report.facts)]
+
+    def data(self) -> dict[str, Any]:
+        """Return the whole answer as plain words and numbers, as `--json` prints it."""
+        return self.report.data()
+
+    def table(self) -> str:
+        """Return the answer as plain text, to print."""
+        from blocksearch.report.console import as_text
+
+        return as_text(self.report, wide=False)
+
+    def figure(self) -> Any:
+        """Return the main figure, drawn by plotly. Raises ConfigError where there is none."""
+        from blocksearch.report.interactive import plotly_figure
+
+        if not self.report.figures:
+            raise ConfigError("this answer has no figure")
+        return plotly_figure(self.report.figures[0])
+
+    def save(self, path: str | Path) -> None:
+        """Write the answer to a file: .html, .md, .csv, .json, .txt, .svg, .png or .pdf.
+
+        Raises ConfigError for another suffix, and where the file cannot be written.
+        """
+        from blocksearch.report.writers import save
+
+        save(self.report, path)
+
+    def __repr__(self) -> str:
+        title = self.report.title.split("\n")[0]
+        return f"<Answer {title}>"
+
+    def _repr_html_(self) -> str:
+        from blocksearch.report.pages import fragment
+
+        return fragment(self.report)
+
+
+def together(kind: type[Heard], callbacks: Sequence[Heard]) -> Heard:
+    """Return a callback of a kind that passes on to several what happens, each of whom has the
+    methods that it wants.
+    """
+    made = kind()
+
+    def passing(name: str) -> Any:
+        def call(*happened: Any) -> None:
+            for each in callbacks:
+                if hear := getattr(each, name, None):
+                    hear(*happened)
+
+        return call
+
+    for name in vars(kind):
+        if not name.startswith("_"):
+            setattr(made, name, passing(name))
+    return made
+
+
+def divided(given: Mapping[str, Any], *kinds: Any) -> list[dict[str, Any]]:
+    """Divide keyword arguments among configuration classes. Raises ConfigError for one that none of
+    them has.
+    """
+    names = [[each.name for each in fields(kind)] for kind in kinds]
+    known = [name for own in names for name in own]
+    for name in given:
+        if name not in known:
+            raise unknown("argument", name, known)
+    return [{name: given[name] for name in own if name in given} for own in names]

@@ -1,0 +1,181 @@
+"""Networks from texts, what they cost, and spaces of them; nothing is trained."""
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from blocksearch.api.answer import Answer
+from blocksearch.arch.cost import Cost
+from blocksearch.arch.cost import cost as cost_of
+from blocksearch.arch.layers import Layers
+from blocksearch.arch.network import Network, Task
+from blocksearch.arch.notation import parse, read_widths
+from blocksearch.arch.scale import rescaled
+from blocksearch.data import Own, get
+from blocksearch.data.datasets import Arrays
+from blocksearch.errors import ConfigError, DataError
+from blocksearch.runs.plan import loaded, task_from
+from blocksearch.space.grammar import Grammar
+from blocksearch.space.statistics import Survey
+
+Images: TypeAlias = Arrays | tuple[Any, ...]  # (images, labels) or (images, labels, groups)
+DatasetLike: TypeAlias = str | Path | Images
+_TASK = re.compile(r"(?P<name>[^:/]+)(:(?P<input>[0-9]+x[0-9]+x[0-9]+))?(/(?P<classes>[0-9]+))?")
+
+
+def network(
+    text: str,
+    task: "Task | DatasetLike" = "cifar10",
+    *,
+    widths: str | Sequence[int] | None = None,
+    input: str | None = None,
+    classes: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    as_written: bool = False,
+    scale_to: str | None = None,
+) -> Network:
+    """Read a network: a name, a name with changes, a block, or a network's whole text.
+
+    `task` is a `Task`, or a data set: its name, its name with another input and number of classes
+    (`"cifar10:3x48x48/7"`), an .npz file, or arrays. `plugins` are files with ops of yours.
+    `scale_to` rescales the widths to a budget such as `"flops <= 1M"`. Raises ParseError,
+    ConfigError or SpecError in one line.
+
+    >>> network("effnet residual=add", task="gtsrb").cost.flops
+    344064
+    >>> network("effnet", task="cifar10:3x48x48/7").task.classes
+    7
+    """
+    own, dataset = read_task(task, widths, input, classes)
+    if "[" in text and (widths is not None or (dataset and own != get(dataset).task)):
+        raise ConfigError(
+            "a network's text has its own widths, input and classes: change them there"
+        )
+    ops = loaded(plugins).options
+    found = parse(text, own, ops, dataset=dataset, as_written=as_written)
+    return rescaled(found, scale_to) if scale_to else found
+
+
+def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") -> Cost:
+    """Count what one image costs a network, exactly and before it is built.
+
+    >>> cost("effnet", task="gtsrb").params
+    24679
+    """
+    match net:
+        case Network():
+            return net.cost
+        case str():
+            return network(net, task).cost
+        case _:
+            return cost_of(net)
+
+
+def read_task(
+    task: "Task | DatasetLike",
+    widths: str | Sequence[int] | None = None,
+    input: str | None = None,
+    classes: int | None = None,
+) -> tuple[Task, str | None]:
+    """Return a task with what is given changed, and the data set that it is of, if any."""
+    text = widths if isinstance(widths, str | None) else ",".join(map(str, widths))
+    if isinstance(task, Task):
+        return (task if text is None else replace(task, widths=_widths(text))), None
+    match = _TASK.fullmatch(task) if isinstance(task, str) and not _is_file(task) else None
+    if match:
+        written = int(match["classes"]) if match["classes"] else None
+        given = match["input"] if input is None else input, written if classes is None else classes
+        return task_from(match["name"], text, *given), match["name"]
+    name = dataset_name(task)
+    return task_from(name, text, input, classes), name
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    if (found := read_widths(text)) is None:
+        raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {text!r}")
+    return found
+
+
+def dataset_name(dataset: DatasetLike, root: Path | None = None, *, keep: bool = False) -> str:
+    """Return a data set's name; with `keep`, images of your own are put where workers find them.
+
+    Raises DataError for arrays or a file that are no images to learn from.
+    """
+    if isinstance(dataset, str) and not _is_file(dataset):
+        return dataset
+    own = Own(_read(Path(dataset)) if isinstance(dataset, str | Path) else dataset)
+    return own.keep(root) if keep else own.name
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith(".npz")
+
+
+def _read(path: Path) -> Images:
+    """Read `images`, `labels` and, if they are there, `groups` from an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in ("images", "labels", "groups") if name in file]
+            found = tuple(file[name] for name in names)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or "it is no .npz file of arrays"
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    if names[:2] != ["images", "labels"]:
+        raise DataError(f"{path} must hold the arrays images and labels, but has {names}")
+    return found
+
+
+def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
+    """Return what a network costs, as an answer; `how` are the arguments of `network`."""
+    from blocksearch.report.tables import cost_report
+
+    found = text if isinstance(text, Network) else network(text, task, **how)
+    return Answer(found.cost, cost_report(str(text), found, found.cost))
+
+
+def layers(
+    text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any
+) -> Answer[Network]:
+    """Return the layer table of a network, like the paper's Table 1."""
+    from blocksearch.arch.summary import layer_rows
+    from blocksearch.report.tables import layers_report
+
+    found = text if isinstance(text, Network) else network(text, task, **how)
+    return Answer(found, layers_report(str(text), found, layer_rows(found), found.cost))
+
+
+def survey(
+    space: "Grammar | str | Path",
+    *,
+    budgets: Sequence[str] = (),
+    sample: int | None = None,
+    seed: int = 0,
+    enumerate: bool = False,
+    progress: Any = lambda _: None,
+) -> Answer[Survey]:
+    """Describe a space: its size, its costs, and where the reference networks lie."""
+    from blocksearch.report.tables import space_report
+    from blocksearch.space.statistics import listed
+    from blocksearch.space.statistics import survey as look
+
+    name, question, grammar = read_grammar(space, budgets)
+    networks = listed(grammar, sample, seed, everything=enumerate, streamed=False)
+    found = look(grammar, progress)
+    return Answer(found, space_report(name, question, grammar, found, networks))
+
+
+def read_grammar(space: "Grammar | str | Path", budgets: Sequence[str]) -> tuple[str, str, Grammar]:
+    """Return a space within budgets, with its name and the question that it asks."""
+    from blocksearch.arch.constraints import read_budget
+    from blocksearch.space.load import read_space
+
+    within = [read_budget(text) for text in budgets]
+    if isinstance(space, Grammar):
+        return "space", "", space.where(*within)
+    read = read_space(space)
+    return str(space), read.question, read.space().where(*within)

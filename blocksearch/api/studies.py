@@ -1,0 +1,177 @@
+"""Searches: a space, objectives, and the database that remembers every trial."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.networks import DatasetLike, dataset_name
+from blocksearch.api.trainings import Seeds, run_config, seeds_of
+from blocksearch.data import get
+from blocksearch.report.table import Report, Table, rows_table
+from blocksearch.runs.config import RunConfig
+from blocksearch.runs.plan import Request
+from blocksearch.runs.scheduler import Watch, foresee
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.evaluation import Final
+from blocksearch.search.importance import Effects
+from blocksearch.search.loop import Audience, Effort, affordable
+from blocksearch.search.results import Summary
+from blocksearch.search.study import Study as Search
+from blocksearch.space.grammar import Grammar
+from blocksearch.space.load import load_space
+
+
+class Study(Search):
+    __doc__ = Search.__doc__
+
+    def answer(self) -> Answer[Summary]:
+        """Return the front of the study, to print, draw and save."""
+        return front(self.file, self.config.name)
+
+    def table(self) -> str:
+        """Return the front as plain text, to print."""
+        return self.answer().table()
+
+    def figure(self) -> Any:
+        """Return the front as a figure of plotly's."""
+        return self.answer().figure()
+
+    def save(self, path: str | Path) -> None:
+        """Write the front and all networks to a file, in the form of its suffix."""
+        self.answer().save(path)
+
+    def _repr_html_(self) -> str:
+        return self.answer()._repr_html_()
+
+
+def search(
+    space: Grammar | str | Path,
+    *,
+    trials: int = 50,
+    timeout: float | None = None,
+    dataset: DatasetLike = "digits",
+    dry_run: bool = False,
+    callbacks: Sequence[Audience] = (),
+    **fields: Any,
+) -> Answer[Any]:
+    """Search a space for the networks that nothing beats in accuracy and costs.
+
+    `fields` are those of `StudyConfig` and of `RunConfig`. The same call goes on after a stop. The
+    answer is the front; with `dry_run` it is what would be trained.
+    """
+    from blocksearch.search.loop import search as run_search
+
+    asked, rest = divided(fields, StudyConfig, RunConfig)
+    config = run_config(dataset, rest)
+    name, grammar = placed(space, config.dataset)
+    short = dataset if isinstance(dataset, str) else config.dataset
+    study = StudyConfig(**({"name": f"{name}-{Path(short).stem}"} | asked))
+    effort, request = Effort(trials, timeout), config.request()
+    if dry_run:
+        return _foreseen(name, grammar, study, request, effort)
+    heard = together(Audience, callbacks)
+    run_search(name, grammar, study, request, effort, heard)
+    return front(request.ledger, study.name)
+
+
+def placed(space: Grammar | str | Path, dataset: str) -> tuple[str, Grammar]:
+    """Return the name of a space, and the space on the images of a data set."""
+    if isinstance(space, Grammar):
+        return "space", space.on(get(dataset).task)
+    return Path(space).stem, load_space(space).on(get(dataset).task)
+
+
+def _foreseen(
+    name: str, grammar: Grammar, study: StudyConfig, request: Request, effort: Effort
+) -> Answer[dict[str, Any]]:
+    """Say how much a search would train at most, from a few of its networks."""
+    from blocksearch.report.progress import duration
+    from blocksearch.runs.plan import conditions
+    from blocksearch.search.definition import opening
+
+    within = affordable(grammar, study)
+    first = [one for _, one in opening(within, study.references, study.enqueue, study.budgets)]
+    drawn = within.sample(min(8, len(within)), study.seed)
+    shared = conditions(request, drawn[0])
+    plan = foresee(
+        shared.jobs(drawn, [0]), request.ledger, request.workers, Watch(), request.device
+    )
+    each = max(1, len(plan.missing))
+    runs = effort.trials + len(first)
+    seconds = plan.seconds * runs / each
+    found: dict[str, Any] = {
+        "networks": len(within),
+        "trials": effort.trials,
+        "references": len(first),
+        "trainings": runs,
+        "flops": plan.flops * runs // each,
+        "seconds": seconds,
+        "timeout": effort.timeout,
+    }
+    said = (
+        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} given ones, and "
+        f"further seeds for the front: about {duration(seconds)} for the first seeds, by "
+        f"{len(drawn)} networks of the space; early stopping makes it less"
+    )
+    title = f"{study.name}: {shared.title(name, drawn[0])}"
+    return Answer(found, Report(title=title, notes=(said,), facts=found))
+
+
+def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
+    """Return the front of a stored study, cheapest first; of one made with Optuna alone as well."""
+    from blocksearch.report.front import front_report
+    from blocksearch.search.summary import summarise
+
+    found = summarise(str(db), name)
+    return Answer(found, front_report(found))
+
+
+def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
+    """Say which factors put a network on the front of a study, with intervals."""
+    from blocksearch.report.study import importance_report
+    from blocksearch.search.importance import study_effects
+
+    found = study_effects(str(db), name)
+    return Answer(found, importance_report(found))
+
+
+def test(
+    db: str | Path,
+    name: str | None = None,
+    *,
+    data_root: Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    callbacks: Sequence[Watch] = (),
+) -> Answer[Final]:
+    """Train the front of a study on all training images with five new seeds, and open the test set,
+    once.
+    """
+    from blocksearch.report.study import test_report
+    from blocksearch.search.evaluation import final
+
+    found = final(str(db), name, data_root, workers, device, together(Watch, callbacks))
+    return Answer(found, test_report(found))
+
+
+def tabulate(
+    space: Grammar | str | Path,
+    file: str | Path | None = None,
+    *,
+    dataset: DatasetLike = "digits",
+    seeds: Seeds = 3,
+    callbacks: Sequence[Watch] = (),
+    **fields: Any,
+) -> Answer[Path]:
+    """Train every network of a small space, and write a table from which a search is replayed."""
+    from blocksearch.search.tabulate import tabulate as run_table
+
+    config = run_config(dataset, fields)
+    name, grammar = placed(space, config.dataset)
+    where = Path(file or f"results/{name}-{dataset_name(dataset)}.csv")
+    watch, request = together(Watch, callbacks), config.request()
+    title, rows = run_table(name, grammar, seeds_of(seeds), request, where, watch)
+    said = f"{where}: {title}; {len(rows)} rows"
+    table: Table = rows_table("rows", rows)
+    return Answer(where, Report(title=said, tables=(table,), facts={"file": str(where)}))

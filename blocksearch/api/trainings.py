@@ -1,0 +1,269 @@
+"""Calls that train: each network once, remembered in a database, compared with paired seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.results import Ablation
+from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.networks import DatasetLike, dataset_name, network
+from blocksearch.arch.network import Network
+from blocksearch.errors import ConfigError, DataError
+from blocksearch.paper.reproduce import PaperTable
+from blocksearch.runs.config import RunConfig
+from blocksearch.runs.plan import loaded, read_seeds
+from blocksearch.runs.scheduler import Plan, Watch
+
+Seeds = int | str | Sequence[int]
+
+
+def run_config(dataset: DatasetLike, fields: Mapping[str, Any]) -> RunConfig:
+    """Make the configuration of trainings on a data set, which may be arrays or a file."""
+    (own,) = divided(fields, RunConfig)
+    return RunConfig(dataset=dataset_name(dataset, own.get("data_root"), keep=True), **own)
+
+
+def seeds_of(seeds: Seeds) -> tuple[int, ...]:
+    """Return seeds that are given as a count, a list, or the text of either."""
+    own = seeds if isinstance(seeds, str) else str(seeds)
+    if not isinstance(seeds, int | str):
+        own = "".join(f"{seed}," for seed in seeds)
+    return read_seeds(own)
+
+
+def train(
+    net: str | Network,
+    *,
+    dataset: DatasetLike = "digits",
+    seeds: Seeds = 1,
+    widths: str | Sequence[int] | None = None,
+    plugins: Sequence[str | Path] = (),
+    callbacks: Sequence[Watch] = (),
+    **fields: Any,
+) -> Answer[list[dict[str, object]]]:
+    """Train one network, once a seed, and judge it on the validation split.
+
+    `fields` are those of `RunConfig`, such as `epochs=2, max_images=1000, keep_weights="weights"`.
+    What the database has is not trained again. Raises ConfigError or DataError in one line.
+
+    >>> import blocksearch as bs
+    >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP
+    >>> [run["accuracy"] for run in runs.records()]  # doctest: +SKIP
+    [81.2, 79.9, 80.6]
+    """
+    from blocksearch.report.tables import runs_report
+    from blocksearch.runs.train import train_network
+
+    config = run_config(dataset, fields)
+    found = _network(net, config.dataset, widths, plugins)
+    watch = together(Watch, callbacks)
+    title, rows = train_network(str(net), found, seeds_of(seeds), config.request(), watch)
+    return Answer(rows, runs_report(title, rows), any(row["state"] == "failed" for row in rows))
+
+
+def ablate(
+    block: str | Network = "effnet",
+    *,
+    factor: str | Sequence[str],
+    dataset: DatasetLike = "digits",
+    widths: str | Sequence[int] | None = None,
+    plugins: Sequence[str | Path] = (),
+    dry_run: bool = False,
+    callbacks: Sequence[Watch] = (),
+    **fields: Any,
+) -> Answer[Any]:
+    """Vary one factor of a block, everything else and the seeds paired; say what it does.
+
+    `fields` are those of `AblationConfig` (`seeds=8`, `values=["none", "add"]`, …) and of
+    `RunConfig`. The answer's `found` is an `Ablation`; with `dry_run` it is a plan, and nothing is
+    trained. Raises ConfigError or DataError in one line.
+
+    >>> import blocksearch as bs
+    >>> answer = bs.ablate("effnet", factor="residual", seeds=8)  # doctest: +SKIP
+    >>> answer.save("residual.html")  # doctest: +SKIP
+    """
+    from blocksearch.ablation.design import ask
+
+    asked, rest = divided(fields, AblationConfig, RunConfig)
+    question = AblationConfig(factors=factor, **asked)
+    config = run_config(dataset, rest)
+    reference = _network(block, config.dataset, widths, plugins)
+    found = ask(reference, question, loaded(plugins))
+    return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run)
+
+
+def _network(
+    net: str | Network,
+    dataset: str,
+    widths: str | Sequence[int] | None,
+    plugins: Sequence[str | Path],
+) -> Network:
+    if isinstance(net, Network):
+        return net
+    return network(net, dataset, widths=widths, plugins=plugins)
+
+
+def _ablation(
+    name: str,
+    found: Sequence[Any],
+    question: AblationConfig,
+    config: RunConfig,
+    callbacks: Sequence[Watch],
+    *,
+    dry_run: bool,
+) -> Answer[Any]:
+    from blocksearch.ablation.study import ablate as run_ablation
+    from blocksearch.ablation.study import foresee_ablation
+    from blocksearch.paper.claims import with_claims
+    from blocksearch.report.comparisons import ablation_report
+
+    watch, request = together(Watch, callbacks), config.request()
+    if dry_run:
+        return planned(*foresee_ablation(name, found, question, request, watch))
+    done: Ablation = run_ablation(name, found, question, request, watch)
+    done = replace(done, results=with_claims(done.results))
+    return Answer(done, ablation_report(done), done.failed)
+
+
+def planned(title: str, plan: Plan, more: int = 0) -> Answer[Plan]:
+    """Return what would be trained, and how many runs `more` it may become."""
+    from blocksearch.report.progress import plan_report
+
+    return Answer(plan, plan_report(title, plan, more))
+
+
+def reproduce(
+    what: str | int,
+    *,
+    dataset: str = "gtsrb",
+    seeds: Seeds | None = None,
+    widths: str | Sequence[int] | None = None,
+    strict: bool = False,
+    dry_run: bool = False,
+    callbacks: Sequence[Watch] = (),
+    **fields: Any,
+) -> Answer[Any]:
+    """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
+
+    Section 3 is asked on `dataset`; several names, separated by commas, are compared claim by claim
+    by the runs that are stored. `fields` are those of `RunConfig`.
+
+    >>> import blocksearch as bs
+    >>> sum(cell["matches"] is True for cell in bs.reproduce("flops").records())
+    37
+    """
+    part = f"table{what}" if isinstance(what, int) else what
+    numbers = {f"table{number}": number for number in range(2, 8)}
+    if part == "flops":
+        return _flops()
+    if part == "section3" and "," in dataset:
+        return _across([name.strip() for name in dataset.split(",")], fields)
+    try:
+        if part == "section3":
+            question = {"seeds": "5..12" if seeds is None else seeds, "strict": strict}
+            return _section3(dataset, widths, question, fields, callbacks, dry_run=dry_run)
+        if part in numbers:
+            own = seeds_of(5 if seeds is None else seeds)
+            how = {"strict": strict, "dry_run": dry_run}
+            return _table(numbers[part], own, widths, fields, together(Watch, callbacks), **how)
+    except DataError as error:  # no stand-in takes the place of images that are not here
+        title = f"Table {numbers[part]}" if part in numbers else "Section 3"
+        raise DataError(f"{title}: not run, {error}") from error
+    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}")
+
+
+def _flops() -> Answer[Any]:
+    from blocksearch.paper.tables import flops_cells
+    from blocksearch.report.tables import flops_report
+
+    cells = flops_cells()
+    return Answer(cells, flops_report(cells))
+
+
+def _section3(
+    dataset: str,
+    widths: str | Sequence[int] | None,
+    question: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    callbacks: Sequence[Watch],
+    *,
+    dry_run: bool,
+) -> Answer[Any]:
+    from blocksearch.api.networks import read_task
+    from blocksearch.paper.section3 import section3
+
+    config = run_config(dataset, fields)
+    found = section3(read_task(config.dataset, widths)[0], config.dataset)
+    asked = AblationConfig(factors=["all"], **question)
+    name = "Section 3, factors of effnet"
+    return _ablation(name, found, asked, config, callbacks, dry_run=dry_run)
+
+
+def _across(names: Sequence[str], fields: Mapping[str, Any]) -> Answer[Any]:
+    """Say what the stored runs of several data sets say of the paper's claims."""
+    from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
+    from blocksearch.report.comparisons import claims_report
+
+    requests = {name: run_config(name, fields).request() for name in names}
+    where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
+    found = recorded_in(where, next(iter(requests.values())).protocol.number)
+    titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
+    return Answer(found, claims_report(titles, claims_shown(found), claims_across(found)))
+
+
+def _table(
+    number: int,
+    seeds: Sequence[int],
+    widths: str | Sequence[int] | None,
+    fields: Mapping[str, Any],
+    watch: Watch,
+    *,
+    strict: bool,
+    dry_run: bool,
+) -> Answer[Any]:
+    from blocksearch.api.networks import read_task
+    from blocksearch.paper.reproduce import foresee_table, reproduce_table
+    from blocksearch.paper.tables import TABLES
+    from blocksearch.report.comparisons import paper_report
+
+    dataset = TABLES[number][0]
+    task, request = read_task(dataset, widths)[0], run_config(dataset, fields).request()
+    if dry_run:
+        return planned(*foresee_table(number, task, seeds, request, watch))
+    found: PaperTable = reproduce_table(number, task, seeds, request, watch, strict=strict)
+    return Answer(found, paper_report(found), found.failed)
+
+
+def bench(
+    net: str | Network,
+    *,
+    dataset: DatasetLike = "digits",
+    widths: str | Sequence[int] | None = None,
+    plugins: Sequence[str | Path] = (),
+    progress: Any = lambda _: None,
+    **fields: Any,
+) -> Answer[Any]:
+    """Time the training of five seeds here: the plain loop, and each of our ways."""
+    from blocksearch.report.tables import bench_report
+    from blocksearch.runs.bench import as_rows, with_batches
+    from blocksearch.runs.bench import bench as run_bench
+
+    config = run_config(dataset, fields)
+    found = _network(net, config.dataset, widths, plugins)
+    title, ways = run_bench(found, with_batches(config.request()), progress)
+    return Answer(ways, bench_report(title, as_rows(ways)))
+
+
+def merge(into: str | Path, other: str | Path) -> Answer[Any]:
+    """Copy the runs of database `other` that `into` does not have; say on which they disagree.
+
+    >>> merge("mine.db", "other-machine.db").found["copied"]  # doctest: +SKIP
+    12
+    """
+    from blocksearch.report.tables import merge_report
+    from blocksearch.runs.merge import merge_ledgers
+
+    found = merge_ledgers(str(into), str(other))
+    return Answer(found, merge_report(found))
