@@ -46,6 +46,7 @@ DOORS = {
         "training/batches",
         "training/norm_act",
         "training/record",
+        "training/step",
         "training/modules",
         "training/trainer",
         "training/plain",

@@ -24,7 +24,7 @@ from blocksearch.errors import BlocksearchError, ConfigError, DataError
 from blocksearch.runs.records import Group, Job, Place, Run, RunState
 
 if TYPE_CHECKING:
-    from blocksearch.training.trainer import Outcome
+    from blocksearch.training.outcome import Outcome
 
 PROBE_STEPS = 5
 BENCH_STEPS = 20
@@ -186,8 +186,8 @@ def probe_group(group: Group) -> float:
     """Estimate the seconds of a whole training of a group from a few steps and one evaluation
     batch.
     """
+    from blocksearch.training.step import EVALUATION_BATCH
     from blocksearch.training.timing import probe_evaluation, probe_step
-    from blocksearch.training.trainer import EVALUATION_BATCH
 
     job, copies = group.jobs[0], len(group.jobs)
     data = _data(job)

@@ -12,13 +12,13 @@ from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
-from blocksearch.training.trainer import (
+from blocksearch.training.step import (
     EVALUATION_BATCH,
-    Training,
     batches_per_epoch,
     channels_last,
     predict,
 )
+from blocksearch.training.trainer import Training
 
 WARM_UP = 2  # calls before a measurement
 

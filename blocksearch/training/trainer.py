@@ -8,54 +8,29 @@ and taken up again to the same bits.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from blocksearch.arch.layers import Dropout, Layers, Linear
+from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Prepared
-from blocksearch.training.batches import Gather, gather
+from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.modules import SeededDropout
-from blocksearch.training.recipe import Precision, Recipe
+from blocksearch.training.outcome import Divergence, Outcome
+from blocksearch.training.recipe import Recipe
 from blocksearch.training.record import RecordedStep
-
-EVALUATION_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Where a loss left the finite numbers: epoch and step, counted from 1, and what it became."""
-
-    epoch: int
-    step: int
-    value: float
-
-    def __str__(self) -> str:
-        return f"the loss became {self.value} at step {self.step} of epoch {self.epoch}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one training gave.
-
-    `accuracies` (percent) and `losses` (mean over the epoch) have one entry per finished epoch, but
-    only the last accuracy is there where images judge once. `predictions` hold the class of each
-    evaluated image after the last epoch, and `right` whether it is the image's own, both in the
-    split's order; a run that diverged has none. `seconds` is a seed's share.
-    """
-
-    divergence: Divergence | None
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]
-    predictions: NDArray[np.uint16]
-    right: NDArray[np.bool_]
-    seconds: float
+from blocksearch.training.step import (
+    batches_per_epoch,
+    channels_last,
+    in_precision,
+    predict,
+    seed_losses,
+    with_dropout,
+)
 
 
 def train(
@@ -331,65 +306,6 @@ class Training:
 
     def _dropout_generators(self) -> list[torch.Generator]:
         return [generator for part in self._dropouts() for generator in part.generators]
-
-
-def with_dropout(layers: Layers, rate: float | None) -> Layers:
-    """Replace the dropout before the classifier; None keeps the network's own, 0 removes it."""
-    if rate is None:
-        return layers
-    *body, classifier = (layer for layer in layers if not isinstance(layer, Dropout))
-    assert isinstance(classifier, Linear)
-    dropout = (Dropout(classifier.input, rate),) if rate else ()
-    return (*body, *dropout, replace(classifier))
-
-
-def batches_per_epoch(images: int, batch: int) -> int:
-    """Full batches in an epoch; fewer images than a batch make one smaller batch."""
-    return max(1, images // batch)
-
-
-def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the context in which layers multiply in a precision; what must not is left in single
-    by torch's own lists.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K
-    give K numbers.
-    """
-    single = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    flat = single.reshape(labels.numel(), -1)
-    return (
-        functional.cross_entropy(
-            flat, labels.flatten(), label_smoothing=smoothing, reduction="none"
-        )
-        .view(labels.shape)
-        .mean(0)
-    )
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """Put the weights of convolutions in channels-last layout."""
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module
-
-
-@torch.no_grad()
-def predict(
-    module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device
-) -> NDArray[np.uint16]:
-    """Return the class that each copy gives each image, N×K."""
-    module.eval()
-    found = []
-    for start in range(0, images, EVALUATION_BATCH):
-        indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
-        x, _ = judge(indices[:, None].repeat(1, copies))
-        found.append(module(x).view(len(x), copies, -1).argmax(2))
-    return torch.cat(found).cpu().numpy().astype(np.uint16)
 
 
 def _numbers(divergence: Divergence | None) -> tuple[float, float, float]:

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from blocksearch.training.trainer import (
-        Training,
-    )  # without torch, for those who only read and remove files
+    from blocksearch.training.trainer import Training  # not loaded by those who only read files
 
 SECONDS = 30.0  # of training that a cut-off may cost
 _NEW = ".new"

@@ -33,7 +33,8 @@ from blocksearch.runs.worker import train_group
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
-from blocksearch.training.trainer import Training, predict, train
+from blocksearch.training.step import predict
+from blocksearch.training.trainer import Training, train
 from tests.ablation.test_study import made_run
 
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))

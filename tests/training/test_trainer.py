@@ -26,8 +26,10 @@ from blocksearch.data.splits import Images, Prepared, Split, normalisation, prep
 from blocksearch.errors import ConfigError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
+from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
-from blocksearch.training.trainer import Divergence, Training, predict, train, with_dropout
+from blocksearch.training.step import predict, with_dropout
+from blocksearch.training.trainer import Training, train
 
 NETWORK = named_network("effnet", TASKS["digits"])
 

@@ -1,0 +1,74 @@
+"""What a training step and an evaluation are made of: losses, precision, layouts, predictions."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blocksearch.arch.layers import Dropout, Layers, Linear
+from blocksearch.training.batches import Gather
+from blocksearch.training.recipe import Precision
+
+EVALUATION_BATCH = 500
+
+
+def with_dropout(layers: Layers, rate: float | None) -> Layers:
+    """Replace the dropout before the classifier; None keeps the network's own, 0 removes it."""
+    if rate is None:
+        return layers
+    *body, classifier = (layer for layer in layers if not isinstance(layer, Dropout))
+    assert isinstance(classifier, Linear)
+    dropout = (Dropout(classifier.input, rate),) if rate else ()
+    return (*body, *dropout, replace(classifier))
+
+
+def batches_per_epoch(images: int, batch: int) -> int:
+    """Full batches in an epoch; fewer images than a batch make one smaller batch."""
+    return max(1, images // batch)
+
+
+def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which layers multiply in a precision; what must not is left in single
+    by torch's own lists.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K
+    give K numbers.
+    """
+    single = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    flat = single.reshape(labels.numel(), -1)
+    return (
+        functional.cross_entropy(
+            flat, labels.flatten(), label_smoothing=smoothing, reduction="none"
+        )
+        .view(labels.shape)
+        .mean(0)
+    )
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Put the weights of convolutions in channels-last layout."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+@torch.no_grad()
+def predict(
+    module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device
+) -> NDArray[np.uint16]:
+    """Return the class that each copy gives each image, N×K."""
+    module.eval()
+    found = []
+    for start in range(0, images, EVALUATION_BATCH):
+        indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
+        x, _ = judge(indices[:, None].repeat(1, copies))
+        found.append(module(x).view(len(x), copies, -1).argmax(2))
+    return torch.cat(found).cpu().numpy().astype(np.uint16)
