@@ -3,25 +3,42 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from blocksearch.errors import ConfigError, unknown
 
-Schedule = Literal["constant", "linear"]
 Precision = Literal["float32", "bfloat16"]
+
+
+def constant(step: int, steps: int) -> float:
+    """Keep the learning rate as it is."""
+    return 1.0
+
+
+def linear(step: int, steps: int) -> float:
+    """Warm up over the first tenth of the steps, then fall to zero on a straight line."""
+    warm = max(1, steps // 10)
+    return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+
+
+# The share of the learning rate at a step, counted from 0, of all steps of the schedule. A schedule
+# of one's own is one entry more.
+SCHEDULES: dict[str, Callable[[int, int], float]] = {"constant": constant, "linear": linear}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Adam, its schedule over `epochs` (the horizon), batch and regularisation. Everything here is
-    part of a run's identity.
+    """Adam, its schedule over `epochs`, batch and regularisation: all part of a run's identity.
 
-    `dropout` is the rate before the classifier; None keeps the network's own. `linear` warms up
-    over the first tenth of the steps and then falls to zero on a straight line. `bfloat16`
-    multiplies in that precision and adds up in single; weights, their updates and the
-    normalisation's statistics are single always. Raises ConfigError where a value is out of range.
+    `schedule` is one of `SCHEDULES`. `dropout` is the rate before the classifier; None keeps the
+    network's own. `bfloat16` multiplies in that precision and adds up in single; weights, their
+    updates and the normalisation's statistics are single always. Raises ConfigError where a value
+    is out of range.
+
+    >>> Recipe(epochs=10, schedule="linear").title
+    '10 epochs (linear schedule, batch 128, learning rate 0.001, beta1 0.75, beta2 0.999)'
     """
 
     epochs: int
@@ -30,7 +47,7 @@ class Recipe:
     beta1: float = 0.75
     beta2: float = 0.999
     weight_decay: float = 0.0
-    schedule: Schedule = "constant"
+    schedule: str = "constant"
     label_smoothing: float = 0.0
     dropout: float | None = None
     precision: Precision = "float32"
@@ -38,6 +55,8 @@ class Recipe:
     def __post_init__(self) -> None:
         _at_least(1, epochs=self.epochs)
         _at_least(2, batch=self.batch)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
         if self.precision not in get_args(Precision):
             raise unknown("precision", self.precision, get_args(Precision))
         for name in ("beta1", "beta2", "label_smoothing", "dropout"):
@@ -63,7 +82,8 @@ class Recipe:
         """What a title says of it: horizon, schedule and batch, and whatever else is not as in the
         recipe of that schedule.
         """
-        usual = next(recipe for recipe in RECIPES.values() if recipe.schedule == self.schedule)
+        alike = (recipe for recipe in RECIPES.values() if recipe.schedule == self.schedule)
+        usual = next(alike, RECIPES["paper"])
         told = {"epochs", "schedule", "batch"}
         own = {
             name: value
@@ -76,10 +96,7 @@ class Recipe:
 
     def rate_at(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0, out of the horizon's `steps`."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        warm = max(1, steps // 10)
-        return self.learning_rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+        return self.learning_rate * SCHEDULES[self.schedule](step, steps)
 
 
 def _at_least(least: int, **values: int) -> None:
