@@ -1,8 +1,9 @@
 """Random blocks and networks for the laws that must hold for all of them."""
 
+import os
 from fractions import Fraction
 
-from hypothesis import assume
+from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block
@@ -106,3 +107,9 @@ def declarations(draw):
         "per_stage": per_stage,
         **{factor: draw(_some(OPTIONS[factor], 2 if per_stage else 3)) for factor in factors},
     }
+
+
+def tries(most: int) -> settings:
+    """Try a law so often where laws are tried often, and a fifth of it in the quick tier."""
+    thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+    return settings(max_examples=most if thorough else max(5, most // 5))

@@ -17,6 +17,7 @@ from blocksearch.ablation.stats import (
     sign_flip_p,
 )
 from blocksearch.errors import ConfigError
+from tests.strategies import tries
 
 
 def compare(reference, variants, **options):
@@ -77,7 +78,7 @@ def assert_coherent(effect, margin=0.5, alpha=0.05):
         assert effect.margin == margin
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(experiments())
 def test_verdict_and_interval_never_contradict(experiment):
     for effect in compare(*experiment).values():
@@ -88,7 +89,7 @@ def test_verdict_and_interval_never_contradict(experiment):
             assert effect.seeds_to_decide is None
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(st.lists(st.tuples(*[st.floats(-1e100, 1e100)] * 3), min_size=2, max_size=6))
 def test_any_finite_numbers_give_finite_coherent_effects(rows):
     reference, *variants = zip(*rows, strict=True)
@@ -106,7 +107,7 @@ def test_any_finite_numbers_give_finite_coherent_effects(rows):
         assert all(number is None or math.isfinite(number) for number in numbers)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(experiments())
 def test_swapping_sides_negates_the_effect(experiment):
     reference, variants = experiment
@@ -120,7 +121,7 @@ def test_swapping_sides_negates_the_effect(experiment):
     assert there.seeds_to_decide == back.seeds_to_decide
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(experiments(), eighths(-20, 20))
 def test_adding_a_constant_to_all_changes_nothing(experiment, constant):
     reference, variants = experiment
@@ -134,7 +135,7 @@ def test_adding_a_constant_to_all_changes_nothing(experiment, constant):
         assert effect.correlation == pytest.approx(after[name].correlation)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(experiments(), st.sampled_from([0.25, 0.5, 2.0, 16.0]))
 def test_scaling_accuracies_and_margin_scales_the_effect(experiment, factor):
     reference, variants = experiment
@@ -152,7 +153,7 @@ def test_scaling_accuracies_and_margin_scales_the_effect(experiment, factor):
         assert bare(after[name]) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(experiments(), st.randoms(use_true_random=False))
 def test_order_of_seeds_and_variants_does_not_matter(experiment, random):
     reference, variants = experiment
@@ -166,7 +167,7 @@ def test_order_of_seeds_and_variants_does_not_matter(experiment, random):
     assert list(after) == names
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(experiments())
 def test_a_variant_with_one_seed_is_outside_the_family(experiment):
     reference, variants = experiment
@@ -174,7 +175,7 @@ def test_a_variant_with_one_seed_is_outside_the_family(experiment):
     assert {name: with_single[name] for name in variants} == compare(reference, variants)
 
 
-@settings(max_examples=80, deadline=None)
+@tries(80)
 @given(
     st.lists(st.tuples(st.floats(40, 60), st.floats(40, 60)), min_size=3, max_size=9),
     st.integers(1, 4),
@@ -241,7 +242,7 @@ def test_holm_is_closed_testing_with_bonferroni(p_values):
     assert holm(p_values) == pytest.approx(closed_testing(p_values))
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.lists(st.floats(-5, 5) | eighths(-1, 1), min_size=1, max_size=8))
 def test_sign_flip_counts_every_choice_of_signs(differences):
     observed = abs(sum(differences))
@@ -450,7 +451,7 @@ def test_the_seeds_that_would_decide_do_and_one_fewer_would_not(mean, level, mar
     assert share_decided(mean, n - 1, level, margin) <= 0.82
 
 
-@settings(max_examples=40, deadline=None)
+@tries(40)
 @given(st.floats(0.1, 3), st.sampled_from([0.05, 0.025, 0.00625]))
 def test_seeds_to_decide_follow_the_noncentral_t(mean, level):
     def power(n):

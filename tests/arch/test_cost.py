@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,7 +11,7 @@ from blocksearch.arch.layers import Conv, Join, Linear
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.training.build import build
-from tests.strategies import networks
+from tests.strategies import networks, tries
 
 # "Expected counts (exact)", recovered from the FLOPs columns of the EffNet paper's tables.
 EXPECTED = {
@@ -111,7 +111,7 @@ def test_revised_effnet_as_written(dataset, name):
     assert cost(network.layers).flops == AS_WRITTEN[dataset][name]
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(networks())
 def test_cost_is_what_torch_counts(network):
     check_against_torch(network)
@@ -136,7 +136,7 @@ def count_over_positions(layers) -> int:
     return total
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(networks())
 def test_cost_is_what_a_count_over_positions_gives(network):
     assert cost(network.layers).macs == count_over_positions(network.layers)
@@ -204,7 +204,7 @@ class _Liveness:
         return y
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(networks())
 def test_peak_activation_is_the_largest_sum_of_live_tensors(network):
     module, task, live = build(network.layers, device="meta").eval(), network.task, _Liveness()

@@ -27,12 +27,12 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, parse_block
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ParseError, SpecError
-from tests.strategies import blocks, networks
+from tests.strategies import blocks, networks, tries
 
 SETTING = Task(input=Shape(3, 32, 32), widths=(8, 16, 32), classes=10)
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(networks())
 def test_text_parses_back_to_the_same_network(network):
     assert parse(str(network)) == network

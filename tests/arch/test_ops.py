@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch import (
@@ -37,6 +37,7 @@ from tests.arch.test_cost import (
     check_against_torch,
     test_peak_activation_is_the_largest_sum_of_live_tensors,
 )
+from tests.strategies import tries
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
 SHIPPED = {name: read_space(SPACES / f"{name}.py") for name in ("squeeze", "gates")}
@@ -56,7 +57,7 @@ def test_members_with_options_cost_what_torch_counts_and_run(network):
     assert sum(row.params for row in layer_rows(network)) == cost(network.layers).params
 
 
-@settings(max_examples=20, deadline=None)
+@tries(20)
 @given(st.integers(5, 20), st.integers(5, 20), st.integers(1, 9))
 def test_options_hold_on_odd_maps_and_widths(height, width, channels):
     option_values = {

@@ -6,13 +6,13 @@ from fractions import Fraction
 from itertools import islice
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blocksearch import TASKS, cost, named_network, rescaled
 from blocksearch.arch.scale import next_scale, widths_at
 from blocksearch.errors import BlocksearchError, SpecError
-from tests.strategies import networks
+from tests.strategies import networks, tries
 
 LARGE = {
     "cifar10": (79_118_336, 80_347_136),
@@ -44,7 +44,7 @@ def buildable(network):
             yield placed(network, widths)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(
     networks(),
     st.sampled_from(["flops", "params", "activations", "peak_activations"]),

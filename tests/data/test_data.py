@@ -30,6 +30,7 @@ from blocksearch.data import datasets as catalog
 from blocksearch.data import download as fetch
 from blocksearch.data.datasets import Archive
 from blocksearch.errors import ConfigError, DataError
+from tests.strategies import tries
 
 RECORDS = 20
 
@@ -274,7 +275,7 @@ def cache(root: Path) -> Path:
     return root / ".blocksearch" / "cifar10-train"
 
 
-@settings(max_examples=25, deadline=None)
+@tries(25)
 @given(
     place=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),

@@ -4,11 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch.data import split_id, validation_split
 from blocksearch.errors import DataError
+from tests.strategies import tries
 
 
 def signs(seed):
@@ -29,7 +30,7 @@ def test_a_fifth_of_each_class_is_held_out():
     assert (learn.dtype, judge.dtype) == (np.int64, np.int64)
 
 
-@settings(max_examples=10, deadline=None)
+@tries(10)
 @given(st.integers(0, 1000), st.integers(0, 2))
 def test_no_sign_is_on_both_sides_and_a_fifth_of_the_frames_is_held_out(seed, number):
     labels, groups = signs(seed)
@@ -39,7 +40,7 @@ def test_no_sign_is_on_both_sides_and_a_fifth_of_the_frames_is_held_out(seed, nu
     assert abs(len(judge) / len(labels) - 0.2) < 0.01
 
 
-@settings(max_examples=20, deadline=None)
+@tries(20)
 @given(st.integers(0, 1000), st.floats(0.01, 1), st.booleans())
 def test_a_prefix_of_either_side_has_the_shares_of_its_classes(seed, share, judged):
     labels, groups = signs(seed)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch.arch.layers import decode
@@ -22,6 +22,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
 from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey, RunState
 from blocksearch.training.recipe import Recipe
+from tests.strategies import tries
 
 NETWORK = named_network("effnet", TASKS["digits"])
 RECIPE = Recipe(epochs=2)
@@ -173,7 +174,7 @@ def test_an_edited_row_is_noticed(tmp_path, column):
         ledger.runs()
 
 
-@settings(max_examples=20, deadline=None)
+@tries(20)
 @given(
     mine=st.sets(st.integers(0, 6)),
     theirs=st.sets(st.integers(0, 6)),

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from blocksearch.errors import ConfigError
 from blocksearch.runs.metrics import accuracy_interval, mean_interval
+from tests.strategies import tries
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12))
@@ -25,7 +26,7 @@ def test_accuracies_without_spread_have_no_interval(values):
     assert mean_interval(values) is None
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.lists(st.booleans(), min_size=1, max_size=200), st.sampled_from([0.05, 0.2]))
 def test_accuracy_interval_of_images_is_wilsons(bits, alpha):
     oracle = stats.binomtest(sum(bits), len(bits)).proportion_ci(1 - alpha, method="wilson")

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers import NSGAIISampler
 
@@ -24,6 +24,7 @@ from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Smooth, Space, done, new, proposed, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
+from tests.strategies import tries
 
 FEW = {"gp": 14}  # the GP takes a second for each proposal once it has ten results
 SPACES = {
@@ -135,13 +136,13 @@ def check_kills(space: str, sampler: str, trials: int, order: int, kills: set[in
 killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
 
 
-@settings(max_examples=16, deadline=None)
+@tries(16)
 @given(st.sampled_from(["random", "nsga2", "tpe"]), st.integers(0, 3), killed)
 def test_a_killed_search_takes_the_steps_of_an_uninterrupted_one(sampler, order, kills):
     check_kills("spelled", sampler, 80, order, kills)
 
 
-@settings(max_examples=8, deadline=None)
+@tries(8)
 @given(st.integers(0, 3), killed)
 def test_so_does_evolution(order, kills):
     check_kills("spelled", "evolution", 50, order, kills)
@@ -154,7 +155,7 @@ def test_so_does_the_gp():
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@tries(25)
 @given(
     st.sampled_from(["random", "nsga2", "tpe", "evolution"]),
     st.sampled_from(["spelled", "large"]),
@@ -166,7 +167,7 @@ def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
 
 
 @pytest.mark.slow
-@settings(max_examples=3, deadline=None)
+@tries(3)
 @given(st.integers(0, 9), st.sets(st.integers(8, 25), min_size=1, max_size=2))
 def test_so_does_the_gp_in_a_longer_search(order, kills):
     check_kills("spelled", "gp", 20, order, kills)

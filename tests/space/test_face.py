@@ -6,7 +6,7 @@ import pkgutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blocksearch
@@ -14,7 +14,7 @@ from blocksearch import TASKS, Block, Grammar, op
 from blocksearch import space as room
 from blocksearch.errors import BlocksearchError
 from blocksearch.space.load import load_space
-from tests.strategies import declarations
+from tests.strategies import declarations, tries
 
 NAMES = {
     name: getattr(blocksearch, name) for name in ("TASKS", "Block", "Grammar", "Shape", "Task")
@@ -57,7 +57,7 @@ def test_neighbours_differ_in_one_choice():
     assert {near.task.widths for near in deep.neighbours(deep[0])} >= {(4, 8, 8)}
 
 
-@settings(max_examples=40)
+@tries(40)
 @given(declarations(), st.booleans())
 def test_a_space_is_written_as_the_calls_that_make_it(declared, constrained):
     space = Grammar(**declared)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from blocksearch import (
     TASKS,
@@ -22,7 +22,7 @@ from blocksearch.arch.layers import Conv, Norm
 from blocksearch.errors import BlocksearchError, SpecError
 from blocksearch.space import layouts
 from blocksearch.space.load import load_space, read_space, shipped_spaces
-from tests.strategies import declarations
+from tests.strategies import declarations, tries
 
 GTSRB = TASKS["gtsrb"]
 
@@ -57,7 +57,7 @@ def test_a_grammar_without_options_is_its_base_block():
     assert grammar[0] == Network(task=TASKS["digits"], blocks=(Block(residual="add"),))
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(declarations())
 def test_equal_declarations_are_equal_grammars(declared):
     one, other = Grammar(**declared), Grammar(**declared)

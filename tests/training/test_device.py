@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch.errors import ConfigError
@@ -19,6 +19,7 @@ from blocksearch.runs.worker import find_place
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.modules import SeededConv
 from blocksearch.training.trainer import Training
+from tests.strategies import tries
 from tests.training.test_fused import RECIPE, TEXTS, data, losses, network, one_thread
 
 __all__ = ["data", "one_thread"]  # fixtures
@@ -82,7 +83,7 @@ def test_images_on_a_device_are_the_shared_ones(data):
     assert torch.equal(y, shared_y)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(
     st.integers(1, 4),
     st.integers(1, 5),

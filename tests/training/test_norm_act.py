@@ -16,6 +16,7 @@ from blocksearch.arch.layers import LEAKY_SLOPE, Activation, ActivationKind, Nor
 from blocksearch.training import kernels
 from blocksearch.training.build import build
 from blocksearch.training.norm_act import NormAct
+from tests.strategies import tries
 
 SHAPES = st.tuples(st.integers(6, 12), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
 
@@ -43,7 +44,7 @@ def near(found, wanted):
     return int(off.sum()) <= off.numel() // 20_000
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(
     SHAPES,
     st.sampled_from([0.0, 0.2, 1.0]),
