@@ -161,7 +161,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class SplitSummary:
     """What a split is, without its pixels: the digest of the training images, counts, and labels,
     groups and origin of the evaluated images, in their order.
 
@@ -183,7 +183,7 @@ class Summary:
         return len(self.labels)
 
 
-def summary(split: Split, root: Path | None = None) -> Summary:
+def summary(split: Split, root: Path | None = None) -> SplitSummary:
     """Describe a split from what the cache has noted; pixels are read only where they were never
     decoded. Raises DataError where there is neither cache nor readable source.
 
@@ -203,7 +203,7 @@ def summary(split: Split, root: Path | None = None) -> Summary:
     copies = int(np.isin(judged.prints[judge], known.prints[learn]).sum())
     if copies and isinstance(data, OwnImages):
         told += f", {copies:,} of {len(judge):,} evaluated images equal a training image"
-    return Summary(
+    return SplitSummary(
         digest=known.digest,
         training=len(learn),
         available=available,

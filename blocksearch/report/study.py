@@ -12,7 +12,7 @@ from blocksearch.report.table import (
     form,
     split_texts,
 )
-from blocksearch.search.importance import Effects, Estimate, Factor, Level, as_rows
+from blocksearch.search.importance import Effects, Estimate, FactorImportance, Level, as_rows
 
 if TYPE_CHECKING:  # only to describe an argument: its module trains
     from blocksearch.search.evaluation import Final
@@ -82,7 +82,7 @@ def importance_report(found: Effects) -> Report:
     )
 
 
-def _level_row(factor: Factor, level: Level, *, first: bool) -> Mapping[str, Any]:
+def _level_row(factor: FactorImportance, level: Level, *, first: bool) -> Mapping[str, Any]:
     return {
         "head": factor.name if first else "",
         "bits": _spread(factor.importance) if first else None,

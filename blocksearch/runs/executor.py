@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs import worker as process
-from blocksearch.runs.records import Group, Place, Run
+from blocksearch.runs.records import Group, Machine, Run
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Workers:
         self._pools = [self._new_pool()]
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> Machine:
         """Where these workers train. Raises ConfigError where there is no such device."""
         for _ in range(PATIENCE - 1):
             try:

@@ -16,7 +16,7 @@ from blocksearch.arch.notation import parse, read_shape, read_widths
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.scale import rescaled
 from blocksearch.data import get
-from blocksearch.data.splits import Split, Summary, summary
+from blocksearch.data.splits import Split, SplitSummary, summary
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import SpaceFile, read_space
@@ -208,7 +208,7 @@ def conditions(request: Request, network: Network) -> Conditions:
     )
 
 
-def _known(request: Request) -> Summary:
+def _known(request: Request) -> SplitSummary:
     """Say what the images are: from the images, or where there are none, from stored runs.
 
     Raises DataError where neither says it, or where stored runs are of several sets of images.
@@ -224,7 +224,7 @@ def _known(request: Request) -> Summary:
         if len(stored) != 1:
             raise
     (found,) = stored
-    return Summary(
+    return SplitSummary(
         digest=found.data,
         training=found.training,
         available=found.available,

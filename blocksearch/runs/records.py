@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Place:
+class Machine:
     """Where trainings run: a device as torch names it (`cpu`, `cuda:0`), and the machine as modes
     are stored for it.
     """

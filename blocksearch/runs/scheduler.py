@@ -11,7 +11,7 @@ import numpy as np
 
 from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers
-from blocksearch.data.splits import Summary, summary
+from blocksearch.data.splits import SplitSummary, summary
 from blocksearch.errors import StoreError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
@@ -150,7 +150,7 @@ def remember_images(jobs: Iterable[Job], ledger: Ledger) -> None:
                 ledger.add_images(_evaluated(job.key, found))
 
 
-def _evaluated(key: RunKey, found: Summary) -> EvaluatedImages:
+def _evaluated(key: RunKey, found: SplitSummary) -> EvaluatedImages:
     return EvaluatedImages(
         dataset=key.dataset,
         data=key.data,

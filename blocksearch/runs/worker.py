@@ -21,7 +21,7 @@ import numpy as np
 import blocksearch
 from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
-from blocksearch.runs.records import Group, Job, Place, Run, RunState
+from blocksearch.runs.records import Group, Job, Machine, Run, RunState
 
 if TYPE_CHECKING:
     from blocksearch.training.outcome import Outcome
@@ -201,7 +201,7 @@ def probe_group(group: Group) -> float:
     )
 
 
-def find_place(wanted: str) -> Place:
+def find_place(wanted: str) -> Machine:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
 
     Raises ConfigError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by
@@ -211,14 +211,14 @@ def find_place(wanted: str) -> Place:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cpu" or (wanted == "auto" and not count):
-        return Place("cpu", machine("cpu"))
+        return Machine("cpu", machine("cpu"))
     index = int(wanted.partition(":")[2] or 0) if wanted != "auto" else 0
     if index >= count:
         seen = f"{count} CUDA devices" if count else "no CUDA device"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
         raise ConfigError(f"device {wanted}: torch {version('torch')} sees {seen} here{limited}")
-    return Place(f"cuda:{index}", machine(f"cuda:{index}"))
+    return Machine(f"cuda:{index}", machine(f"cuda:{index}"))
 
 
 @lru_cache(maxsize=8)

@@ -52,7 +52,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Factor:
+class FactorImportance:
     """A factor, and how much more its levels on the front say of it than chance would, in bits."""
 
     name: str
@@ -69,7 +69,7 @@ class Effects:
     others: tuple[str, ...]
     networks: int
     front: Estimate
-    factors: tuple[Factor, ...]
+    factors: tuple[FactorImportance, ...]
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
@@ -90,7 +90,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
     sizes = [len(values) for values in study.choices.values()]
     costs = _additive(model.codes, np.log10(np.maximum(model.costs, 1.0)), sizes)
     factors = [
-        Factor(
+        FactorImportance(
             plain(factor),
             importance(model.codes[:, place], len(values), fronts, rng),
             _levels(model, place, tuple(map(plain, values)), fronts, costs[place]),

@@ -81,22 +81,7 @@ def from_data(
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
         {},
     )
-    stages = [
-        tuple(
-            (name, tuple(factor_named(name).parse(value, options) for value in values))
-            for name, values in stage.items()
-        )
-        for stage in data["options"]
-    ]
-    known: dict[str, list[Value]] = {}
-    for name, values in chain(*stages):
-        known.setdefault(name, []).extend(values)
-    constraints = [
-        _function(name, text, functions)
-        if text in data["sources"]
-        else read_constraint(text, name, known)
-        for name, text in data["constraints"].items()
-    ]
+    stages, constraints = _chosen(data, options, functions)
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
     if changed := [
         name
@@ -189,3 +174,26 @@ def _listed(values: Iterable[Value]) -> str:
 
 def _written(value: Value) -> str:
     return str(value) if isinstance(value, int | Op) else f'"{value}"'
+
+
+def _chosen(
+    data: Mapping[str, Any], options: Ops, functions: Mapping[str, Callable[..., object]]
+) -> tuple[list[tuple[tuple[str, tuple[Value, ...]], ...]], list[Constraint]]:
+    """Read the values of each factor by stage, and the constraints on them."""
+    stages = [
+        tuple(
+            (name, tuple(factor_named(name).parse(value, options) for value in values))
+            for name, values in stage.items()
+        )
+        for stage in data["options"]
+    ]
+    known: dict[str, list[Value]] = {}
+    for name, values in chain(*stages):
+        known.setdefault(name, []).extend(values)
+    constraints = [
+        _function(name, text, functions)
+        if text in data["sources"]
+        else read_constraint(text, name, known)
+        for name, text in data["constraints"].items()
+    ]
+    return stages, constraints

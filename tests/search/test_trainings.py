@@ -10,7 +10,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import Place
+from blocksearch.runs.records import Machine
 from blocksearch.runs.worker import failed_run
 from blocksearch.search.trainings import ATTEMPTS, Trainings
 from blocksearch.space.candidates import Candidates
@@ -43,7 +43,7 @@ def asked():
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
     shared = Conditions(Split("digits"), recipe, None, "d" * 64, 100, 100, 20)
-    workers = SimpleNamespace(place=Place("cpu", "here"))
+    workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,
         closing(Trainings(asked, [1], shared, ledger, workers)) as made,
