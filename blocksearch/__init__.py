@@ -4,7 +4,7 @@ and is that true or noise?
 >>> import blocksearch as bs
 >>> net = bs.network("effnet residual=add", task="gtsrb")
 >>> net.cost.flops, net.cost.params
-(344064, 24679)
+(344064, 24245)
 
 Every name is loaded when it is first used, so that importing the package costs nothing.
 """
@@ -88,14 +88,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name when it is first used."""
-    if name == "data":
-        return import_module("blocksearch.data")
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"blocksearch.{_MODULES[name]}"), name)
-    return found
+if not TYPE_CHECKING:  # a checker knows the names above, and no others
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is first used."""
+        if name == "data":
+            return import_module("blocksearch.data")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(f"blocksearch.{_MODULES[name]}"), name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -65,7 +65,7 @@ def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") 
     """Count what one image costs a network, exactly and before it is built.
 
     >>> cost("effnet", task="gtsrb").params
-    24679
+    24245
     """
     match net:
         case Network():

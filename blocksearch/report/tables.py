@@ -3,11 +3,13 @@ lists of runs and of timings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.summary import LayerRow
+from blocksearch.report.figure import by_epoch
 from blocksearch.report.table import (
     Column,
     Priority,
@@ -266,4 +268,7 @@ def runs_report(title: str, rows: Sequence[Row]) -> Report:
         Column(name="accuracies", label="accuracy by epoch", unit="%", priority=Priority.WIDE),
         Column(name="reason", left=True),
     )
-    return Report(title=title, tables=(Table(name="runs", columns=columns, rows=tuple(rows)),))
+    table = Table(name="runs", columns=columns, rows=tuple(rows))
+    curves = {f"seed {row['seed']}": [row["accuracies"]] for row in rows if row["accuracies"]}
+    figure = by_epoch("Accuracy after each epoch", "accuracy, %", curves)
+    return Report(title=title, tables=(table,), figures=(replace(figure, main=True),))

@@ -1,0 +1,204 @@
+"""The face: what `import blocksearch` gives, as a user would write it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+import blocksearch as bs
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
+SPACE = bs.Grammar(
+    bs.TASKS["digits"], widths=[(4, 8, 8)], kernel=["3x3", "1x3+3x1"], residual=["none", "add"]
+)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path_factory, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path_factory.getbasetemp() / "api-data"))
+    monkeypatch.chdir(tmp_path)
+
+
+def made_up_images(count=48, classes=3):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 12, 12, 3), np.uint8)
+    return images, np.arange(count) % classes
+
+
+def test_the_list_of_names_is_what_is_there():
+    assert dir(bs) == sorted(bs.__all__)
+    for name in bs.__all__:
+        assert getattr(bs, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'build'"):
+        bs.build  # noqa: B018
+    everything = {}
+    exec("from blocksearch import *", everything)
+    assert set(bs.__all__) <= set(everything)
+
+
+def test_a_network_of_a_name_a_task_or_another_input():
+    net = bs.network("effnet residual=add", task="cifar10")
+    assert net == bs.network("effnet residual=add", task=bs.TASKS["cifar10"])
+    assert (net.cost.flops, net.cost.params) == (bs.cost(net).flops, bs.cost(net.layers).params)
+    other = bs.network("effnet", task="cifar10:3x48x48/7")
+    assert (str(other.task.input), other.task.classes) == ("3x48x48", 7)
+    assert other.widths == (64, 128, 256)
+    assert bs.network("effnet", task="gtsrb", widths=(4, 8)).widths == (4, 8)
+    own = bs.network("effnet", task=made_up_images())
+    assert (str(own.task.input), own.task.classes) == ("3x12x12", 3)
+    assert bs.cost("effnet", task="gtsrb").flops == 344_064
+    assert bs.network("effnet", "gtsrb", scale_to="flops <= 200k").cost.flops <= 200_000
+    assert bs.network(str(net)) == net
+    assert "dw 1x3" in net.table()
+    plain = bs.Network(bs.TASKS["cifar10"], [bs.Block()])
+    assert plain.module(seed=0)(__import__("torch").zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (lambda: bs.network("efnet"), "did you mean 'effnet'"),
+        (lambda: bs.network("effnet", task="cifar11"), "unknown data set 'cifar11'"),
+        (lambda: bs.network("effnet", task="none.npz"), "none.npz cannot be read: No such file"),
+        (lambda: bs.network("effnet", widths="4,x"), "widths must be whole numbers"),
+        (lambda: bs.train("effnet", epoch=1), "unknown argument 'epoch' .did you mean 'epochs'"),
+        (lambda: bs.train("effnet", seeds=[0, 0]), "seeds must be distinct"),
+        (lambda: bs.ablate(factor="residul"), "did you mean 'residual'"),
+        (lambda: bs.ablate(factor="residual", recipe="slow"), "unknown recipe 'slow'"),
+        (lambda: bs.reproduce("table9"), "reproduce flops, section3 or table2 to table7"),
+        (lambda: bs.train("effnet", dataset=[1, 2, 3]), "images must be N×H×W×C"),
+    ],
+)
+def test_a_mistake_is_one_line(asked, says):
+    with pytest.raises(bs.BlocksearchError, match=says) as caught:
+        asked()
+    assert "\n" not in str(caught.value)
+
+
+def test_training_keeps_weights_and_answers_with_records(tmp_path):
+    net = bs.network("effnet", task="digits", widths=(4, 8, 8))
+    runs = bs.train(net, dataset="digits", seeds=2, keep_weights="weights", **SMALL)
+    assert [(row["seed"], row["state"]) for row in runs.records()] == [
+        (0, "complete"),
+        (1, "complete"),
+    ]
+    assert len(list((tmp_path / "weights").iterdir())) == 2
+    again = bs.train(net, dataset="digits", seeds=[1], keep_weights=Path("weights"), **SMALL)
+    assert again.records() == runs.records()[1:]  # seed 1 of the database, not one run more
+    assert "accuracy" in runs.table()
+    assert "<table>" in runs._repr_html_()
+    assert "\n" not in repr(runs)
+    assert len(runs.figure().data) == 2
+    assert (tmp_path / "results" / "digits.db").exists()
+
+
+def test_an_ablation_is_saved_in_any_form(tmp_path):
+    heard = []
+
+    class Mine:
+        def finished(self, group, runs):
+            heard.extend(runs)
+
+    images = made_up_images()
+    asked = {"factor": "residual", "values": ["none", "add"], "seeds": 2, "widths": (4, 8)}
+    answer = bs.ablate("effnet", dataset=images, callbacks=[Mine()], **asked, **SMALL)
+    assert [(row["value"], row["n"]) for row in answer.records()] == [("none", 2), ("add", 2)]
+    assert len(heard) == 4
+    assert answer.found.comparisons[0].n == 2
+    np.savez(tmp_path / "mine.npz", images=images[0], labels=images[1])
+    texts = {**asked, "values": "none,add"}
+    again = bs.ablate("effnet", dataset="mine.npz", dry_run=True, **texts, **SMALL)
+    assert again.data()["missing"] == 0  # the same images by another way
+    for suffix in ("html", "svg", "png", "pdf", "csv", "md", "json", "txt"):
+        answer.save(f"a.{suffix}")
+        assert (tmp_path / f"a.{suffix}").stat().st_size > 100
+    assert json.loads((tmp_path / "a.json").read_text())["comparisons"] == answer.records()
+    assert len(answer.figure().data) > 0
+    assert answer.table().startswith("effnet")
+
+
+def test_a_space_is_a_sequence():
+    space = bs.Grammar(
+        bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
+    )
+    assert (len(space), len(space[:3]), len(space.costs().flops)) == (4, 3, 4)
+    assert space[3].digest == space[-1].digest
+    assert len(space.sample(2, seed=0)) == 2
+    assert len(bs.load_space("tiny")) == 288
+    assert bs.survey(space).data()["size"] == 4
+
+
+def test_a_study_answers_in_every_form(tmp_path):
+    space = SPACE.on(bs.Task(input=(3, 12, 12), classes=3))
+    study = bs.Study(
+        space,
+        "mine.db",
+        dataset=made_up_images(),
+        objectives=["accuracy", "flops"],
+        sampler=optuna.samplers.TPESampler(seed=0),
+        references="none",
+        seeds=1,
+        **SMALL,
+    )
+    heard = []
+
+    class Mine:
+        def told(self, trial, total, reused):
+            heard.append(trial.number)
+
+    study.search(trials=3, callbacks=[Mine()])
+    assert heard[:3] == [0, 1, 2]
+    assert study.front[0].network.module() is not None
+    assert study.best(flops=1e9) in study.front
+    assert len(study.to_optuna().best_trials) == len(study.front)
+    assert "accuracy" in study.table()
+    study.save("front.html")
+    assert "<table>" in study._repr_html_()
+    assert len(study.figure().data) > 0
+    assert bs.front("mine.db").found == study.summary()
+    assert bs.importance("mine.db").found == study.importance()
+    with pytest.raises(bs.BlocksearchError, match="unknown argument 'images'"):
+        bs.Study(space, "b.db", dataset=made_up_images(), images=3)
+
+
+def test_the_paper_and_its_claims_across_data_sets():
+    cells = bs.reproduce("flops").data()
+    assert (cells["matching"], cells["distinct"]) == (31, 33)
+    claims = bs.reproduce("section3", dataset="gtsrb,svhn,cifar10").records()
+    assert {row["gtsrb_verdict"] for row in claims} >= {"hurts", "undecided"}
+    assert all(f"{name}_agreement" in row for row in claims for name in ("svhn", "cifar10"))
+
+
+USER = """
+import blocksearch as bs
+
+net: bs.Network = bs.network("effnet residual=add", task="cifar10")
+flops: int = net.cost.flops
+rows: list[dict[str, object]] = bs.train(net, dataset="digits", epochs=1).records()
+answer = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8)
+answer.save("residual.html")
+space: bs.Grammar = bs.Grammar(bs.TASKS["gtsrb"], residual=["none", "add"])
+study = bs.Study(space, "mine.db", dataset="gtsrb", objectives=["accuracy", "flops"])
+front = [entry.network for entry in study.front]
+"""
+WRONG = {
+    "bs.network(3)": 'has incompatible type "int"; expected "str"',
+    "bs.build(net)": 'Module has no attribute "build"',
+    "net.cost.flop": '"Cost" has no attribute "flop"',
+}
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_face(tmp_path):
+    pytest.importorskip("mypy")
+    (tmp_path / "mine.py").write_text("\n".join([USER, *WRONG]))
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "mine.py"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    *errors, last = done.stdout.splitlines()
+    assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
+    assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
