@@ -1,264 +1,164 @@
-"""What the README says was measured is what the shipped ledgers hold: its tables, row by row."""
+"""The documents say what is so: their commands exist, their factors and rooms are all there, their
+programs run. Figures of results are held to the shipped databases in `test_studies.py`.
+"""
 
-import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+import typer
 
-from blocksearch.ablation.stats import compare_pairs
-from blocksearch.arch.cost import cost
-from blocksearch.arch.notation import parse
-from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data import split_id
-from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
-from blocksearch.paper.section3 import recorded
-from blocksearch.paper.tables import TABLES, printed
-from blocksearch.report.comparisons import verdict_of
-from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.metrics import mean_interval
-from blocksearch.space.load import load_space
+import blocksearch
+from blocksearch.arch.factors import FACTORS
+from blocksearch.arch.zoo import NAMED
+from blocksearch.cli import app
+from blocksearch.cli.options import networks, spaces
 
 ROOT = Path(__file__).parent.parent
-WIDTHS = {"cifar10": (16, 32, 64)}  # where a table was reproduced at other widths than the paper's
-README = (ROOT / "README.md").read_text()
+README, MAP = ROOT / "README.md", ROOT / "blocksearch" / "README.md"
+DOCUMENTS = [
+    README,
+    MAP,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / room / "README.md" for room in ("studies", "search_spaces", "blocksearch/ablation")),
+]
+PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
-def table_under(heading: str) -> list[list[str]]:
-    """The cells of the README's table whose head has these words, row by row."""
-    lines = README.splitlines()
-    start = next(at for at, line in enumerate(lines) if line.startswith("|") and heading in line)
-    end = next(at for at in range(start, len(lines)) if not lines[at].startswith("|"))
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : end]
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def commands_in(text: str) -> list[str]:
+    """Return what follows `blocksearch` in lines to type, and in quoted ones."""
+    typed = re.findall(r"^    (?:.* && )?blocksearch (.+)$", text, re.MULTILINE)
+    quoted = re.findall(r"`blocksearch ([^`]+)`", text)
+    return typed + quoted
+
+
+def found_command(words: list[str]) -> tuple[str, object, list[str]]:
+    """Return the command that words call, with its name and the words that are left."""
+    path, command, rest = [], typer.main.get_command(app), list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        path.append(rest.pop(0))
+        command = command.commands[path[-1]]
+    return " ".join(path), command, rest
+
+
+COMMANDS = sorted({each for path in DOCUMENTS for each in commands_in(path.read_text())})
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_exists_with_its_options(line):
+    name, command, rest = found_command(shlex.split(line))
+    assert name, line
+    assert not getattr(command, "commands", {}) or not rest, f"{name} has no command {rest[0]}"
+    options = {option for each in command.params for option in each.opts}
+    given = {word.split("=")[0] for word in rest if word.startswith("-")}
+    assert given <= options | {"--help"}
+
+
+def test_the_documents_name_every_command():
+    def every(command, *path):
+        if not getattr(command, "commands", {}):
+            yield " ".join(path)
+        for name, each in getattr(command, "commands", {}).items():
+            yield from every(each, *path, name)
+
+    named = {found_command(shlex.split(line))[0] for line in COMMANDS}
+    text = README.read_text()
+    named |= {f"reproduce {part}" for part in ("section3", "flops", "all") if f"`{part}`" in text}
+    of_tables = {f"reproduce table{number}" for number in range(2, 8)}
+    assert set(every(typer.main.get_command(app))) - of_tables - {"train"} <= named
+
+
+def test_the_readme_is_short():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 150
+    assert max(map(len, lines)) <= 105
+
+
+def test_the_table_of_factors_is_that_of_the_code():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.*) \|$", README.read_text(), re.MULTILINE)
+    assert [(name, default) for name, default, _ in rows] == [
+        (name, str(factor.default)) for name, factor in FACTORS.items()
     ]
+    for name, _, said in rows:
+        factor, words = FACTORS[name], set(re.findall(r"`([^`]+)`", said))
+        for word in words - {"reduce(k)", "expand(r)", "last(g)", "both(g)", "reduce"}:
+            factor.parse(word)  # raises an error where it is no value
+        plain = {str(value) for value in factor.values if isinstance(value, str)}
+        assert plain - words <= {str(factor.default)}
+        assert ("an op of yours" in said) == bool(factor.op)
 
 
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    """The runs of a shipped ledger, read from a copy."""
-    folder = tmp_path_factory.mktemp("studies")
-
-    def read(name):
-        shutil.copy(ROOT / "studies" / name, folder)
-        with closing(Ledger(folder / name, create=False)) as ledger:
-            return list(ledger.runs()), ledger.reports()
-
-    return read
-
-
-def reproduced(number):
-    """The data set of a table, and its networks at the widths of the README."""
-    name = TABLES[number][0]
-    task = TASKS[name]
-    return name, networks_of(number, replace(task, widths=WIDTHS.get(name, task.widths)))
+def test_the_rooms_and_words_are_those_of_the_code():
+    text = MAP.read_text()
+    rooms = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    package = Path(blocksearch.__file__).parent
+    wanted = {path.parent.name for path in package.glob("*/__init__.py")} | {"errors"}
+    assert sorted(rooms) == sorted(wanted)
+    glossary = text.partition("## Words")[2].strip().splitlines()[2:]
+    assert len(glossary) <= 30
+    words = [line.split("|")[1].strip() for line in glossary]
+    assert words == sorted(words, key=str.lower)
 
 
-@pytest.mark.parametrize("number", [2, 4, 7])
-def test_what_the_paper_says_of_networks_is_as_the_ledger_has_it(number, shipped):
-    name, found = reproduced(number)
-    runs, _ = shipped(f"{name}.db")
-    tested = [run for run in runs if run.key.protocol == "test"]
-    measured_rows = measured(found, tested, range(5))
-    labels = {row.name: row.label for row in measured_rows}
-    rows = {label: cells for label, *cells in table_under(f"| {name}, ")}
-    for result in compared(measured_rows, range(5)):
-        variant, own, (claim, *_) = result.variant, result.comparison, result.statements
-        wanted = [
-            f"{own.difference:+.2f}",
-            "{:+.2f} – {:+.2f}".format(*own.interval),
-            claim.text,
-            claim.agreement,
-        ]
-        cells = rows[f"{labels[variant.value]} against {labels[variant.reference_value]}"]
-        assert [cell.replace("−", "-") for cell in cells] == wanted
-    assert len(rows) == {"gtsrb": 9, "cifar10": 5}[name]
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_files_that_a_document_names_are_there(path):
+    text = path.read_text()
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert [each for each in linked if not (path.parent / each).exists()] == []
+    rooms = "|".join(("api", "arch", "cli", "data", "paper", "report", "runs", "search", "space"))
+    named = re.findall(rf"`((?:{rooms}|training|ablation)/\w+\.py)`", text)
+    assert [each for each in named if not any((ROOT / top / each).exists() for top in TOPS)] == []
 
 
-@pytest.mark.parametrize("number", [2, 4, 7])
-def test_a_table_of_the_paper_is_as_the_ledger_has_it(number, shipped):
-    dataset, found = reproduced(number)
-    runs, _ = shipped(f"{dataset}.db")
-    tested = [run for run in runs if run.key.protocol == "test"]
-    base = cost(found[0][2].layers).flops
-    wanted, means = {}, []
-    for name, row, network in found:
-        accuracies = [run.accuracy for run in tested if run.key.network == network.digest]
-        assert len(accuracies) == 5
-        flops, mean, (low, high) = (
-            cost(network.layers).flops,
-            sum(accuracies) / 5,
-            mean_interval(accuracies),
-        )
-        if name != "effnet_large_published":
-            means.append((mean, row.accuracy))
-        wanted[LARGE.get(name, row.label)] = [
-            *(
-                f"{row.accuracy:.2f}",
-                f"{mean:.2f}",
-                f"{low:.2f} – {high:.2f}",
-                printed(flops, row.flops),
-            ),
-            *(f"{row.factor:.2f}", f"{flops / base:.2f}"),
-        ]
-    rows = {label: cells for label, *cells in table_under(f"`blocksearch reproduce table{number}")}
-    assert rows == {label: cells for label, cells in wanted.items() if label in rows}
-    assert set(wanted) - set(rows) <= {"Baseline"}  # which is in the first table
-    assert re.search(
-        r"{:+.2f} \(p = {:.3f}\) for Table {}".format(
-            *rank_correlation(*zip(*means, strict=True)), number
-        ).replace("+", r"\+"),
-        README,
-    )
+TOPS = ("blocksearch", "tests")
 
 
-def effects_of_shortcuts(runs, name, widths, epochs, split, seeds):
-    """Every shortcut against none, in effnet, over the first seeds of a split."""
-    task = TASKS[name] if widths is None else replace(TASKS[name], widths=widths)
-    effnet = named_network("effnet", task, dataset=name)
-
-    def accuracies(network):
-        wanted = (network.digest, split_id(split), epochs)
-        judged = [
-            run for run in runs if (run.key.network, run.key.protocol, run.epoch_to) == wanted
-        ]
-        found = [run for run in judged if run.key.seed < seeds]
-        assert len(found) == seeds
-        return {run.key.seed: run.accuracy for run in found}
-
-    names = ("add", "project", "concatenate")
-    return compare_pairs(
-        {
-            each: (accuracies(effnet), accuracies(effnet.with_factor("residual", each)))
-            for each in names
-        }
-    )
+def test_there_is_a_place_for_everything_that_may_be_added():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert len(text.splitlines()) <= 50
+    for what in (
+        *("factor", "layer", "data set", "augmentation", "objective", "sampler", "executor"),
+        *("format", "figure"),
+    ):
+        assert re.search(rf"^\| an? (\w+ )?{what} \|", text, re.MULTILINE), what
 
 
-def test_what_shortcuts_do_is_as_the_ledgers_have_it(shipped):
-    asked = (
-        ("gtsrb", None, 30, 0, 8),
-        ("gtsrb", None, 30, 1, 8),
-        ("cifar10", (32, 64, 128), 6, 0, 5),
-    )
-    columns = [effects_of_shortcuts(shipped(f"{name}.db")[0], name, *rest) for name, *rest in asked]
-    written = {value: cells for value, *cells in table_under("GTSRB, `--val-split 1`")}
-    for value, cells in written.items():
-        effects = [column[value] for column in columns]
-        wanted = [
-            "{:+.2f} ({:+.2f} – {:+.2f}), {}".format(e.difference, *e.interval, e.verdict)
-            for e in effects
-        ]
-        assert [cell.replace("−", "-") for cell in cells] == wanted
-    assert set(written) == set(columns[0])
-    picture = (ROOT / "studies" / "gtsrb-residual.svg").read_text()
-    for effect in columns[0].values():
-        assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
-
-
-def section3_cells(result):
-    """A result of Section 3, as the README writes it."""
-    variant, own = result.variant, result.comparison
-    label = f"{variant.factor} {variant.value}" + (f", {variant.given}" if variant.given else "")
-    low, high = own.interval
-    return label, [
-        str(own.n),
-        f"{own.difference:+.2f}",
-        f"{low:+.2f} – {high:+.2f}",
-        f"{result.cost.flops / result.reference_cost.flops - 1:+.0%}" if result.cost else "",
-        verdict_of(result),
-        "; ".join(str(each).removeprefix("Section ") for each in result.statements),
-    ]
-
-
-@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
-def test_section_3_is_as_the_ledger_has_it(name, shipped):
-    """Its table has a row for each comparison that the shipped runs make."""
-    found = recorded(shipped(f"{name}.db")[0], name)
-    wanted = dict(section3_cells(result) for result in found.results if result.comparison)
-    heading = f"`blocksearch reproduce section3 --dataset {name}"
-    rows = {label: cells for label, *cells in table_under(heading)}
-    assert {
-        label: [cell.replace("−", "-") for cell in cells] for label, cells in rows.items()
-    } == wanted
-
-
-def test_the_front_of_the_shipped_search_is_as_its_runs_have_it(shipped):
-    runs, reports = shipped("gtsrb-search.db")
-    (content,) = [json.loads(report["content"]) for report in reports if report["kind"] == "final"]
-    tested = {row["flops"]: row for row in content["rows"]}
-    base = cost(named_network("baseline", TASKS["gtsrb"]).layers).flops
-    found = table_under("test, % (10 epochs, 5 seeds)")
-    assert len(found) == 5
-    assert len(tested) == 19
-    for text, flops, factor, accuracy, interval in found:
-        row = tested[int(flops.replace(",", ""))]
-        own = [
-            run.accuracy
-            for run in runs
-            if (run.key.protocol, run.key.network) == ("test", parse(row["text"]).digest)
-        ]
-        assert sorted(own) == sorted(row["accuracies"])
-        low, high = mean_interval(own)
-        assert (accuracy, interval) == (f"{sum(own) / 5:.2f}", f"{low:.2f} – {high:.2f}")
-        assert factor == f"{row['flops'] / base:.2f}"
-        assert all(part in row["text"] for part in text.strip("`").split() if "=" in part)
-        assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
+def test_the_command_line_lists_the_names_that_may_be_written():
+    """So no document repeats them, but for the spaces, which have a guide."""
+    assert networks() == list(NAMED)
+    guide = (ROOT / "search_spaces" / "README.md").read_text()
+    assert [name for name in spaces() if f"| `{name}` |" not in guide] == []
 
 
 @pytest.mark.slow
-def test_the_readmes_programs_run(tmp_path):
-    """Its four blocks of Python as files in one folder, the last ones on small images; what is
-    printed is as it says.
-    """
-    option, space, use, study = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert option.startswith("# squeeze.py")
+@pytest.mark.parametrize("last", ["result", "study"])
+def test_the_readmes_programs_run(last, tmp_path):
+    result, space, study = PROGRAMS
     assert space.startswith("# my_space.py")
-    for name, code in (("squeeze", option), ("my_space", space), ("use", use), ("study", study)):
+    programs = {"result": result, "my_space": space, "study": study}
+    for name, code in programs.items():
         (tmp_path / f"{name}.py").write_text(code)
-    random = np.random.default_rng(0)
-    np.save(tmp_path / "images.npy", random.integers(0, 256, (400, 32, 32, 3), np.uint8))
-    np.save(tmp_path / "labels.npy", np.arange(400) % 10)
-    environment = os.environ | {
-        "PYTHONPATH": f"{tmp_path}:{ROOT}",
-        "BLOCKSEARCH_DATA": str(tmp_path / "data"),
-    }
-
-    def run(*arguments):
-        command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    shown = run(
-        "-m",
-        "blocksearch",
-        "show",
-        "effnet attention=squeeze.se(ratio=2)",
-        "--plugin",
-        "squeeze.py",
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, f"{last}.py"],
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
-    assert "squeeze.se(ratio=2)" in shown
-    assert "(23, 45, 91)" in run("use.py").splitlines()[-1]
-    assert re.fullmatch(r"(\d+\.\d\d % .*\n)+", run("study.py"))
-
-
-def test_sizes_are_as_the_readme_says():
-    grammar = load_space("per_stage")
-    said = f"`per_stage` has {grammar.size:,} distinct networks of {sum(p.product.combinations for p in grammar.parts):,}"
-    assert said in " ".join(README.split())
+    assert done.returncode == 0, done.stderr
+    if last == "result":
+        assert "pooling" in done.stdout
+        assert "<html" in (tmp_path / "pooling.html").read_text()
+    else:
+        assert done.stdout.startswith("8 ")
