@@ -469,20 +469,3 @@ def test_version_and_startup(blocksearch):
         "pareto",
         "list",
     ]
-
-
-def test_the_readme_names_every_command():
-    text = (Path(__file__).parent.parent / "README.md").read_text()
-    named = {
-        path[0] if path[0] == "data" else " ".join(path)
-        for path, command in commands(typer.main.get_command(app))
-        if path
-    }
-    named -= {
-        "reproduce",
-        *(f"reproduce table{number}" for number in (3, 5, 6)),
-    }  # `all` goes through these
-    for command in named - {"reproduce all", "reproduce section3"}:
-        assert f"blocksearch {command}" in text
-    assert "`reproduce all`" in text
-    assert "`blocksearch reproduce section3`" in text

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import blocksearch
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse
@@ -249,3 +251,28 @@ def test_the_flops_that_do_not_match():
     matching = sum(distinct.values())
     said = f"Of the {len(distinct)} distinct FLOPs of Tables 2-7, {matching} match"
     assert said in " ".join(TEXT.split())
+
+
+def test_the_first_answer_of_the_readme(tmp_path):
+    """Its table is printed again from the runs that it was printed from."""
+    readme = (STUDIES.parent / "README.md").read_text()
+    command, first = "    blocksearch ablate --block mobilenet", "    factor      value"
+    asked = next(line for line in readme.splitlines() if line.startswith(command))
+    words = shlex.split(asked)[2:]
+    given = {
+        name.strip("-").replace("-", "_"): value
+        for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    shutil.copy(STUDIES / "first-answer.db", tmp_path)
+    numbers = {name: int(given.pop(name)) for name in ("max_images", "epochs", "batch")}
+    answer = blocksearch.ablate(
+        given.pop("block"), **given, **numbers, db=tmp_path / "first-answer.db"
+    )
+    lines = readme[readme.index(first) :].split("\n\n")[0].splitlines()
+    assert len(lines) == 5
+    shown = [line.split() for line in answer.table().splitlines()]
+    assert [line for line in lines if line.split() not in shown] == []
+    _, variant = answer.records()
+    saved = -variant["flops_difference"] / (variant["flops"] - variant["flops_difference"])
+    said = f"{-variant['difference']:.0f} points of accuracy and saves {saved:.0%} of the FLOPs"
+    assert said.replace("%", " %") in " ".join(readme.split())
