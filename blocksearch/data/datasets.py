@@ -24,6 +24,9 @@ OWN_WIDTHS = (8, 16, 32)  # of reference networks, where a space has no say
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 
 
+DEFAULT = "digits"  # needs no files: what is trained on unless a data set is named
+
+
 @dataclass(frozen=True)
 class Arrays:
     """Images N×H×W×C uint8, labels N int64 from 0, and groups N int32 or None: images of one group

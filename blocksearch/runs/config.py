@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocksearch.data import get
+from blocksearch.data.datasets import DEFAULT
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Request
@@ -24,7 +25,7 @@ class RunConfig:
     """
 
     dataset: str = field(
-        default="digits", metadata={"help": "Data set; `blocksearch list` names them."}
+        default=DEFAULT, metadata={"help": "Data set; `blocksearch list` names them."}
     )
     epochs: int | None = field(
         default=None, metadata={"help": "Epochs of the schedule. Default: the data set's."}

@@ -10,7 +10,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import Machine
+from blocksearch.runs.records import Machine, RunState
 from blocksearch.runs.worker import failed_run
 from blocksearch.search.trainings import ATTEMPTS, Trainings
 from blocksearch.space.candidates import Candidates
@@ -77,6 +77,7 @@ def test_others_that_are_running_then_are_kept(trainings, asked):
     assert first is None
     run = failed_run(other.jobs[0], "")
     trainings.done(
-        other, [replace(run, state="complete", accuracies=(50.0,), losses=(1.0,), epoch_to=1)]
+        other,
+        [replace(run, state=RunState.COMPLETE, accuracies=(50.0,), losses=(1.0,), epoch_to=1)],
     )
     assert asked.finished == [(1, (50.0,), "complete")]
