@@ -10,12 +10,18 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
 
-from blocksearch.cli import app
+from blocksearch.ablation.config import AblationConfig
+from blocksearch.cli import app, main
+from blocksearch.cli.options import Given, Options, with_options
+from blocksearch.runs.config import RunConfig
+from blocksearch.search.config import StudyConfig
 
 SMALL = [
     "--dataset",
@@ -186,7 +192,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
         r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where",
         said,
     ).groups()
-    assert "interim analyses at 2, 3 seeds: " in said
+    assert "interim analyses at 2, 3 seeds" in " ".join(said.split())
     assert not (tmp_path / "results").exists()  # it writes nothing
     assert int(later) == int(first) / 2
     assert (
@@ -307,6 +313,144 @@ def test_help_shows_an_example_of_each_command(blocksearch):
     for path, command in found.items():
         assert f"Example: blocksearch {' '.join(path)}".strip() in command.help, path
     assert "Example: blocksearch ablate" in blocksearch("ablate", "--help").stdout
+
+
+def test_summaries_fit_beside_their_commands():
+    for path, command in commands(typer.main.get_command(app)):
+        summary = command.help.split("\n")[0]
+        assert len(summary) <= 60, path
+        assert summary.endswith("."), path
+
+
+def test_options_are_the_fields_of_the_configurations():
+    """Nobody writes an option twice: a field more is an option more, in its panel, with its help."""
+    known = dict(commands(typer.main.get_command(app)))
+    for path, config in ((("ablate",), AblationConfig), (("search",), StudyConfig)):
+        found = {each.name: each for each in known[path].params}
+        for own in (*fields(config), *fields(RunConfig)):
+            assert found[own.name].help == own.metadata["help"]
+            assert found[own.name].rich_help_panel in ("Question", "Search", "Training")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        several_words: int = field(default=3, metadata={"help": "A number."})
+
+    heard = []
+
+    def command(config: Annotated[Given, Options(Config, "Mine")]) -> None:
+        heard.append(config)
+
+    own = typer.Typer()
+    own.command()(with_options(command))
+    own(["--several-words", "4"], standalone_mode=False)
+    own([], standalone_mode=False)
+    assert heard == [{"several_words": 4}, {"several_words": 3}]
+
+
+NUMBER, TEXTS = (int, float), [str]
+RUN = {"seed": int, "state": str, "accuracy": NUMBER, "epochs": int, "accuracies": [NUMBER]}
+SCHEMAS = {  # what each command's --json has at least: names, and the types of their values
+    "show effnet": {"flops": int, "layers": [{"layer": str}]},
+    "cost effnet": {"name": str, "text": str, "network_id": str, "flops": int, "params": int},
+    "space tiny --sample 1": {"size": int, "networks": [{"flops": int, "network": str}]},
+    "list": {
+        "datasets": [{"name": str, "here": bool}],
+        "networks": [{"name": str, "source": str}],
+        "spaces": [{"name": str, "question": str}],
+        "recipes": [{"name": str, "recipe": str}],
+    },
+    "data list": {"datasets": [{"name": str, "classes": int}]},
+    "data fetch digits": {"title": str, "dataset": str},
+    "reproduce flops": {"matching": int, "cells": [{"network": str, "flops": int}]},
+    "reproduce section3 --dataset gtsrb,svhn": {
+        "claims": [{"section": str, "says": str, "gtsrb_verdict": str}]
+    },
+}
+TRAINED = {
+    "train effnet SMALL --seeds 2": {"title": str, "runs": [RUN]},
+    "ablate --factor residual --values add SMALL --seeds 2": {
+        "comparisons": [{"value": str, "n": int, "accuracies": [NUMBER]}]
+    },
+    "ablate --factor residual SMALL --dry-run": {"missing": int, "flops": int, "seconds": NUMBER},
+    "search tiny QUICK --trials 1 --seeds 1 --references none": {
+        "study": str,
+        "hypervolume": NUMBER,
+        "networks": [{"trial": int, "flops": int}],
+    },
+    "search tiny QUICK --trials 9 --dry-run": {"trials": int, "trainings": int, "flops": int},
+    "pareto results/digits.db": {"study": str, "networks": [{"trial": int, "flops": int}]},
+    "importance results/digits.db": {"study": str, "levels": [{"factor": str, "level": str}]},
+    "tabulate mine.py QUICK --seeds 1": {"file": str, "rows": [{"seed": int, "state": str}]},
+    "merge results/digits.db other.db": {"copied": int},
+}
+
+
+def agrees(value, schema, where):
+    """Hold an answer against its schema."""
+    match schema:
+        case dict():
+            assert set(schema) <= set(value), where
+            for name, own in schema.items():
+                agrees(value[name], own, f"{where}.{name}")
+        case [own]:
+            assert value, where
+            agrees(value[0], own, f"{where}[0]")
+        case _:
+            assert isinstance(value, schema), where
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_json_has_named_fields(blocksearch, command):
+    agrees(json.loads(blocksearch(*command.split(), "--json").stdout), SCHEMAS[command], command)
+
+
+@pytest.mark.slow
+def test_json_of_what_is_trained_has_named_fields(blocksearch, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from blocksearch import TASKS, Grammar\n"
+        "grammar = Grammar(TASKS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
+    )
+    blocksearch("train", "effnet", *SMALL, "--db", "other.db", "--quiet")
+    words = {"SMALL": SMALL, "QUICK": ["--epochs", "1", "--max-images", "100", "--workers", "2"]}
+    for command, schema in TRAINED.items():
+        asked = [word for part in command.split() for word in words.get(part, [part])]
+        agrees(json.loads(blocksearch(*asked, "--json").stdout), schema, command)
+
+
+def test_main_leaves_no_handler_behind(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["blocksearch", "cost", "efnet"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "did you mean 'effnet'" in capsys.readouterr().err
+
+
+def test_a_file_that_the_system_refuses_is_one_line(monkeypatch, capsys):
+    command = typer.Typer()
+
+    @command.command()
+    def refuse():
+        raise PermissionError(13, "Permission denied", "/somewhere/a.db")
+
+    monkeypatch.setattr("blocksearch.cli.app", command)
+    monkeypatch.setattr(sys, "argv", ["blocksearch"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "blocksearch: /somewhere/a.db: Permission denied\n"
+
+
+def test_a_shell_completes_names(blocksearch):
+    assert "blocksearch" in blocksearch("--show-completion", "bash").stdout
+    known = dict(commands(typer.main.get_command(app)))
+    completed = {
+        param.name: param.shell_complete(typer.Context(known[("ablate",)]), "r")
+        for param in known[("ablate",)].params
+        if param.name in ("dataset", "factors")
+    }
+    assert "residual" in [each.value for each in completed["factors"]]
 
 
 MISTAKES = [
