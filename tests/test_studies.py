@@ -31,6 +31,7 @@ TEXT = (STUDIES / "README.md").read_text()
 WIDTHS = {"cifar10": (16, 32, 64)}  # of the tables that were not run at the paper's widths
 REDUCED = {"cifar10": 6}
 SHORTCUTS = ("add", "project", "concatenate")
+CLAIMED = ("helps", "hurts", "within", "lower")
 Cells = list[str]
 
 
@@ -217,6 +218,20 @@ def test_section_3(name, section3):
     wanted = [cells_of(each) for each in section3[name].results if each.comparison is not None]
     rows = {label.replace("−", "-"): cells for label, cells in wanted}
     assert rows == table(f"`blocksearch reproduce section3 --dataset {name}", "seeds")
+
+
+def test_how_many_claims_agree(section3):
+    """A row whose claims of accuracy agree counts once; what is claimed of FLOPs does not count."""
+    agreements = [
+        {str(each.agreement) for each in result.statements if each.text in CLAIMED}
+        for result in section3["gtsrb"].results
+    ]
+    counts = [sum(word in own for own in agreements) for word in ("agrees", "disagrees")]
+    said = re.search(
+        r"\*\*(\d+) claims of the paper about accuracy agree.*\*\*(\w+) disagree", TEXT, re.S
+    )
+    assert said is not None
+    assert said.groups() == (str(counts[0]), {2: "Two", 3: "Three"}[counts[1]])
 
 
 def test_the_front_of_the_search(shipped):
