@@ -104,7 +104,7 @@ def test_a_new_factor_is_a_row_and_a_field_of_the_steps_that_read_it(tmp_path):
 
 
 def test_a_factor_that_no_step_reads_is_refused(tmp_path):
-    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW]}, "import blocksearch")
+    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW]}, "from blocksearch import Grammar")
     assert done.returncode != 0
     assert "factors that no step reads, or unknown ones: ['norm']" in done.stderr
 

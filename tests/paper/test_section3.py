@@ -30,7 +30,7 @@ def runs(folder):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    locations = {name: str(folder / f"{name}.db") for name in ("gtsrb", "svhn")}
+    locations = {name: [str(folder / f"{name}.db")] for name in ("gtsrb", "svhn")}
     return recorded_in(locations)
 
 
