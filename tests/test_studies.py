@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -266,6 +268,8 @@ def test_the_flops_that_do_not_match():
     matching = sum(distinct.values())
     said = f"Of the {len(distinct)} distinct FLOPs of Tables 2-7, {matching} match"
     assert said in " ".join(TEXT.split())
+    changes = (STUDIES.parent / "CHANGELOG.md").read_text()
+    assert f"{matching} of its {len(distinct)} distinct FLOPs match" in " ".join(changes.split())
 
 
 def test_the_first_answer_of_the_readme(tmp_path):
@@ -291,3 +295,42 @@ def test_the_first_answer_of_the_readme(tmp_path):
     saved = -variant["flops_difference"] / (variant["flops"] - variant["flops_difference"])
     said = f"{-variant['difference']:.0f} points of accuracy and saves {saved:.0%} of the FLOPs"
     assert said.replace("%", " %") in " ".join(readme.split())
+
+
+SAMPLERS = {
+    "evolution": "evolution (ours)",
+    "gp": "GP",
+    "tpe": "TPE",
+    "nsga2": "NSGA-II",
+    "random": "random",
+}
+
+
+@pytest.mark.parametrize(
+    "samplers",
+    [
+        pytest.param(["random"], marks=pytest.mark.slow),
+        pytest.param([*SAMPLERS], marks=pytest.mark.full),
+    ],
+    ids=["random", "all"],
+)
+def test_how_few_trainings_a_search_needs(samplers, tmp_path):
+    """The table's searches, replayed; early stopping apart."""
+    benchmark = [sys.executable, "-m", "tests.benchmarks.search", "studies/tiny-gtsrb.csv"]
+    options = ["--samplers", ",".join(samplers), "--rungs", "", "--workers", "2"]
+    answer = tmp_path / "answer.json"
+    subprocess.run(
+        [*benchmark, *options, "--json", answer], check=True, cwd=STUDIES.parent, timeout=7200
+    )
+    tables = json.loads(answer.read_text())
+    assert "294 networks" in tables["table"]
+    assert "(294 with the reference networks)" in TEXT
+    ((title, rows),) = [item for item in tables.items() if item[0].startswith("Trainings to")]
+    threshold, oracle = re.search(r"to ([\d.]+)0 %.* need (\d+);", title).groups()
+    assert f"({threshold} % of the table's)" in TEXT
+    lines = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if "oracle |" in line]
+    head, cells = lines[0], TEXT[TEXT.index("oracle |") :].splitlines()[2].strip("| ").split(" | ")
+    written = dict(zip(head, cells, strict=True))
+    assert written["oracle"] == oracle
+    found = {row["sampler"]: row["trainings_to_threshold"] for row in rows}
+    assert {SAMPLERS[each]: found[each] for each in samplers}.items() <= written.items()
