@@ -442,7 +442,9 @@ def test_a_file_that_the_system_refuses_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "blocksearch: /somewhere/a.db: Permission denied\n"
 
 
-def test_a_shell_completes_names(blocksearch):
+def test_a_shell_completes_names(blocksearch, monkeypatch):
+    # which shell it is can be asked of the parent process only where there is one
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     assert "blocksearch" in blocksearch("--show-completion", "bash").stdout
     known = dict(commands(typer.main.get_command(app)))
     completed = {

@@ -114,6 +114,7 @@ def ensure(
         watch.planned(Plan((), len(elsewhere), 0.0))
         watch.ended(None)
         return elsewhere
+    _check_images(own, location)
     with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
         todo = plan(own, ledger, pool, watch, known=len(elsewhere))
         watch.planned(todo)
@@ -139,6 +140,14 @@ def ensure(
             holds.close()
             watch.ended(kept)
         return elsewhere | collect(own, ledger)
+
+
+def _check_images(jobs: Sequence[Job], location: str) -> None:
+    """Raise DataError where images that must be trained on are not here, before a file is made."""
+    known = recall(jobs, location)
+    lacking = (job for job in jobs if job.key not in known or job.lacks_weights)
+    for split, root in {(job.protocol, job.root) for job in lacking}:
+        summary(split, root)
 
 
 def remember_images(jobs: Iterable[Job], ledger: Ledger) -> None:
@@ -176,6 +185,7 @@ def foresee(
     own = [job for job in jobs if job.key not in elsewhere or job.lacks_weights]
     if not own:
         return Plan((), len(elsewhere), 0.0)
+    _check_images(own, location)
     read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
     with Workers(workers, device) as pool, closing(opened(read, pool)) as ledger:
         return plan(own, ledger, pool, watch, known=len(elsewhere))

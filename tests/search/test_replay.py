@@ -226,6 +226,7 @@ def test_a_band_covers_the_whole_curve_together_and_grows_narrow_with_searches()
     assert (many.mean(0) - lower_band(many) < few.mean(0) - lower_band(few)).all()
 
 
+@pytest.mark.slow
 def test_evolution_needs_far_fewer_trainings_than_random_search(world: World):
     found = {
         name: [replay(world, Arm(name, name, most), number) for number in range(4)]

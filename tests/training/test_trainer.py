@@ -363,6 +363,7 @@ class TestRecipe:
         assert rates[9:] == sorted(rates[9:], reverse=True)
 
 
+@pytest.mark.slow
 def test_test_images_judge_once(tmp_path):
     assert [
         prepare(Split("digits", images=20, test=test), tmp_path).once for test in (False, True)
@@ -375,6 +376,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.slow
 def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(
     root, number
 ):

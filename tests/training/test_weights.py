@@ -18,7 +18,7 @@ def make(tmp_path_factory):
     return lambda: Training(network.layers, data, Recipe(epochs=2, batch=32), (0,))
 
 
-@pytest.mark.parametrize("lost", ["ways", "order/0", "right"])
+@pytest.mark.parametrize("lost", ["divergences", "order/0", "predictions"])
 def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make, lost):
     file, began = tmp_path / "kept.npz", make()
     began.step()
