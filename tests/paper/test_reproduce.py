@@ -61,8 +61,9 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     assert "12 runs to train (0 already in the ledger)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
     assert answer["title"].startswith(
-        "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb: 172 training images, 2 epochs"
+        "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb (3 test images"
     )
+    assert "172 training images, 2 epochs" in answer["title"]
     assert answer["title"].endswith("judged on 3 images of test; seeds 0,1")
     rows = {row["network"]: row for row in answer["networks"]}
     large = ["effnet_large", "effnet_large_published"]
@@ -76,7 +77,7 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     assert pairs[("effnet", "mobilenet")] == pairs[("mobilenet", "baseline")] == 2
     assert "12 runs: blocksearch" in answer["notes"][-1]
     assert rows["effnet"]["published_flops"] == 344_100
-    with closing(Ledger(tmp_path / "studies" / "gtsrb.db", create=False)) as ledger:
+    with closing(Ledger(tmp_path / "results" / "gtsrb.db", create=False)) as ledger:
         assert {(len(run.accuracies), len(run.losses), run.epoch_to) for run in ledger.runs()} == {
             (1, 2, 2)
         }
@@ -114,7 +115,8 @@ def test_a_table_without_its_images_is_said_not_to_have_been_run(root, tmp_path)
     said = blocksearch(
         tmp_path, root, "reproduce", "all", "--seeds", "2", "--epochs", "1", "--dry-run"
     ).stdout.splitlines()
-    assert [line.split(",")[0].split(" (")[0][:16] for line in said] == [
+    titles = [line for line in said if line.startswith(("Table", "Section"))]
+    assert [line.split(",")[0].split(" (")[0][:16] for line in titles] == [
         *(
             "Table 2: not run",
             "Table 3: not run",
@@ -238,7 +240,5 @@ def test_a_table_with_a_training_that_failed_says_so_and_exits_with_1(root, tmp_
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     (failure,) = [failure for row in json.loads(said)["networks"] for failure in row["failures"]]
-    assert (failure["state"], failure["reason"][:32]) == (
-        "failed",
-        "its worker process died 2 times"[:32],
-    )
+    assert failure["state"] == "failed"
+    assert failure["reason"].startswith("its worker process died 2 times")
