@@ -217,7 +217,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
     rows = [
         row
         for row in json.loads(done.stdout)["comparisons"]
-        if row["text"] and not row["interaction"]
+        if row["text"] and row["role"] != "interaction"
     ]
     prices = {row["network_id"]: row["flops"] for row in rows}
     assert float(flops) == pytest.approx(3 * sum(prices.values()) * 2 * 200 / 1e12, rel=0.005)
