@@ -28,9 +28,7 @@ OPTIMISM = 3.0  # deviations above the mean
 
 
 class Evolution:
-    """Proposes rows of a pool. What it proposes depends on what it is told and on the generator, on
-    nothing else.
-    """
+    """Proposes rows of a pool, by what it is told and by the generator alone."""
 
     def __init__(self, prices: Prices, frame: Frame) -> None:
         self.pool, self.frame, self._prices = prices.pool, frame, prices
@@ -52,9 +50,8 @@ class Evolution:
         if not _enough(results):
             return self._spread([each.row for each in results] + list(pending), taken, rng)
         fit = self._fitted(results)
-        taken = np.pad(
-            taken, (0, len(self.pool) - len(taken))
-        )  # a fit may have added members of a large space
+        # a fit may have added members of a large space
+        taken = np.pad(taken, (0, len(self.pool) - len(taken)))
         left = fit.watched[~taken[fit.watched]]
         return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
 
@@ -64,9 +61,8 @@ class Evolution:
             reading = Reading.of(results)
             known = reading.gather(results)
             seen = self._seen(known)
-            return [each.row for each in known], Model(
-                self.features, self._scales(known, reading), seen
-            ).settled_means(seen)
+            model = Model(self.features, self._scales(known, reading), seen)
+            return [each.row for each in known], model.settled_means(seen)
         fit = self._fitted(results)
         return fit.trained, fit.model.settled_means(fit.seen)
 
@@ -282,9 +278,7 @@ class _Fit:
         self._counts = np.pad([each.count for each in known], room[0])
 
     def leads_to(self, results: Sequence[Observation], base: int) -> bool:
-        """Say whether this fit was made of the first `base` of some results, and saw none that is
-        not among them.
-        """
+        """Say whether this fit was made of the first `base` results and saw no others."""
         seen = len(self._taken_up)
         return self._base == base and seen <= len(results) and self._taken_up == results[:seen]
 
