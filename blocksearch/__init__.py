@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.answer import Answer
     from blocksearch.api.networks import cost, layers, network, price, survey
     from blocksearch.api.studies import Study, front, importance, tabulate, test
-    from blocksearch.api.trainings import ablate, bench, merge, reproduce, train
+    from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
     from blocksearch.arch.block import Block
     from blocksearch.arch.cost import METRICS, Cost
     from blocksearch.arch.layers import Shape
@@ -36,7 +36,7 @@ _HOMES = {
     "api.answer": ("Answer",),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
     "api.studies": ("Study", "front", "importance", "tabulate", "test"),
-    "api.trainings": ("ablate", "bench", "merge", "reproduce", "train"),
+    "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
     "arch.block": ("Block",),
     "arch.cost": ("METRICS", "Cost"),
     "arch.layers": ("Shape",),
@@ -85,6 +85,7 @@ __all__ = [
     "tabulate",
     "test",
     "train",
+    "verify",
 ]
 
 

@@ -382,6 +382,7 @@ TRAINED = {
     "importance results/digits.db": {"study": str, "levels": [{"factor": str, "level": str}]},
     "tabulate mine.py QUICK --seeds 1": {"file": str, "rows": [{"seed": int, "state": str}]},
     "merge results/digits.db other.db": {"copied": int},
+    "verify results/digits.db --runs 1": {"equal": int, "runs": [{"result": str, "seed": int}]},
 }
 
 
@@ -503,6 +504,7 @@ MISTAKES = [
     ),
     (["train", "effnet", "--val-split", "-1"], "must not be negative, but got -1"),
     (["merge", "a.db", "b.db"], "a.db is not there"),
+    (["verify", "a.db"], "a.db is not there"),
     (
         ["ablate", "--factor", "residual", "--margin", "0"],
         "margin must be points of accuracy above 0",

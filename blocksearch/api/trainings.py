@@ -267,3 +267,30 @@ def merge(into: str | Path, other: str | Path) -> Answer[Any]:
 
     found = merge_ledgers(str(into), str(other))
     return Answer(found, merge_report(found))
+
+
+def verify(
+    db: str | Path,
+    *,
+    runs: int = 3,
+    data_root: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    progress: Any = lambda _: None,
+) -> Answer[Any]:
+    """Train stored runs again in the way that they record, and say whether they come out equal.
+
+    On the kind of processor that made them they are equal to the bit; elsewhere the answer says how
+    far they are, in standard deviations between seeds. The database is only read.
+
+    >>> verify("studies/svhn.db", runs=3).records()[0]["result"]  # doctest: +SKIP
+    'equal to the bit'
+    """
+    from blocksearch.report.tables import verified_report
+    from blocksearch.runs.verify import verify as run_again
+
+    root = None if data_root is None else Path(data_root)
+    found = run_again(str(db), runs, root, workers, device, progress)
+    wrong = sum(each.wrong for each in found)
+    rows = [each.record() for each in found]
+    return Answer(found, verified_report(str(db), rows, wrong), bool(wrong))

@@ -23,6 +23,8 @@ Training = Annotated[Given, Options(RunConfig, "Training")]
 Question = Annotated[Given, Options(AblationConfig, "Question")]
 _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", "data_root", "workers", "device")
 Timing = Annotated[Given, Options(RunConfig, "Training", only=_TIMED)]
+_WHERE = ("data_root", "workers", "device")
+Again = Annotated[Given, Options(RunConfig, "Training", only=_WHERE)]
 Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
 Seeds = Annotated[
     str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
@@ -87,6 +89,30 @@ def bench(network: NetworkText, form: Form, run: Timing, output: Spoken) -> None
 
     with slow("timing", quiet=output.quiet) as progress:
         answer = call(network, progress=progress, **form, **run)
+    output.show(answer)
+
+
+@run_app.command()
+@with_options
+def verify(
+    db: Annotated[str, typer.Argument(help="Database whose runs are trained again.")],
+    how: Again,
+    output: Spoken,
+    runs: Annotated[
+        int, typer.Option(help="How many, beside seeds that shared a module with them.")
+    ] = 3,
+) -> None:
+    """Train stored runs again, and say whether they come out equal to the bit.
+
+    Elsewhere than on the kind of processor that made them the answer says how far they are.
+
+    Example: blocksearch verify studies/first-answer.db --runs 1
+    """
+    from blocksearch.api.trainings import verify as call
+    from blocksearch.report.progress import slow
+
+    with slow("training again", quiet=output.quiet) as progress:
+        answer = call(db, runs=runs, progress=progress, **how)
     output.show(answer)
 
 

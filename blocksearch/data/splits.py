@@ -4,6 +4,7 @@ identity. Its rule never changes without a new version.
 Test images are reached only through `test=True`, which only commands that say so pass on.
 """
 
+import re
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
@@ -133,6 +134,19 @@ class Split:
             raise ConfigError(
                 f"the number of the validation split must not be negative, but got {self.number}"
             )
+
+    @classmethod
+    def from_id(cls, dataset: str, id: str) -> "Split":
+        """Return the split of a data set that has an id. Raises ConfigError for ids of others.
+
+        >>> Split.from_id("cifar10", "val20-v1.1-n8000").images
+        8000
+        """
+        read = re.fullmatch(rf"test|val{PERCENT}-v{VERSION}\.(\d{{1,9}})(?:-n(\d{{1,18}}))?", id)
+        if read is None:
+            raise ConfigError(f"this version has no split {id!r} of {dataset}")
+        images = int(read[2]) if read[2] else None
+        return cls(dataset, number=int(read[1] or 0), images=images, test=id == "test")
 
     @property
     def id(self) -> str:

@@ -256,6 +256,32 @@ def merge_report(found: Mapping[str, Any]) -> Report:
     return Report(title=found["summary"], tables=tables, facts={"copied": found["copied"]})
 
 
+def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
+    """List stored runs beside the same trainings done again."""
+    columns = (
+        Column(name="network", left=True),
+        Column(name="split", left=True),
+        Column(name="seed"),
+        Column(name="stored", unit="%", form=form(".2f")),
+        Column(name="again", unit="%", form=form(".2f")),
+        Column(name="spreads", label="difference, spreads between seeds", form=form("+.2f")),
+        Column(name="result", left=True),
+        Column(name="same_machine"),
+        Column(name="together", label="seeds in one module", priority=Priority.ROOM),
+        Column(name="recorded", label="so recorded", priority=Priority.WIDE),
+        Column(name="stored_on", left=True, priority=Priority.WIDE),
+        Column(name="again_on", left=True, priority=Priority.WIDE),
+    )
+    equal = sum(row["result"] == "equal to the bit" for row in rows)
+    title = f"{location}: {equal} of {len(rows)} trainings done again are equal to the bit"
+    table = Table(name="runs", columns=columns, rows=tuple(rows), data=tuple(rows))
+    notes = (
+        "same machine: one kind of processor, with the same libraries and kernels; there they must be equal",
+        *([f"{wrong} had to be equal and are not"] if wrong else []),
+    )
+    return Report(title=title, tables=(replace(table, notes=notes),), facts={"equal": equal})
+
+
 def runs_report(title: str, rows: Sequence[Row]) -> Report:
     """List the trainings of one network, a row for each seed."""
     columns = (

@@ -39,6 +39,7 @@ from blocksearch.runs.rows import (
     run_row,
     unpacked,
 )
+from blocksearch.training.recipe import Recipe
 
 SCHEMA = "1"
 
@@ -191,6 +192,14 @@ class Ledger:
                 sa.select(NETWORKS.c.layers).where(NETWORKS.c.fingerprint == fingerprint)
             ).scalar()
         return None if found is None else decode(found)
+
+    def recipe(self, digest: str) -> Recipe | None:
+        """Return a recipe by which something was trained, or None for another."""
+        with self.guard(), self.engine.connect() as connection:
+            found = connection.execute(
+                sa.select(RECIPES.c.text).where(RECIPES.c.digest == digest)
+            ).scalar()
+        return None if found is None else Recipe.from_text(found)
 
     def add_report(self, kind: str, title: str, content: str) -> None:
         """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is

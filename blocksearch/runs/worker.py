@@ -41,9 +41,8 @@ def start_worker(lifeline: Connection) -> None:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    torch.backends.cudnn.deterministic = (
-        True  # a training taken up again must go on to the same bits
-    )
+    # A training taken up again must go on to the same bits.
+    torch.backends.cudnn.deterministic = True
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -59,11 +58,8 @@ def _keep_pages() -> None:
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    trim_threshold, top_pad, mmap_max = (
-        -1,
-        -2,
-        -4,
-    )  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+    # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
     mallopt = ctypes.CDLL(None).mallopt
     for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20)):
         mallopt(parameter, value)
@@ -309,6 +305,8 @@ def _provenance(device: str) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
+    from blocksearch.training.kernels import VERSION
+
     return {
         "blocksearch": blocksearch.__version__,
         "commit": _commit(),
@@ -316,6 +314,7 @@ def _versions() -> dict[str, str]:
         "torch": version("torch"),
         "numpy": version("numpy"),
         "numba": version("numba"),
+        "kernels": VERSION,
         "machine": platform.machine(),
     }
 

@@ -19,6 +19,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Floats = NDArray[np.float32]
 
+VERSION = "1"  # of the order in which these loops add up; another order is another version
+
 _LANES = 16  # floats in the widest vector register
 _WIDTH = 128  # floats that an inner loop should have at least
 _ROWS = 128  # rows summed in single precision before they are added up in double

@@ -73,6 +73,11 @@ class Recipe:
         """Canonical JSON: what is stored and digested."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
+    @classmethod
+    def from_text(cls, text: str) -> "Recipe":
+        """Read the canonical JSON of a recipe."""
+        return cls(**json.loads(text))
+
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
