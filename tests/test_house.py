@@ -51,6 +51,7 @@ DOORS = {
         "training/step",
         "training/modules",
         "training/trainer",
+        "training/optimizers",
         "training/plain",
         "training/timing",
         "runs/worker",

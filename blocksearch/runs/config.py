@@ -9,7 +9,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Request
 from blocksearch.runs.shipped import shipped
-from blocksearch.training.recipe import recipe_named
+from blocksearch.training.recipe_text import RecipeLike, recipe_named
 
 RESULTS = "results"  # the folder for results of one's own, which git ignores
 
@@ -34,8 +34,12 @@ class RunConfig:
         default=None,
         metadata={"help": "Use only so many training images (validation capped alike)."},
     )
-    recipe: str = field(
-        default="fast", metadata={"help": "Recipe: fast (decaying schedule) or paper (Section 5)."}
+    recipe: RecipeLike = field(
+        default="fast",
+        metadata={
+            "help": "Recipe: a name (`blocksearch list`) or a TOML file, and changes of it such as "
+            "'fast optimizer=sgd(momentum=0.8)'."
+        },
     )
     batch: int | None = field(
         default=None, metadata={"help": "Batch size, instead of the recipe's."}
@@ -82,11 +86,11 @@ class RunConfig:
 
         Runs that were shipped for the data set are known, too, unless `db` says where to look.
         """
-        epochs = get(self.dataset).epochs if self.epochs is None else self.epochs
         names = ("batch", "label_smoothing", "dropout", "precision")
+        changes = {name: getattr(self, name) for name in names}
         return Request(
             protocol=Split(self.dataset, number=self.val_split, images=self.max_images),
-            recipe=recipe_named(self.recipe, epochs, {name: getattr(self, name) for name in names}),
+            recipe=recipe_named(self.recipe, self.epochs, changes, usual=get(self.dataset).epochs),
             root=self.data_root,
             ledger=self.db or f"{RESULTS}/{self.dataset}.db",
             workers=self.workers,

@@ -21,6 +21,7 @@ from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.records import Job, RunKey
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
+from blocksearch.training.registry import registrations
 
 MOST_SEEDS = 1000
 
@@ -89,9 +90,9 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 def loaded(files: Sequence[str | Path]) -> SpaceFile:
     """Load the files a user named, as one space: all their options, and the options per factor of
-    their grammars.
+    their grammars. What they register of recipes is known from then on.
     """
-    spaces = [read_space(file) for file in files]
+    spaces = [read_space(file, registrations) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
     if len(grammars) > 1:
@@ -191,6 +192,7 @@ def conditions(request: Request, network: Network) -> Conditions:
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
+    recipe.check_classes(fixed.classes)
     known = _known(request)
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)

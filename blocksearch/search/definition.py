@@ -21,6 +21,7 @@ from blocksearch.search.config import NAMED, StudyConfig, words
 from blocksearch.search.identity import source_digest
 from blocksearch.search.objectives import Frame, Objective, Prices
 from blocksearch.space.grammar import Grammar
+from blocksearch.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,12 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
         if not (stored["recipe"] and mine["recipe"]):
             return "trainings were by another kind of judge"
         old, new = json.loads(stored["recipe"]), json.loads(mine["recipe"])
-        changed = [key for key in new if new[key] != old.get(key)]
-        return ", ".join(f"recipe: {key} was {old.get(key)}, now {new[key]}" for key in changed)
+        old, new = Recipe.defaults() | old, Recipe.defaults() | new
+        return ", ".join(
+            f"recipe: {key} was {old.get(key)}, now {new.get(key)}"
+            for key in new | old
+            if new.get(key) != old.get(key)
+        )
     if name == "space":
         return _changed(stored["choices"], mine["choices"])
     if name == "data":

@@ -153,7 +153,7 @@ def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
             f"study {study.name} was searched by a function of its user's: it has no images to be "
             "tested on"
         )
-    recipe = Recipe(**json.loads(study.definition["recipe"]))
+    recipe = Recipe.from_text(study.definition["recipe"])
     return Split(study.definition["dataset"], test=True), recipe
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,13 +65,14 @@ def find_space(name: str | Path) -> Path:
     return shipped[str(name)]
 
 
-def read_space(name: str | Path) -> SpaceFile:
+def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> SpaceFile:
     """Execute the file of a space and collect what it defines.
 
-    Raises SpecError with file and line if it is missing, is not Python, fails, or defines nothing
-    or two spaces.
+    A file that registers something, which `registered` counts, may define nothing else. Raises
+    SpecError with file and line if it is missing, is not Python, fails, or defines nothing or two
+    spaces.
     """
-    path = find_space(name)
+    path, before = find_space(name), registered()
     if not path.is_file():
         raise SpecError(
             f"{path} is not a file; a space is a Python file such as my_space.py, "
@@ -94,7 +96,7 @@ def read_space(name: str | Path) -> SpaceFile:
     if len(grammars) > 1:
         raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
     options = ops_in(values)
-    if not grammars and not options:
+    if not grammars and not options and registered() == before:
         raise SpecError(f"{path} defines neither a grammar nor an option")
     question = " ".join((module.__doc__ or "").split())
     return SpaceFile(path, options, next(iter(grammars.values()), None), question)

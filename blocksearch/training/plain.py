@@ -17,7 +17,9 @@ from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Images, Prepared
 from blocksearch.training.build import build
 from blocksearch.training.norm_act import LINEAR, NormAct
+from blocksearch.training.optimizers import optimizer_for
 from blocksearch.training.recipe import Recipe
+from blocksearch.training.step import class_weights, with_dropout
 
 
 class _Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -76,9 +78,8 @@ def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) ->
     steps = recipe.epochs * len(loop.loader)
     for epoch in range(recipe.epochs):
         for batch, (x, y) in enumerate(loop.loader):
-            loop.optimizer.param_groups[0]["lr"] = recipe.rate_at(
-                epoch * len(loop.loader) + batch, steps
-            )
+            for group in loop.optimizer.param_groups:
+                group["lr"] = recipe.rate_at(epoch * len(loop.loader) + batch, steps)
             loop.step(x, y)
     loop.module.eval()
     with torch.no_grad():
@@ -125,19 +126,20 @@ class _Loop:
             drop_last=images >= recipe.batch,
             persistent_workers=loaders > 0,
         )
-        self.module = _operators(build(layers, seed)).to(device)
-        self.optimizer = torch.optim.Adam(
-            self.module.parameters(),
-            lr=recipe.learning_rate,
-            betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-        )
+        own = build(with_dropout(layers, recipe.dropout), seed)
+        self.module = _operators(own).to(device)
+        self.optimizer = optimizer_for(self.module, recipe, recipe.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["fused"] = False  # torch's default, which is what a user writes
+        labels, classes = data.training.labels, len(np.unique(data.training.labels))
+        weights = class_weights(recipe.class_weights, labels, classes)
+        self.weights = None if weights is None else torch.from_numpy(weights).to(device)
 
     def step(self, x: Tensor, y: Tensor) -> None:
         self.optimizer.zero_grad()
         logits = self.module(x.to(self.device))
         functional.cross_entropy(
-            logits, y.to(self.device), label_smoothing=self.recipe.label_smoothing
+            logits, y.to(self.device), self.weights, label_smoothing=self.recipe.label_smoothing
         ).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 

@@ -3,39 +3,35 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from blocksearch.errors import ConfigError, unknown
+from blocksearch.training.optimizers import OPTIMIZERS
+from blocksearch.training.registry import Registry, Source, load_source, within
+from blocksearch.training.schedules import SCHEDULES
 
 Precision = Literal["float32", "bfloat16"]
-
-
-def constant(step: int, steps: int) -> float:
-    """Keep the learning rate as it is."""
-    return 1.0
-
-
-def linear(step: int, steps: int) -> float:
-    """Warm up over the first tenth of the steps, then fall to zero on a straight line."""
-    warm = max(1, steps // 10)
-    return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
-
-
-# The share of the learning rate at a step, counted from 0, of all steps of the schedule. A schedule
-# of one's own is one entry more.
-SCHEDULES: dict[str, Callable[[int, int], float]] = {"constant": constant, "linear": linear}
+BALANCED = "balanced"
+REGISTRIES: dict[str, Registry[Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_WHOLE = ("epochs", "batch")
+_SHARES = ("beta1", "beta2", "label_smoothing", "dropout")
+# What a recipe's text says always. A later field is said where it is not at its default, so that a
+# recipe with nothing new keeps its digest.
+_ALWAYS = (*_WHOLE, *_SHARES, "learning_rate", "weight_decay", "schedule", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Adam, its schedule over `epochs`, batch and regularisation: all part of a run's identity.
+    """Optimiser, schedule over `epochs`, batch and regularisation: all part of a run's identity.
 
-    `schedule` is one of `SCHEDULES`. `dropout` is the rate before the classifier; None keeps the
-    network's own. `bfloat16` multiplies in that precision and adds up in single; weights, their
-    updates and the normalisation's statistics are single always. Raises ConfigError where a value
-    is out of range.
+    `optimizer` and `schedule` are texts such as "sgd(momentum=0.8)", of `OPTIMIZERS` and
+    `SCHEDULES`; the betas are those of Adam and AdamW. `decay_norm` says whether weight decay acts
+    on normalisation and biases, too. `dropout` is the rate before the classifier; None keeps the
+    network's own. `class_weights` are "balanced" (in inverse proportion to how many training images
+    a class has) or a number for each class. `bfloat16` multiplies in that precision and adds up in
+    single; weights, their updates and the normalisation's statistics are single always. Raises
+    ConfigError where a value is out of range.
 
     >>> Recipe(epochs=10, schedule="linear").title
     '10 epochs (linear schedule, batch 128, learning rate 0.001, beta1 0.75, beta2 0.999)'
@@ -51,27 +47,58 @@ class Recipe:
     label_smoothing: float = 0.0
     dropout: float | None = None
     precision: Precision = "float32"
+    optimizer: str = "adam"
+    decay_norm: bool = True
+    class_weights: str | tuple[float, ...] | None = None
+    _sources: tuple[tuple[str, str, Source], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _at_least(1, epochs=self.epochs)
-        _at_least(2, batch=self.batch)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.precision not in get_args(Precision):
-            raise unknown("precision", self.precision, get_args(Precision))
-        for name in ("beta1", "beta2", "label_smoothing", "dropout"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 <= rate < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1, but got {rate}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"learning_rate must be above 0, but got {self.learning_rate}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(f"weight_decay must not be negative, but got {self.weight_decay}")
+        for each in fields(self):
+            if not each.name.startswith("_"):
+                object.__setattr__(self, each.name, _checked(each.name, getattr(self, each.name)))
+        object.__setattr__(self, "_sources", tuple(self._found_sources()))
+
+    def _found_sources(self) -> list[tuple[str, str, Source]]:
+        named = [(kind, getattr(self, kind)) for kind in REGISTRIES]
+        found = [(kind, REGISTRIES[kind].name_of(text)) for kind, text in named]
+        return [
+            (kind, name, REGISTRIES[kind].sources[name])
+            for kind, name in found
+            if name in REGISTRIES[kind].sources
+        ]
 
     @property
     def text(self) -> str:
         """Canonical JSON: what is stored and digested."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        own = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name in _ALWAYS or (each.init and getattr(self, each.name) != each.default)
+        }
+        if self._sources:  # of a user's own pieces the source counts, too
+            own["sources"] = {f"{kind} {name}": own.digest for kind, name, own in self._sources}
+        return json.dumps(own, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the fields that a text leaves out, at what they are then."""
+        own = (each for each in fields(cls) if each.init and each.name not in _ALWAYS)
+        return {each.name: each.default for each in own}
+
+    @classmethod
+    def from_text(cls, text: str) -> "Recipe":
+        """Read what `text` wrote. Raises ConfigError where a user's piece is not known, or is not
+        what it was.
+
+        >>> Recipe.from_text(Recipe(epochs=3, optimizer="sgd").text).optimizer
+        'sgd'
+        """
+        stored = json.loads(text)
+        stored.pop("sources", None)
+        found = cls(**stored)
+        if found.text != text:
+            raise ConfigError(f"the source of a piece of this recipe changed: {text}")
+        return found
 
     @classmethod
     def from_text(cls, text: str) -> "Recipe":
@@ -87,27 +114,97 @@ class Recipe:
         """What a title says of it: horizon, schedule and batch, and whatever else is not as in the
         recipe of that schedule.
         """
-        alike = (recipe for recipe in RECIPES.values() if recipe.schedule == self.schedule)
-        usual = next(alike, RECIPES["paper"])
+        usual = RECIPES["fast" if self.schedule == RECIPES["fast"].schedule else "paper"]
         told = {"epochs", "schedule", "batch"}
         own = {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in told and value != getattr(usual, name)
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.init and each.name not in told
         }
-        changed = "".join(f", {name.replace('_', ' ')} {value}" for name, value in own.items())
+        changed = "".join(
+            f", {name.replace('_', ' ')} {_shown(value)}"
+            for name, value in own.items()
+            if value != getattr(usual, name)
+        )
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
 
     def rate_at(self, step: int, steps: int) -> float:
         """Learning rate of a step counted from 0, out of the horizon's `steps`."""
-        return self.learning_rate * SCHEDULES[self.schedule](step, steps)
+        return self.learning_rate * SCHEDULES.made(self.schedule)(step, steps)
+
+    def load_sources(self) -> None:
+        """Make a user's own pieces known in this process. Raises ConfigError where they changed."""
+        for kind, name, source in self._sources:
+            load_source(REGISTRIES[kind], name, source)
+
+    def check_classes(self, classes: int) -> None:
+        """Raise ConfigError unless class weights are as many as there are classes."""
+        weights = self.class_weights
+        if isinstance(weights, tuple) and len(weights) != classes:
+            raise ConfigError(
+                f"class_weights must be one number for each of {classes} classes, but are "
+                f"{len(weights)}"
+            )
 
 
-def _at_least(least: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise ConfigError(f"{name} must be at least {least}, but got {value}")
+def _checked(name: str, value: Any) -> Any:
+    """Return a field's value in its one form. Raises ConfigError for what it cannot be."""
+    match name:
+        case "epochs" | "batch":
+            least = 1 if name == "epochs" else 2
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"{name} must be a whole number, but got {value!r}")
+            within(name, value, least)
+            return value
+        case "optimizer" | "schedule":
+            if not isinstance(value, str):
+                raise ConfigError(f"{name} must be a text such as 'linear', but got {value!r}")
+            return REGISTRIES[name].canonical(value)
+        case "precision":
+            if value not in get_args(Precision):
+                raise unknown("precision", str(value), get_args(Precision))
+            return value
+        case "decay_norm":
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} must be true or false, but got {value!r}")
+            return value
+        case "class_weights":
+            return _class_weights(value)
+        case _:
+            return _rate(name, value)
+
+
+def _rate(name: str, value: Any) -> float | None:
+    if value is None and name == "dropout":
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a number, but got {value!r}")
+    if name == "learning_rate" and not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"learning_rate must be above 0, but got {value}")
+    if name == "weight_decay" and not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"weight_decay must not be negative, but got {value}")
+    if name in _SHARES:
+        within(name, value, 0, 1)
+    return float(value)
+
+
+def _class_weights(value: Any) -> str | tuple[float, ...] | None:
+    if value is None or value == BALANCED:
+        return value  # type: ignore[no-any-return]
+    numbers = value if isinstance(value, tuple | list) else ()
+    plain = [isinstance(each, int | float) and not isinstance(each, bool) for each in numbers]
+    if not numbers or not all(plain) or not all(0 <= each < math.inf for each in numbers):
+        raise ConfigError(
+            f"class_weights must be {BALANCED}, or a number from 0 for each class, but got {value!r}"
+        )
+    if not any(numbers):
+        raise ConfigError("class_weights must have one above 0")
+    return tuple(map(float, numbers))
+
+
+def _shown(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 RECIPES = {
@@ -116,13 +213,3 @@ RECIPES = {
     "paper": Recipe(epochs=30),
     "fast": Recipe(epochs=10, learning_rate=2e-2, beta1=0.9, beta2=0.99, schedule="linear"),
 }
-
-
-def recipe_named(name: str, epochs: int, changes: Mapping[str, float | str | None]) -> Recipe:
-    """Take a named recipe over `epochs`, with the changes that are not None. Raises ConfigError for
-    what it cannot be.
-    """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    given = {key: value for key, value in changes.items() if value is not None}
-    return replace(RECIPES[name], epochs=epochs, **given)  # type: ignore[arg-type]

@@ -37,19 +37,41 @@ def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def seed_losses(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def seed_losses(
+    logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None = None
+) -> Tensor:
     """Cross entropy of each of K seeds: logits N×K×classes, or N×classes of one, and labels N×K
     give K numbers.
+
+    With a weight for each class it is the weighted mean, as torch's own is.
     """
     single = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    flat = single.reshape(labels.numel(), -1)
-    return (
-        functional.cross_entropy(
-            flat, labels.flatten(), label_smoothing=smoothing, reduction="none"
-        )
-        .view(labels.shape)
-        .mean(0)
-    )
+    flat, own = single.reshape(labels.numel(), -1), labels.flatten()
+    weights = None if weights is None else weights.to(flat.dtype)
+    losses = functional.cross_entropy(
+        flat, own, weight=weights, label_smoothing=smoothing, reduction="none"
+    ).view(labels.shape)
+    if weights is None:
+        return losses.mean(0)
+    total = weights[labels].sum(0)  # 0 where a batch has only images of classes that do not count
+    return losses.sum(0) / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def class_weights(
+    wanted: str | tuple[float, ...] | None, labels: NDArray[np.int64], classes: int
+) -> NDArray[np.float32] | None:
+    """Return a weight for each class, None where all count alike.
+
+    Balanced ones are in inverse proportion to the class's training images, and have a mean of 1
+    over the images; a class without images has 0.
+    """
+    if wanted is None:
+        return None
+    if isinstance(wanted, tuple):
+        return np.array(wanted, np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    shares = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, shares, 0).astype(np.float32)
 
 
 def channels_last(module: nn.Module) -> nn.Module:

@@ -15,17 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blocksearch.arch.layers import Layers
+from blocksearch.arch.layers import Layers, Linear
 from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.modules import SeededDropout
+from blocksearch.training.optimizers import optimizer_for, restore, stored
 from blocksearch.training.outcome import Divergence, Outcome
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.record import RecordedStep
+from blocksearch.training.schedules import SCHEDULES
 from blocksearch.training.step import (
     batches_per_epoch,
     channels_last,
+    class_weights,
     in_precision,
     predict,
     seed_losses,
@@ -71,22 +74,19 @@ class Training:
         *,
         recorded: bool | None = None,
     ) -> None:
+        recipe.load_sources()
         self.layers, self.data, self.recipe = layers, data, recipe
         self.seeds, self.device = tuple(seeds), torch.device(device)
         self.recorded = self.device.type == "cuda" if recorded is None else recorded
         self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(
             self.device
         )
-        self.optimizer = torch.optim.Adam(
-            self.module.parameters(),
-            lr=torch.tensor(recipe.learning_rate, device=self.device)
-            if self.recorded
-            else recipe.learning_rate,
-            betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-            fused=True,
-            capturable=self.device.type == "cuda",
+        rate = recipe.learning_rate
+        self.optimizer = optimizer_for(
+            self.module, recipe, torch.tensor(rate, device=self.device) if self.recorded else rate
         )
+        self._schedule = SCHEDULES.made(recipe.schedule)
+        self._class_weights = self._weights_of_classes()
         images, batch = len(data.training.labels), recipe.batch
         self.steps_per_epoch = batches_per_epoch(images, batch)
         self._learn, self._judge = (
@@ -148,11 +148,7 @@ class Training:
             f"module/{name}": tensor.cpu().numpy().copy()
             for name, tensor in self.module.state_dict().items()
         }
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            arrays |= {
-                f"adam/{index}/{name}": tensor.cpu().numpy().copy()
-                for name, tensor in moments.items()
-            }
+        arrays |= stored(self.optimizer)
         arrays |= {
             f"dropout/{i}": generator.get_state().numpy()
             for i, generator in enumerate(self._dropout_generators())
@@ -191,23 +187,7 @@ class Training:
             name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()
         }
         self.module.load_state_dict(named)
-        moments = {}
-        for index, parameter in enumerate(self.module.parameters()):
-            if f"adam/{index}/step" in arrays:
-                # The fused optimiser reads memory in order: moments are laid out as their parameter
-                # is.
-                likes = {
-                    "step": torch.tensor(0.0),
-                    "exp_avg": parameter.data,
-                    "exp_avg_sq": parameter.data,
-                }
-                moments[index] = {
-                    name: torch.empty_like(like).copy_(
-                        torch.from_numpy(arrays[f"adam/{index}/{name}"])
-                    )
-                    for name, like in likes.items()
-                }
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        restore(self.optimizer, arrays)
         for i, generator in enumerate(self._dropout_generators()):
             generator.set_state(torch.from_numpy(arrays[f"dropout/{i}"]))
         for i, order in enumerate(self._orders):
@@ -218,6 +198,13 @@ class Training:
         self._epoch_losses, self.losses = list(arrays["epoch_losses"]), list(arrays["losses"])
         self.accuracies, self.predictions = list(arrays["accuracies"]), arrays["predictions"]
         self.divergences = [_divergence(row) for row in arrays["divergences"]]
+
+    def _weights_of_classes(self) -> Tensor | None:
+        classifier = self.layers[-1]
+        assert isinstance(classifier, Linear)
+        labels = self.data.training.labels
+        found = class_weights(self.recipe.class_weights, labels, classifier.classes)
+        return None if found is None else torch.from_numpy(found).to(self.device)
 
     def _draw_orders(self) -> list[NDArray[np.uint64]]:
         """Draw each seed's order of the images for the next epoch; return what the streams were
@@ -232,7 +219,8 @@ class Training:
 
     def _set_rate(self) -> None:
         done = self.epoch * self.steps_per_epoch + self.batch
-        rate = self.recipe.rate_at(done, self.recipe.epochs * self.steps_per_epoch)
+        share = self._schedule(done, self.recipe.epochs * self.steps_per_epoch)
+        rate = self.recipe.learning_rate * share
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)  # a recorded step reads it from there
@@ -249,7 +237,7 @@ class Training:
         self.optimizer.zero_grad()
         with in_precision(self.recipe.precision, self.device):
             logits = self.module(x)
-        losses = seed_losses(logits, y, self.recipe.label_smoothing)
+        losses = seed_losses(logits, y, self.recipe.label_smoothing, self._class_weights)
         if self.device.type != "cpu" or bool(losses.isfinite().any()):
             losses.sum().backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()

@@ -4,7 +4,7 @@ from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import load
 from blocksearch.data.splits import Split
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.training.recipe import recipe_named
+from blocksearch.training.recipe_text import recipe_named
 from tests.data.test_data import write_gtsrb
 
 

@@ -14,7 +14,7 @@ from blocksearch.runs.records import Machine, RunState
 from blocksearch.runs.worker import failed_run
 from blocksearch.search.trainings import ATTEMPTS, Trainings
 from blocksearch.space.candidates import Candidates
-from blocksearch.training.recipe import recipe_named
+from blocksearch.training.recipe_text import recipe_named
 from tests.benchmarks.courses import proposed
 from tests.search.spaces import TWELVE
 

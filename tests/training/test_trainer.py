@@ -27,7 +27,8 @@ from blocksearch.errors import ConfigError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.outcome import Divergence
-from blocksearch.training.recipe import RECIPES, Recipe, recipe_named
+from blocksearch.training.recipe import RECIPES, Recipe
+from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.step import predict, with_dropout
 from blocksearch.training.trainer import Training, train
 
