@@ -42,6 +42,14 @@ def data():
     return Prepared(learn, judge, normalisation(learn), "d")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def stored_recipes():
     for file in sorted(STUDIES.glob("*.db")):
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
