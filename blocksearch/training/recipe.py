@@ -100,11 +100,6 @@ class Recipe:
             raise ConfigError(f"the source of a piece of this recipe changed: {text}")
         return found
 
-    @classmethod
-    def from_text(cls, text: str) -> "Recipe":
-        """Read the canonical JSON of a recipe."""
-        return cls(**json.loads(text))
-
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
