@@ -42,7 +42,7 @@ class Registry(dict[str, Any], Generic[P]):
 
     >>> from blocksearch.training.schedules import SCHEDULES
     >>> SCHEDULES.made("linear(warmup=0.2)")
-    Linear(warmup=0.2)
+    LinearRate(warmup=0.2)
     """
 
     def __init__(self, kind: str, pieces: Mapping[str, Any]) -> None:

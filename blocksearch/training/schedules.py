@@ -35,10 +35,10 @@ class Warmed:
 
 
 @dataclass(frozen=True)
-class Constant(Warmed):
+class ConstantRate(Warmed):
     """Keep the learning rate as it is.
 
-    >>> Constant()(7, 10)
+    >>> ConstantRate()(7, 10)
     1.0
     """
 
@@ -46,10 +46,10 @@ class Constant(Warmed):
 
 
 @dataclass(frozen=True)
-class Linear(Warmed):
+class LinearRate(Warmed):
     """Warm up, then fall to zero on a straight line.
 
-    >>> [Linear()(step, 10) for step in (0, 1, 9)]
+    >>> [LinearRate()(step, 10) for step in (0, 1, 9)]
     [1.0, 1.0, 0.1111111111111111]
     """
 
@@ -61,10 +61,10 @@ class Linear(Warmed):
 
 
 @dataclass(frozen=True)
-class Cosine(Warmed):
+class CosineRate(Warmed):
     """Warm up, then fall to zero along half a cosine (Loshchilov & Hutter, 2017, no restarts).
 
-    >>> round(Cosine(warmup=0)(5, 10), 3)
+    >>> round(CosineRate(warmup=0)(5, 10), 3)
     0.5
     """
 
@@ -76,10 +76,10 @@ class Cosine(Warmed):
 
 
 @dataclass(frozen=True)
-class Step(Warmed):
+class StepRate(Warmed):
     """Multiply the rate by `factor` after each `every`th share of the steps.
 
-    >>> [Step(every=0.5)(step, 10) for step in (4, 5)]
+    >>> [StepRate(every=0.5)(step, 10) for step in (4, 5)]
     [1.0, 0.1]
     """
 
@@ -98,5 +98,6 @@ class Step(Warmed):
 
 
 SCHEDULES: Registry[Schedule] = Registry(
-    "schedule", {"constant": Constant, "linear": Linear, "cosine": Cosine, "step": Step}
+    "schedule",
+    {"constant": ConstantRate, "linear": LinearRate, "cosine": CosineRate, "step": StepRate},
 )
