@@ -4,11 +4,48 @@ All are siblings below `BlocksearchError`, so that catching one kind never hides
 """
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 300  # characters of an error
+_LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
+
+
+def clean(text: str) -> str:
+    """Replace what a terminal would obey and XML forbids; the ends of lines stay.
+
+    >>> clean("a\\x1b[2J")
+    'a�[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if _is_harmless(each) else "\ufffd" for each in text)
+
+
+def _is_harmless(character: str) -> bool:
+    kept = character.isprintable() or character == "\n"
+    return kept or unicodedata.category(character) == "Zs"
+
+
+def one_line(text: object) -> str:
+    """Bring a message to one clean line of at most 300 characters; what is too long loses its
+    middle, long words first.
+
+    >>> one_line("refused:\\n  no such host"), len(one_line("x" * 5000))
+    ('refused: no such host', 80)
+    """
+    line = clean(" ".join(filter(None, map(str.strip, str(text).splitlines()))))
+    if len(line) > LONGEST:
+        line = _LONG_WORD.sub(lambda word: f"{word[0][:40]}…{word[0][-39:]}", line)
+    return line if len(line) <= LONGEST else f"{line[:199]}…{line[-100:]}"
 
 
 class BlocksearchError(Exception):
     """The one family that the command line turns into a single line and exit code 2."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(message))
 
 
 class SpecError(BlocksearchError):

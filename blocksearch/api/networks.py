@@ -19,6 +19,7 @@ from blocksearch.arch.scale import rescaled
 from blocksearch.data import Own, get
 from blocksearch.data.datasets import Arrays
 from blocksearch.errors import ConfigError, DataError
+from blocksearch.files import check_regular
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
@@ -119,6 +120,7 @@ def _is_file(text: str) -> bool:
 def _read(path: Path) -> Images:
     """Read `images`, `labels` and, if they are there, `groups` from an .npz file."""
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in ("images", "labels", "groups") if name in file]
             found = tuple(file[name] for name in names)

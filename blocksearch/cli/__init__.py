@@ -20,8 +20,7 @@ from blocksearch.cli.inspect import data_app, inspect_app
 from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app
-from blocksearch.errors import BlocksearchError
-from blocksearch.report.table import clean
+from blocksearch.errors import BlocksearchError, one_line
 
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
@@ -102,7 +101,7 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
 
 
 def _complain(message: str) -> int:
-    print(f"blocksearch: {clean(message)}", file=sys.stderr)
+    print(one_line(f"blocksearch: {message}"), file=sys.stderr)
     return 2
 
 

@@ -152,12 +152,14 @@ def everything(question: All, run: Testing, output: Planned) -> None:
 
     Example: blocksearch reproduce all --dry-run
     """
+    from blocksearch.report.console import say
+
     not_run, failed = 0, False
     for part in PARTS:
         try:
             _answer(part, question, run, replace(output, save=_files(output.save, part)))
         except DataError as error:
-            print(error)
+            say(str(error))
             not_run += 1
         except typer.Exit:  # some of its trainings failed, as its rows say
             failed = True

@@ -1,6 +1,5 @@
 """Commands that search a space, and show what was found."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -95,10 +94,11 @@ def importance(db: Database, output: Shown, name: StudyName = None) -> None:
 
 
 def _tell_of_others(name: str, others: tuple[str, ...]) -> None:
+    from blocksearch.report.console import say
     from blocksearch.report.front import other_studies
 
     if others:
-        print(other_studies(name, others), file=sys.stderr)
+        say(other_studies(name, others), stderr=True)
 
 
 @search_app.command()

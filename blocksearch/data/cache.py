@@ -9,9 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from blocksearch.data.datasets import (
     times,
 )
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
+from blocksearch.files import check_regular, replace_file
 
 FORMAT = 1
 SMALL = "small"  # in meta.json: digest of all but the pixels; caches of earlier versions lack it
@@ -255,6 +255,7 @@ def _read(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Map some arrays of a cached part; nothing where it is damaged or of other sources."""
     try:
+        check_regular(folder / "meta.json")
         meta = json.loads((folder / "meta.json").read_text())
         if meta["format"] != FORMAT or not isinstance(meta["digest"], str):
             return {}, {}
@@ -262,6 +263,8 @@ def _read(
             return {}, {}
         names = [name for name in (*meta["arrays"], "prints") if name in wanted]
         files = {name: folder / f"{name}.npy" for name in names}
+        for file in files.values():
+            check_regular(file)
         return meta, {
             name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()
         }
@@ -278,8 +281,7 @@ def _small(known: Description) -> str:
 def _save_prints(folder: Path, meta: dict[str, Any], arrays: Arrays) -> None:
     known = Description(meta["digest"], arrays.labels, arrays.groups, prints(arrays.images))
     _save(folder / "prints.npy", known.prints)
-    with _replacing(folder / "meta.json") as file:
-        file.write(json.dumps(meta | {SMALL: _small(known)}).encode())
+    replace_file(folder / "meta.json", json.dumps(meta | {SMALL: _small(known)}).encode())
 
 
 def _write(folder: Path, split: Arrays, stamp: list[Any] | None) -> None:
@@ -323,16 +325,5 @@ def _sweep(folder: Path) -> None:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    with _replacing(path) as file:
-        np.save(file, array, allow_pickle=False)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that replaces another in one step, once it is on the disk: it may be mapped."""
-    fresh = path.with_name(f"{path.name}-{os.getpid()}")
-    with fresh.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    # in one step: a reader may have mapped the file that was there
+    replace_file(path, lambda file: np.save(file, array, allow_pickle=False))

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from blocksearch.errors import clean
 from blocksearch.report.table import (
     Answer,
     Column,
@@ -20,7 +21,6 @@ from blocksearch.report.table import (
     Report,
     Table,
     as_report,
-    clean,
     cleaned,
 )
 
@@ -48,6 +48,11 @@ class Page(Console):
     def on_broken_pipe(self) -> None:
         """Let the command line end as it does when a reader has had enough."""
         raise BrokenPipeError
+
+
+def say(text: str, *, stderr: bool = False) -> None:
+    """Print a text as it is, however long its lines are."""
+    Page(stderr=stderr).print(text, soft_wrap=True)
 
 
 def show(answer: Answer, *, wide: bool = False) -> None:

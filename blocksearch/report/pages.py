@@ -9,8 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from numbers import Integral, Real
 from typing import Any, TextIO
 
+from blocksearch.errors import clean
 from blocksearch.report.table import Column, Priority, Report, Row, Table
 
 _STYLE = """
@@ -186,9 +188,9 @@ def _exact(value: Any) -> str:
             return ""
         case bool():
             return "yes" if value else "no"
-        case int():
+        case Integral():
             return str(int(value))
-        case float():
+        case Real():
             return repr(float(value))
         case str():
             return _no_formula(value)
@@ -201,9 +203,11 @@ def _exact(value: Any) -> str:
             return _no_formula(str(value))
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@＝＋－＠")  # the wide ones are read alike
 
 
 def _no_formula(text: str) -> str:
-    """Keep a spreadsheet from calculating a text that is from outside."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Keep a spreadsheet from calculating a text that is from outside, and a terminal from obeying
+    it.
+    """
+    return f"'{clean(text)}" if text.lstrip().startswith(_FORMULA) else clean(text)

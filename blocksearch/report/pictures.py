@@ -54,6 +54,8 @@ def picture(report: Report, suffix: str) -> bytes:
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # a script that the font lacks is no fault of the answer
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        # names that are longer than the picture
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         canvas = draw(report)
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         canvas.savefig(out, format=suffix, dpi=160, metadata=dates.get(suffix))

@@ -20,8 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from blocksearch.errors import clean
 from blocksearch.report.console import Page
-from blocksearch.report.table import Report, clean
+from blocksearch.report.table import Report
 from blocksearch.runs.records import Group, Job, Run
 from blocksearch.runs.scheduler import Plan, Watch
 from blocksearch.search.loop import Audience

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from blocksearch.errors import clean
+
 if TYPE_CHECKING:
     from blocksearch.report.figure import Figure
 
@@ -224,17 +226,6 @@ def split_texts(texts: Sequence[str]) -> tuple[str, list[str]]:
     ):
         alike += 1
     return " ".join(words[0][:alike]) if words else "", [" ".join(own[alike:]) for own in words]
-
-
-def clean(text: str) -> str:
-    """Replace what a terminal would obey and XML forbids; the ends of lines stay.
-
-    >>> clean("a\\x1b[2J")
-    'a�[2J'
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
 
 
 def cleaned(value: Anything) -> Anything:

@@ -1,11 +1,12 @@
 """Answers as files: one writer for each suffix, and a register for a user's own."""
 
+import errno
 import os
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 from blocksearch.errors import ConfigError
+from blocksearch.files import check_regular, replace_file
 from blocksearch.report.table import Answer, Report, as_report, cleaned
 
 
@@ -79,14 +80,20 @@ def register_writer(suffix: str, writer: ReportWriter) -> None:
 
 
 def writer_for(path: Path) -> ReportWriter:
-    """Return the writer of a file. Raises ConfigError for another suffix, or a missing folder."""
+    """Return the writer of a file. Raises ConfigError for another suffix, and where there can be no
+    such file.
+    """
     if path.suffix.lower() not in WRITERS:
         known = ", ".join(WRITERS)
         raise ConfigError(f"an answer is saved as one of {known}, but got {path}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"an answer is saved in a folder that exists, but got {path}")
-    if path.is_dir():
-        raise ConfigError(f"an answer is saved in a file, but {path} is a folder")
+    try:
+        if not path.parent.is_dir():
+            raise ConfigError(f"an answer is saved in a folder that exists, but got {path}")
+        check_regular(path, may_be_new=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
     return WRITERS[path.suffix.lower()]
 
 
@@ -101,30 +108,13 @@ def save(answer: Answer, path: str | Path) -> None:
     """
     path = Path(path)
     write = writer_for(path)
-    replace_file(
-        path, write(cleaned(as_report(answer)) if path.suffix != ".json" else as_report(answer))
-    )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside a file, sync, and put the new one in its place. Raises ConfigError."""
-    beside = None
+    report = as_report(answer)
+    content = write(cleaned(report) if path.suffix.lower() != ".json" else report)
     try:
-        target = path.resolve()  # through a link, so that the link stays
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
-            beside = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        beside.replace(target)
+        replace_file(path, content)
     except OSError as error:
-        if beside:
-            beside.unlink(missing_ok=True)
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unwritable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}")

@@ -5,6 +5,7 @@ A search is replayed from it in seconds, as often as a comparison of samplers ne
 """
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, DataError
+from blocksearch.files import replace_file
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
@@ -88,11 +90,12 @@ def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[
 def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, object]]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", newline="") as out:
-            out.write(f"# {json.dumps({'title': title, 'epochs': epochs})}\n")
-            writer = csv.DictWriter(out, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        out = io.StringIO(newline="")
+        out.write(f"# {json.dumps({'title': title, 'epochs': epochs})}\n")
+        writer = csv.DictWriter(out, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_file(file, out.getvalue().encode())
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 

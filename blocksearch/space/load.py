@@ -55,10 +55,10 @@ def find_space(name: str | Path) -> Path:
     """Return the file of a shipped space, or of a path. Raises ConfigError for an unknown name."""
     try:
         path = Path(name).expanduser()
-    except RuntimeError as error:  # no such user
+        if path.suffix or len(path.parts) > 1 or path.exists():
+            return path
+    except (RuntimeError, OSError) as error:  # no such user, a name that is too long
         raise ConfigError(f"{name} is no path of a file: {error}") from error
-    if path.suffix or len(path.parts) > 1 or path.exists():
-        return path
     shipped = shipped_spaces()
     if str(name) not in shipped:
         raise unknown("space", str(name), shipped, "; or name a file such as my_space.py")

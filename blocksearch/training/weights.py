@@ -2,7 +2,6 @@
 gone when the run is kept.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,11 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.files import NEW, check_regular, replace_file
+
 if TYPE_CHECKING:
     from blocksearch.training.trainer import Training  # not loaded by those who only read files
 
 SECONDS = 30.0  # of training that a cut-off may cost
-_NEW = ".new"
 _NAMES = "names of all arrays"  # a directory that lost entries must not pass for a whole one
 
 
@@ -92,28 +92,14 @@ def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _replaced(file: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of which a reader sees the old or the new, never a part."""
-    new = file.with_name(f"{file.name}.{os.getpid()}{_NEW}")
-    try:
-        with _opened(new) as opened:
-            write(opened)
-            opened.flush()
-            os.fsync(opened.fileno())
-        new.replace(file)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def _opened(new: Path) -> IO[bytes]:
-    """Open a file to write, in a folder that is made for it, and that another process may remove as
-    soon as it is empty.
+    """Replace a file in a folder that is made for it, and that another process may remove as soon
+    as it is empty.
     """
     for _ in range(2):
-        new.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            return new.open("wb")
-    return new.open("wb")
+            return replace_file(file, write)
+    return replace_file(file, write)
 
 
 def forget(file: Path) -> None:
@@ -121,7 +107,7 @@ def forget(file: Path) -> None:
     is empty then.
     """
     file.unlink(missing_ok=True)
-    for part in file.parent.glob(f"{file.name}.*{_NEW}"):
+    for part in file.parent.glob(f"{file.name}.*{NEW}"):
         part.unlink(missing_ok=True)
     with suppress(OSError):  # others are kept there, or it is gone
         file.parent.rmdir()
@@ -130,6 +116,7 @@ def forget(file: Path) -> None:
 def load(file: Path) -> dict[str, NDArray[Any]] | None:
     """Read what `save` wrote; None where there is no file, or none that can be read whole."""
     try:
+        check_regular(file)
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return {str(name): arrays[str(name)] for name in arrays[_NAMES]}
     except Exception:  # a damaged archive makes zipfile and numpy raise whatever their parsers do

@@ -1,0 +1,74 @@
+"""Files written whole or not at all; what is no regular file is refused before it is opened."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+NEW = ".new"  # ends the name of a file that is not in its place yet
+_LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def check_regular(path: Path, *, may_be_new: bool = False) -> None:
+    """Refuse what is no regular file, which might be waited for without end. Raises OSError.
+
+    >>> check_regular(Path("."))
+    Traceback (most recent call last):
+    IsADirectoryError: [Errno 21] it is a folder, not a regular file: '.'
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if may_be_new:
+            return
+        raise
+    except (ValueError, RuntimeError) as error:  # a null byte, or links in a circle
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, f"it is {kind}, not a regular file", str(path))
+
+
+def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write beside a file, sync, and put the new one in its place; where that fails, what stood
+    there stays as it was. Raises OSError.
+
+    `content` is the file's, or a function that writes it.
+    """
+    check_regular(path, may_be_new=True)
+    target = path.resolve()  # through a link, so that the link stays
+    own = f"{os.getpid()}-{secrets.token_hex(4)}"
+    start = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])
+    new = target.with_name(f"{start}.{own}{NEW}")
+    try:
+        with new.open("xb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            new.chmod(stat.S_IMODE(target.stat().st_mode))
+        new.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk, too, where the system can."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -1,0 +1,160 @@
+"""Files: what stands there stays whole when a write fails, and what is no regular file is refused
+at once, as output and as input.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from blocksearch.api.networks import dataset_name
+from blocksearch.cli import main
+from blocksearch.errors import BlocksearchError, ConfigError
+from blocksearch.files import check_regular, replace_file
+from blocksearch.report.table import Report, rows_table
+from blocksearch.report.writers import WRITERS, save, writer_for
+from blocksearch.training.weights import save as save_arrays
+from blocksearch.training.weights import save_weights
+
+REPORT = Report(title="t", tables=(rows_table("sizes", [{"size": 1.5, "name": "x" * 500}]),))
+ARRAYS = {"a": np.arange(500.0)}
+WRITES = {
+    "a.npz": lambda file: save_arrays(file, ARRAYS),
+    "a.safetensors": lambda file: save_weights(file, ARRAYS, {"of": "a test"}),
+    **{f"a{suffix}": lambda file: save(REPORT, file) for suffix in WRITERS},
+}
+
+
+@contextmanager
+def at_most(size):
+    """Let this process write files of so many bytes at most: the system refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_a_failed_write_leaves_the_earlier_file_whole(tmp_path, name, size):
+    file = tmp_path / name
+    file.write_bytes(b"before")
+    file.chmod(0o640)
+    with at_most(size), pytest.raises((OSError, ConfigError), match="File too large"):
+        WRITES[name](file)
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]
+    WRITES[name](file)
+    assert file.stat().st_size > 100
+    assert file.stat().st_mode & 0o777 == 0o640  # whoever could read it still can
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_writer_that_fails_leaves_the_earlier_file_whole(tmp_path):
+    def half(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    (tmp_path / "a").write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(tmp_path / "a", half)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"before")]
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 255, "é" * 127, "a b%20#?.csv", "-", "\udcff"])
+def test_any_name_is_written_under_that_name(tmp_path, name):
+    for content in (b"one", b"two"):
+        replace_file(tmp_path / name, content)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, content)]
+
+
+def test_a_new_file_has_the_rights_that_the_user_gives_new_files(tmp_path):
+    replace_file(tmp_path / "a", b"")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    replace_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder" / "file").read_bytes() == b"new"
+
+
+def irregular(folder, suffix):
+    """Make one of each kind of what is no regular file, and name them."""
+    kinds = {kind: folder / f"{kind}{suffix}" for kind in ("pipe", "socket", "folder", "device")}
+    os.mkfifo(kinds["pipe"])
+    kinds["folder"].mkdir()
+    kinds["device"].symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as made:
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(folder)  # a socket's path has at most 107 bytes
+        made.bind(kinds["socket"].name)
+        os.fchdir(here)
+        os.close(here)
+    link, circle = folder / f"link{suffix}", folder / f"circle{suffix}"
+    link.symlink_to(kinds["pipe"])
+    circle.symlink_to(circle)
+    return kinds | {"link": link, "circle": circle}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_what_is_no_regular_file_is_refused_as_output(tmp_path, suffix):
+    for kind, path in irregular(tmp_path, suffix).items():
+        for refuse in (writer_for, lambda path: save(REPORT, path)):
+            with pytest.raises(ConfigError, match="cannot be written: ") as caught:
+                refuse(path)
+            wanted = {"link": "it is a pipe", "circle": "ymbolic link"}
+            assert wanted.get(kind, f"it is a {kind}") in str(caught.value)
+
+
+def test_what_is_no_regular_file_is_refused_as_input(tmp_path):
+    for path in irregular(tmp_path, ".npz").values():
+        with pytest.raises(OSError):  # noqa: PT011
+            check_regular(path)
+        with pytest.raises(BlocksearchError, match="cannot be read: "):
+            dataset_name(path)
+    with pytest.raises(FileNotFoundError):
+        check_regular(tmp_path / "none")
+    with pytest.raises(OSError, match="null byte"):
+        check_regular(tmp_path / "a\0b")
+
+
+@pytest.fixture
+def soon():
+    """Fail a test that waits without end."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "command"),
+    [
+        (".npz", "cost effnet --dataset"),
+        (".py", "space"),
+        (".py", "cost effnet --plugin"),
+        (".html", "show effnet --save"),
+    ],
+)
+@pytest.mark.usefixtures("soon")
+def test_no_command_waits_for_what_is_no_file(tmp_path, monkeypatch, capsys, suffix, command):
+    for path in irregular(tmp_path, suffix).values():
+        monkeypatch.setattr(sys, "argv", ["blocksearch", *command.split(), str(path)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert (ended.value.code, printed.out) == (2, "")
+        assert printed.err.startswith("blocksearch: ")
+        assert printed.err.count("\n") == 1
