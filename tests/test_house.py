@@ -34,7 +34,7 @@ DOORS = {
     "optuna": {"search/optuna_io", "search/optuna_samplers", "search/study"},
     "filelock": {"search/locks", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},
-    "scipy": {"ablation/stats", "data/readers", "runs/metrics"},
+    "scipy": {"ablation/moderation", "ablation/power", "data/readers", "runs/metrics"},
     "sqlalchemy": {
         "runs/engine",
         "runs/ledger",

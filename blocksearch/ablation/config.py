@@ -3,13 +3,22 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from blocksearch.arch.factors import Value
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
 STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
+
+
+class Variance(StrEnum):
+    """Which spread a comparison is tested by."""
+
+    MODERATED = "moderated"  # by the family's, where it has ten comparisons of five seeds
+    OWN = "own"
+
 
 Given = tuple[str, Sequence[Value]]  # a factor, and values under each of which to ask
 
@@ -47,6 +56,10 @@ class AblationConfig:
     margin: float = field(
         default=MARGIN, metadata={"help": "Points within which accuracies count as equal."}
     )
+    variance: Variance = field(
+        default=Variance.MODERATED,
+        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
+    )
     strict: bool = field(
         default=False,
         metadata={"help": "Refuse to compare runs of different devices or versions of torch."},
@@ -57,6 +70,7 @@ class AblationConfig:
         for name, read in texts.items():
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, read(text))
+        object.__setattr__(self, "variance", read_variance(self.variance))
         if not 0 < self.margin <= 100:
             raise ConfigError(
                 f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
@@ -97,6 +111,17 @@ def read_stages(text: str) -> tuple[int, ...]:
             f"a range of seeds must rise from at least 2 to at most {MOST_SEEDS}, but got {text!r}"
         )
     return (first, *(stage for stage in STAGES if first < stage < last), last)
+
+
+def read_variance(text: str) -> Variance:
+    """Read which spread to test by. Raises ConfigError.
+
+    >>> str(read_variance("own"))
+    'own'
+    """
+    if text not in list(Variance):
+        raise unknown("variance", text, [each.value for each in Variance])
+    return Variance(text)
 
 
 def read_values(text: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from blocksearch.ablation.stats import (
     Accuracies,
     Comparison,
     Pair,
+    Rules,
     compare_pairs,
     sequential,
 )
@@ -119,7 +120,11 @@ class VariantResult:
             "difference": own.difference,
             "interval_low": low,
             "interval_high": high,
+            "error": own.error,
+            "freedom": own.freedom,
             "p_value": own.p_value,
+            "p_raw": own.p_raw,
+            "p_own": own.p_own,
             "p_sign_flip": own.p_sign_flip,
             "p_sign_flip_smallest": own.p_sign_flip_smallest,
             "correlation": own.correlation,
@@ -128,7 +133,7 @@ class VariantResult:
             "absence": self.absence and str(self.absence),
             "rule": variant.rule,
             "claims": [str(statement) for statement in self.statements],
-            "seeds_to_decide": own.seeds_to_decide,
+            "smallest_effect": own.decides,
             "failures": [
                 {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
                 for run in self.failed
@@ -199,11 +204,12 @@ def compare_variants(
         train([found[index] for index in indices], seeds[:count])
         return pairs(indices, count)
 
+    how: Rules = {"margin": config.margin, "variance": config.variance}
     if config.stages:
-        compared = sequential(every, config.stages, more, margin=config.margin)
+        compared = sequential(every, config.stages, more, **how)
     else:
         train(found, seeds)
-        compared = compare_pairs(pairs(every, len(seeds)), margin=config.margin)
+        compared = compare_pairs(pairs(every, len(seeds)), **how)
     same = [first.get(index, index) for index in range(len(found))]
     return [
         _result(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.runs.records import Run
 
 UNITS = (
-    "difference: percentage points over the paired seeds, "
-    "with intervals that are simultaneous (95 %) over all comparisons here"
+    "difference: percentage points over the paired seeds; the intervals of all comparisons here hold "
+    "together in at least 90 % of answers, in 95 % where no end is zero"
 )
 _PRICES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
 _POINTS = dict.fromkeys(("difference", "interval_low", "interval_high", "margin"), "points")
@@ -127,13 +127,14 @@ def verdict_of(result: "VariantResult") -> str:
 
 
 def _outcome(result: "VariantResult", remarks: Sequence[str] = ()) -> dict[str, Any]:
-    """Write an interval and a verdict; if there is none yet, how many seeds to plan for."""
+    """Write an interval and a verdict; if there is none yet, the smallest effect that so many seeds
+    decide with 80 % power.
+    """
     needs, own = [], result.comparison
     if own and own.verdict is Verdict.UNDECIDED and own.n < 2:
         needs = ["a comparison needs two seeds that both complete"]
     elif own and own.verdict is Verdict.UNDECIDED:
-        least = f"about {own.seeds_to_decide}" if own.seeds_to_decide else "more than 1,000"
-        needs = [f"{least} seeds"]
+        needs = [f"{own.n} seeds show ±{own.decides:.2g} or more"] if own.decides else []
         needs += ["no interval: the seeds have no spread"] if own.interval is None else []
     said = "; ".join([*needs, *remarks])
     return {
@@ -166,7 +167,23 @@ def _ablation_notes(results: "Sequence[VariantResult]") -> list[str]:
     }
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
     smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
-    return [UNITS, smallest] if least else []
+    return [UNITS, *_moderated(results), smallest] if least else []
+
+
+def _moderated(results: "Sequence[VariantResult]") -> list[str]:
+    """Say by what spreads were moderated, and what that costs at worst."""
+    own = [each.comparison for each in results if each.comparison and each.comparison.prior]
+    if not own:
+        return []
+    last = max(own, key=lambda each: each.n)
+    assert last.prior
+    said = (
+        f"spreads between seeds are moderated by the family's ({last.prior.deviation:.2f} points, "
+        f"worth {last.prior.freedom:.2g} more seeds)"
+    )
+    if last.share < 1:
+        return [said]
+    return [f"{said}; if a few comparisons were four times as loud, the error could reach 10 %"]
 
 
 def _effects(results: "Sequence[VariantResult]") -> Figure:

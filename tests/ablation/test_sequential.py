@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from blocksearch.ablation.config import STAGES, AblationConfig, read_stages
-from blocksearch.ablation.stats import ALPHA, compare_pairs, sequential
+from blocksearch.ablation.stats import ALPHA, compare_pairs, sequential, shares
 from blocksearch.errors import ConfigError
 
 
@@ -87,7 +88,35 @@ def test_what_is_equivalent_is_decided_and_the_margin_is_the_users():
 def test_intervals_are_those_of_a_stages_share():
     names, more, _ = simulated([8.0], seed=1)
     effect = sequential(names, (5, 8), more)["0"]
-    assert effect.interval == compare_pairs(more(["0"], effect.n), alpha=0.025)["0"].interval
+    alone = compare_pairs(more(["0"], effect.n), share=1 / 3)["0"]
+    assert (
+        effect.interval
+        == alone.interval
+        == compare_pairs(more(["0"], effect.n), alpha=0.05 / 3)["0"].interval
+    )
+
+
+@pytest.mark.parametrize("analyses", range(1, 9))
+def test_shares_rise_evenly_and_spend_the_whole_rate(analyses):
+    found = shares(analyses)
+    assert sum(found) == pytest.approx(1)
+    assert [share / found[0] for share in found] == pytest.approx(range(1, analyses + 1))
+
+
+def test_rising_shares_decide_more_than_equal_ones():
+    """One comparison, an effect of one network's spread, looks at 5, 8, 12 and 20 seeds."""
+
+    def decided(rates):
+        random = np.random.default_rng(4)
+        base, own = (80 + random.normal(size=(4000, 20)) for _ in range(2))
+        p_values = [
+            stats.ttest_rel(own[:, :n] + 1, base[:, :n], axis=1).pvalue / rate
+            for n, rate in zip(STAGES, rates, strict=True)
+        ]
+        return np.mean(np.min(p_values, axis=0) < ALPHA)
+
+    assert decided([0.25] * 4) == pytest.approx(0.68, abs=0.025)
+    assert decided(shares(4)) == pytest.approx(0.74, abs=0.025)
 
 
 def test_a_rejected_variant_stays_in_the_family():

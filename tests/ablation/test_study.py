@@ -215,7 +215,7 @@ def test_variants_of_one_network_are_one_comparison_of_the_family():
     _, _, twice = rows("reduce(4)", "reduce(8)")
     assert twice["rule"] == "the same networks as bottleneck reduce(4)"
     (once,) = rows("reduce(8)")[1:]
-    measured = ("n", "difference", "interval_low", "p_value", "verdict", "seeds_to_decide")
+    measured = ("n", "difference", "interval_low", "p_value", "verdict", "smallest_effect")
     assert [twice[key] for key in measured] == [once[key] for key in measured]
 
 

@@ -285,7 +285,8 @@ def test_the_cells_of_an_ablation_are_the_effects_and_costs():
     )
     assert cells["p_value"] != cells["p_sign_flip"]
     assert cells["accuracy"] == f"{np.mean(list(variant.accuracies.values())):.2f}"
-    assert cells["outcome"].startswith(f"undecided (about {effect.seeds_to_decide} seeds")
+    said = f"undecided ({effect.n} seeds show ±{effect.decides:.2g} or more"
+    assert cells["outcome"].startswith(said)
     ends = [replace(effect, interval=each) for each in ((0.0, 1.2), (-1.2, 0.0), (-0.4, 0.3))]
     found = [shown(reference, replace(variant, comparison=each))["interval"] for each in ends]
     assert found == ["(0, +1.20]", "[-1.20, 0)", "[-0.40, +0.30]"]
