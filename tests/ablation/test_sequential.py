@@ -31,31 +31,6 @@ def simulated(effects, seed, spread=1.0):
     return list(own), more, asked
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", [1, 4])
-def test_stages_keep_the_error_rate(family):
-    """No variant differs: some verdict of *helps* or *hurts* comes in at most 5 % of experiments (3
-    standard errors allowed).
-    """
-    experiments, false = 400, 0
-    for seed in range(experiments):
-        names, more, _ = simulated([0.0] * family, seed)
-        false += any(
-            e.verdict in ("helps", "hurts") for e in sequential(names, STAGES, more).values()
-        )
-    assert false / experiments <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / experiments)
-
-
-@pytest.mark.slow
-def test_peeking_at_every_seed_breaks_it():
-    experiments, false = 300, 0
-    for seed in range(experiments):
-        _, more, _ = simulated([0.0], seed)
-        verdicts = (compare_pairs(more(["0"], count))["0"].verdict for count in range(5, 21))
-        false += any(verdict in ("helps", "hurts") for verdict in verdicts)
-    assert false / experiments > 0.1
-
-
 def test_only_what_is_undecided_gets_more_seeds():
     names, more, asked = simulated([8.0, 0.9, -8.0], seed=3, spread=0.5)
     found = sequential(names, STAGES, more)

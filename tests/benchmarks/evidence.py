@@ -1,0 +1,272 @@
+"""Simulate what the statistics promise, with the controls that must fail, and print the tables.
+
+    python -m tests.benchmarks.evidence [--families 6000] [--markdown FILE]
+
+Effects and spreads are in units of the spread of one network between seeds. *Error* is the share of
+families in which anything is decided that is not there.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blocksearch.data import split_id
+from blocksearch.runs.ledger import Ledger
+from tests.benchmarks.decisions import Bits, Floats, Rule, decided, decided_by_looks
+
+SEED, SIZE, CLEAR = 2018, 36, 12.0  # a family has 36 comparisons; nobody overlooks an effect of 12
+STAGES = (5, 8, 12, 20)
+STUDIES = Path(__file__).parent.parent.parent / "studies"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A share in percent that was simulated, and the bounds that it must keep."""
+
+    table: str
+    case: str
+    rule: str
+    share: float
+    least: float = 0.0
+    most: float = 100.0
+
+    @property
+    def kept(self) -> bool:
+        """Whether the share keeps its bounds; a control has to."""
+        return self.least <= self.share <= self.most
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the runs of a family are spread: its networks' spreads, the reference's, the noise."""
+
+    name: str
+    networks: Callable[[np.random.Generator, tuple[int, int]], Floats] = lambda _, size: np.ones(
+        size
+    )
+    reference: float = 1.0
+    noise: Callable[[np.random.Generator, tuple[int, ...]], Floats] = lambda random, size: (
+        random.normal(size=size)
+    )
+
+
+def _lognormal(scale: float) -> Callable[[np.random.Generator, tuple[int, int]], Floats]:
+    return lambda random, size: np.exp(scale * random.normal(size=size))
+
+
+def _loud(share: int, times: float) -> Callable[[np.random.Generator, tuple[int, int]], Floats]:
+    return lambda _, size: (
+        np.where(np.arange(size[1]) % share == share - 2, times, 1.0) * np.ones(size)
+    )
+
+
+def _collapsing(random: np.random.Generator, size: tuple[int, ...]) -> Floats:
+    return random.normal(size=size) - 20.0 * (random.random(size) < 0.03)
+
+
+EQUAL = Shape("equal spreads")
+SHAPES = (
+    EQUAL,
+    Shape("spreads × exp(0.4 z)", _lognormal(0.4)),
+    Shape("spreads × exp(0.8 z)", _lognormal(0.8)),
+    Shape("reference × 3", reference=3.0),
+    Shape("each run loses 20 points with 3 %", noise=_collapsing),
+    Shape("minus exponential", noise=lambda random, size: 1 - random.exponential(size=size)),
+    Shape("t with 3 degrees of freedom", noise=lambda random, size: random.standard_t(3, size)),
+)
+LOUD = Shape("one network in six × 5", _loud(6, 5.0))
+
+
+def families(
+    random: np.random.Generator, count: int, shape: Shape, effects: Floats, n: int
+) -> Floats:
+    """Draw paired differences, families × comparisons × seeds, with a reference that is shared."""
+    m = len(effects)
+    # the reference of a family is one more of its networks
+    spreads = shape.networks(random, (count, m + 1)).copy()
+    spreads[:, -1] *= shape.reference
+    runs = spreads[..., None] * shape.noise(random, (count, m + 1, n))
+    return runs[:, :-1] - runs[:, -1:] + effects[:, None]
+
+
+def loud_nulls(
+    random: np.random.Generator, count: int, n: int, *, nulls: int, times: float
+) -> tuple[Floats, Bits]:
+    """Draw families in which the comparisons without an effect are the loud ones; with which they
+    are.
+    """
+    null = np.arange(SIZE) < nulls
+    spreads = np.append(np.where(null, times, 1.0), 1.0)
+    shape = Shape("loud nulls", lambda _, size: np.broadcast_to(spreads, size))
+    return families(random, count, shape, np.where(null, 0.0, CLEAR), n), null
+
+
+def wrong(found: Bits, null: Bits | None = None) -> float:
+    """Return the share of families in which a comparison without an effect is decided, in percent."""
+    among = found if null is None else found[:, null]
+    return 100 * float(among.any(axis=1).mean())
+
+
+def one_look(count: int) -> Iterator[Row]:
+    """Simulate the error of one look: no effect anywhere, then loud nulls beside clear effects."""
+    table = "error of one look at 36 comparisons, %"
+    for n in (5, 8):
+        for shape in SHAPES[:6]:
+            random = np.random.default_rng(SEED)
+            drawn = families(random, count, shape, np.zeros(SIZE), n)
+            for rule in (Rule.OWN, Rule.MODERATED):
+                case = f"nothing is real, {shape.name}, {n} seeds"
+                yield Row(table, case, rule, wrong(decided(drawn, rule)), most=_near(5, count))
+        for times, most in ((2.0, 8.0), (4.0, 10.0)):
+            drawn, null = loud_nulls(np.random.default_rng(SEED), count, n, nulls=6, times=times)
+            case = f"6 nulls × {times:g} beside 30 effects, {n} seeds"
+            for rule, bounds in (
+                (Rule.OWN, (0.0, _near(5, count))),
+                (Rule.MODERATED, (0.0, most + _near(0, count))),
+                *([(Rule.UNWEIGHTED, (12.0, 100.0))] if (times, n) == (4.0, 5) else []),
+            ):
+                yield Row(table, case, rule, wrong(decided(drawn, rule), null), *bounds)
+    drawn = families(np.random.default_rng(SEED), count, LOUD, np.zeros(SIZE), 5)
+    case = f"nothing is real, {LOUD.name}, 5 seeds"
+    yield Row(table, case, Rule.POOLED, wrong(decided(drawn, Rule.POOLED)), least=20.0)
+    yield Row(
+        table, case, Rule.MODERATED, wrong(decided(drawn, Rule.MODERATED)), most=_near(5, count)
+    )
+
+
+def _near(rate: float, count: int) -> float:
+    """Return a rate in percent with three standard errors of a simulation."""
+    return rate + 300 * float(np.sqrt(max(rate / 100, 0.05) * 0.95 / count))
+
+
+POWERS = (  # effect, shape, and the audit's power by the number of seeds: own spread, moderated
+    (3.5, SHAPES[0], {5: (30, 73), 6: (53, 84), 7: (77, 92), 8: (92, 97)}),
+    (3.5, SHAPES[1], {5: (28, 62), 6: (50, 72), 7: (67, 80), 8: (78, 86)}),
+    (2.0, SHAPES[0], {5: (6, 20), 8: (31, 47), 12: (75, 82)}),
+)
+
+
+def power(count: int) -> Iterator[Row]:
+    """Simulate how many of 12 real effects among 36 comparisons are decided."""
+    table = "power of one look, 12 of 36 real, %"
+    for effect, shape, wanted in POWERS:
+        effects = np.where(np.arange(SIZE) < 12, effect, 0.0)
+        for n, shares in wanted.items():
+            drawn = families(np.random.default_rng(SEED), max(250, count // 4), shape, effects, n)
+            for rule, share in zip((Rule.OWN, Rule.MODERATED), shares, strict=True):
+                found = 100 * float(decided(drawn, rule)[:, :12].mean())
+                case = f"effect {effect:g}, {shape.name}, {n} seeds"
+                yield Row(table, case, rule, found, share - 5, share + 5)
+
+
+def looks(count: int) -> Iterator[Row]:
+    """Simulate looks at 5, 8, 12 and 20 seeds that spend a tenth, two, three and four of 5 %."""
+    table = "error of looks at 5, 8, 12, 20 seeds, %"
+    for nulls, times in ((6, 4.0), (12, 3.0)):
+        drawn, null = loud_nulls(np.random.default_rng(SEED), count, 20, nulls=nulls, times=times)
+        for rule in (Rule.OWN, Rule.MODERATED):
+            share = wrong(decided_by_looks(drawn, STAGES, rule), null)
+            case = f"{nulls} nulls × {times:g} beside {SIZE - nulls} effects"
+            yield Row(table, case, rule, share, most=6.5 + _near(0, count) * (count < 1000))
+    for m in (1, 12, SIZE):
+        for shape in (*SHAPES[:4], *SHAPES[5:], LOUD):
+            drawn = families(np.random.default_rng(SEED), count, shape, np.zeros(m), 20)
+            share = wrong(decided_by_looks(drawn, STAGES, Rule.MODERATED))
+            case = f"nothing is real, {shape.name}, {m} comparison{'s' * (m > 1)}"
+            yield Row(table, case, Rule.MODERATED, share, most=_near(5, count))
+    drawn = families(np.random.default_rng(SEED), 4 * count, EQUAL, np.ones(1), 20)
+    table = "one comparison, effect 1, decided by looks, %"
+    for name, rates, about in (
+        ("equal shares", (0.25,) * 4, 68.0),
+        ("shares .1 .2 .3 .4", None, 74.0),
+    ):
+        share = 100 * float(decided_by_looks(drawn, STAGES, Rule.OWN, rates).mean())
+        yield Row(table, name, Rule.OWN, share, about - 3, about + 3)
+
+
+def peeking(count: int) -> Iterator[Row]:
+    """Simulate questions that are asked again with more seeds, each as if it were the first."""
+    table = "asking again without counting, error of one comparison, %"
+    drawn = families(np.random.default_rng(SEED), 4 * count, EQUAL, np.zeros(1), 20)
+    for seeds, about in (((5, 8), 8.0), ((5, 8, 12), 11.1), (STAGES, 13.7), (range(5, 21), 19.1)):
+        for k, rule in ((1, "each as the first (control)"), (len(seeds), "each p times k")):
+            found = decided_by_looks(drawn, seeds, Rule.OWN, [1 / k] * len(seeds))
+            bounds = (about - 2, about + 2) if k == 1 else (0.0, _near(5, 4 * count))
+            shown = "every number from 5 to 20" if len(seeds) > 4 else ", ".join(map(str, seeds))
+            yield Row(table, f"seeds {shown}", rule, wrong(found), *bounds)
+
+
+def halves(count: int) -> Iterator[Row]:
+    """Compare halves of the seeds of each network that has twelve on GTSRB: nothing can be real."""
+    table = "halves of twelve real seeds of one network against each other, error, %"
+    runs = twelve_seeds()
+    random = np.random.default_rng(SEED)
+    order = np.argsort(random.random((count // 4, 12)), axis=1)
+    first, second = (runs[:, own].swapaxes(0, 1) for own in (order[:, :6], order[:, 6:]))
+    for rule in (Rule.OWN, Rule.MODERATED):
+        share = wrong(decided(first - second, rule))
+        yield Row(table, f"{len(runs)} networks", rule, share, most=_near(5, count // 4))
+
+
+def twelve_seeds() -> Floats:
+    """Return the accuracies of the networks that have twelve seeds on GTSRB's validation images."""
+    accuracies: dict[str, dict[int, float]] = {}
+    with closing(Ledger(STUDIES / "gtsrb.db", create=False)) as ledger:
+        for run in ledger.runs():
+            if run.key.protocol == split_id(0) and run.accuracy is not None:
+                own = accuracies.setdefault(run.key.network + run.key.recipe, {})
+                own[run.key.seed] = run.accuracy
+    return np.array(
+        [[own[s] for s in range(12)] for own in accuracies.values() if set(own) >= set(range(12))]
+    )
+
+
+TABLES = (one_look, power, looks, peeking, halves)
+
+
+def simulated(count: int) -> list[Row]:
+    """Return all rows, from so many families each."""
+    return [row for table in TABLES for row in table(count)]
+
+
+def markdown(rows: list[Row]) -> str:
+    """Write the rows, one line a case, its rules beside each other."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        bounds = f"≥ {row.least:.1f}" if row.most == 100 else f"≤ {row.most:.1f}"
+        bounds = (
+            bounds if not row.least or row.most == 100 else f"{row.least:.1f} to {row.most:.1f}"
+        )
+        said = f"{row.rule} {row.share:.1f} ({bounds}){'' if row.kept else ' **not kept**'}"
+        found.setdefault(row.table, {}).setdefault(row.case, []).append(said)
+    lines: list[str] = []
+    for table, cases in found.items():
+        lines += [f"| {table} | simulated (must be) |", "|---|---|"]
+        lines += [f"| {case} | {'; '.join(said)} |" for case, said in cases.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate, print, and exit with 1 where a bound is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--families", type=int, default=6000)
+    parser.add_argument("--markdown", type=Path)
+    own = parser.parse_args()
+    start = time.perf_counter()
+    rows = simulated(own.families)
+    text = markdown(rows)
+    print(text)
+    print(f"{len(rows)} shares in {time.perf_counter() - start:.0f} seconds")
+    if own.markdown:
+        own.markdown.write_text(text)
+    raise SystemExit(not all(row.kept for row in rows))
+
+
+if __name__ == "__main__":
+    main()
