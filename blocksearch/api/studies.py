@@ -88,7 +88,7 @@ def _foreseen(
     """Say how much a search would train at most, from a few of its networks."""
     from blocksearch.report.progress import duration
     from blocksearch.runs.plan import conditions
-    from blocksearch.search.definition import opening
+    from blocksearch.search.definition import REPEATED, opening
 
     within = affordable(grammar, study)
     first = [one for _, one in opening(within, study.references, study.enqueue, study.budgets)]
@@ -98,7 +98,8 @@ def _foreseen(
         shared.jobs(drawn, [0]), request.ledger, request.workers, Watch(), request.device
     )
     each = max(1, len(plan.missing))
-    runs = effort.trials + len(first)
+    networks = effort.trials + len(first)
+    runs = networks + min(REPEATED, networks)
     seconds = plan.seconds * runs / each
     found: dict[str, Any] = {
         "networks": len(within),
@@ -111,8 +112,8 @@ def _foreseen(
     }
     said = (
         f"{effort.trials} networks of {len(within):,} to sample and {len(first)} given ones, and "
-        f"further seeds for the front: about {duration(seconds)} for the first seeds, by "
-        f"{len(drawn)} networks of the space; early stopping makes it less"
+        f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
+        f"networks of the space; early stopping makes it less"
     )
     title = f"{study.name}: {shared.title(name, drawn[0])}"
     return Answer(found, Report(title=title, notes=(said,), facts=found))

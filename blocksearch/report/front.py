@@ -24,7 +24,7 @@ from blocksearch.report.table import (
     form,
     split_texts,
 )
-from blocksearch.search.results import Axis, Entry, Summary, as_rows
+from blocksearch.search.results import Axis, Entry, Summary, Z, as_rows, simultaneous_z
 
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
 _LINE = 72  # characters of a line of a hover text
@@ -52,6 +52,7 @@ def front_report(summary: Summary) -> Report:
             "budgets": list(summary.budgets),
             "hypervolume": summary.volume,
             "frame": summary.frame,
+            **_certainty(summary),
             "front": [entry.trial for entry in summary.front],
             "hypervolumes": list(summary.walk),
         },
@@ -121,10 +122,45 @@ def _explained(summary: Summary) -> list[str]:
         "the front is by the expected values"
     )
     return [
-        *([model] if modelled else []),
+        *([model, *_uncertain(summary)] if modelled else []),
         f"hypervolume, 0 to 1, higher is better; {summary.frame}",
         *summary.notes,
     ]
+
+
+def _certainty(summary: Summary) -> dict[str, Any]:
+    """Return what intervals are by; nothing where there are none."""
+    noise = summary.noise
+    if noise is None:
+        return {}
+    return {
+        "noise_between_seeds": noise.deviation,
+        "noise_degrees_of_freedom": noise.freedom,
+        "noise_is_a_guess": noise.guessed,
+        "intervals": "pointwise",
+        "simultaneous_z": simultaneous_z(len(summary.front)),
+    }
+
+
+def _uncertain(summary: Summary) -> Iterator[str]:
+    """Say what intervals are by, and of what they are."""
+    count = len(summary.front)
+    if count > 1:
+        times = simultaneous_z(count) / Z
+        yield (
+            f"intervals: 95 %, each by itself; all {count} of the front hold at once, with 95 %, "
+            f"where they are {times:.2f} times as wide"
+        )
+    if (noise := summary.noise) is None:
+        return
+    amount = f"{noise.deviation:.2f} points"
+    if noise.freedom == 0:
+        yield f"the noise between seeds is a guess ({amount}): no network has two seeds"
+    elif noise.guessed:
+        known = f"only {noise.freedom} degree{'s' * (noise.freedom > 1)} of freedom"
+        yield f"the noise between seeds is mostly a guess ({amount}): it has {known}"
+    else:
+        yield f"noise between seeds: {amount}, by {noise.freedom} degrees of freedom"
 
 
 def _seeds(entry: Entry) -> str:

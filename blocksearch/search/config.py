@@ -45,7 +45,10 @@ class StudyConfig:
     )
     seed: int = field(default=0, metadata={"help": "Seed of the search."})
     seeds: int = field(
-        default=5, metadata={"help": "Seeds that every network of the reported front gets."}
+        default=5,
+        metadata={
+            "help": "Seeds that every network of the reported front gets. The first six get two."
+        },
     )
     references: str | Sequence[str] = field(
         default="all",

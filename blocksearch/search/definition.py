@@ -23,6 +23,8 @@ from blocksearch.search.objectives import Frame, Objective, Prices
 from blocksearch.space.grammar import Grammar
 from blocksearch.training.recipe import Recipe
 
+REPEATED = 6  # networks that a study begins with get two seeds: six degrees of freedom
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -72,7 +74,7 @@ class Definition:
     `grammar` is the digest of the space within its budgets, `choices` what codes of networks mean,
     `described` the space as data. `rungs` are the epochs at which the search looks, the last that
     of a whole training. `baseline` are the FLOPs of the baseline network, 0 where its maps would be
-    too small.
+    too small. `repeated` is how many networks get a second seed at the start.
     """
 
     space: str
@@ -84,6 +86,7 @@ class Definition:
     choices: dict[str, list[str]]
     rungs: tuple[int, ...]
     described: Sequence[Any] = ()
+    repeated: int = REPEATED
 
     @property
     def title(self) -> str:
@@ -112,6 +115,7 @@ class Definition:
                     "choices": self.choices,
                     "rungs": self.rungs,
                     "described": self.described,
+                    "repeated": self.repeated,
                 }
             )
         )

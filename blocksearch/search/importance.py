@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import without_password
 from blocksearch.search.objectives import Floats, dominated
-from blocksearch.search.results import plain
-from blocksearch.search.summary import Fitted, StoredStudy, Z, fitted, objective_costs, open_study
+from blocksearch.search.results import Z, plain
+from blocksearch.search.summary import Fitted, StoredStudy, fitted, objective_costs, open_study
 from blocksearch.search.surrogate import Codes
 
 DRAWS = 400

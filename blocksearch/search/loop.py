@@ -208,6 +208,8 @@ class _Study:
             self._studies.forget(self._name)
             stored = None
         _agree(stored, definition, location)
+        if stored is not None:  # one that was begun before networks were repeated goes on without
+            definition = replace(definition, repeated=int(stored.get("repeated", 0)))
         self._config = definition.config
         self.pool, self._prices = prices.pool, prices
         policy = policy_of(prices, definition)

@@ -15,9 +15,9 @@ from blocksearch.search.surrogate import (
     Codes,
     Features,
     Model,
+    SeedNoise,
     Seen,
     choose_scales,
-    seed_variance,
 )
 from blocksearch.search.trials import Trial
 
@@ -121,12 +121,17 @@ class Known:
 
 @dataclass(frozen=True)
 class Reading:
-    """How results are read: what early ones say of the last epoch, and the variance between seeds
-    that this is held against.
+    """How results are read: what early ones say of the last epoch, and the noise between seeds that
+    this is held against.
     """
 
     curves: LearningCurves
-    seeds: float
+    noise: SeedNoise
+
+    @property
+    def seeds(self) -> float:
+        """The variance between seeds."""
+        return self.noise.variance
 
     @classmethod
     def of(cls, results: Sequence[Observation]) -> "Reading":
@@ -135,7 +140,7 @@ class Reading:
         for each in results:
             if each.epochs is None:
                 finals.setdefault(each.row, []).append(each.accuracy)
-        return cls(LearningCurves(results), seed_variance(list(finals.values())))
+        return cls(LearningCurves(results), SeedNoise.of(list(finals.values())))
 
     def with_result(self, known: Known | None, result: Observation) -> Known:
         """Add a result to what is known of its network; it takes the place of an earlier one of the
@@ -169,6 +174,7 @@ class Whole:
     features: Features
     model: Model
     seen: Seen
+    noise: SeedNoise
 
     @classmethod
     def of(
@@ -193,6 +199,7 @@ class Whole:
             features,
             Model(features, choose_scales(features, seen, reading.seeds), seen),
             seen,
+            reading.noise,
         )
 
 

@@ -4,11 +4,15 @@ hypervolume over time.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
 from blocksearch.arch.network import Network
 from blocksearch.search.objectives import Floats, dominated, hypervolume
+from blocksearch.search.surrogate import SeedNoise
+
+Z, LEVEL = 1.959964, 0.05  # of 95 % intervals
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,9 @@ class Entry:
     """A network of a study.
 
     `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws
-    each towards what its factors let expect, or alone as another program stored it. `accuracies`
-    are percent, one for each seed that was trained to the end; `early` counts seeds that were
+    each towards what its factors let expect, or alone as another program stored it. Those of the
+    front have a wider, `simultaneous` interval, too: all of them hold at once. `accuracies` are
+    percent, one for each seed that was trained to the end; `early` counts seeds that were
     stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
     and whatever else is known; `factor` is FLOPs against the baseline network. `named` networks
     were asked for by name; `origin` is that name, or who proposed the network. `network` is there
@@ -44,6 +49,7 @@ class Entry:
     early: int = 0
     failures: int = 0
     interval: tuple[float, float] | None = None
+    simultaneous: tuple[float, float] | None = None
     factor: float | None = None
     network: Network | None = field(default=None, compare=False, repr=False)
 
@@ -55,7 +61,7 @@ class Summary:
 
     `frame` says between what the hypervolume is measured; `notes` say what else a reader must know;
     `others` are the names of the file's other studies. `walk` has the hypervolume after each
-    network of `walked`.
+    network of `walked`. `noise` is what the intervals are by, None where there are none.
     """
 
     name: str
@@ -69,6 +75,7 @@ class Summary:
     walk: tuple[float, ...]
     frame: str
     notes: tuple[str, ...] = ()
+    noise: SeedNoise | None = None
 
     @property
     def costs(self) -> tuple[Axis, ...]:
@@ -86,6 +93,15 @@ class Summary:
         return tuple(
             entry for entry in self.known if entry.accuracies or not (entry.early or entry.failures)
         )
+
+
+def simultaneous_z(count: int) -> float:
+    """Return how many deviations wide intervals are that hold together, by Bonferroni.
+
+    >>> round(simultaneous_z(1), 2), round(simultaneous_z(19), 2)
+    (1.96, 3.01)
+    """
+    return NormalDist().inv_cdf(1 - LEVEL / 2 / max(count, 1))
 
 
 def walk(scaled: Floats) -> tuple[float, ...]:
@@ -141,11 +157,14 @@ def _row(first: str, entry: Entry, *, modelled: bool) -> dict[str, object]:
     if not modelled:
         return row | {first: entry.mean, **entry.costs, "network": entry.text}
     own, (low, high) = entry.accuracies, entry.interval or (None, None)
+    all_low, all_high = entry.simultaneous or (None, None)
     return row | {
         "measured": sum(own) / len(own) if own else None,
         "expected": entry.mean,
         "expected_low": low,
         "expected_high": high,
+        "simultaneous_low": all_low,
+        "simultaneous_high": all_high,
         **entry.costs,
         "factor": entry.factor,
         "seeds": len(own),
@@ -165,6 +184,8 @@ RESERVED = (
     "expected",
     "expected_low",
     "expected_high",
+    "simultaneous_low",
+    "simultaneous_high",
     "seeds",
     "accuracies",
     "early",

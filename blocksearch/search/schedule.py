@@ -34,7 +34,8 @@ SHARE = 3  # one of so many goes on from a rung
 
 class Policy:
     """Decides trials. `opening` are the rows, with their names, that the study begins with; they
-    are trained to the last epoch.
+    are trained to the last epoch. So are the first `repeated` networks of the study, whichever they
+    are, and with two seeds: chosen before they had results, they show the noise between seeds.
 
     `rungs` are the epochs after which a network must have earned to be trained further; the last is
     the last of a whole training.
@@ -48,8 +49,10 @@ class Policy:
         opening: Sequence[tuple[str, int]],
         config: StudyConfig,
         rungs: Sequence[int],
+        repeated: int = 0,
     ) -> None:
         self.pool, self.config, self.rungs = pool, config, tuple(rungs)
+        self._repeated = repeated
         self.sampler, self.opening = sampler, tuple(opening)
         self._judge, self._observations = judge, Observations(rungs)
 
@@ -59,6 +62,8 @@ class Policy:
         """
         number, every = len(told) + len(pending), [*told, *pending]
         new = sum(trial.kind == TrialKind.NEW for trial in every)
+        if second := self._second(number, every):
+            return second
         if new < len(self.opening):
             return self._begin(number, new, *self.opening[new], self.rungs[-1])
         if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1:
@@ -71,6 +76,15 @@ class Policy:
             return found
         return self._again(number, self.front(told), every)
 
+    def _second(self, number: int, every: Sequence[Trial]) -> Trial | None:
+        """Repeat a network that is to show the noise between seeds and has one seed so far."""
+        first = [t.row for t in every if t.kind == TrialKind.NEW and t.candidate < self._repeated]
+        done = {trial.row for trial in every if trial.seed == 1}
+        row = next((row for row in first if row not in done), None)
+        if row is None:
+            return None
+        return self._next(number, row, TrialKind.SEED, 1, self.rungs[-1], every)
+
     def _new(
         self, number: int, new: int, told: Sequence[Trial], pending: Sequence[Trial]
     ) -> Trial | None:
@@ -81,7 +95,8 @@ class Policy:
         found = self.sampler.propose(told, pending, Untrained(self.pool, taken), rng)
         if found is None:
             return None
-        begun = self._begin(number, new, self.sampler.name, int(found.row), self.rungs[0])
+        until = self.rungs[-1] if new < self._repeated else self.rungs[0]
+        begun = self._begin(number, new, self.sampler.name, int(found.row), until)
         return replace(begun, memory=found.memory)
 
     @staticmethod
@@ -220,7 +235,7 @@ def policy_of(prices: Prices, definition: Definition) -> Policy:
     begun = opening(pool.grammar, config.references, config.enqueue, config.budgets)
     start = [(name, pool.row(network)) for name, network in begun]
     sampler = _sampler(prices, definition, judge)
-    return Policy(pool, sampler, judge, start, config, definition.rungs)
+    return Policy(pool, sampler, judge, start, config, definition.rungs, definition.repeated)
 
 
 def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sampler:

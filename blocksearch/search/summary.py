@@ -18,11 +18,10 @@ from blocksearch.runs.peek import contents
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.objectives import Floats, Frame, front
 from blocksearch.search.observations import Observations, Whole
-from blocksearch.search.results import Axis, Entry, Summary, plain, walk
-from blocksearch.search.surrogate import Codes, Features, Model
+from blocksearch.search.results import Axis, Entry, Summary, Z, plain, simultaneous_z, walk
+from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
 from blocksearch.search.trials import SHAPELESS, Studies, Trial
 
-Z = 1.959964
 MADE_BY = "search section3 --db"
 
 
@@ -74,6 +73,7 @@ class Fitted:
     costs: Floats
     features: Features
     model: Model
+    noise: SeedNoise
     means: Floats
     deviations: Floats
 
@@ -190,6 +190,7 @@ def fitted(study: StoredStudy) -> Fitted:
         *made_of(list(found.rows)),
         found.features,
         found.model,
+        found.noise,
         *found.model.settled(found.seen),
     )
 
@@ -215,10 +216,12 @@ def _summary(study: StoredStudy) -> Summary:
         by_trial.setdefault(each.candidate, []).append(each)
     means: dict[int, float] = {}
     deviations: dict[int, float] = {}
+    noise = None
     points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
     whole = {t.candidate for t in study.trials if t.accuracy is not None and t.epochs >= horizon}
     if any(each.accuracy is not None for each in study.trials):
         model = fitted(study)
+        noise = model.noise
         means = dict(zip(model.trials, map(float, model.means), strict=True))
         deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
         points = np.column_stack([model.means, objective_costs(study, model.trials)])
@@ -227,17 +230,9 @@ def _summary(study: StoredStudy) -> Summary:
         trial for trial in means if trial in whole
     ]  # one that a race left behind is no member of the front
     chosen = [trials[place] for place in front(points)]
-    on_front = frozenset(chosen)
+    on_front, wide = frozenset(chosen), simultaneous_z(len(chosen))
     entries = tuple(
-        _entry(
-            own,
-            horizon,
-            means.get(trial),
-            deviations.get(trial, 0.0),
-            trial in on_front,
-            definition["baseline"],
-            study.sampler,
-        )
+        _entry(study, own, means.get(trial), deviations.get(trial, 0.0), wide * (trial in on_front))
         for trial, own in sorted(by_trial.items())
     )
     by_number = {entry.trial: entry for entry in entries}
@@ -256,19 +251,17 @@ def _summary(study: StoredStudy) -> Summary:
         walk(frame.scaled(points)),
         _framed(frame, study.costs),
         _notes(entries),
+        noise,
     )
 
 
 def _entry(
-    trials: Sequence[Trial],
-    horizon: int,
-    mean: float | None,
-    deviation: float,
-    on_front: bool,
-    baseline: float,
-    sampler: str,
+    study: StoredStudy, trials: Sequence[Trial], mean: float | None, deviation: float, wide: float
 ) -> Entry:
-    first = trials[0]
+    """Bring together what is known of a network; `wide` is how many deviations its simultaneous
+    interval has, 0 where it is not on the front.
+    """
+    first, horizon, baseline = trials[0], _horizon(study), study.definition["baseline"]
     last = {trial.seed: trial for trial in trials}  # a run that was taken further counts once
     finals = tuple(
         trial.accuracy
@@ -276,21 +269,25 @@ def _entry(
         if trial.accuracy is not None and trial.epochs >= horizon
     )
     failures = sum(trial.accuracy is None for trial in last.values())
-    half = Z * deviation
     return Entry(
         first.candidate,
         plain(first.origin),
         plain(first.text),
         {plain(name): value for name, value in first.costs.items()},
         mean,
-        on_front,
-        first.origin != sampler,
+        wide > 0,
+        first.origin != study.sampler,
         finals,
         len(last) - len(finals) - failures,
         failures,
-        None if mean is None else (max(0.0, mean - half), min(100.0, mean + half)),
+        None if mean is None else _around(mean, Z * deviation),
+        None if mean is None or not wide else _around(mean, wide * deviation),
         first.costs["flops"] / baseline if baseline else None,
     )
+
+
+def _around(mean: float, half: float) -> tuple[float, float]:
+    return max(0.0, mean - half), min(100.0, mean + half)
 
 
 def _framed(frame: Frame, costs: Sequence[str]) -> str:

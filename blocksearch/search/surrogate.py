@@ -12,6 +12,7 @@ results count more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ Codes = NDArray[np.int16]
 # percentage points, before any network has two seeds: what effnet's seeds differ by on GTSRB
 SEED_DEVIATION = 2.0
 SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
+FREEDOM_KNOWN = 4  # degrees of freedom below which the guess decides
 LEARNT_FROM = 256  # networks that the scales are chosen by
 _SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), (0.02, 0.1, 0.3)))
 
@@ -104,12 +106,37 @@ class Seen:
     counts: Floats
 
 
-def seed_variance(results: Sequence[Sequence[float]]) -> float:
-    """Pool the variance between seeds over networks, with a guess worth two runs."""
-    several = [np.array(each) for each in results if len(each) > 1]
-    freedom = sum(len(each) - 1 for each in several)
-    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in several)
-    return (SEED_FREEDOM * SEED_DEVIATION**2 + squares) / (SEED_FREEDOM + freedom)
+@dataclass(frozen=True)
+class SeedNoise:
+    """The noise between seeds of a network: its variance in squared percentage points, and the
+    degrees of freedom of the runs that it was learnt from.
+    """
+
+    variance: float
+    freedom: int
+
+    @classmethod
+    def of(cls, results: Sequence[Sequence[float]]) -> "SeedNoise":
+        """Pool the variance of each network's results, with a guess worth two runs.
+
+        >>> SeedNoise.of([[61.0, 63.0], [70.0]])
+        SeedNoise(variance=3.3333333333333335, freedom=1)
+        """
+        several = [np.array(each) for each in results if len(each) > 1]
+        freedom = sum(len(each) - 1 for each in several)
+        squares = sum(float(((each - each.mean()) ** 2).sum()) for each in several)
+        pooled = (SEED_FREEDOM * SEED_DEVIATION**2 + squares) / (SEED_FREEDOM + freedom)
+        return cls(pooled, freedom)
+
+    @property
+    def deviation(self) -> float:
+        """The deviation between seeds, in percentage points."""
+        return sqrt(self.variance)
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the runs say less than the guess."""
+        return self.freedom < FREEDOM_KNOWN
 
 
 def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:

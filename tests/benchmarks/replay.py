@@ -134,6 +134,7 @@ class Arm:
     least: int | None = None
     seeds: int = 1
     rungs: tuple[int, ...] = ()
+    repeated: int = 0  # networks that get a second seed at the start: none, so that they cost none
 
     def config(self, seed: int) -> StudyConfig:
         """Ask for it with a search seed."""
@@ -188,7 +189,7 @@ def epochs_spent(trials: Iterable[Trial]) -> int:
 def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Walk:
     """Search once. `number` is the search's seed and the replay's."""
     config, prices = arm.config(number), world.prices(number)
-    definition = world.definition(prices, config)
+    definition = replace(world.definition(prices, config), repeated=arm.repeated)
     policy = policy_of(prices, definition)
     named = len(policy.opening)
     course = Course(policy, arm.most)

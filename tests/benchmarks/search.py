@@ -4,7 +4,7 @@ the noise of its stored seeds.
     python -m tests.benchmarks.search studies/tiny-gtsrb.csv [--seeds 20] [--samplers
     evolution,random] [--json FILE]
 
-Every search begins with the named points, which are not counted. Without repeated seeds a training
+Every search begins with the named points, once each, which are not counted. Without repeated seeds a training
 is a network; `evolution, 3 seeds` repeats the networks of its front, and each repetition counts.
 Hypervolumes are of the truth about everything trained so far, as percentages of the whole table's.
 The threshold is what random search has after half the space, the median over seeds.

@@ -316,7 +316,8 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
     assert {n["trial"] for n in found["networks"] if n["front"]} == set(found["front"])
     assert found["hypervolume"] == pytest.approx(found["hypervolumes"][-1])
     lines = (tmp_path / "a.csv").read_text().splitlines()
-    ours = "trial,front,measured,expected,expected_low,expected_high"
+    ours = "trial,front,measured,expected,expected_low,expected_high,"
+    ours += "simultaneous_low,simultaneous_high"
     counts = "factor,seeds,accuracies,early,failures,origin,network,title"
     assert lines[0] == f"{ours},flops,params,activations,peak_activations,{counts}"
     assert len(lines) == 41
