@@ -12,12 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from blocksearch.arch.layers import Layers, decode, encode
+from blocksearch.arch.layers import Layers, encode
 from blocksearch.errors import StoreError
+from blocksearch.runs.described import (
+    insert_missing,
+    layers_of,
+    network_row,
+    recipe_row,
+    report_rows,
+    seal,
+)
 from blocksearch.runs.engine import open_engine, put_away, to_write
 from blocksearch.runs.location import without_password
 from blocksearch.runs.records import FINAL, EvaluatedImages, Job, Run, RunKey
@@ -34,14 +41,15 @@ from blocksearch.runs.rows import (
     RUNS,
     checksum,
     image_row,
+    images_of,
     packed_classes,
     run_of,
     run_row,
-    unpacked,
 )
 from blocksearch.training.recipe import Recipe
 
 SCHEMA = "1"
+_OTHER = "not match its checksum; the file was damaged or edited"
 
 _Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
 
@@ -112,15 +120,12 @@ class Ledger:
         return [self._checked_images(row) for row in rows]
 
     def _checked_images(self, row: dict[str, Any]) -> EvaluatedImages:
+        where = f"{self.location}: table {IMAGES.name}, row {row['dataset']} {row['split']}"
         if row.pop("checksum") != checksum(row):
             raise StoreError(
-                f"{self.location}: the labels of {row['dataset']} do not match their checksum; "
-                "the file was damaged or edited"
+                f"{where}: the labels do not match their checksum; the file was damaged or edited"
             )
-        groups = row["groups"] and unpacked(row["groups"], np.int32)
-        return EvaluatedImages(
-            **row | {"labels": unpacked(row["labels"], np.uint16), "groups": groups}
-        )
+        return images_of(row, where)
 
     def _has(self, table: sa.Table) -> bool:
         with self.guard():
@@ -163,8 +168,8 @@ class Ledger:
         added = 0
         with self.writing() as connection:
             for network, recipe, row, classes in rows:
-                _insert_missing(connection, NETWORKS, "fingerprint", network)
-                _insert_missing(connection, RECIPES, "digest", recipe)
+                insert_missing(connection, NETWORKS, "fingerprint", network)
+                insert_missing(connection, RECIPES, "digest", recipe)
                 if row["state"] not in FINAL or not _has_final(connection, row):
                     connection.execute(RUNS.insert().values(**row))
                     if classes is not None:
@@ -178,20 +183,19 @@ class Ledger:
 
     def network_text(self, fingerprint: str) -> str | None:
         """Return how a network was written when it was first trained."""
-        with self.guard(), self.engine.connect() as connection:
-            return connection.execute(
-                sa.select(NETWORKS.c.text).where(NETWORKS.c.fingerprint == fingerprint)
-            ).scalar()
+        row = self._network(fingerprint)
+        return None if row is None else row["text"]
 
     def layers(self, fingerprint: str) -> Layers | None:
         """Return the layers of a network that was trained, or None for another: its options' file
         is not needed.
         """
+        row = self._network(fingerprint)
+        return None if row is None else layers_of(row, self.location)
+
+    def _network(self, fingerprint: str) -> dict[str, str] | None:
         with self.guard(), self.engine.connect() as connection:
-            found = connection.execute(
-                sa.select(NETWORKS.c.layers).where(NETWORKS.c.fingerprint == fingerprint)
-            ).scalar()
-        return None if found is None else decode(found)
+            return network_row(connection, fingerprint, self.location)
 
     def recipe(self, digest: str) -> Recipe | None:
         """Return a recipe by which something was trained, or None for another."""
@@ -205,24 +209,19 @@ class Ledger:
         """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is
         saved once.
         """
-        if any(
-            (report["kind"], report["title"], report["content"]) == (kind, title, content)
-            for report in self.reports()
-        ):
+        own = {"kind": kind, "title": title, "content": content}
+        if any(own.items() <= report.items() for report in self.reports()):
             return
-        created = datetime.now(UTC).isoformat(timespec="seconds")
+        own["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         with self.writing() as connection:
-            connection.execute(
-                REPORTS.insert().values(kind=kind, title=title, created=created, content=content)
-            )
+            made = connection.execute(REPORTS.insert().values(**own)).inserted_primary_key
+            assert made is not None
+            seal(connection, REPORTS, made[0], {"id": made[0], **own})
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return the saved conclusions, oldest first."""
+        """Return the saved conclusions, oldest first. Raises StoreError where one is damaged."""
         with self.guard(), self.engine.connect() as connection:
-            return [
-                dict(row)
-                for row in connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
-            ]
+            return report_rows(connection, self.location)
 
     def merge(self, other: "Ledger") -> tuple[int, list[RunKey]]:
         """Copy what `other` has and this has not; return how many runs were copied, and the keys on
@@ -230,7 +229,8 @@ class Ledger:
         """
         mine = {(run.key, run.epoch_from): run for run in self.runs() if run.state in FINAL}
         failed = {run_row(run)["checksum"] for run in self.runs() if run.state not in FINAL}
-        copied, conflicts = 0, []
+        rows: list[_Row] = []
+        conflicts = []
         for images in other.all_images():
             self.add_images(images)
         for run in other.runs():
@@ -239,23 +239,22 @@ class Ledger:
                 if (present.state, present.accuracies) != (run.state, run.accuracies):
                     conflicts.append(run.key)
             elif run_row(run)["checksum"] not in failed:
-                network, recipe = other._described(run.key)
-                copied += self._append_all([(network, recipe, run_row(run), packed_classes(run))])
-        return copied, conflicts
+                network, recipe = other.described(run.key)
+                rows.append((network, recipe, run_row(run), packed_classes(run)))
+        return self._append_all(rows) if rows else 0, conflicts
 
-    def _described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
+    def described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the rows of a run's network and recipe. Raises StoreError where one is damaged."""
         with self.guard(), self.engine.connect() as connection:
-            network = (
-                connection.execute(sa.select(NETWORKS).where(NETWORKS.c.fingerprint == key.network))
-                .mappings()
-                .one()
+            network = network_row(connection, key.network, self.location)
+            recipe = recipe_row(connection, key.recipe, self.location)
+        if network is None or recipe is None:
+            lacking, of = (NETWORKS, key.network) if network is None else (RECIPES, key.recipe)
+            raise StoreError(
+                f"{self.location}: table {lacking.name} has no row {of[:12]}, of which a run is; "
+                "the file was damaged or edited"
             )
-            recipe = (
-                connection.execute(sa.select(RECIPES).where(RECIPES.c.digest == key.recipe))
-                .mappings()
-                .one()
-            )
-            return dict(network), dict(recipe)
+        return network, recipe
 
     def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
         if self._has(PREDICTIONS):
@@ -263,24 +262,32 @@ class Ledger:
             query = query.add_columns(*own).outerjoin(
                 PREDICTIONS, PREDICTIONS.c.run == RUNS.c.checksum
             )
+            self._check_predictions()
         with self.guard(), self.engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 yield self._run(dict(row))
 
+    def _check_predictions(self) -> None:
+        """Raise StoreError where predictions are of no run: then a run has lost its own."""
+        lost = sa.select(PREDICTIONS.c.run).where(
+            PREDICTIONS.c.run.not_in(sa.select(RUNS.c.checksum))
+        )
+        with self.guard(), self.engine.connect() as connection:
+            if (run := connection.execute(lost.limit(1)).scalar()) is not None:
+                raise StoreError(
+                    f"{self.location}: table {PREDICTIONS.name}, row {run[:12]} is of no run; the "
+                    "file was damaged or edited"
+                )
+
     def _run(self, row: dict[str, Any]) -> Run:
         number, classes = row.pop("id"), row.pop("classes", None)
+        where = f"{self.location}: table {RUNS.name}, row {number}"
         own = {"run": row["checksum"], "classes": classes}
         if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
-            raise self._damaged(number)
+            raise StoreError(f"{where}: its predictions do {_OTHER.replace('its', 'their')}")
         if row.pop("checksum") != checksum(row):
-            raise self._damaged(number)
-        return run_of(row, classes)
-
-    def _damaged(self, number: int) -> StoreError:
-        return StoreError(
-            f"{self.location}: run {number} does not match its checksum; "
-            "the file was damaged or edited"
-        )
+            raise StoreError(f"{where}: it does {_OTHER}")
+        return run_of(row, classes, where)
 
     def _open(self) -> None:
         tables = set(sa.inspect(self.engine).get_table_names())
@@ -298,7 +305,7 @@ class Ledger:
         ):  # not there, or left half made by a version that did not make it in one transaction
             with self.writing() as connection:
                 METADATA.create_all(connection)
-                _insert_missing(connection, META, "key", {"key": "schema", "value": SCHEMA})
+                insert_missing(connection, META, "key", {"key": "schema", "value": SCHEMA})
             schema = self._schema()
         if schema != SCHEMA:
             raise StoreError(
@@ -331,13 +338,6 @@ class Ledger:
             raise
         except DatabaseError as error:
             raise StoreError(f"{self.location}: {error.orig or error}") from error
-
-
-def _insert_missing(
-    connection: sa.Connection, table: sa.Table, key: str, row: dict[str, str]
-) -> None:
-    if connection.execute(sa.select(table.c[key]).where(table.c[key] == row[key])).first() is None:
-        connection.execute(table.insert().values(**row))
 
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:

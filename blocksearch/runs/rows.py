@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.fields import Fields
 from blocksearch.runs.records import FINAL, EvaluatedImages, Run, RunKey, RunState
 
 METADATA = sa.MetaData()
@@ -94,6 +96,15 @@ REPORTS = sa.Table(
     sa.Column("created", sa.String(32), nullable=False),
     sa.Column("content", sa.Text, nullable=False),
 )
+# of rows whose table has none; rows of before are without
+CHECKSUMS = sa.Table(
+    "ledger_checksums",
+    METADATA,
+    sa.Column("of", sa.String(64), primary_key=True),  # the table
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+MOST_IMAGES = 10**8  # of one evaluation: more would be no data set that a row is of
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def run_row(run: Run) -> dict[str, Any]:
     return row | {"checksum": checksum(row)}
 
 
-def checksum(row: dict[str, Any]) -> str:
+def checksum(row: Mapping[str, Any]) -> str:
     """Digest a row as it is stored."""
     plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in row.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
@@ -136,24 +147,59 @@ def packed(values: NDArray[np.integer[Any]]) -> bytes:
     return zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 9)
 
 
-def unpacked(stored: bytes, kind: type[np.integer[Any]]) -> NDArray[Any]:
-    return np.frombuffer(zlib.decompress(stored), np.dtype(kind).newbyteorder("<")).astype(kind)
+def images_of(row: Mapping[str, Any], where: str) -> EvaluatedImages:
+    """Read what images are from their row. Raises StoreError for a row of another shape."""
+    fields = Fields(row, where)
+    labels = fields.packed("labels", np.uint16, MOST_IMAGES)
+    groups = fields.packed("groups", np.int32, len(labels)) if fields.has("groups") else None
+    if groups is not None and len(groups) != len(labels):
+        raise fields.error("groups", f"one for each of {len(labels)} images")
+    return EvaluatedImages(
+        dataset=fields.text("dataset"),
+        data=fields.text("data"),
+        split=fields.text("split"),
+        origin=fields.text("origin"),
+        training=fields.whole("training"),
+        available=fields.whole("available"),
+        labels=labels,
+        groups=groups,
+    )
 
 
-def run_of(row: dict[str, Any], classes: bytes | None) -> Run:
-    """Read a run from its row, and its predicted classes where they are stored."""
-    key = RunKey(**{name: row[name] for name in KEY})
-    right = np.unpackbits(np.frombuffer(row["right"], np.uint8), count=row["images"])
+def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
+    """Read a run from its row, and its predicted classes where they are stored.
+
+    Raises StoreError for a row of another shape.
+    """
+    fields = Fields({**row, "classes": classes}, where).json("accuracies", "losses", "provenance")
+    texts = {name: fields.text(name) for name in KEY if name != "seed"}
+    images, right, state = (
+        fields.whole("images", high=MOST_IMAGES),
+        fields.blob("right"),
+        fields.choice("state", RunState),
+    )
+    first = fields.whole("epoch_from")
+    last = fields.whole("epoch_to", low=first)
+    accuracies, losses = fields.numbers("accuracies", 0, 100), fields.numbers("losses")
+    if max(len(accuracies), len(losses)) > last - first:
+        raise fields.error("accuracies", f"at most one for each of {last - first} epochs")
+    if state is RunState.COMPLETE and not accuracies:
+        raise fields.error("accuracies", "one or more, because the run is complete")
+    if len(right) != (images + 7) // 8:
+        raise fields.error("right", f"one bit for each of {images} images")
+    predictions = None if classes is None else fields.packed("classes", np.uint16, images)
+    if predictions is not None and len(predictions) != images:
+        raise fields.error("classes", f"one for each of {images} images")
     return Run(
-        key=key,
-        epoch_from=row["epoch_from"],
-        epoch_to=row["epoch_to"],
-        state=RunState(row["state"]),
-        reason=row["reason"],
-        accuracies=tuple(json.loads(row["accuracies"])),
-        losses=tuple(json.loads(row["losses"])),
-        right=right.astype(bool),
-        predictions=None if classes is None else unpacked(classes, np.uint16),
-        seconds=row["seconds"],
-        provenance=json.loads(row["provenance"]),
+        key=RunKey(**texts, seed=fields.whole("seed", high=2**63 - 1)),
+        epoch_from=first,
+        epoch_to=last,
+        state=state,
+        reason=fields.text("reason"),
+        accuracies=accuracies,
+        losses=losses,
+        right=np.unpackbits(np.frombuffer(right, np.uint8), count=images).astype(bool),
+        predictions=predictions,
+        seconds=fields.number("seconds", 0),
+        provenance=fields.named_texts("provenance"),
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
+from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions
@@ -21,6 +22,7 @@ from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.results import Entry, plain
 from blocksearch.search.summary import StoredStudy, open_study, summarise
+from blocksearch.search.trials import Trial
 from blocksearch.training.recipe import Recipe
 
 SEEDS = range(1000, 1005)  # new ones: a search counts its own from 0
@@ -100,55 +102,63 @@ def final(
         return _answer(ledger, study, again=False)
 
 
-def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Any] | None:
+def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Fields] | None:
     """Return when something was written down of a study, and what."""
     for report in ledger.reports():
         if (report["kind"], report["title"]) == (kind, name):
-            try:
-                return report["created"], json.loads(report["content"])
-            except (ValueError, RecursionError) as error:
-                raise StoreError(
-                    f"{ledger.location}: the {kind} of study {plain(name)} is damaged"
-                ) from error
+            where = f"{ledger.location}: the {kind} of study {plain(name)}"
+            fields = Fields(report, where)
+            return fields.text("created"), fields.json("content")
     return None
+
+
+def _written(saved: Fields, study: StoredStudy) -> list[Mapping[str, Any]]:
+    """Return the networks that were written down to be tested, which must be the study's."""
+    first = {trial.network: trial for trial in reversed(study.trials)}
+    rows = saved.objects("content")
+    for each in rows:
+        each.number("searched", 0, 100)
+        known = first.get(each.text("fingerprint"))
+        if known is None or any(each.row.get(name) != value for name, value in _named(known)):
+            raise each.error("fingerprint", "that of a network of the study")
+    if not rows:
+        raise saved.error("content", "one or more networks")
+    return [each.row for each in rows]
+
+
+def _named(trial: Trial) -> list[tuple[str, object]]:
+    """Return what is written down of a network that a trial knows."""
+    named = {"text": plain(trial.text), "origin": plain(trial.origin)}
+    return [*named.items(), *((name, int(trial.costs[name])) for name in ("flops", "params"))]
 
 
 def _answer(ledger: Ledger, study: StoredStudy, *, again: bool) -> Final:
     """Compute the answer from the runs; what is written down is which these are."""
     saved, chosen = _saved(ledger, TESTED, study.name), _saved(ledger, CHOSEN, study.name)
-    try:
-        assert saved is not None
-        assert chosen is not None
-        protocol, recipe = _judged(study)
-        keys = {
-            (each["fingerprint"], seed): RunKey(
-                each["fingerprint"],
-                protocol.dataset,
-                study.definition["data"],
-                protocol.id,
-                recipe.digest,
-                seed,
-            )
-            for each in chosen[1]
-            for seed in SEEDS
-        }
-        runs = ledger.find(keys.values())
-        rows = [
-            _tested(each, [runs[keys[each["fingerprint"], seed]] for seed in SEEDS])
-            for each in chosen[1]
-        ]
-        title = str(saved[1]["title"])
-    except (AssertionError, KeyError, TypeError) as error:
+    if saved is None or chosen is None:
         raise StoreError(
-            f"{ledger.location}: the test of study {plain(study.name)} is not whole: networks or "
-            "runs of it are missing"
-        ) from error
+            f"{ledger.location}: which networks the test of study {plain(study.name)} was of is "
+            "missing"
+        )
+    protocol, recipe = _judged(study)
+    rows = []
+    for each in _written(chosen[1], study):
+        own = (each["fingerprint"], protocol.dataset, study.definition["data"])
+        keys = [RunKey(*own, protocol.id, recipe.digest, seed) for seed in SEEDS]
+        runs = ledger.find(keys)
+        if len(runs) < len(keys):
+            raise StoreError(
+                f"{ledger.location}: {len(keys) - len(runs)} runs of {plain(each['text'])} are "
+                "missing, which was tested"
+            )
+        rows.append(_tested(each, [runs[key] for key in keys]))
+    title = saved[1].object("content").text("title")
     return Final(title, study.definition["title"], saved[0], tuple(rows), again)
 
 
 def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
     """Return which images test a study, and the recipe of its trainings."""
-    if not study.definition["recipe"]:
+    if not study.definition.get("recipe"):
         raise ConfigError(
             f"study {study.name} was searched by a function of its user's: it has no images to be "
             "tested on"
@@ -182,30 +192,22 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
 
 def _chosen(
     ledger: Ledger, name: str, front: Sequence[Entry], study: StoredStudy
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, Any]]:
     """Return the networks to test: those written down by an earlier attempt, or the front now,
     which is written down.
     """
-    saved = _saved(ledger, CHOSEN, name)
-    if saved is None:
-        if not front:
-            raise ConfigError(f"study {name} has no front yet: search first")
-        fingerprints = {trial.candidate: trial.network for trial in study.trials}
-        rows = [
-            {
-                "fingerprint": fingerprints[entry.trial],
-                "text": entry.text,
-                "origin": entry.origin,
-                "searched": entry.mean,
-                "flops": int(entry.costs["flops"]),
-                "params": int(entry.costs["params"]),
-            }
-            for entry in front
-        ]
-        ledger.add_report(CHOSEN, name, json.dumps(rows))
-        return rows
-    found: list[dict[str, Any]] = saved[1]
-    return found
+    if saved := _saved(ledger, CHOSEN, name):
+        return _written(saved[1], study)
+    if not front:
+        raise ConfigError(f"study {name} has no front yet: search first")
+    first = {trial.candidate: trial for trial in reversed(study.trials)}
+    rows: list[Mapping[str, Any]] = [
+        {"fingerprint": first[entry.trial].network, "searched": entry.mean}
+        | dict(_named(first[entry.trial]))
+        for entry in front
+    ]
+    ledger.add_report(CHOSEN, name, json.dumps(rows))
+    return rows
 
 
 def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]]) -> list[Job]:

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from blocksearch.search.objectives import Floats, Frame, front
 from blocksearch.search.observations import Observations, Whole
 from blocksearch.search.results import Axis, Entry, Summary, Z, plain, simultaneous_z, walk
 from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
-from blocksearch.search.trials import SHAPELESS, Studies, Trial
+from blocksearch.search.trials import Studies, Trial
 
 MADE_BY = "search section3 --db"
 
@@ -124,33 +123,18 @@ def open_study(
 
 
 def _sound(location: str, study: StoredStudy) -> StoredStudy:
-    """Return a study as read from a file that anybody may have written. Raises StoreError for one
-    of another shape.
-    """
-    defined, costs = study.definition, ("flops", "params", *MODELLED)
-    try:
-        sizes = [len(values) for values in study.choices.values()]
-        frame, rungs = defined["frame"], defined["rungs"]
-        numbers = (frame["chance"], *frame["least"], *frame["largest"], defined["baseline"])
-        sound = (
-            all(isinstance(each, str) for each in (defined["title"], *defined["budgets"]))
-            and all(isinstance(each, int) for each in rungs)
-            and all(isfinite(each) for each in numbers)
-            and len(frame["least"]) == len(frame["largest"]) == len(study.costs) > 0 < len(rungs)
-            and all(
-                all(-1 <= level < size for level, size in zip(each.code, sizes, strict=True))
-                and {*study.costs, *costs} <= {*each.costs}
-                and len(each.accuracies) <= len(rungs)
-                for each in study.trials
+    """Return a study whose trials fit its definition. Raises StoreError for another."""
+    sizes = [len(values) for values in study.choices.values()]
+    costs, rungs = {*study.costs, "flops", "params", *MODELLED}, study.definition["rungs"]
+    for each in study.trials:
+        levels = len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes))
+        counts = len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs)
+        if not (levels and counts and costs <= {*each.costs}):
+            wrong = "levels" if not levels else "costs" if counts else "accuracies"
+            raise StoreError(
+                f"{without_password(location)}: table search_steps, row {plain(study.name)} "
+                f"{each.number}: its {wrong} are not those of its study; the file was edited"
             )
-        )
-    except SHAPELESS:
-        sound = False
-    if not sound:
-        raise StoreError(
-            f"{without_password(location)}: study {plain(study.name)} is of another shape: another "
-            "version or program wrote it"
-        )
     return study
 
 

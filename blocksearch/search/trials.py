@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
 
-from blocksearch.arch.cost import EARLIER_NAMES
 from blocksearch.errors import StoreError
+from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.rows import checksum
+from blocksearch.search.stored import definition_of, trial_of
 
 _metadata = sa.MetaData()
 _studies = sa.Table(
@@ -46,8 +46,6 @@ _steps = sa.Table(
     sa.Column("memory", sa.Text, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
-# what reading a row of another shape may raise
-SHAPELESS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 _PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
 
@@ -117,37 +115,23 @@ class Studies:
         self._ledger = ledger
 
     def names(self) -> list[str]:
-        """Return the names of the searches, oldest first."""
-        with self._ledger.guard():
-            if not sa.inspect(self._ledger.engine).has_table(_studies.name):
-                return []
-        with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            return list(
-                connection.execute(
-                    sa.select(_studies.c.name).order_by(_studies.c.created, _studies.c.name)
-                ).scalars()
-            )
+        """Return the names of the searches, oldest first. Raises StoreError where a row is damaged."""
+        return [row["name"] for row in self._rows()]
 
     def definition(self, name: str) -> dict[str, Any] | None:
         """Return what defines a search, or None where there is none of that name. Raises StoreError
         where it was damaged.
         """
-        if name not in self.names():
-            return None
+        row = next((row for row in self._rows() if row["name"] == name), None)
+        return None if row is None else definition_of(row, self._where(_studies, name))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        query = sa.select(_studies).order_by(_studies.c.created, _studies.c.name)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            row = (
-                connection.execute(sa.select(_studies).where(_studies.c.name == name))
-                .mappings()
-                .one()
-            )
-        what = f"the definition of study {name}"
-        try:
-            found: dict[str, Any] = json.loads(self._checked(dict(row), what)["definition"])
-            wishes = found["wishes"]
-            wishes["objectives"] = [_today(each) for each in wishes["objectives"]]
-        except SHAPELESS as error:
-            raise StoreError(f"{self._ledger.location}: {what} cannot be read: {error}") from error
-        return found
+            if not sa.inspect(connection).has_table(_studies.name):
+                return []
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [_checked(row, self._where(_studies, row["name"])) for row in rows]
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step."""
@@ -176,16 +160,22 @@ class Studies:
         """
         if name not in self.names():
             return []
-        query = sa.select(_steps).where(_steps.c.study == name).order_by(_steps.c.number)
+        # all are read, so that one whose study's name was changed is noticed
+        query, names = sa.select(_steps).order_by(_steps.c.number), {*self.names()}
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [self._trial(row, name) for row in rows]
+        found = []
+        for row in rows:
+            where = self._where(_steps, f"{row['study']} {row['number']}")
+            checked = _checked(row, where)
+            if row["study"] not in names:
+                raise StoreError(f"{where} is of no study; the file was damaged or edited")
+            if row["study"] == name:
+                found.append(_trial(checked, where))
         for place, trial in enumerate(found):
             if trial.number != place:
-                raise StoreError(
-                    f"{self._ledger.location}: step {place} of study {name} is missing; the file "
-                    "was edited"
-                )
+                where = self._where(_steps, f"{name} {place}")
+                raise StoreError(f"{where} is missing; the file was edited")
         return found
 
     def append(self, name: str, trials: Iterable[Trial]) -> None:
@@ -201,20 +191,14 @@ class Studies:
                     f"{self._ledger.location}: another search wrote step {first} of study {name}"
                 ) from error
 
-    def _trial(self, row: dict[str, Any], name: str) -> Trial:
-        what = f"step {row['number']} of study {name}"
-        try:
-            return _trial(self._checked(row, what))
-        except SHAPELESS as error:
-            raise StoreError(f"{self._ledger.location}: {what} cannot be read: {error}") from error
+    def _where(self, table: sa.Table, row: str) -> str:
+        return f"{self._ledger.location}: table {table.name}, row {row}"
 
-    def _checked(self, row: dict[str, Any], what: str) -> dict[str, Any]:
-        if row.pop("checksum") != checksum(row):
-            raise StoreError(
-                f"{self._ledger.location}: {what} does not match its checksum; the file was damaged "
-                "or edited"
-            )
-        return row
+
+def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    if row.pop("checksum") != checksum(row):
+        raise StoreError(f"{where} does not match its checksum; the file was damaged or edited")
+    return row
 
 
 def _as_row(study: str, trial: Trial) -> dict[str, Any]:
@@ -225,29 +209,7 @@ def _as_row(study: str, trial: Trial) -> dict[str, Any]:
     return row | {"checksum": checksum(row)}
 
 
-def _today(name: str) -> str:
-    """Return today's name of a stored cost; objectives of a user's have their own."""
-    return EARLIER_NAMES.get(name, name)
-
-
-def _trial(row: Mapping[str, Any]) -> Trial:
-    """Read a row, which anybody may have written; what is no trial raises one of `SHAPELESS`."""
-    found = Trial(
-        **{name: row[name] for name in _PLAIN},
-        candidate=row["trial"],
-        row=row["trial"],
-        kind=TrialKind(row["kind"]),
-        state=TrialState(row["state"]),
-        costs={_today(name): value for name, value in json.loads(row["costs"]).items()},
-        accuracies=tuple(json.loads(row["accuracies"])),
-        memory=json.loads(row["memory"]),
-    )
-    _check(all(0 <= each <= 100 for each in found.accuracies), "accuracies are percent")
-    _check(all(isinstance(each, int) for each in found.code), "a code is whole numbers")
-    _check(all(isfinite(each) for each in found.costs.values()), "costs are finite")
-    return found
-
-
-def _check(holds: bool, rule: str) -> None:
-    if not holds:
-        raise ValueError(rule)
+def _trial(row: Mapping[str, Any], where: str) -> Trial:
+    fields = Fields(row, where)
+    kind, state = fields.choice("kind", TrialKind), fields.choice("state", TrialState)
+    return Trial(**trial_of(row, where), kind=kind, state=state)

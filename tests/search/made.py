@@ -57,7 +57,7 @@ def definition(choices, objectives=("accuracy", "flops"), **changes):
             "largest": [1_000_000.0] * len(costs),
         },
         "baseline": 500_000,
-        "choices": choices,
+        "choices": dict(choices),
     } | changes
 
 

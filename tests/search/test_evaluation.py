@@ -64,10 +64,14 @@ def test_what_is_answered_is_computed_from_the_runs(shipped):
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("UPDATE ledger_reports SET content = '{'", "of study section3-gtsrb is damaged"),
-        ("UPDATE ledger_reports SET content = '[1]' WHERE kind = 'final front'", "is not whole"),
-        ("DELETE FROM ledger_runs WHERE seed = 1003", "is not whole"),
-        ("DELETE FROM ledger_reports WHERE kind = 'final front'", "is not whole"),
+        ("UPDATE ledger_reports SET content = '{'", "content must be JSON"),
+        ("UPDATE ledger_reports SET content = '[1]' WHERE kind = 'final front'", "must be a list"),
+        (
+            "UPDATE ledger_reports SET content = replace(content, '71552', '71553')",
+            "item 0: fingerprint must be that of a network of the study",
+        ),
+        ("DELETE FROM ledger_runs WHERE seed = 1003", "1 runs of .* are missing, which was tested"),
+        ("DELETE FROM ledger_reports WHERE kind = 'final front'", "was of is missing"),
     ],
 )
 def test_a_test_that_was_edited_is_refused_in_one_line(shipped, statement, says):

@@ -202,12 +202,21 @@ def test_texts_lose_what_a_terminal_would_obey(tmp_path):
     [
         (
             "UPDATE search_studies SET definition = replace(definition, '4 epochs', '9 epochs')",
-            "the definition of study made",
+            "table search_studies, row made does not match",
         ),
-        ("UPDATE search_steps SET accuracies = '[99.0]' WHERE number = 3", "step 3 of study made"),
-        ("UPDATE search_steps SET memory = '{}' WHERE number = 3", "step 3 of study made"),
-        ("UPDATE search_steps SET trial = 99 WHERE number = 3", "step 3 of study made"),
-        ("DELETE FROM search_steps WHERE number = 3", "step 3 of study made is missing"),
+        (
+            "UPDATE search_steps SET accuracies = '[99.0]' WHERE number = 3",
+            "table search_steps, row made 3 does not match",
+        ),
+        (
+            "UPDATE search_steps SET memory = '{}' WHERE number = 3",
+            "table search_steps, row made 3 does not match",
+        ),
+        (
+            "UPDATE search_steps SET trial = 99 WHERE number = 3",
+            "table search_steps, row made 3 does not match",
+        ),
+        ("DELETE FROM search_steps WHERE number = 3", "table search_steps, row made 3 is missing"),
         ("DROP TABLE search_steps", "no such table: search_steps"),
     ],
 )
@@ -350,5 +359,5 @@ def test_a_study_of_another_shape_is_refused_in_one_line(tmp_path, changes, tria
     file = write(tmp_path / "a.db", "made", definition(choices) | changes, rows)
     with pytest.raises(StoreError) as raised:
         summarise(file)
-    assert "study made" in str(raised.value)
+    assert "row made" in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -1,0 +1,118 @@
+"""What runs are of, and what was concluded from them: networks, recipes and answers, as rows that
+are verified when they are read.
+
+Layers and recipes have their own digest for a key. Answers and the texts of networks have a checksum
+in a table beside; rows of before have none, and of those a network's text must give its layers.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from blocksearch.arch.layers import Layers, decode
+from blocksearch.arch.notation import parse
+from blocksearch.errors import BlocksearchError, StoreError
+from blocksearch.runs.rows import CHECKSUMS, NETWORKS, RECIPES, REPORTS, checksum
+
+_EDITED = "the file was damaged or edited"
+
+
+def network_row(
+    connection: sa.Connection, fingerprint: str, location: str
+) -> dict[str, str] | None:
+    """Return a network's row, None where there is none. Raises StoreError where it is damaged."""
+    row = _row(connection, NETWORKS, NETWORKS.c.fingerprint, fingerprint)
+    if row is None:
+        return None
+    where = f"{location}: table {NETWORKS.name}, row {fingerprint[:12]}"
+    if _digest(row["layers"]) != fingerprint:
+        raise StoreError(f"{where}: the layers do not match their fingerprint; {_EDITED}")
+    known = _checksums(connection, NETWORKS, fingerprint).get(fingerprint)
+    if known is None and not _is_text_of(row):
+        raise StoreError(f"{where}: the text is not that of its layers; {_EDITED}")
+    if known is not None and known != checksum(row):
+        raise StoreError(f"{where}: it does not match its checksum; {_EDITED}")
+    return row
+
+
+def recipe_row(connection: sa.Connection, digest: str, location: str) -> dict[str, str] | None:
+    """Return a recipe's row, None where there is none. Raises StoreError where it is damaged."""
+    row = _row(connection, RECIPES, RECIPES.c.digest, digest)
+    if row is not None and _digest(row["text"]) != digest:
+        where = f"{location}: table {RECIPES.name}, row {digest[:12]}"
+        raise StoreError(f"{where}: the recipe does not match its digest; {_EDITED}")
+    return row
+
+
+def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]]:
+    """Return the saved answers, oldest first. Raises StoreError where one is damaged."""
+    rows = connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
+    found, known = [dict(row) for row in rows], _checksums(connection, REPORTS)
+    for row in found:
+        if known.get(str(row["id"]), checksum(row)) != checksum(row):
+            where = f"{location}: table {REPORTS.name}, row {row['id']}"
+            raise StoreError(f"{where}: it does not match its checksum; {_EDITED}")
+    lost = set(known) - {str(row["id"]) for row in found}
+    if lost:
+        raise StoreError(f"{location}: table {REPORTS.name}, row {min(lost)} is missing; {_EDITED}")
+    return found
+
+
+def layers_of(row: Mapping[str, str], location: str) -> Layers:
+    """Read the layers of a network's row. Raises StoreError where another version wrote others."""
+    try:
+        return decode(row["layers"])
+    except Exception as error:  # a stranger's layers make their classes raise whatever they may
+        where = f"{location}: table {NETWORKS.name}, row {row['fingerprint'][:12]}"
+        raise StoreError(f"{where}: the layers cannot be read: {error}") from error
+
+
+def insert_missing(
+    connection: sa.Connection, table: sa.Table, key: str, row: Mapping[str, Any]
+) -> None:
+    """Store a row unless its key is there."""
+    if _row(connection, table, table.c[key], row[key]) is None:
+        connection.execute(table.insert().values(**row))
+        if table is NETWORKS:
+            seal(connection, table, row[key], row)
+
+
+def seal(connection: sa.Connection, table: sa.Table, key: object, row: Mapping[str, Any]) -> None:
+    """Store the checksum of a row whose own table has none."""
+    CHECKSUMS.create(connection, checkfirst=True)
+    connection.execute(
+        CHECKSUMS.insert().values(of=table.name, key=str(key), checksum=checksum(row))
+    )
+
+
+def _checksums(
+    connection: sa.Connection, table: sa.Table, key: str | None = None
+) -> dict[str, str]:
+    """Return the checksums of a table's rows, or of one, by their keys, as far as they have any."""
+    if not sa.inspect(connection).has_table(CHECKSUMS.name):
+        return {}
+    own = sa.select(CHECKSUMS.c.key, CHECKSUMS.c.checksum).where(CHECKSUMS.c.of == table.name)
+    if key is not None:
+        own = own.where(CHECKSUMS.c.key == key)
+    return {each.key: each.checksum for each in connection.execute(own)}
+
+
+def _row(
+    connection: sa.Connection, table: sa.Table, key: "sa.Column[Any]", value: str
+) -> dict[str, Any] | None:
+    rows: Sequence[Any] = connection.execute(sa.select(table).where(key == value)).mappings().all()
+    return dict(rows[0]) if rows else None
+
+
+def _digest(text: object) -> str:
+    return hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) else ""
+
+
+def _is_text_of(row: Mapping[str, str]) -> bool:
+    """Whether a text gives the layers beside it; one with a user's ops cannot be read here."""
+    try:
+        return parse(row["text"]).digest == row["fingerprint"]
+    except BlocksearchError:
+        return '"":"Custom"' in row["layers"]

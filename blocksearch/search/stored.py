@@ -1,0 +1,104 @@
+"""What a study's rows say, each field held against its kind and range: anybody may have written it.
+
+Names of costs are today's, whatever they were when the row was written.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.cost import EARLIER_NAMES
+from blocksearch.errors import BlocksearchError, StoreError
+from blocksearch.runs.fields import Fields
+from blocksearch.training.recipe import Recipe
+
+SEED = 2**63 - 1  # the largest that a database holds
+
+
+def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read what defines a study. Raises StoreError for a row of another shape.
+
+    Only what an answer reads is held against its kind; a version to come may have more.
+    """
+    fields = Fields(row, where).json("definition").object("definition")
+    found = dict(fields.row)
+    wishes = fields.object("wishes")
+    objectives = wishes.texts("objectives")
+    if len(objectives) < 2:
+        raise wishes.error("objectives", "accuracy and one or more costs")
+    found["wishes"] = {**wishes.row, "objectives": [_today(name) for name in objectives]}
+    wishes.text("sampler")
+    for name in ("seed", "seeds", "lag"):
+        wishes.whole(name, high=SEED)
+    if wishes.has("functions"):
+        functions = wishes.object("functions")
+        for name in functions.row:
+            functions.object(name).truth("maximise")
+    _check_frame(fields.object("frame"), len(objectives) - 1)
+    fields.number("baseline", 0)
+    rungs = fields.wholes("rungs", 1)
+    if not rungs or any(low >= high for low, high in pairwise(rungs)):
+        raise fields.error("rungs", "one or more epochs, each later than the one before")
+    choices = fields.object("choices")
+    if not choices.row or not all(choices.texts(name) for name in choices.row):
+        raise fields.error("choices", "one or more factors, each with its values")
+    fields.text("title")
+    for name in ("space", "grammar", "dataset", "data", "protocol", "sampled_by"):
+        _ = fields.has(name) and fields.text(name)
+    for budget in fields.texts("budgets"):
+        _held(_budget, budget, fields.error("budgets", "budgets"))
+    if fields.has("recipe") and (recipe := fields.text("recipe")):
+        _held(_recipe, recipe, fields.error("recipe", "a recipe"))
+    return found
+
+
+def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the fields of a trial from its row. Raises StoreError for a row of another shape."""
+    fields = Fields(row, where).json("costs", "accuracies", "memory")
+    memory = fields.object("memory")
+    memory.wholes("code", -1)
+    costs = fields.named_numbers("costs")
+    return {
+        "number": fields.whole("number"),
+        "candidate": fields.whole("trial"),
+        "row": fields.whole("trial"),
+        "origin": fields.text("origin"),
+        "network": fields.text("network"),
+        "text": fields.text("text"),
+        "seed": fields.whole("seed", high=SEED),
+        "epochs": fields.whole("epochs", 1),
+        "costs": {_today(name): value for name, value in costs.items()},
+        "accuracies": fields.numbers("accuracies", 0, 100),
+        "memory": memory.row,
+    }
+
+
+def _check_frame(frame: Fields, costs: int) -> None:
+    frame.number("chance", 0, 99.999)
+    for name in ("least", "largest"):
+        if len(frame.numbers(name)) != costs:
+            raise frame.error(name, f"one for each of {costs} costs")
+    if frame.has("linear") and len(frame.truths("linear")) not in (0, costs):
+        raise frame.error("linear", f"one for each of {costs} costs")
+
+
+def _held(read: Callable[[str], object], text: str, wrong: StoreError) -> None:
+    try:
+        read(text)
+    except (BlocksearchError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise wrong from error
+
+
+def _budget(text: str) -> str:
+    return str(read_budget(text))  # which a number of too many digits has not
+
+
+def _recipe(text: str) -> str:
+    return Recipe(**json.loads(text)).text
+
+
+def _today(name: str) -> str:
+    """Return today's name of a stored cost; objectives of a user's have their own."""
+    return EARLIER_NAMES.get(name, name)
