@@ -100,12 +100,14 @@ class Fields:
         )
         return found
 
-    def named_numbers(self, name: str) -> dict[str, float]:
-        """Return finite numbers by name."""
+    def named_numbers(self, name: str, low: float = -inf, high: float = inf) -> dict[str, float]:
+        """Return finite numbers between two limits, by name."""
         found: dict[str, float] = self._checked(
             name,
-            lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
-            "finite numbers by name",
+            lambda value: (
+                isinstance(value, dict) and _each([*value.values()], _is_number, low, high)
+            ),
+            f"numbers by name, each {_range(low, high)}",
         )
         return found
 

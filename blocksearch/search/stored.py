@@ -15,6 +15,7 @@ from blocksearch.runs.fields import Fields
 from blocksearch.training.recipe import Recipe
 
 SEED = 2**63 - 1  # the largest that a database holds
+LARGE = 1e100  # of a cost: differences and products of such are still numbers
 
 
 def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         for name in functions.row:
             functions.object(name).truth("maximise")
     _check_frame(fields.object("frame"), len(objectives) - 1)
-    fields.number("baseline", 0)
+    fields.number("baseline", 0, LARGE)
     rungs = fields.wholes("rungs", 1)
     if not rungs or any(low >= high for low, high in pairwise(rungs)):
         raise fields.error("rungs", "one or more epochs, each later than the one before")
@@ -59,7 +60,9 @@ def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     fields = Fields(row, where).json("costs", "accuracies", "memory")
     memory = fields.object("memory")
     memory.wholes("code", -1)
-    costs = fields.named_numbers("costs")
+    costs = fields.named_numbers("costs", -LARGE, LARGE)
+    for name in ("flops", "params"):  # their powers enter the model of accuracies
+        _ = name in costs and fields.object("costs").number(name, 0, 1e18)
     return {
         "number": fields.whole("number"),
         "candidate": fields.whole("trial"),
@@ -78,7 +81,7 @@ def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _check_frame(frame: Fields, costs: int) -> None:
     frame.number("chance", 0, 99.999)
     for name in ("least", "largest"):
-        if len(frame.numbers(name)) != costs:
+        if len(frame.numbers(name, -LARGE, LARGE)) != costs:
             raise frame.error(name, f"one for each of {costs} costs")
     if frame.has("linear") and len(frame.truths("linear")) not in (0, costs):
         raise frame.error("linear", f"one for each of {costs} costs")
