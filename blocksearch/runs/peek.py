@@ -66,7 +66,7 @@ def reading(location: str) -> Iterator[None]:
     """Turn what a database raises into a StoreError of one line that names it."""
     try:
         yield
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         raise StoreError(
             f"{without_password(location)} is not a database URL that can be used here: {error}"
         ) from error

@@ -3,7 +3,6 @@
 Names of costs are today's, whatever they were when the row was written.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -51,7 +50,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     for budget in fields.texts("budgets"):
         _held(_budget, budget, fields.error("budgets", "budgets"))
     if fields.has("recipe") and (recipe := fields.text("recipe")):
-        _held(_recipe, recipe, fields.error("recipe", "a recipe"))
+        _held(Recipe.from_text, recipe, fields.error("recipe", "a recipe"))
     return found
 
 
@@ -96,10 +95,6 @@ def _held(read: Callable[[str], object], text: str, wrong: StoreError) -> None:
 
 def _budget(text: str) -> str:
     return str(read_budget(text))  # which a number of too many digits has not
-
-
-def _recipe(text: str) -> str:
-    return Recipe(**json.loads(text)).text
 
 
 def _today(name: str) -> str:

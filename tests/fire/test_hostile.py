@@ -18,9 +18,19 @@ from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import searched
 
 SHIPPED = Path(__file__).parents[2] / "studies" / "first-answer.db"
-ABLATE = (
-    "ablate --block mobilenet --factor bottleneck --values 8 --max-images 4000 --epochs 4".split()
-)
+ABLATE = [
+    "ablate",
+    "--block",
+    "mobilenet",
+    "--factor",
+    "bottleneck",
+    "--values",
+    "8",
+    "--max-images",
+    "4000",
+    "--epochs",
+    "4",
+]
 
 
 @pytest.fixture
