@@ -163,7 +163,10 @@ def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
             f"study {study.name} was searched by a function of its user's: it has no images to be "
             "tested on"
         )
-    recipe = Recipe.from_text(study.definition["recipe"])
+    try:
+        recipe = Recipe.from_text(study.definition["recipe"])
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise StoreError(f"the recipe of study {plain(study.name)} is none: {error}") from error
     return Split(study.definition["dataset"], test=True), recipe
 
 

@@ -3,15 +3,14 @@
 Names of costs are today's, whatever they were when the row was written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.cost import EARLIER_NAMES
-from blocksearch.errors import BlocksearchError, StoreError
+from blocksearch.errors import BlocksearchError
 from blocksearch.runs.fields import Fields
-from blocksearch.training.recipe import Recipe
 
 SEED = 2**63 - 1  # the largest that a database holds
 LARGE = 1e100  # of a cost: differences and products of such are still numbers
@@ -48,9 +47,12 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name in ("space", "grammar", "dataset", "data", "protocol", "sampled_by"):
         _ = fields.has(name) and fields.text(name)
     for budget in fields.texts("budgets"):
-        _held(_budget, budget, fields.error("budgets", "budgets"))
-    if fields.has("recipe") and (recipe := fields.text("recipe")):
-        _held(Recipe.from_text, recipe, fields.error("recipe", "a recipe"))
+        try:
+            str(read_budget(budget))  # which a number of too many digits has not
+        except (BlocksearchError, ValueError, ArithmeticError) as error:
+            raise fields.error("budgets", "budgets") from error
+    if fields.has("recipe") and fields.text("recipe"):
+        fields.json("recipe").object("recipe")  # its pieces may be a user's, and not known here
     return found
 
 
@@ -84,17 +86,6 @@ def _check_frame(frame: Fields, costs: int) -> None:
             raise frame.error(name, f"one for each of {costs} costs")
     if frame.has("linear") and len(frame.truths("linear")) not in (0, costs):
         raise frame.error("linear", f"one for each of {costs} costs")
-
-
-def _held(read: Callable[[str], object], text: str, wrong: StoreError) -> None:
-    try:
-        read(text)
-    except (BlocksearchError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        raise wrong from error
-
-
-def _budget(text: str) -> str:
-    return str(read_budget(text))  # which a number of too many digits has not
 
 
 def _today(name: str) -> str:

@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import struct
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 
@@ -23,13 +23,13 @@ def flip(file: Path, table: str, draw: random.Random) -> str:
             row, name = draw.choice(rows), draw.choice(names)
             asked = f'SELECT "{name}", typeof("{name}") FROM "{table}" WHERE rowid = ?'
             value, kind = connection.execute(asked, (row,)).fetchone()
-            if value not in (None, b""):
-                break
-        changed, cast = _flipped(value, kind.decode(), draw)
-        connection.execute(
-            f'UPDATE "{table}" SET "{name}" = {cast} WHERE rowid = ?', (changed, row)
-        )
-        return f"{table}, row {row}, {name}: {value!r} became {changed!r}"[:400]
+            if value in (None, b""):
+                continue
+            changed, cast = _flipped(value, kind.decode(), draw)
+            change = f'UPDATE "{table}" SET "{name}" = {cast} WHERE rowid = ?'
+            with suppress(sqlite3.IntegrityError):  # not a number, or the key of another row
+                connection.execute(change, (changed, row))
+                return f"{table}, row {row}, {name}: {value!r} became {changed!r}"[:400]
 
 
 def _flipped(value: object, kind: str, draw: random.Random) -> tuple[object, str]:

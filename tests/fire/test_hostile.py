@@ -108,7 +108,6 @@ DEFINITIONS = [
     (("budgets",), ["flops is small"]),
     (("budgets",), "flops <= 9"),
     (("title",), ["a"]),
-    (("recipe",), '{"epochs": "x"}'),
     (("recipe",), "{"),
 ]
 
@@ -145,6 +144,15 @@ def test_a_definition_of_another_shape_is_one_line(made, tmp_path, ask, path, va
     assert f"{file}: table search_" in said
     assert ask("importance", file)[0] == 2
     assert ask("test", file)[0] == 2
+
+
+@pytest.mark.parametrize("recipe", ['{"epochs": "x"}', '{"beauty": 1}', "{}"])
+def test_a_recipe_that_is_none_is_no_way_to_test(made, tmp_path, ask, recipe):
+    file = shutil.copy(made / "study.db", tmp_path / "a.db")
+    redefine(file, "recipe", value=recipe)
+    assert ask("pareto", file)[0] == 0  # which needs none
+    code, said = ask("test", file)
+    assert (code, "recipe" in said) == (2, True)
 
 
 @pytest.mark.slow
