@@ -36,6 +36,7 @@ DOORS = {
     "threadpoolctl": {"cli/__init__", "search/loop"},
     "scipy": {"ablation/moderation", "ablation/power", "data/readers", "runs/metrics"},
     "sqlalchemy": {
+        "runs/described",
         "runs/engine",
         "runs/ledger",
         "runs/location",

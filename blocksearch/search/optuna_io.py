@@ -278,15 +278,14 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
             trials = storage.get_all_trials(number, deepcopy=False)
             metrics = storage.get_study_system_attrs(number).get("study:metric_names")
             directions = list(storage.get_study_directions(number))
-            names = metrics or [f"objective {place}" for place in range(len(directions))]
+            names = metrics or [f"objective {place}" for place, _ in enumerate(directions)]
             _ = [float.is_integer(value) for trial in trials for value in trial.values or ()]
             _ = [text.isascii() for text, _ in zip(names, directions, strict=True)]
         except StorageInternalError as error:
             raise error.__cause__ or error from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{without_password(location)}: study {plain(name)} is not as Optuna writes one: "
-                f"{type(error).__name__}: {error}"
+                f"{without_password(location)}: study {plain(name)} is not as Optuna writes it: {error}"
             ) from error
         finally:
             storage.remove_session()
