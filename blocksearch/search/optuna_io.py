@@ -264,23 +264,21 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
 
 def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], list[FrozenTrial]]:
     """Return directions, the names of the objectives, and all trials; nothing is written."""
-    with reading(location), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an old file's advice to upgrade it is Optuna's, not ours
+    with reading(location), warnings.catch_warnings(action="ignore"):  # advice to upgrade a file
         try:
             storage = RDBStorage(reading_url(location), skip_table_creation=True)
         except RuntimeError as error:
             raise StoreError(
-                f"{without_password(location)} was written by another version of Optuna: "
-                f"{' '.join(str(error).split())}"
+                f"{without_password(location)} was written by another version of Optuna: {error}"
             ) from error
         try:
             number = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(number, deepcopy=False)
             metrics = storage.get_study_system_attrs(number).get("study:metric_names")
             directions = list(storage.get_study_directions(number))
-            names = metrics or [f"objective {place}" for place, _ in enumerate(directions)]
+            metrics = metrics or [f"objective {place}" for place, _ in enumerate(directions)]
+            names = [name + "" for name, _ in zip(metrics, directions, strict=True)]  # texts
             _ = [float.is_integer(value) for trial in trials for value in trial.values or ()]
-            _ = [text.isascii() for text, _ in zip(names, directions, strict=True)]
         except StorageInternalError as error:
             raise error.__cause__ or error from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
