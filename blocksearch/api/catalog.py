@@ -18,7 +18,7 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
     """List data sets, reference networks, shipped spaces and recipes, by name.
 
     >>> [row["name"] for row in everything().found["recipes"]]
-    ['paper', 'fast']
+    ['paper', 'fast', 'augmented', 'signs']
     """
     found: dict[str, list[dict[str, Any]]] = {
         "datasets": [

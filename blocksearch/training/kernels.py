@@ -25,6 +25,7 @@ _LANES = 16  # floats in the widest vector register
 _WIDTH = 128  # floats that an inner loop should have at least
 _ROWS = 128  # rows summed in single precision before they are added up in double
 
+ONE = np.float32(1)
 MEAN, SCALE, SHIFT = 0, 1, 2  # rows of what `normalised` keeps for `normalised_gradient`
 
 
@@ -178,3 +179,105 @@ def gathered(
             for p in range(places):
                 for c in range(channels):
                     x[i, p, k * channels + c] = pixels[image, p, c] * scale[c] + shift[c]
+
+
+@compiled
+def within(index: int, size: int, reflect: bool) -> int:
+    """Return where a row or column beyond the border is read: reflected, or -1 for nowhere."""
+    if 0 <= index < size:
+        return index
+    if not reflect:
+        return -1
+    if size == 1:
+        return 0
+    period = 2 * (size - 1)
+    found = abs(index) % period
+    return found if found < size else period - found
+
+
+@compiled
+def levels(gain: float, lift: float, scale: Floats, shift: Floats, table: Floats) -> None:
+    """Write what each of 256 levels of each channel becomes, tinted and normalised: table C×256."""
+    for c in range(len(scale)):
+        mean = -shift[c] / scale[c]
+        for level in range(256):
+            tinted = min(max(gain * level + lift * mean, np.float32(0)), np.float32(255))
+            table[c, level] = tinted * scale[c] + shift[c]
+
+
+@compiled
+def interpolated(
+    image: NDArray[np.uint8], m: Floats, reflect: bool, table: Floats, shift: Floats, x: Floats
+) -> None:
+    """Read an H×W×C image between its pixels: x is H×W×C, levels become what `table` has."""
+    height, width, channels = image.shape
+    for r in range(height):
+        for c in range(width):
+            row, column = m[0, 0] * r + m[0, 1] * c + m[0, 2], m[1, 0] * r + m[1, 1] * c + m[1, 2]
+            top, left = int(np.floor(row)), int(np.floor(column))
+            down, along = row - np.float32(top), column - np.float32(left)
+            if top >= 0 and top + 1 < height and left >= 0 and left + 1 < width:
+                for ch in range(channels):
+                    own = table[ch]
+                    above = (ONE - along) * own[image[top, left, ch]]
+                    above += along * own[image[top, left + 1, ch]]
+                    below = (ONE - along) * own[image[top + 1, left, ch]]
+                    below += along * own[image[top + 1, left + 1, ch]]
+                    x[r, c, ch] = (ONE - down) * above + down * below
+                continue
+            r0, r1 = within(top, height, reflect), within(top + 1, height, reflect)
+            c0, c1 = within(left, width, reflect), within(left + 1, width, reflect)
+            for ch in range(channels):
+                total = np.float32(0)
+                for row_, share in ((r0, ONE - down), (r1, down)):
+                    for column_, part in ((c0, ONE - along), (c1, along)):
+                        level = shift[ch]
+                        if row_ >= 0 and column_ >= 0:
+                            level = table[ch, image[row_, column_, ch]]
+                        total += share * part * level
+                x[r, c, ch] = total
+
+
+@compiled
+def warped(
+    pixels: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    matrices: Floats,
+    tints: Floats,
+    holes: NDArray[np.int32],
+    whole: bool,
+    reflect: bool,
+    scale: Floats,
+    shift: Floats,
+    x: Floats,
+) -> None:
+    """Write N×K images as `gathered` does, each changed as its row of a `Warp` says: x is
+    N×H×W×(K·C), pixels M×H×W×C, and the N·K rows go image by image, seed by seed.
+    """
+    rows, copies = indices.shape
+    _, height, width, channels = pixels.shape
+    table = np.empty((channels, 256), np.float32)
+    columns = np.empty(width, np.int64)
+    for i in range(rows):
+        for k in range(copies):
+            own = i * copies + k
+            if own == 0 or tints[own, 0] != tints[own - 1, 0] or tints[own, 1] != tints[own - 1, 1]:
+                levels(tints[own, 0], tints[own, 1], scale, shift, table)
+            image, m, first = pixels[indices[i, k]], matrices[own], k * channels
+            if whole:
+                for c in range(width):
+                    columns[c] = within(int(np.rint(m[1, 1] * c + m[1, 2])), width, reflect)
+                for r in range(height):
+                    row = within(int(np.rint(m[0, 0] * r + m[0, 2])), height, reflect)
+                    for c in range(width):
+                        column = columns[c]
+                        for ch in range(channels):
+                            if row < 0 or column < 0:
+                                x[i, r, c, first + ch] = shift[ch]
+                            else:
+                                x[i, r, c, first + ch] = table[ch, image[row, column, ch]]
+            else:
+                interpolated(image, m, reflect, table, shift, x[i, :, :, first : first + channels])
+            for r in range(holes[own, 0], holes[own, 2]):
+                for c in range(holes[own, 1], holes[own, 3]):
+                    x[i, r, c, first : first + channels] = 0

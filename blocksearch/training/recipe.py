@@ -3,17 +3,22 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.training.optimizers import OPTIMIZERS
-from blocksearch.training.registry import Registry, Source, load_source, within
+from blocksearch.training.registry import Registry, Source, divided, load_source, within
 from blocksearch.training.schedules import SCHEDULES
+from blocksearch.training.transforms import TRANSFORMS, canonical
 
 Precision = Literal["float32", "bfloat16"]
 BALANCED = "balanced"
-REGISTRIES: dict[str, Registry[Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+REGISTRIES: dict[str, Registry[Any]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "augment": TRANSFORMS,
+}
 _WHOLE = ("epochs", "batch")
 _SHARES = ("beta1", "beta2", "label_smoothing", "dropout")
 # What a recipe's text says always. A later field is said where it is not at its default, so that a
@@ -26,12 +31,12 @@ class Recipe:
     """Optimiser, schedule over `epochs`, batch and regularisation: all part of a run's identity.
 
     `optimizer` and `schedule` are texts such as "sgd(momentum=0.8)", of `OPTIMIZERS` and
-    `SCHEDULES`; the betas are those of Adam and AdamW. `decay_norm` says whether weight decay acts
-    on normalisation and biases, too. `dropout` is the rate before the classifier; None keeps the
-    network's own. `class_weights` are "balanced" (in inverse proportion to how many training images
-    a class has) or a number for each class. `bfloat16` multiplies in that precision and adds up in
-    single; weights, their updates and the normalisation's statistics are single always. Raises
-    ConfigError where a value is out of range.
+    `SCHEDULES`; `augment` are several of `TRANSFORMS`. The betas are those of Adam and AdamW.
+    `decay_norm` says whether weight decay acts on normalisation and biases, too. `dropout` is the
+    rate before the classifier; None keeps the network's own. `class_weights` are "balanced" (in
+    inverse proportion to how many training images a class has) or a number for each class.
+    `bfloat16` multiplies in that precision and adds up in single; weights, their updates and the
+    normalisation's statistics are single always. Raises ConfigError where a value is out of range.
 
     >>> Recipe(epochs=10, schedule="linear").title
     '10 epochs (linear schedule, batch 128, learning rate 0.001, beta1 0.75, beta2 0.999)'
@@ -50,6 +55,7 @@ class Recipe:
     optimizer: str = "adam"
     decay_norm: bool = True
     class_weights: str | tuple[float, ...] | None = None
+    augment: tuple[str, ...] = ()
     _sources: tuple[tuple[str, str, Source], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +65,8 @@ class Recipe:
         object.__setattr__(self, "_sources", tuple(self._found_sources()))
 
     def _found_sources(self) -> list[tuple[str, str, Source]]:
-        named = [(kind, getattr(self, kind)) for kind in REGISTRIES]
+        named = [("augment", each) for each in self.augment]
+        named += [(kind, getattr(self, kind)) for kind in ("optimizer", "schedule")]
         found = [(kind, REGISTRIES[kind].name_of(text)) for kind, text in named]
         return [
             (kind, name, REGISTRIES[kind].sources[name])
@@ -166,6 +173,12 @@ def _checked(name: str, value: Any) -> Any:
             return value
         case "class_weights":
             return _class_weights(value)
+        case "augment":
+            texts = divided(value) if isinstance(value, str) else value
+            listed = isinstance(texts, tuple | list)
+            if not listed or not all(isinstance(each, str) for each in texts):
+                raise ConfigError(f"augment must be a text such as 'flip', but got {value!r}")
+            return canonical(texts)
         case _:
             return _rate(name, value)
 
@@ -202,9 +215,16 @@ def _shown(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+_FAST = Recipe(epochs=10, learning_rate=2e-2, beta1=0.9, beta2=0.99, schedule="linear")
 RECIPES = {
     # Section 5: Adam, learning rate 0.001, beta1 0.75. Batch and epochs are not given; beta2 is
     # Adam's own.
     "paper": Recipe(epochs=30),
-    "fast": Recipe(epochs=10, learning_rate=2e-2, beta1=0.9, beta2=0.99, schedule="linear"),
+    "fast": _FAST,
+    # What a photograph of an object may be beside itself: mirrored, and framed a little otherwise.
+    "augmented": replace(_FAST, augment=("flip", "shift")),
+    # A sign is never mirrored. It is seen from another place, in another light.
+    "signs": replace(
+        _FAST, augment=("shift(pixels=2)", "rotate(degrees=10)", "scale", "brightness", "contrast")
+    ),
 }

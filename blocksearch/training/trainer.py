@@ -34,6 +34,7 @@ from blocksearch.training.step import (
     seed_losses,
     with_dropout,
 )
+from blocksearch.training.transforms import Augmentation
 
 
 def train(
@@ -89,9 +90,8 @@ class Training:
         self._class_weights = self._weights_of_classes()
         images, batch = len(data.training.labels), recipe.batch
         self.steps_per_epoch = batches_per_epoch(images, batch)
-        self._learn, self._judge = (
-            gather(each, data, self.device) for each in (data.training, data.evaluation)
-        )
+        self._learn = gather(data.training, data, self.device, self._augmentation())
+        self._judge = gather(data.evaluation, data, self.device)
         self._descend = (
             RecordedStep(self._body, self.module, self.optimizer) if self.recorded else self._body
         )
@@ -124,6 +124,8 @@ class Training:
         for dropout in self._dropouts():
             dropout.redraw()
         batch = self.recipe.batch
+        done = self.epoch * self.steps_per_epoch + self.batch
+        self._learn.draw(done, min(batch, len(self.data.training.labels)))
         self._unread.append(
             self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch])
         )
@@ -198,6 +200,11 @@ class Training:
         self._epoch_losses, self.losses = list(arrays["epoch_losses"]), list(arrays["losses"])
         self.accuracies, self.predictions = list(arrays["accuracies"]), arrays["predictions"]
         self.divergences = [_divergence(row) for row in arrays["divergences"]]
+
+    def _augmentation(self) -> Augmentation | None:
+        map_ = self.data.training.pixels.shape[1:3]
+        own = self.recipe.augment
+        return Augmentation(own, (map_[0], map_[1]), self.seeds) if own else None
 
     def _weights_of_classes(self) -> Tensor | None:
         classifier = self.layers[-1]
