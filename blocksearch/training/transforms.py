@@ -171,7 +171,7 @@ class Rotate:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Zoom:
     """Enlarge or shrink about the centre, at most by a factor of 1 + `by` either way."""
 
     by: float = 0.1
@@ -272,7 +272,7 @@ TRANSFORMS: Registry[Transform] = Registry(
         "flip": Flip,
         "shift": Shift,
         "rotate": Rotate,
-        "scale": Scale,
+        "scale": Zoom,
         "shear": Shear,
         "brightness": Brightness,
         "contrast": Contrast,
