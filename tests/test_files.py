@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from blocksearch.api.networks import dataset_name
 from blocksearch.cli import main
+from blocksearch.data import DataConfig, open_dataset
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.files import check_regular, replace_file
 from blocksearch.report.table import Report, rows_table
@@ -122,7 +122,7 @@ def test_what_is_no_regular_file_is_refused_as_input(tmp_path):
         with pytest.raises(OSError):  # noqa: PT011
             check_regular(path)
         with pytest.raises(BlocksearchError, match="cannot be read: "):
-            dataset_name(path)
+            open_dataset(path, DataConfig())
     with pytest.raises(FileNotFoundError):
         check_regular(tmp_path / "none")
     with pytest.raises(OSError, match="null byte"):

@@ -61,7 +61,7 @@ DOORS = {
     "numba": {"training/kernels"},
     "pooch": {"data/download"},
     "safetensors": {"training/weights"},
-    "PIL": {"data/readers"},
+    "PIL": {"data/pictures"},
     "platformdirs": {"data/cache"},
 }
 MODULES = sorted(

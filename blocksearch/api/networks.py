@@ -1,13 +1,10 @@
 """Networks from texts, what they cost, and spaces of them; nothing is trained."""
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import Any
 
 from blocksearch.api.answer import Answer
 from blocksearch.arch.cost import Cost
@@ -16,16 +13,14 @@ from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, read_widths
 from blocksearch.arch.scale import rescaled
-from blocksearch.data import Own, get
-from blocksearch.data.datasets import Arrays
-from blocksearch.errors import ConfigError, DataError
-from blocksearch.files import check_regular
+from blocksearch.arch.zoo import TASKS
+from blocksearch.data import DataConfig, get, open_dataset
+from blocksearch.data.opening import DatasetLike, is_path
+from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
-Images: TypeAlias = Arrays | tuple[Any, ...]  # (images, labels) or (images, labels, groups)
-DatasetLike: TypeAlias = str | Path | Images
 _TASK = re.compile(r"(?P<name>[^:/]+)(:(?P<input>[0-9]+x[0-9]+x[0-9]+))?(/(?P<classes>[0-9]+))?")
 
 
@@ -39,20 +34,23 @@ def network(
     plugins: Sequence[str | Path] = (),
     as_written: bool = False,
     scale_to: str | None = None,
+    resize: str | None = None,
+    grey: bool = False,
 ) -> Network:
     """Read a network: a name, a name with changes, a block, or a network's whole text.
 
     `task` is a `Task`, or a data set: its name, its name with another input and number of classes
-    (`"cifar10:3x48x48/7"`), an .npz file, or arrays. `plugins` are files with ops of yours.
-    `scale_to` rescales the widths to a budget such as `"flops <= 1M"`. Raises ParseError,
-    ConfigError or SpecError in one line.
+    (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape.
+    `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
+    `"flops <= 1M"`. Raises ParseError, ConfigError or SpecError in one line.
 
     >>> network("effnet residual=add", task="gtsrb").cost.flops
     344064
     >>> network("effnet", task="cifar10:3x48x48/7").task.classes
     7
     """
-    own, dataset = read_task(task, widths, input, classes)
+    pictures = DataConfig(resize=resize, grey=grey)
+    own, dataset = read_task(task, widths, input, classes, pictures)
     if "[" in text and (widths is not None or (dataset and own != get(dataset).task)):
         raise ConfigError(
             "a network's text has its own widths, input and classes: change them there"
@@ -82,53 +80,30 @@ def read_task(
     widths: str | Sequence[int] | None = None,
     input: str | None = None,
     classes: int | None = None,
+    pictures: DataConfig = DataConfig(),  # noqa: B008 (frozen)
 ) -> tuple[Task, str | None]:
     """Return a task with what is given changed, and the data set that it is of, if any."""
     text = widths if isinstance(widths, str | None) else ",".join(map(str, widths))
     if isinstance(task, Task):
         return (task if text is None else replace(task, widths=_widths(text))), None
-    match = _TASK.fullmatch(task) if isinstance(task, str) and not _is_file(task) else None
+    match = _TASK.fullmatch(task) if isinstance(task, str) and not _is_there(task) else None
     if match:
         written = int(match["classes"]) if match["classes"] else None
         given = match["input"] if input is None else input, written if classes is None else classes
         return task_from(match["name"], text, *given), match["name"]
-    name = dataset_name(task)
+    name = open_dataset(task, pictures, keep=False)
     return task_from(name, text, input, classes), name
+
+
+def _is_there(task: str) -> bool:
+    """Whether a text is a path; a name with a number of classes looks like one."""
+    name = task.partition("/")[0].partition(":")[0]
+    return is_path(task) and not (name in TASKS and _TASK.fullmatch(task))
 
 
 def _widths(text: str) -> tuple[int, ...]:
     if (found := read_widths(text)) is None:
         raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {text!r}")
-    return found
-
-
-def dataset_name(dataset: DatasetLike, root: Path | None = None, *, keep: bool = False) -> str:
-    """Return a data set's name; with `keep`, images of your own are put where workers find them.
-
-    Raises DataError for arrays or a file that are no images to learn from.
-    """
-    if isinstance(dataset, str) and not _is_file(dataset):
-        return dataset
-    own = Own(_read(Path(dataset)) if isinstance(dataset, str | Path) else dataset)
-    return own.keep(root) if keep else own.name
-
-
-def _is_file(text: str) -> bool:
-    return text.endswith(".npz")
-
-
-def _read(path: Path) -> Images:
-    """Read `images`, `labels` and, if they are there, `groups` from an .npz file."""
-    try:
-        check_regular(path)
-        with np.load(path, allow_pickle=False) as file:
-            names = [name for name in ("images", "labels", "groups") if name in file]
-            found = tuple(file[name] for name in names)
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is no .npz file of arrays"
-        raise DataError(f"{path} cannot be read: {reason}") from error
-    if names[:2] != ["images", "labels"]:
-        raise DataError(f"{path} must hold the arrays images and labels, but has {names}")
     return found
 
 

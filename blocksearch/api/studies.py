@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.api.answer import Answer, divided, together
-from blocksearch.api.networks import DatasetLike, dataset_name
 from blocksearch.api.trainings import Seeds, run_config, seeds_of
 from blocksearch.data import get
+from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report, Table, rows_table
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Request
@@ -63,10 +63,9 @@ def search(
     from blocksearch.search.loop import search as run_search
 
     asked, rest = divided(fields, StudyConfig, RunConfig)
-    config = run_config(dataset, rest)
+    config = run_config(dataset, rest, callbacks)
     name, grammar = placed(space, config.dataset)
-    short = dataset if isinstance(dataset, str) else config.dataset
-    study = StudyConfig(**({"name": f"{name}-{Path(short).stem}"} | asked))
+    study = StudyConfig(**({"name": f"{name}-{label_of(dataset)}"} | asked))
     effort, request = Effort(trials, timeout), config.request()
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)
@@ -168,9 +167,9 @@ def tabulate(
     """Train every network of a small space, and write a table from which a search is replayed."""
     from blocksearch.search.tabulate import tabulate as run_table
 
-    config = run_config(dataset, fields)
+    config = run_config(dataset, fields, callbacks)
     name, grammar = placed(space, config.dataset)
-    where = Path(file or f"results/{name}-{dataset_name(dataset)}.csv")
+    where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
     watch, request = together(Watch, callbacks), config.request()
     title, rows = run_table(name, grammar, seeds_of(seeds), request, where, watch)
     said = f"{where}: {title}; {len(rows)} rows"

@@ -8,21 +8,37 @@ from typing import Any
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.results import Ablation
 from blocksearch.api.answer import Answer, divided, together
-from blocksearch.api.networks import DatasetLike, dataset_name, network
+from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
+from blocksearch.data import open_dataset
+from blocksearch.data.datasets import is_own
+from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.paper.reproduce import PaperTable
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import RESULTS, RunConfig
 from blocksearch.runs.plan import loaded, read_seeds
 from blocksearch.runs.scheduler import Plan, Watch
 
 Seeds = int | str | Sequence[int]
 
 
-def run_config(dataset: DatasetLike, fields: Mapping[str, Any]) -> RunConfig:
-    """Make the configuration of trainings on a data set, which may be arrays or a file."""
+def run_config(
+    dataset: DatasetLike, fields: Mapping[str, Any], callbacks: Sequence[Any] = ()
+) -> RunConfig:
+    """Make the configuration of trainings on a data set, which may be images of one's own: those
+    are read first, and `callbacks` that have a method `reading` hear the share that is done.
+    """
     (own,) = divided(fields, RunConfig)
-    return RunConfig(dataset=dataset_name(dataset, own.get("data_root"), keep=True), **own)
+    config = RunConfig(**own)
+    hear = [each.reading for each in callbacks if hasattr(each, "reading")]
+
+    def progress(share: float) -> None:
+        for tell in hear:
+            tell(share)
+
+    name = open_dataset(dataset, config, root=config.data_root, progress=progress)
+    db = config.db or (f"{RESULTS}/{label_of(dataset)}.db" if is_own(name) else None)
+    return replace(config, dataset=name, db=db)
 
 
 def seeds_of(seeds: Seeds) -> tuple[int, ...]:
@@ -56,7 +72,7 @@ def train(
     from blocksearch.report.tables import runs_report
     from blocksearch.runs.train import train_network
 
-    config = run_config(dataset, fields)
+    config = run_config(dataset, fields, callbacks)
     found = _network(net, config.dataset, widths, plugins)
     watch = together(Watch, callbacks)
     title, rows = train_network(str(net), found, seeds_of(seeds), config.request(), watch)
@@ -88,7 +104,7 @@ def ablate(
 
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
-    config = run_config(dataset, rest)
+    config = run_config(dataset, rest, callbacks)
     reference = _network(block, config.dataset, widths, plugins)
     found = ask(reference, question, loaded(plugins))
     return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run)

@@ -8,8 +8,11 @@ from blocksearch.data import readers
 from blocksearch.data import digits  # both register their data sets, in this order
 
 # isort: split
-from blocksearch.data.cache import Own, data_root, load
+from blocksearch.data.cache import data_root, load
+from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import DATASETS, Archive, Arrays, Dataset, digest, get, register
+from blocksearch.data.opening import open_dataset
+from blocksearch.data.own import Own
 from blocksearch.data.splits import (
     Images,
     Prepared,
@@ -26,6 +29,7 @@ __all__ = [
     "DATASETS",
     "Archive",
     "Arrays",
+    "DataConfig",
     "Dataset",
     "Images",
     "Own",
@@ -37,6 +41,7 @@ __all__ = [
     "digits",
     "get",
     "load",
+    "open_dataset",
     "origin",
     "prepare",
     "readers",

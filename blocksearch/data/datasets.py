@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import ConfigError, DataError, unknown
 
 PARTS = ("train", "test")
-ARRAYS = ("images", "labels", "groups")
+ARRAYS = ("images", "labels", "groups", "held")
 OWN_WIDTHS = (8, 16, 32)  # of reference networks, where a space has no say
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 
@@ -29,13 +29,16 @@ DEFAULT = "digits"  # needs no files: what is trained on unless a data set is na
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images N×H×W×C uint8, labels N int64 from 0, and groups N int32 or None: images of one group
-    (GTSRB: of one physical sign) are never divided by a split.
+    """Images N×H×W×C uint8, labels N int64 from 0, and what decides how they are divided.
+
+    Images of one of the `groups`, N int32 (GTSRB: of one physical sign), are never divided by a
+    split. `held`, N bool, marks the validation images where a user chose them. Both may be None.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None = None
+    held: NDArray[np.bool_] | None = None
 
 
 def named(arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -67,9 +70,6 @@ def prints(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.frombuffer(found, np.uint64)
 
 
-Handed: TypeAlias = Arrays | tuple[Any, ...]  # (images, labels) or (images, labels, groups)
-
-
 @dataclass(frozen=True)
 class Archive:
     """A published file: its URL, its MD5, and the folder under the data root for its contents."""
@@ -90,7 +90,8 @@ class Dataset:
     `task` holds the shape of the images, the number of classes and the widths of its reference
     networks; `epochs` is the default length of a training; `counts` are the published numbers of
     training and test images, 0 where nobody published any; `origins` says, by digest, how images
-    differ from the published ones. A part is "train" or "test".
+    differ from the published ones; `class_names` are in the order of labels, where classes have
+    names. A part is "train" or "test".
 
     >>> import numpy as np
     >>> class Dots(Dataset):
@@ -108,6 +109,7 @@ class Dataset:
     counts: tuple[int, int] = (0, 0)
     archives: tuple[Archive, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    class_names: tuple[str, ...] = ()
 
     def read(self, part: str, root: Path) -> Arrays:
         """Decode a part from the files under `root`. Raises DataError if they are damaged."""
@@ -189,7 +191,7 @@ def get(name: str) -> Dataset:
         shape = Shape(channels, height, width)
         return OwnImages(name=name, task=Task(input=shape, widths=OWN_WIDTHS, classes=classes))
     if name not in DATASETS:
-        advice = "; images of your own are handed over in Python, as arrays (images, labels)"
+        advice = "; images of your own are a folder, a .csv listing, an .npz file or arrays"
         raise unknown("data set", name, DATASETS, advice)
     return DATASETS[name]
 
@@ -197,6 +199,15 @@ def get(name: str) -> Dataset:
 def is_name(name: str) -> bool:
     """Whether a text may be a data set's name, and so part of a folder's."""
     return re.fullmatch("[A-Za-z0-9_-]{1,64}", name, re.ASCII) is not None
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's own images.
+
+    >>> is_own("own-3x32x32-10-0123456789abcdef"), is_own("cifar10")
+    (True, False)
+    """
+    return _OWN.fullmatch(name) is not None
 
 
 def check_part(part: str) -> None:
@@ -217,113 +228,12 @@ class OwnImages(Dataset):
 
     def stamp(self, part: str, root: Path) -> list[Any]:
         raise DataError(
-            f"the {part} images of {self.name} are not under {root}: hand their arrays to `Study` "
-            "again, test images as `test=`"
+            f"the {part} images of {self.name} are not under {root}: hand them over again, test "
+            "images as `test`"
         )
 
     def origin(self, digest: str, images: int, part: str) -> str:
         return self.description
-
-
-def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
-    """Check images to train on: N×H×W×C uint8, labels 0, 1, … without gaps, and groups of images
-    that must not be divided, or None. Each class has two images, one to learn from and one to
-    validate on; two groups where there are groups.
-
-    Raises DataError that names `argument`, the rule and the value.
-    """
-    found = _arrays(handed, argument)
-    labels, groups = found.labels, found.groups
-    if labels.max() >= len(labels):
-        raise DataError(f"{argument}: {_RULE}, but one of {len(labels):,} is {labels.max()}")
-    if labels.max() == 0:
-        raise DataError(f"{argument}: there must be at least two classes, but all labels are 0")
-    units, what = labels, "images"
-    if groups is not None:
-        pairs = np.unique(np.stack([groups.astype(np.int64), labels]), axis=1)
-        several = np.flatnonzero(np.unique(pairs[0], return_counts=True)[1] > 1)
-        if several.size:
-            group = np.unique(pairs[0])[several[0]]
-            raise DataError(f"{argument}: a group must be of one class, but {group} is of several")
-        units, what = pairs[1], "groups"
-    counts = np.bincount(units)
-    if not counts.all():
-        raise DataError(f"{argument}: {_RULE}, but no image has {counts.argmin()}")
-    if counts.min() < 2:
-        raise DataError(
-            f"{argument}: each class must have two {what}, one to learn from and one to validate "
-            f"on, but class {counts.argmin()} has 1"
-        )
-    return found
-
-
-def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") -> Arrays:
-    """Check test images beside their training images: the same shape, and no class that is not
-    learned. Classes may be missing, and one image of a class is enough. Raises DataError.
-    """
-    found = _arrays(handed, argument)
-    if found.images.shape[1:] != training.images.shape[1:]:
-        raise DataError(
-            f"{argument}: images must be {times(training.images.shape[1:])} as the training "
-            f"images are, but are {times(found.images.shape[1:])}"
-        )
-    strange = np.flatnonzero(found.labels > training.labels.max())
-    if strange.size:
-        raise DataError(
-            f"{argument}: labels must be 0 to {training.labels.max()} as those of the training "
-            f"images are, but image {strange[0]} has {found.labels[strange[0]]}"
-        )
-    return found
-
-
-def own_name(arrays: Arrays, digest: str) -> str:
-    """Name a user's images by their shape, classes and digest."""
-    _, height, width, channels = arrays.images.shape
-    return f"own-{channels}x{height}x{width}-{int(arrays.labels.max()) + 1}-{digest[:16]}"
-
-
-_RULE = "labels must be 0, 1, … without gaps"
-
-
-def _arrays(handed: object, argument: str) -> Arrays:
-    """Check what holds for training and test images alike."""
-    if isinstance(handed, Arrays):
-        handed = (handed.images, handed.labels, handed.groups)
-    if not isinstance(handed, tuple | list) or len(handed) not in (2, 3):
-        raise DataError(
-            f"{argument}: must be arrays (images, labels) or (images, labels, groups), but got "
-            f"{type(handed).__name__}"
-        )
-    images, labels = np.asarray(handed[0]), np.asarray(handed[1])
-    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
-        raise DataError(
-            f"{argument}: images must be N×H×W×C whole numbers of 8 bits (uint8), but got "
-            f"{images.dtype} of shape {images.shape}"
-        )
-    if images.shape[3] > 4 >= images.shape[1]:
-        raise DataError(
-            f"{argument}: images must be N×H×W×C, but {images.shape} looks like N×C×H×W: "
-            "images.transpose(0, 2, 3, 1)"
-        )
-    _check_whole(f"{argument}: labels", labels, len(images))
-    if labels.min() < 0:
-        raise DataError(f"{argument}: {_RULE}, but image {labels.argmin()} has {labels.min()}")
-    groups = handed[2] if len(handed) == 3 else None
-    if groups is not None:
-        groups = np.asarray(groups)
-        _check_whole(f"{argument}: groups", groups, len(images))
-        if abs(groups).max() >= 2**31:  # names of groups, so any other numbers do
-            groups = np.unique(groups, return_inverse=True)[1]
-        groups = np.ascontiguousarray(groups, np.int32)
-    return Arrays(np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int64), groups)
-
-
-def _check_whole(what: str, values: NDArray[Any], count: int) -> None:
-    if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
-        raise DataError(
-            f"{what} must be {count:,} whole numbers, one an image, but got {values.dtype} of "
-            f"shape {values.shape}"
-        )
 
 
 def is_file(path: Path) -> bool:

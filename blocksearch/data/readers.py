@@ -1,9 +1,8 @@
 """The published data sets: where their files are, and how one part of each is decoded. What is not
-as it says is refused. The door to pillow and scipy.io.
+as it says is refused. The door to scipy.io.
 """
 
 import csv
-import io
 import math
 import os
 import re
@@ -27,6 +26,7 @@ from blocksearch.data.datasets import (
     register,
     times,
 )
+from blocksearch.data.pictures import fitted, picture, quietly
 from blocksearch.errors import DataError
 
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
@@ -222,7 +222,8 @@ def _gtsrb(files: list[Path], *, training: bool) -> Arrays:
         rows = _gtsrb_rows(listing)
         _check_rows(rows, listing, training=training)
         for file_name, label in rows:
-            images.append(_image(folder / file_name, listing))
+            with quietly():
+                images.append(_image(folder / file_name, listing))
             labels.append(label)
             groups.append(signs.setdefault((label, file_name.partition("_")[0]), len(signs)))
     stacked = np.stack(images)
@@ -304,47 +305,7 @@ def _images_in(folder: Path) -> set[str]:
 
 
 def _image(path: Path, listing: Path) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
     if not path.is_file():
         raise DataError(f"{listing} lists {path.name}, but {path} is not there")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise DataError(
-            f"{path}: an image file has at most {MOST_BYTES:,} bytes, but this has "
-            f"{path.stat().st_size:,}"
-        )
-    try:
-        with warnings.catch_warnings():
-            # our own limit is far below pillow's
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=["PPM", "PNG"])
-        with image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{path}: an image has at most {MOST_PIXELS:,} pixels, but this has "
-                    f"{image.width}×{image.height}"
-                )
-            colours = _eight_bits(image, path).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path} is not a PPM image that can be read: it begins with {content[:8]!r}"
-        ) from error
-    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is not a PPM image that can be read: {one_line(error)}") from error
-    return np.asarray(
-        colours if colours.size == (32, 32) else colours.resize((32, 32), Image.Resampling.BILINEAR)
-    )
-
-
-def _eight_bits(image: Any, path: Path) -> Any:
-    """Scale 16-bit grey to 8 bits, which pillow's conversion would cut at 255."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise DataError(f"{path}: pixels must be whole numbers, but are floats")
-    if not image.mode.startswith("I"):
-        return image
-    levels = np.asarray(image).astype(np.int64)
-    return Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8))
+    found = picture(path, formats=["PPM", "PNG"], most_bytes=MOST_BYTES, most_pixels=MOST_PIXELS)
+    return fitted(found, (32, 32), 3)

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.cache import describe, load
-from blocksearch.data.datasets import Arrays, OwnImages, digest, get
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.data.cache import describe, verified
+from blocksearch.data.cache_files import Description
+from blocksearch.data.datasets import Arrays, OwnImages, get
+from blocksearch.errors import ConfigError
 
 VERSION = 1
+AT_ONCE = 256  # images that are read into memory together
 PERCENT = 20  # NAS-Bench-101 holds out 10,000 of CIFAR-10's 50,000 training images, too
 
 
@@ -36,23 +38,50 @@ def validation_split(
     ever.
 
     With groups (GTSRB: frames of one physical sign are near-copies), whole groups go to one side,
-    at least one of each class to validation and, where a class has two, one to training. Both
-    results are ordered so that any prefix is stratified. Raises DataError where a group has two
-    classes.
+    at least one of each class to validation and, where a class has two, one to training. Groups
+    that have several classes are divided as evenly as they can be. Both results are ordered so
+    that any prefix is stratified.
 
     >>> learn, judge = validation_split(np.arange(50) % 5)
     >>> len(learn), len(judge)
     (40, 10)
     """
-    if groups is not None:
-        pairs = np.unique(np.stack([groups, labels]), axis=1)
-        if pairs.shape[1] > len(np.unique(groups)):
-            raise DataError(
-                "a group of images (GTSRB: one physical sign) must belong to one class, but some "
-                "belong to several"
-            )
     # RandomState's stream is frozen by numpy's policy (NEP 19); that of Generator is not.
     random = np.random.RandomState(number)
+    if groups is not None and _mixed(labels, groups):
+        held_out = _of_mixed_groups(labels, groups, random)
+    else:
+        held_out = _of_each_class(labels, groups, random)
+    training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return _interleaved(training, labels, random), _interleaved(validation, labels, random)
+
+
+def divided(known: Arrays | Description, number: int) -> tuple[NDArray[np.int64], ...]:
+    """Return the indices to train on and to validate on: those that the user chose, or a split.
+
+    Raises ConfigError for another number where the user chose.
+    """
+    if known.held is None:
+        return validation_split(known.labels, known.groups, number)
+    if number:
+        raise ConfigError(
+            f"these images have a validation split of their own, number 0, but got {number}"
+        )
+    random, held = np.random.RandomState(0), np.asarray(known.held)
+    sides = (np.flatnonzero(~held), np.flatnonzero(held))
+    return tuple(_interleaved(side, known.labels, random) for side in sides)
+
+
+def _mixed(labels: NDArray[np.int64], groups: NDArray[np.int32]) -> bool:
+    """Whether a group has images of several classes."""
+    pairs = np.unique(np.stack([groups, labels]), axis=1)
+    return bool(pairs.shape[1] > len(np.unique(groups)))
+
+
+def _of_each_class(
+    labels: NDArray[np.int64], groups: NDArray[np.int32] | None, random: np.random.RandomState
+) -> NDArray[np.bool_]:
+    """Hold out a share of each class's images, or of its groups."""
     units = np.arange(len(labels), dtype=np.int64) if groups is None else groups.astype(np.int64)
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -64,8 +93,42 @@ def validation_split(
         )
         chosen = members[random.permutation(len(members))[:count]]
         held_out |= (labels == label) & np.isin(units, chosen)
-    training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    return _interleaved(training, labels, random), _interleaved(validation, labels, random)
+    return held_out
+
+
+def _of_mixed_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int32], random: np.random.RandomState
+) -> NDArray[np.bool_]:
+    """Hold out groups that may have several classes, the largest first, each where it brings the
+    held-out share of every class nearer to what it should be; then the smallest that brings a
+    class which has none. No group leaves a class without an image to learn from.
+    """
+    classes = np.unique(labels, return_inverse=True)[1]
+    members = np.unique(groups, return_inverse=True)[1]
+    counts = np.zeros((members.max() + 1, classes.max() + 1))
+    np.add.at(counts, (members, classes), 1)
+    totals = counts.sum(0)
+    drawn = random.permutation(len(counts))
+    order = drawn[np.argsort(-counts[drawn].sum(1), kind="stable")]
+    held, chosen = np.zeros(len(totals)), np.zeros(len(counts), bool)
+
+    def distance(now: NDArray[np.float64]) -> float:
+        return float(((now / totals - PERCENT / 100) ** 2).sum())
+
+    def take(group: int) -> None:
+        held[:] += counts[group]
+        chosen[group] = True
+
+    for group in order:
+        with_it = held + counts[group]
+        if (with_it < totals).all() and distance(with_it) < distance(held):
+            take(group)
+    for label in np.flatnonzero(held == 0):
+        for group in order[::-1]:
+            if not held[label] and counts[group, label] and (held + counts[group] < totals).all():
+                take(group)
+    found: NDArray[np.bool_] = chosen[members]
+    return found
 
 
 def _interleaved(
@@ -180,7 +243,7 @@ class SplitSummary:
     groups and origin of the evaluated images, in their order.
 
     `available` counts the training images before any cap, `copies` the evaluated images that equal
-    a training image.
+    a training image; `classes` are the names of classes in the order of labels, where they have any.
     """
 
     digest: str
@@ -190,6 +253,7 @@ class SplitSummary:
     groups: NDArray[np.int32] | None
     origin: str
     copies: int
+    classes: tuple[str, ...] = ()
 
     @property
     def evaluation(self) -> int:
@@ -210,10 +274,10 @@ def summary(split: Split, root: Path | None = None) -> SplitSummary:
         judged = describe(split.dataset, "test", root)
         learn, judge = np.arange(len(known.labels)), np.arange(len(judged.labels))
     else:
-        learn, judge = validation_split(known.labels, known.groups, split.number)
+        learn, judge = divided(known, split.number)
     available, learn, judge = len(learn), learn[: split.cap], judge[: split.cap]
     data, part = get(split.dataset), "test" if split.test else "train"
-    told = data.origin(judged.digest, len(judged.labels), part)
+    told = known.about.origin or data.origin(judged.digest, len(judged.labels), part)
     copies = int(np.isin(judged.prints[judge], known.prints[learn]).sum())
     if copies and isinstance(data, OwnImages):
         told += f", {copies:,} of {len(judge):,} evaluated images equal a training image"
@@ -225,6 +289,7 @@ def summary(split: Split, root: Path | None = None) -> SplitSummary:
         groups=None if judged.groups is None else judged.groups[judge],
         origin=told,
         copies=copies,
+        classes=known.about.classes or data.class_names,
     )
 
 
@@ -237,7 +302,7 @@ def origin(name: str, root: Path | None = None, *, test: bool = False) -> str:
     """
     part = "test" if test else "train"
     found = describe(name, part, root)
-    return get(name).origin(found.digest, len(found.labels), part)
+    return found.about.origin or get(name).origin(found.digest, len(found.labels), part)
 
 
 def prepare(split: Split, root: Path | None = None) -> Prepared:
@@ -247,14 +312,14 @@ def prepare(split: Split, root: Path | None = None) -> Prepared:
     >>> len(data.training.labels), data.evaluation.pixels.shape
     (100, (20000, 32, 32, 3))
     """
-    whole = load(split.dataset, "train", root)
+    whole, digest = verified(split.dataset, "train", root)
     train = _all(whole)
     if split.test:
-        evaluation = _all(load(split.dataset, "test", root))
+        evaluation = _all(verified(split.dataset, "test", root)[0])
     else:
-        learn, judge = validation_split(whole.labels, whole.groups, split.number)
+        learn, judge = divided(whole, split.number)
         train, evaluation = train.take(learn[: split.cap]), train.take(judge[: split.cap])
-    return Prepared(train, evaluation, normalisation(train), digest(whole), once=split.test)
+    return Prepared(train, evaluation, normalisation(train), digest, once=split.test)
 
 
 def _all(arrays: Arrays) -> Images:
@@ -270,11 +335,13 @@ def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float
     >>> (pixels * scale + shift).ravel().astype(float).round(2).tolist()
     [-1.34, -0.45, 0.45, 1.34]
     """
-    pixels = images.pixels if images.places is None else images.pixels[images.places]
-    flat = pixels.reshape(-1, pixels.shape[-1])
-    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])
-    levels = np.arange(256)
-    mean = (counts * levels).sum(1) / len(flat)
-    variance = (counts * levels**2).sum(1) / len(flat) - mean**2
+    counts = np.zeros((images.pixels.shape[3], 256), np.int64)
+    for start in range(0, len(images.labels), AT_ONCE):
+        some = images.located(np.arange(start, min(start + AT_ONCE, len(images.labels))))
+        flat = images.pixels[some].reshape(-1, len(counts))
+        counts += [np.bincount(flat[:, c], minlength=256) for c in range(len(counts))]
+    levels, total = np.arange(256), counts[0].sum()
+    mean = (counts * levels).sum(1) / total
+    variance = (counts * levels**2).sum(1) / total - mean**2
     scale = 1 / np.sqrt(np.maximum(variance, 1.0))
     return scale.astype(np.float32), (-mean * scale).astype(np.float32)

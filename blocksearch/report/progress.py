@@ -75,11 +75,13 @@ class _Bar:
         self._page, self._shown = page, shown and page.is_terminal
         self._bar: Progress | None = None
         self._later: Timer | None = None
+        self._counted = ""
         self._lock = Lock()
 
     def begin(self, title: str, total: float | None = None, after: float = 0.0) -> None:
         """Show another task: counted where `total` is a whole number, else as a share."""
         self.end()
+        self._counted = ""
         if not self._shown:
             return
         columns: list[ProgressColumn] = [
@@ -103,6 +105,13 @@ class _Bar:
             if bar is self._bar:
                 bar.start()
 
+    def count(self, title: str, share: float) -> None:
+        """Show a task whose share that is done is known, once it is known."""
+        if self._counted != title:
+            self.begin(title, 1.0)
+            self._counted = title
+        self.show(share)
+
     def show(self, done: float | None = None, now: str = "") -> None:
         """Say how much is done, and what goes on."""
         if self._bar:
@@ -125,6 +134,10 @@ class SpokenWatch(Watch):
         self._page, self._bar, self._advice = page, bar, advice
         self._total = self._finished = self._running = self._images = 0
         self._began = 0.0
+
+    def reading(self, share: float) -> None:
+        """Show how many of a user's images are read."""
+        self._bar.count("reading images", share)
 
     def timing(self, networks: int) -> None:
         """Say what happens before there is a plan."""
@@ -183,6 +196,10 @@ class SpokenAudience(Audience):
 
     def __init__(self, page: Page, bar: _Bar) -> None:
         self._page, self._bar = page, bar
+
+    def reading(self, share: float) -> None:
+        """Show how many of a user's images are read."""
+        self._bar.count("reading images", share)
 
     def began(self, title: str, trials: int, total: int) -> None:
         """Say whether the study is new."""

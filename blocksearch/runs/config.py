@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocksearch.data import get
-from blocksearch.data.datasets import DEFAULT
+from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Request
@@ -15,18 +15,16 @@ RESULTS = "results"  # the folder for results of one's own, which git ignores
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(DataConfig):
     """On which images, by which recipe and where networks are trained, and where runs are kept.
 
-    Raises ConfigError for what cannot be.
+    `dataset` is a name here: what else stands for a data set is opened before. Raises ConfigError
+    for what cannot be.
 
     >>> RunConfig(dataset="gtsrb", epochs=2).request().recipe.epochs
     2
     """
 
-    dataset: str = field(
-        default=DEFAULT, metadata={"help": "Data set; `blocksearch list` names them."}
-    )
     epochs: int | None = field(
         default=None, metadata={"help": "Epochs of the schedule. Default: the data set's."}
     )
@@ -75,6 +73,7 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, kind in (("data_root", Path), ("keep_weights", Path), ("db", str)):
             if (value := getattr(self, name)) is not None:  # a text is as good as a path
                 object.__setattr__(self, name, kind(value))

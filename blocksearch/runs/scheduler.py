@@ -53,6 +53,9 @@ class Watch:
     speaks.
     """
 
+    def reading(self, share: float) -> None:
+        """Such a share of images of one's own is read; nothing is planned yet."""
+
     def timing(self, networks: int) -> None:
         """So many networks are about to be timed, a few steps each."""
 

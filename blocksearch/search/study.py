@@ -1,22 +1,20 @@
 """A search from a program of one's own: a space, what accuracy is, and the file that remembers
 everything.
 
-Accuracy comes from trainings, on a data set by its name or on images handed over as arrays, or from
-a function.
+Accuracy comes from trainings, on a data set by its name or on images of one's own, or from a
+function.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from blocksearch.arch.constraints import read_budget
-from blocksearch.arch.network import Network, Task
+from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
-from blocksearch.data import Own, get
+from blocksearch.data import get, open_dataset
+from blocksearch.data.opening import DatasetLike
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Request
@@ -31,16 +29,15 @@ from blocksearch.space.grammar import Grammar
 if TYPE_CHECKING:
     import optuna
 
-Images: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
-
 
 class Study:
     """A multi-objective search of `grammar`, kept in `file`; the same lines go on with it after a
     stop.
 
-    `dataset` is the name of a data set, to which the grammar is moved, or a pair of arrays: images
-    N×H×W×C uint8 and labels N. `test` are test images of the same form, which only the one test of
-    the study opens. `objective` instead is a function of a network and a seed that returns percent,
+    `dataset` is a data set's name, a folder, a listing or a file, arrays (images N×H×W×C uint8,
+    labels N, and maybe groups N), a Dataset of PyTorch's, or an iterable of (image, label); the
+    grammar takes input and classes from it. `test` are test images in any of these forms, which
+    only the one test of the study opens. `objective` instead is a function of a network and a seed that returns percent,
     or None for a network that came to nothing; its name and source are part of what the study is.
     The rest are the fields of `StudyConfig`, and those of `RunConfig`, which say how networks are
     trained. Raises ConfigError or DataError for what cannot be.
@@ -57,8 +54,8 @@ class Study:
         grammar: Grammar,
         file: str | Path,
         *,
-        dataset: str | Images | None = None,
-        test: Images | None = None,
+        dataset: DatasetLike = None,
+        test: DatasetLike = None,
         objective: Function | None = None,
         **fields: Any,
     ) -> None:
@@ -69,15 +66,13 @@ class Study:
         self.file, self._objective, self._grammar = str(file), objective, grammar
         asked, self._runs = _divided(fields)
         self.config = StudyConfig(**asked)
-        self._dataset = dataset
-        self._own: Own | None = None
-        if dataset is not None and not isinstance(dataset, str):
-            self._own = _own(dataset, test, grammar.task)
-        elif dataset is not None:
-            known = get(dataset).task
+        runs = RunConfig(**self._runs)  # what cannot be is said now
+        self._dataset = ""
+        if dataset is not None:
+            self._dataset = open_dataset(dataset, runs, test=test, root=runs.data_root)
+            known = get(self._dataset).task
             task = replace(grammar.task, input=known.input, classes=known.classes)
             self._grammar = grammar.on(task)
-        RunConfig(**self._runs)  # what cannot be is said now
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {self.file!r})"
@@ -178,12 +173,7 @@ class Study:
         return found
 
     def _request(self) -> Request:
-        dataset = self._dataset
-        if self._own is not None:
-            dataset = self._own.name
-            self._own.keep(self._runs.get("data_root"))
-        assert isinstance(dataset, str)
-        return RunConfig(dataset=dataset, db=self.file, **self._runs).request()
+        return RunConfig(dataset=self._dataset, db=self.file, **self._runs).request()
 
 
 class _Several(Audience):
@@ -218,14 +208,3 @@ def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         {name: value for name, value in given.items() if name in own},
         {name: value for name, value in given.items() if name in runs},
     )
-
-
-def _own(data: Images, test: Images | None, task: Task) -> Own:
-    """Check that images are those that the space is of: for others its costs would be others."""
-    own = Own(data, test)
-    if (task.input, task.classes) != (own.task.input, own.task.classes):
-        raise ConfigError(
-            f"the grammar is of images {task.input} in {task.classes} classes, but those handed "
-            f"over are {own.task.input} in {own.task.classes}"
-        )
-    return own

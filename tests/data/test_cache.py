@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from blocksearch.data import Arrays, data_root, digest, get, load
-from blocksearch.data import cache as store
+from blocksearch.data import cache_files as files
 from blocksearch.data import download as fetch
 from blocksearch.data.cache import decode
 from blocksearch.errors import ConfigError, DataError
@@ -64,7 +64,7 @@ def test_another_pixel_label_or_sign_in_the_cache_is_not_trusted(tmp_path, name)
         changed = content.copy()
         changed[place] ^= 1
         path.write_bytes(changed)
-        assert store._open(path.parent, None) is None
+        assert files.open_arrays(path.parent, None) is None
         assert digest(load("gtsrb", "train", tmp_path)) == expected
 
 
@@ -76,7 +76,7 @@ def test_a_cut_cache_is_decoded_again_wherever_it_was_cut(tmp_path):
         for size in {0, 1, 127, 128, 512, path.stat().st_size - 1}:
             os.truncate(path, min(size, path.stat().st_size - 1))
             assert digest(load("cifar10", "train", tmp_path)) == expected
-            assert store._open(cache(tmp_path), None) is not None
+            assert files.open_arrays(cache(tmp_path), None) is not None
 
 
 def killed_at(step, write):
@@ -109,9 +109,9 @@ def test_a_writer_killed_before_each_of_its_steps_leaves_the_whole_or_nothing(tm
         shutil.rmtree(tmp_path / ".blocksearch", ignore_errors=True)
         if old:
             load("cifar10", "train", tmp_path)
-        ended = killed_at(step, lambda: store._write(cache(tmp_path), decoded, stamp))
+        ended = killed_at(step, lambda: files.write_arrays(cache(tmp_path), decoded, stamp))
         if cache(tmp_path).exists():
-            assert digest(store._open(cache(tmp_path), None)) == expected
+            assert digest(files.open_arrays(cache(tmp_path), None)[0]) == expected
         outcomes.append(cache(tmp_path).exists())
         assert digest(load("cifar10", "train", tmp_path)) == expected
         if ended == 0:
@@ -132,7 +132,7 @@ def test_what_killed_writers_left_is_swept_and_what_a_live_one_writes_is_not(tmp
     for folder in (dead, live, foreign):
         folder.mkdir(parents=True)
     for folder in (dead, foreign):
-        os.utime(folder, (time.time() - 2 * store.LEFT_SECONDS,) * 2)
+        os.utime(folder, (time.time() - 2 * files.LEFT_SECONDS,) * 2)
     load("cifar10", "train", tmp_path)
     assert sorted(path.name for path in (tmp_path / ".blocksearch").iterdir()) == [
         "cifar10-test-c",
@@ -144,12 +144,13 @@ def test_what_killed_writers_left_is_swept_and_what_a_live_one_writes_is_not(tmp
 WRITER = """
 from pathlib import Path
 from blocksearch.data import cache as store
+from blocksearch.data import cache_files as files
 from blocksearch.data import readers
 readers.CIFAR_RECORDS, root = {records}, Path({root!r})
 split = store.decode(store.get("cifar10"), "train", root)
 stamp = store._stamp("cifar10", "train", root)[0]
 for _ in range(40):
-    store._write(root / ".blocksearch" / "cifar10-train", split, stamp)
+    files.write_arrays(root / ".blocksearch" / "cifar10-train", split, stamp)
 """
 
 

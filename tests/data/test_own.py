@@ -66,13 +66,13 @@ def test_names_are_those_of_earlier_versions():
 
 def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     name = Own((IMAGES, LABELS)).keep(tmp_path / "one")
-    with pytest.raises(
-        DataError, match=r"the train images of own-2x5x4-3-.* hand their arrays to `Study` again"
-    ):
+    with pytest.raises(DataError, match=r"the train images of own-2x5x4-3-.* hand them over again"):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Split(name, test=True), tmp_path / "one")
-    with pytest.raises(ConfigError, match=r"unknown data set 'own-2x5x4'.* handed over in Python"):
+    with pytest.raises(
+        ConfigError, match=r"unknown data set 'own-2x5x4'.* images of your own are a folder"
+    ):
         get("own-2x5x4")
 
 
@@ -102,7 +102,7 @@ REFUSED = [
     (IMAGES, "must be arrays (images, labels) or (images, labels, groups), but got ndarray"),
     ((IMAGES,), "must be arrays (images, labels) or"),
     ((IMAGES.astype(float), LABELS), "(uint8), but got float64 of shape (12, 5, 4, 2)"),
-    ((IMAGES[0], LABELS), "N×H×W×C"),
+    ((IMAGES[0, 0], LABELS), "N×H×W×C"),
     ((IMAGES[:0], LABELS[:0]), "but got uint8 of shape (0, 5, 4, 2)"),
     ((IMAGES, LABELS[:5]), "12 whole numbers, one an image, but got int64 of shape (5,)"),
     ((IMAGES, LABELS + 0.5), "12 whole numbers"),
@@ -116,7 +116,7 @@ NOT_TO_LEARN_FROM = [
     ((IMAGES, np.where(LABELS == 2, 3, LABELS)), "without gaps, but no image has 2"),
     ((IMAGES, np.array([2] + [0, 1] * 5 + [0])), "must have two images, one to learn from and"),
     ((IMAGES, LABELS, LABELS), "must have two groups, one to learn from and"),
-    ((IMAGES, LABELS, GROUPS * 0 + 7), "a group must be of one class, but 7 is of several"),
+    ((IMAGES, LABELS, GROUPS * 0 + 7), "must have two groups, one to learn from and"),
 ]
 NOT_BESIDE = [
     ((IMAGES, np.where(LABELS == 2, 3, LABELS)), "labels must be 0 to 2 as those of the training "),

@@ -67,7 +67,7 @@ BAD = {
     ),
     "bomb that pillow refuses": (
         lambda root: header(root, 20_000),
-        "is not a PPM image that can be read: Image size",
+        "is not an image that can be read: Image size",
     ),
     "heavy file": (heavy, "an image file has at most 16,777,216 bytes, but this has 16,777,217"),
     "foreign image": (

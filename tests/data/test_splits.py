@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocksearch.data import split_id, validation_split
-from blocksearch.errors import DataError
+from blocksearch.data import Arrays, split_id, validation_split
+from blocksearch.data.splits import divided
+from blocksearch.errors import ConfigError
 from tests.strategies import tries
 
 
@@ -78,6 +79,41 @@ def test_a_split_has_a_name(number, images, name):
     assert split_id(number, images) == name
 
 
-def test_a_group_of_two_classes_is_refused():
-    with pytest.raises(DataError, match="must belong to one class"):
-        validation_split(np.array([0, 1, 1]), np.array([5, 5, 6], np.int32))
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(8, 60))
+def test_groups_of_several_classes_stay_whole_and_each_class_is_on_both_sides(seed, classes, count):
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 12, count)
+    groups = np.repeat(np.arange(count, dtype=np.int32), sizes)
+    labels = random.choice(classes, len(groups), p=random.dirichlet(np.full(classes, 3.0)))
+    labels[: 2 * classes] = np.tile(np.arange(classes), 2)  # each class in two groups, mostly
+    learn, judge = validation_split(labels, groups, seed % 3)
+    assert sorted([*learn, *judge]) == list(range(len(labels)))
+    assert not set(groups[learn]) & set(groups[judge])
+    for label in np.unique(labels):
+        assert (labels[learn] == label).any()
+        own = np.unique(groups[labels == label])
+        assert (labels[judge] == label).any() or len(own) < 3
+    again = validation_split(labels, groups, seed % 3)
+    assert all(np.array_equal(one, two) for one, two in zip((learn, judge), again, strict=True))
+
+
+def test_groups_of_several_classes_are_divided_by_the_share():
+    random = np.random.default_rng(3)
+    groups = np.repeat(np.arange(100, dtype=np.int32), 7)
+    labels = random.choice(3, 700, p=[0.6, 0.3, 0.1])
+    splits = [validation_split(labels, groups, number)[1] for number in range(3)]
+    for judge in splits:
+        shares = np.bincount(labels[judge]) / np.bincount(labels)
+        assert abs(shares - 0.2).max() < 0.03
+    assert len({judge.tobytes() for judge in splits}) == 3
+
+
+def test_a_split_that_the_user_chose_is_the_only_one():
+    labels, held = np.arange(30) % 3, np.arange(30) >= 21
+    arrays = Arrays(np.zeros((30, 1, 1, 1), np.uint8), labels, None, held)
+    learn, judge = divided(arrays, 0)
+    assert set(judge) == set(range(21, 30))
+    assert set(labels[judge[:3]]) == {0, 1, 2}  # prefixes are stratified
+    assert len(learn) == 21
+    with pytest.raises(ConfigError, match="a validation split of their own, number 0, but got 1"):
+        divided(arrays, 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blocksearch.data import Own, get, load, origin, summary
-from blocksearch.data import cache as store
+from blocksearch.data import cache_files as files
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError
 from tests.data.test_data import (
@@ -69,10 +69,10 @@ def test_a_cache_of_an_earlier_version_is_brought_up_to_date(tmp_path):
     before = summary(Split("cifar10"), tmp_path)
     meta = tmp_path / ".blocksearch" / "cifar10-train" / "meta.json"
     content = json.loads(meta.read_text())
-    del content[store.SMALL]
+    del content[files.SMALL]
     meta.write_text(json.dumps(content))
     assert summary(Split("cifar10"), tmp_path).digest == before.digest
-    assert store.SMALL in json.loads(meta.read_text())
+    assert files.SMALL in json.loads(meta.read_text())
     assert not list(meta.parent.glob("*-*"))  # nothing half-written is left
 
 

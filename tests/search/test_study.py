@@ -172,27 +172,24 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
     assert (len(study.trials), study.metric_names) == (9, ["accuracy", "flops"])
 
 
-def test_images_that_a_grammar_is_not_of_are_refused(tmp_path):
+def test_what_is_no_data_set_is_refused_before_anything_is_written(tmp_path):
     labels = np.arange(40) % 4
-    for shape, says in (
-        (
-            (40, 16, 16, 3),
-            r"the grammar is of images 1x16x16 in 4 classes, but those handed over are 3x16x16 in 4",
-        ),
-        ((40, 3, 16, 16), r"looks like N×C×H×W: images.transpose\(0, 2, 3, 1\)"),
-    ):
-        with pytest.raises((ConfigError, DataError), match=says):
-            Study(
-                GRAMMAR,
-                tmp_path / "a.db",
-                dataset=(np.zeros(shape, np.uint8), labels),
-                data_root=tmp_path,
-            )
+    images = np.zeros((40, 3, 16, 16), np.uint8)
+    with pytest.raises(DataError, match=r"looks like N×C×H×W: images.transpose\(0, 2, 3, 1\)"):
+        Study(GRAMMAR, tmp_path / "a.db", dataset=(images, labels), data_root=tmp_path)
     with pytest.raises(
         DataError, match=r"dataset: must be arrays \(images, labels\) or .*, but got ndarray"
     ):
         Study(GRAMMAR, tmp_path / "a.db", dataset=labels, data_root=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_takes_input_and_classes_from_the_images(tmp_path):
+    images = np.arange(40 * 16 * 24 * 3, dtype=np.uint8).reshape(40, 16, 24, 3)
+    own = (images, np.arange(40) % 5)
+    study = Study(GRAMMAR, tmp_path / "a.db", dataset=own, data_root=tmp_path)
+    task = study._grammar.task
+    assert (str(task.input), task.classes) == ("3x16x24", 5)
 
 
 def test_a_network_that_came_to_nothing_is_a_row(tmp_path):

@@ -1,0 +1,261 @@
+"""Which pictures a folder or a listing has, with the class, part and group of each; none is opened
+here.
+"""
+
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from blocksearch.data.config import DataConfig
+from blocksearch.data.datasets import one_line
+from blocksearch.errors import ConfigError, DataError
+from blocksearch.files import check_regular
+
+NO_PICTURES = (
+    ".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".html", ".yaml", ".yml", ".db", ".ini",
+    ".py", ".npy", ".npz", ".log", ".url",
+)  # fmt: skip
+# files that may lie beside pictures; all others are pictures, or are refused
+MOST_BYTES = 2**28  # of a listing
+
+
+class Purpose(StrEnum):
+    """What images are for, where a user says so."""
+
+    TRAIN = "train"
+    VALIDATION = "val"
+    TEST = "test"
+
+
+PART_NAMES = {"train": Purpose.TRAIN, "training": Purpose.TRAIN, "": Purpose.TRAIN} | {
+    **dict.fromkeys(("val", "valid", "validation"), Purpose.VALIDATION),
+    **dict.fromkeys(("test", "testing"), Purpose.TEST),
+}
+COLUMNS = {
+    "path": ("path", "file", "filename", "image"),
+    "label": ("label", "class", "target"),
+    "group": ("group",),
+    "split": ("split", "part"),
+}
+
+
+@dataclass(frozen=True)
+class ListedPicture:
+    """A picture: its file, the name of its class, what it is for, and its group or None."""
+
+    path: Path
+    label: str
+    part: Purpose
+    group: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a source, in an order that does not depend on the machine. `what` is how
+    messages call it.
+    """
+
+    what: str
+    entries: tuple[ListedPicture, ...]
+
+    @property
+    def stamp(self) -> str:
+        """Digest what changes if a picture does: paths, sizes and times of change, and labels."""
+        whole = sha256()
+        for each in self.entries:
+            try:
+                stat = each.path.stat()
+                seen = (stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                seen = (-1, -1)
+            told = (os.fsencode(each.path), seen, os.fsencode(each.label), each.part, each.group)
+            whole.update(repr(told).encode("utf-8", "surrogateescape"))
+        return whole.hexdigest()
+
+
+def listing(source: Path, config: DataConfig) -> Listing:
+    """List the pictures of a folder or a .csv file. Raises DataError or ConfigError."""
+    try:
+        if source.is_dir():
+            return Listing(f"{source.name or source}/", tuple(_folder(source, config)))
+        return Listing(source.name, tuple(_table(source, config)))
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{error.filename or source} cannot be read: {reason}") from error
+
+
+def _folder(folder: Path, config: DataConfig) -> Iterator[ListedPicture]:
+    group = _by_path(config.group_by)
+    for part, below in _parts(folder):
+        inner = _inside(below)
+        loose = [entry.name for entry in inner if entry.is_file() and _is_picture(entry.name)]
+        if loose:
+            raise DataError(
+                f"{below}: pictures lie in a folder for each class, but {loose[0]} does not"
+            )
+        found = {entry.name: list(_walk(Path(entry))) for entry in inner if entry.is_dir()}
+        if not found:
+            raise DataError(f"{below}: there must be a folder for each class, but there is none")
+        _check_spelling(found, below)
+        for label, files in sorted(found.items()):
+            if not files and part is Purpose.TRAIN:
+                raise DataError(f"{below}: each class has pictures, but {label!r} has none")
+            for path in files:
+                yield ListedPicture(path, label, part, group(path.relative_to(folder).as_posix()))
+
+
+def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
+    """Find the folders of training, validation and test pictures: the folder itself where it is
+    not divided.
+    """
+    folders = [entry.name for entry in _inside(folder) if entry.is_dir()]
+    known = {name: PART_NAMES[name.lower()] for name in folders if name.lower() in PART_NAMES}
+    others = [name for name in folders if name not in known]
+    if Purpose.TRAIN not in known.values() or (others and len(known) == 1):
+        return [(Purpose.TRAIN, folder)]
+    if others:
+        raise DataError(
+            f"{folder}: beside {', '.join(known)} there is no other folder, but there is {others[0]}"
+        )
+    if len(set(known.values())) < len(known):
+        raise DataError(f"{folder}: {', '.join(known)} mean the same twice")
+    return sorted((part, folder / name) for name, part in known.items())
+
+
+def _inside(folder: Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        return sorted((each for each in entries if each.name[0] != "."), key=lambda each: each.name)
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Yield the pictures below a folder; a link back to a folder above is not followed."""
+    stat = folder.stat()
+    if (own := (stat.st_dev, stat.st_ino)) in above:
+        return
+    for entry in _inside(folder):
+        if entry.is_dir():
+            yield from _walk(Path(entry), (*above, own))
+        elif _is_picture(entry.name):
+            yield Path(entry)
+
+
+def _is_picture(name: str) -> bool:
+    return not name.lower().endswith(NO_PICTURES) and name.lower() != "readme"
+
+
+def _check_spelling(names: Iterable[str], where: Path) -> None:
+    """Raise DataError for names of one class that differ in nothing but how they are written."""
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        plain = unicodedata.normalize("NFKC", name)
+        key = re.sub(r"[\s_-]+", " ", plain).strip()
+        key = key if len(key) == 1 else key.casefold()  # letters as classes: a and A are two
+        if key in seen:
+            raise DataError(
+                f"{where}: classes have one spelling each, but there are {seen[key]!r} and {name!r}"
+            )
+        seen[key] = name
+
+
+def _by_path(pattern: str | None) -> Callable[[str], str | None]:
+    """Return what finds the group of a picture by its path. Raises ConfigError for no pattern."""
+    if pattern is None:
+        return lambda _: None
+    try:
+        known = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"group_by must be a column or a regular expression, but {pattern!r} is not: {error}"
+        ) from error
+
+    def group(path: str) -> str:
+        if (found := known.search(path)) is None:
+            raise ConfigError(f"group_by must match each path, but {pattern!r} is not in {path!r}")
+        return found[1 if known.groups else 0] or ""
+
+    return group
+
+
+def _table(file: Path, config: DataConfig) -> Iterator[ListedPicture]:
+    """Read a listing: a head with path and label, and maybe group and split, then a picture a row.
+
+    Columns are separated by commas, semicolons or tabs, as a spreadsheet writes them.
+    """
+    names, rows = _rows(file)
+    places = {key: _column(names, COLUMNS[key]) for key in COLUMNS}
+    if places["path"] is None or places["label"] is None:
+        raise DataError(
+            f"{file}: a listing begins with the columns path and label, but with "
+            f"{','.join(names)[:100]!r}"
+        )
+    by_path = _by_path(None)
+    if config.group_by is not None:
+        places["group"] = _column(names, (config.group_by.strip().lower(),))
+        by_path = _by_path(config.group_by) if places["group"] is None else by_path
+    seen: dict[str, int] = {}
+    entries = []
+    for number, row in rows:
+        cells = {
+            key: "" if k is None or k >= len(row) else row[k].strip() for key, k in places.items()
+        }
+        where = f"{file}, row {number}"
+        entries.append(_entry(cells, file.parent, where, grouped=places["group"] is not None))
+        if again := seen.get(cells["path"]):
+            raise DataError(
+                f"{where}: each picture is listed once, but {cells['path']!r} was in row {again}"
+            )
+        seen[cells["path"]] = number
+        if entries[-1].group is None and config.group_by is not None:
+            entries[-1] = replace(entries[-1], group=by_path(cells["path"]))
+    if not entries:
+        raise DataError(f"{file} lists no pictures")
+    _check_spelling(list(dict.fromkeys(each.label for each in entries)), file)
+    yield from entries
+
+
+def _entry(cells: dict[str, str], folder: Path, where: str, *, grouped: bool) -> ListedPicture:
+    for name in ("path", "label", *(["group"] if grouped else [])):
+        if not cells[name]:
+            raise DataError(f"{where}: there must be a {name}, but there is none")
+    if "\0" in cells["path"]:
+        raise DataError(f"{where}: a path has no NUL, but there is {cells['path'][:50]!r}")
+    if cells["split"].lower() not in PART_NAMES:
+        raise DataError(
+            f"{where}: split must be train, val or test, but is {cells['split'][:50]!r}"
+        )
+    part = PART_NAMES[cells["split"].lower()]
+    return ListedPicture(
+        folder / cells["path"], cells["label"], part, cells["group"] if grouped else None
+    )
+
+
+def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of a listing's columns, in small letters, and its numbered rows that are not
+    empty.
+    """
+    check_regular(file)
+    if file.stat().st_size > MOST_BYTES:
+        raise DataError(f"{file}: a listing has at most {MOST_BYTES:,} bytes")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        head = text.partition("\n")[0]
+        separator = max(",;\t", key=head.count)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} must be text in UTF-8, but is not") from error
+    except csv.Error as error:
+        raise DataError(f"{file} is not a table that can be read: {one_line(error)}") from error
+    names = [name.strip().lower() for name in (rows[0] if rows else [])]
+    filled = [(k, row) for k, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
+    return names, filled
+
+
+def _column(names: Sequence[str], known: Sequence[str]) -> int | None:
+    return next((names.index(name) for name in known if name in names), None)

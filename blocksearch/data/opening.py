@@ -1,0 +1,206 @@
+"""What stands as a data set: a name, a path, arrays, a Dataset or an iterable. Each becomes the
+name by which workers find the images.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from blocksearch.data.arrays import Handed, checked
+from blocksearch.data.config import DataConfig
+from blocksearch.data.datasets import DATASETS, Arrays, get, is_own
+from blocksearch.data.listings import listing
+from blocksearch.data.own import Own, Progress, read_source
+from blocksearch.data.sources import ArraySource, ImageSource, ItemSource, PictureSource, is_items
+from blocksearch.errors import ConfigError, DataError
+from blocksearch.files import check_regular
+
+# A name, a path, (images, labels) or (images, labels, groups), a Dataset, or (image, label)s.
+DatasetLike: TypeAlias = Any
+LISTINGS, ARRAY_FILES = (".csv", ".tsv"), (".npz", ".npy")
+KEYS = {  # what arrays of a file may be called
+    "train": (("images", "labels", "groups"), ("train_images", "train_labels", "train_groups"),
+              ("x_train", "y_train", "groups_train")),
+    "val": (("val_images", "val_labels", "val_groups"), ("x_val", "y_val", "groups_val")),
+    "test": (("test_images", "test_labels", "test_groups"), ("x_test", "y_test", "groups_test")),
+}  # fmt: skip
+
+
+def open_dataset(
+    dataset: DatasetLike,
+    config: DataConfig,
+    *,
+    test: DatasetLike = None,
+    root: Path | None = None,
+    keep: bool = True,
+    progress: Progress = lambda _: None,
+) -> str:
+    """Return the name of a data set; images of one's own are put where workers find them, arrays
+    only with `keep`. `test` are test images beside them, in any of the same forms.
+
+    Raises DataError or ConfigError in one line for what is no data set.
+
+    >>> open_dataset("digits", DataConfig())
+    'digits'
+    """
+    if isinstance(dataset, str) and not is_path(dataset):
+        get(dataset)
+        if config.changes:
+            raise ConfigError(
+                f"{config.changes[0]} is for images of your own, but {dataset} is used as it is"
+            )
+        if test is not None:
+            raise ConfigError(f"{dataset} has test images of its own")
+        return dataset
+    handed, tested = _arrays(dataset, "dataset"), _arrays(test, "test")
+    plain = handed is not None and (test is None or tested is not None) and not config.changes
+    if plain and handed is not None and not (set(handed) | set(tested or ())) & {"val"}:
+        own = Own(handed["train"], _test_of(handed, tested))
+        return own.keep(root) if keep else own.name
+    source = _source(dataset, handed, config, "dataset")
+    other = None if test is None else _source(test, tested, config, "test")
+    if other is None and handed is not None and "test" in handed:
+        other = ArraySource(checked(handed["test"], "test"), "test")
+    return read_source(source, other, config, root, progress)
+
+
+def _test_of(handed: Mapping[str, Handed], tested: Mapping[str, Handed] | None) -> Handed | None:
+    if tested is None:
+        return handed.get("test")
+    if "test" in handed:
+        raise ConfigError("the data set has test images, and others were handed over")
+    return tested["train"]
+
+
+def label_of(dataset: DatasetLike) -> str:
+    """Return a short name for files and studies: the data set's, or that of its folder or file."""
+    if not isinstance(dataset, str | Path):
+        return "own"
+    if isinstance(dataset, str) and not is_path(dataset):
+        return dataset
+    path = Path(str(dataset).split(",")[0])
+    stem = path.stem if path.suffix in (*LISTINGS, *ARRAY_FILES) else path.resolve().name
+    plain = "".join(each if each.isascii() and each.isalnum() else "-" for each in stem)
+    return plain.strip("-")[:40] or "own"
+
+
+def is_path(text: str) -> bool:
+    """Whether a text names files: what is no known name and is there, or looks like a path."""
+    if text in DATASETS or is_own(text):
+        return False
+    suffixes = (*LISTINGS, *ARRAY_FILES)
+    if "/" in text or text.lower().endswith(suffixes) or text in (".", ".."):
+        return True
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
+def _source(
+    dataset: DatasetLike, handed: Mapping[str, Handed] | None, config: DataConfig, what: str
+) -> ImageSource:
+    if handed is not None:
+        if config.group_by is not None:
+            raise ConfigError(
+                "group_by is for pictures by their path: arrays have their own groups"
+            )
+        return ArraySource(_with_validation(handed, what), what)
+    if is_items(dataset):
+        if config.group_by is not None:
+            raise ConfigError("group_by is for pictures by their path: items have their own groups")
+        return ItemSource(dataset, what)
+    return PictureSource(listing(_there(Path(dataset)), config))
+
+
+def _there(path: Path) -> Path:
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{str(path)!r} cannot be read: {reason}") from error
+    if not there:
+        raise DataError(f"{path} is not there")
+    if not path.is_dir() and path.suffix.lower() not in LISTINGS:
+        raise DataError(
+            f"{path} must be a folder of pictures, a .csv listing, an .npz file or .npy files"
+        )
+    return path
+
+
+def _with_validation(handed: Mapping[str, Handed], what: str) -> Arrays:
+    """Join training and validation images into one store."""
+    train = checked(handed["train"], what)
+    if "val" not in handed:
+        return train
+    val = checked(handed["val"], what)
+    held = np.repeat([False, True], [len(train.labels), len(val.labels)])
+    if (train.groups is None) != (val.groups is None):
+        raise DataError(f"{what}: training and validation images must both have groups, or neither")
+    groups = None if train.groups is None else np.concatenate([train.groups, val.groups])
+    if train.images.shape[1:] != val.images.shape[1:]:
+        raise DataError(f"{what}: training and validation images must be of one shape")
+    images = np.concatenate([train.images, val.images])
+    return Arrays(images, np.concatenate([train.labels, val.labels]), groups, held)
+
+
+def _arrays(dataset: DatasetLike, what: str) -> dict[str, Handed] | None:
+    """Return the arrays of each part, where a data set is arrays or files of them."""
+    if isinstance(dataset, Arrays | tuple) or (
+        isinstance(dataset, list | np.ndarray) and not is_items(dataset)
+    ):
+        return {"train": dataset}  # type: ignore[dict-item]
+    if not isinstance(dataset, str | Path):
+        return None
+    text = str(dataset)
+    if text.lower().endswith(".npy"):
+        return {"train": _pair(text, what)}
+    return _archive(Path(text), what) if text.lower().endswith(".npz") else None
+
+
+def _archive(path: Path, what: str) -> dict[str, Handed]:
+    """Read images, labels and, if they are there, groups of each part from an .npz file."""
+    try:
+        check_regular(path)
+        with np.load(path, allow_pickle=False) as file:
+            found: dict[str, Handed] = {}
+            there = list(file)
+            for part, choices in KEYS.items():
+                for names in choices:
+                    if set(names[:2]) <= set(there):
+                        found[part] = tuple(file[name] for name in names if name in there)
+                        break
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "it is no .npz file of arrays"
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    if "train" not in found:
+        raise DataError(f"{path} must hold the arrays images and labels, but has {there}"[:300])
+    return found
+
+
+def _pair(text: str, what: str) -> Handed:
+    """Map `images.npy,labels.npy` and maybe groups; of one file with images in its name, the
+    labels are beside it.
+    """
+    files = [Path(each.strip()) for each in text.split(",")]
+    if len(files) == 1:
+        if "images" not in files[0].name:
+            raise DataError(
+                f"{what}: .npy files are given as images.npy,labels.npy, but got {text!r} alone"
+            )
+        beside = [
+            files[0].with_name(files[0].name.replace("images", n)) for n in ("labels", "groups")
+        ]
+        files += [each for each in beside if each.name == beside[0].name or each.exists()]
+    found = []
+    for file in files:
+        try:
+            check_regular(file)
+            found.append(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or "it is no .npy file of an array"
+            raise DataError(f"{file} cannot be read: {reason}") from error
+    return tuple(found)

@@ -1,0 +1,385 @@
+"""A folder of pictures, a listing, a file of arrays: what is in them is what is trained on, with
+its classes, groups and parts; what is wrong with them is one line.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blocksearch.data import DataConfig, load, open_dataset, summary
+from blocksearch.data.cache import describe
+from blocksearch.data.opening import label_of
+from blocksearch.data.splits import Split, prepare
+from blocksearch.errors import BlocksearchError, ConfigError, DataError
+
+NAMES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))
+
+
+def save(path: Path, seed: int, shape=(10, 12)) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, format="PNG")
+    return pixels
+
+
+def folder(root: Path, names=NAMES, count=5, shape=(10, 12)) -> Path:
+    for k, name in enumerate(names):
+        for number in range(count):
+            save(root / name / f"{number}.png", 100 * k + number, shape)
+    return root
+
+
+def opened(source, **fields) -> str:
+    test = fields.pop("test", None)
+    return open_dataset(source, DataConfig(**fields), test=test)
+
+
+def test_a_folder_is_what_its_pictures_are(tmp_path):
+    source = folder(tmp_path / "photos", shape=(10, 12, 3))
+    name = opened(source)
+    assert name.startswith("own-3x10x12-3-")
+    found = load(name, "train")
+    paths = sorted(source.rglob("*.png"))
+    for path, pixels, label in zip(paths, found.images, found.labels, strict=True):
+        assert NAMES[label] == path.parent.name
+        assert np.array_equal(pixels, np.asarray(Image.open(path)))
+    known = summary(Split(name))
+    assert known.classes == NAMES
+    assert known.origin == "15 images of photos/"
+    assert opened(f"{source}/") == name
+
+
+def test_only_what_changed_is_read_again(tmp_path, monkeypatch):
+    source, calls = folder(tmp_path / "photos"), []
+    name = opened(source)
+    before = {path: path.stat().st_ino for path in (tmp_path / "data").rglob("*.npy")}
+    monkeypatch.setattr("blocksearch.data.sources.picture", calls.append)
+    assert opened(source) == name
+    assert {path: path.stat().st_ino for path in (tmp_path / "data").rglob("*.npy")} == before
+    monkeypatch.undo()
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))
+    assert calls == []
+    save(source / "ant" / "0.png", 7777)
+    assert opened(source) != name
+
+
+def test_damaged_pixels_are_read_again(tmp_path):
+    source = folder(tmp_path / "photos")
+    name = opened(source)
+    file = tmp_path / "data" / ".blocksearch" / f"{name}-train" / "images.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="hand them over again"):
+        load(name, "train")
+    assert opened(source) == name
+    assert len(load(name, "train").labels) == 15
+
+
+def test_subfolders_of_any_depth_and_files_that_are_no_pictures(tmp_path):
+    source = folder(tmp_path / "photos")
+    save(source / "bee" / "a" / "b" / "deep", 1)  # no ending: its content says what it is
+    for name in ("notes.txt", ".DS_Store", "Thumbs.db", "labels.csv"):
+        (source / "bee" / name).write_text("x")
+    (source / "README.md").write_text("x")
+    assert np.bincount(load(opened(source), "train").labels).tolist() == [5, 6, 5]
+
+
+def test_train_val_and_test_are_used_as_they_are(tmp_path):
+    for part, count in (("train", 4), ("val", 2), ("test", 1)):
+        folder(tmp_path / "p" / part, count=count)
+        for path in (tmp_path / "p" / part).rglob("*.png"):
+            pixels = np.asarray(Image.open(path)).copy()
+            pixels[0, 0] = len(part)  # 5, 3 and 4
+            Image.fromarray(pixels).save(path)
+    shutil.rmtree(tmp_path / "p" / "test" / "ant")  # a class may be missing there
+    name = opened(tmp_path / "p")
+    split = prepare(Split(name))
+    for images, mark, count in ((split.training, 5, 12), (split.evaluation, 3, 6)):
+        assert len(images.labels) == count
+        own = images.pixels[images.located(np.arange(count))]
+        assert set(own[:, 0, 0, 0]) == {mark}
+    tested = prepare(Split(name, test=True))
+    assert len(tested.training.labels) == 18
+    assert tested.evaluation.labels.tolist() == [1, 2]
+    with pytest.raises(ConfigError, match="a validation split of their own, number 0"):
+        prepare(Split(name, number=1))
+
+
+def test_classes_that_are_called_train_are_classes(tmp_path):
+    name = opened(folder(tmp_path / "p", names=("bus", "car", "train")))
+    assert describe(name, "train").about.classes == ("bus", "car", "train")
+
+
+def test_pictures_of_several_sizes_need_one(tmp_path):
+    source = folder(tmp_path / "photos")
+    save(source / "cat" / "large.png", 1, (40, 20))
+    with pytest.raises(ConfigError, match=r"one shape, but are 10×12×1, and .*large.png is 40×20"):
+        opened(source)
+    name = opened(source, resize="16x24")
+    assert name.startswith("own-1x16x24-3")
+    assert "stretched to 16×24" in summary(Split(name)).origin
+    assert (
+        "scaled to 20×24" in summary(Split(opened(folder(tmp_path / "a"), resize="20x24"))).origin
+    )
+
+
+def test_grey_and_coloured_pictures_are_coloured_together_unless_grey_is_asked_for(tmp_path):
+    source = folder(tmp_path / "photos")
+    assert opened(source).startswith("own-1x10x12-")
+    save(source / "cat" / "z.png", 1, (10, 12, 3))
+    name = opened(source)
+    assert name.startswith("own-3x10x12-")
+    first = load(name, "train").images[0]
+    assert np.array_equal(first[..., 0], first[..., 2])
+    assert opened(source, grey=True).startswith("own-1x10x12-")
+
+
+def test_damaged_pictures_are_named_or_left_out(tmp_path):
+    source = folder(tmp_path / "photos")
+    for name in ("0", "1", "2", "3"):
+        (source / "ant" / f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(
+        DataError,
+        match=r"photos/: 4 of 15 images cannot be read: ant/0.png, ant/1.png, ant/2.png and 1 more",
+    ):
+        opened(source)
+    save(source / "ant" / "5.png", 5)
+    name = opened(source, skip_damaged=True)
+    assert len(load(name, "train").labels) == 12
+    assert "4 damaged ones left out" in summary(Split(name)).origin
+
+
+def test_groups_stay_together(tmp_path):
+    source = tmp_path / "photos"
+    for k in range(60):
+        save(source / NAMES[k % 3] / f"patient{k // 4}_{k}.png", k)
+    name = opened(source, group_by="(patient[0-9]+)_")
+    found = load(name, "train")
+    assert len(np.unique(found.groups)) == 15
+    for number in range(5):
+        split = prepare(Split(name, number=number))
+        assert not set(split.training.groups) & set(split.evaluation.groups)
+        assert set(split.evaluation.labels) == {0, 1, 2}
+    assert "in 15 groups" in summary(Split(name)).origin
+    assert opened(source) != name
+    with pytest.raises(ConfigError, match=r"group_by must match each path, but 'x_' is not in 'a"):
+        opened(source, group_by="x_")
+    with pytest.raises(ConfigError, match=r"'\(' is not: missing \)"):
+        opened(source, group_by="(")
+
+
+def listing(path: Path, rows, head="path,label,group,split") -> Path:
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_listing_says_class_group_and_split(tmp_path, separator, mark):
+    folder(tmp_path / "photos", count=6)
+    parts = ["train"] * 3 + ["val", "val", "test"]
+    rows = [
+        separator.join((f"photos/{name}/{k}.png", name, f"g{k}-{name}", part))
+        for name in NAMES
+        for k, part in enumerate(parts)
+    ]
+    file = listing(
+        tmp_path / "all.csv", rows, mark + separator.join(("path ", " Label", "group", "split"))
+    )
+    name = opened(file)
+    assert summary(Split(name)).classes == NAMES
+    assert [len(prepare(Split(name)).training.labels), summary(Split(name)).evaluation] == [9, 6]
+    assert summary(Split(name, test=True)).evaluation == 3
+    assert len(np.unique(load(name, "train").groups)) == 15
+
+
+def test_a_column_may_be_the_group(tmp_path):
+    folder(tmp_path, count=4)
+    rows = [f"{name}/{k}.png,{name},site {k % 2}" for name in NAMES for k in range(4)]
+    name = opened(listing(tmp_path / "x.csv", rows, "path,label,site"), group_by="site")
+    assert len(np.unique(load(name, "train").groups)) == 2
+    assert load(opened(tmp_path / "x.csv"), "train").groups is None
+
+
+def loop(source):
+    (source / "ant" / "again").symlink_to(source, target_is_directory=True)
+    (source / "ant" / "self").symlink_to(source / "ant" / "self")
+
+
+def copy(source, old, new):
+    shutil.copytree(source / old, source / new)
+
+
+WRONG = {
+    "nothing": (
+        lambda s: shutil.rmtree(s) or s.mkdir(),
+        "a folder for each class, but there is none",
+    ),
+    "not there": (shutil.rmtree, "is not there"),
+    "one class": (
+        lambda s: [shutil.rmtree(s / n) for n in NAMES[1:]],
+        "at least two classes, but all labels are 'ant'",
+    ),
+    "one image": (
+        lambda s: [(s / "cat" / f"{k}.png").unlink() for k in range(4)],
+        "one to learn from and one to validate on, but class 'cat' has 1",
+    ),
+    "no image": (
+        lambda s: [(s / "cat" / f"{k}.png").unlink() for k in range(5)],
+        "each class has pictures, but 'cat' has none",
+    ),
+    "no class": (lambda s: save(s / "x.png", 1), "in a folder for each class, but x.png does not"),
+    "two spellings": (
+        lambda s: copy(s, "cat", "Cat"),
+        "one spelling each, but there are 'Cat' and",
+    ),
+    "two accents": (
+        lambda s: [copy(s, "cat", n) for n in ("caf\u00e9", "cafe\u0301")],
+        "one spelling each",
+    ),
+    "link to nothing": (
+        lambda s: (s / "ant" / "x.png").symlink_to(s / "nowhere"),
+        "ant/x.png; the first: .*is not there",
+    ),
+    "huge": (
+        lambda s: save(s / "ant" / "0.png", 1, (300, 300)),
+        "8 to 224 pixels a side, but one is",
+    ),
+    "tiny": (
+        lambda s: save(s / "ant" / "0.png", 1, (4, 300)),
+        "8 to 224 pixels a side, but one is",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_folder_that_is_no_data_set_is_one_line(tmp_path, case):
+    source = folder(tmp_path / "photos")
+    spoil, says = WRONG[case]
+    spoil(source)
+    with pytest.raises(BlocksearchError, match=says) as caught:
+        opened(source)
+    assert str(caught.value).isprintable()
+    assert "photos" in str(caught.value) or "resize" in str(caught.value)
+    assert not list((tmp_path / "data").rglob("own-*"))
+
+
+def test_links_in_a_loop_end(tmp_path):
+    source = folder(tmp_path / "photos")
+    (source / "ant" / "again").symlink_to(source / "ant", target_is_directory=True)
+    (source / "bee" / "above").symlink_to(source, target_is_directory=True)
+    counts = np.bincount(load(opened(source), "train").labels)
+    assert counts[0] == 5  # a link to a folder above it adds nothing
+    (source / "cat" / "self").symlink_to(source / "cat" / "self")
+    with pytest.raises(DataError, match="cat/self"):
+        opened(source)
+
+
+@pytest.mark.parametrize(
+    "name", ["50% off?", "q#1 &", "фото", "写真", "Äpfel \u202etxt", "a'b\"c", "-x"]
+)
+def test_any_name_is_a_name(tmp_path, name):
+    source = folder(tmp_path / name, names=(name, "other", "\u0645\u0631\u062d\u0628\u0627"))
+    found = opened(source)
+    assert name in summary(Split(found)).classes
+    assert label_of(source).replace("-", "").isascii()
+
+
+def test_bytes_that_are_no_text_may_be_in_a_name(tmp_path):
+    source = folder(tmp_path / "photos")
+    (source / "ant" / "0.png").rename(source / "ant" / os.fsdecode(b"\xff.png"))
+    assert len(load(opened(source), "train").labels) == 15
+
+
+def test_a_test_folder_is_judged_by_the_classes_that_are_learned(tmp_path):
+    source, tests = folder(tmp_path / "a"), folder(tmp_path / "b", names=("bee", "cat"), count=1)
+    name = opened(source, test=tests)
+    assert load(name, "test").labels.tolist() == [1, 2]
+    assert name != opened(source)
+    for strange, says in (
+        ("Bee", "one is of 'Bee' .did you mean 'bee'"),
+        ("dog", "one is of 'dog'"),
+    ):
+        with pytest.raises(DataError, match=f"of classes that are learned, but {says}"):
+            opened(source, test=folder(tmp_path / strange, names=(strange, "cat"), count=1))
+
+
+BAD_LISTINGS = {
+    "no head": (["a/0.png,a"], "x,y", "begins with the columns path and label, but with 'x,y'"),
+    "no rows": ([], "path,label", "lists no pictures"),
+    "twice": (["ant/0.png,a", "ant/0.png,b"], "path,label", "row 3: .*'ant/0.png' was in row 2"),
+    "no label": (["ant/0.png,"], "path,label", "row 2: there must be a label"),
+    "no group": (["ant/0.png,a,"], "path,label,group", "row 2: there must be a group"),
+    "split": (["ant/0.png,a,later"], "path,label,split", "train, val or test, but is 'later'"),
+    "spelling": (["ant/0.png,a b", "ant/1.png,A  B"], "path,label", "one spelling each"),
+    "missing": (["ant/9.png,a", "bee/0.png,b"], "path,label", "ant/9.png is not there"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LISTINGS)
+def test_a_listing_that_is_none_is_one_line(tmp_path, case):
+    folder(tmp_path)
+    rows, head, says = BAD_LISTINGS[case]
+    with pytest.raises(DataError, match=says) as caught:
+        opened(listing(tmp_path / "x.csv", rows, head))
+    assert "x.csv" in str(caught.value)
+
+
+def arrays(count=30, shape=(9, 8, 2), seed=0):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (count, *shape), np.uint8), np.arange(count) % 3
+
+
+@pytest.mark.parametrize("prefix", [("", "test_"), ("train_", "test_")])
+def test_a_file_of_arrays_has_training_validation_and_test_images(tmp_path, prefix):
+    (images, labels), (tests, answers) = arrays(), arrays(6, seed=1)
+    first, second = prefix
+    own = {f"{first}images": images, f"{first}labels": labels[:, None]}
+    np.savez(tmp_path / "a.npz", **own, **{f"{second}images": tests, f"{second}labels": answers})
+    name = opened(str(tmp_path / "a.npz"))
+    assert np.array_equal(load(name, "train").images, images)
+    assert np.array_equal(load(name, "test").images, tests)
+    np.savez(tmp_path / "b.npz", **own, val_images=tests, val_labels=answers)
+    split = prepare(Split(opened(tmp_path / "b.npz")))
+    assert (len(split.training.labels), len(split.evaluation.labels)) == (30, 6)
+
+
+def test_a_pair_of_files_is_mapped(tmp_path):
+    images, labels = arrays(shape=(9, 8))
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    alone = opened(str(tmp_path / "images.npy"))
+    assert alone == opened(f"{tmp_path / 'images.npy'},{tmp_path / 'labels.npy'}")
+    assert alone.startswith("own-1x9x8-3-")
+    assert np.array_equal(load(alone, "train").images[..., 0], images)
+    np.save(tmp_path / "x.npy", images)
+    with pytest.raises(DataError, match=r"given as images.npy,labels.npy"):
+        opened(str(tmp_path / "x.npy"))
+
+
+def test_arrays_are_resized_and_made_grey_too(tmp_path):
+    images, labels = arrays(shape=(20, 10, 3))
+    assert opened((images, labels), resize="8x8", grey=True).startswith("own-1x8x8-3-")
+    many, labels = arrays(shape=(20, 10, 7))
+    assert opened((many, labels), resize="8x8").startswith("own-7x8x8-3-")
+    with pytest.raises(ConfigError, match="grey is for images of 3 channels, but one has 7"):
+        opened((many, labels), grey=True)
+
+
+def test_what_is_for_images_of_ones_own_is_refused_for_others():
+    with pytest.raises(ConfigError, match="resize is for images of your own, but digits is used"):
+        opened("digits", resize="16x16")
+    for wrong in ("16", "16x", "7x16", "16x225", "axb"):
+        with pytest.raises(ConfigError, match="resize must be height x width of 8 to 224"):
+            DataConfig(resize=wrong)
