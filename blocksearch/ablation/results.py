@@ -10,6 +10,7 @@ from functools import cached_property
 
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import Variant, alike
+from blocksearch.ablation.images import Groups, OtherImages, gains, on_other_images
 from blocksearch.ablation.stats import (
     Accuracies,
     Comparison,
@@ -60,6 +61,7 @@ class VariantResult:
 
     `comparison` is None for references and if there is an `absence`. `runs` are those of the
     variant's network that completed, of the seeds that it was judged by; `failed` are the others.
+    `elsewhere` says what the effect would be on other images, if that was asked.
     The accuracies of an interaction are effects, in points.
     """
 
@@ -69,6 +71,7 @@ class VariantResult:
     runs: tuple[Run, ...]
     failed: tuple[Run, ...]
     statements: tuple[Statement, ...] = ()
+    elsewhere: OtherImages | None = None
 
     @cached_property
     def cost(self) -> Cost | None:
@@ -102,6 +105,8 @@ class VariantResult:
         """
         variant, own = self.variant, self.comparison or NOTHING
         low, high = own.interval or (None, None)
+        elsewhere = self.elsewhere
+        far_low, far_high = (elsewhere and elsewhere.interval) or (None, None)
         found = list(self.accuracies.values())
         return {
             "given": variant.given,
@@ -125,6 +130,11 @@ class VariantResult:
             "p_value": own.p_value,
             "p_raw": own.p_raw,
             "p_own": own.p_own,
+            "error_images": elsewhere and elsewhere.error,
+            "images_interval_low": far_low,
+            "images_interval_high": far_high,
+            "images_p_value": elsewhere and elsewhere.p_value,
+            "other_images": elsewhere and elsewhere.generality and str(elsewhere.generality),
             "p_sign_flip": own.p_sign_flip,
             "p_sign_flip_smallest": own.p_sign_flip_smallest,
             "correlation": own.correlation,
@@ -185,12 +195,13 @@ def compare_variants(
     config: AblationConfig,
     lookup: Lookup,
     train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
+    groups: Groups | None = None,
 ) -> list[VariantResult]:
     """Compare variants with their references over the seeds that both completed.
 
     `lookup` returns the run of a network with a seed, None if there is none, after `train` was
-    asked for it. Variants that compare the same networks are one comparison of the family, and say
-    so.
+    asked for it. `groups` are those of the images that judged, if other images are asked about.
+    Variants that compare the same networks are one comparison of the family, and say so.
     """
     first, seeds = alike(found), config.seed_list
     every = [*dict.fromkeys(first.values())]
@@ -210,11 +221,20 @@ def compare_variants(
     else:
         train(found, seeds)
         compared = compare_pairs(pairs(every, len(seeds)), **how)
+    elsewhere: dict[int, OtherImages] = {}
+    if groups is not None:
+        gained = {
+            index: found_gains
+            for index, own in compared.items()
+            if own.n and (found_gains := gains(found[index], own.seeds, groups, lookup)) is not None
+        }
+        elsewhere = on_other_images(compared, gained, groups)
     same = [first.get(index, index) for index in range(len(found))]
     return [
         _result(
             _told(variant, found[index]),
             compared.get(index),
+            elsewhere.get(index),
             _runs(variant.network, seeds[: counts.get(index)], lookup),
         )
         for variant, index in zip(found, same, strict=True)
@@ -256,7 +276,12 @@ def _runs(network: Network | None, seeds: Sequence[int], lookup: Lookup) -> list
     return [run for run in found if run]
 
 
-def _result(variant: Variant, own: Comparison | None, found: Sequence[Run]) -> VariantResult:
+def _result(
+    variant: Variant,
+    own: Comparison | None,
+    elsewhere: OtherImages | None,
+    found: Sequence[Run],
+) -> VariantResult:
     complete = [run for run in found if run.accuracy is not None]
     absence = None
     if variant.is_reference:
@@ -271,14 +296,21 @@ def _result(variant: Variant, own: Comparison | None, found: Sequence[Run]) -> V
         complete = [run for run in complete if run.key.seed in own.seeds]
     if own and variant.is_interaction:
         own = replace(own, verdict=own.verdict.of_effects())
-    if own and own.interval:  # accuracies lie between 0 and 100 %, effects within ±100 points
-        most = 200.0 if variant.is_interaction else 100.0
-        low, high = own.interval
-        own = replace(own, interval=(max(low, -most), min(high, most)))
+    # accuracies lie between 0 and 100 %, effects within ±100 points
+    most = 200.0 if variant.is_interaction else 100.0
+    if own:
+        own = replace(own, interval=_within(own.interval, most))
+    if elsewhere:
+        elsewhere = replace(elsewhere, interval=_within(elsewhere.interval, most))
     return VariantResult(
         variant=variant,
         comparison=own,
+        elsewhere=elsewhere if own else None,
         absence=absence,
         runs=tuple(complete),
         failed=tuple(run for run in found if run.accuracy is None),
     )
+
+
+def _within(interval: tuple[float, float] | None, most: float) -> tuple[float, float] | None:
+    return interval and (max(interval[0], -most), min(interval[1], most))

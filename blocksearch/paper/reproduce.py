@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.images import Groups
 from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
@@ -172,7 +173,7 @@ def reproduce_table(
         title=f"{title}; {mixed}" if mixed else title,
         rows=rows,
         order=order_of(rows),
-        compared=compared(rows, seeds),
+        compared=compared(rows, seeds, Groups.of(shared)),
         notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
     )
 
@@ -232,14 +233,18 @@ def order_of(rows: Sequence[Measured]) -> tuple[float, float] | None:
     return rank_correlation([here for here, _ in once], [printed for _, printed in once])
 
 
-def compared(rows: Sequence[Measured], seeds: Sequence[int]) -> tuple[VariantResult, ...]:
-    """Compare the networks of a table that the paper compares, as one family."""
+def compared(
+    rows: Sequence[Measured], seeds: Sequence[int], groups: Groups | None = None
+) -> tuple[VariantResult, ...]:
+    """Compare the networks of a table that the paper compares, as one family; on other images, too,
+    if the `groups` of the images are given.
+    """
     known = {(row.network.digest, run.key.seed): run for row in rows for run in row.runs}
     here = {row.name: row.network for row in rows if row.accuracies}
     pairs = [variant for variant in pairs_among(here) if variant.compared]
     config = AblationConfig(factors=("network",), seeds=seeds)
     results = compare_variants(
-        pairs, config, lambda network, seed: known.get((network.digest, seed))
+        pairs, config, lambda network, seed: known.get((network.digest, seed)), groups=groups
     )
     return with_claims(results)
 

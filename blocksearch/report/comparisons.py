@@ -15,6 +15,7 @@ from blocksearch.report.figure import (
     by_epoch,
     fork_figure,
 )
+from blocksearch.report.notes import UNITS, comparison_notes
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -22,12 +23,14 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.paper.reproduce import Measured, PaperTable
     from blocksearch.runs.records import Run
 
-UNITS = (
-    "difference: percentage points over the paired seeds; the intervals of all comparisons here hold "
-    "together in at least 90 % of answers, in 95 % where no end is zero"
-)
 _PRICES = {"flops": "FLOPs", "params": "params", "activations": "activations"}
-_POINTS = dict.fromkeys(("difference", "interval_low", "interval_high", "margin"), "points")
+_POINTS = dict.fromkeys(
+    (
+        *("difference", "interval_low", "interval_high", "margin", "error", "smallest_effect"),
+        *("error_images", "images_interval_low", "images_interval_high"),
+    ),
+    "points",
+)
 _PERCENT = dict.fromkeys(("accuracy", "accuracies", "interval_low", "interval_high"), "%")
 _COLORS = {  # told apart without red and green alone; undecided ones are grey
     Verdict.HELPS: BLUE,
@@ -61,7 +64,15 @@ _EFFECT = (
     Column(name="interval", unit="points", form=_interval),
     Column(name="p_value", label="p (Holm)", form=_p, priority=_ROOM),
     Column(name="outcome", label="verdict", left=True),
+    Column(name="other_images", label="on other images", left=True, priority=_ROOM),
     Column(name="claimed", label="paper, by section", left=True, priority=_ROOM),
+    Column(
+        name="images_interval",
+        label="interval on other images",
+        unit="points",
+        form=_interval,
+        priority=_WIDE,
+    ),
     Column(name="p_sign_flip", label="sign-flip p", form=_p, priority=_WIDE),
 )
 _ABLATION = (
@@ -96,7 +107,7 @@ def ablation_report(answer: "Ablation") -> Report:
         data=tuple(records),
         units=_PERCENT | _POINTS,
         grouped="given",
-        notes=(*_ablation_notes(results), *answer.notes),
+        notes=(*comparison_notes(results), *answer.notes),
     )
     figures = (_effects(results), _costs(results), _curves(results))
     return Report(title=answer.title, tables=(table,), figures=figures)
@@ -139,6 +150,7 @@ def _outcome(result: "VariantResult", remarks: Sequence[str] = ()) -> dict[str, 
     said = "; ".join([*needs, *remarks])
     return {
         "interval": own and own.interval,
+        "images_interval": result.elsewhere and result.elsewhere.interval,
         "outcome": f"{verdict_of(result)} ({said})" if said else verdict_of(result),
         "claimed": _by_section(result.statements),
     }
@@ -156,34 +168,6 @@ def _failures(failed: "Sequence[Run]") -> list[str]:
     for run in failed:
         states.setdefault(run.state, []).append(str(run.key.seed))
     return [f"seeds {','.join(seeds)} {state}" for state, seeds in states.items()]
-
-
-def _ablation_notes(results: "Sequence[VariantResult]") -> list[str]:
-    """Say what the numbers are, and how small a sign-flip p can be at all."""
-    least = {
-        own.n: own.p_sign_flip_smallest
-        for result in results
-        if (own := result.comparison) and own.p_sign_flip_smallest is not None
-    }
-    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-    smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
-    return [UNITS, *_moderated(results), smallest] if least else []
-
-
-def _moderated(results: "Sequence[VariantResult]") -> list[str]:
-    """Say by what spreads were moderated, and what that costs at worst."""
-    own = [each.comparison for each in results if each.comparison and each.comparison.prior]
-    if not own:
-        return []
-    last = max(own, key=lambda each: each.n)
-    assert last.prior
-    said = (
-        f"spreads between seeds are moderated by the family's ({last.prior.deviation:.2f} points, "
-        f"worth {last.prior.freedom:.2g} more seeds)"
-    )
-    if last.share < 1:
-        return [said]
-    return [f"{said}; if a few comparisons were four times as loud, the error could reach 10 %"]
 
 
 def _effects(results: "Sequence[VariantResult]") -> Figure:

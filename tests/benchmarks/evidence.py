@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
+from blocksearch.ablation.images import Groups
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.metrics import accuracy_interval
+from blocksearch.runs.records import Run
 from tests.benchmarks.decisions import Bits, Floats, Rule, decided, decided_by_looks
 
 SEED, SIZE, CLEAR = 2018, 36, 12.0  # a family has 36 comparisons; nobody overlooks an effect of 12
@@ -217,16 +222,124 @@ def twelve_seeds() -> Floats:
     """Return the accuracies of the networks that have twelve seeds on GTSRB's validation images."""
     accuracies: dict[str, dict[int, float]] = {}
     with closing(Ledger(STUDIES / "gtsrb.db", create=False)) as ledger:
-        for run in ledger.runs():
-            if run.key.protocol == split_id(0) and run.accuracy is not None:
-                own = accuracies.setdefault(run.key.network + run.key.recipe, {})
-                own[run.key.seed] = run.accuracy
+        for run in _validated(ledger):
+            assert run.accuracy is not None
+            accuracies.setdefault(run.key.network, {})[run.key.seed] = run.accuracy
     return np.array(
         [[own[s] for s in range(12)] for own in accuracies.values() if set(own) >= set(range(12))]
     )
 
 
-TABLES = (one_look, power, looks, peeking, halves)
+def images(count: int) -> Iterator[Row]:
+    """Redraw seeds and tracks of GTSRB, and see which intervals hold the effect on all tracks."""
+    table = "95 % intervals of an effect that hold it, GTSRB by tracks, %"
+    cases = track_gains()
+    draws, random = max(20, count // 40), np.random.default_rng(SEED)
+    audit = {5: 92.6, 8: 89.7, 12: 87.0, 20: 82.5}
+    for n, about in audit.items():
+        held = np.mean([_held(random, *case, n, draws) for case in cases], axis=0)
+        same, other, both = (100 * float(share) for share in held)
+        yield Row(table, f"{n} seeds", "seeds alone, the same images", same, 94, 96)
+        yield Row(table, f"{n} seeds", "seeds alone, other images (control)", other, 0, about + 2)
+        yield Row(table, f"{n} seeds", "seeds and images, other images", both, 94, 97.5)
+
+
+def _held(
+    random: np.random.Generator, gains: Floats, sizes: Floats, n: int, draws: int
+) -> list[float]:
+    """Redraw tracks whole and seeds with their covariance over tracks; say how often intervals hold
+    the effect: over seeds, on the same images and on others; over both, on others.
+    """
+    count, tracks = gains.shape
+    centre = gains.mean(0)
+    truth = centre.sum() / sizes.sum()
+    drawn = random.multinomial(tracks, np.full(tracks, 1 / tracks), draws).astype(float)
+    spread = random.normal(size=(draws, n, count)) @ (gains - centre) / np.sqrt(count - 1)
+    own = (centre + spread) * drawn[:, None]
+    total = drawn @ sizes
+    effects = own.sum(-1) / total[:, None]
+    mean, error = effects.mean(1), effects.std(1, ddof=1) / np.sqrt(n)
+    # a track that is drawn twice is two tracks of the same gain
+    apart = own.mean(1) / np.maximum(drawn, 1) - mean[:, None] * sizes
+    far = np.sqrt(tracks / (tracks - 1) * (drawn * apart**2).sum(1)) / total
+    both, freedom = joined(error, far, n - 1, tracks - 1)
+    reach = special.stdtrit(n - 1, 0.975) * error
+    return [
+        float(np.mean(np.abs(mean - drawn @ centre / total) <= reach)),
+        float(np.mean(np.abs(mean - truth) <= reach)),
+        float(np.mean(np.abs(mean - truth) <= special.stdtrit(freedom, 0.975) * both)),
+    ]
+
+
+def joined(error: Floats, far: Floats, f: int, g: int) -> tuple[Floats, Floats]:
+    """Join errors over seeds and images, with their degrees of freedom."""
+    both = np.hypot(error, far)
+    return both, both**4 / (error**4 / f + far**4 / g)
+
+
+def track_gains() -> list[tuple[Floats, Floats]]:
+    """Return, for each network of twelve seeds against EffNet on GTSRB, by how many images it is
+    better, seeds × tracks, and the images of each track.
+    """
+    with closing(Ledger(STUDIES / "gtsrb.db", create=False)) as ledger:
+        runs = {(run.key.network, run.key.seed): run for run in _validated(ledger)}
+        (stored,) = [each for each in ledger.all_images() if each.split == split_id(0)]
+    assert stored.groups is not None
+    groups = Groups(np.unique(stored.groups, return_inverse=True)[1])
+    right: dict[str, Floats] = {}
+    for network in {network for network, _ in runs}:
+        if all((network, seed) in runs for seed in range(12)):
+            counts = [groups.right(runs[network, seed]) for seed in range(12)]
+            right[network] = np.array(counts)
+    reference = right.pop(named_network("effnet", TASKS["gtsrb"]).digest)
+    return [(own - reference, groups.sizes) for _, own in sorted(right.items())]
+
+
+def accuracy(count: int) -> Iterator[Row]:
+    """Redraw the tracks that judged one run, and see how often its interval holds its accuracy."""
+    table = "95 % interval of one run's accuracy that holds it, GTSRB by tracks, %"
+    gains, sizes = _one_run()
+    random = np.random.default_rng(SEED)
+    for tracks, least in ((len(sizes), 93.0), (60, 91.0), (20, 87.0)):
+        held = {"linearised": 0, "single images (control)": 0}
+        draws = max(300, count // 2)
+        for _ in range(draws):
+            chosen = random.integers(len(sizes), size=tracks)
+            own = np.repeat(np.arange(tracks), sizes[chosen].astype(int))
+            bits = np.arange(len(own)) - np.repeat(
+                np.cumsum(sizes[chosen]) - sizes[chosen], sizes[chosen].astype(int)
+            )
+            right = bits < np.repeat(gains[chosen], sizes[chosen].astype(int))
+            for name, groups in zip(held, (own, None), strict=True):
+                low, high = accuracy_interval(right, groups)
+                held[name] += low <= 100 * gains.sum() / sizes.sum() <= high
+        for name, number in held.items():
+            bounds = (least, 97.0) if name == "linearised" else (0.0, 60.0)
+            yield Row(table, f"{tracks} tracks", name, 100 * number / draws, *bounds)
+
+
+def _one_run() -> tuple[Floats, Floats]:
+    """Return how many images of each track EffNet's seed 0 has right, and how many there are."""
+    with closing(Ledger(STUDIES / "gtsrb.db", create=False)) as ledger:
+        wanted = named_network("effnet", TASKS["gtsrb"]).digest
+        (run,) = [
+            run for run in _validated(ledger) if (run.key.network, run.key.seed) == (wanted, 0)
+        ]
+        (stored,) = [each for each in ledger.all_images() if each.split == split_id(0)]
+    groups = Groups(np.unique(stored.groups, return_inverse=True)[1])
+    right = groups.right(run)
+    assert right is not None
+    return right, groups.sizes
+
+
+def _validated(ledger: Ledger) -> Iterator[Run]:
+    """Yield the complete runs on GTSRB's first validation split with the recipe of 30 epochs."""
+    for run in ledger.runs():
+        if run.key.protocol == split_id(0) and run.accuracy is not None and run.epoch_to == 30:
+            yield run
+
+
+TABLES = (one_look, power, looks, peeking, halves, images, accuracy)
 
 
 def simulated(count: int) -> list[Row]:

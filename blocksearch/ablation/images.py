@@ -1,0 +1,156 @@
+"""How far other images would move an effect: its error over groups of images, beside that of seeds.
+
+Verdicts are about the images at hand. Seeds alone grow ever surer of those; what holds for others
+needs the error over images, too. Images of one group (frames of one traffic sign) are drawn
+together. The interaction of seeds and images is counted twice, so intervals are a little wide.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.ablation.design import Variant
+from blocksearch.ablation.moderation import PairedMean
+from blocksearch.ablation.power import two_sided
+from blocksearch.ablation.stats import Comparison, Family, Name, Verdict, adjust, interval_of
+from blocksearch.arch.network import Network
+from blocksearch.runs.metrics import ALPHA, clustered_error
+from blocksearch.runs.plan import Conditions
+from blocksearch.runs.records import Run
+
+GROUPS = 20  # below it an error over groups is not to be trusted
+
+Floats = NDArray[np.float64]
+
+
+class Generality(StrEnum):
+    """Whether a verdict holds on other images, too."""
+
+    YES = "yes"
+    NOT_SHOWN = "not shown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherImages:
+    """What an effect would be on other images.
+
+    `error` is over images, in points. `interval` and the adjusted `p_value` have the errors over
+    seeds and images; they are None below two seeds or 20 groups, and `generality` is where nothing
+    was decided.
+    """
+
+    error: float
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    generality: Generality | None = None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which group each evaluated image belongs to, as a number from 0."""
+
+    members: NDArray[np.intp]
+    sizes: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", np.bincount(self.members).astype(float))
+
+    @classmethod
+    def of(cls, conditions: Conditions) -> "Groups":
+        """Return the groups of the images by which runs are judged; each its own where none are
+        known.
+        """
+        if conditions.evaluation_groups is None:
+            return cls(np.arange(conditions.evaluation_images))
+        return cls(np.unique(conditions.evaluation_groups, return_inverse=True)[1])
+
+    def right(self, run: Run | None) -> Floats | None:
+        """Count the images of each group that a run got right; None where it has no bits of these
+        images.
+        """
+        if run is None or len(run.right) != len(self.members):
+            return None
+        counted = np.bincount(self.members, weights=run.right, minlength=len(self.sizes))
+        return counted.astype(float)
+
+
+def gains(
+    variant: Variant,
+    seeds: Sequence[int],
+    groups: Groups,
+    lookup: Callable[[Network, int], Run | None],
+) -> Floats | None:
+    """Return by how many images of each group a variant is better than its reference, as the mean
+    over seeds; of an interaction, the difference of both gains. None where a run has no bits.
+    """
+    assert variant.network
+    total = np.zeros(len(groups.sizes))
+    for seed in seeds:
+        own, reference = (
+            groups.right(lookup(network, seed)) for network in (variant.network, variant.reference)
+        )
+        if own is None or reference is None:
+            return None
+        total += own - reference
+    found = total / len(seeds)
+    if variant.minus is None:
+        return found
+    minus = gains(variant.minus, seeds, groups, lookup)
+    return None if minus is None else found - minus
+
+
+def on_other_images(
+    compared: Mapping[Name, Comparison], gained: Mapping[Name, Floats], groups: Groups
+) -> dict[Name, OtherImages]:
+    """Say of each comparison what its effect would be on other images, by its gains in groups.
+
+    The p-values are adjusted for the family as those of the verdicts are.
+    """
+    errors = {name: 100 * clustered_error(own, groups.sizes) for name, own in gained.items()}
+    both = {
+        name: _with_both(compared[name], error, len(groups.sizes) - 1)
+        for name, error in errors.items()
+        if compared[name].n >= 2 and len(groups.sizes) >= GROUPS
+    }
+    family = [own for own in compared.values() if own.n >= 2]
+    rest = {own: 1.0 for own in compared if own not in both and compared[own].n >= 2}
+    raw = {name: min(1.0, own.p / compared[name].share) for name, own in both.items()}
+    adjusted = adjust(raw | rest)
+    return {
+        name: _judged(compared[name], error, both[name], adjusted[name], len(family))
+        if name in both
+        else OtherImages(error=error)
+        for name, error in errors.items()
+    }
+
+
+def _with_both(own: Comparison, error: float, freedom: int) -> PairedMean:
+    """Join the errors over seeds and over images, with Satterthwaite's degrees of freedom."""
+    assert own.error is not None and own.freedom is not None
+    assert own.difference is not None and own.p_raw is not None
+    joint = math.hypot(own.error, error)
+    parts = own.error**4 / own.freedom + error**4 / freedom
+    joint_freedom = joint**4 / parts if parts else own.freedom
+    p = two_sided(own.difference / joint, joint_freedom) if joint else own.p_raw
+    return PairedMean(
+        n=own.n, mean=own.difference, error=joint, freedom=joint_freedom, p=p, p_own=p
+    )
+
+
+def _judged(
+    own: Comparison, error: float, both: PairedMean, p_value: float, size: int
+) -> OtherImages:
+    interval = interval_of(both, p_value, Family(ALPHA, own.margin, own.share, size))
+    match own.verdict:
+        case Verdict.UNDECIDED:
+            holds = None
+        case Verdict.WITHIN:
+            holds = bool(interval and max(map(abs, interval)) < own.margin)
+        case _:
+            holds = p_value < ALPHA
+    known = {None: None, True: Generality.YES, False: Generality.NOT_SHOWN}
+    return OtherImages(error=error, interval=interval, p_value=p_value, generality=known[holds])

@@ -1,0 +1,50 @@
+"""What is said under a table of comparisons: how its numbers are to be read."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
+    from blocksearch.ablation.results import VariantResult
+
+UNITS = (
+    "difference: percentage points over the paired seeds; the intervals of all comparisons here "
+    "hold together in at least 90 % of answers, in 95 % where no end is zero"
+)
+
+
+def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
+    """Say what the numbers are, and how small a sign-flip p can be at all."""
+    least = {
+        own.n: own.p_sign_flip_smallest
+        for result in results
+        if (own := result.comparison) and own.p_sign_flip_smallest is not None
+    }
+    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+    smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
+    return [UNITS, *_moderated(results), *_elsewhere(results), smallest] if least else []
+
+
+def _elsewhere(results: "Sequence[VariantResult]") -> list[str]:
+    """Say what other images are, if some verdict was held against them."""
+    if not any(each.elsewhere and each.elsewhere.generality for each in results):
+        return []
+    return [
+        "verdicts are about these images; on other images: whether the error over images, added to "
+        "that over seeds, leaves the same verdict"
+    ]
+
+
+def _moderated(results: "Sequence[VariantResult]") -> list[str]:
+    """Say by what spreads were moderated, and what that costs at worst."""
+    own = [each.comparison for each in results if each.comparison and each.comparison.prior]
+    if not own:
+        return []
+    last = max(own, key=lambda each: each.n)
+    assert last.prior
+    said = (
+        f"spreads between seeds are moderated by the family's ({last.prior.deviation:.2f} points, "
+        f"worth {last.prior.freedom:.2g} more seeds)"
+    )
+    if last.share < 1:
+        return [said]
+    return [f"{said}; if a few comparisons were four times as loud, the error could reach 10 %"]
