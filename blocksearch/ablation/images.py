@@ -50,7 +50,7 @@ class OtherImages:
 
 
 @dataclass(frozen=True)
-class Groups:
+class ImageGroups:
     """Which group each evaluated image belongs to, as a number from 0."""
 
     members: NDArray[np.intp]
@@ -60,7 +60,7 @@ class Groups:
         object.__setattr__(self, "sizes", np.bincount(self.members).astype(float))
 
     @classmethod
-    def of(cls, conditions: Conditions) -> "Groups":
+    def of(cls, conditions: Conditions) -> "ImageGroups":
         """Return the groups of the images by which runs are judged; each its own where none are
         known.
         """
@@ -81,7 +81,7 @@ class Groups:
 def gains(
     variant: Variant,
     seeds: Sequence[int],
-    groups: Groups,
+    groups: ImageGroups,
     lookup: Callable[[Network, int], Run | None],
 ) -> Floats | None:
     """Return by how many images of each group a variant is better than its reference, as the mean
@@ -104,7 +104,7 @@ def gains(
 
 
 def on_other_images(
-    compared: Mapping[Name, Comparison], gained: Mapping[Name, Floats], groups: Groups
+    compared: Mapping[Name, Comparison], gained: Mapping[Name, Floats], groups: ImageGroups
 ) -> dict[Name, OtherImages]:
     """Say of each comparison what its effect would be on other images, by its gains in groups.
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import Variant, alike
-from blocksearch.ablation.images import Groups, OtherImages, gains, on_other_images
+from blocksearch.ablation.images import ImageGroups, OtherImages, gains, on_other_images
 from blocksearch.ablation.stats import (
     Accuracies,
     Comparison,
@@ -104,9 +104,6 @@ class VariantResult:
         `n` seeds have an accuracy; what does not apply is None.
         """
         variant, own = self.variant, self.comparison or NOTHING
-        low, high = own.interval or (None, None)
-        elsewhere = self.elsewhere
-        far_low, far_high = (elsewhere and elsewhere.interval) or (None, None)
         found = list(self.accuracies.values())
         return {
             "given": variant.given,
@@ -122,6 +119,25 @@ class VariantResult:
             "seeds": list(self.accuracies),
             "accuracy": sum(found) / len(found) if found and self.cost else None,
             "accuracies": found,
+            **self._effect(),
+            "correlation": own.correlation,
+            "verdict": str(own.verdict) if self.comparison else None,
+            "margin": own.margin if self.comparison else None,
+            "absence": self.absence and str(self.absence),
+            "rule": variant.rule,
+            "claims": [str(statement) for statement in self.statements],
+            "smallest_effect": own.decides,
+            "failures": [
+                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
+                for run in self.failed
+            ],
+        }
+
+    def _effect(self) -> dict[str, object]:
+        own, elsewhere = self.comparison or NOTHING, self.elsewhere
+        low, high = own.interval or (None, None)
+        far_low, far_high = (elsewhere and elsewhere.interval) or (None, None)
+        return {
             "difference": own.difference,
             "interval_low": low,
             "interval_high": high,
@@ -137,17 +153,6 @@ class VariantResult:
             "other_images": elsewhere and elsewhere.generality and str(elsewhere.generality),
             "p_sign_flip": own.p_sign_flip,
             "p_sign_flip_smallest": own.p_sign_flip_smallest,
-            "correlation": own.correlation,
-            "verdict": str(own.verdict) if self.comparison else None,
-            "margin": own.margin if self.comparison else None,
-            "absence": self.absence and str(self.absence),
-            "rule": variant.rule,
-            "claims": [str(statement) for statement in self.statements],
-            "smallest_effect": own.decides,
-            "failures": [
-                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
-                for run in self.failed
-            ],
         }
 
     def _costs(self) -> dict[str, int | None]:
@@ -195,7 +200,7 @@ def compare_variants(
     config: AblationConfig,
     lookup: Lookup,
     train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
-    groups: Groups | None = None,
+    groups: ImageGroups | None = None,
 ) -> list[VariantResult]:
     """Compare variants with their references over the seeds that both completed.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import Variant
-from blocksearch.ablation.images import Groups
+from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.results import Ablation, Lookup, compare_variants
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
@@ -30,7 +30,7 @@ def ablate(
             ensure(missing, request.ledger, request.workers, watch, request.device, request.sources)
         )
 
-    results = compare_variants(found, config, _lookup(shared, runs), train, Groups.of(shared))
+    results = compare_variants(found, config, _lookup(shared, runs), train, ImageGroups.of(shared))
     mixed = mixture(runs.values(), strict=config.strict)
     return Ablation(
         title=f"{title}; {mixed}" if mixed else title,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.ablation.images import Groups
+from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
@@ -173,7 +173,7 @@ def reproduce_table(
         title=f"{title}; {mixed}" if mixed else title,
         rows=rows,
         order=order_of(rows),
-        compared=compared(rows, seeds, Groups.of(shared)),
+        compared=compared(rows, seeds, ImageGroups.of(shared)),
         notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
     )
 
@@ -234,7 +234,7 @@ def order_of(rows: Sequence[Measured]) -> tuple[float, float] | None:
 
 
 def compared(
-    rows: Sequence[Measured], seeds: Sequence[int], groups: Groups | None = None
+    rows: Sequence[Measured], seeds: Sequence[int], groups: ImageGroups | None = None
 ) -> tuple[VariantResult, ...]:
     """Compare the networks of a table that the paper compares, as one family; on other images, too,
     if the `groups` of the images are given.

@@ -10,7 +10,7 @@ from scipy import stats
 
 import blocksearch as bs
 from blocksearch.ablation.design import ask
-from blocksearch.ablation.images import Groups, gains, on_other_images
+from blocksearch.ablation.images import ImageGroups, gains, on_other_images
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.runs.metrics import clustered_error
 from tests.ablation.test_study import EFFNET, SHARED, config, made_run
@@ -44,7 +44,7 @@ def compared(seed, effect, n=8, groups=40):
     base = random.normal(80, 1, n)
     own = base + effect + random.normal(0, 0.5, n)
     found = compare_pairs({"v": (dict(enumerate(base)), dict(enumerate(own)))})
-    members = Groups(np.repeat(np.arange(groups), 10))
+    members = ImageGroups(np.repeat(np.arange(groups), 10))
     gained = random.normal(0, 0.5, groups)
     gained += found["v"].difference / 100 * 10 - gained.mean()
     return found, {"v": gained}, members
@@ -105,7 +105,7 @@ def test_a_family_is_adjusted_as_a_whole():
 def test_gains_are_counted_by_group_and_an_interaction_is_their_difference():
     asked = ask(EFFNET, config(values=["add"], given=("bottleneck", ["2", "4"])))
     random = np.random.default_rng(0)
-    members = Groups(np.array([0, 0, 1, 2, 2, 2]))
+    members = ImageGroups(np.array([0, 0, 1, 2, 2, 2]))
     bits = {
         (network.digest, seed): random.random(6) < 0.5
         for variant in asked
@@ -131,7 +131,7 @@ def test_gains_are_counted_by_group_and_an_interaction_is_their_difference():
         assert own == pytest.approx(by_hand(variant))
     apart = gains(asked[4], range(3), members, lookup)
     assert apart == pytest.approx(found[1] - found[0])
-    assert gains(asked[1], range(3), Groups(np.arange(5)), lookup) is None
+    assert gains(asked[1], range(3), ImageGroups(np.arange(5)), lookup) is None
 
 
 @pytest.mark.parametrize(

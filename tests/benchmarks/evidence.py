@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from blocksearch.ablation.images import Groups
+from blocksearch.ablation.images import ImageGroups
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
 from blocksearch.runs.ledger import Ledger
@@ -285,7 +285,7 @@ def track_gains() -> list[tuple[Floats, Floats]]:
         runs = {(run.key.network, run.key.seed): run for run in _validated(ledger)}
         (stored,) = [each for each in ledger.all_images() if each.split == split_id(0)]
     assert stored.groups is not None
-    groups = Groups(np.unique(stored.groups, return_inverse=True)[1])
+    groups = ImageGroups(np.unique(stored.groups, return_inverse=True)[1])
     right: dict[str, Floats] = {}
     for network in {network for network, _ in runs}:
         if all((network, seed) in runs for seed in range(12)):
@@ -326,7 +326,7 @@ def _one_run() -> tuple[Floats, Floats]:
             run for run in _validated(ledger) if (run.key.network, run.key.seed) == (wanted, 0)
         ]
         (stored,) = [each for each in ledger.all_images() if each.split == split_id(0)]
-    groups = Groups(np.unique(stored.groups, return_inverse=True)[1])
+    groups = ImageGroups(np.unique(stored.groups, return_inverse=True)[1])
     right = groups.right(run)
     assert right is not None
     return right, groups.sizes
