@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch import data
     from blocksearch.api.answer import Answer
+    from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, layers, network, price, survey
     from blocksearch.api.studies import Study, front, importance, tabulate, test
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
 __version__ = "0.1.0"
 _HOMES = {
     "api.answer": ("Answer",),
+    "api.models": ("replace",),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
     "api.studies": ("Study", "front", "importance", "tabulate", "test"),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
@@ -79,6 +81,7 @@ __all__ = [
     "parse",
     "parse_block",
     "price",
+    "replace",
     "reproduce",
     "rescaled",
     "survey",

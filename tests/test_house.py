@@ -45,11 +45,14 @@ DOORS = {
         "search/trials",
     },
     "torch": {
+        "api/models",
+        "arch/block",  # as below
         "arch/network",  # for a type alone; the module is made by training, imported when asked for
         "training/build",
         "training/batches",
         "training/norm_act",
         "training/record",
+        "training/replace",
         "training/step",
         "training/modules",
         "training/trainer",

@@ -2,11 +2,15 @@
 
 import inspect
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.arch.constraints import Condition, Rule
 from blocksearch.arch.factors import DEFAULTS, POOLINGS, Value, factor_named
 from blocksearch.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _AT_LAST = tuple(name for name, pooling in POOLINGS.items() if pooling.needs_last)
 RULES = (
@@ -74,6 +78,15 @@ class Block:
         block = object.__new__(Block)
         block.__dict__.update(_checked(self.__dict__, values))
         return block
+
+    def module(self, in_shape: Any, width: int, seed: int = 0) -> "nn.Module":
+        """Build it in PyTorch for an input of C×H×W: N×C×H×W floats in, N×width×h×w out.
+
+        >>> Block(residual="concatenate").module((16, 32, 32), width=24)  # doctest: +SKIP
+        """
+        make = import_module("blocksearch.training.build").block_module
+        made: nn.Module = make(self, in_shape, width, seed)
+        return made
 
 
 Block.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

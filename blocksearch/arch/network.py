@@ -38,7 +38,7 @@ class Task:
     widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input", _shape(self.input))
+        object.__setattr__(self, "input", read_input(self.input))
         try:  # numbers of numpy's, and lists, are as good
             object.__setattr__(self, "widths", tuple(map(index, self.widths)))
             object.__setattr__(self, "classes", index(self.classes))
@@ -63,7 +63,8 @@ class Task:
         return ",".join(map(str, self.widths))
 
 
-def _shape(given: Any) -> Shape:
+def read_input(given: Any) -> Shape:
+    """Return an input as a `Shape`, given as one or by its three numbers. Raises SpecError."""
     if isinstance(given, Shape):
         return given
     try:

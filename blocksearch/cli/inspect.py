@@ -57,6 +57,39 @@ def cost(network: NetworkText, form: Form, output: Shown) -> None:
 
 @inspect_app.command()
 @with_options
+def replace(
+    model: Annotated[
+        str, typer.Argument(help="Your model, FILE:NAME: a module, or what makes it.")
+    ],
+    output: Shown,
+    block: Annotated[
+        str, typer.Option(help="Block's text, or a named network whose block is meant.")
+    ] = "effnet",
+    input: Annotated[str, typer.Option(help="Channels x height x width.")] = "3x32x32",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Modules, such as 'layer2.*'; several. Default: all but the first."),
+    ] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="File with ops of yours.")] = None,
+) -> None:
+    """Put blocks in the place of your PyTorch model's convolutions, and say what that saves.
+
+    The file is run. From Python, `blocksearch.replace` returns the new model as well.
+
+    Example: blocksearch replace my_model.py:make --block effnet --input 3x96x96
+    """
+    from blocksearch.api.models import model_from
+    from blocksearch.api.models import replace as call
+    from blocksearch.arch.notation import read_shape
+
+    if (shape := read_shape(input)) is None:
+        raise ConfigError(f"input must be channels x height x width such as 3x32x32, not {input!r}")
+    size = (shape.channels, shape.height, shape.width)
+    output.show(call(model_from(model), block, size, where=where, plugins=plugin or ())[1])
+
+
+@inspect_app.command()
+@with_options
 def space(
     space: Space,
     output: Spoken,

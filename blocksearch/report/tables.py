@@ -256,6 +256,34 @@ def merge_report(found: Mapping[str, Any]) -> Report:
     return Report(title=found["summary"], tables=tables, facts={"copied": found["copied"]})
 
 
+def replaced_report(
+    title: str, rows: Sequence[Row], flops: tuple[int, int], params: tuple[int, int]
+) -> Report:
+    """List a model's convolutions, what took the place of each, and what that saves."""
+    columns = (
+        Column(name="name", left=True),
+        Column(name="layer", left=True),
+        Column(name="input", left=True),
+        Column(name="output", left=True),
+        Column(name="flops", label="FLOPs"),
+        Column(name="new_flops", label="FLOPs now"),
+        Column(name="params"),
+        Column(name="new_params", label="params now"),
+        Column(name="block", left=True, priority=Priority.WIDE),
+        Column(name="absorbed", left=True, priority=Priority.WIDE),
+        Column(name="reason", label="left alone, because", left=True),
+    )
+    total = {"name": "model", "flops": flops[0], "new_flops": flops[1]}
+    total |= {"params": params[0], "new_params": params[1]}
+    note = "FLOPs of one image; the model's are torch's own count, of convolutions and products"
+    table = Table(
+        name="layers", columns=columns, rows=tuple(rows), data=tuple(rows), totals=(total,),
+        notes=(note,),
+    )  # fmt: skip
+    facts = {"flops": flops[0], "new_flops": flops[1], "params": params[0], "new_params": params[1]}
+    return Report(title=title, tables=(table,), facts=facts)
+
+
 def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     """List stored runs beside the same trainings done again."""
     columns = (

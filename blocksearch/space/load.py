@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from blocksearch.arch.ops import Ops, ops_in
 from blocksearch.errors import ConfigError, SpecError, unknown
@@ -78,6 +79,23 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
             f"{path} is not a file; a space is a Python file such as my_space.py, "
             "or the name of a shipped one such as section3"
         )
+    defined = run_file(path)
+    values = list(defined.values())
+    grammars = {id(value): value for value in values if isinstance(value, Grammar)}
+    if len(grammars) > 1:
+        raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
+    options = ops_in(values)
+    if not grammars and not options and registered() == before:
+        raise SpecError(f"{path} defines neither a grammar nor an option")
+    question = " ".join((defined["__doc__"] or "").split())
+    return SpaceFile(path, options, next(iter(grammars.values()), None), question)
+
+
+def run_file(path: Path) -> dict[str, Any]:
+    """Execute a user's Python file and return what it defines, by name.
+
+    Raises SpecError with file and line if it is no Python file, or fails.
+    """
     found = importlib.util.spec_from_file_location(path.stem, path)
     if found is None or found.loader is None:
         raise SpecError(f"{path} is not a Python file: its name must end in .py")
@@ -91,12 +109,4 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
         lines = [each.lineno for each in frames if Path(each.filename) == path.absolute()]
         line = lines[-1] if lines else 1
         raise SpecError(f"{path}:{line}: {type(error).__name__}: {error}") from error
-    values = list(vars(module).values())
-    grammars = {id(value): value for value in values if isinstance(value, Grammar)}
-    if len(grammars) > 1:
-        raise SpecError(f"{path} defines {len(grammars)} grammars; a space file has one")
-    options = ops_in(values)
-    if not grammars and not options and registered() == before:
-        raise SpecError(f"{path} defines neither a grammar nor an option")
-    question = " ".join((module.__doc__ or "").split())
-    return SpaceFile(path, options, next(iter(grammars.values()), None), question)
+    return vars(module)

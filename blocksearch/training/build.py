@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blocksearch.arch.block import Block
+from blocksearch.arch.expansion import expand
 from blocksearch.arch.layers import (
     LEAKY_SLOPE,
     Activation,
@@ -26,6 +28,7 @@ from blocksearch.arch.layers import (
     Shuffle,
     flat,
 )
+from blocksearch.arch.network import read_input
 from blocksearch.arch.shape import padding
 from blocksearch.errors import SpecError
 from blocksearch.training.modules import (
@@ -54,6 +57,11 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
     if seeds:
         initialise(module, seeds)
     return module
+
+
+def block_module(block: Block, in_shape: Any, width: int, seed: int) -> nn.Sequential:
+    """Build the module of one block on an input of C×H×W, `width` channels wide."""
+    return build(expand(block, read_input(in_shape), width), seed)
 
 
 def initialise(module: nn.Module, seeds: Sequence[int]) -> None:

@@ -1,0 +1,86 @@
+"""Blocks in a PyTorch model of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blocksearch.api.answer import Answer
+from blocksearch.arch.block import Block
+from blocksearch.arch.notation import parse
+from blocksearch.arch.zoo import TASKS
+from blocksearch.errors import ConfigError, PluginError
+from blocksearch.runs.plan import loaded
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def replace(
+    model: "nn.Module",
+    block: str | Block = "effnet",
+    example_input: Any = (3, 32, 32),
+    *,
+    where: Any = None,
+    plugins: Sequence[str | Path] = (),
+) -> "tuple[nn.Module, Answer[list[dict[str, Any]]]]":
+    """Return a copy of a model with blocks for its convolutions, and a table of what was replaced.
+
+    A vanilla convolution (one group, more than one pixel) gives way to a block with the same input
+    and output, and so do the normalisation, activation and 2×2 pooling that follow it. `block` is
+    a block, its text, or a named network whose block is meant. `example_input` is a tensor N×C×H×W,
+    or a shape (channels, height, width). `where` are patterns of module names such as
+    `"layer2.*"`, or a function of name and module; without it, all but the first convolution.
+    Weights elsewhere are kept, those of the blocks are new. Raises ConfigError or PluginError.
+    Source of the aim: EffNet paper, Section 1.
+
+    >>> from torch import nn
+    >>> conv = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    >>> new, table = replace(conv, "effnet", (16, 32, 32), where="0")
+    >>> [(row["name"], row["flops"], row["new_flops"]) for row in table.records()]
+    [('0', 9437184, 1081344)]
+    """
+    from blocksearch.report.tables import replaced_report
+    from blocksearch.training.replace import read_example, replace_convolutions
+
+    own = _block(block, plugins)
+    new, rows, flops = replace_convolutions(model, own, read_example(example_input), where)
+    found = [asdict(row) for row in rows]
+    params = [sum(each.numel() for each in own.parameters()) for own in (model, new)]
+    title = f"{type(model).__name__}, convolutions replaced by [{own}]"
+    return new, Answer(found, replaced_report(title, found, flops, (params[0], params[1])))
+
+
+def _block(given: str | Block, plugins: Sequence[str | Path]) -> Block:
+    if isinstance(given, Block):
+        return given
+    blocks = parse(given, TASKS["cifar10"], loaded(plugins).options).blocks
+    if len(set(blocks)) > 1:
+        raise ConfigError(f"{given} has several blocks; write out the one that is meant")
+    return blocks[-1]
+
+
+def model_from(place: str) -> "nn.Module":
+    """Run a user's file and return the model that a name in it is or makes: `my_model.py:make`.
+
+    Raises SpecError, ConfigError or PluginError in one line.
+    """
+    from torch import nn
+
+    from blocksearch.space.load import run_file
+
+    file, _, name = place.rpartition(":")
+    if not file or not name.isidentifier():
+        raise ConfigError(f"a model is named FILE:NAME, such as my_model.py:make, not {place!r}")
+    values = run_file(Path(file).expanduser())
+    if name not in values:
+        raise ConfigError(f"{file} defines no {name}")
+    made = values[name]
+    if callable(made) and not isinstance(made, nn.Module):
+        try:
+            made = made()
+        except Exception as error:
+            raise PluginError(f"{place}(): {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{place} must be or return a torch.nn.Module, but is {type(made)}")
+    return made

@@ -1,0 +1,209 @@
+"""Blocks in the place of a model's convolutions: shapes, counts and weights hold, by torch's own
+counter, on models of others.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+import blocksearch as bs
+from blocksearch.errors import ConfigError, PluginError, SpecError
+
+
+def counted(model, example):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(example)
+    return counter.get_total_flops()
+
+
+def vgg(*widths):
+    layers, before = [], 3
+    for width in widths:
+        layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)]
+        before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+
+
+def resnet():
+    return pytest.importorskip("monai.networks.nets").resnet18(
+        spatial_dims=2, n_input_channels=3, num_classes=10
+    )
+
+
+def unet():
+    return pytest.importorskip("monai.networks.nets").UNet(
+        spatial_dims=2, in_channels=3, out_channels=2, channels=(8, 16, 32), strides=(2, 2)
+    )
+
+
+def basic_unet():
+    return pytest.importorskip("monai.networks.nets").BasicUNet(spatial_dims=2, in_channels=3)
+
+
+def from_torchvision():
+    return pytest.importorskip("torchvision.models").vgg11_bn()
+
+
+OTHERS = [pytest.param(make, marks=pytest.mark.slow) for make in (resnet, unet, basic_unet)]
+MODELS = [lambda: vgg(16, 32, 64), *OTHERS]
+
+
+@pytest.mark.parametrize("make", [*MODELS, from_torchvision])
+@pytest.mark.parametrize("block", ["effnet", "mobilenet", "residual=add kernel=5x5"])
+def test_a_model_keeps_its_shapes_and_every_figure_is_torchs(make, block):
+    torch.manual_seed(0)
+    model, example = make(), torch.randn(1, 3, 32, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = [part.training for part in model.modules()]
+    new, answer = bs.replace(model, block, example)
+    rows, facts = answer.records(), answer.data()
+    assert (facts["flops"], facts["new_flops"]) == (counted(model, example), counted(new, example))
+    assert sum(row["flops"] - row["new_flops"] for row in rows) == (
+        facts["flops"] - facts["new_flops"]
+    )
+    assert sum(row["params"] - row["new_params"] for row in rows) == (
+        facts["params"] - facts["new_params"]
+    )
+    with torch.no_grad():
+        assert new(example).shape == model.eval()(example).shape
+    replaced = [row["name"] for row in rows if not row["reason"]]
+    assert replaced
+    assert all(row["block"] == "" for row in rows if row["reason"])
+    # The model that was handed over is as it was, and weights elsewhere are the same in the new one.
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    gone = [*replaced, *(name for row in rows for name in row["absorbed"])]
+    kept = {
+        name: value
+        for name, value in before.items()
+        if not any(name.startswith(f"{each}.") for each in gone)
+    }
+    own = new.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in kept.items())
+    assert [part.training for part in make().modules()] == training
+
+
+@pytest.mark.parametrize("make", MODELS[:2])
+def test_a_new_model_learns_and_exports(make):
+    new, _ = bs.replace(make().train(), "effnet", (3, 32, 32))
+    loss = functional.cross_entropy(new(torch.randn(4, 3, 32, 32)), torch.arange(4))
+    loss.backward()
+    assert all(each.grad is not None for each in new.parameters())
+    example = torch.randn(2, 3, 32, 32)
+    exported = torch.export.export(new.eval(), (example,)).module()
+    torch.testing.assert_close(exported(example), new(example))
+
+
+def test_what_follows_goes_along_and_what_others_read_stays():
+    class Skip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.act = (
+                nn.Conv2d(8, 8, 3, padding=1),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+            )
+            self.pool, self.up = nn.MaxPool2d(2), nn.Upsample(scale_factor=2)
+
+        def forward(self, x):
+            high = self.act(self.norm(self.conv(x)))
+            return torch.cat([high, self.up(self.pool(high))], 1)
+
+    new, answer = bs.replace(Skip(), "effnet", (8, 16, 16), where="conv")
+    (row,) = answer.records()
+    assert row["absorbed"] == ("norm", "act")  # pooling would have halved the skip
+    assert isinstance(new.pool, nn.MaxPool2d)
+    assert new(torch.zeros(1, 8, 16, 16)).shape == (1, 16, 16, 16)
+
+    model = nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    (row,) = bs.replace(model, "effnet", (8, 16, 16), where="0")[1].records()
+    assert row["absorbed"] == ("1", "2", "3")
+    assert row["output"] == "16x8x8"
+
+
+def test_a_branch_that_is_added_ends_linear():
+    """As a ResNet's second convolution: normalised, then added, then activated."""
+
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+
+        def forward(self, x):
+            return functional.relu(x + self.norm(self.conv(x)))
+
+    (row,) = bs.replace(Branch(), "mobilenet", (8, 16, 16), where="*")[1].records()
+    assert "activation=linear" in row["block"]
+    assert "pooling=none" in row["block"]
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        return functional.relu(self.conv(functional.relu(self.conv(x))))
+
+
+LEFT = {
+    "groups already": nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU()),
+    "looks at one pixel": nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU()),
+    "2 pixels apart": nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2), nn.ReLU()),
+    "stride is 3x3": nn.Sequential(nn.Conv2d(8, 8, 3, stride=3), nn.ReLU()),
+    "stride is 2x1": nn.Sequential(nn.Conv2d(8, 8, 3, stride=(2, 1)), nn.ReLU()),
+    "its outputs are values": nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)),
+    "the block gives 8x16x16 where the layer gives 8x14x14": nn.Sequential(
+        nn.Conv2d(8, 8, 3), nn.ReLU()
+    ),
+    "serve several places": Twice(),
+    "is no convolution of a map": nn.Sequential(nn.ConvTranspose2d(8, 8, 2, stride=2), nn.ReLU()),
+}
+
+
+@pytest.mark.parametrize("reason", LEFT)
+def test_what_is_left_alone_says_why(reason):
+    new, answer = bs.replace(LEFT[reason], "effnet", (8, 16, 16), where="*")
+    (row,) = answer.records()
+    assert reason in row["reason"]
+    assert [type(part) for part in new.modules()] == [type(part) for part in LEFT[reason].modules()]
+
+
+def test_where_chooses_and_the_first_is_left_unless_named():
+    names = lambda answer: [row["name"] for row in answer.records() if not row["reason"]]  # noqa: E731
+    model = vgg(8, 16)
+    assert names(bs.replace(model, "effnet", (3, 32, 32))[1]) == ["2", "6", "8"]
+    assert names(bs.replace(model, "effnet", (3, 32, 32), where=["0", "6*"])[1]) == ["0", "6"]
+    wide = lambda name, conv: conv.in_channels > 8  # noqa: E731
+    assert names(bs.replace(model, "effnet", (3, 32, 32), where=wide)[1]) == ["8"]
+
+
+def test_mistakes_are_one_line():
+    with pytest.raises(PluginError, match=r"^the model does not run on an input of 1x4x32x32: Run"):
+        bs.replace(vgg(8), "effnet", (4, 32, 32))
+    with pytest.raises(ConfigError, match="example_input must be a tensor"):
+        bs.replace(vgg(8), "effnet", "3x32x32")
+    with pytest.raises(ConfigError, match="has several blocks"):
+        bs.replace(
+            vgg(8),
+            "input=3x32x32 widths=8,16 classes=9 stem=block [] [pooling=stride]",
+            (3, 32, 32),
+        )
+
+
+def test_a_block_is_a_module():
+    block = bs.Block(bottleneck="reduce(2)", residual="concatenate")
+    module = block.module((16, 32, 32), width=24)
+    out = module(torch.randn(2, 16, 32, 32))
+    assert out.shape == (2, 40, 16, 16)
+    again = block.module((16, 32, 32), width=24, seed=0)
+    again.load_state_dict(module.state_dict())
+    exported = torch.export.export(module.eval(), (torch.randn(2, 16, 32, 32),))
+    assert exported.module()(torch.zeros(2, 16, 32, 32)).shape == out.shape
+    with pytest.raises(SpecError, match="input must be a Shape or"):
+        block.module("16x32x32", width=24)
