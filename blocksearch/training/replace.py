@@ -62,7 +62,7 @@ class Call:
     output: Any = None
 
 
-class Recorded(TorchFunctionMode):
+class Usage(TorchFunctionMode):
     """Every use of every tensor while a model runs: by which module's call, or by which function.
 
     Tensors are kept alive, so that their identities stay theirs.
@@ -135,8 +135,8 @@ def _once(found: Sequence[Replaced]) -> list[Replaced]:
     return list({row.name: row for row in found}.values())
 
 
-def _run(model: nn.Module, example: Tensor) -> Recorded:
-    recorded = Recorded()
+def _run(model: nn.Module, example: Tensor) -> Usage:
+    recorded = Usage()
     with _judged(model), _hooked(model, recorded), torch.no_grad(), recorded:
         try:
             model(example)
@@ -163,7 +163,7 @@ def _judged(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(model: nn.Module, recorded: Recorded) -> Iterator[None]:
+def _hooked(model: nn.Module, recorded: Usage) -> Iterator[None]:
     handles = []
     for name, part in model.named_modules():
         if not any(True for _ in part.children()):
@@ -207,7 +207,7 @@ def _unwanted(call: Call, where: Where, *, first: bool) -> str:
 
 
 def _planned(
-    call: Call, block: Block, recorded: Recorded, uses: Counter[str]
+    call: Call, block: Block, recorded: Usage, uses: Counter[str]
 ) -> tuple[Block, Layers, list[Call]] | str:
     """Return the block for a convolution, its layers, and the calls that it absorbs; or why not."""
     conv: Any = call.module
@@ -232,7 +232,7 @@ def _planned(
     return own, layers, chain
 
 
-def _chain(call: Call, recorded: Recorded, uses: Counter[str]) -> tuple[list[Call], bool]:
+def _chain(call: Call, recorded: Usage, uses: Counter[str]) -> tuple[list[Call], bool]:
     """Return the normalisation, activation and pooling that follow a convolution and may go with
     it, and whether an activation follows, be it a module or a function.
     """
