@@ -1,103 +1,29 @@
 """Design an ablation: which networks are compared with which.
 
 Varied are the values of factors of a reference, on request under several values of another factor
-(which asks for interactions), or with widths rescaled to the reference's FLOPs.
+(which asks for interactions), or with widths rescaled to the reference's FLOPs. The recipe of the
+trainings is one more factor.
 """
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
 from blocksearch.arch.network import STEMS, Network
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
+from blocksearch.training.recipe import RECIPES, Recipe
+from blocksearch.training.recipe_text import recipe_named
 
 NETWORK_FACTORS = {"stem": STEMS}
+RECIPE = "recipe"
 NO_SPACE = SpaceFile()
-
-
-class Role(StrEnum):
-    """What a row of an ablation is."""
-
-    REFERENCE = "reference"
-    VARIANT = "variant"
-    INTERACTION = "interaction"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One value of one factor in a network, and the reference that it is compared with.
-
-    A reference has itself for one. `network` is None if the value does not apply to the block, and
-    `rule` says why. `given_factor=given_value` is another factor's value that reference and variant
-    share. With `equal_flops`, the widths of a variant that is `rescaled` fill the reference's
-    FLOPs. An interaction asks how far the variant's effect differs from that of `minus`, the same
-    variant under the first given value.
-    """
-
-    factor: str
-    value: str
-    network: Network | None
-    reference: Network
-    reference_value: str
-    role: Role = Role.VARIANT
-    rule: str = ""
-    given_factor: str = ""
-    given_value: str = ""
-    equal_flops: bool = False
-    rescaled: bool = False
-    minus: "Variant | None" = None
-
-    @property
-    def is_reference(self) -> bool:
-        return self.role is Role.REFERENCE
-
-    @property
-    def is_interaction(self) -> bool:
-        return self.role is Role.INTERACTION
-
-    @property
-    def given(self) -> str:
-        """Under what the variant is compared, as it is written for people."""
-        under = f"{self.given_factor}={self.given_value}" if self.given_factor else ""
-        if self.minus:
-            under += f" − {self.minus.given_value}"
-        return ", ".join(filter(None, (under, "equal FLOPs" if self.equal_flops else "")))
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """All networks that the comparison needs."""
-        own = (self.reference, self.network) if self.network else (self.reference,)
-        return own + (self.minus.networks if self.minus else ())
-
-    @property
-    def channels(self) -> tuple[int, ...] | None:
-        """The channels in each stage that a bottleneck, or the least channels of one, come to."""
-        if self.network is None or self.factor not in ("bottleneck", "minimum"):
-            return None
-        return tuple(channels for channels in self.network.bottlenecks if channels is not None)
-
-    @property
-    def shown(self) -> str:
-        """The value as it is written for people, with what it came to."""
-        channels = f": {','.join(map(str, self.channels))}" if self.channels else ""
-        widths = f" at {self.network.task.widths_text}" if self.network and self.rescaled else ""
-        return self.value + widths + channels
-
-    @property
-    def compared(self) -> bool:
-        """Whether it is another network than its reference; of an interaction, whether the two
-        pairs of networks differ.
-        """
-        if self.network is None or self.network.digest == self.reference.digest:
-            return False
-        digests = [network.digest for network in self.networks]
-        return self.minus is None or digests[:2] != digests[2:]
+RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
 
 
 class InapplicableError(ConfigError):
@@ -108,14 +34,24 @@ class InapplicableError(ConfigError):
         self.rules = rules
 
 
-def ask(reference: Network, config: AblationConfig, space: SpaceFile = NO_SPACE) -> list[Variant]:
+def _only_named(text: str | None) -> Recipe:
+    return recipe_named(text or "fast", None)
+
+
+def ask(
+    reference: Network,
+    config: AblationConfig,
+    space: SpaceFile = NO_SPACE,
+    recipe_of: RecipeOf = _only_named,
+) -> list[Variant]:
     """List every variant that an ablation compares, each reference before its variants.
 
     Under several values of another factor interactions follow, each against the first value, which
     is the reference's own if that is among them. A factor is not varied under values of its own.
     With `equal_flops`, variants that cost more or less than their reference come again, their
     widths rescaled to its FLOPs. A factor that the user's space has options for is varied over
-    those. Raises ConfigError if no factor applies, or a given value does not.
+    those. `recipe_of` reads values of the factor `recipe`, which are names, files and changes of
+    them. Raises ConfigError if no factor applies, or a given value does not.
 
     >>> from blocksearch.arch.zoo import TASKS, named_network
     >>> config = AblationConfig(factors=["residual"])
@@ -123,19 +59,19 @@ def ask(reference: Network, config: AblationConfig, space: SpaceFile = NO_SPACE)
     ['none', 'add', 'project', 'concatenate']
     """
     varied, given = _values(config.factors, config.values, space), config.given
-    references = [("", reference)]
+    references: list[tuple[str, Arm]] = [("", (reference, None))]
     if given:
         others = {factor: values for factor, values in varied.items() if factor != given[0]}
         if not others:
             raise ConfigError(
                 f"given {given[0]} is the factor that is varied; give another one's values"
             )
-        varied, references = others, _references(reference, *given, space)
+        varied, references = others, _references(reference, *given, space, recipe_of)
     found = [
         replace(variant, given_factor=given[0] if given else "", given_value=value)
-        for value, network in references
+        for value, arm in references
         for factor, values in varied.items()
-        for variant in _variants_or_why_not(network, factor, values, len(varied) * len(references))
+        for variant in _under(arm, factor, values, len(varied) * len(references), recipe_of)
     ]
     if not any(variant.is_reference for variant in found):
         rules = "; ".join(dict.fromkeys(variant.rule for variant in found))
@@ -143,6 +79,45 @@ def ask(reference: Network, config: AblationConfig, space: SpaceFile = NO_SPACE)
             f"none of the factors applies to this block: {', '.join(varied)} ({rules})"
         )
     return found + interactions(found) + (_at_equal_flops(found) if config.equal_flops else [])
+
+
+def _under(
+    arm: Arm, factor: str, values: Sequence[Value] | None, asked: int, recipe_of: RecipeOf
+) -> list[Variant]:
+    """List a factor's variants of a network that may have a recipe of its own."""
+    network, recipe = arm
+    if factor == RECIPE:
+        return _checked(RECIPE, _by_recipe(network, values, recipe_of), values)
+    found = _variants_or_why_not(network, factor, values, asked)
+    return [replace(own, recipe=recipe, reference_recipe=recipe) for own in found]
+
+
+def _by_recipe(
+    network: Network, values: Sequence[Value] | None, recipe_of: RecipeOf
+) -> list[Variant]:
+    """List a network under the command's recipe, and under others."""
+    own = recipe_of(None)
+    texts = list(map(str, values or RECIPES))
+    named = next((text for text in texts if recipe_of(text) == own), "as asked")
+    first = Variant(
+        factor=RECIPE,
+        value=named,
+        network=network,
+        reference=network,
+        reference_value=named,
+        role=Role.REFERENCE,
+        recipe=own,
+        reference_recipe=own,
+    )
+    others = {text: recipe_of(text) for text in texts}
+    return [
+        first,
+        *(
+            replace(first, value=text, recipe=recipe, role=Role.VARIANT)
+            for text, recipe in others.items()
+            if recipe != own
+        ),
+    ]
 
 
 def variants(
@@ -153,7 +128,10 @@ def variants(
 
     Raises ConfigError for an unknown factor, or if no value changes the network.
     """
-    found = _listed(reference, factor, values)
+    return _checked(factor, _listed(reference, factor, values), values)
+
+
+def _checked(factor: str, found: list[Variant], values: Sequence[Value] | None) -> list[Variant]:
     if not any(variant.compared for variant in found):
         raise InapplicableError(
             factor,
@@ -178,9 +156,9 @@ def alike(found: Sequence[Variant]) -> dict[int, int]:
     """Map the index of each variant that is compared to that of the first which compares the same
     networks, mostly itself.
     """
-    first: dict[tuple[str, ...], int] = {}
+    first: dict[tuple[tuple[str, str], ...], int] = {}
     return {
-        index: first.setdefault(tuple(network.digest for network in variant.networks), index)
+        index: first.setdefault(variant.arm_digests, index)
         for index, variant in enumerate(found)
         if variant.compared
     }
@@ -193,8 +171,8 @@ def _values(
     usual ones.
     """
     every = [*FACTORS, *NETWORK_FACTORS]
-    if mistyped := [factor for factor in factors if factor not in (*every, "all")]:
-        raise unknown("factor", mistyped[0], every)
+    if mistyped := [factor for factor in factors if factor not in (*every, RECIPE, "all")]:
+        raise unknown("factor", mistyped[0], [*every, RECIPE])
     chosen = every if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}
@@ -228,9 +206,17 @@ def _with_defined(factor: str, space: SpaceFile) -> list[Value] | None:
 
 
 def _references(
-    reference: Network, factor: str, values: Sequence[Value], space: SpaceFile
-) -> list[tuple[str, Network]]:
+    reference: Network,
+    factor: str,
+    values: Sequence[Value],
+    space: SpaceFile,
+    recipe_of: RecipeOf,
+) -> list[tuple[str, Arm]]:
     """Return the reference under each given value, its own value first if it is among them."""
+    if factor == RECIPE:
+        known = _by_recipe(reference, values, recipe_of)
+        texts = list(map(str, values))
+        return [(own.value, (reference, own.recipe)) for own in known if own.value in texts]
     (read,) = _values([factor], values, space).values()
     found = _listed(reference, factor, read)
     if wrong := [f"{factor}={own.value}: {own.rule}" for own in found if own.network is None]:
@@ -239,7 +225,7 @@ def _references(
         str(factor_named(factor).value(value)) if factor in FACTORS else str(value)
         for value in read or ()
     }
-    return [(own.value, own.network) for own in found if own.network and own.value in asked]
+    return [(own.value, (own.network, None)) for own in found if own.network and own.value in asked]
 
 
 def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:

@@ -13,11 +13,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.ablation.design import Variant
 from blocksearch.ablation.moderation import PairedMean
 from blocksearch.ablation.power import two_sided
 from blocksearch.ablation.stats import Comparison, Family, Name, Verdict, adjust, interval_of
-from blocksearch.arch.network import Network
+from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.metrics import ALPHA, clustered_error
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Run
@@ -82,7 +81,7 @@ def gains(
     variant: Variant,
     seeds: Sequence[int],
     groups: ImageGroups,
-    lookup: Callable[[Network, int], Run | None],
+    lookup: Callable[[Arm, int], Run | None],
 ) -> Floats | None:
     """Return by how many images of each group a variant is better than its reference, as the mean
     over seeds; of an interaction, the difference of both gains. None where a run has no bits.
@@ -90,9 +89,7 @@ def gains(
     assert variant.network
     total = np.zeros(len(groups.sizes))
     for seed in seeds:
-        own, reference = (
-            groups.right(lookup(network, seed)) for network in (variant.network, variant.reference)
-        )
+        own, reference = (groups.right(lookup(variant.arms[place], seed)) for place in (1, 0))
         if own is None or reference is None:
             return None
         total += own - reference

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from blocksearch.ablation.config import MARGIN, AblationConfig
-from blocksearch.ablation.design import Variant, alike
+from blocksearch.ablation.design import alike
 from blocksearch.ablation.images import ImageGroups, OtherImages, gains, on_other_images
 from blocksearch.ablation.stats import (
     Accuracies,
@@ -19,12 +19,14 @@ from blocksearch.ablation.stats import (
     compare_pairs,
     sequential,
 )
+from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
 from blocksearch.runs.records import Run, RunState
+from blocksearch.training.recipe import Recipe
 
 SHOWN = ("flops", "params", "activations")  # of `arch.cost.METRICS`
-Lookup = Callable[[Network, int], Run | None]  # the run of a network with a seed
+Lookup = Callable[[Arm, int], Run | None]  # the run of a network under a recipe, with a seed
 
 
 class Absence(StrEnum):
@@ -240,7 +242,7 @@ def compare_variants(
             _told(variant, found[index]),
             compared.get(index),
             elsewhere.get(index),
-            _runs(variant.network, seeds[: counts.get(index)], lookup),
+            _runs((variant.network, variant.recipe), seeds[: counts.get(index)], lookup),
         )
         for variant, index in zip(found, same, strict=True)
     ]
@@ -262,10 +264,13 @@ def _pair(variant: Variant, seeds: Sequence[int], lookup: Lookup) -> Pair:
     reference, own = (
         {
             run.key.seed: run.accuracy
-            for run in _runs(network, seeds, lookup)
+            for run in _runs(arm, seeds, lookup)
             if run.accuracy is not None
         }
-        for network in (variant.reference, variant.network)
+        for arm in (
+            (variant.reference, variant.reference_recipe),
+            (variant.network, variant.recipe),
+        )
     )
     if variant.minus is None:
         return reference, own
@@ -276,8 +281,11 @@ def _effects(reference: Accuracies, own: Accuracies) -> dict[int, float]:
     return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
-def _runs(network: Network | None, seeds: Sequence[int], lookup: Lookup) -> list[Run]:
-    found = [lookup(network, seed) for seed in seeds] if network else []
+def _runs(
+    arm: tuple[Network | None, Recipe | None], seeds: Sequence[int], lookup: Lookup
+) -> list[Run]:
+    network, recipe = arm
+    found = [lookup((network, recipe), seed) for seed in seeds] if network else []
     return [run for run in found if run]
 
 

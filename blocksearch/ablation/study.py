@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from blocksearch.ablation.config import MARGIN, AblationConfig
-from blocksearch.ablation.design import Variant
+from blocksearch.ablation.design import RECIPE
 from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.results import Ablation, Lookup, compare_variants
+from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.recall import recall
@@ -51,10 +52,9 @@ def foresee_ablation(
     if config.stages:
         known = recall(every, request.ledger, *request.sources)
         wanted = _next_stage(found, config, shared, known)
-        keys, networks = {job.key for job in wanted}, {job.key.network for job in wanted}
+        keys, arms = {job.key for job in wanted}, {_arm(job.key) for job in wanted}
         later = sum(
-            job.key.network in networks and job.key not in keys and job.key not in known
-            for job in every
+            _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
         )
     return (
         title,
@@ -70,11 +70,17 @@ def _planned(
     shared = conditions(request, reference)
     rescaled = any(variant.rescaled for variant in found)
     name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
+    others = {
+        (own.given_value if own.given_factor == RECIPE else own.value): own.recipe.title
+        for own in found
+        if own.recipe and own.recipe != request.recipe
+    }
+    told = "".join(f"; recipe {name}: {title}" for name, title in others.items())
     seeds = f"seeds {','.join(map(str, config.seed_list))}"
     if config.stages:
         seeds = f"interim analyses at {', '.join(map(str, config.stages))} seeds"
     margin = "" if config.margin == MARGIN else f"; margin ±{config.margin:g} points"
-    return shared, f"{shared.title(name, reference)}; {seeds}{margin}"
+    return shared, f"{shared.title(name, reference)}{told}; {seeds}{margin}"
 
 
 class _MissingError(Exception):
@@ -104,10 +110,27 @@ def _next_stage(
 
 
 def jobs(found: Iterable[Variant], shared: Conditions, seeds: Sequence[int]) -> list[Job]:
-    """List the trainings that variants and their references need; equal layers share them."""
-    networks = {network.digest: network for variant in found for network in variant.networks}
-    return shared.jobs(networks.values(), seeds)
+    """List the trainings that variants and their references need, seed by seed, so that an
+    interrupted experiment has whole pairs; equal layers share them.
+    """
+    arms = {
+        own: arm for each in found for own, arm in zip(each.arm_digests, each.arms, strict=True)
+    }
+    every = [
+        shared.trained_by(recipe).job(network, seed)
+        for seed in seeds
+        for network, recipe in arms.values()
+    ]
+    return list({job.key: job for job in every}.values())
+
+
+def _arm(key: RunKey) -> tuple[str, str]:
+    return key.network, key.recipe
 
 
 def _lookup(shared: Conditions, runs: Mapping[RunKey, Run]) -> Lookup:
-    return lambda network, seed: runs.get(shared.job(network, seed).key)
+    def find(arm: Arm, seed: int) -> Run | None:
+        network, recipe = arm
+        return runs.get(shared.trained_by(recipe).job(network, seed).key)
+
+    return find

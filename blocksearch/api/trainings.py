@@ -106,7 +106,7 @@ def ablate(
     question = AblationConfig(factors=factor, **asked)
     config = run_config(dataset, rest, callbacks)
     reference = _network(block, config.dataset, widths, plugins)
-    found = ask(reference, question, loaded(plugins))
+    found = ask(reference, question, loaded(plugins), config.recipe_of)
     return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run)
 
 

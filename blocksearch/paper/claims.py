@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from blocksearch.ablation.config import MARGIN
-from blocksearch.ablation.design import Variant
 from blocksearch.ablation.results import Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import Comparison, Verdict
+from blocksearch.ablation.variant import Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 

@@ -244,7 +244,7 @@ def compared(
     pairs = [variant for variant in pairs_among(here) if variant.compared]
     config = AblationConfig(factors=("network",), seeds=seeds)
     results = compare_variants(
-        pairs, config, lambda network, seed: known.get((network.digest, seed)), groups=groups
+        pairs, config, lambda arm, seed: known.get((arm[0].digest, seed)), groups=groups
     )
     return with_claims(results)
 

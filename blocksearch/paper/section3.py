@@ -7,9 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.ablation.design import Role, Variant, ask, interactions, variants
+from blocksearch.ablation.design import ask, interactions, variants
 from blocksearch.ablation.results import VariantResult, compare_variants
 from blocksearch.ablation.stats import Comparison
+from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import get, split_id
@@ -145,7 +146,7 @@ def recorded(runs: Sequence[Run], dataset: str, number: int = 0) -> Recorded | N
     seeds = sum(network == asked[0].reference.digest for network, _ in known)
     wished = f"{FIRST}..{seeds}" if seeds > FIRST else max(1, seeds)
     config = AblationConfig(factors=["all"], seeds=wished)
-    results = compare_variants(asked, config, lambda n, seed: known.get((n.digest, seed)))
+    results = compare_variants(asked, config, lambda arm, seed: known.get((arm[0].digest, seed)))
     return Recorded(
         dataset=dataset,
         widths=task.widths,

@@ -9,6 +9,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import Request
 from blocksearch.runs.shipped import shipped
+from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
 
 RESULTS = "results"  # the folder for results of one's own, which git ignores
@@ -80,16 +81,23 @@ class RunConfig(DataConfig):
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
 
+    def recipe_of(self, text: RecipeLike | None = None) -> Recipe:
+        """Read a recipe as this one is read, None as this one: with the same changes and epochs."""
+        names = ("batch", "label_smoothing", "dropout", "precision")
+        changes = {name: getattr(self, name) for name in names}
+        own, data = self.recipe if text is None else text, get(self.dataset)
+        found = recipe_named(own, self.epochs, changes, usual=data.epochs)
+        found.check_classes(data.task.classes)
+        return found
+
     def request(self) -> Request:
         """Return the trainings that are asked for, with every default filled in.
 
         Runs that were shipped for the data set are known, too, unless `db` says where to look.
         """
-        names = ("batch", "label_smoothing", "dropout", "precision")
-        changes = {name: getattr(self, name) for name in names}
         return Request(
             protocol=Split(self.dataset, number=self.val_split, images=self.max_images),
-            recipe=recipe_named(self.recipe, self.epochs, changes, usual=get(self.dataset).epochs),
+            recipe=self.recipe_of(),
             root=self.data_root,
             ledger=self.db or f"{RESULTS}/{self.dataset}.db",
             workers=self.workers,

@@ -168,6 +168,10 @@ class Conditions:
         job = Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
         return job.keeping(self.weights)
 
+    def trained_by(self, recipe: Recipe | None) -> "Conditions":
+        """Return the same conditions under another recipe; None keeps their own."""
+        return self if recipe is None else replace(self, recipe=recipe)
+
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""
         own, widths = get(self.protocol.dataset).task.widths_text, network.task.widths_text
@@ -192,7 +196,6 @@ def conditions(request: Request, network: Network) -> Conditions:
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
-    recipe.check_classes(fixed.classes)
     known = _known(request)
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from blocksearch.ablation.config import AblationConfig, read_given
-from blocksearch.ablation.design import Role, Variant, ask, variants
+from blocksearch.ablation.design import ask, variants
 from blocksearch.ablation.results import Ablation, compare_variants
 from blocksearch.ablation.study import ablate
+from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split
@@ -80,7 +81,7 @@ def results(found, runs, seeds=5, **wishes):
     return compare_variants(
         found,
         config(seeds, **wishes),
-        lambda network, seed: runs.get(SHARED.job(network, seed).key),
+        lambda arm, seed: runs.get(SHARED.job(arm[0], seed).key),
     )
 
 
