@@ -71,11 +71,14 @@ def _planned(
     rescaled = any(variant.rescaled for variant in found)
     name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
     others = {
-        (own.given_value if own.given_factor == RECIPE else own.value): own.recipe.title
+        (own.given_value if own.given_factor == RECIPE else own.value): own.recipe
         for own in found
         if own.recipe and own.recipe != request.recipe
     }
-    told = "".join(f"; recipe {name}: {title}" for name, title in others.items())
+    told = "".join(
+        f"; recipe {name}: {recipe.title}{shared.trained_by(recipe).doubts}"
+        for name, recipe in others.items()
+    )
     seeds = f"seeds {','.join(map(str, config.seed_list))}"
     if config.stages:
         seeds = f"interim analyses at {', '.join(map(str, config.stages))} seeds"

@@ -21,8 +21,8 @@ from blocksearch.errors import ConfigError, DataError, unknown
 PARTS = ("train", "test")
 ARRAYS = ("images", "labels", "groups", "held")
 OWN_WIDTHS = (8, 16, 32)  # of reference networks, where a space has no say
+MIRRORED = "mirrored, it is another one or none"  # what a flip does to a sign or a digit
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
-
 
 DEFAULT = "digits"  # needs no files: what is trained on unless a data set is named
 
@@ -91,7 +91,8 @@ class Dataset:
     networks; `epochs` is the default length of a training; `counts` are the published numbers of
     training and test images, 0 where nobody published any; `origins` says, by digest, how images
     differ from the published ones; `class_names` are in the order of labels, where classes have
-    names. A part is "train" or "test".
+    names; `unsuited` says of transforms (of training) why they do not suit these images. A part is
+    "train" or "test".
 
     >>> import numpy as np
     >>> class Dots(Dataset):
@@ -110,6 +111,7 @@ class Dataset:
     archives: tuple[Archive, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     class_names: tuple[str, ...] = ()
+    unsuited: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def read(self, part: str, root: Path) -> Arrays:
         """Decode a part from the files under `root`. Raises DataError if they are damaged."""

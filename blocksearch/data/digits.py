@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.zoo import TASKS
-from blocksearch.data.datasets import Arrays, Dataset, register
+from blocksearch.data.datasets import MIRRORED, Arrays, Dataset, register
 from blocksearch.errors import DataError
 
 SIZE = 32
@@ -76,6 +76,7 @@ register(
         task=TASKS["digits"],
         epochs=3,
         counts=(COUNTS["train"], COUNTS["test"]),
+        unsuited={"flip": MIRRORED},
         origins=dict.fromkeys(
             (
                 "984a8842178ac3daddf93fb73ae02ed5a53c9210d863d44c9d8418668a8754a6",

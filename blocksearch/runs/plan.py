@@ -182,7 +182,17 @@ class Conditions:
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
         what = self.protocol.dataset + (f" ({self.origin})" if self.origin else "")
-        return f"{name}, widths {widths}{reduced}; {what}: {images}, {self.recipe.title}, {judged}"
+        how = f"{self.recipe.title}{self.doubts}"
+        return f"{name}, widths {widths}{reduced}; {what}: {images}, {how}, {judged}"
+
+    @property
+    def doubts(self) -> str:
+        """Say which transforms of the recipe do not suit these images, and why; mostly nothing."""
+        return "".join(
+            f", although {name} does not suit {self.protocol.dataset} ({why})"
+            for name, why in get(self.protocol.dataset).unsuited.items()
+            if name in self.recipe.transforms
+        )
 
 
 def conditions(request: Request, network: Network) -> Conditions:

@@ -48,7 +48,8 @@ class Judged:
         if shared.training_images < shared.available_images:
             images = f"only {shared.training_images:,} of {shared.available_images:,}"
         title = (
-            f"{shared.protocol.dataset}: {images} training images, {shared.recipe.title}, judged on "
+            f"{shared.protocol.dataset}: {images} training images, "
+            f"{shared.recipe.title}{shared.doubts}, judged on "
             f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
         )
         return cls(

@@ -108,6 +108,11 @@ class Recipe:
         return found
 
     @property
+    def transforms(self) -> tuple[str, ...]:
+        """The names of what it does to training images."""
+        return tuple(TRANSFORMS.name_of(text) for text in self.augment)
+
+    @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 

@@ -15,8 +15,11 @@ from scipy.ndimage import map_coordinates
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import digits
-from blocksearch.data.splits import Images, Prepared, normalisation
+from blocksearch.data.splits import Images, Prepared, Split, normalisation
 from blocksearch.errors import ConfigError
+from blocksearch.runs.config import RunConfig
+from blocksearch.runs.plan import Conditions
+from blocksearch.search.definition import Judged
 from blocksearch.training import transforms
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.recipe import RECIPES, Recipe
@@ -303,6 +306,25 @@ def test_augmentation_is_part_of_a_recipe():
     assert found.digest != recipe_named("fast", 10).digest
     assert Recipe.from_text(found.text) == found
     assert "augment flip+shift+cutout" in found.title
+
+
+@pytest.mark.parametrize(
+    ("dataset", "recipe", "says"),
+    [
+        ("gtsrb", "augmented", ", although flip does not suit gtsrb (mirrored, it is another"),
+        ("svhn", "fast augment=cutout,flip(0.1)", "although flip does not suit svhn"),
+        ("digits", "augmented", "although flip does not suit digits"),
+        ("gtsrb", "signs", ""),
+        ("cifar10", "augmented", ""),
+    ],
+)
+def test_a_title_says_which_transform_does_not_suit_the_images(dataset, recipe, says):
+    found = RunConfig(dataset=dataset, epochs=2).recipe_of(recipe)
+    shared = Conditions(Split(dataset), found, None, "d" * 64, 100, 100, 20)
+    title = shared.title("effnet", named_network("effnet", TASKS[dataset]))
+    assert says in title
+    assert bool(says) == ("does not suit" in title)
+    assert says in Judged.by(shared).title
 
 
 @dataclass(frozen=True)
