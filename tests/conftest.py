@@ -1,4 +1,6 @@
-"""What all tests share: profiles of hypothesis, none with a deadline, since a busy machine is no failure."""
+"""What all tests share: profiles of hypothesis, none with a deadline, since a busy machine is no
+failure.
+"""
 
 import os
 

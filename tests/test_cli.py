@@ -323,7 +323,9 @@ def test_summaries_fit_beside_their_commands():
 
 
 def test_options_are_the_fields_of_the_configurations():
-    """Nobody writes an option twice: a field more is an option more, in its panel, with its help."""
+    """Nobody writes an option twice: a field more is an option more, in its panel, with its
+    help.
+    """
     known = dict(commands(typer.main.get_command(app)))
     for path, config in ((("ablate",), AblationConfig), (("search",), StudyConfig)):
         found = {each.name: each for each in known[path].params}

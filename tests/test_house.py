@@ -207,7 +207,9 @@ def test_a_class_name_means_one_thing():
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
-HEAVY = "import sys; heavy = {'torch', 'optuna', 'scipy', 'sqlalchemy'} & set(sys.modules); assert not heavy, heavy"
+HEAVY = """import sys
+heavy = {'torch', 'optuna', 'scipy', 'sqlalchemy'} & set(sys.modules)
+assert not heavy, heavy"""
 
 
 def run(*arguments: str) -> None:
@@ -218,7 +220,8 @@ def run(*arguments: str) -> None:
     "code",
     [
         "from blocksearch import Grammar",
-        "import sys; sys.argv[1:] = ['--help']; from blocksearch.cli import main\ntry: main()\nexcept SystemExit: pass",
+        "import sys; sys.argv[1:] = ['--help']; from blocksearch.cli import main\ntry: "
+        "main()\nexcept SystemExit: pass",
     ],
     ids=["Grammar", "--help"],
 )

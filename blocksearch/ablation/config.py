@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from blocksearch.arch.factors import Value
+from blocksearch.arch.notation import divided
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
@@ -130,7 +131,7 @@ def read_values(text: str) -> tuple[str, ...]:
     >>> read_values("mine.se(ratio=2), none")
     ('mine.se(ratio=2)', 'none')
     """
-    return tuple(value.strip() for value in re.split(r",(?![^(]*\))", text))
+    return tuple(divided(text))
 
 
 def read_given(text: str) -> Given:

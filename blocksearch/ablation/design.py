@@ -265,7 +265,7 @@ def _changed(reference: Variant, value: Value) -> Variant:
 def _variants_or_why_not(
     reference: Network, factor: str, values: Sequence[Value] | None, asked: int
 ) -> list[Variant]:
-    """List a factor's variants; one of several factors that does not apply is a row that says so."""
+    """List a factor's variants; one of several that does not apply is a row that says so."""
     try:
         return variants(reference, factor, values)
     except InapplicableError as error:

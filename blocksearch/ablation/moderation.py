@@ -32,7 +32,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Prior:
-    """The spread that a family's comparisons usually have, and the degrees of freedom it is worth."""
+    """The spread that a family's comparisons usually have, and its degrees of freedom."""
 
     deviation: float
     freedom: float
@@ -57,8 +57,8 @@ class PairedMean:
 def estimates(
     differences: Mapping[Name, Floats], variance: Variance, alpha: float
 ) -> tuple[dict[Name, PairedMean], Prior | None]:
-    """PairedMean the effect of each comparison of two seeds or more; with the prior, where the family
-    has one.
+    """Estimate the effect of each comparison of two seeds or more; with the prior, where the
+    family has one.
 
     No comparison is decided by its prior alone: one whose own p is above `alpha` keeps at least
     that p.
@@ -126,7 +126,7 @@ def _trigamma_inverse(value: float) -> float:
 
 
 def _moderated(own: PairedMean, variance: float, prior: Prior, alpha: float) -> PairedMean:
-    """Let the prior count by how usual the comparison's own spread is; it never makes it smaller."""
+    """Let the prior count by how usual the comparison's own spread is, which it never lowers."""
     f, usual = own.freedom, prior.deviation**2
     added = prior.freedom * float(special.fdtrc(f, prior.freedom, variance / usual))
     blended = max(variance, (added * usual + f * variance) / (added + f))

@@ -66,7 +66,8 @@ class Comparison:
     `reference` and `variant` are their accuracies, seed by seed. None marks what so many seeds
     cannot say. `interval` is simultaneous over the family. `p_raw` is the paired t-test's and
     `p_value` its adjustment for the family and for interim analyses; `p_sign_flip` is exact, and
-    never below `p_sign_flip_smallest`. `correlation` is what pairing achieved, from three seeds on (of two it is ±1).
+    never below `p_sign_flip_smallest`. `correlation` is what pairing achieved, from three seeds on
+    (of two it is ±1).
 
     `error` is that of the difference over seeds, known by `freedom` degrees of freedom, and `prior`
     is what moderated it, if anything; `p_own` is the t-test's p without it. `level` is what the

@@ -18,7 +18,7 @@ _RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 _BUDGET = re.compile(
-    r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)\s*([kKMG]?)\s*"
+    r"([a-z_]+)\s*(<=|>=|<|>)\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
 )
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -83,7 +83,7 @@ def read_budget(text: str, name: str = "") -> Budget:
     """Read a budget such as `flops <= 12e6`; its text is its name where none is given. Raises
     ConfigError.
     """
-    match = _BUDGET.fullmatch(text)
+    match = _BUDGET.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()

@@ -21,7 +21,7 @@ from blocksearch.arch.zoo import reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
-_TOKEN = re.compile(r"\s*(?:(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+))")
+_TOKEN = re.compile(r"(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+)")
 _EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
 _SHOWN = 80
 
@@ -76,6 +76,19 @@ def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
     Block(kernel='1x3+3x1', residual='add')
     """
     return _changed(text, Block(), _pairs(text, list(_tokens(text)), _factor_keys(ops)))
+
+
+def divided(text: str, at: str = ",") -> list[str]:
+    """Divide a text at what a pattern finds, by default commas, but not within brackets.
+
+    >>> divided("none, mine.se(ratio=2,gate=hard)")
+    ['none', 'mine.se(ratio=2,gate=hard)']
+    """
+    # each bracket is looked through once: a look ahead from every comma would take n² steps
+    found = re.finditer(rf"\([^()]*\)|{at}", text)
+    cuts = [match.span() for match in found if not match[0].startswith("(")]
+    starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]
+    return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
 
 
 def read_shape(text: str) -> Shape | None:

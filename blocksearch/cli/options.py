@@ -110,7 +110,7 @@ def _required(own: "Field[Any]") -> Any:
 
 
 def _kind(hint: Any) -> Any:
-    """Return what typer makes of a field: plain types and lists of them as they are, else a text."""
+    """Return what typer makes of a field: plain types and lists of them, else a text."""
     if get_origin(hint) in (Union, types.UnionType):
         rest = [each for each in get_args(hint) if each is not type(None)]
         hint = rest[0] if len(rest) == 1 else str

@@ -147,7 +147,8 @@ def networks_of(number: int, task: Task) -> list[tuple[str, Row, Network]]:
     """
     if number not in TABLES:
         raise ConfigError(
-            f"the paper has results in tables {min(TABLES)} to {max(TABLES)}, but got table {number}"
+            f"the paper has results in tables {min(TABLES)} to {max(TABLES)}, but got table "
+            f"{number}"
         )
     dataset, rows = TABLES[number]
     named = [(name, row) for row in rows for name in ([row.network] if row.network else LARGE)]

@@ -304,7 +304,8 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     title = f"{location}: {equal} of {len(rows)} trainings done again are equal to the bit"
     table = Table(name="runs", columns=columns, rows=tuple(rows), data=tuple(rows))
     notes = (
-        "same machine: one kind of processor, with the same libraries and kernels; there they must be equal",
+        "same machine: one kind of processor, with the same libraries and kernels; there they "
+        "must be equal",
         *([f"{wrong} had to be equal and are not"] if wrong else []),
     )
     return Report(title=title, tables=(replace(table, notes=notes),), facts={"equal": equal})

@@ -67,7 +67,10 @@ def bench(
     batch, price = request.recipe.batch, cost(network.layers)
     seconds = {name: median(times) / batch for name, times in found.items()}  # for each image
     floor, peak = traffic(network.layers) / memory, 3 * price.flops / matrix
-    timed = f"{SEEDS} seeds of each of {NETWORKS} such networks on {workers.count} workers, medians of {RUNS} runs"
+    timed = (
+        f"{SEEDS} seeds of each of {NETWORKS} such networks on {workers.count} workers, "
+        f"medians of {RUNS} runs"
+    )
     title = f"{shared.title('training speed', network)}; {timed}"
     return title, [
         Way(n, 1 / s, seconds["plain"] / s, floor / s, peak / s) for n, s in seconds.items()

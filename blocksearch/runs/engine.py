@@ -28,7 +28,8 @@ def open_engine(location: str | Path, create: bool, made_by: str) -> sa.Engine:
         engine = sa.create_engine(url, **waiting)
     except (ArgumentError, ImportError, ValueError) as error:
         raise StoreError(
-            f"{without_password(str(location))} is not a database URL that can be used here: {error}"
+            f"{without_password(str(location))} is not a database URL that can be used here: "
+            f"{error}"
         ) from error
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure)

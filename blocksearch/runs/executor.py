@@ -180,7 +180,8 @@ class Workers:
                         yield (
                             group,
                             Failure(
-                                f"its worker process died {attempts} times (killed, or out of memory)"
+                                f"its worker process died {attempts} times (killed, or out of "
+                                "memory)"
                             ),
                         )
                 except (

@@ -69,7 +69,7 @@ class Ledger:
             self._open()
 
     def close(self) -> None:
-        """Let go of the file; what was written lies in it alone then, unless others have it open."""
+        """Let go of the file, which then has all that was written, unless others have it open."""
         put_away(self.engine) if self._written else self.engine.dispose()
 
     def find(self, keys: Iterable[RunKey]) -> dict[RunKey, Run]:
@@ -84,7 +84,7 @@ class Ledger:
         return {run.key: run for run in self._read(query) if run.key in wanted}
 
     def reached(self, key: RunKey, epoch: int) -> Run | None:
-        """Return a run that came to an epoch, or ended before it by diverging; None where none did."""
+        """Return a run that came to an epoch, or diverged before it; None where none did."""
         far = sa.and_(RUNS.c.state.in_(("complete", "partial")), RUNS.c.epoch_to >= epoch)
         enough = sa.or_(RUNS.c.state == "diverged", far)
         same = (RUNS.c[name] == getattr(key, name) for name in KEY)
@@ -140,7 +140,7 @@ class Ledger:
         return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
 
     def add(self, job: Job, run: Run) -> bool:
-        """Append a run; return False where its key is already final. Nothing is ever overwritten."""
+        """Append a run; return False where its key is already final. Nothing is overwritten."""
         return self.add_all([(job, run)]) == 1
 
     def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:

@@ -1,4 +1,4 @@
-"""Where a database is: a file or an SQLAlchemy URL, held against what is there before it is opened."""
+"""Where a database is: a file or an SQLAlchemy URL, checked before it is opened."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def without_password(location: str) -> str:
 
 
 def expanded(location: str | Path) -> Path:
-    """Return a path with its `~` filled in. Raises StoreError where it names no file that could be."""
+    """Return a path with its `~` filled in. Raises StoreError for what can name no file."""
     try:
         path = Path(location).expanduser()
         path.exists()
@@ -37,7 +37,8 @@ def file_url(path: Path, create: bool, made_by: str) -> str:
     if not path.exists():
         if not create:
             raise StoreError(
-                f"{path} is not there; `blocksearch {made_by or f'ablate --factor residual --db {path}'}` would make it"
+                f"{path} is not there; `blocksearch "
+                f"{made_by or f'ablate --factor residual --db {path}'}` would make it"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class Holds:
         return True
 
     def let_go(self, group: Group) -> None:
-        """Let others have a group: its runs are in the ledger, or it is not trained here after all."""
+        """Let others have a group: its runs are in the ledger, or it is not trained here."""
         if group.checkpoint is not None:
             self._let_go(group.checkpoint.with_suffix(".lock"))
 

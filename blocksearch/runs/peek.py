@@ -31,7 +31,8 @@ def contents(location: str, made_by: str) -> Contents:
     file = file_of(location)
     if file is not None and not file.exists():
         raise StoreError(
-            f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make it"
+            f"{location} is not there; `blocksearch {made_by} {shlex.quote(location)}` would make "
+            "it"
         )
     if file is not None and file.is_dir():
         raise StoreError(f"{location} is a folder, not a study file")

@@ -71,18 +71,20 @@ def task_from(
 
 def read_seeds(text: str) -> tuple[int, ...]:
     """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises ConfigError."""
-    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
-        count = int(text)
+    given = text.strip()
+    if re.fullmatch(r"[0-9]{1,9}", given):
+        count = int(given)
         if not 1 <= count <= MOST_SEEDS:
             raise ConfigError(
-                f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but got {text}"
+                f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but "
+                f"got {text}"
             )
         return tuple(range(count))
-    if not re.fullmatch(r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*,?\s*", text):
+    if not re.fullmatch(r"[0-9]{1,9}( *, *[0-9]{1,9})*( *,)?", given):
         raise ConfigError(
             f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}"
         )
-    seeds = [int(seed) for seed in text.split(",") if seed.strip()]
+    seeds = [int(seed) for seed in given.split(",") if seed]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must be distinct, but got {text!r}")
     return tuple(seeds)

@@ -61,7 +61,8 @@ def sampling(name: str, run: Run, conditions: Conditions) -> str:
     low, high = accuracy_interval(run.right, conditions.evaluation_groups)
     drawn = "single images" if conditions.evaluation_groups is None else "whole tracks"
     return (
-        f"on other images, seed {run.key.seed} of {name} ({run.accuracy:.2f} %) might have come out "
+        f"on other images, seed {run.key.seed} of {name} ({run.accuracy:.2f} %) might have come "
+        "out "
         f"at {low:.2f} to {high:.2f} % (95 %, {drawn} drawn); "
         "the intervals above are over seeds, on these images"
     )

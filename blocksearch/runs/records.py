@@ -171,7 +171,8 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedImages:
-    """The images by which runs of one data digest and split are judged, as far as answers need them.
+    """The images by which runs of one data digest and split are judged, as far as answers need
+    them.
 
     `labels` and `groups` (images that belong together, such as frames of one sign, or None) are in
     the order of a run's predictions. `training` of the `available` images are learnt from. `origin`

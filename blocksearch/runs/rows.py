@@ -110,7 +110,8 @@ MOST_IMAGES = 10**8  # of one evaluation: more would be no data set that a row i
 def run_row(run: Run) -> dict[str, Any]:
     if not all(map(math.isfinite, (*run.accuracies, *run.losses, run.seconds))):
         raise StoreError(
-            f"a run's numbers must be finite, but seed {run.key.seed} has {run.accuracies} and {run.losses}"
+            f"a run's numbers must be finite, but seed {run.key.seed} has {run.accuracies} and "
+            f"{run.losses}"
         )
     row = asdict(run.key) | {
         "epoch_from": run.epoch_from,

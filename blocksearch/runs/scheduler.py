@@ -205,7 +205,8 @@ def opened(location: str, workers: Workers) -> Ledger:
     if ledger.checkpoints and ledger.checkpoints.exists() and not ledger.checkpoints.is_dir():
         ledger.close()
         raise StoreError(
-            f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: move it away"
+            f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: "
+            "move it away"
         )
     return ledger
 
@@ -243,16 +244,16 @@ def fused(layers: Layers, device: str) -> bool:
     """Whether several seeds of a network are trained in one module here, by a fixed rule.
 
     A rule and not a clock decides, because both ways give the same only up to rounding and a result
-    must not depend on how busy a machine was. On a GPU seeds share its many cores. A processor gains
-    by it while the layers are small: the bounds agree with 84 to 97 % of 392 choices that timing
-    made on two cores (GTSRB, CIFAR-10).
+    must not depend on how busy a machine was. On a GPU seeds share its many cores. A processor
+    gains by it while the layers are small: the bounds agree with 84 to 97 % of 392 choices that
+    timing made on two cores (GTSRB, CIFAR-10).
     """
     counted = cost(layers)
     return device != "cpu" or (counted.macs <= 350_000 and counted.activations <= 26_000)
 
 
 def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
-    """Group jobs by how their network is trained here, and estimate their seconds by short probes."""
+    """Group jobs by how their network is trained here; estimate their seconds by probes."""
     device = workers.place.device
     by_network: dict[RunKey, list[Job]] = defaultdict(list)
     for job in jobs:

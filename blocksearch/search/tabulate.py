@@ -110,11 +110,25 @@ def read_table(file: Path) -> Tabulated:
         with file.open(newline="") as lines:
             about = json.loads(next(lines).removeprefix("# "))
             rows = list(csv.DictReader(lines))
-        entries = {
-            (row["fingerprint"], int(row["seed"])): tuple(map(float, row["accuracies"].split()))
-            for row in rows
-        }
+        entries = dict(map(_entry, rows))
         seeds = tuple(sorted({seed for _, seed in entries}))
         return Tabulated(str(about["title"]), int(about["epochs"]), seeds, entries)
-    except (ValueError, KeyError, TypeError, StopIteration, csv.Error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        StopIteration,
+        csv.Error,
+    ) as error:
         raise DataError(f"{file} is not a table of `blocksearch tabulate`: {error}") from error
+
+
+def _entry(row: Mapping[str, str]) -> tuple[tuple[str, int], tuple[float, ...]]:
+    """Read a row. Raises ValueError, KeyError or AttributeError for what is none."""
+    accuracies = tuple(map(float, row["accuracies"].split()))
+    if not all(0 <= each <= 100 for each in accuracies):
+        raise ValueError(f"accuracies must be percent, but are {row['accuracies']!r}")
+    return (row["fingerprint"], int(row["seed"])), accuracies

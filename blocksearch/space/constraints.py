@@ -70,9 +70,8 @@ def read_constraint(
         raise ConfigError(f"a constraint is text or a function of a network, but got {given!r}")
     if re.search(r"[<>]", given):
         return read_budget(given, name)
-    conditions = tuple(
-        _condition(part, given, known) for part in re.split(r"\s+or\s+", given.strip())
-    )
+    parts = " ".join(given.split()).split(" or ")
+    conditions = tuple(_condition(part, given, known) for part in parts)
     return Rule(name or " or ".join(map(str, conditions)), conditions)
 
 

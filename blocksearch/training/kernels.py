@@ -127,7 +127,7 @@ def normalised_gradient(
     d_weight: Floats,
     d_bias: Floats,
 ) -> None:
-    """Write the gradients of what `normalised` read, out of that of y; x and y are not both needed."""
+    """Write the gradients of what `normalised` read, from that of y, with x or with y."""
     rows, columns = x.shape
     channels = len(d_weight)
     count = rows * columns // channels

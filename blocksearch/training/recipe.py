@@ -1,4 +1,4 @@
-"""How a network is trained, as a value with a digest. No torch here: a plan can be made without it."""
+"""How a network is trained, as a value with a digest. No torch: a plan needs none."""
 
 import hashlib
 import json
@@ -209,7 +209,8 @@ def _class_weights(value: Any) -> str | tuple[float, ...] | None:
     plain = [isinstance(each, int | float) and not isinstance(each, bool) for each in numbers]
     if not numbers or not all(plain) or not all(0 <= each < math.inf for each in numbers):
         raise ConfigError(
-            f"class_weights must be {BALANCED}, or a number from 0 for each class, but got {value!r}"
+            f"class_weights must be {BALANCED}, or a number from 0 for each class, but got "
+            f"{value!r}"
         )
     if not any(numbers):
         raise ConfigError("class_weights must have one above 0")

@@ -1,15 +1,15 @@
 """Read a recipe as people write it: a name, a TOML file, either with changes, or a `Recipe`."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
+from blocksearch.arch.notation import divided
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.training.recipe import BALANCED, RECIPES, Recipe
-from blocksearch.training.registry import divided, read_value
+from blocksearch.training.registry import read_value
 
 RecipeLike: TypeAlias = str | Path | Recipe
 _FIELDS = {each.name: each for each in fields(Recipe) if each.init}
@@ -47,7 +47,7 @@ def recipe_named(
 
 def _words(text: str) -> list[str]:
     """Divide a text at spaces, but not at those within brackets."""
-    words = re.split(r"\s+(?![^()]*\))", text.strip())
+    words = divided(text.strip(), at=r"\s+")
     if not words[0]:
         raise ConfigError(f"a recipe must have a name, such as {', '.join(RECIPES)}, but got ''")
     return words
@@ -73,7 +73,7 @@ def _value(name: str, text: str) -> Any:
         case "class_weights":
             if text == BALANCED:
                 return text
-            return tuple(read_value(name, each, float) for each in divided(text))
+            return tuple(read_value(name, each, float) for each in divided(text) if each)
         case "dropout":
             return read_value(name, text, float)
         case _:

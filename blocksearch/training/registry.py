@@ -145,15 +145,6 @@ def within(name: str, value: float, low: float, high: float = math.inf) -> None:
         raise ConfigError(f"{name} must be at least {low:g}{bound}, but got {value}")
 
 
-def divided(text: str) -> list[str]:
-    """Divide a list of texts at its commas, but not at those within brackets.
-
-    >>> divided("flip, shift(4,zero)")
-    ['flip', 'shift(4,zero)']
-    """
-    return [each.strip() for each in re.split(r",(?![^()]*\))", text) if each.strip()]
-
-
 def load_source(registry: Registry[Any], name: str, source: Source) -> None:
     """Execute the file that registers a user's piece, in a process that does not know it.
 

@@ -15,7 +15,7 @@ Schedule = Callable[[int, int], float]
 
 
 class Warmed:
-    """A schedule after a warm-up: a subclass says what comes `after`, of the steps that are left."""
+    """A schedule after a warm-up: a subclass says what comes `after`, in the steps left."""
 
     warmup: float
 

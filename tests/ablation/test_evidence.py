@@ -1,4 +1,6 @@
-"""The simulations that hold the statistics: their rule is the project's, and their bounds are kept."""
+"""The simulations that hold the statistics: their rule is the project's, and their bounds are
+kept.
+"""
 
 import numpy as np
 import pytest

@@ -363,7 +363,8 @@ def test_an_ablation_from_question_to_answer(signs, tmp_path):
         (
             "join_activation",
             None,
-            "factor join_activation does not apply to this block: every value gives the same layers",
+            "factor join_activation does not apply to this block: every value gives the same "
+            "layers",
         ),
     ],
 )

@@ -98,7 +98,8 @@ def main() -> None:
         )
         seeds = FUSED * math.ceil(needed(found) / FUSED)
         print(
-            f"pilot of {PILOT} seeds: pairs differ with a spread of {spreads} points; {seeds} seeds give {POWER:.0%} power",
+            f"pilot of {PILOT} seeds: pairs differ with a spread of {spreads} points; {seeds} "
+            f"seeds give {POWER:.0%} power",
             flush=True,
         )
         train(pool, list(range(PILOT, seeds)), found)
@@ -118,10 +119,12 @@ def main() -> None:
     )
     half = stats.t.ppf(1 - ALPHA, freedom) * error
     print(
-        f"pooled difference {difference:+.2f} points, 90 % interval [{difference - half:+.2f}, {difference + half:+.2f}]"
+        f"pooled difference {difference:+.2f} points, 90 % interval [{difference - half:+.2f}, "
+        f"{difference + half:+.2f}]"
     )
     print(
-        f"equivalent within {MARGIN} points: {'yes' if p < ALPHA else 'not shown'} (two one-sided tests, p = {p:.4f})"
+        f"equivalent within {MARGIN} points: {'yes' if p < ALPHA else 'not shown'} (two one-sided "
+        f"tests, p = {p:.4f})"
     )
 
 

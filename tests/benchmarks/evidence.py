@@ -112,7 +112,9 @@ def loud_nulls(
 
 
 def wrong(found: Bits, null: Bits | None = None) -> float:
-    """Return the share of families in which a comparison without an effect is decided, in percent."""
+    """Return the share of families in which a comparison without an effect is decided, in
+    percent.
+    """
     among = found if null is None else found[:, null]
     return 100 * float(among.any(axis=1).mean())
 

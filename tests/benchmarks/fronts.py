@@ -1,5 +1,5 @@
-"""Do the intervals of a front hold? Searches of a small space whose truth is known, with fresh noise
-of a stated spread in every training.
+"""Do the intervals of a front hold? Searches of a small space whose truth is known, with fresh
+noise of a stated spread in every training.
 
     python -m tests.benchmarks.fronts [--searches 20] [--first 0]
 

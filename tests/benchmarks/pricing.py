@@ -73,7 +73,8 @@ def measure(name: str) -> None:
             found["whole"].append(seconds(whole) / grammar.size)
     peer = median(found["torch"])
     print(
-        f"{name}: {grammar.size:,} networks; meta device and torch.utils.flop_counter take {peer * 1e3:.2f} ms for each"
+        f"{name}: {grammar.size:,} networks; meta device and torch.utils.flop_counter take "
+        f"{peer * 1e3:.2f} ms for each"
     )
     labels = {
         "scalar": "cost(), one built network",

@@ -108,8 +108,8 @@ def order_of_seeds(seeds: Sequence[int], number: int, fingerprint: str) -> list[
 def measured(
     world: World, number: int, pool: Candidates, trial: Trial, rungs: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return what a trial gives in a replay: accuracies at the rungs up to its epochs, none where it
-    diverged before.
+    """Return what a trial gives in a replay: accuracies at the rungs up to its epochs, none where
+    it diverged before.
     """
     fingerprint = pool.network(trial.row).digest
     run = world.table.accuracies[

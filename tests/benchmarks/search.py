@@ -4,10 +4,10 @@ the noise of its stored seeds.
     python -m tests.benchmarks.search studies/tiny-gtsrb.csv [--seeds 20] [--samplers
     evolution,random] [--json FILE]
 
-Every search begins with the named points, once each, which are not counted. Without repeated seeds a training
-is a network; `evolution, 3 seeds` repeats the networks of its front, and each repetition counts.
-Hypervolumes are of the truth about everything trained so far, as percentages of the whole table's.
-The threshold is what random search has after half the space, the median over seeds.
+Every search begins with the named points, once each, which are not counted. Without repeated seeds
+a training is a network; `evolution, 3 seeds` repeats the networks of its front, and each repetition
+counts. Hypervolumes are of the truth about everything trained so far, as percentages of the whole
+table's. The threshold is what random search has after half the space, the median over seeds.
 """
 
 import argparse
@@ -48,7 +48,9 @@ Rows = list[dict[str, object]]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return median, lower and upper quartile; infinite where the values between which it lies are."""
+    """Return median, lower and upper quartile; infinite where the values between which it lies
+    are.
+    """
     finite = np.minimum(np.array(values, float), 1e12)
     lower, middle, upper = (
         float(each) if each < 1e9 else np.inf for each in np.quantile(finite, (0.25, 0.5, 0.75))
@@ -284,17 +286,15 @@ def compare(asked: argparse.Namespace) -> dict[str, Rows]:
             {arm.name: walks_of(pool, where, arm, seeds) for arm in arms} if asked.rungs else {}
         )
     tables = {
-        "Hypervolume after so many trainings, % of the whole table's: median over searches (quartiles)": anytime(
-            found
-        ),
-        f"Trainings to {100 * threshold:.2f} %, which random search has after {half}; who knew the truth would need "
+        "Hypervolume after so many trainings, % of the whole table's: median over searches "
+        "(quartiles)": anytime(found),
+        f"Trainings to {100 * threshold:.2f} %, which random search has after {half}; who knew "
+        "the truth would need "
         f"{trainings_to(greedy(world), threshold):g}": speeds(found, threshold),
-        f"Simultaneous {CONFIDENCE:.0%} band of the mean difference to random search, % of the whole hypervolume": bands(
-            found
-        ),
-        "Truth of the reported front, and of everything trained, % of the whole hypervolume, medians": reports(
-            found
-        ),
+        f"Simultaneous {CONFIDENCE:.0%} band of the mean difference to random search, % of the "
+        "whole hypervolume": bands(found),
+        "Truth of the reported front, and of everything trained, % of the whole hypervolume, "
+        "medians": reports(found),
         "Milliseconds of a decision": timings(found),
     }
     if racing:

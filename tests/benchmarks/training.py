@@ -35,7 +35,8 @@ def main(sizes: list[str]) -> None:
             print(f"{size} {name}: {shown}", flush=True)
             ratios.append(max(way.times_plain for way in ways[1:]))
         print(
-            f"{size}: {min(ratios):.2f} to {max(ratios):.2f} times the plain loop, median {median(ratios):.2f}",
+            f"{size}: {min(ratios):.2f} to {max(ratios):.2f} times the plain loop, median "
+            f"{median(ratios):.2f}",
             flush=True,
         )
 

@@ -1,4 +1,6 @@
-"""CSV: every number reads back as the same number, and no text is a formula or steers a terminal."""
+"""CSV: every number reads back as the same number, and no text is a formula or steers a
+terminal.
+"""
 
 import csv
 import io

@@ -338,7 +338,8 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
     """
     shared, file = conditions_at(root, tmp_path, epochs=30), tmp_path / "kept.npz"
     script = (
-        "from pathlib import Path; from tests.runs.test_executor import *; from blocksearch.runs.worker import train_group\n"
+        "from pathlib import Path; from tests.runs.test_executor import *; from "
+        "blocksearch.runs.worker import train_group\n"
         "from blocksearch.training.weights import Keeper\n"
         "torch.set_num_threads(1)\n"
         "Keeper.__init__.__defaults__ = (0.0,)\n"

@@ -37,7 +37,9 @@ def open_write_and_close(folder, start):
 
 @pytest.mark.slow
 def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other(tmp_path):
-    """Each turns the file's log on and off again, for which SQLite does not always wait by itself."""
+    """Each turns the file's log on and off again, for which SQLite does not always wait by
+    itself.
+    """
     context = get_context("spawn")
     arguments = (tmp_path, context.Barrier(COMMANDS))
     commands = [

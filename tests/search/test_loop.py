@@ -163,7 +163,8 @@ def test_another_driver_and_another_question_are_refused_by_name(
             pass
         refused = blocksearch("search", *SMALL, "--trials", "200", code=2).stderr
         assert refused == (
-            "blocksearch: another search is running study tiny-digits in a.db: end it, or give this one another name\n"
+            "blocksearch: another search is running study tiny-digits in a.db: end it, or give "
+            "this one another name\n"
         )
         (tmp_path / "b.db").symlink_to("a.db")
         for other in ("b.db", "sqlite+pysqlite:///a.db"):
@@ -279,7 +280,8 @@ def test_the_same_question_in_other_words_goes_on_and_another_space_says_what_ch
     blocksearch, tmp_path
 ):
     space = """from blocksearch import TASKS, Grammar
-grammar = Grammar(TASKS["digits"], bottleneck=["reduce(1)", "reduce(2)", "reduce(4)"], residual=["none", "add"])
+bottleneck = ["reduce(1)", "reduce(2)", "reduce(4)"]
+grammar = Grammar(TASKS["digits"], bottleneck=bottleneck, residual=["none", "add"])
 """
     (tmp_path / "mine.py").write_text(space)
     ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
@@ -303,6 +305,6 @@ def test_a_study_that_optuna_alone_made_keeps_its_name(blocksearch, tmp_path):
     )
     said = blocksearch("search", *SMALL, "--trials", "2", "--name", "theirs", code=2).stderr
     assert (
-        said
-        == "blocksearch: a.db has a study theirs that was made elsewhere: give this one another name\n"
+        said == "blocksearch: a.db has a study theirs that was made elsewhere: give this one "
+        "another name\n"
     )

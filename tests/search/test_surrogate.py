@@ -53,7 +53,7 @@ def test_means_and_deviations_are_those_of_the_normal_distribution_that_the_mode
     np.testing.assert_allclose(deviations, np.sqrt(np.diag(true - gain @ true)))
 
 
-def test_a_network_with_options_that_the_space_has_not_is_believed_more_and_one_without_is_not_touched(
+def test_only_a_network_with_options_that_the_space_has_not_is_believed_more(
     seen,
 ):
     features, codes, data = seen

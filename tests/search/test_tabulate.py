@@ -22,7 +22,8 @@ from blocksearch.training.recipe import Recipe
 
 SPACE = """
 from blocksearch import TASKS, Grammar
-grammar = Grammar(TASKS["digits"], widths=[(4, 6)], kernel=["3x3", "1x3+3x1"], residual=["none", "add"])
+kernels = ["3x3", "1x3+3x1"]
+grammar = Grammar(TASKS["digits"], widths=[(4, 6)], kernel=kernels, residual=["none", "add"])
 """
 
 

@@ -118,7 +118,7 @@ def count_exactly(name: str, task: Task | None) -> int:
         for norm in (part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)):
             norm.forward = (
                 lambda x: x
-                # keeps the shape and is no FLOP to torch's counter, which spends most of its time in it
+                # keeps the shape, and is no FLOP to torch's counter, which is slow in it
             )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             module(
@@ -207,8 +207,8 @@ GRAMMAR = "from blocksearch import Grammar, TASKS, op\n"
             "the space is empty: last=none needs",
         ),
         (
-            GRAMMAR
-            + "def no(network):\n    raise ValueError('oops')\n\ngrammar = Grammar(TASKS['svhn']).where(no)\n",
+            GRAMMAR + "def no(network):\n    raise ValueError('oops')\n\ngrammar = "
+            "Grammar(TASKS['svhn']).where(no)\n",
             "bad.py:2: constraint bad.no raises ValueError: oops",
         ),
         (

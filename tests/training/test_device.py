@@ -144,14 +144,19 @@ seeds, limit, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
 network = network_from("baseline", task_from("digits", "64,64,64"))
-request = Request(Split("digits", images=256), replace(RECIPES["fast"], epochs=1), folder, "none", 1)
+recipe = replace(RECIPES["fast"], epochs=1)
+request = Request(Split("digits", images=256), recipe, folder, "none", 1)
 jobs = conditions(request, network).jobs([network], range(seeds))
-status = lambda name: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name)) * 1024
+def status(name):
+    lines = open("/proc/self/status")
+    return next(int(l.split()[1]) for l in lines if l.startswith(name)) * 1024
+
 start = status("VmSize")
 if limit:
     resource.setrlimit(resource.RLIMIT_AS, (start + limit, start + limit))
 runs = train_group(Group(tuple(jobs), folder / "kept.npz"))
-print(json.dumps([status("VmPeak") - start, [run.provenance["mode"] for run in runs], [run.accuracy for run in runs]]))
+modes = [run.provenance["mode"] for run in runs]
+print(json.dumps([status("VmPeak") - start, modes, [run.accuracy for run in runs]]))
 """
 
 

@@ -1,4 +1,6 @@
-"""Training: repeatable to the bit, paired by seed, honest about divergence, and learning something."""
+"""Training: repeatable to the bit, paired by seed, honest about divergence, and learning
+something.
+"""
 
 from dataclasses import replace
 from typing import ClassVar, get_args
@@ -332,7 +334,8 @@ class TestRecipe:
         assert replace(
             fast, epochs=1, beta1=0.5, label_smoothing=0.1, precision="bfloat16"
         ).title == (
-            "1 epoch (linear schedule, batch 128, beta1 0.5, label smoothing 0.1, precision bfloat16)"
+            "1 epoch (linear schedule, batch 128, beta1 0.5, label smoothing 0.1, precision "
+            "bfloat16)"
         )
 
     def test_the_papers(self):

@@ -1,4 +1,6 @@
-"""Kept trainings: written whole, read without unpickling, and never taken up by another training."""
+"""Kept trainings: written whole, read without unpickling, and never taken up by another
+training.
+"""
 
 import numpy as np
 import pytest

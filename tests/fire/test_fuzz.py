@@ -1,0 +1,68 @@
+"""Random input at every door that reads text; `python -m tests.fire.fuzz` tries more of it."""
+
+import pytest
+
+from blocksearch.errors import ConfigError
+from tests.fire.fuzz import DOORS, drawn, numbers, somewhere, wrong
+
+INPUTS = 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("door", DOORS)
+def test_no_input_gives_a_traceback_or_takes_long(door):
+    tried, found = 0, []
+    with somewhere():
+        for of, number in numbers(INPUTS):
+            if of == door:
+                tried += 1
+                text = drawn(door, number, seed=7)
+                if said := wrong(door, text):
+                    found.append((number, text[:200], said))
+    assert tried >= 200
+    assert found == []
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_few_inputs_are_taken_rightly(door):
+    with somewhere():
+        assert [wrong(door, drawn(door, number, seed=8)) for number in range(3)] == [None] * 3
+
+
+def test_most_inputs_are_near_to_what_is_right():
+    """Of random texts alone, nothing would come behind the first check of a door."""
+    taken = dict.fromkeys(DOORS, 0)
+    for door in ("block", "network", "budget", "seeds", "widths", "input", "rungs"):
+        for number in range(300):
+            try:
+                DOORS[door][2](drawn(door, number, seed=9))
+                taken[door] += 1
+            except Exception:
+                continue
+        assert 30 < taken[door] < 270, door
+
+
+@pytest.mark.parametrize(
+    ("reads", "says"),
+    [
+        (lambda text: text.index("?"), "ValueError"),
+        (lambda text: (_ for _ in ()).throw(RuntimeError("x")), "RuntimeError: x"),
+        (lambda text: sum(1 for _ in iter(int, 1)), "more than"),
+    ],
+)
+def test_the_fuzzer_sees_what_is_wrong(monkeypatch, reads, says):
+    monkeypatch.setitem(DOORS, "block", (1, DOORS["block"][1], reads))
+    monkeypatch.setattr("tests.fire.fuzz.LONGEST", 0.5)
+    with somewhere():
+        assert says in wrong("block", "kernel=3x3")
+
+
+def test_the_fuzzer_knows_a_clean_line(monkeypatch):
+    def refuse(text):
+        error = ConfigError()
+        error.args = ("two\nlines",)
+        raise error
+
+    monkeypatch.setitem(DOORS, "block", (1, DOORS["block"][1], refuse))
+    with somewhere():
+        assert "no clean line" in wrong("block", "kernel=3x3")
