@@ -122,7 +122,8 @@ def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
         return [(Purpose.TRAIN, folder)]
     if others:
         raise DataError(
-            f"{folder}: beside {', '.join(known)} there is no other folder, but there is {others[0]}"
+            f"{folder}: beside {', '.join(known)} there is no other folder, but there is "
+            f"{others[0]}"
         )
     if len(set(known.values())) < len(known):
         raise DataError(f"{folder}: {', '.join(known)} mean the same twice")

@@ -258,7 +258,8 @@ def _fill(
         shown = ", ".join("/".join(Path(each.name).parts[-2:]) for each in damaged[:SHOWN])
         more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
         raise DataError(
-            f"{sources[0].what}: {len(damaged):,} of {done:,} images cannot be read: {shown}{more}; "
+            f"{sources[0].what}: {len(damaged):,} of {done:,} images cannot be read: "
+            f"{shown}{more}; "
             f"the first: {damaged[0].damage}"
         )
     if not train.labels:

@@ -243,7 +243,8 @@ class SplitSummary:
     groups and origin of the evaluated images, in their order.
 
     `available` counts the training images before any cap, `copies` the evaluated images that equal
-    a training image; `classes` are the names of classes in the order of labels, where they have any.
+    a training image; `classes` are the names of classes in the order of labels, where they have
+    any.
     """
 
     digest: str

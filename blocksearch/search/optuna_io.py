@@ -283,7 +283,8 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
             raise error.__cause__ or error from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{without_password(location)}: study {plain(name)} is not as Optuna writes it: {error}"
+                f"{without_password(location)}: study {plain(name)} is not as Optuna writes it: "
+                f"{error}"
             ) from error
         finally:
             storage.remove_session()

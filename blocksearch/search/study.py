@@ -37,10 +37,10 @@ class Study:
     `dataset` is a data set's name, a folder, a listing or a file, arrays (images N×H×W×C uint8,
     labels N, and maybe groups N), a Dataset of PyTorch's, or an iterable of (image, label); the
     grammar takes input and classes from it. `test` are test images in any of these forms, which
-    only the one test of the study opens. `objective` instead is a function of a network and a seed that returns percent,
-    or None for a network that came to nothing; its name and source are part of what the study is.
-    The rest are the fields of `StudyConfig`, and those of `RunConfig`, which say how networks are
-    trained. Raises ConfigError or DataError for what cannot be.
+    only the one test of the study opens. `objective` instead is a function of a network and a seed
+    that returns percent, or None for a network that came to nothing; its name and source are part
+    of what the study is. The rest are the fields of `StudyConfig`, and those of `RunConfig`, which
+    say how networks are trained. Raises ConfigError or DataError for what cannot be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])

@@ -115,7 +115,9 @@ class Studies:
         self._ledger = ledger
 
     def names(self) -> list[str]:
-        """Return the names of the searches, oldest first. Raises StoreError where a row is damaged."""
+        """Return the names of the searches, oldest first. Raises StoreError where a row is
+        damaged.
+        """
         return [row["name"] for row in self._rows()]
 
     def definition(self, name: str) -> dict[str, Any] | None:

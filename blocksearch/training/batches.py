@@ -67,7 +67,9 @@ class ResidentImages:
         self._drawn: list[Tensor] = []
 
     def draw(self, step: int, images: int) -> None:
-        """Draw what a step does to so many images of each seed, in tensors that stay in one place."""
+        """Draw what a step does to so many images of each seed, in tensors that stay in one
+        place.
+        """
         if self.augmentation is not None:
             arrays = [torch.from_numpy(own) for own in _arrays(self.augmentation, step, images)]
             if not self._drawn:

@@ -2,9 +2,9 @@
 
 A transform is added in one place: a class here and its name in `TRANSFORMS`, or one of your own
 handed to `TRANSFORMS.register`. It says how many numbers each image draws, and describes in a
-`Warp` what becomes of the image; pixels are read once, when the batch is gathered. Wherever a recipe
-names them, first colours are changed, then all movements are made (as one, in the recipe's order,
-read between pixels by bilinear interpolation), then holes.
+`Warp` what becomes of the image; pixels are read once, when the batch is gathered. Wherever a
+recipe names them, first colours are changed, then all movements are made (as one, in the recipe's
+order, read between pixels by bilinear interpolation), then holes.
 
 Draws depend on the seed and the step alone, so a seed sees the same images whatever trains beside
 it, on every device, and after a stop. No torch here.
@@ -296,7 +296,9 @@ class Augmentation:
         self.reflect = padding_of(texts) == "reflect"
 
     def warp(self, step: int, images: int) -> Warp:
-        """Return what a step does to `images` of each seed, image by image, in each seed by seed."""
+        """Return what a step does to `images` of each seed, image by image, in each seed by
+        seed.
+        """
         warp = Warp(images * len(self.seeds), *self.map)
         total = sum(each.draws for each in self.transforms)
         streams = [

@@ -322,7 +322,8 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_is_trusted(tmp_path):
     write_cifar10(tmp_path)
     expected = digest(load("cifar10", "train", tmp_path))
     script = (
-        "from pathlib import Path; from blocksearch.data import cache as store, cache_files as files, readers\n"
+        "from pathlib import Path; from blocksearch.data import cache as store, cache_files as "
+        "files, readers\n"
         f"readers.CIFAR_RECORDS = {RECORDS}; root = Path({str(tmp_path)!r})\n"
         "split = store.decode(store.get('cifar10'), 'train', root)\n"
         "stamp = store._stamp('cifar10', 'train', root)[0]\n"

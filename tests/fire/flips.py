@@ -1,4 +1,6 @@
-"""Single bits of stored values, flipped in a file as it lies on a disk: no checksum is made anew."""
+"""Single bits of stored values, flipped in a file as it lies on a disk: no checksum is made
+anew.
+"""
 
 import random
 import sqlite3

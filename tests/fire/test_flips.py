@@ -121,7 +121,9 @@ def _plain(record):
 
 
 def flipped(whole, folder, table, count, seed):
-    """Flip so many bits, each in a copy of its own; return those that changed an answer silently."""
+    """Flip so many bits, each in a copy of its own; return those that changed an answer
+    silently.
+    """
     right = answers(whole, TABLES[table])
     draw, file = random.Random(f"{table} {seed}"), folder / "b.db"
     assert not any(isinstance(answer, BlocksearchError) for answer in right.values())
