@@ -30,9 +30,7 @@ class DataConfig:
     )
     resize: str | None = field(
         default=None,
-        metadata={
-            "help": "Bring own pictures to HEIGHTxWIDTH, such as 64x64; they are stretched, not cut."
-        },
+        metadata={"help": "Bring own pictures to HEIGHTxWIDTH, such as 64x64; stretched, not cut."},
     )
     grey: bool = field(default=False, metadata={"help": "Make own pictures grey: one channel."})
     group_by: str | None = field(

@@ -282,10 +282,8 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
         except StorageInternalError as error:
             raise error.__cause__ or error from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{without_password(location)}: study {plain(name)} is not as Optuna writes it: "
-                f"{error}"
-            ) from error
+            said = f"study {plain(name)} is not as Optuna writes it: {error}"
+            raise StoreError(f"{without_password(location)}: {said}") from error
         finally:
             storage.remove_session()
             storage.engine.dispose()
