@@ -73,7 +73,7 @@ def test_a_model_keeps_its_shapes_and_every_figure_is_torchs(make, block):
     replaced = [row["name"] for row in rows if not row["reason"]]
     assert replaced
     assert all(row["block"] == "" for row in rows if row["reason"])
-    # The model that was handed over is as it was, and weights elsewhere are the same in the new one.
+    # The model that was handed over is as it was, and other weights are the same in the new one.
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     gone = [*replaced, *(name for row in rows for name in row["absorbed"])]
     kept = {
