@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+from blocksearch.arch.notation import divided
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.training.optimizers import OPTIMIZERS
-from blocksearch.training.registry import Registry, Source, divided, load_source, within
+from blocksearch.training.registry import Registry, Source, load_source, within
 from blocksearch.training.schedules import SCHEDULES
 from blocksearch.training.transforms import TRANSFORMS, canonical
 
@@ -179,7 +180,7 @@ def _checked(name: str, value: Any) -> Any:
         case "class_weights":
             return _class_weights(value)
         case "augment":
-            texts = divided(value) if isinstance(value, str) else value
+            texts = filter(None, divided(value)) if isinstance(value, str) else value
             listed = isinstance(texts, tuple | list)
             if not listed or not all(isinstance(each, str) for each in texts):
                 raise ConfigError(f"augment must be a text such as 'flip', but got {value!r}")
