@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch import data
     from blocksearch.api.answer import Answer
+    from blocksearch.api.catalog import describe
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, layers, network, price, survey
     from blocksearch.api.studies import Study, front, importance, tabulate, test
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "api.answer": ("Answer",),
     "api.models": ("replace",),
+    "api.catalog": ("describe",),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
     "api.studies": ("Study", "front", "importance", "tabulate", "test"),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
@@ -70,6 +72,7 @@ __all__ = [
     "bench",
     "cost",
     "data",
+    "describe",
     "front",
     "importance",
     "layers",

@@ -1,17 +1,25 @@
 """What there is: data sets, networks, spaces and recipes by name."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blocksearch.api.answer import Answer
+from blocksearch.api.answer import Answer, divided
+from blocksearch.api.trainings import Seeds, seeds_of
 from blocksearch.arch.zoo import NAMED
+from blocksearch.data import DataConfig
 from blocksearch.data import data_root as folder_of
 from blocksearch.data.download import check, fetch, listing
+from blocksearch.data.opening import DatasetLike
+from blocksearch.data.overview import Overview, overview
+from blocksearch.errors import ConfigError
+from blocksearch.report.datasets import checked_report, datasets_report, overview_report
 from blocksearch.report.table import Report, rows_table
-from blocksearch.report.tables import checked_report, datasets_report
 from blocksearch.space.load import read_space, shipped_spaces
 from blocksearch.training.recipe import RECIPES
+
+DISAGREEMENT = 0.1  # of images that two seeds of a network judge otherwise: a usual share
 
 
 def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
@@ -50,6 +58,48 @@ def checked(
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     return Answer(rows, checked_report(rows))
+
+
+def describe(
+    dataset: DatasetLike,
+    *,
+    test: DatasetLike = None,
+    seeds: Seeds = 5,
+    sheet: str | Path | None = None,
+    data_root: Path | None = None,
+    progress: Any = lambda _: None,
+    **fields: Any,
+) -> Answer[Overview]:
+    """Say what images are before anything is trained: classes, counts, sizes, copies, imbalance,
+    what a constant guess scores, and the smallest difference that `seeds` decide.
+
+    `fields` are those of `DataConfig`, such as `group_by`. `sheet` is a PNG file for a contact
+    sheet. Raises DataError or ConfigError in one line.
+
+    >>> describe("digits").found.guess
+    10.0
+    """
+    from blocksearch.ablation.power import smallest_effect
+
+    config = DataConfig(**divided(fields, DataConfig)[0])
+    count = len(seeds_of(seeds))
+    found = overview(dataset, config, test=test, root=data_root, progress=progress)
+    if sheet is not None:
+        _save_sheet(found, Path(sheet))
+    least = None
+    if count > 1 and found.judged:
+        deviation = 100 * math.sqrt(DISAGREEMENT / found.judged)
+        least = smallest_effect(deviation, count, count - 1, 0.05)
+    return Answer(found, overview_report(found, count, least, DISAGREEMENT))
+
+
+def _save_sheet(found: Overview, file: Path) -> None:
+    if file.suffix.lower() != ".png":
+        raise ConfigError(f"a contact sheet is a .png file, but got {file}")
+    try:
+        found.save_sheet(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def fetched(name: str, data_root: Path | None = None, *, progress: bool = False) -> Answer[str]:

@@ -16,6 +16,7 @@ from blocksearch.cli.options import (
     Spoken,
     with_options,
 )
+from blocksearch.data.config import DataConfig
 from blocksearch.errors import ConfigError, DataError
 
 inspect_app = typer.Typer()
@@ -24,6 +25,7 @@ data_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 Form = Annotated[Given, Options(Network, "Network")]
+Pictures = Annotated[Given, Options(DataConfig, "Images", only=("group_by",))]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),
@@ -174,6 +176,37 @@ def data_check(
     output.show(answer)
     if problems := [str(row["problem"]) for row in answer.found if row["problem"]]:
         raise DataError(problems[0])
+
+
+@data_app.command("describe")
+@with_options
+def data_describe(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="IMAGES", help="A folder, a .csv listing, an .npz file, or a name."),
+    ],
+    pictures: Pictures,
+    output: Spoken,
+    seeds: Annotated[str, typer.Option(help="Seeds that comparisons will have.")] = "5",
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet, a .png file.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Say what images are, before anything is trained.
+
+    Classes, sizes, copies, imbalance, what a constant guess scores, and the smallest difference
+    that the seeds decide.
+
+    Example: blocksearch data describe photos/ --sheet photos.png
+    """
+    from blocksearch.api.catalog import describe
+    from blocksearch.report.progress import slow
+
+    own: Given = {"seeds": seeds, "sheet": sheet, "data_root": data_root, **pictures}
+    with slow(f"looking at {dataset}", quiet=output.quiet) as progress:
+        answer = describe(dataset, progress=progress, **own)
+    output.show(answer)
 
 
 @data_app.command("fetch")

@@ -60,11 +60,23 @@ def open_dataset(
     if plain and handed is not None and not (set(handed) | set(tested or ())) & {"val"}:
         own = Own(handed["train"], _test_of(handed, tested))
         return own.keep(root) if keep else own.name
-    source = _source(dataset, handed, config, "dataset")
-    other = None if test is None else _source(test, tested, config, "test")
-    if other is None and handed is not None and "test" in handed:
-        other = ArraySource(checked(handed["test"], "test"), "test")
-    return read_source(source, other, config, root, progress)
+    source, *rest = sources_of(dataset, config, test=test)
+    return read_source(source, rest[0] if rest else None, config, root, progress)
+
+
+def sources_of(
+    dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None
+) -> list[ImageSource]:
+    """Return the images of one's own that something stands for, and beside them test images that
+    are handed over apart. Raises DataError or ConfigError.
+    """
+    handed, tested = _arrays(dataset, "dataset"), _arrays(test, "test")
+    found = [_source(dataset, handed, config, "dataset")]
+    if test is not None:
+        found.append(_source(test, tested, config, "test"))
+    elif handed is not None and "test" in handed:
+        found.append(ArraySource(checked(handed["test"], "test"), "test"))
+    return found
 
 
 def _test_of(handed: Mapping[str, Handed], tested: Mapping[str, Handed] | None) -> Handed | None:

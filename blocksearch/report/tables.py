@@ -1,4 +1,4 @@
-"""Answers that need no training, as reports: layers, costs, published FLOPs, spaces, data sets; and
+"""Answers that need no training, as reports: layers, costs, published FLOPs, spaces; and
 lists of runs and of timings.
 """
 
@@ -225,17 +225,6 @@ def _references(found: Survey) -> Table:
     title = "reference networks in this task"
     data = tuple(map(vars, found.points))
     return Table(name="references", title=title, columns=columns, rows=tuple(rows), data=data)
-
-
-def datasets_report(rows: Sequence[Row]) -> Report:
-    """List data sets and whether their files are here."""
-    return Report(title="data sets", tables=(rows_table("datasets", rows),))
-
-
-def checked_report(rows: Sequence[Row]) -> Report:
-    """List what reading data sets whole has found."""
-    shown = rows_table("datasets", rows, least="least of a class", most="most of a class")
-    return Report(title="data sets, read whole", tables=(shown,))
 
 
 def bench_report(title: str, rows: Sequence[Row]) -> Report:
