@@ -113,8 +113,8 @@ def test_gains_are_counted_by_group_and_an_interaction_is_their_difference():
         for seed in range(3)
     }
 
-    def lookup(network, seed):
-        key = SHARED.job(network, seed).key
+    def lookup(arm, seed):
+        key = SHARED.job(arm[0], seed).key
         return made_run(key, "complete", (50.0,), right=bits[network.digest, seed])
 
     def by_hand(variant):
