@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.search.objectives import Objective
     from blocksearch.space.grammar import Grammar
     from blocksearch.space.load import load_space
+    from blocksearch.training.recipe import Recipe
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
     "search.objectives": ("Objective",),
     "space.grammar": ("Grammar",),
     "space.load": ("load_space",),
+    "training.recipe": ("Recipe",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "Grammar",
     "Network",
     "Objective",
+    "Recipe",
     "Shape",
     "Study",
     "Task",

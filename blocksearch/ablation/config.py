@@ -37,7 +37,9 @@ class AblationConfig:
     """
 
     factors: Sequence[str] = field(
-        metadata={"help": "Factor to vary, such as residual; several may be given, or all."}
+        metadata={
+            "help": "Factor to vary, such as residual or recipe; several may be given, or all."
+        }
     )
     values: Sequence[Value] | None = field(
         default=None, metadata={"help": "Only these values of the factor, such as none,add."}

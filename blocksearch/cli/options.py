@@ -152,12 +152,20 @@ def factors() -> list[str]:
     """Return the names of the factors."""
     from blocksearch.arch.factors import FACTORS
 
-    return ["all", *FACTORS]
+    return ["all", "recipe", *FACTORS]
+
+
+def recipes() -> list[str]:
+    """Return the names of the shipped recipes."""
+    from blocksearch.training.recipe import RECIPES
+
+    return list(RECIPES)
 
 
 COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
     "dataset": _completed(datasets),
     "factors": _completed(factors),
+    "recipe": _completed(recipes),
 }
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Images, Prepared
+from blocksearch.errors import ConfigError
 from blocksearch.training.build import build
 from blocksearch.training.norm_act import LINEAR, NormAct
 from blocksearch.training.optimizers import optimizer_for
@@ -114,6 +115,8 @@ class _Loop:
         loaders: int,
         sampler: Sampler[int] | None = None,
     ) -> None:
+        if recipe.augment:
+            raise ConfigError("the plain loop augments no images: time a recipe without `augment`")
         torch.manual_seed(seed)
         images = len(data.training.labels)
         self.device, self.recipe = device, recipe

@@ -115,7 +115,7 @@ def test_gains_are_counted_by_group_and_an_interaction_is_their_difference():
 
     def lookup(arm, seed):
         key = SHARED.job(arm[0], seed).key
-        return made_run(key, "complete", (50.0,), right=bits[network.digest, seed])
+        return made_run(key, "complete", (50.0,), right=bits[arm[0].digest, seed])
 
     def by_hand(variant):
         own = [
