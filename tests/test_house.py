@@ -41,6 +41,7 @@ DOORS = {
         "runs/ledger",
         "runs/location",
         "runs/peek",
+        "runs/questions",
         "runs/rows",
         "search/trials",
     },

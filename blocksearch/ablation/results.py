@@ -22,6 +22,7 @@ from blocksearch.ablation.stats import (
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
+from blocksearch.runs.questions import Asked
 from blocksearch.runs.records import Run, RunState
 from blocksearch.training.recipe import Recipe
 
@@ -175,12 +176,14 @@ class Ablation:
     """The answer of an ablation.
 
     The title states every reduction. `results` are in the order asked, references before their
-    variants; `notes` say where the runs came from.
+    variants; `notes` say where the runs came from. `asked` are all questions about these runs, if
+    they are remembered.
     """
 
     title: str
     results: tuple[VariantResult, ...]
     notes: tuple[str, ...]
+    asked: Asked | None = None
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -193,8 +196,20 @@ class Ablation:
         return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
 
     def records(self) -> list[dict[str, object]]:
-        """Return a flat record for each result: see `VariantResult.record`."""
-        return [result.record() for result in self.results]
+        """Return a flat record for each result: see `VariantResult.record`. `p_value_counted` is
+        the p-value times the number of questions about these runs.
+        """
+        times = self.asked.count if self.asked else 1
+        return [
+            result.record()
+            | {
+                "p_value_counted": None
+                if own is None or own.p_value is None
+                else min(1.0, times * own.p_value)
+            }
+            for result in self.results
+            for own in (result.comparison,)
+        ]
 
 
 def compare_variants(

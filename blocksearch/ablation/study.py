@@ -9,7 +9,8 @@ from blocksearch.ablation.results import Ablation, Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.recall import recall
+from blocksearch.runs.questions import Asked, Question, remembered
+from blocksearch.runs.recall import is_shipped, recall
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
@@ -37,7 +38,31 @@ def ablate(
         title=f"{title}; {mixed}" if mixed else title,
         results=tuple(results),
         notes=tuple(notes("the first reference", found[0].reference, runs.values(), shared)),
+        asked=_remembered(found, config, shared, request),
     )
+
+
+def _remembered(
+    found: Sequence[Variant], config: AblationConfig, shared: Conditions, request: Request
+) -> Asked:
+    """Remember what was asked, beside the runs, and return all questions about them."""
+    key = shared.job(found[0].reference, 0).key
+    pairs = {
+        (own.reference.digest, own.network.digest)
+        for own in found
+        if own.network and own.compared and not own.is_interaction
+    }
+    question = Question(
+        dataset=key.dataset,
+        data=key.data,
+        split=key.protocol,
+        recipe=key.recipe,
+        pairs=tuple(sorted(pairs)),
+        seeds=config.seed_list,
+        stages=config.stages,
+    )
+    location = request.ledger
+    return remembered(question, location, request.sources, shipped=is_shipped(location))
 
 
 def foresee_ablation(

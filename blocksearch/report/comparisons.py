@@ -15,7 +15,7 @@ from blocksearch.report.figure import (
     by_epoch,
     fork_figure,
 )
-from blocksearch.report.notes import UNITS, comparison_notes
+from blocksearch.report.notes import UNITS, comparison_notes, looks_notes
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -107,10 +107,12 @@ def ablation_report(answer: "Ablation") -> Report:
         data=tuple(records),
         units=_PERCENT | _POINTS,
         grouped="given",
-        notes=(*comparison_notes(results), *answer.notes),
+        notes=(*comparison_notes(results), *looks_notes(answer.asked), *answer.notes),
     )
     figures = (_effects(results), _costs(results), _curves(results))
-    return Report(title=answer.title, tables=(table,), figures=figures)
+    asked = answer.asked
+    facts = {"question": asked and asked.number, "questions": asked and asked.count}
+    return Report(title=answer.title, tables=(table,), figures=figures, facts=facts)
 
 
 def _ablation_row(result: "VariantResult", record: Row) -> dict[str, Any]:

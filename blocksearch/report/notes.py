@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.results import VariantResult
+    from blocksearch.runs.questions import Asked, Question
 
 UNITS = (
     "difference: percentage points over the paired seeds; the intervals of all comparisons here "
@@ -22,6 +23,35 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
     smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
     return [UNITS, *_moderated(results), *_elsewhere(results), smallest] if least else []
+
+
+ONE_IN = {2: 12, 3: 9, 4: 7}  # series of so many questions decide falsely; of more, one in five
+
+
+def looks_notes(asked: "Asked | None") -> list[str]:
+    """Say which look at the same runs an answer is, and its p-values if all are counted."""
+    if asked is None:
+        return []
+    unkept = [f"this question is not remembered: {asked.unkept}"] if asked.unkept else []
+    if asked.count == 1:
+        return unkept
+    k, others = asked.count, "; ".join(map(_question, asked.others))
+    return [
+        f"question {asked.number} of {k} about these runs (the other{'s' * (k > 2)}: {others}); "
+        f"counted over all, each p is {k} times what is printed, and without that one such series "
+        f"in {ONE_IN.get(k, 5)} decides something that is not there; new seeds make a new question",
+        *unkept,
+    ]
+
+
+def _question(own: "Question") -> str:
+    seeds = own.seeds
+    first, last = min(seeds), max(seeds)
+    dense = len(seeds) == last - first + 1 and len(seeds) > 2
+    said = f"{first} to {last}" if dense else ", ".join(map(str, seeds))
+    count = f"{len(own.pairs)} comparison{'s' * (len(own.pairs) != 1)}"
+    stages = f", looks at {', '.join(map(str, own.stages))}" if own.stages else ""
+    return f"{count} over seed{'s' * (len(seeds) > 1)} {said}{stages}"
 
 
 def _elsewhere(results: "Sequence[VariantResult]") -> list[str]:

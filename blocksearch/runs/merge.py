@@ -6,11 +6,12 @@ from typing import Any
 
 from blocksearch.errors import ConfigError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.questions import questions_in, remember
 
 
 def merge_ledgers(into: str, other: str) -> dict[str, Any]:
-    """Copy what `into` lacks from `other`; both must exist. Disagreements are reported and left as
-    they are.
+    """Copy what `into` lacks from `other`, runs and questions; both must exist. Disagreements are
+    reported and left as they are.
     """
     if into == other:
         raise ConfigError(f"a ledger is not merged with itself: {into}")
@@ -19,6 +20,7 @@ def merge_ledgers(into: str, other: str) -> dict[str, Any]:
         closing(Ledger(other, create=False)) as theirs,
     ):
         copied, conflicts = mine.merge(theirs)
+    remember(questions_in(other), into)
     summary = (
         f"{copied} runs copied from {other} into {into}; "
         f"{len(conflicts)} trainings on which they disagree"

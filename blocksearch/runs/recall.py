@@ -6,6 +6,7 @@ from contextlib import closing
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import file_of
 from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey
+from blocksearch.runs.shipped import BESIDE
 
 
 def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
@@ -34,3 +35,13 @@ def there(location: str) -> bool:
     """Whether there is a database: a file that exists, or any server's."""
     file = file_of(location)
     return file is None or file.exists()
+
+
+def is_shipped(location: str) -> bool:
+    """Whether a database is one of those that are shipped, which are only read.
+
+    >>> is_shipped("results/digits.db")
+    False
+    """
+    file = file_of(location)
+    return file is not None and file.absolute().parent == BESIDE

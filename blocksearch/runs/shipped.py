@@ -4,6 +4,8 @@ from pathlib import Path
 
 import blocksearch
 
+BESIDE = Path(blocksearch.__file__).parent.parent / "studies"
+
 
 def shipped(dataset: str) -> tuple[str, ...]:
     """Return the database of runs that is shipped for a data set, if there is one here.
@@ -14,6 +16,5 @@ def shipped(dataset: str) -> tuple[str, ...]:
     >>> shipped("no-such-data")
     ()
     """
-    beside = Path(blocksearch.__file__).parent.parent / "studies"
-    found = (folder / f"{dataset}.db" for folder in (beside, Path("studies")))
+    found = (folder / f"{dataset}.db" for folder in (BESIDE, Path("studies")))
     return tuple(str(file) for file in found if file.is_file())[:1]

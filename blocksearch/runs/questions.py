@@ -1,0 +1,217 @@
+"""Questions that were asked of runs: which networks were compared, over which seeds; no numbers.
+
+Asking again with more seeds, or in another family, is another look at the same runs. Whoever knows
+how often these were looked at can count the looks.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from blocksearch.errors import StoreError
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.recall import there
+from blocksearch.runs.records import RunKey
+
+Pairs = tuple[tuple[str, str], ...]  # digests of reference and variant
+
+QUESTIONS = sa.Table(
+    "ledger_questions",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("created", sa.String(32), nullable=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Which pairs of networks were compared, on which images, by which recipe, over which seeds.
+
+    `stages` are the numbers of seeds of interim analyses, () for one look.
+    """
+
+    dataset: str
+    data: str
+    split: str
+    recipe: str
+    pairs: Pairs
+    seeds: tuple[int, ...]
+    stages: tuple[int, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """The question as it is stored."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the question; equal ones are one question."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+    def shares_runs_with(self, other: "Question") -> bool:
+        """Whether some pair of networks is compared by both over some seed that both have."""
+        same = ("dataset", "data", "split", "recipe")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in same)
+            and not set(self.seeds).isdisjoint(other.seeds)
+            and not set(self.pairs).isdisjoint(other.pairs)
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All questions about the same runs as one of them, which is the `number`-th, from 1.
+
+    `unkept` says why the question could not be remembered, if so.
+    """
+
+    questions: tuple[Question, ...]
+    number: int
+    unkept: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many questions there are, this one among them: what each p is multiplied by."""
+        return len(self.questions)
+
+    @property
+    def others(self) -> tuple[Question, ...]:
+        """The questions beside this one."""
+        return self.questions[: self.number - 1] + self.questions[self.number :]
+
+
+def remembered(
+    question: Question, location: str, sources: Sequence[str], *, shipped: bool = False
+) -> Asked:
+    """Remember a question at a location, and return it among those asked before, there and in
+    other databases; those are only read, and so is the location if it is `shipped`.
+    """
+    known = [each for source in sources for each in questions_in(source, question)]
+    known += questions_in(location, question)
+    unkept = f"{location} came with the project" if shipped else ""
+    if not shipped and question not in known:
+        try:
+            remember([question], location)
+        except StoreError as error:
+            unkept = str(error)
+    related = [each for each in known if each.shares_runs_with(question)]
+    every = tuple(dict.fromkeys([*related, question]))
+    return Asked(every, every.index(question) + 1, unkept)
+
+
+def remember(questions: Iterable[Question], location: str) -> None:
+    """Store the questions that a database lacks. Raises StoreError where it cannot be written."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    with closing(Ledger(location)) as ledger, ledger.writing() as connection:
+        QUESTIONS.create(connection, checkfirst=True)
+        for each in questions:
+            row = {"digest": each.digest, "content": each.content, "created": created}
+            same = sa.select(QUESTIONS.c.id).where(QUESTIONS.c.digest == each.digest)
+            if connection.execute(same).first() is None:
+                connection.execute(QUESTIONS.insert().values(**row))
+
+
+def questions_in(location: str, like: Question | None = None) -> list[Question]:
+    """Return the questions that a database has, oldest first; with them those about the runs of
+    one `like` them that answers imply which were stored by earlier versions.
+    """
+    if not there(location):
+        return []
+    with closing(Ledger(location, create=False)) as ledger:
+        implied = list(_implied(ledger, like)) if like else []
+        return [*implied, *_stored(ledger)]
+
+
+def _stored(ledger: Ledger) -> Iterator[Question]:
+    with ledger.guard():
+        if not sa.inspect(ledger.engine).has_table(QUESTIONS.name):
+            return
+        with ledger.engine.connect() as connection:
+            rows = connection.execute(sa.select(QUESTIONS).order_by(QUESTIONS.c.id)).mappings()
+            found = [(row["digest"], row["content"]) for row in rows]
+    for digest, content in found:
+        try:
+            question = _read(json.loads(content))
+        except (ValueError, TypeError, KeyError) as error:
+            raise _damaged(ledger) from error
+        if question.digest != digest:
+            raise _damaged(ledger)
+        yield question
+
+
+def _damaged(ledger: Ledger) -> StoreError:
+    return StoreError(
+        f"{ledger.location}: a question does not match its checksum; the file was damaged or edited"
+    )
+
+
+def _read(content: Mapping[str, Any]) -> Question:
+    pairs = tuple((str(one), str(other)) for one, other in content["pairs"])
+    return Question(
+        dataset=str(content["dataset"]),
+        data=str(content["data"]),
+        split=str(content["split"]),
+        recipe=str(content["recipe"]),
+        pairs=pairs,
+        seeds=tuple(map(int, content["seeds"])),
+        stages=tuple(map(int, content["stages"])),
+    )
+
+
+def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
+    """Yield the questions of stored answers whose accuracies are those of the same runs."""
+    for report in ledger.reports():
+        if report["kind"] != "ablate":
+            continue
+        try:
+            rows = json.loads(report["content"])
+            if not all("fingerprint" in row for row in rows):
+                continue  # the oldest answers do not say which networks they compared
+            first = next(row for row in rows if row["reference"])
+            known = dict(zip(first["seeds"], first["accuracies"], strict=True))
+            question = _of_rows(rows, like)
+        except (ValueError, TypeError, KeyError, StopIteration) as error:
+            raise StoreError(
+                f"{ledger.location}: the answer of {report['created']} cannot be read"
+            ) from error
+        keys = {
+            seed: RunKey(
+                first["fingerprint"], like.dataset, like.data, like.split, like.recipe, seed
+            )
+            for seed in known
+        }
+        runs = ledger.find(keys.values())
+        if known and all(
+            keys[seed] in runs and runs[keys[seed]].accuracy == value
+            for seed, value in known.items()
+        ):
+            yield question
+
+
+def _of_rows(rows: Sequence[Mapping[str, Any]], like: Question) -> Question:
+    """Read which pairs the rows of a stored answer compare: each with the reference above it."""
+    pairs, counts, seeds, reference = dict[tuple[str, str], None](), set[int](), set[int](), ""
+    for row in rows:
+        if row["reference"]:
+            reference = row["fingerprint"]
+        elif row["fingerprint"] and not row.get("interaction") and row["fingerprint"] != reference:
+            pairs[reference, row["fingerprint"]] = None
+            counts.add(len(row["seeds"]))
+            seeds |= set(row["seeds"])
+    return Question(
+        dataset=like.dataset,
+        data=like.data,
+        split=like.split,
+        recipe=like.recipe,
+        pairs=tuple(sorted(pairs)),
+        seeds=tuple(sorted(seeds)),
+        stages=tuple(sorted(counts)) if len(counts) > 1 else (),
+    )

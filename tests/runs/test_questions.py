@@ -1,0 +1,133 @@
+"""Questions about the same runs are remembered and counted, and hold no numbers."""
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import blocksearch as bs
+from blocksearch.errors import StoreError
+from blocksearch.runs.merge import merge_ledgers
+from blocksearch.runs.questions import Question, questions_in, remember, remembered
+from tests.strategies import tries
+
+SHIPPED = Path(__file__).parent.parent.parent / "studies" / "gtsrb.db"
+PAIRS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), min_size=1, unique=True)
+QUESTIONS = st.builds(
+    Question,
+    dataset=st.just("digits"),
+    data=st.sampled_from("dD"),
+    split=st.just("s"),
+    recipe=st.sampled_from("rR"),
+    pairs=PAIRS.map(lambda own: tuple(sorted(own))),
+    seeds=st.lists(st.integers(0, 9), min_size=1, unique=True).map(lambda own: tuple(sorted(own))),
+    stages=st.just(()),
+)
+
+
+def residual(seeds):
+    return bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=seeds)
+
+
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@tries(60)
+@given(QUESTIONS, QUESTIONS)
+def test_questions_share_runs_that_compare_a_pair_over_a_seed(one, other):
+    runs = [
+        {(each.data, each.recipe, pair, seed) for pair in each.pairs for seed in each.seeds}
+        for each in (one, other)
+    ]
+    assert one.shares_runs_with(other) == other.shares_runs_with(one) == bool(runs[0] & runs[1])
+
+
+@tries(15)
+@given(st.lists(QUESTIONS, min_size=1, max_size=6))
+def test_each_question_is_remembered_once_and_counted_with_those_about_its_runs(
+    tmp_path_factory, asked
+):
+    file = str(tmp_path_factory.mktemp("asked") / "runs.db")
+    for place, own in enumerate(asked):
+        answer = remembered(own, file, ())
+        before = list(dict.fromkeys(asked[: place + 1]))
+        assert questions_in(file) == before
+        assert answer.questions == tuple(each for each in before if each.shares_runs_with(own))
+        assert answer.questions[answer.number - 1] == own
+        assert own not in answer.others
+
+
+def test_asking_again_with_more_seeds_is_counted(tmp_path, monkeypatch):
+    """The shipped answers are questions, too: Section 3, and the shortcuts at eight seeds."""
+    monkeypatch.chdir(tmp_path)
+    before = digest(SHIPPED)
+    again, same, fewer = residual(8), residual(8), residual(5)
+    assert [each.data()["questions"] for each in (again, same, fewer)] == [2, 2, 3]
+    assert [each.data()["question"] for each in (again, same, fewer)] == [2, 2, 3]
+    for row in fewer.records()[1:]:
+        assert row["p_value_counted"] == min(1.0, 3 * row["p_value"])
+    said = " ".join(fewer.data()["notes"])
+    assert "question 3 of 3 about these runs" in said
+    assert "looks at 5, 8, 12" in said
+    assert "each p is 3 times what is printed" in said
+    other = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8, val_split=1)
+    assert other.data()["questions"] == 1
+    assert "about these runs" not in " ".join(other.data()["notes"])
+    assert digest(SHIPPED) == before
+
+
+def test_what_is_stored_has_no_numbers_but_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    residual(5)
+    with closing(sqlite3.connect("results/gtsrb.db")) as file:
+        ((content,),) = file.execute("select content from ledger_questions").fetchall()
+    stored = json.loads(content)
+    assert stored["seeds"] == [0, 1, 2, 3, 4]
+    assert len(stored["pairs"]) == 3
+    assert set(stored) == {"dataset", "data", "split", "recipe", "pairs", "seeds", "stages"}
+
+
+def question(**changes):
+    own = {"dataset": "digits", "data": "d", "split": "s", "recipe": "r"}
+    return Question(**own | {"pairs": (("a", "b"),), "seeds": (0, 1)} | changes)
+
+
+def test_questions_are_merged_with_runs(tmp_path):
+    one, other = (str(tmp_path / name) for name in ("a.db", "b.db"))
+    remember([question()], one)
+    remember([question(), question(seeds=(0, 1, 2))], other)
+    merge_ledgers(one, other)
+    assert len(questions_in(one)) == 2
+
+
+def test_an_edited_question_is_not_believed(tmp_path):
+    file = tmp_path / "runs.db"
+    remember([question()], str(file))
+    with closing(sqlite3.connect(file)) as opened:
+        opened.execute("update ledger_questions set content = replace(content, '0, 1', '0, 2')")
+        opened.commit()
+    with pytest.raises(StoreError, match="a question does not match its checksum"):
+        questions_in(str(file))
+
+
+def test_a_place_that_cannot_be_written_is_said_and_the_answer_stays(tmp_path):
+    (tmp_path / "file").write_text("")
+    found = remembered(question(), str(tmp_path / "file" / "runs.db"), ())
+    assert found.count == 1
+    assert "runs.db" in found.unkept or "file" in found.unkept
+
+
+def test_what_came_with_the_project_is_only_read(tmp_path):
+    file = tmp_path / "runs.db"
+    remember([question()], str(file))
+    before = digest(file)
+    found = remembered(question(seeds=(1, 5)), str(file), (), shipped=True)
+    assert (found.number, found.count) == (2, 2)
+    assert "came with the project" in found.unkept
+    assert digest(file) == before
