@@ -31,7 +31,12 @@ DOORS = {
     "rich": {"report/console", "report/progress"},
     "plotly": {"report/interactive"},
     "matplotlib": {"report/pictures"},
-    "optuna": {"search/optuna_io", "search/optuna_samplers", "search/study"},
+    "optuna": {
+        "search/optuna_import",
+        "search/optuna_io",
+        "search/optuna_samplers",
+        "search/study",
+    },
     "filelock": {"search/locks", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},
     "scipy": {"ablation/moderation", "ablation/power", "data/readers", "runs/metrics"},

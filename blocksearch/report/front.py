@@ -60,7 +60,7 @@ def front_report(summary: Summary) -> Report:
 
 
 def _networks(summary: Summary, entries: Sequence[Entry], name: str, title: str) -> Table:
-    shared, texts = split_texts([entry.text for entry in entries])
+    shared, texts = split_texts([entry.units or entry.text.split() for entry in entries])
     data = tuple(as_rows(summary.axes, entries))
     rows = tuple(
         record

@@ -182,6 +182,9 @@ def stream_csv(rows: Iterable[Row], out: TextIO) -> None:
         writer.writerow(map(_exact, row.values()))
 
 
+_EXPONENT = 1e22  # below it, no digit of a whole number that is written out is made up
+
+
 def _exact(value: Any) -> str:
     match value:
         case None:
@@ -191,7 +194,9 @@ def _exact(value: Any) -> str:
         case Integral():
             return str(int(value))
         case Real():
-            return repr(float(value))
+            number = float(value)
+            whole = 1e16 <= abs(number) < _EXPONENT  # and is written with an exponent
+            return str(int(number)) if whole else repr(number)
         case str():
             return _no_formula(value)
         case Mapping():

@@ -35,6 +35,7 @@ STYLE: Any = {
 _SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "x": "x", "triangle-up": "^"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
 _STEPS: Any = {Kind.STEPS: "steps-post", Kind.RISES: "steps-pre", Kind.LINE: "default"}
+FARTHEST = 1e150  # beyond, squares of coordinates overflow
 _TEXT_WIDTH = 110  # columns of a picture of tables
 # points offset, and which side of the text is nearest
 _PLACES = (
@@ -176,7 +177,12 @@ def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -
 
 
 def _numbers(values: Sequence[float | str], rows: Sequence[str]) -> list[float]:
-    return [float(rows.index(v)) if isinstance(v, str) else float(v) for v in values]
+    return [float(rows.index(v)) if isinstance(v, str) else _drawable(v) for v in values]
+
+
+def _drawable(value: float) -> float:
+    """Return a number that matplotlib can calculate with; what is farther off stands at the end."""
+    return max(-FARTHEST, min(FARTHEST, float(value)))
 
 
 def _subs(span: float) -> tuple[float, ...]:

@@ -212,16 +212,15 @@ def rows_table(name: str, rows: Sequence[Row], title: str = "", **labels: str) -
     return Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
 
 
-def split_texts(texts: Sequence[str]) -> tuple[str, list[str]]:
-    """Take from texts the words before the first bracket that all of them begin with.
+def split_texts(words: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
+    """Take from texts, as words, those before the first bracket that all of them begin with.
 
-    >>> split_texts(["a=1 b=2 [c]", "a=1 b=3 [d]"])
+    >>> split_texts([["a=1", "b=2", "[c]"], ["a=1", "b=3", "[d]"]])
     ('a=1', ['b=2 [c]', 'b=3 [d]'])
     """
-    words = [text.split() for text in texts]
     alike = 0
     while words[1:] and all(
-        len(own) > alike + 1 and own[alike] == words[0][alike] and "[" not in own[alike]
+        len(own) > alike + 1 and own[alike] == words[0][alike] and not own[alike].startswith("[")
         for own in words
     ):
         alike += 1

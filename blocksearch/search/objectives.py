@@ -132,12 +132,13 @@ def _dominated_by_turns(losses: Floats) -> NDArray[np.bool_]:
 
 
 def front(points: Floats) -> list[int]:
-    """Return the rows that no other dominates, by their first cost; of equal points the first."""
+    """Return the rows that no other dominates, by their costs; equal points are all there.
+
+    >>> front(np.array([[90.0, 2.0], [80.0, 1.0], [80.0, 1.0], [70.0, 2.0]]))
+    [1, 2, 0]
+    """
     rows = [int(row) for row in np.flatnonzero(~dominated(points))]
-    first: dict[tuple[float, ...], int] = {}
-    for row in rows:
-        first.setdefault(tuple(points[row]), row)
-    return sorted(first.values(), key=lambda row: tuple(points[row, 1:]))
+    return sorted(rows, key=lambda row: tuple(points[row, 1:]))
 
 
 def ranks(points: Floats) -> NDArray[np.int64]:

@@ -1,24 +1,19 @@
-"""Studies out to Optuna and in from it, by its public API.
+"""Studies out to Optuna, by its public API.
 
 What we search is copied into Optuna's tables of the same file, so that optuna-dashboard opens it. A
 network is there once, when its first training to the last epoch has counted, or failed: one that a
 race left behind is in our tables only, and so is what later seeds do to a mean. Copies are made in
 batches after our own tables are written, and what a killed search did not come to is added by the
 next one; nothing that we answer is read from them.
-
-A study that Optuna made elsewhere is read as it stands: its own numbers, no model and no intervals.
 """
 
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -26,13 +21,13 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.errors import ConfigError, StoreError
+from blocksearch.errors import StoreError
 from blocksearch.runs.location import url_of, without_password
-from blocksearch.runs.peek import reading, reading_url
+from blocksearch.runs.peek import reading
 from blocksearch.search import trials as ours
 from blocksearch.search.definition import Definition
-from blocksearch.search.objectives import Floats, Objective, front, hypervolume
-from blocksearch.search.results import RESERVED, Axis, Entry, Summary, plain, walk
+from blocksearch.search.objectives import Objective
+from blocksearch.search.results import Summary
 from blocksearch.search.summary import StoredStudy
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
@@ -224,126 +219,3 @@ def _configure_sqlite(connection: Any, _: Any) -> None:
 
 
 _SQLITE = {"connect_args": {"timeout": 60}, "pool_events": [(_configure_sqlite, "connect")]}
-
-
-def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summary:
-    """Read a study from Optuna's tables, which must have it. Raises ConfigError where it has one
-    objective.
-    """
-    directions, metrics, trials = _read(location, name)
-    if len(directions) < 2:
-        raise ConfigError(
-            f"study {plain(name)} of {without_password(location)} has one objective: a front needs "
-            "two or more"
-        )
-    axes = tuple(
-        Axis(own, maximise=direction == StudyDirection.MAXIMIZE)
-        for own, direction in zip(_unique(metrics), directions, strict=True)
-    )
-    left_out = [_left_out(trial, len(axes)) for trial in trials]
-    known = [trial for trial, why in zip(trials, left_out, strict=True) if not why]
-    values = np.array([trial.values for trial in known], float).reshape(len(known), len(axes))
-    scaled = _scaled(values, axes)
-    chosen = front(scaled)
-    entries = tuple(_entry(trial, axes, place in chosen) for place, trial in enumerate(known))
-    ordered = sorted(chosen, key=lambda place: entries[place].costs[axes[1].name])
-    return Summary(
-        plain(name),
-        "a study made with Optuna, as it stored it",
-        tuple(map(plain, others)),
-        axes,
-        (),
-        entries,
-        tuple(entries[place] for place in ordered),
-        hypervolume(scaled) if len(scaled) else 0.0,
-        walk(scaled),
-        _framed(values, axes),
-        _notes(left_out),
-    )
-
-
-def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], list[FrozenTrial]]:
-    """Return directions, the names of the objectives, and all trials; nothing is written."""
-    with reading(location), warnings.catch_warnings(action="ignore"):  # advice to upgrade a file
-        try:
-            storage = RDBStorage(reading_url(location), skip_table_creation=True)
-        except RuntimeError as error:
-            raise StoreError(
-                f"{without_password(location)} was written by another version of Optuna: {error}"
-            ) from error
-        try:
-            number = storage.get_study_id_from_name(name)
-            trials = storage.get_all_trials(number, deepcopy=False)
-            metrics = storage.get_study_system_attrs(number).get("study:metric_names")
-            directions = list(storage.get_study_directions(number))
-            metrics = metrics or [f"objective {place}" for place, _ in enumerate(directions)]
-            names = [name + "" for name, _ in zip(metrics, directions, strict=True)]  # texts
-            _ = [float.is_integer(value) for trial in trials for value in trial.values or ()]
-        except StorageInternalError as error:
-            raise error.__cause__ or error from error
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            said = f"study {plain(name)} is not as Optuna writes it: {error}"
-            raise StoreError(f"{without_password(location)}: {said}") from error
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-    return directions, names, trials
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Return names that can stand beside each other and beside our columns."""
-    found: list[str] = []
-    for name in map(plain, names):
-        taken = sum(other.rstrip("'") == name for other in (*RESERVED, *found))
-        found.append(name + "'" * taken)
-    return found
-
-
-def _scaled(values: Floats, axes: Sequence[Axis]) -> Floats:
-    """Scale each objective to the range of these trials: of the first, 1 is best; of the others, 0
-    is.
-    """
-    if not len(values):
-        return values
-    low, high = values.min(0), values.max(0)
-    gains = (values - low) / np.where(high > low, high - low, 1.0)
-    upward = np.array([axis.maximise for axis in axes])
-    found: Floats = np.where(upward == (np.arange(len(axes)) == 0), gains, 1 - gains)
-    return found
-
-
-def _entry(trial: FrozenTrial, axes: Sequence[Axis], on_front: bool) -> Entry:
-    text = " ".join(f"{plain(name)}={plain(value)}" for name, value in trial.params.items())
-    costs = {axis.name: value for axis, value in zip(axes[1:], trial.values[1:], strict=True)}
-    return Entry(trial.number, "", text or "(no parameters)", costs, trial.values[0], on_front)
-
-
-def _framed(values: Floats, axes: Sequence[Axis]) -> str:
-    if not len(values):
-        return "no trial has values"
-    spans = []
-    for axis, column in zip(axes, values.T, strict=True):
-        worst, best = sorted((float(column.min()), float(column.max())), reverse=not axis.maximise)
-        spans.append(f"{axis.name} from {worst:.6g} to {best:.6g}")
-    return (
-        f"axes: {'; '.join(spans)}: the range of this study's own trials, so that it cannot be "
-        "compared with another's"
-    )
-
-
-def _left_out(trial: FrozenTrial, objectives: int) -> str:
-    """Say why a trial is not shown; nothing where it is."""
-    if trial.state != TrialState.COMPLETE:
-        return trial.state.name
-    if len(trial.values or ()) != objectives:
-        return "without a value for each objective"
-    if not all(map(isfinite, trial.values)):
-        return "with values that are not finite"
-    infeasible = any(violated > 0 for violated in trial.constraints.values())
-    return "infeasible by the study's own constraints" if infeasible else ""
-
-
-def _notes(left_out: Sequence[str]) -> tuple[str, ...]:
-    found = [f"{count} {why}" for why, count in sorted(Counter(left_out).items()) if why]
-    intervals = "values are what the study stores: one a trial, without intervals"
-    return (intervals, *([f"trials that are not shown: {', '.join(found)}"] if found else []))

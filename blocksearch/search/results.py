@@ -34,8 +34,9 @@ class Entry:
     percent, one for each seed that was trained to the end; `early` counts seeds that were
     stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
     and whatever else is known; `factor` is FLOPs against the baseline network. `named` networks
-    were asked for by name; `origin` is that name, or who proposed the network. `network` is there
-    where a study in Python was asked.
+    were asked for by name; `origin` is that name, or who proposed the network. `units` are the
+    parts of the text that belong together, where these are not its words. `network` is there where
+    a study in Python was asked.
     """
 
     trial: int
@@ -51,6 +52,7 @@ class Entry:
     interval: tuple[float, float] | None = None
     simultaneous: tuple[float, float] | None = None
     factor: float | None = None
+    units: tuple[str, ...] = ()
     network: Network | None = field(default=None, compare=False, repr=False)
 
 

@@ -84,7 +84,7 @@ def summarise(location: str, name: str | None = None) -> Summary:
     found = open_study(location, name)
     if isinstance(found, StoredStudy):
         return _summary(found)
-    from blocksearch.search.optuna_io import summarise_foreign
+    from blocksearch.search.optuna_import import summarise_foreign
 
     return summarise_foreign(location, *found)
 

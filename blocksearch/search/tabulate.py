@@ -80,7 +80,7 @@ def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[
             "fingerprint": key.network,
             "seed": key.seed,
             "state": run.state,
-            "accuracies": " ".join(f"{accuracy:.4f}" for accuracy in run.accuracies),
+            "accuracies": " ".join(map(repr, run.accuracies)),
             "network": texts[key.network],
         }
         for key, run in runs.items()

@@ -3,6 +3,7 @@ becomes markup.
 """
 
 import csv
+import io
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blocksearch.ablation.design import variants
 from blocksearch.ablation.results import Ablation, Agreement, Statement, VariantResult
@@ -23,6 +26,7 @@ from blocksearch.paper.tables import Row
 from blocksearch.report.comparisons import ablation_report, paper_report
 from blocksearch.report.console import Page as Console
 from blocksearch.report.console import as_text, show
+from blocksearch.report.pages import csv_text, stream_csv
 from blocksearch.report.table import (
     Column,
     Priority,
@@ -232,6 +236,25 @@ def test_a_name_from_outside_is_no_formula(tmp_path):
     assert {(row["'=cmd()"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
 
 
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**25), 10**25),
+        min_size=1,
+    )
+)
+def test_numbers_of_a_csv_read_back_as_they_were(numbers):
+    """All tables go through one writer, and streams of networks through another that shares it."""
+    rows = [{"one": number, "several": numbers} for number in numbers]
+    out = io.StringIO()
+    stream_csv(rows, out)
+    for text in (csv_text(Report(tables=(rows_table("a", rows),))), out.getvalue()):
+        for row, number in zip(csv.DictReader(io.StringIO(text)), numbers, strict=True):
+            assert type(number)(row["one"]) == number
+            assert [float(each) for each in row["several"].split()] == list(map(float, numbers))
+            if float(number).is_integer() and abs(number) < 1e22:
+                assert "e" not in row["one"]
+
+
 def test_many_networks_look_different(tmp_path):
     listed = variants(
         EFFNET, "kernel", [f"{size}x{other}" for size in (1, 3, 5, 7, 9, 11) for other in (1, 3, 5)]
@@ -427,8 +450,8 @@ def test_nothing_that_a_terminal_obeys_is_printed(text, capsys):
 
 
 def test_words_that_all_texts_begin_with_are_said_once():
-    assert split_texts(["a [c d]", "a [c e]"]) == ("a", ["[c d]", "[c e]"])
-    assert split_texts(["a b"]) == ("", ["a b"])
+    assert split_texts([["a", "[c", "d]"], ["a", "[c", "e]"]]) == ("a", ["[c d]", "[c e]"])
+    assert split_texts([["a", "b"]]) == ("", ["a b"])
     assert split_texts([]) == ("", [])
 
 

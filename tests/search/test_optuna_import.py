@@ -1,17 +1,26 @@
 """Studies that Optuna made alone: shown as they are, and never written to."""
 
+import csv
 import hashlib
+import io
 import math
+import sqlite3
 import subprocess
 import sys
+import warnings
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from blocksearch.errors import ConfigError
+from blocksearch.errors import BlocksearchError, ConfigError
+from blocksearch.report.front import front_report
+from blocksearch.report.table import Priority
+from blocksearch.report.writers import save
 from blocksearch.search.importance import study_effects
 from blocksearch.search.results import as_rows
 from blocksearch.search.summary import summarise
@@ -189,3 +198,198 @@ def test_names_that_collide_or_are_hostile_stay_apart(tmp_path):
         100.0,
         "x=1.0",
     ]
+
+
+FAR = (1e18, -1e20, 1.7e308, -1.7e308)  # what people return for a network that failed
+
+
+def at_random(url, number):
+    """Make a study of two to four objectives: ties, huge penalties, constraints on some trials,
+    and trials that failed, were pruned, or wait.
+    """
+    rng = np.random.default_rng(number)
+    axes = int(rng.integers(2, 5))
+    directions = [str(rng.choice(["maximize", "minimize"])) for _ in range(axes)]
+    study = optuna.create_study(storage=url, study_name=f"study{number}", directions=directions)
+    constrained, near = rng.random() < 0.7, 10.0 ** rng.integers(-3, 4)
+    trials = []
+    for _ in range(int(rng.integers(0, 25))):
+        state = rng.choice([1, 1, 1, 1, 2, 3, 4])
+        values = [float(near * value) for value in rng.integers(0, 4, axes)]
+        if rng.random() < 0.15:
+            values[int(rng.integers(axes))] = float(rng.choice(FAR))
+        limits = rng.choice([-1.0, 0.0, 1e-9, 2.0], int(rng.integers(0, 3)), p=[0.5, 0.3, 0.1, 0.1])
+        trials.append(
+            create_trial(
+                state=TrialState(state),
+                values=values if state == 1 else None,
+                constraints=dict(zip("ab", map(float, limits), strict=False))
+                if constrained
+                else None,
+            )
+        )
+    study.add_trials(trials)
+    return study
+
+
+def law(folder, numbers):
+    """The front is what Optuna calls the best trials, and nobody else is shown as beaten by none."""
+    url = f"sqlite:///{folder / 'a.db'}"
+    some = 0
+    for number in numbers:
+        study = at_random(url, number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # no overflow is whispered
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            found = summarise(str(folder / "a.db"), study.study_name)
+            report = front_report(found)
+        theirs = {trial.number for trial in study.best_trials}
+        assert {entry.trial for entry in found.front} == theirs
+        assert {entry.trial for entry in found.entries if entry.on_front} == theirs
+        rows = report.data()["networks"]
+        assert {row["trial"] for row in rows if row["front"]} == theirs
+        grey = [series for figure in report.figures for series in figure.series]
+        beaten = {h[0] for own in grey if own.name == "dominated" for h in own.hover}
+        assert not beaten & {f"trial {trial}" for trial in theirs}
+        assert 0 <= found.volume <= 1
+        some += len(theirs) > 1
+    assert some > len(numbers) / 3
+
+
+def test_the_front_is_what_optuna_calls_the_best_trials(tmp_path):
+    law(tmp_path, range(12))
+
+
+@pytest.mark.slow
+def test_so_it_is_in_two_hundred_studies(tmp_path):
+    law(tmp_path, range(200))
+
+
+def test_small_differences_beside_a_penalty_are_differences(tmp_path):
+    rows = [(0.1, 300.0), (0.2, 200.0), (0.3, 100.0), (0.4, 150.0), (1e18, 1e18)]
+    found = summarise(made_by_optuna(tmp_path / "a.db", rows, ("minimize", "minimize")))
+    assert {entry.trial for entry in found.front} == {0, 1, 2}
+    far = (
+        "some trials are so far from the others in objective 0 and objective 1 that it says little"
+    )
+    assert far in found.frame
+    near = summarise(made_by_optuna(tmp_path / "b.db", rows[:-1], ("minimize", "minimize")))
+    assert "says little" not in near.frame
+
+
+def test_equal_points_are_all_on_the_front(tmp_path):
+    rows = [(90.0, 100.0), (90.0, 100.0), (80.0, 200.0)]
+    found = summarise(made_by_optuna(tmp_path / "a.db", rows))
+    assert [entry.trial for entry in found.front] == [0, 1]
+    for suffix in (".csv", ".html", ".svg", ".md"):
+        save(front_report(found), tmp_path / f"a{suffix}")
+    with (tmp_path / "a.csv").open() as lines:
+        assert [row["front"] for row in csv.DictReader(lines)] == ["yes", "yes", "no"]
+
+
+def test_numbers_of_a_csv_read_back_as_they_were(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [(91.23456789012345, 1234567890123456.0), (90.1, 1234567890123455.0), (33.3, 1e18)]
+    rows += [tuple(rng.random(2) * 10.0 ** rng.integers(-9, 22, 2)) for _ in range(40)]
+    found = summarise(made_by_optuna(tmp_path / "a.db", rows))
+    save(front_report(found), tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_text()
+    read = {int(row["trial"]): row for row in csv.DictReader(io.StringIO(text))}
+    for number, (one, other) in enumerate(rows):
+        assert float(read[number]["objective 0"]) == one
+        assert float(read[number]["objective 1"]) == other
+    assert read[0]["objective 1"] == "1234567890123456.0"
+    assert read[2]["objective 1"] == "1000000000000000000"
+
+
+def test_a_parameter_is_one_unit_whatever_is_in_it(tmp_path):
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'a.db'}",
+        study_name="theirs",
+        directions=["maximize", "minimize"],
+    )
+    for number, (first, second) in enumerate([("x=1 [y]", "p q"), ("x=1 [y]", "r")]):
+        params = {"a": first, "learning rate": second}
+        kinds = {
+            "a": CategoricalDistribution(["x=1 [y]", "z"]),
+            "learning rate": CategoricalDistribution(["p q", "r"]),
+        }
+        values = [float(number), float(number)]
+        study.add_trial(create_trial(values=values, params=params, distributions=kinds))
+    report = front_report(summarise(str(tmp_path / "a.db")))
+    table = report.tables[0]
+    assert table.notes == ('all: a="x=1 [y]"',)
+    _, cells = table.cells(Priority.WIDE)
+    assert {row[-1] for row in cells} == {'"learning rate"="p q"', '"learning rate"=r'}
+
+
+def test_trials_without_parameters_say_so(tmp_path):
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'a.db'}", directions=["maximize", "minimize"]
+    )
+    study.add_trials([create_trial(values=[float(n), float(n)]) for n in range(3)])
+    table = front_report(summarise(str(tmp_path / "a.db"))).tables[0]
+    assert table.notes == ()
+    assert {row[-1] for row in table.cells(Priority.WIDE)[1]} == {"(no parameters)"}
+
+
+HOSTILE_EDITS = [
+    "DELETE FROM trial_values WHERE trial_id = 1",
+    "DELETE FROM trial_values WHERE trial_id = 1 AND objective = 1",
+    "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (1, 2, 1.0, 'FINITE')",
+    "UPDATE trial_values SET objective = 7 WHERE trial_id = 1 AND objective = 1",
+    "UPDATE trial_values SET value = 'text' WHERE trial_id = 1",
+    "UPDATE trial_values SET value = x'00ff' WHERE trial_id = 1",
+    "UPDATE trial_values SET value_type = 'HUGE' WHERE trial_id = 1",
+    "UPDATE trial_values SET value = NULL WHERE trial_id = 1",
+    "UPDATE trials SET state = 'ASLEEP' WHERE trial_id = 1",
+    "UPDATE trials SET number = 'one' WHERE trial_id = 1",
+    "UPDATE study_directions SET direction = 'SIDEWAYS'",
+    "DELETE FROM study_directions WHERE objective = 1",
+    "DELETE FROM study_directions",
+    "UPDATE trial_params SET param_value = 99",
+    "UPDATE trial_params SET distribution_json = '{'",
+    "UPDATE trial_params SET distribution_json = '[]'",
+    "UPDATE trial_params SET distribution_json = x'00'",
+    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '5')",
+    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '[\"a\"]')",
+    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '[1, 2]')",
+    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'constraints', '5')",
+    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'constraints', '[\"a\"]')",
+    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'x', 'no json')",
+    "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'x', x'00')",
+    "DELETE FROM version_info",
+    "UPDATE alembic_version SET version_num = 'v99'",
+    "DELETE FROM alembic_version",
+    "UPDATE studies SET study_name = x'00ff'",
+    "DROP TABLE trial_params",
+]
+
+
+@pytest.mark.parametrize("edit", HOSTILE_EDITS)
+def test_what_optuna_would_not_have_written_is_one_typed_line(tmp_path, edit):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    study = optuna.create_study(
+        storage=url, study_name="theirs", directions=["maximize", "minimize"]
+    )
+    kinds = {"a": CategoricalDistribution(["p", "q"])}
+    study.add_trials(
+        [create_trial(values=[1.0, n], params={"a": "p"}, distributions=kinds) for n in (1.0, 2.0)]
+    )
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute(edit)
+        connection.commit()
+    with pytest.raises(BlocksearchError) as raised:
+        summarise(str(tmp_path / "a.db"))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".html", ".png", ".csv", ".json", ".md", ".txt"])
+def test_values_as_large_as_numbers_get_are_drawn_and_written(tmp_path, suffix):
+    rows = [(-1.7e308, 1.7e308), (1.7e308, -1e308), (1.0, 2.0), (0.0, 1e-300)]
+    found = summarise(made_by_optuna(tmp_path / "a.db", rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(front_report(found), tmp_path / f"a{suffix}")
+    assert (tmp_path / f"a{suffix}").stat().st_size > 100
