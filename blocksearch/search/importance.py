@@ -5,21 +5,25 @@ The true accuracies of the trained networks are drawn from what the search's mod
 network by itself; each draw has its own Pareto front. A factor counts for as much as the levels on
 the front differ from those of all networks trained, in bits, less what a random choice of as many
 networks gives: a factor that does not matter is at 0, give or take its interval.
+
+A level's effect on accuracy is the model's mean over the trained networks with that level in place
+of their own, against the mean over levels. The exchanged networks' costs are counted. Of N networks
+averaged, what features do not explain (τ²) adds 2τ²/N to the variance.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import without_password
+from blocksearch.search.evolution import MODELLED
+from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.objectives import Floats, dominated
 from blocksearch.search.results import Z, plain
 from blocksearch.search.summary import Fitted, StoredStudy, fitted, objective_costs, open_study
-from blocksearch.search.surrogate import Codes
 
 DRAWS = 400
 Interval = tuple[float, float]
@@ -39,7 +43,8 @@ class Level:
 
     `networks` are how many have it; `share` is their share of all, `on_front` its share on the
     front, `lift` the quotient. `accuracy` is its effect in percentage points and `flops` in log10,
-    against the mean over the factor's levels; None where it was never trained.
+    against the mean over the factor's levels; None where it was never trained, or where no network
+    can be read from its text with the levels exchanged.
     """
 
     name: str
@@ -53,16 +58,22 @@ class Level:
 
 @dataclass(frozen=True)
 class FactorImportance:
-    """A factor, and how much more its levels on the front say of it than chance would, in bits."""
+    """A factor, and how much more its levels on the front say of it than chance would, in bits.
+
+    `exchanged` is in how many networks its levels could be exchanged.
+    """
 
     name: str
     importance: Estimate
     levels: tuple[Level, ...]
+    exchanged: int
 
 
 @dataclass(frozen=True)
 class Effects:
-    """The factors of a study, the most important first; `networks` are those with results."""
+    """The factors of a study, the most important first; `networks` are those with results, which
+    were `chosen` by what a sampler believed, or drawn at random.
+    """
 
     name: str
     title: str
@@ -70,6 +81,7 @@ class Effects:
     networks: int
     front: Estimate
     factors: tuple[FactorImportance, ...]
+    chosen: bool
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
@@ -82,21 +94,25 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
             f"study {plain(study[0])} of {without_password(location)} was made with Optuna alone: "
             "importance is of studies of blocksearch"
         )
+    return effects_of(study, draws)
+
+
+def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
+    """Say what the factors of a study do. Raises ConfigError where it has no result."""
     model = fitted(study)
     rng = np.random.default_rng(0)
     fronts = drawn_fronts(
         model.means, model.deviations, objective_costs(study, model.trials), draws, rng
     )
-    sizes = [len(values) for values in study.choices.values()]
-    costs = _additive(model.codes, np.log10(np.maximum(model.costs, 1.0)), sizes)
-    factors = [
-        FactorImportance(
-            plain(factor),
-            importance(model.codes[:, place], len(values), fronts, rng),
-            _levels(model, place, tuple(map(plain, values)), fronts, costs[place]),
-        )
-        for place, (factor, values) in enumerate(study.choices.items())
-    ]
+    texts = {trial.candidate: trial.text for trial in study.trials}
+    networks = [texts[trial] for trial in model.trials]
+    exchange = Exchange(networks, tuple(study.choices), MODELLED)
+    factors = []
+    for place, (factor, values) in enumerate(study.choices.items()):
+        bits = importance(model.codes[:, place], len(values), fronts, rng)
+        contrasts = _contrasts(model, exchange, place, factor, values)
+        levels = _levels(model, place, tuple(map(plain, values)), fronts, contrasts)
+        factors.append(FactorImportance(plain(factor), bits, levels, contrasts.networks))
     factors.sort(key=lambda factor: -factor.importance.mean)
     others = tuple(map(plain, study.others))
     title = plain(study.definition["title"])
@@ -107,6 +123,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
         len(model.trials),
         _estimate(fronts.sum(1)),
         tuple(factors),
+        study.sampler != "random",
     )
 
 
@@ -165,79 +182,67 @@ def _bits(codes: NDArray[np.int16], levels: int, chosen: NDArray[np.bool_]) -> F
     return found
 
 
-def _levels(
-    model: Fitted, place: int, names: Sequence[str], fronts: NDArray[np.bool_], costs: Floats
-) -> tuple[Level, ...]:
-    """Say what each level of a factor does. `costs` are its levels' effects on the log10 of the
-    model's costs, levels × 3.
+@dataclass(frozen=True)
+class _Contrasts:
+    """What levels change, on average over some networks: effects on accuracy and on log10 FLOPs by
+    level; none where no network can be changed.
     """
+
+    networks: int
+    effects: Mapping[int, tuple[Estimate, float]]
+
+
+def _levels(
+    model: Fitted,
+    place: int,
+    names: Sequence[str],
+    fronts: NDArray[np.bool_],
+    contrasts: _Contrasts,
+) -> tuple[Level, ...]:
+    """Say what each level of a factor does."""
     codes = model.codes[:, place]
     known = np.flatnonzero(codes >= 0)
-    there = [level for level in range(len(names)) if (codes == level).any()]
-    if not there:
-        return tuple(Level(name, 0, 0.0, None, None, None, None) for name in names)
-    contrasts = _contrasts(model, place, known, there, costs)
     sizes = np.maximum(fronts[:, known].sum(1), 1)
     found = []
     for level, name in enumerate(names):
-        if level not in there:
+        own = codes == level
+        if not own.any():
             found.append(Level(name, 0, 0.0, None, None, None, None))
             continue
-        own = codes == level
         shares = fronts[:, own].sum(1) / sizes
         share = float(own.sum() / len(known))
-        row = contrasts[there.index(level)]
-        mean, deviation = (
-            float(row @ model.model.weights),
-            float(np.sqrt(max(row @ model.model.covariance @ row, 0.0))),
-        )
-        effect = Estimate(mean, (mean - Z * deviation, mean + Z * deviation))
-        flops = float(costs[level, 0] - costs[there, 0].mean())
-        found.append(
-            Level(
-                name,
-                int(own.sum()),
-                share,
-                _estimate(shares),
-                _estimate(shares / share),
-                effect,
-                flops,
-            )
-        )
+        accuracy, flops = contrasts.effects.get(level, (None, None))
+        front, lift = _estimate(shares), _estimate(shares / share)
+        found.append(Level(name, int(own.sum()), share, front, lift, accuracy, flops))
     return tuple(found)
 
 
 def _contrasts(
-    model: Fitted, place: int, known: NDArray[np.intp], there: Sequence[int], costs: Floats
-) -> Floats:
-    """Return, levels × features, what a level changes against the mean over levels, on average over
-    the networks trained.
-
-    The other factors stay as they are in each network; its costs change as the level changes them.
+    model: Fitted, exchange: Exchange, place: int, factor: str, values: Sequence[str]
+) -> _Contrasts:
+    """Exchange the levels of a factor that were trained; all else stays as it is in each network,
+    and a network in which one of them cannot be is left out of all.
     """
+    codes = model.codes[:, place]
+    there = [level for level in range(len(values)) if (codes == level).any()]
+    known = [int(row) for row in np.flatnonzero(codes >= 0)]
+    kept, costs = exchanged_costs(exchange, known, factor, [values[level] for level in there])
+    if not kept:
+        return _Contrasts(0, {})
     rows = []
-    own = costs[model.codes[known, place]]
-    for level in there:
-        codes = model.codes[known].copy()
-        codes[:, place] = level
-        rows.append(
-            model.features.rows(codes, model.costs[known] * 10 ** (costs[level] - own)).mean(0)
-        )
-    found: Floats = np.array(rows) - np.mean(rows, axis=0)
-    return found
-
-
-def _additive(codes: Codes, logs: Floats, sizes: Sequence[int]) -> list[Floats]:
-    """Return the additive effects of each factor's levels on the logarithms of costs, levels ×
-    costs: least squares.
-    """
-    columns = [
-        codes[:, place] == level for place, size in enumerate(sizes) for level in range(size)
-    ]
-    marks = np.column_stack([np.ones(len(codes)), *columns]).astype(float)
-    found = np.linalg.lstsq(marks, logs, rcond=None)[0][1:]
-    ends = np.cumsum([0, *sizes])
-    return [found[start:end] for start, end in pairwise(ends)]
+    for level, own in zip(there, costs, strict=True):
+        exchanged = model.codes[kept].copy()
+        exchanged[:, place] = level
+        rows.append(model.features.rows(exchanged, own).mean(0))
+    changes: Floats = np.array(rows) - np.mean(rows, axis=0)
+    flops = np.log10(np.maximum(costs[:, :, 0], 1.0)).mean(1)
+    unexplained = 2 * model.model.scales.unexplained / len(kept)
+    found = {}
+    for level, row, log in zip(there, changes, flops - flops.mean(), strict=True):
+        mean = float(row @ model.model.weights)
+        half = Z * float(np.sqrt(max(row @ model.model.covariance @ row, 0.0) + unexplained))
+        found[level] = Estimate(mean, (mean - half, mean + half)), float(log)
+    return _Contrasts(len(kept), found)
 
 
 def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:

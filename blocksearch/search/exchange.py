@@ -1,0 +1,99 @@
+"""Networks of a study with one choice exchanged: read from their texts, changed, and counted.
+
+Costs of layers add, those of factors do not, so the costs of an exchanged network are counted. A
+choice that a text cannot change (depth, the part of a union, an op whose file is not loaded), or a
+network that cannot be built with it, has no count.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from blocksearch.arch.factors import FACTORS, factor_named
+from blocksearch.arch.network import Network
+from blocksearch.arch.notation import parse
+from blocksearch.errors import BlocksearchError, ConfigError, SpecError
+from blocksearch.search.objectives import Floats
+
+_STEMS = {"vanilla": "conv"}  # a stem's first name, in stored studies
+
+
+class Exchange:
+    """Counts costs of networks, given as texts, with a level of a choice exchanged.
+
+    `names` are the study's choices, such as `residual`, `residual@2` of the second block, `widths`
+    and `stem`.
+    """
+
+    def __init__(self, texts: Sequence[str], names: Sequence[str], costs: Sequence[str]) -> None:
+        self._networks = [_read(text) for text in texts]
+        self._costs, self.count = tuple(costs), len(costs)
+        self._slots = max((int(name.split("@")[1]) for name in names if "@" in name), default=1)
+        self._known: dict[Network, tuple[float, ...]] = {}
+
+    def costs(self, place: int, name: str, level: str) -> tuple[float, ...] | None:
+        """Return what a network costs with a level in place of its own; None where it has none."""
+        network = self._networks[place]
+        if network is None:
+            return None
+        with suppress(BlocksearchError):
+            return self._counted(self._exchanged(network, name, level))
+        return None
+
+    def _exchanged(self, network: Network, name: str, level: str) -> Network:
+        factor, _, slot = name.partition("@")
+        match factor:
+            case "widths":
+                widths = tuple(map(int, re.findall(r"[0-9]+", level)))
+                return Network(
+                    task=replace(network.task, widths=widths),
+                    blocks=network.blocks,
+                    stem=network.stem,
+                )
+            case "stem" | "first_layer":
+                return network.with_factor("stem", _STEMS.get(level, level))
+            case _ if factor not in FACTORS:
+                raise ConfigError(f"{factor} is no choice that a network's text has")
+        value = factor_named(factor).parse(level)
+        if not slot:
+            return network.with_factor(factor, value)
+        blocks = list(network.blocks)
+        if len(blocks) == 1:
+            blocks *= len(network.widths) - (network.stem == "conv")
+        own = int(slot) - 1 - self._slots  # the last slots of all layouts have one number
+        if -own > len(blocks):
+            raise SpecError(f"{name}: the network has {len(blocks)} blocks")
+        blocks[own] = blocks[own].with_factors({factor: value})
+        return replace(network, blocks=tuple(blocks))
+
+    def _counted(self, network: Network) -> tuple[float, ...]:
+        if network not in self._known:
+            price = network.cost
+            self._known[network] = tuple(float(getattr(price, each)) for each in self._costs)
+        return self._known[network]
+
+
+def _read(text: str) -> Network | None:
+    with suppress(BlocksearchError):
+        return parse(text)
+    return None
+
+
+def exchanged_costs(
+    exchange: Exchange, places: Sequence[int], name: str, levels: Sequence[str]
+) -> tuple[list[int], Floats]:
+    """Return the places at which every level can be exchanged for the network's own, and the costs:
+    levels × places × costs.
+    """
+    kept, found = [], []
+    for place in places:
+        own = [exchange.costs(place, name, level) for level in levels]
+        counted = [each for each in own if each is not None]
+        if len(counted) == len(levels):
+            kept.append(place)
+            found.append(counted)
+    shape = len(kept), len(levels), exchange.count
+    return kept, np.array(found, float).reshape(shape).swapaxes(0, 1)
