@@ -39,10 +39,7 @@ _IMPORTANCE = (
     "95 % intervals over simulated fronts, each network's accuracy drawn by itself; levels that "
     "the search favoured are more often among all networks, too",
 )
-_CHOSEN = (
-    "a search tries what it believes in: intervals of accuracy cover about 85 to 90 % then, and not "
-    "95 %"
-)
+_CHOSEN = "a search tries what it believes in: intervals of accuracy cover about 85 to 90 % then"
 
 
 def importance_report(found: Effects) -> Report:

@@ -3,8 +3,8 @@ whose truth is known, with fresh noise of a stated spread in every training.
 
     python -m tests.benchmarks.effects [--repetitions 60] [--searches 15]
 
-The truth is exact, as every exchanged network is in the table: the mean over the trained networks of
-its accuracy with the level exchanged, against the mean over levels. *Without* leaves out what
+The truth is exact, as every exchanged network is in the table: the mean over the trained networks
+of its accuracy with the level exchanged, against the mean over levels. *Without* leaves out what
 features do not explain (2τ²/N): it is the control, which must cover less.
 """
 
@@ -28,8 +28,8 @@ Rows = list[dict[str, object]]
 
 @dataclass(frozen=True)
 class Held:
-    """A level's effect against the truth, in percentage points: the error, half of the interval, and
-    half of what it is without 2τ²/N.
+    """A level's effect against the truth, in percentage points: the error, half of the interval,
+    and half of what it is without 2τ²/N.
     """
 
     error: float

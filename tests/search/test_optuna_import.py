@@ -233,7 +233,7 @@ def at_random(url, number):
 
 
 def law(folder, numbers):
-    """The front is what Optuna calls the best trials, and nobody else is shown as beaten by none."""
+    """The front is what Optuna calls the best trials, and none of it is shown as beaten."""
     url = f"sqlite:///{folder / 'a.db'}"
     some = 0
     for number in numbers:
@@ -333,10 +333,13 @@ def test_trials_without_parameters_say_so(tmp_path):
     assert {row[-1] for row in table.cells(Priority.WIDE)[1]} == {"(no parameters)"}
 
 
+SAYS = "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, "
+NAMED = "INSERT INTO study_system_attributes (study_id, key, value_json) "
+NAMED += "VALUES (1, 'study:metric_names', "
 HOSTILE_EDITS = [
     "DELETE FROM trial_values WHERE trial_id = 1",
     "DELETE FROM trial_values WHERE trial_id = 1 AND objective = 1",
-    "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (1, 2, 1.0, 'FINITE')",
+    "INSERT INTO trial_values VALUES (99, 1, 2, 1.0, 'FINITE')",
     "UPDATE trial_values SET objective = 7 WHERE trial_id = 1 AND objective = 1",
     "UPDATE trial_values SET value = 'text' WHERE trial_id = 1",
     "UPDATE trial_values SET value = x'00ff' WHERE trial_id = 1",
@@ -351,12 +354,12 @@ HOSTILE_EDITS = [
     "UPDATE trial_params SET distribution_json = '{'",
     "UPDATE trial_params SET distribution_json = '[]'",
     "UPDATE trial_params SET distribution_json = x'00'",
-    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '5')",
-    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '[\"a\"]')",
-    "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (1, 'study:metric_names', '[1, 2]')",
-    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'constraints', '5')",
-    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'constraints', '[\"a\"]')",
-    "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, 'x', 'no json')",
+    NAMED + "'5')",
+    NAMED + "'[\"a\"]')",
+    NAMED + "'[1, 2]')",
+    SAYS + "'constraints', '5')",
+    SAYS + "'constraints', '[\"a\"]')",
+    SAYS + "'x', 'no json')",
     "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'x', x'00')",
     "DELETE FROM version_info",
     "UPDATE alembic_version SET version_num = 'v99'",
