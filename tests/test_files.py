@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -127,6 +128,30 @@ def test_what_is_no_regular_file_is_refused_as_input(tmp_path):
         check_regular(tmp_path / "none")
     with pytest.raises(OSError, match="null byte"):
         check_regular(tmp_path / "a\0b")
+
+
+@pytest.mark.slow
+def test_a_full_folder_of_temporary_files_stops_no_answer(tmp_path):
+    """Everything is written beside its place: nothing needs room in /tmp."""
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(full)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a file system")
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            (full / "a").write_bytes(bytes(10_000))
+        where = os.environ | {"TMPDIR": str(full), "HOME": str(full), "XDG_CACHE_HOME": str(full)}
+        for suffix in (".html", ".svg", ".png", ".pdf", ".csv"):
+            asked = [sys.executable, "-m", "blocksearch", "show", "effnet", "--save", f"a{suffix}"]
+            subprocess.run(asked, check=True, capture_output=True, env=where, cwd=tmp_path)
+            assert (tmp_path / f"a{suffix}").stat().st_size > 100
+        into = [sys.executable, "-m", "blocksearch", "show", "effnet", "--save", full / "a.html"]
+        done = subprocess.run(into, check=False, capture_output=True, text=True)
+        said = f"blocksearch: {full}/a.html cannot be written: No space left on device\n"
+        assert (done.returncode, done.stderr) == (2, said)
+    finally:
+        subprocess.run(["umount", full], check=True)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from blocksearch.report.table import (
 from blocksearch.search.results import Axis, Entry, Summary, Z, as_rows, simultaneous_z
 
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
+MOST_POINTS = 5_000  # that a figure draws of one kind
 _LINE = 72  # characters of a line of a hover text
 _LABELS = {"flops": "FLOPs", "peak_activations": "peak activations"}
 
@@ -190,26 +191,38 @@ def other_studies(name: str, others: Sequence[str]) -> str:
 # ---- figures of a front
 
 
+def few(entries: Sequence[Any]) -> tuple[Sequence[Any], str]:
+    """Return entries at even distances where there are more than a figure can draw, and a remark of
+    how many it draws.
+    """
+    if len(entries) <= MOST_POINTS:
+        return entries, ""
+    places = (at * (len(entries) - 1) // (MOST_POINTS - 1) for at in range(MOST_POINTS))
+    return [entries[at] for at in places], f" ({MOST_POINTS:,} of {len(entries):,})"
+
+
 def _points(summary: Summary, cost: Axis) -> Figure:
     first, alone = summary.axes[0], len(summary.axes) == 2
-    beaten = [entry for entry in summary.walked if not entry.on_front and not entry.named]
-    left = [entry for entry in summary.known if entry.early and not entry.accuracies]
-    named = [entry for entry in summary.known if entry.named]
+    lesser = [entry for entry in summary.walked if not entry.on_front and not entry.named]
+    beaten, some = few(lesser)
+    left, some_left = few([e for e in summary.known if e.early and not e.accuracies])
+    named, _ = few([entry for entry in summary.known if entry.named])
+    best, some_best = few(summary.front)
     front = "front" if alone else "front of all objectives"
-    bars = any(entry.interval for entry in summary.front)
+    bars = any(entry.interval for entry in best)
     small, diamond = Style(color=GREY, size=6), Style(color=ORANGE, symbol="diamond", size=10)
     hollow = Style(color=GREY, size=6, hollow=True)
     steps = (Kind.RISES if cost.maximise else Kind.STEPS) if alone else Kind.POINTS
     series = [
-        _series("dominated", summary, beaten, cost, style=small),
-        _series("stopped early: expected", summary, left, cost, style=hollow),
+        _series(f"dominated{some}", summary, beaten, cost, style=small),
+        _series(f"stopped early: expected{some_left}", summary, left, cost, style=hollow),
         _series(
-            f"{front}, 95 % intervals" if bars else front,
+            f"{front}{', 95 % intervals' if bars else ''}{some_best}",
             summary,
-            summary.front,
+            best,
             cost,
             kind=steps,
-            spans=tuple(entry.interval for entry in summary.front),
+            spans=tuple(entry.interval for entry in best),
         ),
         _series(
             "reference networks",
@@ -246,23 +259,24 @@ def _series(
 
 
 def _volumes(summary: Summary) -> Figure:
-    hover = tuple(
-        (f"{volume:.4f} after {_trial(entry)}",)
-        for volume, entry in zip(summary.walk, summary.walked, strict=True)
-    )
+    walk, walked = summary.walk, summary.walked
+    last = len(walk) - 1
+    # level until the next point: only where it rises is there something to draw
+    rises = (at for at in range(len(walk)) if at in (0, last) or walk[at] != walk[at - 1])
+    places = range(len(walk)) if last < MOST_POINTS else few(tuple(rises))[0]
     series = Series(
         name="hypervolume",
-        x=tuple(range(1, len(summary.walk) + 1)),
-        y=summary.walk,
+        x=tuple(at + 1 for at in places),
+        y=tuple(walk[at] for at in places),
         kind=Kind.STEPS,
-        hover=hover,
+        hover=tuple((f"{walk[at]:.4f} after {_trial(walked[at])}",) for at in places),
     )
     return Figure(
         name="hypervolume",
         title="Hypervolume over trials, by what is known in the end",
         x=Scale(label="networks trained to the end", whole=True),
         y=Scale(label="hypervolume"),
-        series=(series,) if summary.walk else (),
+        series=(series,) if walk else (),
     )
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
 from typing import Any, TextIO
@@ -47,6 +48,7 @@ _PAGE = """<!doctype html>
 {body}
 </main></body></html>
 """
+MOST_ROWS = 2_000  # of a table on a page, which a browser keeps whole
 _LONG = 28  # characters from which on a text may be broken into lines
 
 
@@ -87,6 +89,9 @@ def fragment(report: Report) -> str:
 
 
 def _html_table(table: Table) -> str:
+    if (count := len(table.rows)) > MOST_ROWS:
+        said = f"the first {MOST_ROWS:,} of {count:,} rows; a .csv or .json file has all"
+        return _html_table(replace(table, rows=table.rows[:MOST_ROWS], notes=(said, *table.notes)))
     columns, rows = table.cells(Priority.WIDE)
     long = [any(len(row[at]) > _LONG for row in rows) for at in range(len(columns))]
     kinds = [

@@ -9,10 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from blocksearch.errors import clean
 from blocksearch.report.front import front_report
 from blocksearch.report.table import Column, Report, Table
 from blocksearch.report.writers import save
 from tests.report.test_front import SHOWN, hostile, made  # noqa: F401
+from tests.report.test_markup import HOSTILE as MARKUP
+from tests.report.test_markup import report
 
 CHROMIUM = """--headless --no-sandbox --disable-gpu --disable-background-networking
 --disable-component-update --disable-sync --no-first-run --virtual-time-budget=10000"""
@@ -43,12 +46,14 @@ POINT = """<script>addEventListener('load', async () => { const said = [];
   document.body.append(mark); });</script>"""
 
 
-def browsed(report, folder, *options):
+def browsed(report, folder, *options, listen=""):
     """Open a report's page, point at every trace, and return what the page then is and says."""
     save(report, folder / "a.html")
     text = (folder / "a.html").read_text()
     copy = folder / "watched.html"
-    copy.write_text(text.replace("<head>", f"<head>{WATCH}").replace("</body>", f"{POINT}</body>"))
+    copy.write_text(
+        text.replace("<head>", f"<head>{WATCH}{listen}").replace("</body>", f"{POINT}</body>")
+    )
     profile = f"--user-data-dir={folder}/profile"
     command = ["chromium", *CHROMIUM.split(), *options, profile, "--dump-dom", copy.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -94,6 +99,25 @@ def test_in_a_browser_no_text_becomes_an_element(tmp_path, hostile):  # noqa: F8
     assert not re.search(r"<(b|i)>", re.sub(r"<script.*?</script>", "", body, flags=re.DOTALL))
     drawn = re.findall(r'<text[^>]*class="(?!hover)[^>]*>.*?</text>', dom, re.DOTALL)
     assert "font-weight: bold" not in "".join(drawn)
+
+
+LISTEN = """<script>for (const name of ['alert', 'confirm', 'prompt', 'open'])
+  window[name] = said => errors.push(name + said);</script>"""
+
+
+@pytest.mark.parametrize("text", MARKUP, ids=ascii)
+def test_in_a_browser_no_hostile_name_runs_or_is_a_tag(tmp_path, text):
+    dom, told = browsed(report(text), tmp_path, listen=LISTEN)
+    assert (told["errors"], told["loaded"]) == ([], [])
+    assert clean(text) in html.unescape(dom)
+    body = re.sub(r"<(script|style).*?</\1>", "", dom[dom.index("<h1>") :], flags=re.DOTALL)
+    assert not re.search(r"<(img|iframe|b>|i>)", body)
+    assert not re.search(r"\son\w+=", re.sub(r'"[^"]*"', "", "".join(re.findall("<[^>]*>", body))))
+
+
+def test_the_browser_would_tell_what_ran(tmp_path):
+    told = browsed(report("a"), tmp_path, listen=LISTEN + "<script>alert(7)</script>")[1]
+    assert told["errors"] == ["alert7"]
 
 
 def test_on_a_phone_tables_scroll_and_the_page_does_not(tmp_path, made):  # noqa: F811

@@ -48,9 +48,7 @@ def hostile(tmp_path_factory):
         row(n, n, 50.0 + 3 * n, {"flops": 20_000 * (n + 1)}, [0, 0], origin=own, text=own)
         for n, own in enumerate(HOSTILE)
     ]
-    defined = definition(
-        CHOICES, title=" ".join(HOSTILE), budgets=["<b>flops</b> <= 1", "flops <= 60k"]
-    )
+    defined = definition(CHOICES, title=" ".join(HOSTILE), budgets=["flops <= 60k"])
     return summarise(
         write(tmp_path_factory.mktemp("hostile") / "a.db", "<i>&name</i>", defined, rows)
     )
