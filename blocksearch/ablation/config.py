@@ -59,6 +59,10 @@ class AblationConfig:
     margin: float = field(
         default=MARGIN, metadata={"help": "Points within which accuracies count as equal."}
     )
+    effect: float | None = field(
+        default=None,
+        metadata={"help": "For a plan: an effect in points; says how many seeds would show it."},
+    )
     variance: Variance = field(
         default=Variance.MODERATED,
         metadata={"help": "Spread to test by: moderated (by the family's), or own."},
@@ -77,6 +81,10 @@ class AblationConfig:
         if not 0 < self.margin <= 100:
             raise ConfigError(
                 f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
+            )
+        if self.effect is not None and not 0 < self.effect <= 100:
+            raise ConfigError(
+                f"effect must be points of accuracy above 0 and at most 100, but got {self.effect}"
             )
         if not self.stages:
             read_seeds(self._seeds)

@@ -22,8 +22,7 @@ from blocksearch.ablation.stats import (
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.runs.questions import Asked
-from blocksearch.runs.records import Run, RunState
+from blocksearch.runs.records import Run
 from blocksearch.training.recipe import Recipe
 
 SHOWN = ("flops", "params", "activations")  # of `arch.cost.METRICS`
@@ -86,6 +85,11 @@ class VariantResult:
     def reference_cost(self) -> Cost:
         """What the reference costs."""
         return cost(self.variant.reference.layers)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the variant's network, "" without one."""
+        return self.variant.network.digest if self.variant.network else ""
 
     @property
     def accuracies(self) -> dict[int, float]:
@@ -169,47 +173,6 @@ class VariantResult:
 
 
 NOTHING = Comparison(seeds=(), reference=(), variant=(), margin=MARGIN)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """The answer of an ablation.
-
-    The title states every reduction. `results` are in the order asked, references before their
-    variants; `notes` say where the runs came from. `asked` are all questions about these runs, if
-    they are remembered.
-    """
-
-    title: str
-    results: tuple[VariantResult, ...]
-    notes: tuple[str, ...]
-    asked: Asked | None = None
-
-    @property
-    def comparisons(self) -> list[Comparison]:
-        """What was compared, without the rows that only say why not."""
-        return [result.comparison for result in self.results if result.comparison]
-
-    @property
-    def failed(self) -> bool:
-        """Whether a training failed; one that diverged is a result."""
-        return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
-
-    def records(self) -> list[dict[str, object]]:
-        """Return a flat record for each result: see `VariantResult.record`. `p_value_counted` is
-        the p-value times the number of questions about these runs.
-        """
-        times = self.asked.count if self.asked else 1
-        return [
-            result.record()
-            | {
-                "p_value_counted": None
-                if own is None or own.p_value is None
-                else min(1.0, times * own.p_value)
-            }
-            for result in self.results
-            for own in (result.comparison,)
-        ]
 
 
 def compare_variants(

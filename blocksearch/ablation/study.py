@@ -1,11 +1,14 @@
 """Train what an ablation needs, everything but one factor and the seeds paired, and answer it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import RECIPE
 from blocksearch.ablation.images import ImageGroups
-from blocksearch.ablation.results import Ablation, Lookup, compare_variants
+from blocksearch.ablation.outlook import Needed, outlook
+from blocksearch.ablation.results import Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
@@ -65,26 +68,43 @@ def _remembered(
     return remembered(question, location, request.sources, shipped=is_shipped(location))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What an ablation would train up to its next analysis: at most `later` runs come after it.
+
+    `needed` says for each comparison with stored runs how many seeds would show an `effect` (if one
+    was asked about), or a difference within the `margin`, in points.
+    """
+
+    title: str
+    plan: Plan
+    later: int
+    effect: float | None
+    margin: float
+    needed: tuple[Needed, ...]
+
+
 def foresee_ablation(
     name: str, found: Sequence[Variant], config: AblationConfig, request: Request, watch: Watch
-) -> tuple[str, Plan, int]:
-    """Say what an ablation would train: title, plan up to the next analysis, and how many runs
-    there are after it at most.
-    """
+) -> Foreseen:
+    """Say what an ablation would train, and how many seeds its comparisons need."""
     shared, title = _planned(name, found, config, request)
     every = wanted = jobs(found, shared, config.seed_list)
-    later = 0
+    later, known = 0, recall(every, request.ledger, *request.sources)
     if config.stages:
-        known = recall(every, request.ledger, *request.sources)
         wanted = _next_stage(found, config, shared, known)
         keys, arms = {job.key for job in wanted}, {_arm(job.key) for job in wanted}
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
         )
-    return (
-        title,
-        foresee(wanted, request.ledger, request.workers, watch, request.device, request.sources),
-        later,
+    own = foresee(wanted, request.ledger, request.workers, watch, request.device, request.sources)
+    return Foreseen(
+        title=title,
+        plan=own,
+        later=later,
+        effect=config.effect,
+        margin=config.margin,
+        needed=tuple(outlook(found, config, _lookup(shared, known))),
     )
 
 

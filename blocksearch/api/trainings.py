@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.ablation.results import Ablation
 from blocksearch.api.answer import Answer, divided, together
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
@@ -137,17 +137,22 @@ def _ablation(
 
     watch, request = together(Watch, callbacks), config.request()
     if dry_run:
-        return planned(*foresee_ablation(name, found, question, request, watch))
+        from blocksearch.report.plans import foreseen_report
+
+        ahead = foresee_ablation(name, found, question, request, watch)
+        return Answer(ahead.plan, foreseen_report(ahead))
+    if question.effect is not None:
+        raise ConfigError("an effect is asked about in a plan, before anything is trained")
     done: Ablation = run_ablation(name, found, question, request, watch)
     done = replace(done, results=with_claims(done.results))
     return Answer(done, ablation_report(done), done.failed)
 
 
-def planned(title: str, plan: Plan, more: int = 0) -> Answer[Plan]:
-    """Return what would be trained, and how many runs `more` it may become."""
+def planned(title: str, plan: Plan) -> Answer[Plan]:
+    """Return what would be trained."""
     from blocksearch.report.progress import plan_report
 
-    return Answer(plan, plan_report(title, plan, more))
+    return Answer(plan, plan_report(title, plan))
 
 
 def reproduce(

@@ -15,11 +15,12 @@ from blocksearch.report.figure import (
     by_epoch,
     fork_figure,
 )
-from blocksearch.report.notes import UNITS, comparison_notes, looks_notes
+from blocksearch.report.notes import UNITS, collapse_remark, comparison_notes, looks_notes
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
-    from blocksearch.ablation.results import Ablation, Statement, VariantResult
+    from blocksearch.ablation.answer import Ablation
+    from blocksearch.ablation.results import Statement, VariantResult
     from blocksearch.paper.reproduce import Measured, PaperTable
     from blocksearch.runs.records import Run
 
@@ -128,7 +129,14 @@ def _ablation_row(result: "VariantResult", record: Row) -> dict[str, Any]:
         **changes,
         "given": f"how far the effects differ, {given}" if apart else given and f"given {given}",
         "shown": variant.shown,
-        **_outcome(result, [*filter(None, [variant.rule]), *_failures(result.failed)]),
+        **_outcome(
+            result,
+            [
+                *filter(None, [variant.rule]),
+                *_failures(result.failed),
+                *collapse_remark(() if apart else record["collapsed"], result.accuracies),
+            ],
+        ),
     }
 
 

@@ -1,6 +1,7 @@
 """What is said under a table of comparisons: how its numbers are to be read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -22,7 +23,35 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     }
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
     smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
-    return [UNITS, *_moderated(results), *_elsewhere(results), smallest] if least else []
+    if not least:
+        return []
+    return [UNITS, *_moderated(results), *_elsewhere(results), *_unseen(results), smallest]
+
+
+def collapse_remark(seeds: Sequence[int], accuracies: Mapping[int, float]) -> list[str]:
+    """Say which runs of a network lie far below its others."""
+    if not seeds:
+        return []
+    shown = ", ".join(f"seed {seed} at {accuracies[seed]:.1f} %" for seed in seeds)
+    return [f"collapsed, against a median of {median(accuracies.values()):.1f} %: {shown}"]
+
+
+def _unseen(results: "Sequence[VariantResult]") -> list[str]:
+    """Say what share of a network's runs may collapse, or diverge, without being seen."""
+    counts = [own.n for each in results if (own := each.comparison) and own.n >= 2]
+    from blocksearch.ablation.collapse import unseen  # not before its numbers are there
+
+    least = min(counts)
+    said = [
+        f"where no run of a network collapsed, up to {unseen(least):.0%} of its runs could: "
+        f"{least} seeds cannot exclude it (95 %)"
+    ]
+    if any(each.failed for each in results):
+        said.append(
+            "verdicts are about the seeds that both networks completed; runs that did not are not "
+            "missing at random"
+        )
+    return said
 
 
 ONE_IN = {2: 12, 3: 9, 4: 7}  # series of so many questions decide falsely; of more, one in five

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.design import variants
-from blocksearch.ablation.results import Ablation, Agreement, Statement, VariantResult
+from blocksearch.ablation.results import Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import Comparison, Verdict
 from blocksearch.ablation.variant import Variant
 from blocksearch.errors import ConfigError

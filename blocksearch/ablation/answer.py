@@ -1,0 +1,55 @@
+"""The answer of an ablation: its results, and what is known of them together."""
+
+from dataclasses import dataclass
+
+from blocksearch.ablation.collapse import collapsed
+from blocksearch.ablation.results import VariantResult
+from blocksearch.ablation.stats import Comparison
+from blocksearch.runs.questions import Asked
+from blocksearch.runs.records import RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """The answer of an ablation.
+
+    The title states every reduction. `results` are in the order asked, references before their
+    variants; `notes` say where the runs came from. `asked` are all questions about these runs, if
+    they are remembered.
+    """
+
+    title: str
+    results: tuple[VariantResult, ...]
+    notes: tuple[str, ...]
+    asked: Asked | None = None
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """What was compared, without the rows that only say why not."""
+        return [result.comparison for result in self.results if result.comparison]
+
+    @property
+    def collapsed(self) -> dict[str, tuple[int, ...]]:
+        """The seeds of each network, by its digest, whose runs lie far below its others."""
+        rows = (each for each in self.results if not each.variant.is_interaction)
+        return collapsed({each.digest: each.accuracies for each in rows if each.accuracies})
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training failed; one that diverged is a result."""
+        return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a flat record for each result: see `VariantResult.record`. `p_value_counted` is
+        the p-value times the number of questions about these runs.
+        """
+        times, fallen = self.asked.count if self.asked else 1, self.collapsed
+        return [
+            result.record()
+            | {
+                "p_value_counted": own and own.p_value and min(1.0, times * own.p_value),
+                "collapsed": list(fallen.get(result.digest, ())),
+            }
+            for result in self.results
+            for own in (result.comparison,)
+        ]
