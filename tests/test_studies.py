@@ -21,7 +21,14 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
-from blocksearch.paper.reproduce import LARGE, compared, measured, networks_of, rank_correlation
+from blocksearch.paper.reproduce import (
+    LARGE,
+    compared,
+    measured,
+    networks_of,
+    order_of,
+    rank_correlation,
+)
 from blocksearch.paper.section3 import claims_shown, recorded
 from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.comparisons import verdict_of
@@ -90,9 +97,9 @@ def test_a_table_of_the_paper(number, shipped):
     rows = table(f"`blocksearch reproduce table{number}")
     assert rows == {label: cells for label, cells in wanted.items() if label in rows}
     assert set(wanted) - set(rows) <= {"Baseline"}  # which is in the first table
-    said = "{:+.2f} (p = {:.3f}) for Table {}".format(
-        *rank_correlation(*zip(*means, strict=True)), number
-    )
+    own, p = rank_correlation(*zip(*means, strict=True))
+    by_flops, _ = order_of(measured(found, runs, range(5)), by_flops=True)
+    said = f"{own:+.2f} (p = {p:.3f}; FLOPs alone {by_flops:+.2f}) for Table {number}"
     assert said in " ".join(TEXT.split())
 
 
@@ -102,7 +109,7 @@ def test_what_the_paper_says_of_networks(number, shipped):
     judged = measured(found, runs, range(5))
     labels = {row.name: row.label for row in judged}
     rows = table(f"| {name}, ")
-    for result in compared(judged, range(5)):
+    for result in compared(number, judged, range(5)):
         variant, own, (claim, *_) = result.variant, result.comparison, result.statements
         low, high = own.interval
         assert rows[f"{labels[variant.value]} against {labels[variant.reference_value]}"] == [

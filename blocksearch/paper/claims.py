@@ -11,6 +11,7 @@ from blocksearch.ablation.stats import Comparison, Verdict
 from blocksearch.ablation.variant import Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
+from blocksearch.paper.tables import printed_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,9 @@ class Claim:
     changes almost nothing (*within*).
 
     With `given` it is said of an interaction: the effect is *lower* or *higher* in the smaller of
-    two networks.
+    two networks. `words` are the paper's where they say less than the direction. `printed` is the
+    difference of two networks in one of its tables, and which: its sign is what counts there, as
+    text and tables do not agree everywhere.
     """
 
     section: str
@@ -28,6 +31,20 @@ class Claim:
     value: str
     direction: Verdict
     given: str = ""
+    words: str = ""
+    printed: tuple[int, float] | None = None
+
+    def in_table(self, number: int) -> "Claim":
+        """Return this claim about two networks with what a table of the paper prints of them."""
+        difference = printed_difference(number, self.reference, self.value)
+        return self if difference is None else replace(self, printed=(number, difference))
+
+    @property
+    def expected(self) -> Verdict:
+        """What would agree: the sign that the table prints, else what the section says."""
+        if self.printed is None or not self.printed[1]:
+            return self.direction
+        return Verdict.HELPS if self.printed[1] > 0 else Verdict.HURTS
 
     def agreement(self, found: Comparison | None) -> Agreement:
         """Hold a comparison against the claim.
@@ -39,17 +56,19 @@ class Claim:
             return Agreement.UNDECIDED
         interval = found.interval
         small = interval is not None and interval[0] > -MARGIN and interval[1] < MARGIN
-        if small and self.direction is Verdict.WITHIN:
+        if small and self.expected is Verdict.WITHIN:
             return Agreement.AGREES
         if found.verdict.differs:
-            right = found.verdict is self.direction
+            right = found.verdict is self.expected
             return Agreement.AGREES if right else Agreement.DISAGREES
         return Agreement.DISAGREES if small else Agreement.UNDECIDED
 
     def stated(self, found: Comparison | None) -> Statement:
         """Say the claim, and what becomes of it."""
-        agreement = self.agreement(found)
-        return Statement(section=self.section, text=str(self.direction), agreement=agreement)
+        text = self.words or str(self.direction)
+        if self.printed is not None:
+            text += "; its Table {}: {:+.2f}".format(*self.printed)
+        return Statement(section=self.section, text=text, agreement=self.agreement(found))
 
     def reversed(self) -> "Claim":
         """Turn the claim of an interaction round: it is then about the larger of two networks."""
@@ -84,7 +103,13 @@ class Operations:
 
 
 def _claims(
-    section: str, factor: str, reference: str, values: str, direction: str, given: str = ""
+    section: str,
+    factor: str,
+    reference: str,
+    values: str,
+    direction: str,
+    given: str = "",
+    words: str = "",
 ) -> list[Claim]:
     return [
         Claim(
@@ -94,6 +119,7 @@ def _claims(
             value=value,
             direction=Verdict(direction),
             given=given,
+            words=words,
         )
         for value in values.split()
     ]
@@ -130,11 +156,16 @@ CLAIMS = (
     *_claims("5", "network", "shufflenet", "effnet", "helps"),
     # "clearly preferable … a similar number of operations"
     *_claims("7", "network", "baseline", "effnet_large", "helps"),
-    *(  # "in most settings"
+    *(
         claim
         for rate in RATES
         for claim in _claims(
-            "6.3", "network", f"mobilenet_v2{rate}", f"effnet_revised{rate}", "helps"
+            "6.3",
+            "network",
+            f"mobilenet_v2{rate}",
+            f"effnet_revised{rate}",
+            "helps",
+            words="helps in most settings",
         )
     ),
     *_claims("6.3", "network", "effnet_revised", "mob_imp", "helps"),
@@ -220,19 +251,24 @@ def pairs_among(networks: dict[str, Network]) -> list[Variant]:
     ]
 
 
-def with_claims(results: Iterable[VariantResult]) -> tuple[VariantResult, ...]:
-    """Add to each result what the paper says of it."""
-    return tuple(replace(result, statements=tuple(statements(result))) for result in results)
+def with_claims(
+    results: Iterable[VariantResult], table: int | None = None
+) -> tuple[VariantResult, ...]:
+    """Add to each result what the paper says of it; of networks, what one of its tables prints."""
+    return tuple(replace(each, statements=tuple(statements(each, table))) for each in results)
 
 
-def statements(result: VariantResult) -> list[Statement]:
+def statements(result: VariantResult, table: int | None = None) -> list[Statement]:
     """Find what the paper says, which is not of rescaled widths, and hold the comparison or the
     FLOPs against it.
     """
     variant = result.variant
     if variant.is_reference or variant.rescaled or not variant.compared:
         return []
-    found = [claim.stated(result.comparison) for claim in claims_about(variant)]
+    claims = claims_about(variant)
+    if table is not None:
+        claims = [claim.in_table(table) for claim in claims]
+    found = [claim.stated(result.comparison) for claim in claims]
     if variant.is_interaction or variant.network is None:
         return found
     ratio = _flops(variant.network, variant.factor) / _flops(variant.reference, variant.factor)

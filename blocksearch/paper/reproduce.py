@@ -120,7 +120,8 @@ class PaperTable:
     """A table of the paper, reproduced.
 
     `order` is the rank correlation of measured and published accuracies with its p, over the
-    printed rows: *EffNet large* is there once, with the network's FLOPs. `compared` are the pairs
+    printed rows: *EffNet large* is there once, with the network's FLOPs. `order_by_flops` is that
+    of FLOPs alone and published accuracies. `compared` are the pairs
     of networks of which the paper says something, one family. `notes` say where the runs came from.
     """
 
@@ -128,6 +129,7 @@ class PaperTable:
     title: str
     rows: tuple[Measured, ...]
     order: tuple[float, float] | None
+    order_by_flops: tuple[float, float] | None = None
     compared: tuple[VariantResult, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -135,6 +137,17 @@ class PaperTable:
     def failed(self) -> bool:
         """Whether a training failed; one that diverged is a result."""
         return any(run.state is RunState.FAILED for row in self.rows for run in row.failed)
+
+    @property
+    def decisive(self) -> str:
+        """Say from which rank correlation of so many networks p is below 0.05."""
+        count = len(ordered(self.rows))
+        least = least_decisive(count)
+        if least is None:
+            return f"at {count} entries no order has p < 0.05"
+        if least == 1:
+            return f"at {count} entries only the perfect order has p < 0.05"
+        return f"at {count} entries p < 0.05 from {least:+.2f} on"
 
     def records(self) -> list[dict[str, object]]:
         """Return a flat record for each row."""
@@ -174,7 +187,8 @@ def reproduce_table(
         title=f"{title}; {mixed}" if mixed else title,
         rows=rows,
         order=order_of(rows),
-        compared=compared(rows, seeds, ImageGroups.of(shared)),
+        order_by_flops=order_of(rows, by_flops=True),
+        compared=compared(number, rows, seeds, ImageGroups.of(shared)),
         notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
     )
 
@@ -224,18 +238,42 @@ def measured(
     )
 
 
-def order_of(rows: Sequence[Measured]) -> tuple[float, float] | None:
-    """Return how far the order of the accuracies is the paper's, as `rank_correlation` has it."""
-    once = [
-        (row.accuracy, row.published.accuracy)
-        for row in rows
-        if row.accuracy is not None and row.name != "effnet_large_published"
+def ordered(rows: Sequence[Measured]) -> list[Measured]:
+    """Return the rows whose order is compared: each network of the paper once."""
+    return [
+        row for row in rows if row.accuracy is not None and row.name != "effnet_large_published"
     ]
-    return rank_correlation([here for here, _ in once], [printed for _, printed in once])
+
+
+def order_of(rows: Sequence[Measured], *, by_flops: bool = False) -> tuple[float, float] | None:
+    """Return how far the order of the accuracies, or of FLOPs, is that of the paper's accuracies,
+    as `rank_correlation` has it.
+    """
+    once = ordered(rows)
+    here = [float(row.flops if by_flops else row.accuracy or 0.0) for row in once]
+    return rank_correlation(here, [row.published.accuracy for row in once])
+
+
+def least_decisive(count: int) -> float | None:
+    """Return from which rank correlation of so many entries p is below 0.05; None if it never is.
+
+    >>> least_decisive(4), least_decisive(5), least_decisive(8)
+    (None, 1.0, 0.738)
+    """
+    if count > 8:
+        raise ValueError(f"a table has at most eight rows, but got {count}")
+    ranks = _ranks(np.arange(count, dtype=float))
+    found = np.array(list(permutations(ranks))) @ ranks / (ranks @ ranks)
+    sizes = np.abs(found).round(9)  # what rounding parts is one correlation
+    decisive = [size for size in np.unique(sizes) if np.mean(sizes >= size) < 0.05]
+    return round(float(decisive[0]), 3) if decisive else None
 
 
 def compared(
-    rows: Sequence[Measured], seeds: Sequence[int], groups: ImageGroups | None = None
+    number: int,
+    rows: Sequence[Measured],
+    seeds: Sequence[int],
+    groups: ImageGroups | None = None,
 ) -> tuple[VariantResult, ...]:
     """Compare the networks of a table that the paper compares, as one family; on other images, too,
     if the `groups` of the images are given.
@@ -247,7 +285,7 @@ def compared(
     results = compare_variants(
         pairs, config, lambda arm, seed: known.get((arm[0].digest, seed)), groups=groups
     )
-    return with_claims(results)
+    return with_claims(results, number)
 
 
 def _alike(rows: Sequence[Measured]) -> list[str]:

@@ -170,7 +170,7 @@ def _networks(runs: Sequence[Run], dataset: str) -> Iterator[VariantResult]:
     for number in (number for number, (name, _) in TABLES.items() if name == dataset):
         for task in _reduced(TASKS[dataset]):
             rows = measured(networks_of(number, task), tested, range(FIRST))
-            for result in compared(rows, range(FIRST)):
+            for result in compared(number, rows, range(FIRST)):
                 if any(claim.section.startswith("6") for claim in claims_about(result.variant)):
                     yield result
 

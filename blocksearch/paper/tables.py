@@ -71,6 +71,16 @@ TABLES: dict[int, tuple[str, tuple[Row, ...]]] = {
 # fmt: on
 
 
+def printed_difference(number: int, reference: str, value: str) -> float | None:
+    """Return by how many points a table has one network above another; None where it lacks one.
+
+    >>> round(printed_difference(7, "mobilenet_v2_2", "effnet_revised_2"), 2)
+    -1.83
+    """
+    rows = {row.network or "effnet_large": row.accuracy for row in TABLES[number][1]}
+    return rows[value] - rows[reference] if {reference, value} <= set(rows) else None
+
+
 @dataclass(frozen=True)
 class FlopsCell:
     """One FLOPs cell: as published, the count that it is compared with, and the built network's own

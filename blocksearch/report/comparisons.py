@@ -278,19 +278,34 @@ def paper_report(found: "PaperTable") -> Report:
     # How a network learnt is seen in its losses: test images judge once, after the last epoch.
     learnt = by_epoch("Training loss in each epoch, mean over seeds", "loss", losses)
     units = f"95 % interval: of the mean over seeds; {UNITS}"
-    rank = "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})"
     correlation, p = found.order or (None, None)
+    by_flops, _ = found.order_by_flops or (None, None)
     return Report(
         title=found.title,
         tables=tuple(tables if found.compared else tables[:1]),
         figures=(_accuracies(found.rows), beside_cost(points), learnt),
         notes=(
             *([units] if found.compared else []),
-            *([rank.format(*found.order)] if found.order else []),
+            *_order(found),
             *found.notes,
         ),
-        facts={"rank_correlation": correlation, "rank_correlation_p": p},
+        facts={
+            "rank_correlation": correlation,
+            "rank_correlation_p": p,
+            "rank_correlation_of_flops": by_flops,
+        },
     )
+
+
+def _order(found: "PaperTable") -> list[str]:
+    """Say how far the order is the paper's, and what FLOPs alone would give."""
+    if found.order is None:
+        return []
+    said = "rank correlation of the accuracies, paper and here: {:+.2f} (p = {:.3f})"
+    said = said.format(*found.order)
+    if found.order_by_flops is not None:
+        said += f"; of the paper's with FLOPs alone: {found.order_by_flops[0]:+.2f}"
+    return [said, *([found.decisive] if found.decisive else [])]
 
 
 def _measured_row(row: "Measured", record: Row) -> dict[str, Any]:

@@ -107,6 +107,41 @@ def test_claims_about_flops_are_counted_both_ways():
     assert [said.agreement for said in as_many] == ["disagrees", "agrees", "disagrees"]
 
 
+@pytest.mark.parametrize("number", TABLES)
+def test_a_claim_about_networks_is_held_against_the_sign_that_the_table_prints(number):
+    """Text and tables do not agree everywhere, and it is the table that has figures."""
+    accuracies = {row.network or "effnet_large": row.accuracy for row in TABLES[number][1]}
+    held = 0
+    for own in (claim for claim in CLAIMS if claim.factor == "network" and not claim.given):
+        here = own.in_table(number)
+        if not {own.value, own.reference} <= set(accuracies):
+            assert here == own
+            continue
+        difference = accuracies[own.value] - accuracies[own.reference]
+        sign = "helps" if difference > 0 else "hurts"
+        other = "hurts" if difference > 0 else "helps"
+        interval = {"helps": (0.5, 3.0), "hurts": (-3.0, -0.5)}
+        assert here.stated(found(sign, interval[sign])).agreement == "agrees"
+        assert here.stated(found(other, interval[other])).agreement == "disagrees"
+        said = here.stated(None)
+        assert said.text.startswith(own.words or own.direction)
+        assert said.text.endswith(f"; its Table {number}: {difference:+.2f}")
+        held += 1
+    assert held >= 4
+
+
+def test_the_paper_prints_that_two_of_its_claims_are_not_so():
+    both = [
+        (number, claim.value)
+        for number in TABLES
+        for claim in CLAIMS
+        if claim.factor == "network"
+        and not claim.given
+        and claim.in_table(number).expected is not claim.direction
+    ]
+    assert both == [(7, "effnet_revised"), (7, "effnet_revised_2")]
+
+
 def claim(direction):
     return Claim(section="3", factor="f", reference="a", value="b", direction=direction)
 

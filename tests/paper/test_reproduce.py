@@ -20,7 +20,7 @@ import blocksearch as package
 from blocksearch.arch.cost import cost
 from blocksearch.arch.zoo import TASKS, baseline_flops
 from blocksearch.errors import ConfigError
-from blocksearch.paper.reproduce import networks_of, rank_correlation
+from blocksearch.paper.reproduce import least_decisive, networks_of, rank_correlation
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
 from tests.data.test_data import write_gtsrb
@@ -198,6 +198,15 @@ def test_an_order_is_compared_by_ranks_exactly():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", range(3, 8))
+def test_from_which_correlation_on_an_order_is_decided(count):
+    """By the p of every order, each calculated for itself."""
+    every = [rank_correlation(range(count), order) for order in permutations(range(count))]
+    decided = [abs(correlation) for correlation, p in every if p < 0.05]
+    least = least_decisive(count)
+    assert least == (round(min(decided), 3) if decided else None)
+
+
 def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_path):
     small = ["--widths", "2,2,2", "--epochs", "1", "--seeds", "3", "--workers", "1"]
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *small, "--json").stdout)
