@@ -68,6 +68,14 @@ class StoreError(BlocksearchError):
     """A database that is not ours, is damaged, or contradicts another."""
 
 
+class MissingError(StoreError):
+    """A database or a study that is not there; `location` is where one can be made."""
+
+    def __init__(self, message: object = "", location: str = "") -> None:
+        super().__init__(message)
+        self.location = location
+
+
 class RunError(BlocksearchError):
     """Trainings that this machine could not carry out: no fact about a network."""
 

@@ -499,7 +499,7 @@ MISTAKES = [
     (["ablate", "--factor", "residual", "--workers", "0"], "workers must be at least 1, but got 0"),
     (["ablate", "--factor", "residual", "--dataset", "cifar10"], "data_batch_1.bin is not under"),
     (["ablate", "--factor", "residual", "--recipe", "slow"], "unknown recipe 'slow'"),
-    (["ablate", "--factor", "residual", "--db", "notes.txt"], "is not a ledger"),
+    (["ablate", "--factor", "residual", "--db", "notes.txt"], "is not a database"),
     (
         ["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"],
         "but the network reads 3x9x9 and tells 3 apart",

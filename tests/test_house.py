@@ -35,6 +35,7 @@ DOORS = {
         "search/optuna_import",
         "search/optuna_io",
         "search/optuna_samplers",
+        "search/optuna_storage",
         "search/study",
     },
     "filelock": {"search/locks", "runs/locks"},
@@ -48,6 +49,7 @@ DOORS = {
         "runs/peek",
         "runs/questions",
         "runs/rows",
+        "runs/schema",
         "search/trials",
     },
     "torch": {

@@ -10,6 +10,7 @@ from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report, Table, rows_table
 from blocksearch.runs.config import RunConfig
+from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig
@@ -123,7 +124,7 @@ def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
     from blocksearch.report.front import front_report
     from blocksearch.search.summary import summarise
 
-    found = summarise(str(db), name)
+    found = summarise(Location(db), name)
     return Answer(found, front_report(found))
 
 
@@ -132,7 +133,7 @@ def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
     from blocksearch.report.study import importance_report
     from blocksearch.search.importance import study_effects
 
-    found = study_effects(str(db), name)
+    found = study_effects(Location(db), name)
     return Answer(found, importance_report(found))
 
 
@@ -151,7 +152,7 @@ def test(
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final
 
-    found = final(str(db), name, data_root, workers, device, together(Watch, callbacks))
+    found = final(Location(db), name, data_root, workers, device, together(Watch, callbacks))
     return Answer(found, test_report(found))
 
 

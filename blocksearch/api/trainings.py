@@ -16,6 +16,7 @@ from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.config import RESULTS, RunConfig
+from blocksearch.runs.location import Location
 from blocksearch.runs.plan import loaded, read_seeds
 from blocksearch.runs.scheduler import Plan, Watch
 
@@ -286,7 +287,7 @@ def merge(into: str | Path, other: str | Path) -> Answer[Any]:
     from blocksearch.report.tables import merge_report
     from blocksearch.runs.merge import merge_ledgers
 
-    found = merge_ledgers(str(into), str(other))
+    found = merge_ledgers(Location(into), Location(other))
     return Answer(found, merge_report(found))
 
 
@@ -311,7 +312,8 @@ def verify(
     from blocksearch.runs.verify import verify as run_again
 
     root = None if data_root is None else Path(data_root)
-    found = run_again(str(db), runs, root, workers, device, progress)
+    where = Location(db)
+    found = run_again(where, runs, root, workers, device, progress)
     wrong = sum(each.wrong for each in found)
     rows = [each.record() for each in found]
-    return Answer(found, verified_report(str(db), rows, wrong), bool(wrong))
+    return Answer(found, verified_report(where, rows, wrong), bool(wrong))

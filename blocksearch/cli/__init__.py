@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -20,7 +21,7 @@ from blocksearch.cli.inspect import data_app, inspect_app
 from blocksearch.cli.reproduce import reproduce_app
 from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app
-from blocksearch.errors import BlocksearchError, one_line
+from blocksearch.errors import BlocksearchError, MissingError, one_line
 
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
@@ -53,7 +54,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a sign that a terminal does not know is no reason to lose the answer
             stream.reconfigure(errors="replace")
-    with _ending_as_after_ctrl_c():
+    with _ending_as_after_ctrl_c(), warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
         code = _run()
     sys.exit(code)
 
@@ -67,6 +69,8 @@ def _run() -> int:
     except typer.TyperException as error:
         called = f"(in: blocksearch {shlex.join(sys.argv[1:])})"
         return _complain(f"{error.format_message()} {called}")
+    except MissingError as error:
+        return _complain(f"{error}; {_making(error.location)}")
     except BlocksearchError as error:
         return _complain(str(error))
     except typer.Abort:
@@ -98,6 +102,19 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _making(location: str) -> str:
+    """Say which command would make a database: a search for those that read studies."""
+    reads_studies = sys.argv[1:2] and sys.argv[1] in ("pareto", "importance", "test")
+    what = "search section3" if reads_studies else "ablate --factor residual"
+    return f"`blocksearch {what} --db {shlex.quote(location)}` would make it"
+
+
+def _warn(message: Warning | str, kind: type[Warning], *_: object) -> None:
+    """Say a warning of ours in one line; what libraries warn of is not a user's to mend."""
+    if issubclass(kind, UserWarning):
+        print(one_line(f"blocksearch: {message}"), file=sys.stderr)
 
 
 def _complain(message: str) -> int:

@@ -19,7 +19,7 @@ from blocksearch.paper.claims import Claim, claims_about, with_claims
 from blocksearch.paper.reproduce import compared, measured, networks_of
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import file_of
+from blocksearch.runs.recall import there
 from blocksearch.runs.records import Run, RunKey
 
 FIRST = 5  # seeds of the first analysis
@@ -112,9 +112,8 @@ def recorded_in(
         runs: dict[RunKey, Run] = {}
         get(dataset)  # raises an error for a name that is none
         for location in own:
-            file = file_of(location)
-            if file is None or file.exists():
-                with closing(Ledger(location, create=False)) as ledger:
+            if there(location):
+                with closing(Ledger(location, read_only=True)) as ledger:
                     runs = {run.key: run for run in ledger.runs()} | runs
         found[dataset] = recorded(list(runs.values()), dataset, number) if runs else None
     return found

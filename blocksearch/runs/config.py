@@ -7,6 +7,7 @@ from blocksearch.data import get
 from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
+from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
@@ -75,7 +76,7 @@ class RunConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in (("data_root", Path), ("keep_weights", Path), ("db", str)):
+        for name, kind in (("data_root", Path), ("keep_weights", Path), ("db", Location)):
             if (value := getattr(self, name)) is not None:  # a text is as good as a path
                 object.__setattr__(self, name, kind(value))
         if self.epochs is not None and self.epochs < 1:
@@ -99,7 +100,7 @@ class RunConfig(DataConfig):
             protocol=Split(self.dataset, number=self.val_split, images=self.max_images),
             recipe=self.recipe_of(),
             root=self.data_root,
-            ledger=self.db or f"{RESULTS}/{self.dataset}.db",
+            ledger=Location(self.db or f"{RESULTS}/{self.dataset}.db"),
             workers=self.workers,
             device=self.device,
             keep_weights=self.keep_weights,

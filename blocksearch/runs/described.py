@@ -75,7 +75,7 @@ def insert_missing(
 ) -> None:
     """Store a row unless its key is there."""
     if _row(connection, table, table.c[key], row[key]) is None:
-        connection.execute(table.insert().values(**row))
+        stored(connection, table.insert().values(**row))
         if table is NETWORKS:
             seal(connection, table, row[key], row)
 
@@ -83,9 +83,14 @@ def insert_missing(
 def seal(connection: sa.Connection, table: sa.Table, key: object, row: Mapping[str, Any]) -> None:
     """Store the checksum of a row whose own table has none."""
     CHECKSUMS.create(connection, checkfirst=True)
-    connection.execute(
-        CHECKSUMS.insert().values(of=table.name, key=str(key), checksum=checksum(row))
-    )
+    own = {"of": table.name, "key": str(key), "checksum": checksum(row)}
+    stored(connection, CHECKSUMS.insert().values(**own))
+
+
+def stored(connection: sa.Connection, statement: sa.Insert) -> None:
+    """Insert a row. Raises StoreError where the database says that it did, and did not."""
+    if connection.execute(statement).rowcount == 0:
+        raise StoreError(f"a row of table {statement.table.name} was not stored")
 
 
 def _checksums(

@@ -1,46 +1,108 @@
-"""How a ledger's database is opened: transactions that hold tables too, and in a file a log beside
-which others can read.
+"""How a database is opened: transactions that hold tables too, and in a file a log beside which
+others can read. What goes wrong on the way is one typed line.
 """
 
+import sqlite3
 import time
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
-from blocksearch.errors import StoreError
-from blocksearch.runs.location import expanded, file_url, without_password
+from blocksearch.errors import MissingError, StoreError
+from blocksearch.runs.location import BESIDE, PATIENCE, Location, check_file, check_one_name
 
-PATIENCE = 60  # seconds to wait for another command's transaction
 _PAUSE = 0.02  # seconds between two tries of what does not wait by itself
 _BEGIN = "begins_with"
 
 
-def open_engine(location: str | Path, create: bool, made_by: str) -> sa.Engine:
-    """Open a file or URL; nothing is written. Raises StoreError where there is, or can be, no
-    database.
+class RowIsThereError(StoreError):
+    """A row whose key another command stored meanwhile."""
+
+
+@contextmanager
+def storing(location: Location) -> Iterator[None]:
+    """Turn what a database, its driver or its file system raises into a StoreError of one line that
+    names it.
     """
-    url = str(location) if "://" in str(location) else file_url(expanded(location), create, made_by)
-    waiting = {"connect_args": {"timeout": PATIENCE}} if url.startswith("sqlite") else {}
     try:
-        engine = sa.create_engine(url, **waiting)
-    except (ArgumentError, ImportError, ValueError) as error:
+        yield
+    except IntegrityError as error:
+        raise RowIsThereError(f"{location}: {location.scrubbed(error.orig)}") from error
+    except (ArgumentError, ImportError) as error:
         raise StoreError(
-            f"{without_password(str(location))} is not a database URL that can be used here: "
-            f"{error}"
+            f"{location} is not a database URL that can be used here: {location.scrubbed(error)}"
         ) from error
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        said = location.scrubbed(getattr(error, "orig", None) or error)
+        raise StoreError(f"{location}: {said}") from error
+    except OSError as error:
+        raise StoreError(f"{error.filename or location}: {error.strerror or error}") from error
+
+
+def open_engine(location: Location, *, create: bool = False, read_only: bool = False) -> sa.Engine:
+    """Open a database; nothing is written. Raises StoreError where there is, or can be, none, and
+    MissingError where it may only be read and is not there.
+    """
+    if location.file is not None:
+        if create and not location.file.exists():
+            try:
+                location.file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"{location.file.parent} cannot be made: {error.strerror}"
+                ) from error
+        elif not location.file.exists() and not location.file.is_symlink():
+            raise MissingError(f"{location} is not there", location)
+        check_file(location.file)
+        if create:
+            check_one_name(location.file)
+            if _is_empty(location.file):
+                warnings.warn(f"{location} is empty: it is taken for a new database", stacklevel=3)
+    with storing(location):
+        engine = sa.create_engine(
+            location.secret_url or "sqlite://", **options(location, read_only=read_only)
+        )
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure)
         sa.event.listen(engine, "begin", _begin)
     return engine
 
 
-def to_write(engine: sa.Engine) -> sa.Connection:
+def _is_empty(file: Path) -> bool:
+    """Whether a file is there and has nothing in it, and no other command is just making it."""
+    for _ in range(10):
+        beside = (file.with_name(file.name + ending) for ending in BESIDE)
+        if not file.exists() or file.stat().st_size or any(each.exists() for each in beside):
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def options(location: Location, *, read_only: bool = False) -> dict[str, Any]:
+    """Return how SQLAlchemy opens a database that is no server's, whoever calls it."""
+    if location.is_server:
+        return {}
+    pool = sa.pool.StaticPool if location.file is None else sa.pool.QueuePool
+    return {"creator": lambda: location.connect(read_only=read_only), "poolclass": pool}
+
+
+def to_write(engine: sa.Engine, location: Location) -> sa.Connection:
     """Connect for a transaction that no other one interrupts; a file gets its write-ahead log only
     now.
     """
+    if location.file is not None:
+        check_one_name(location.file)
     if engine.dialect.name == "sqlite":
         _journal(engine, "WAL", PATIENCE)
     return engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})

@@ -7,13 +7,12 @@ horizon, may go on and then has a longer one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from blocksearch.arch.layers import Layers, encode
 from blocksearch.errors import StoreError
@@ -24,9 +23,10 @@ from blocksearch.runs.described import (
     recipe_row,
     report_rows,
     seal,
+    stored,
 )
-from blocksearch.runs.engine import open_engine, put_away, to_write
-from blocksearch.runs.location import without_password
+from blocksearch.runs.engine import RowIsThereError, open_engine, put_away, storing, to_write
+from blocksearch.runs.location import Location
 from blocksearch.runs.records import FINAL, EvaluatedImages, Job, Run, RunKey
 from blocksearch.runs.rows import (
     FINAL_STATES,
@@ -46,9 +46,11 @@ from blocksearch.runs.rows import (
     run_of,
     run_row,
 )
+from blocksearch.runs.schema import check_schema, register
 from blocksearch.training.recipe import Recipe
 
 SCHEMA = "1"
+register(METADATA)
 _OTHER = "not match its checksum; the file was damaged or edited"
 
 _Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
@@ -57,16 +59,23 @@ _Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
 class Ledger:
     """Trainings remembered in a file, or at any SQLAlchemy URL.
 
-    `create=False` opens only what is there; `made_by` is the command that an error then advises.
-    Raises StoreError where the file is missing, damaged, foreign or newer.
+    `create=False` opens only what is there, and `read_only=True` does so too and writes nothing; a
+    database without runs is then as one that has none. Raises StoreError where the file is missing,
+    damaged, foreign or newer.
     """
 
-    def __init__(self, location: str | Path, *, create: bool = True, made_by: str = "") -> None:
-        self.location = without_password(str(location))
-        self.engine = open_engine(location, create, made_by)
+    def __init__(
+        self, location: str | Path, *, create: bool = True, read_only: bool = False
+    ) -> None:
+        self.location = Location(location)
+        own = {"create": create and not read_only, "read_only": read_only}
+        self.engine = open_engine(self.location, **own)
         self._written = False
         with self.guard():
-            self._open()
+            if not self._open(read_only=read_only):
+                self.engine.dispose()
+                self.engine = open_engine(Location("sqlite://"))
+                self._open(read_only=False)
 
     def close(self) -> None:
         """Let go of the file, which then has all that was written, unless others have it open."""
@@ -101,9 +110,9 @@ class Ledger:
         """Store what the images of a data digest and split are, unless that is stored already."""
         if self.images(images.data, images.split) is None:
             row = image_row(images)
-            with self.guard(), suppress(IntegrityError), self.writing() as connection:
+            with suppress(RowIsThereError), self.writing() as connection:
                 IMAGES.create(connection, checkfirst=True)
-                connection.execute(IMAGES.insert().values(**row))
+                stored(connection, IMAGES.insert().values(**row))
 
     def images(self, data: str, split: str) -> EvaluatedImages | None:
         """Return what the images of a data digest and split are; None where that is not stored."""
@@ -136,8 +145,8 @@ class Ledger:
         """The folder for trainings in progress, beside the ledger's file; None where the ledger is
         no file.
         """
-        file = self.engine.url.database if self.engine.url.get_backend_name() == "sqlite" else None
-        return Path(f"{file}-checkpoints") if file and file != ":memory:" else None
+        file = self.location.file
+        return None if file is None else file.with_name(f"{file.name}-checkpoints")
 
     def add(self, job: Job, run: Run) -> bool:
         """Append a run; return False where its key is already final. Nothing is overwritten."""
@@ -161,7 +170,7 @@ class Ledger:
     def _append_all(self, rows: Sequence[_Row]) -> int:
         try:
             return self._try_to_append(rows)
-        except IntegrityError:  # another command added one of them meanwhile: now it is seen
+        except RowIsThereError:  # another command added one of them meanwhile: now it is seen
             return self._try_to_append(rows)
 
     def _try_to_append(self, rows: Sequence[_Row]) -> int:
@@ -171,12 +180,12 @@ class Ledger:
                 insert_missing(connection, NETWORKS, "fingerprint", network)
                 insert_missing(connection, RECIPES, "digest", recipe)
                 if row["state"] not in FINAL or not _has_final(connection, row):
-                    connection.execute(RUNS.insert().values(**row))
+                    stored(connection, RUNS.insert().values(**row))
                     if classes is not None:
                         PREDICTIONS.create(connection, checkfirst=True)
                         own = {"run": row["checksum"], "classes": classes}
-                        connection.execute(
-                            PREDICTIONS.insert().values(**own, checksum=checksum(own))
+                        stored(
+                            connection, PREDICTIONS.insert().values(**own, checksum=checksum(own))
                         )
                     added += 1
         return added
@@ -289,20 +298,18 @@ class Ledger:
             raise StoreError(f"{where}: it does {_OTHER}")
         return run_of(row, classes, where)
 
-    def _open(self) -> None:
-        tables = set(sa.inspect(self.engine).get_table_names())
-        if (
-            tables
-            and META.name not in tables
-            and not any(name.startswith("studies") for name in tables)
-        ):
+    def _open(self, *, read_only: bool) -> bool:
+        """Make what is missing; say whether there is a ledger, which a reader does not make."""
+        tables = check_schema(self.engine, self.location)
+        optunas = any(name.startswith("studies") for name in tables)
+        if tables and META.name not in tables and not optunas:
             raise StoreError(
                 f"{self.location} is a database but not a ledger: it has no table {META.name}"
             )
         schema = self._schema() if META.name in tables else None
-        if (
-            schema is None
-        ):  # not there, or left half made by a version that did not make it in one transaction
+        if schema is None and read_only:
+            return False
+        if schema is None:  # not there, or left half made by an earlier version
             with self.writing() as connection:
                 METADATA.create_all(connection)
                 insert_missing(connection, META, "key", {"key": "schema", "value": SCHEMA})
@@ -311,6 +318,7 @@ class Ledger:
             raise StoreError(
                 f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}"
             )
+        return True
 
     def _schema(self) -> str | None:
         with self.engine.connect() as connection:
@@ -323,21 +331,13 @@ class Ledger:
         """Write in one transaction, tables and rows; other commands wait. A file that is only read
         stays as it is.
         """
-        with self.guard(), to_write(self.engine) as connection, connection.begin():
+        with self.guard(), to_write(self.engine, self.location) as connection, connection.begin():
             self._written = True
             yield connection
 
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Turn what a database raises into a StoreError that names the file; rows that are there
-        already pass through.
-        """
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except DatabaseError as error:
-            raise StoreError(f"{self.location}: {error.orig or error}") from error
+    def guard(self) -> AbstractContextManager[None]:
+        """Turn what a database raises into a StoreError that names the file."""
+        return storing(self.location)
 
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:

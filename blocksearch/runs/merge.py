@@ -4,25 +4,32 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, MissingError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import Location
+from blocksearch.runs.peek import contents
 from blocksearch.runs.questions import questions_in, remember
 
 
 def merge_ledgers(into: str, other: str) -> dict[str, Any]:
-    """Copy what `into` lacks from `other`, runs and questions; both must exist. Disagreements are
-    reported and left as they are.
+    """Copy what `into` lacks from `other`, runs and questions; both must exist, and `other` is only
+    read. Disagreements are reported and left as they are.
     """
-    if into == other:
-        raise ConfigError(f"a ledger is not merged with itself: {into}")
+    to, source = Location(into), Location(other)
+    if _same(to, source):
+        raise ConfigError(f"a ledger is not merged with itself: {to}")
+    for each in (to, source):
+        if not contents(each).tables:
+            raise MissingError(f"{each} is empty: it has no table", each)
     with (
-        closing(Ledger(into, create=False)) as mine,
-        closing(Ledger(other, create=False)) as theirs,
+        closing(Ledger(to, create=False)) as mine,
+        closing(Ledger(source, read_only=True)) as theirs,
     ):
         copied, conflicts = mine.merge(theirs)
-    remember(questions_in(other), into)
+    if asked := questions_in(source):
+        remember(asked, to)
     summary = (
-        f"{copied} runs copied from {other} into {into}; "
+        f"{copied} runs copied from {source} into {to}; "
         f"{len(conflicts)} trainings on which they disagree"
     )
     return {
@@ -30,3 +37,10 @@ def merge_ledgers(into: str, other: str) -> dict[str, Any]:
         "conflicts": [asdict(key) for key in conflicts],
         "summary": summary,
     }
+
+
+def _same(one: Location, other: Location) -> bool:
+    if one.file is None or other.file is None:
+        return one.secret_url is not None and one.secret_url == other.secret_url
+    both = one.file.exists() and other.file.exists()
+    return one.file.samefile(other.file) if both else one.file == other.file

@@ -125,7 +125,7 @@ def questions_in(location: str, like: Question | None = None) -> list[Question]:
     """
     if not there(location):
         return []
-    with closing(Ledger(location, create=False)) as ledger:
+    with closing(Ledger(location, read_only=True)) as ledger:
         implied = list(_implied(ledger, like)) if like else []
         return [*implied, *_stored(ledger)]
 
@@ -140,7 +140,7 @@ def _stored(ledger: Ledger) -> Iterator[Question]:
     for digest, content in found:
         try:
             question = _read(json.loads(content))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise _damaged(ledger) from error
         if question.digest != digest:
             raise _damaged(ledger)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import file_of
+from blocksearch.runs.location import Location
 from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey
 from blocksearch.runs.shipped import BESIDE
 
@@ -15,7 +15,7 @@ def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
     found: dict[RunKey, Run] = {}
     for location in locations:
         if keys - set(found) and there(location):
-            with closing(Ledger(location, create=False)) as ledger:
+            with closing(Ledger(location, read_only=True)) as ledger:
                 found = ledger.find(keys) | found
     return found
 
@@ -24,7 +24,7 @@ def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[Ev
     """Return what databases say of the images that judge a data set's split, each digest once."""
     found: dict[str, EvaluatedImages] = {}
     for location in filter(there, locations):
-        with closing(Ledger(location, create=False)) as ledger:
+        with closing(Ledger(location, read_only=True)) as ledger:
             for images in ledger.all_images():
                 if (images.dataset, images.split) == (dataset, split):
                     found.setdefault(images.data, images)
@@ -33,7 +33,7 @@ def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[Ev
 
 def there(location: str) -> bool:
     """Whether there is a database: a file that exists, or any server's."""
-    file = file_of(location)
+    file = Location(location).file
     return file is None or file.exists()
 
 
@@ -43,5 +43,5 @@ def is_shipped(location: str) -> bool:
     >>> is_shipped("results/digits.db")
     False
     """
-    file = file_of(location)
+    file = Location(location).file
     return file is not None and file.absolute().parent == BESIDE

@@ -109,7 +109,7 @@ def verify(
     """
     if count < 1:
         raise ConfigError(f"the number of runs to train again must be at least 1, but got {count}")
-    with closing(Ledger(location, create=False)) as ledger:
+    with closing(Ledger(location, read_only=True)) as ledger:
         runs = [run for run in ledger.runs() if run.state is RunState.COMPLETE]
         if not runs:
             raise StoreError(f"{ledger.location} has no complete run that could be trained again")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.errors import ConfigError
-from blocksearch.runs.location import without_password
+from blocksearch.runs.location import Location
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.objectives import Floats, dominated
@@ -91,7 +91,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
     study = open_study(location, name)
     if not isinstance(study, StoredStudy):
         raise ConfigError(
-            f"study {plain(study[0])} of {without_password(location)} was made with Optuna alone: "
+            f"study {plain(study[0])} of {Location(location)} was made with Optuna alone: "
             "importance is of studies of blocksearch"
         )
     return effects_of(study, draws)

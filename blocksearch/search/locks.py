@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from blocksearch.errors import ConfigError, StoreError
-from blocksearch.runs.location import file_of, without_password
+from blocksearch.runs.location import Location
 
 LONGEST = 200  # bytes of a lock's name; file systems take 255, and some need a few of their own
 
@@ -22,7 +22,7 @@ def alone(location: str, name: str) -> Iterator[None]:
             stack.enter_context(_locked(_lock_file(location, f"-{name}"), timeout=0))
         except Timeout as error:
             raise ConfigError(
-                f"another search is running study {name} in {without_password(location)}: end "
+                f"another search is running study {name} in {Location(location)}: end "
                 "it, or give this one another name"
             ) from error
         yield
@@ -41,13 +41,14 @@ def _lock_file(location: str, ending: str) -> Path:
     """Return a file beside the study's, or for a server's database one on this machine: drivers
     elsewhere do not see that.
     """
-    file = file_of(location)
-    if file is None:
-        digest = hashlib.sha256(location.encode()).hexdigest()[:16]
+    where = Location(location)
+    if where.secret_url is not None:
+        url = where.secret_url.render_as_string(hide_password=False)
+        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
-    file = file.resolve()
-    if file.name in ("", ":memory:"):
-        raise ConfigError(f"a study needs a file that remains, but got {location}")
+    if where.file is None:
+        raise ConfigError(f"a study needs a file that remains, but got {where}")
+    file = where.file.resolve()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -19,7 +19,7 @@ from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import file_of, without_password
+from blocksearch.runs.location import Location
 from blocksearch.runs.peek import contents
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
@@ -322,7 +322,7 @@ def _agree(stored: dict[str, Any] | None, definition: Definition, location: str)
     """Raise ConfigError where a study of this name is there and means something else."""
     name = definition.config.name
     if stored is None:
-        if name in contents(location, "search").optuna:
+        if name in contents(location).optuna:
             raise _foreign(location, name)
     elif differences := definition.differences(stored):
         raise ConfigError(
@@ -333,16 +333,16 @@ def _agree(stored: dict[str, Any] | None, definition: Definition, location: str)
 
 def _refuse_foreign(location: str, name: str) -> None:
     """Raise ConfigError where only Optuna has a study of this name, before anything is written."""
-    file = file_of(location)
+    file = Location(location).file
     if file is None or not file.is_file():
         return
-    there = contents(location, "search")
+    there = contents(location)
     if name in there.optuna and "search_studies" not in there.tables:
         raise _foreign(location, name)
 
 
 def _foreign(location: str, name: str) -> ConfigError:
     return ConfigError(
-        f"{without_password(location)} has a study {name} that was made elsewhere: give this one "
+        f"{Location(location)} has a study {name} that was made elsewhere: give this one "
         "another name"
     )

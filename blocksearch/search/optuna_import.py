@@ -13,15 +13,13 @@ from math import isfinite
 from numbers import Real
 
 import numpy as np
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from blocksearch.errors import ConfigError, StoreError
-from blocksearch.runs.location import without_password
-from blocksearch.runs.peek import reading, reading_url
+from blocksearch.runs.location import Location
 from blocksearch.search.objectives import Floats, front, hypervolume
+from blocksearch.search.optuna_storage import open_storage, storing
 from blocksearch.search.results import RESERVED, Axis, Entry, Summary, plain, walk
 
 # what reading rows of another shape may raise, in Optuna or here
@@ -41,7 +39,7 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:
         raise ConfigError(
-            f"study {plain(name)} of {without_password(location)} has one objective: a front needs "
+            f"study {plain(name)} of {Location(location)} has one objective: a front needs "
             "two or more"
         )
     axes = tuple(
@@ -74,23 +72,19 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
 
 def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], list[FrozenTrial]]:
     """Return directions, the names of the objectives, and all trials; nothing is written."""
-    with reading(location), _shaped(location, name), warnings.catch_warnings():
+    with storing(location), _shaped(location, name), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an old file's advice to upgrade it is Optuna's, not ours
         try:
-            storage = RDBStorage(reading_url(location), skip_table_creation=True)
+            storage = open_storage(location, read_only=True)
         except RuntimeError as error:
             raise StoreError(
-                f"{without_password(location)} was written by another version of Optuna: {error}"
+                f"{Location(location)} was written by another version of Optuna: {error}"
             ) from error
-        except StorageInternalError as error:  # without its version it would write one
-            raise error.__cause__ or error from error
         try:
             number = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(number, deepcopy=False)
             metrics = storage.get_study_system_attrs(number).get("study:metric_names")
             directions = storage.get_study_directions(number)
-        except StorageInternalError as error:
-            raise error.__cause__ or error from error
         finally:
             storage.remove_session()
             storage.engine.dispose()
@@ -110,7 +104,7 @@ def _shaped(location: str, name: str) -> Iterator[None]:
         yield
     except _SHAPELESS as error:
         raise StoreError(
-            f"{without_password(location)}: study {plain(name)} is not as Optuna writes it: "
+            f"{Location(location)}: study {plain(name)} is not as Optuna writes it: "
             f"{type(error).__name__}: {error}"
         ) from error
 

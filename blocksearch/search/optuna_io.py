@@ -7,26 +7,21 @@ batches after our own tables are written, and what a killed search did not come 
 next one; nothing that we answer is read from them.
 """
 
-import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.errors import StoreError
-from blocksearch.runs.location import url_of, without_password
-from blocksearch.runs.peek import reading
 from blocksearch.search import trials as ours
 from blocksearch.search.definition import Definition
 from blocksearch.search.objectives import Objective
+from blocksearch.search.optuna_storage import open_storage, quiet, storing
 from blocksearch.search.results import Summary
 from blocksearch.search.summary import StoredStudy
 from blocksearch.search.trials import Trial
@@ -34,31 +29,6 @@ from blocksearch.space.candidates import Candidates
 from blocksearch.space.encoding import Encoding
 
 BATCH = 16  # trials that are copied at once
-
-
-@contextmanager
-def _storing(location: str) -> Iterator[None]:
-    """Keep Optuna quiet, and turn what its storage raises into a StoreError of one line."""
-    with reading(location), quiet():
-        try:
-            yield
-        except StorageInternalError as error:
-            said = str(getattr(error.__cause__, "orig", None) or error.__cause__ or error)
-            raise StoreError(
-                f"{without_password(location)}: Optuna's tables cannot be written: "
-                f"{said.splitlines()[0]}"
-            ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Optuna from saying what nobody asked for, and leave its settings as they were."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def distributions(encoding: Encoding) -> dict[str, CategoricalDistribution]:
@@ -74,8 +44,8 @@ def _distributions(choices: Mapping[str, Sequence[str]]) -> dict[str, Categorica
 
 def forget(location: str, name: str) -> None:
     """Delete a study, where there is one."""
-    with _storing(location), suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=_storage(location))
+    with storing(location), suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=open_storage(location))
 
 
 class Export:
@@ -84,8 +54,8 @@ class Export:
     def __init__(self, location: str, definition: Definition, pool: Candidates) -> None:
         self._location, self._pool = location, pool
         self._costs = definition.config.cost_names
-        with _storing(location):
-            self._storage = _storage(location)
+        with storing(location):
+            self._storage = open_storage(location)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=definition.config.name,
@@ -113,7 +83,7 @@ class Export:
 
     def flush(self) -> None:
         """Copy what waits."""
-        with _storing(self._location):
+        with storing(self._location):
             self._study.add_trials(self._waiting)
         self._waiting = []
 
@@ -204,18 +174,3 @@ def _name_axes(study: optuna.Study, names: Sequence[str]) -> None:
         # names of axes: the worst they can do is vanish
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(names))
-
-
-def _storage(location: str) -> RDBStorage:
-    url = url_of(location)
-    return RDBStorage(url, engine_kwargs=_SQLITE if url.startswith("sqlite") else None)
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    # the ledger's own connection makes trials survive a power cut; what this one loses then is
-    # added again
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "trusted_schema=OFF"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-_SQLITE = {"connect_args": {"timeout": 60}, "pool_events": [(_configure_sqlite, "connect")]}

@@ -18,7 +18,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from blocksearch.search.objectives import Prices
-from blocksearch.search.optuna_io import distributions, quiet
+from blocksearch.search.optuna_io import distributions
+from blocksearch.search.optuna_storage import quiet
 from blocksearch.search.samplers import Proposal, Untrained
 from blocksearch.search.trials import Trial, TrialKind
 

@@ -17,6 +17,7 @@ from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.config import RunConfig
+from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.importance import Effects, study_effects
@@ -63,7 +64,7 @@ class Study:
             raise ConfigError(
                 "a study takes a data set to train on, or an objective to call, and not both"
             )
-        self.file, self._objective, self._grammar = str(file), objective, grammar
+        self.file, self._objective, self._grammar = Location(file), objective, grammar
         asked, self._runs = _divided(fields)
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
@@ -75,7 +76,7 @@ class Study:
             self._grammar = grammar.on(task)
 
     def __repr__(self) -> str:
-        return f"Study({self.config.name!r} in {self.file!r})"
+        return f"Study({self.config.name!r} in {str(self.file)!r})"
 
     def search(
         self,

@@ -2,7 +2,6 @@
 needed, and nothing is run.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.errors import ConfigError, StoreError, unknown
+from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import without_password
+from blocksearch.runs.location import Location
 from blocksearch.runs.peek import contents
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.objectives import Floats, Frame, front
@@ -20,8 +19,6 @@ from blocksearch.search.observations import Observations, Whole
 from blocksearch.search.results import Axis, Entry, Summary, Z, plain, simultaneous_z, walk
 from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
 from blocksearch.search.trials import Studies, Trial
-
-MADE_BY = "search section3 --db"
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,9 @@ def open_study(
     Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
     of that name.
     """
-    there = contents(location, MADE_BY)
+    there = contents(location)
     if "search_studies" in there.tables:
-        with closing(Ledger(location, create=False)) as ledger:
+        with closing(Ledger(location, read_only=True)) as ledger:
             studies = Studies(ledger)
             ours = studies.names()
             chosen, others = _choose(
@@ -117,7 +114,7 @@ def open_study(
             )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(
-            f"{without_password(location)} is a database of something else: it holds no study"
+            f"{Location(location)} is a database of something else: it holds no study"
         )
     return _choose(location, [], there.optuna, name)
 
@@ -132,7 +129,7 @@ def _sound(location: str, study: StoredStudy) -> StoredStudy:
         if not (levels and counts and costs <= {*each.costs}):
             wrong = "levels" if not levels else "costs" if counts else "accuracies"
             raise StoreError(
-                f"{without_password(location)}: table search_steps, row {plain(study.name)} "
+                f"{Location(location)}: table search_steps, row {plain(study.name)} "
                 f"{each.number}: its {wrong} are not those of its study; the file was edited"
             )
     return study
@@ -141,11 +138,9 @@ def _sound(location: str, study: StoredStudy) -> StoredStudy:
 def _choose(
     location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None
 ) -> tuple[str, tuple[str, ...]]:
-    names, shown = [*ours, *foreign], without_password(location)
+    names, shown = [*ours, *foreign], Location(location)
     if not names:
-        raise ConfigError(
-            f"{shown} holds no study; `blocksearch {MADE_BY} {shlex.quote(shown)}` would begin one"
-        )
+        raise MissingError(f"{shown} holds no study", shown)
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
     chosen = (ours or foreign)[-1] if name is None else name

@@ -14,9 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.engine import RowIsThereError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.rows import checksum
+from blocksearch.runs.schema import register
 from blocksearch.search.stored import definition_of, trial_of
 
 _metadata = sa.MetaData()
@@ -45,6 +47,13 @@ _steps = sa.Table(
     sa.Column("accuracies", sa.Text, nullable=False),
     sa.Column("memory", sa.Text, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
+)
+register(
+    _metadata,
+    {
+        "origin TEXT": "origin VARCHAR(64)",
+        "checksum VARCHAR(64) NOT NULL": "checksum VARCHAR(64) NOT NULL DEFAULT ''",
+    },
 )
 _PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
@@ -187,7 +196,7 @@ class Studies:
             try:
                 with self._ledger.writing() as connection:
                     connection.execute(_steps.insert(), rows)
-            except sa.exc.IntegrityError as error:
+            except RowIsThereError as error:
                 first = rows[0]["number"]
                 raise StoreError(
                     f"{self._ledger.location}: another search wrote step {first} of study {name}"

@@ -226,9 +226,9 @@ def truncated_ledger(path):
     [
         (
             lambda path: path.write_text("<html>not found</html>"),
-            "is not a ledger: it does not begin as an SQLite database",
+            "is not a database: it does not begin as one of SQLite",
         ),
-        (lambda path: path.mkdir(), "is a folder, not a ledger file"),
+        (lambda path: path.mkdir(), "is a folder, not a database file"),
         (foreign_database, "is a database but not a ledger"),
         (newer_ledger, "has ledger schema 99, but this version reads 1"),
         (truncated_ledger, "malformed"),
@@ -259,7 +259,7 @@ def test_an_unknown_database_is_refused(tmp_path):
 
 @pytest.mark.parametrize("location", ["~nosuchuser/x.db", "x" * 300, "postgresql://u:p@h:port/db"])
 def test_a_location_that_cannot_be_is_one_line(location):
-    for act in (Ledger, lambda where: contents(where, "search")):
+    for act in (Ledger, contents):
         with pytest.raises(StoreError) as caught:
             act(location)
         assert "\n" not in str(caught.value)
@@ -268,7 +268,7 @@ def test_a_location_that_cannot_be_is_one_line(location):
 def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(
-            "create table ledger_meta (key varchar(64) primary key, value varchar(64))"
+            "create table ledger_meta (key varchar(64) not null, value varchar(64), primary key (key))"
         )
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.add(make_job(), make_run(make_job()))

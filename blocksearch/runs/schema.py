@@ -1,0 +1,61 @@
+"""What a file of SQLite may hold: our tables exactly as we make them, and plain tables of others.
+
+Triggers and views are statements that run when tables are written or read. So a file that has one
+is refused, and so is a table or an index of ours that is otherwise than we would make it.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from blocksearch.errors import StoreError
+from blocksearch.runs.location import Location
+
+_KNOWN: dict[str, set[str]] = {}  # statements by the names of tables and indexes
+_INDEXES: dict[str, set[str]] = {}  # names of a table's indexes
+
+
+def register(metadata: sa.MetaData, earlier: dict[str, str] | None = None) -> None:
+    """Have tables known as this version makes them, and as an earlier one did: pieces of a
+    statement, by what stood there.
+    """
+    for table in metadata.tables.values():
+        made = _plain(str(CreateTable(table).compile(dialect=sqlite.dialect())))
+        forms = {made}
+        for now, before in (earlier or {}).items():
+            forms |= {form.replace(_plain(now), _plain(before)) for form in forms}
+        _KNOWN.setdefault(table.name, set()).update(forms)
+        for index in table.indexes:
+            statement = str(CreateIndex(index).compile(dialect=sqlite.dialect()))
+            _KNOWN.setdefault(str(index.name), set()).add(_plain(statement))
+            _INDEXES.setdefault(table.name, set()).add(str(index.name))
+
+
+def check_schema(engine: sa.Engine, location: Location) -> frozenset[str]:
+    """Return the names of a database's tables. Raises StoreError for a schema that is not trusted."""
+    if engine.dialect.name != "sqlite":
+        return frozenset(sa.inspect(engine).get_table_names())
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        ).all()
+    for kind, name, _, statement in rows:
+        if kind not in ("table", "index") or _plain(statement or "").startswith("createvirtual"):
+            raise StoreError(
+                f"{location} has a {kind} {name!r}, which no part of this program makes"
+            )
+    tables = {name for kind, name, _, _ in rows if kind == "table"}
+    for kind, name, table, statement in rows:
+        ours = table in _KNOWN and statement is not None
+        if ours and _plain(statement) not in _KNOWN.get(name, ()):
+            raise StoreError(f"{location}: {kind} {name!r} is not as this program makes it")
+    there = {name for kind, name, _, _ in rows if kind == "index"}
+    for table in tables & set(_INDEXES):
+        for missing in _INDEXES[table] - there:
+            raise StoreError(f"{location}: table {table} has no index {missing}")
+    return frozenset(tables)
+
+
+def _plain(statement: str) -> str:
+    """Return a statement without what may be written one way or another."""
+    return "".join(statement.split()).replace('"', "").lower()

@@ -1,0 +1,315 @@
+"""The file that is named is the one that is written and read, whatever its name; no password is
+shown; what is no database file is refused at once.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from optuna.study import StudyDirection
+
+from blocksearch.errors import BlocksearchError, MissingError, StoreError
+from blocksearch.runs.config import RunConfig
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import Location
+from blocksearch.runs.merge import merge_ledgers
+from blocksearch.search.optuna_storage import open_storage, storing
+from blocksearch.search.study import Study
+from blocksearch.search.summary import open_study, summarise
+from tests.runs.test_ledger import make_job, make_run
+from tests.search.made import grammar, searched
+
+NAMES = [
+    *(
+        "a%20b.db",
+        "%41.db",
+        "%2e%2e%2fup.db",
+        "100%.db",
+        "%00.db",
+        "%.db",
+        "%%.db",
+        "x%3Fmode=ro.db",
+    ),
+    *(
+        "q?x=1.db",
+        "?.db",
+        "q?mode=memory.db",
+        "a?b?c",
+        "?mode=ro&uri=true",
+        "b#c.db",
+        "#",
+        "#?%.db",
+    ),
+    *("h#frag.db", ":memory:", ":memory:.db", "file:x.db", "file:x?mode=memory", "file::memory:"),
+    *("sqlite:x.db", "a:b.db", "C:x.db", "&.db", "a&b=c.db", "+.db", "*.db", "[a].db", "{b}.db"),
+    *(
+        "{SCHEMA_VERSION}.db",
+        "$HOME.db",
+        "`id`.db",
+        "|.db",
+        ";.db",
+        "'.db",
+        '".db',
+        "\\.db",
+        "a\\b",
+    ),
+    *("\t.db", "\n.db", "\x1b[31m.db", "\u202eBD.db", "\x7f", " .db", " lead.db", "trail.db "),
+    *(
+        "é.db",
+        "e\u0301.db",
+        "日本.db",
+        "🙂.db",
+        "-dash.db",
+        "--help",
+        "..db",
+        "...",
+        "@.db",
+        "u:p@h.db",
+    ),
+    *("\udcff\udcfe.db", "a\udc80", "x" * 240, "é" * 120, "CON", "nul", "%s%d%n.db", "a,b.db"),
+]
+
+
+def everything(folder):
+    return {os.fsencode(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def read_all(file):
+    """Ask everything that only reads."""
+    assert open_study(str(file)).name == "made"
+    with closing(Ledger(file, read_only=True)) as ledger:
+        assert len(ledger.runs()) >= 1
+    assert summarise(str(file), "theirs").entries == ()
+
+
+def write_all(file):
+    """Write a study, a run, and Optuna's tables."""
+    searched(file, trials=3)
+    with closing(Ledger(file)) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+    write_as_optuna(file, "theirs")
+
+
+def write_as_optuna(file, name):
+    with storing(str(file)):
+        storage = open_storage(str(file))
+        storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE], name)
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """Return the bytes of a file with a study, a run, and Optuna's tables."""
+    file = tmp_path_factory.mktemp("whole") / "x.db"
+    write_all(file)
+    with closing(Ledger(file)) as ledger:
+        ledger.add(make_job(2), make_run(make_job(2)))
+    return file.read_bytes()
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_there_are_sixty_names_and_no_two_are_one():
+    assert len(set(NAMES)) == len(NAMES) >= 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.slow if n % 6 else ()) for n, each in enumerate(NAMES)],
+    ids=ascii,
+)
+def test_what_exists_afterwards_is_exactly_the_name(at, whole, name):
+    file = Path(name)
+    for read in (read_all, lambda file: merge_ledgers(str(file), "none.db")):
+        with pytest.raises(MissingError):
+            read(file)
+    assert everything(at) == set()
+    Ledger(file).close()
+    assert everything(at) == {os.fsencode(name)}
+    file.write_bytes(whole)
+    write_as_optuna(file, "more")
+    with closing(Ledger(file)) as ledger:
+        ledger.add(make_job(1), make_run(make_job(1)))
+    Ledger("plain.db").close()
+    before, left = file.read_bytes(), {os.fsencode(name), b"plain.db"}
+    assert everything(at) == left
+    read_all(file)
+    assert merge_ledgers("plain.db", str(file))["copied"] == 3
+    assert file.read_bytes() == before
+    assert everything(at.parent) == {b"work"} | {b"work/" + each for each in left}
+
+
+@pytest.mark.parametrize("folder", ["50%20off", "q?", "exp#3", "日本", "file:", "?mode=memory"])
+def test_a_folder_has_whatever_name(tmp_path, monkeypatch, whole, folder):
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    Ledger("a.db").close()
+    Path("a.db").write_bytes(whole)
+    write_as_optuna("a.db", "more")
+    with closing(Ledger("a.db")) as ledger:
+        ledger.add(make_job(1), make_run(make_job(1)))
+    read_all(Path("a.db"))
+    assert everything(tmp_path) == {os.fsencode(folder), os.fsencode(f"{folder}/a.db")}
+
+
+@pytest.mark.parametrize(
+    "name", ["nul\0.db", "x" * 244, "y" * 256, "é" * 125, f"{'d' * 200}/" * 3 + "x"]
+)
+def test_a_name_that_cannot_be_is_one_line_and_leaves_nothing(at, name):
+    for act in (Ledger, summarise, Location, lambda file: RunConfig(db=file)):
+        with pytest.raises(StoreError) as caught:
+            act(name)
+        assert "\n" not in str(caught.value)
+    assert everything(at) == set()
+
+
+SECRET = "s3cr3t"
+URLS = [
+    f"postgresql://user:{SECRET}@127.0.0.1:1/db",
+    f"postgresql+psycopg://user:{SECRET}@127.0.0.1:1/db",
+    f"postgresql://user:pa/{SECRET}@h/db",
+    f"postgresql://user:pa@{SECRET}@h/db",
+    f"postgresql://user:p@{SECRET}/x@h/db",
+    f"postgresql://us/er:{SECRET}@h/db",
+    f"postgresql://:{SECRET}@h/db",
+    f"postgresql://user:{SECRET}@/db",
+    f"postgresql://user:{SECRET}",
+    "postgresql://user:73737373",
+    f"postgresql://user:{SECRET}#frag@h/db",
+    f"postgresql://user:{SECRET} with blanks@h/db",
+    f"postgresql://user:a%2F{SECRET}@h/db",
+    f"postgresql://h/db?user=u&password={SECRET}",
+    f"postgresql://u@h/db?sslpassword={SECRET}",
+    f"postgresql://u@h/db?passfile=/home/me/{SECRET}",
+    f"postgresql://h?password={SECRET}",
+    f"postgresql:///host=h password={SECRET}",
+    f"postgresql://user:{SECRET}@[::1]:1/db",
+    f"postgresql://user:{SECRET}@h:port/db",
+    f"nosuch://user:{SECRET}@h/db",
+    f"mysql+nosuch://user:{SECRET}@h/db",
+    f"sqlite://user:{SECRET}@h/x.db",
+    f"sqlite+pysqlcipher://:{SECRET}@/x.db",
+    f"sqlite:///x.db?key={SECRET}",
+    f"no scheme://user:{SECRET}@h/db",
+    f"postgresql:/user:{SECRET}@h/db",
+]
+
+
+def said(act, url):
+    """Return all that a call says: its answer, or its error with what that is from."""
+    try:
+        return repr(act(url)) + str(act(url))
+    except BlocksearchError as error:
+        return str(error) + repr(error)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_password_is_in_any_text(at, url):
+    acts = [
+        Location,
+        Ledger,
+        summarise,
+        lambda url: RunConfig(db=url),
+        lambda url: asdict(RunConfig(db=url)),
+        lambda url: RunConfig(db=url, dataset="digits").request(),
+        lambda url: Study(grammar(), url, objective=print),
+        lambda url: Study(grammar(), url, objective=print).search(1),
+        lambda url: merge_ledgers(url, url),
+        lambda url: merge_ledgers("a.db", url),
+    ]
+    Ledger("a.db").close()
+    for act in acts:
+        text = said(act, url)
+        assert SECRET not in text
+        assert "73737373" not in text
+    assert everything(at) == {b"a.db"}
+
+
+def test_a_url_without_a_secret_is_shown_whole():
+    assert Location("postgresql://me@host:5433/runs") == "postgresql://me@host:5433/runs"
+    assert Location("sqlite:///a.db").file == Path("a.db")
+    assert Location("sqlite://").file is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", URLS[::6])
+@pytest.mark.parametrize(
+    "command", [["pareto"], ["test"], ["ablate", "--factor", "residual", "--db"], ["merge", "a.db"]]
+)
+def test_no_command_prints_a_password(at, url, command):
+    Ledger("a.db").close()
+    done = subprocess.run(
+        [sys.executable, "-m", "blocksearch", *command, url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert SECRET not in done.stdout + done.stderr
+
+
+def a_socket(path):
+    with closing(socket.socket(socket.AF_UNIX)) as opened:
+        opened.bind(str(path))
+
+
+KINDS = {
+    "fifo": os.mkfifo,
+    "folder": lambda path: path.mkdir(),
+    "socket": a_socket,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "loop": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_refused_at_once(at, whole, kind, ending):
+    if ending:
+        Path("x.db").write_bytes(whole)
+    KINDS[kind](Path(f"x.db{ending}"))
+    Ledger("a.db").close()
+    for act in (Ledger, summarise, lambda file: merge_ledgers("a.db", file)):
+        with pytest.raises(StoreError) as caught:
+            act("x.db")
+        assert f"x.db{ending}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_two_names_is_read_and_not_written(at, whole):
+    Path("x.db").write_bytes(whole)
+    os.link("x.db", "y.db")
+    read_all(Path("y.db"))
+    with pytest.raises(StoreError, match="hard links"):
+        Ledger("y.db")
+    with (
+        closing(Ledger("y.db", create=False)) as ledger,
+        pytest.raises(StoreError, match="hard links"),
+    ):
+        ledger.add(make_job(5), make_run(make_job(5)))
+
+
+def test_a_file_cut_to_nothing_is_not_taken_for_new_without_a_word(at):
+    Ledger("x.db").close()
+    Ledger("a.db").close()
+    os.truncate("x.db", 0)
+    for act in (summarise, lambda file: merge_ledgers("a.db", file)):
+        with pytest.raises(StoreError, match=r"holds no study|is empty"):
+            act("x.db")
+    assert Path("x.db").stat().st_size == 0
+    with pytest.warns(UserWarning, match="is empty: it is taken for a new database"):
+        Ledger("x.db").close()
