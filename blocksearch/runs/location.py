@@ -77,8 +77,9 @@ class Location(str):
 
 
 def _is_settled(file: Path) -> bool:
-    """Whether a file says that it has a write-ahead log, and there is none, as in a copy of the file
-    alone: a reader would make one.
+    """Whether a file says that it has a write-ahead log that is not there: readers make one.
+
+    So it is with a copy of the file alone.
     """
     try:
         with file.open("rb") as opened:
@@ -155,7 +156,7 @@ def _secrets(url: "sa.URL") -> tuple[str, ...]:
 
 
 def expanded(location: str | Path) -> Path:
-    """Return a path with its `~` filled in. Raises StoreError where it names no file that could be."""
+    """Return a path with its `~` filled in. Raises StoreError for what can name no file."""
     try:
         path = Path(location).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):

@@ -32,7 +32,7 @@ def register(metadata: sa.MetaData, earlier: dict[str, str] | None = None) -> No
 
 
 def check_schema(engine: sa.Engine, location: Location) -> frozenset[str]:
-    """Return the names of a database's tables. Raises StoreError for a schema that is not trusted."""
+    """Return the names of a database's tables. Raises StoreError for what is not trusted."""
     if engine.dialect.name != "sqlite":
         return frozenset(sa.inspect(engine).get_table_names())
     with engine.connect() as connection:

@@ -22,7 +22,7 @@ SCHEMAS = [
     "CREATE TRIGGER t BEFORE INSERT ON ledger_runs BEGIN SELECT RAISE(IGNORE); END",
     "CREATE TRIGGER t AFTER INSERT ON ledger_runs BEGIN DELETE FROM ledger_runs; END",
     "CREATE TRIGGER t AFTER UPDATE ON trials BEGIN DELETE FROM trials; END",
-    f"CREATE TRIGGER t BEFORE INSERT ON ledger_meta BEGIN INSERT INTO ledger_meta {ENDLESS}, n; END",
+    f"CREATE TRIGGER t BEFORE INSERT ON ledger_meta BEGIN {ENDLESS}; END",
     f"CREATE VIEW looks_harmless AS {ENDLESS}",
     *(f"DROP TABLE {each}; CREATE VIEW {each} AS {ENDLESS}" for each in TABLES),
     "DROP INDEX ledger_runs_once",

@@ -268,7 +268,8 @@ def test_a_location_that_cannot_be_is_one_line(location):
 def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(
-            "create table ledger_meta (key varchar(64) not null, value varchar(64), primary key (key))"
+            "create table ledger_meta "
+            "(key varchar(64) not null, value varchar(64), primary key (key))"
         )
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.add(make_job(), make_run(make_job()))
