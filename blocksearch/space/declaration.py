@@ -231,6 +231,6 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
 
 
 def moved(part: Part, task: Task) -> Part:
-    """Put a part into another task: other input and classes, the same widths."""
+    """Put a part into another task: other input and classes, the same widths and head."""
     own_widths = part.own_widths or part.widths != (task.widths,)
-    return replace(part, task=task, own_widths=own_widths)
+    return replace(part, task=replace(task, head=part.task.head), own_widths=own_widths)
