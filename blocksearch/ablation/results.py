@@ -103,7 +103,8 @@ class VariantResult:
     def curves(self) -> dict[int, tuple[float, ...]]:
         """Accuracy after each epoch, by seed."""
         own = () if self.variant.is_interaction else self.runs
-        return {run.key.seed: run.accuracies for run in own}
+        whole = [run for run in own if len(run.accuracies) == run.epoch_to - run.epoch_from]
+        return {run.key.seed: run.accuracies for run in whole}
 
     def record(self) -> dict[str, object]:
         """Return a flat record: accuracies in percent, differences in points, costs for one image.

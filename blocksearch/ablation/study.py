@@ -10,6 +10,7 @@ from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
 from blocksearch.ablation.results import Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
+from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.questions import Asked, Question, remembered
@@ -35,7 +36,8 @@ def ablate(
             ensure(missing, request.ledger, request.workers, watch, request.device, request.sources)
         )
 
-    results = compare_variants(found, config, _lookup(shared, runs), train, ImageGroups.of(shared))
+    groups = ImageGroups.of(shared) if shared.metric == ACCURACY else None  # of accuracies alone
+    results = compare_variants(found, config, _lookup(shared, runs), train, groups)
     mixed = mixture(runs.values(), strict=config.strict)
     return Ablation(
         title=f"{title}; {mixed}" if mixed else title,
@@ -63,6 +65,7 @@ def _remembered(
         pairs=tuple(sorted(pairs)),
         seeds=config.seed_list,
         stages=config.stages,
+        metric=str(shared.metric),
     )
     location = request.ledger
     return remembered(question, location, request.sources, shipped=is_shipped(location))
@@ -179,6 +182,7 @@ def _arm(key: RunKey) -> tuple[str, str]:
 def _lookup(shared: Conditions, runs: Mapping[RunKey, Run]) -> Lookup:
     def find(arm: Arm, seed: int) -> Run | None:
         network, recipe = arm
-        return runs.get(shared.trained_by(recipe).job(network, seed).key)
+        run = runs.get(shared.trained_by(recipe).job(network, seed).key)
+        return run and shared.measured(run)
 
     return find

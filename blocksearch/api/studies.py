@@ -11,6 +11,7 @@ from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report, Table, rows_table
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
+from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig
@@ -144,16 +145,19 @@ def test(
     data_root: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
+    metric: str = "accuracy",
     callbacks: Sequence[Watch] = (),
 ) -> Answer[Final]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
-    once.
+    once. Another `metric` may be asked of the same runs later.
     """
+    from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final
 
-    found = final(Location(db), name, data_root, workers, device, together(Watch, callbacks))
-    return Answer(found, test_report(found))
+    watch, own = together(Watch, callbacks), read_metric(metric)
+    found = final(Location(db), name, data_root, workers, device, watch, own)
+    return Answer(found, measured_by(test_report(found), str(own), own.title))
 
 
 def tabulate(

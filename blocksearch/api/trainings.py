@@ -17,6 +17,7 @@ from blocksearch.errors import ConfigError, DataError
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.config import RESULTS, RunConfig
 from blocksearch.runs.location import Location
+from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import loaded, read_seeds
 from blocksearch.runs.scheduler import Plan, Watch
 
@@ -57,27 +58,33 @@ def train(
     seeds: Seeds = 1,
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
+    metric: str = "accuracy",
     callbacks: Sequence[Watch] = (),
     **fields: Any,
 ) -> Answer[list[dict[str, object]]]:
     """Train one network, once a seed, and judge it on the validation split.
 
     `fields` are those of `RunConfig`, such as `epochs=2, max_images=1000, keep_weights="weights"`.
-    What the database has is not trained again. Raises ConfigError or DataError in one line.
+    What the database has is not trained again. `metric` is accuracy, balanced-accuracy, macro-f1 or
+    recall:CLASS; any can be asked of stored runs. Raises ConfigError or DataError in one line.
 
     >>> import blocksearch as bs
     >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP
     >>> [run["accuracy"] for run in runs.records()]  # doctest: +SKIP
     [81.2, 79.9, 80.6]
     """
+    from blocksearch.report.measured import measured_by
     from blocksearch.report.tables import runs_report
     from blocksearch.runs.train import train_network
 
     config = run_config(dataset, fields, callbacks)
     found = _network(net, config.dataset, widths, plugins)
     watch = together(Watch, callbacks)
-    title, rows = train_network(str(net), found, seeds_of(seeds), config.request(), watch)
-    return Answer(rows, runs_report(title, rows), any(row["state"] == "failed" for row in rows))
+    own = read_metric(metric)
+    request = replace(config.request(), metric=own)
+    title, rows, classes = train_network(str(net), found, seeds_of(seeds), request, watch)
+    report = measured_by(runs_report(title, rows, classes), str(own), own.title)
+    return Answer(rows, report, any(row["state"] == "failed" for row in rows))
 
 
 def ablate(
@@ -87,6 +94,7 @@ def ablate(
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
+    metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
     **fields: Any,
@@ -94,8 +102,8 @@ def ablate(
     """Vary one factor of a block, everything else and the seeds paired; say what it does.
 
     `fields` are those of `AblationConfig` (`seeds=8`, `values=["none", "add"]`, …) and of
-    `RunConfig`. The answer's `found` is an `Ablation`; with `dry_run` it is a plan, and nothing is
-    trained. Raises ConfigError or DataError in one line.
+    `RunConfig`, `metric` is as in `train`. The answer's `found` is an `Ablation`; with `dry_run` it
+    is a plan, and nothing is trained. Raises ConfigError or DataError in one line.
 
     >>> import blocksearch as bs
     >>> answer = bs.ablate("effnet", factor="residual", seeds=8)  # doctest: +SKIP
@@ -108,7 +116,8 @@ def ablate(
     config = run_config(dataset, rest, callbacks)
     reference = _network(block, config.dataset, widths, plugins)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
-    return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run)
+    own = read_metric(metric)
+    return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run, metric=own)
 
 
 def _network(
@@ -130,13 +139,15 @@ def _ablation(
     callbacks: Sequence[Watch],
     *,
     dry_run: bool,
+    metric: Metric = ACCURACY,
 ) -> Answer[Any]:
     from blocksearch.ablation.study import ablate as run_ablation
     from blocksearch.ablation.study import foresee_ablation
     from blocksearch.paper.claims import with_claims
     from blocksearch.report.comparisons import ablation_report
+    from blocksearch.report.measured import measured_by
 
-    watch, request = together(Watch, callbacks), config.request()
+    watch, request = together(Watch, callbacks), replace(config.request(), metric=metric)
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
@@ -145,8 +156,9 @@ def _ablation(
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
     done: Ablation = run_ablation(name, found, question, request, watch)
-    done = replace(done, results=with_claims(done.results))
-    return Answer(done, ablation_report(done), done.failed)
+    if metric == ACCURACY:  # the paper claims nothing else
+        done = replace(done, results=with_claims(done.results))
+    return Answer(done, measured_by(ablation_report(done), str(metric), metric.title), done.failed)
 
 
 def planned(title: str, plan: Plan) -> Answer[Plan]:

@@ -259,6 +259,14 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
+Measured = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
+        rich_help_panel="Question",
+    ),
+]
 Database = Annotated[str, typer.Argument(metavar="DB", help="Database file or URL.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in the database.")]
 Shown = Annotated[Output, Options(Output, "Output", without=("quiet", "dry_run"))]

@@ -8,6 +8,7 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.cli.options import (
     ADVICE,
     Given,
+    Measured,
     Network,
     NetworkText,
     Options,
@@ -41,7 +42,12 @@ Reference = Annotated[
 @run_app.command()
 @with_options
 def train(
-    network: NetworkText, form: Form, run: Training, output: Spoken, seeds: Seeds = "1"
+    network: NetworkText,
+    form: Form,
+    run: Training,
+    output: Spoken,
+    seeds: Seeds = "1",
+    metric: Measured = "accuracy",
 ) -> None:
     """Train one network, and judge it on the validation split.
 
@@ -51,14 +57,19 @@ def train(
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
-        answer = call(network, seeds=seeds, callbacks=[heard], **form, **run)
+        answer = call(network, seeds=seeds, metric=metric, callbacks=[heard], **form, **run)
     output.show(answer)
 
 
 @run_app.command()
 @with_options
 def ablate(
-    question: Question, form: Form, run: Training, output: Planned, block: Reference = "effnet"
+    question: Question,
+    form: Form,
+    run: Training,
+    output: Planned,
+    block: Reference = "effnet",
+    metric: Measured = "accuracy",
 ) -> None:
     """Vary one factor of a block, and say what it does.
 
@@ -71,7 +82,7 @@ def ablate(
 
     asked: Given = {"factor": question.pop("factors"), "dry_run": output.dry_run, **question}
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
-        answer = call(block, callbacks=[heard], **asked, **form, **run)
+        answer = call(block, metric=metric, callbacks=[heard], **asked, **form, **run)
     output.show(answer)
 
 

@@ -9,6 +9,7 @@ from blocksearch.cli.options import (
     ADVICE,
     Database,
     Given,
+    Measured,
     Options,
     Planned,
     Shown,
@@ -130,7 +131,13 @@ def tabulate(
 
 @search_app.command()
 @with_options
-def test(db: Database, run: Testing, output: Spoken, name: StudyName = None) -> None:
+def test(
+    db: Database,
+    run: Testing,
+    output: Spoken,
+    name: StudyName = None,
+    metric: Measured = "accuracy",
+) -> None:
     """Test the front of a study on the test images, once.
 
     Each network is trained on all training images with five new seeds first.
@@ -141,5 +148,5 @@ def test(db: Database, run: Testing, output: Spoken, name: StudyName = None) -> 
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet) as heard:
-        answer = call(db, name, callbacks=[heard], **run)
+        answer = call(db, name, metric=metric, callbacks=[heard], **run)
     output.show(answer)

@@ -300,8 +300,8 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     return Report(title=title, tables=(replace(table, notes=notes),), facts={"equal": equal})
 
 
-def runs_report(title: str, rows: Sequence[Row]) -> Report:
-    """List the trainings of one network, a row for each seed."""
+def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) -> Report:
+    """List the trainings of one network, a row for each seed, and the recall of each class."""
     columns = (
         Column(name="seed"),
         Column(name="state", left=True),
@@ -315,4 +315,6 @@ def runs_report(title: str, rows: Sequence[Row]) -> Report:
     table = Table(name="runs", columns=columns, rows=tuple(rows))
     curves = {f"seed {row['seed']}": [row["accuracies"]] for row in rows if row["accuracies"]}
     figure = by_epoch("Accuracy after each epoch", "accuracy, %", curves)
-    return Report(title=title, tables=(table,), figures=(replace(figure, main=True),))
+    by_class = rows_table("classes", classes, "recall of each class, %, mean over seeds")
+    tables = (table, *([by_class] if classes else []))
+    return Report(title=title, tables=tables, figures=(replace(figure, main=True),))

@@ -29,6 +29,7 @@ from blocksearch.runs.engine import RowIsThereError, open_engine, put_away, stor
 from blocksearch.runs.location import Location
 from blocksearch.runs.records import FINAL, EvaluatedImages, Job, Run, RunKey
 from blocksearch.runs.rows import (
+    CLASSES,
     FINAL_STATES,
     IMAGES,
     KEY,
@@ -40,7 +41,7 @@ from blocksearch.runs.rows import (
     REPORTS,
     RUNS,
     checksum,
-    image_row,
+    image_rows,
     images_of,
     packed_classes,
     run_of,
@@ -109,32 +110,26 @@ class Ledger:
     def add_images(self, images: EvaluatedImages) -> None:
         """Store what the images of a data digest and split are, unless that is stored already."""
         if self.images(images.data, images.split) is None:
-            row = image_row(images)
-            with suppress(RowIsThereError), self.writing() as connection:
-                IMAGES.create(connection, checkfirst=True)
-                stored(connection, IMAGES.insert().values(**row))
+            for table, row in image_rows(images):
+                with suppress(RowIsThereError), self.writing() as connection:
+                    table.create(connection, checkfirst=True)
+                    stored(connection, table.insert().values(**row))
 
     def images(self, data: str, split: str) -> EvaluatedImages | None:
         """Return what the images of a data digest and split are; None where that is not stored."""
-        return next(
-            (each for each in self.all_images() if (each.data, each.split) == (data, split)), None
-        )
+        return {(each.data, each.split): each for each in self.all_images()}.get((data, split))
 
     def all_images(self) -> list[EvaluatedImages]:
         """Return what is stored of the images that judged runs here."""
-        if not self._has(IMAGES):
+        return images_of(self._rows(IMAGES), self._rows(CLASSES))
+
+    def _rows(self, table: sa.Table) -> list[tuple[dict[str, Any], str]]:
+        if not self._has(table):
             return []
         with self.guard(), self.engine.connect() as connection:
-            rows = [dict(row) for row in connection.execute(sa.select(IMAGES)).mappings()]
-        return [self._checked_images(row) for row in rows]
-
-    def _checked_images(self, row: dict[str, Any]) -> EvaluatedImages:
-        where = f"{self.location}: table {IMAGES.name}, row {row['dataset']} {row['split']}"
-        if row.pop("checksum") != checksum(row):
-            raise StoreError(
-                f"{where}: the labels do not match their checksum; the file was damaged or edited"
-            )
-        return images_of(row, where)
+            rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+        where = f"{self.location}: table {table.name}, row"
+        return [(row, f"{where} {row['dataset']} {row.get('split', '')}") for row in rows]
 
     def _has(self, table: sa.Table) -> bool:
         with self.guard():

@@ -18,7 +18,8 @@ from blocksearch.arch.scale import rescaled
 from blocksearch.data import get
 from blocksearch.data.splits import Split, SplitSummary, summary
 from blocksearch.errors import ConfigError, DataError
-from blocksearch.runs.records import Job, RunKey
+from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
+from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.registry import registrations
@@ -119,6 +120,7 @@ class Request:
     device: str = "auto"
     keep_weights: Path | None = None
     sources: tuple[str, ...] = ()
+    metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -145,6 +147,24 @@ class Conditions:
     evaluation_groups: NDArray[np.int32] | None = None
     origin: str = ""
     weights: Path | None = None
+    metric: Metric = ACCURACY
+    judged: TrueClasses | None = None
+
+    def interval(self, run: Run) -> tuple[float, float] | None:
+        """Return what other images might have given a run, 95 %, in percent."""
+        judged = self.judged or TrueClasses(np.zeros(0, np.int64), (), self.evaluation_groups)
+        return judged.interval(self.metric, run)
+
+    def measured(self, run: Run) -> Run:
+        """Return a run with what is asked of it in the place of its accuracies.
+
+        Raises ConfigError where it has not stored what that needs.
+        """
+        if self.metric == ACCURACY or run.accuracy is None or self.judged is None:
+            return run
+        value = self.judged.measure(self.metric, run)
+        assert value is not None
+        return replace(run, accuracies=(value,))
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
         """One job per seed and network, seed by seed, so that an interrupted experiment has whole
@@ -185,7 +205,8 @@ class Conditions:
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
         what = self.protocol.dataset + (f" ({self.origin})" if self.origin else "")
         how = f"{self.recipe.title}{self.doubts}"
-        return f"{name}, widths {widths}{reduced}; {what}: {images}, {how}, {judged}"
+        by = "" if self.metric == ACCURACY else f" by {self.metric.title}"
+        return f"{name}, widths {widths}{reduced}; {what}: {images}, {how}, {judged}{by}"
 
     @property
     def doubts(self) -> str:
@@ -222,6 +243,8 @@ def conditions(request: Request, network: Network) -> Conditions:
         evaluation_groups=known.groups,
         origin=known.origin,
         weights=request.keep_weights,
+        metric=request.metric,
+        judged=TrueClasses(known.labels, known.classes, known.groups),
     )
 
 
@@ -249,4 +272,5 @@ def _known(request: Request) -> SplitSummary:
         groups=found.groups,
         origin=found.origin,
         copies=0,
+        classes=found.classes,
     )

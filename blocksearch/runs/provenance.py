@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
-from blocksearch.runs.metrics import accuracy_interval
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Run
 
@@ -58,10 +57,11 @@ def sampling(name: str, run: Run, conditions: Conditions) -> str:
     """Say what other images might have given a run; frames of one physical object are drawn
     together.
     """
-    low, high = accuracy_interval(run.right, conditions.evaluation_groups)
+    low, high = conditions.interval(run) or (0.0, 100.0)
+    found = conditions.measured(run).accuracy
     drawn = "single images" if conditions.evaluation_groups is None else "whole tracks"
     return (
-        f"on other images, seed {run.key.seed} of {name} ({run.accuracy:.2f} %) might have come "
+        f"on other images, seed {run.key.seed} of {name} ({found:.2f} %) might have come "
         "out "
         f"at {low:.2f} to {high:.2f} % (95 %, {drawn} drawn); "
         "the intervals above are over seeds, on these images"

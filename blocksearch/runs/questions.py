@@ -35,7 +35,8 @@ QUESTIONS = sa.Table(
 class Question:
     """Which pairs of networks were compared, on which images, by which recipe, over which seeds.
 
-    `stages` are the numbers of seeds of interim analyses, () for one look.
+    `stages` are the numbers of seeds of interim analyses, () for one look. Another `metric` is
+    another question.
     """
 
     dataset: str
@@ -45,11 +46,15 @@ class Question:
     pairs: Pairs
     seeds: tuple[int, ...]
     stages: tuple[int, ...] = ()
+    metric: str = "accuracy"
 
     @property
     def content(self) -> str:
         """The question as it is stored."""
-        return json.dumps(asdict(self), sort_keys=True)
+        own = asdict(self)
+        if self.metric == "accuracy":  # as those of before it could be chosen are stored
+            del own["metric"]
+        return json.dumps(own, sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -163,6 +168,7 @@ def _read(content: Mapping[str, Any]) -> Question:
         pairs=pairs,
         seeds=tuple(map(int, content["seeds"])),
         stages=tuple(map(int, content["stages"])),
+        metric=str(content.get("metric", "accuracy")),
     )
 
 

@@ -176,7 +176,8 @@ class EvaluatedImages:
 
     `labels` and `groups` (images that belong together, such as frames of one sign, or None) are in
     the order of a run's predictions. `training` of the `available` images are learnt from. `origin`
-    says in a phrase what the images are, where they are not the published ones.
+    says in a phrase what the images are, where they are not the published ones; `classes` are the
+    names of classes in the order of labels, where they have any.
     """
 
     dataset: str
@@ -187,3 +188,4 @@ class EvaluatedImages:
     available: int
     labels: NDArray[np.uint16]
     groups: NDArray[np.int32] | None = None
+    classes: tuple[str, ...] = ()

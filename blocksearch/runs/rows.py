@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sqlalchemy as sa
@@ -87,6 +87,14 @@ IMAGES = sa.Table(
     sa.Column("groups", sa.LargeBinary, nullable=True),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+CLASSES = sa.Table(  # apart, because databases of before have images without it
+    "ledger_classes",
+    METADATA,
+    sa.Column("data", sa.String(64), primary_key=True),
+    sa.Column("dataset", sa.String(64), primary_key=True),
+    sa.Column("names", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
 REPORTS = sa.Table(
     "ledger_reports",
     METADATA,
@@ -138,33 +146,64 @@ def packed_classes(run: Run) -> bytes | None:
     return None if run.predictions is None or not len(run.predictions) else packed(run.predictions)
 
 
-def image_row(images: EvaluatedImages) -> dict[str, Any]:
+def image_rows(images: EvaluatedImages) -> list[tuple[sa.Table, dict[str, Any]]]:
+    """Return the rows of evaluated images, and of the names of their classes if they have any."""
     groups = None if images.groups is None else packed(images.groups.astype(np.int32))
     row = {**vars(images), "labels": packed(images.labels.astype(np.uint16)), "groups": groups}
-    return row | {"checksum": checksum(row)}
+    names = json.dumps(row.pop("classes"))
+    found = [(IMAGES, row)]
+    if images.classes:
+        found.append((CLASSES, {"data": images.data, "dataset": images.dataset, "names": names}))
+    return [(table, own | {"checksum": checksum(own)}) for table, own in found]
 
 
 def packed(values: NDArray[np.integer[Any]]) -> bytes:
     return zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 9)
 
 
-def images_of(row: Mapping[str, Any], where: str) -> EvaluatedImages:
-    """Read what images are from their row. Raises StoreError for a row of another shape."""
+Rows: TypeAlias = list[tuple[dict[str, Any], str]]  # each with what errors call it
+
+
+def images_of(rows: Rows, classes: Rows) -> list[EvaluatedImages]:
+    """Read what images are from their rows and those of classes. Raises StoreError for a row that
+    is damaged or of another shape.
+    """
+    names = {}
+    for row, where in classes:
+        _verify(row, where, "names of classes")
+        fields = Fields(row, where).json("names")
+        names[fields.text("data"), fields.text("dataset")] = tuple(fields.texts("names"))
+    return [_images_of(row, where, names) for row, where in rows]
+
+
+def _images_of(
+    row: dict[str, Any], where: str, names: Mapping[tuple[str, str], tuple[str, ...]]
+) -> EvaluatedImages:
+    _verify(row, where, "labels")
     fields = Fields(row, where)
     labels = fields.packed("labels", np.uint16, MOST_IMAGES)
     groups = fields.packed("groups", np.int32, len(labels)) if fields.has("groups") else None
     if groups is not None and len(groups) != len(labels):
         raise fields.error("groups", f"one for each of {len(labels)} images")
+    data, dataset = fields.text("data"), fields.text("dataset")
     return EvaluatedImages(
-        dataset=fields.text("dataset"),
-        data=fields.text("data"),
+        dataset=dataset,
+        data=data,
         split=fields.text("split"),
         origin=fields.text("origin"),
         training=fields.whole("training"),
         available=fields.whole("available"),
         labels=labels,
         groups=groups,
+        classes=names.get((data, dataset), ()),
     )
+
+
+def _verify(row: dict[str, Any], where: str, what: str) -> None:
+    if row.pop("checksum") != checksum(row):
+        raise StoreError(
+            f"{where}: the {what} do not match their checksum; the file was damaged or edited"
+        )
 
 
 def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:

@@ -172,6 +172,7 @@ def _evaluated(key: RunKey, found: SplitSummary) -> EvaluatedImages:
         available=found.available,
         labels=found.labels.astype(np.uint16),
         groups=found.groups,
+        classes=found.classes,
     )
 
 

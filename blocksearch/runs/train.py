@@ -2,35 +2,55 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from blocksearch.arch.network import Network
-from blocksearch.runs.metrics import accuracy_interval
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.measures import recalls
+from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.records import Run
 from blocksearch.runs.scheduler import Watch, ensure
 
 
 def train_network(
     name: str, network: Network, seeds: Sequence[int], request: Request, watch: Watch
-) -> tuple[str, list[dict[str, object]]]:
-    """Train what the ledger lacks; return a title and one row per seed.
+) -> tuple[str, list[dict[str, object]], list[dict[str, object]]]:
+    """Train what the ledger lacks; return a title, one row per seed, and one per class that has a
+    name, with its mean recall.
 
-    Accuracies are percent per epoch; `interval` is the last one's, over the evaluated images
-    (GTSRB: over physical signs).
+    Accuracies are percent per epoch, or the one number that was asked for instead; `interval` is
+    the last one's, over the evaluated images (GTSRB: over physical signs).
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
-    return shared.title(name, network), [
+    rows: list[dict[str, object]] = [
         {
             "seed": job.key.seed,
-            "state": (run := runs[job.key]).state,
+            "state": (run := shared.measured(runs[job.key])).state,
             "accuracy": run.accuracy,
-            "interval": accuracy_interval(run.right, shared.evaluation_groups)
-            if run.accuracy is not None
-            else None,
+            "interval": shared.interval(run),
             "epochs": run.epoch_to,
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),
             "reason": run.reason,
         }
         for job in jobs
+    ]
+    whole = [run for run in runs.values() if run.accuracy is not None]
+    return shared.title(name, network), rows, _by_class(whole, shared)
+
+
+def _by_class(runs: Sequence[Run], shared: Conditions) -> list[dict[str, object]]:
+    if not runs or shared.judged is None or not shared.judged.classes:
+        return []
+    each = [dict(recalls(run, shared.judged)) for run in runs]
+    counts = np.bincount(shared.judged.labels, minlength=len(shared.judged.classes))
+    return [
+        {
+            "name": name,
+            "images": int(counts[k]),
+            "recall": sum(own[name] for own in each) / len(each),
+        }
+        for k, name in enumerate(shared.judged.classes)
+        if counts[k]
     ]

@@ -8,7 +8,7 @@ the last is: a study is tested once, whatever is searched later.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Job, Run, RunKey, RunState
@@ -59,6 +60,7 @@ class Final:
     date: str
     rows: tuple[Tested, ...]
     again: bool
+    metric: Metric = ACCURACY
 
 
 def final(
@@ -68,6 +70,7 @@ def final(
     workers: int | None,
     device: str,
     watch: Watch,
+    metric: Metric = ACCURACY,
 ) -> Final:
     """Test the front of a study, or return what its test said.
 
@@ -82,7 +85,7 @@ def final(
         )
     with closing(Ledger(location, create=False)) as ledger:
         if _saved(ledger, TESTED, study.name):
-            return _answer(ledger, study, again=True)
+            return _answer(ledger, study, metric, again=True)
         shared = _conditions(study, root)
         chosen = _chosen(ledger, study.name, summarise(location, study.name).front, study)
         jobs = _jobs(ledger, shared, chosen)
@@ -99,7 +102,7 @@ def final(
     )
     with closing(Ledger(location, create=False)) as ledger:
         ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
-        return _answer(ledger, study, again=False)
+        return _answer(ledger, study, metric, again=False)
 
 
 def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Fields] | None:
@@ -132,7 +135,7 @@ def _named(trial: Trial) -> list[tuple[str, object]]:
     return [*named.items(), *((name, int(trial.costs[name])) for name in ("flops", "params"))]
 
 
-def _answer(ledger: Ledger, study: StoredStudy, *, again: bool) -> Final:
+def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) -> Final:
     """Compute the answer from the runs; what is written down is which these are."""
     saved, chosen = _saved(ledger, TESTED, study.name), _saved(ledger, CHOSEN, study.name)
     if saved is None or chosen is None:
@@ -151,9 +154,25 @@ def _answer(ledger: Ledger, study: StoredStudy, *, again: bool) -> Final:
                 f"{ledger.location}: {len(keys) - len(runs)} runs of {plain(each['text'])} are "
                 "missing, which was tested"
             )
-        rows.append(_tested(each, [runs[key] for key in keys]))
+        rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric)))
     title = saved[1].object("content").text("title")
-    return Final(title, study.definition["title"], saved[0], tuple(rows), again)
+    return Final(title, study.definition["title"], saved[0], tuple(rows), again, metric)
+
+
+def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
+    """Return runs with what is asked of them in the place of their accuracies.
+
+    Raises ConfigError where that is not stored.
+    """
+    if metric == ACCURACY:
+        return list(runs)
+    images = ledger.images(runs[0].key.data, runs[0].key.protocol)
+    if images is None:
+        raise ConfigError(f"{ledger.location} does not say of which classes the test images are")
+    judged = TrueClasses(images.labels, images.classes, images.groups)
+    values = [judged.measure(metric, run) for run in runs]
+    pairs = zip(runs, values, strict=True)
+    return [run if own is None else replace(run, accuracies=(own,)) for run, own in pairs]
 
 
 def _judged(study: StoredStudy) -> tuple[Split, Recipe]:

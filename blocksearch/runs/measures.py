@@ -1,0 +1,160 @@
+"""What is measured of a run: accuracy, balanced accuracy, macro-F1, or the recall of a class, all
+computed from what is stored of it, so that any can be asked of runs that exist.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.errors import ConfigError, unknown
+from blocksearch.runs.records import Run
+
+
+class MetricKind(StrEnum):
+    """How predicted and true classes become a number, in percent."""
+
+    ACCURACY = "accuracy"
+    BALANCED = "balanced-accuracy"
+    MACRO_F1 = "macro-f1"
+    RECALL = "recall"
+
+
+RESAMPLES, RESAMPLING_SEED = 2000, 20180119  # of the bootstrap over images
+FORMS = f"{MetricKind.ACCURACY}, {MetricKind.BALANCED}, {MetricKind.MACRO_F1} or recall:CLASS"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured, in percent. `wanted` is the class of a recall, by its name or number.
+
+    Balanced accuracy is the mean recall of the classes that the images have; macro-F1 is the mean
+    F1 of the classes that the images or the predictions have, 0 where nothing is right.
+    """
+
+    kind: MetricKind = MetricKind.ACCURACY
+    wanted: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.wanted}" if self.wanted else str(self.kind)
+
+    @property
+    def title(self) -> str:
+        """Name it in words."""
+        words = {MetricKind.BALANCED: "balanced accuracy", MetricKind.MACRO_F1: "macro-F1"}
+        recall = f"recall of {self.wanted}" if self.wanted else ""
+        return recall or words.get(self.kind, str(self.kind))
+
+
+ACCURACY = Metric()
+
+
+def read_metric(text: str) -> Metric:
+    """Read a metric. Raises ConfigError for what is none.
+
+    >>> read_metric("recall:stop sign").title
+    'recall of stop sign'
+    """
+    kind, _, wanted = text.strip().partition(":")
+    kind, wanted = kind.strip().lower().replace("_", "-"), wanted.strip()
+    if kind not in list(MetricKind) or (kind == MetricKind.RECALL) != bool(wanted):
+        raise ConfigError(f"a metric is {FORMS}, but got {text!r}")
+    return Metric(MetricKind(kind), wanted)
+
+
+@dataclass(frozen=True)
+class TrueClasses:
+    """The true classes of the evaluated images, N, with the classes' names and the images' groups
+    where there are any.
+    """
+
+    labels: NDArray[Any]
+    classes: tuple[str, ...] = ()
+    groups: NDArray[np.int32] | None = None
+
+    def measure(self, metric: Metric, run: Run) -> float | None:
+        """Return what is measured of a run, in percent, or None where it did not complete.
+
+        Raises ConfigError where the run has not stored what the metric needs, or no image is of
+        the wanted class.
+        """
+        if run.accuracy is None or metric.kind is MetricKind.ACCURACY:
+            return run.accuracy
+        weights = np.ones(len(self.labels))
+        return 100 * self._value(metric, self._predicted(metric, run), run.right, weights)
+
+    def interval(self, metric: Metric, run: Run) -> tuple[float, float] | None:
+        """Return the 95 % interval over what other images might have given, in percent: a bootstrap
+        over images, or over their groups, but for accuracy, which has one of its own.
+        """
+        if run.accuracy is None:
+            return None
+        if metric.kind is MetricKind.ACCURACY:
+            from blocksearch.runs.metrics import accuracy_interval  # scipy, once it is needed
+
+            return accuracy_interval(run.right, self.groups)
+        units = np.arange(len(self.labels)) if self.groups is None else self.groups
+        members = np.unique(units, return_inverse=True)[1]
+        predicted, count = self._predicted(metric, run), int(members.max()) + 1
+        random, found = np.random.default_rng(RESAMPLING_SEED), []
+        for _ in range(RESAMPLES):
+            weights = np.bincount(random.integers(count, size=count), minlength=count)[members]
+            found.append(self._value(metric, predicted, run.right, weights))
+        low, high = np.nanquantile(found, [0.025, 0.975])
+        return 100 * float(low), 100 * float(high)
+
+    def _predicted(self, metric: Metric, run: Run) -> NDArray[Any] | None:
+        if len(run.right) != len(self.labels):
+            raise ConfigError(
+                f"{metric} needs the classes of the {len(run.right):,} images that judged a run, "
+                f"but {len(self.labels):,} are known"
+            )
+        if run.predictions is None and metric.kind is MetricKind.MACRO_F1:
+            raise ConfigError(
+                f"{metric} needs the predicted class of each image, and the run of seed "
+                f"{run.key.seed} is of a version that did not store it: ask for another metric"
+            )
+        return run.predictions
+
+    def _value(
+        self,
+        metric: Metric,
+        predicted: NDArray[Any] | None,
+        right: NDArray[np.bool_],
+        weights: NDArray[Any],
+    ) -> float:
+        """Return what is measured, as a share; an image counts as often as its weight says."""
+        labels = self.labels.astype(np.int64)
+        size = int(max(labels.max(), 0 if predicted is None else predicted.max())) + 1
+        true = np.bincount(labels, weights, size)
+        hits = np.bincount(labels, weights * right, size)
+        if metric.kind is MetricKind.RECALL:
+            wanted = self._number(metric, size)
+            if not (labels == wanted).any():
+                raise ConfigError(f"{metric}: no evaluated image is of this class")
+            return float(hits[wanted] / true[wanted]) if true[wanted] else float("nan")
+        if metric.kind is MetricKind.BALANCED:
+            return float((hits[true > 0] / true[true > 0]).mean())
+        assert predicted is not None
+        both = true + np.bincount(predicted.astype(np.int64), weights, size)
+        return float((2 * hits[both > 0] / both[both > 0]).mean())
+
+    def _number(self, metric: Metric, size: int) -> int:
+        if metric.wanted in self.classes:
+            return self.classes.index(metric.wanted)
+        if metric.wanted.isdecimal() and int(metric.wanted) < size:
+            return int(metric.wanted)
+        raise unknown("class", metric.wanted, self.classes or [f"0 to {size - 1}"])
+
+
+def recalls(run: Run, judged: TrueClasses) -> Sequence[tuple[str, float]]:
+    """Return each class that the images have with its recall, in percent."""
+    found = []
+    for label in np.unique(judged.labels):
+        own = judged.labels == label
+        name = judged.classes[label] if label < len(judged.classes) else str(label)
+        found.append((name, 100 * float(run.right[own].mean())))
+    return found
