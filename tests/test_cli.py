@@ -279,7 +279,7 @@ def test_merge(blocksearch, tmp_path):
 def test_data_commands(blocksearch, root):
     listed = json.loads(blocksearch("data", "list", "--json").stdout)["datasets"]
     rows = {row["name"]: row for row in listed}
-    assert list(rows) == ["cifar10", "svhn", "gtsrb", "digits"]
+    assert list(rows) == ["cifar10", "svhn", "gtsrb", "fashion-mnist", "digits"]
     assert [row["here"] for row in rows.values()] == [False, False, False, True]
     checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)["datasets"]
     assert [(row["split"], row["images"], row["classes"]) for row in checked] == [

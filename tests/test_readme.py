@@ -24,7 +24,10 @@ DOCUMENTS = [
     README,
     MAP,
     *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
-    *(ROOT / room / "README.md" for room in ("studies", "search_spaces", "blocksearch/ablation")),
+    *(
+        ROOT / room / "README.md"
+        for room in ("studies", "search_spaces", "blocksearch/ablation", "blocksearch/data")
+    ),
 ]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 

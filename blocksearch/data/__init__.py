@@ -5,7 +5,10 @@ here knows torch.
 from blocksearch.data import readers
 
 # isort: split
-from blocksearch.data import digits  # both register their data sets, in this order
+from blocksearch.data import idx
+
+# isort: split
+from blocksearch.data import digits  # all register their data sets, in this order
 
 # isort: split
 from blocksearch.data.cache import data_root, load
@@ -40,6 +43,7 @@ __all__ = [
     "digest",
     "digits",
     "get",
+    "idx",
     "load",
     "open_dataset",
     "origin",
