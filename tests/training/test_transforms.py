@@ -272,6 +272,15 @@ def test_a_stopped_training_sees_the_same_images(data, seeds, recorded):
     assert all(np.array_equal(ended[0][k], ended[1][k]) for k in ended[0] if k != "seconds")
 
 
+def test_each_step_of_each_epoch_draws_anew(data):
+    training, drawn = Training(layers(), data, RECIPE, (0,)), []
+    draw = training._learn.draw
+    training._learn.draw = lambda step, images: (drawn.append((step, images)), draw(step, images))
+    while not training.finished:
+        training.step()
+    assert drawn == [(step, 32) for step in range(2 * training.steps_per_epoch)]
+
+
 def test_images_that_judge_are_not_augmented(data):
     plain, changed = (
         Training(layers(), data, own, (0,)) for own in (replace(RECIPE, augment=()), RECIPE)
