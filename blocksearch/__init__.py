@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.catalog import describe
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, layers, network, price, survey
+    from blocksearch.api.scores import compare
     from blocksearch.api.studies import Study, front, importance, tabulate, test
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
     from blocksearch.arch.block import Block
@@ -40,6 +41,7 @@ _HOMES = {
     "api.models": ("replace",),
     "api.catalog": ("describe",),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
+    "api.scores": ("compare",),
     "api.studies": ("Study", "front", "importance", "tabulate", "test"),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
     "arch.block": ("Block",),
@@ -73,6 +75,7 @@ __all__ = [
     "Task",
     "ablate",
     "bench",
+    "compare",
     "cost",
     "data",
     "describe",

@@ -1,5 +1,6 @@
 """What an ablation asks: its configuration, and the texts that people write for it."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,31 @@ class AblationConfig:
     def _seeds(self) -> str:
         own = self.seeds
         return str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresConfig:
+    """How scores from elsewhere are compared. Raises ConfigError.
+
+    >>> ScoresConfig(margin=1.0).reference is None
+    True
+    """
+
+    reference: str | None = field(
+        default=None, metadata={"help": "Treatment to compare with. Default: the first."}
+    )
+    margin: float = field(
+        default=MARGIN, metadata={"help": "Difference within which scores count as equal."}
+    )
+    variance: Variance = field(
+        default=Variance.MODERATED,
+        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "variance", read_variance(self.variance))
+        if not 0 < self.margin < math.inf:
+            raise ConfigError(f"margin must be a positive number, but got {self.margin}")
 
 
 def read_stages(text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from blocksearch.ablation.config import AblationConfig
+from blocksearch.ablation.config import AblationConfig, ScoresConfig
 from blocksearch.cli.options import (
     ADVICE,
     Given,
@@ -29,6 +29,10 @@ Again = Annotated[Given, Options(RunConfig, "Training", only=_WHERE)]
 Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
 Seeds = Annotated[
     str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
+]
+Compared = Annotated[Given, Options(ScoresConfig, "Question")]
+Scores = Annotated[
+    str, typer.Option(help="CSV file: treatment, seed, score; also task, group.", metavar="FILE")
 ]
 Reference = Annotated[
     str,
@@ -84,6 +88,20 @@ def ablate(
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
         answer = call(block, metric=metric, callbacks=[heard], **asked, **form, **run)
     output.show(answer)
+
+
+@run_app.command()
+@with_options
+def compare(scores: Scores, question: Compared, output: Shown) -> None:
+    """Compare scores that were measured elsewhere.
+
+    The table is that of an ablation; nothing is trained. Higher scores are better.
+
+    Example: blocksearch compare --scores scores.csv --reference baseline
+    """
+    from blocksearch.api.scores import compare as call
+
+    output.show(call(scores, **question))
 
 
 @run_app.command()

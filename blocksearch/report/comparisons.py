@@ -44,26 +44,27 @@ _COLORS = {  # told apart without red and green alone; undecided ones are grey
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """Write a p-value."""
     if value is None:
         return ""
     return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
-def _interval(value: tuple[float, float] | None) -> str:
+def interval_text(value: tuple[float, float] | None, spec: str = "+.2f") -> str:
     """Write an interval; an end at exactly zero is open, because Holm's test excludes zero."""
     if value is None:
         return ""
     low, high = value
-    left = "(0" if low == 0 < high else f"[{low:+.2f}"
-    right = "0)" if high == 0 > low else f"{high:+.2f}]"
+    left = "(0" if low == 0 < high else f"[{low:{spec}}"
+    right = "0)" if high == 0 > low else f"{high:{spec}}]"
     return f"{left}, {right}"
 
 
 _EFFECT = (
     Column(name="difference", unit="points", form=form("+.2f")),
-    Column(name="interval", unit="points", form=_interval),
-    Column(name="p_value", label="p (Holm)", form=_p, priority=_ROOM),
+    Column(name="interval", unit="points", form=interval_text),
+    Column(name="p_value", label="p (Holm)", form=p_text, priority=_ROOM),
     Column(name="outcome", label="verdict", left=True),
     Column(name="other_images", label="on other images", left=True, priority=_ROOM),
     Column(name="claimed", label="paper, by section", left=True, priority=_ROOM),
@@ -71,10 +72,10 @@ _EFFECT = (
         name="images_interval",
         label="interval on other images",
         unit="points",
-        form=_interval,
+        form=interval_text,
         priority=_WIDE,
     ),
-    Column(name="p_sign_flip", label="sign-flip p", form=_p, priority=_WIDE),
+    Column(name="p_sign_flip", label="sign-flip p", form=p_text, priority=_WIDE),
 )
 _ABLATION = (
     Column(name="factor", left=True),

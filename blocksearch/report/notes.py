@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.results import VariantResult
+    from blocksearch.ablation.stats import Comparison
     from blocksearch.runs.questions import Asked, Question
 
-UNITS = (
-    "difference: percentage points over the paired seeds; the intervals of all comparisons here "
-    "hold together in at least 90 % of answers, in 95 % where no end is zero"
+TOGETHER = (
+    "the intervals of all comparisons here hold together in at least 90 % of answers, in 95 % "
+    "where no end is zero"
 )
+UNITS = f"difference: percentage points over the paired seeds; {TOGETHER}"
+SCORE_UNITS = f"difference: in the units of the scores, over the paired seeds; {TOGETHER}"
 
 
 def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
@@ -25,7 +28,8 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
     if not least:
         return []
-    return [UNITS, *_moderated(results), *_elsewhere(results), *_unseen(results), smallest]
+    compared = [each.comparison for each in results if each.comparison]
+    return [UNITS, *moderation_note(compared), *_elsewhere(results), *_unseen(results), smallest]
 
 
 def collapse_remark(seeds: Sequence[int], accuracies: Mapping[int, float]) -> list[str]:
@@ -93,15 +97,15 @@ def _elsewhere(results: "Sequence[VariantResult]") -> list[str]:
     ]
 
 
-def _moderated(results: "Sequence[VariantResult]") -> list[str]:
+def moderation_note(compared: "Sequence[Comparison]") -> list[str]:
     """Say by what spreads were moderated, and what that costs at worst."""
-    own = [each.comparison for each in results if each.comparison and each.comparison.prior]
+    own = [each for each in compared if each.prior]
     if not own:
         return []
     last = max(own, key=lambda each: each.n)
     assert last.prior
     said = (
-        f"spreads between seeds are moderated by the family's ({last.prior.deviation:.2f} points, "
+        f"spreads between seeds are moderated by the family's ({last.prior.deviation:.3g}, "
         f"worth {last.prior.freedom:.2g} more seeds)"
     )
     if last.share < 1:

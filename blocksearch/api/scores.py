@@ -1,0 +1,32 @@
+"""The call that compares scores from elsewhere; nothing is trained."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blocksearch.api.answer import Answer, divided
+
+
+def compare(
+    scores: str | Path | Iterable[Mapping[str, Any]] | Mapping[str, Any], **fields: Any
+) -> Answer[Any]:
+    """Compare treatments of any experiment, seed by seed, by the rules of an ablation.
+
+    `scores` are a CSV file or rows with treatment, seed and score (higher is better), and where
+    there are several a task and a group of what was evaluated; or {treatment: scores by seed}.
+    `fields` are `reference` (default: the first treatment), `margin` and `variance`. Raises
+    ConfigError in one line.
+
+    >>> import blocksearch as bs
+    >>> answer = bs.compare({"old": [90.0, 91.0, 90.5], "new": [92.0, 93.1, 92.4]})
+    >>> answer.records()[1]["verdict"]
+    'helps'
+    """
+    from blocksearch.ablation.config import ScoresConfig
+    from blocksearch.ablation.scores import compare_scores
+    from blocksearch.report.scores import scores_report
+
+    (own,) = divided(fields, ScoresConfig)
+    found = compare_scores(scores, ScoresConfig(**own))
+    name = str(scores) if isinstance(scores, str | Path) else "scores"
+    return Answer(found, scores_report(name, found))
