@@ -262,6 +262,8 @@ def least_decisive(count: int) -> float | None:
     """
     if count > 8:
         raise ValueError(f"a table has at most eight rows, but got {count}")
+    if count < 3:
+        return None
     ranks = _ranks(np.arange(count, dtype=float))
     found = np.array(list(permutations(ranks))) @ ranks / (ranks @ ranks)
     sizes = np.abs(found).round(9)  # what rounding parts is one correlation
