@@ -14,7 +14,7 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request
 from blocksearch.runs.scheduler import Watch, foresee
-from blocksearch.search.config import StudyConfig
+from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.evaluation import Final
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Audience, Effort, affordable
@@ -67,7 +67,7 @@ def search(
     asked, rest = divided(fields, StudyConfig, RunConfig)
     config = run_config(dataset, rest, callbacks)
     name, grammar = placed(space, config.dataset)
-    study = StudyConfig(**({"name": f"{name}-{label_of(dataset)}"} | asked))
+    study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     effort, request = Effort(trials, timeout), config.request()
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)

@@ -1,5 +1,6 @@
 """What a user asks of a search: the fields of Python's `Study` and of the command line."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ def _several(given: Any) -> tuple[Any, ...]:
 
 def _references(given: str | Sequence[str]) -> tuple[str, ...]:
     """Read which reference networks are wished. Raises ConfigError for a name of none."""
-    if given == "all":
+    if isinstance(given, str) and given.strip() == "all":
         return NAMED
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
     names = [] if names == ["none"] else names
@@ -198,6 +199,20 @@ def check_name(name: str) -> str:
             f"{name!r}"
         )
     return name
+
+
+def made_name(*parts: str) -> str:
+    """Make a name for a study of a user who gave none, which is always allowed.
+
+    >>> made_name("tiny", "digits"), made_name("my space", "digits")
+    ('tiny-digits', 'my-space-digits-7b3b1cf4')
+    """
+    text = "-".join(parts)
+    if _NAME.fullmatch(text):
+        return text
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:50]
+    other = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{kept}-{other}" if kept else f"study-{other}"
 
 
 def words(name: str) -> str:

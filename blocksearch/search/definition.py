@@ -152,23 +152,61 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
             if new.get(key) != old.get(key)
         )
     if name == "space":
-        return _changed(stored["choices"], mine["choices"])
+        return _changed(stored, mine)
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
     return f"{name} was {_text(stored[name])}, now {_text(mine[name])}"
 
 
-def _changed(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> str:
-    """Say which choices of a space changed."""
-    one = ["one value"]
+def _changed(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """Say what of a space changed: its choices, else what else is known of it."""
+    one, old, new = ["one value"], stored["choices"], mine["choices"]
     said = [
         f"{name} was {_text(old.get(name, one))}, now {_text(new.get(name, one))}"
         for name in dict.fromkeys((*old, *new))
         if old.get(name) != new.get(name)
-    ]
-    rest = "its widths, its rules, its task, or the source of an option"
-    return f"the space changed: {'; '.join(said) or rest}"
+    ] or list(_described(stored.get("described") or [], mine["described"]))
+    return f"the space changed: {'; '.join(said) or 'its widths, rules, task or ops'}"
+
+
+# what a part of a space says of itself, by the words under which it is stored
+_SAID = {
+    "first_layer": "stem",
+    "usual_widths": "widths",
+    "own_widths": "whether it has widths of its own",
+    "base": "the base block",
+    "options": "values",
+    "constraints": "rules",
+}
+
+
+def _described(old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
+    """Say which words of stored spaces differ; nothing where the old one has none."""
+    if old and len(old) != len(new):
+        yield f"it had {len(old)} parts, now {len(new)}"
+        return
+    for before, now in zip(old, new, strict=False):
+        for name in dict.fromkeys((*before, *now)):
+            was, is_now = before.get(name), now.get(name)
+            if was == is_now:
+                continue
+            if name == "sources":
+                ops = {key for key in (*was, *is_now) if was.get(key) != is_now.get(key)}
+                yield f"the source of {' and '.join(sorted(ops))}"
+            else:
+                yield f"{_SAID.get(name, name)} was {_plain(was)}, now {_plain(is_now)}"
+
+
+def _plain(value: Any) -> str:
+    """Write what is stored in a few words."""
+    match value:
+        case dict():
+            return _text([f"{key}={_plain(own)}" for key, own in value.items()])
+        case list():
+            return _text([_plain(own) for own in value])
+        case _:
+            return str(value)
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -19,10 +18,9 @@ from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import Location
-from blocksearch.runs.peek import contents
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
+from blocksearch.search.begun import agree, in_its_order, refuse_foreign, settled
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define, opening
 from blocksearch.search.identity import is_optuna
@@ -90,12 +88,13 @@ def search(
     """Search by training. Raises ConfigError where another driver has the study, or where it was
     begun with something else; RunError where this machine cannot carry out a training.
     """
+    grammar = in_its_order(grammar, config, request.ledger)
     within = affordable(grammar, config)
     # of the budgets' few none might be drawn
     shared = conditions(request, next(iter(grammar.sample(1, 0))))
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by(shared), config)
-    _refuse_foreign(request.ledger, config.name)
+    refuse_foreign(request.ledger, config.name)
     with (
         alone(request.ledger, config.name),
         Workers(request.workers, request.device) as workers,
@@ -129,10 +128,11 @@ def evaluate(
     and is passed on, with a note of the trial, which is not stored; where it is of the kinds in
     `catch`, the trial counts as failed and keeps the reason.
     """
+    grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by_function(function), config)
-    _refuse_foreign(location, config.name)
+    refuse_foreign(location, config.name)
     with alone(location, config.name), closing(Ledger(location)) as ledger:
         study = _Study(location, definition, prices, ledger, effort, audience, 1)
         shares = _Shares()
@@ -202,12 +202,12 @@ class _Study:
         self._effort, self._audience = effort, audience
         self._studies, self._name = Studies(ledger), definition.config.name
         stored, told = self._studies.definition(self._name), self._studies.trials(self._name)
-        definition = replace(definition, config=_settled(definition.config, stored, pending))
+        definition = replace(definition, config=settled(definition.config, stored, pending))
         if stored is not None and definition.differences(stored) and not told:
             forget(location, self._name)  # a first attempt that came to nothing
             self._studies.forget(self._name)
             stored = None
-        _agree(stored, definition, location)
+        agree(stored, definition, location)
         if stored is not None:  # one that was begun before networks were repeated goes on without
             definition = replace(definition, repeated=int(stored.get("repeated", 0)))
         self._config = definition.config
@@ -306,43 +306,3 @@ class _Study:
 
     def _recalled(self, trial: Trial) -> Trial:
         return replace(trial, row=self.pool.recall(trial.network, trial.code, trial.text))
-
-
-def _settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:
-    """Let a new study have as many trainings in flight as suit this machine, where none are wished,
-    and one that goes on as many as it has.
-    """
-    if config.max_pending is not None:
-        return config
-    known = pending if stored is None else int(stored["wishes"]["lag"])
-    return replace(config, max_pending=known)
-
-
-def _agree(stored: dict[str, Any] | None, definition: Definition, location: str) -> None:
-    """Raise ConfigError where a study of this name is there and means something else."""
-    name = definition.config.name
-    if stored is None:
-        if name in contents(location).optuna:
-            raise _foreign(location, name)
-    elif differences := definition.differences(stored):
-        raise ConfigError(
-            f"study {name} was begun otherwise ({'; '.join(differences)}): give it another name, "
-            "or the old values"
-        )
-
-
-def _refuse_foreign(location: str, name: str) -> None:
-    """Raise ConfigError where only Optuna has a study of this name, before anything is written."""
-    file = Location(location).file
-    if file is None or not file.is_file():
-        return
-    there = contents(location)
-    if name in there.optuna and "search_studies" not in there.tables:
-        raise _foreign(location, name)
-
-
-def _foreign(location: str, name: str) -> ConfigError:
-    return ConfigError(
-        f"{Location(location)} has a study {name} that was made elsewhere: give this one "
-        "another name"
-    )

@@ -230,6 +230,21 @@ def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
     return part
 
 
+def ordered(part: Part, stored: Mapping[str, Any]) -> Part:
+    """Put the factors and rules of a part in the order of a stored one; what that has not, last."""
+    stages = tuple(
+        tuple(sorted(stage, key=lambda each: _place(each[0], own)))
+        for stage, own in zip(part.options, stored["options"], strict=True)
+    )
+    rules = sorted(part.constraints, key=lambda each: _place(each.name, stored["constraints"]))
+    return replace(part, options=stages, constraints=tuple(rules))
+
+
+def _place(name: str, names: Iterable[str]) -> int:
+    known = list(names)
+    return known.index(name) if name in known else len(known)
+
+
 def moved(part: Part, task: Task) -> Part:
     """Put a part into another task: other input and classes, the same widths and head."""
     own_widths = part.own_widths or part.widths != (task.widths,)

@@ -27,7 +27,7 @@ from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.declaration import Part, extended, make_part, moved, restricted
+from blocksearch.space.declaration import Part, extended, make_part, moved, ordered, restricted
 from blocksearch.space.encoding import Encoding
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
 from blocksearch.space.layouts import Genotype
@@ -151,11 +151,8 @@ class Grammar:
         known = self.options
         new = [read_constraint(each, known=known) for each in constraints]
         new += [read_constraint(each, name, known) for name, each in named.items()]
-        return self._of(
-            tuple(
-                replace(part, constraints=together(part.constraints, new)) for part in self._parts
-            )
-        )
+        parts = (replace(part, constraints=together(part.constraints, new)) for part in self._parts)
+        return self._of(tuple(parts))
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
         """Keep only some options of some factors (also of widths, stem and depth)."""
@@ -174,10 +171,12 @@ class Grammar:
         return self._of(tuple(extended(part, options) for part in self._parts))
 
     def on(self, task: Task) -> "Grammar":
-        """Return the same space on other images: it takes their input, classes and dropout, and
-        keeps its widths.
-        """
+        """Return the same space on images of another input, classes and dropout; widths stay."""
         return self._of(tuple(moved(part, task) for part in self._parts))
+
+    def in_order_of(self, stored: Sequence[Mapping[str, Any]]) -> "Grammar":
+        """Write factors and rules in the order that a stored space has them in."""
+        return self._of(tuple(ordered(*each) for each in zip(self._parts, stored, strict=True)))
 
     @classmethod
     def _of(cls, parts: tuple[Part, ...]) -> "Grammar":

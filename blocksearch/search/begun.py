@@ -1,0 +1,76 @@
+"""A study as it was begun: a later command goes on with it, or is told what it means otherwise."""
+
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from blocksearch.errors import ConfigError
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import Location
+from blocksearch.runs.peek import contents
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import Definition
+from blocksearch.search.trials import Studies
+from blocksearch.space.grammar import Grammar
+
+
+def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Grammar:
+    """Return a space with its factors in the order in which the study has them, where there is one:
+    the order of keywords makes no other space, but it numbers networks.
+    """
+    file = Location(location).file
+    if (file is not None and not file.is_file()) or (
+        "search_studies" not in contents(location).tables
+    ):
+        return grammar
+    with closing(Ledger(location, create=False)) as ledger:
+        stored = Studies(ledger).definition(config.name)
+    described = stored.get("described") if stored else None
+    if not described or len(described) != len(grammar.parts):
+        return grammar
+    if any(
+        len(part.options) != len(own["options"])
+        for part, own in zip(grammar.parts, described, strict=True)
+    ):
+        return grammar
+    return grammar.in_order_of(described)
+
+
+def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:
+    """Let a new study have as many trainings in flight as suit this machine, where none are wished,
+    and one that goes on as many as it has.
+    """
+    if config.max_pending is not None:
+        return config
+    known = pending if stored is None else int(stored["wishes"]["lag"])
+    return replace(config, max_pending=known)
+
+
+def agree(stored: dict[str, Any] | None, definition: Definition, location: str) -> None:
+    """Raise ConfigError where a study of this name is there and means something else."""
+    name = definition.config.name
+    if stored is None:
+        if name in contents(location).optuna:
+            raise _foreign(location, name)
+    elif differences := definition.differences(stored):
+        raise ConfigError(
+            f"study {name} was begun otherwise ({'; '.join(differences)}): give it another name, "
+            "or the old values"
+        )
+
+
+def refuse_foreign(location: str, name: str) -> None:
+    """Raise ConfigError where only Optuna has a study of this name, before anything is written."""
+    file = Location(location).file
+    if file is None or not file.is_file():
+        return
+    there = contents(location)
+    if name in there.optuna and "search_studies" not in there.tables:
+        raise _foreign(location, name)
+
+
+def _foreign(location: str, name: str) -> ConfigError:
+    return ConfigError(
+        f"{Location(location)} has a study {name} that was made elsewhere: give this one "
+        "another name"
+    )
