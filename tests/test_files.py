@@ -142,10 +142,11 @@ def test_a_full_folder_of_temporary_files_stops_no_answer(tmp_path):
         with pytest.raises(OSError, match="No space left"):
             (full / "a").write_bytes(bytes(10_000))
         where = os.environ | {"TMPDIR": str(full), "HOME": str(full), "XDG_CACHE_HOME": str(full)}
-        for suffix in (".html", ".svg", ".png", ".pdf", ".csv"):
-            asked = [sys.executable, "-m", "blocksearch", "show", "effnet", "--save", f"a{suffix}"]
-            subprocess.run(asked, check=True, capture_output=True, env=where, cwd=tmp_path)
-            assert (tmp_path / f"a{suffix}").stat().st_size > 100
+        files = ["a.html", "a.svg", "a.png", "a.pdf", "a.csv"]
+        asked = [sys.executable, "-m", "blocksearch", "show", "effnet"]
+        asked += [word for file in files for word in ("--save", file)]
+        subprocess.run(asked, check=True, capture_output=True, env=where, cwd=tmp_path)
+        assert all((tmp_path / file).stat().st_size > 100 for file in files)
         into = [sys.executable, "-m", "blocksearch", "show", "effnet", "--save", full / "a.html"]
         done = subprocess.run(into, check=False, capture_output=True, text=True)
         said = f"blocksearch: {full}/a.html cannot be written: No space left on device\n"
