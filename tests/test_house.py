@@ -3,9 +3,13 @@ stay light.
 """
 
 import ast
+import io
+import keyword
+import re
 import subprocess
 import sys
-from collections import defaultdict
+import tokenize
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,6 +217,70 @@ def test_a_class_name_means_one_thing():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].add(module)
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+RUN = 10  # lines that stand nowhere twice, identical or with other names
+ROOM = 0.2  # of all lines that one room has at most
+_OTHER = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
+
+def shapes(source: str) -> list[tuple[int, str]]:
+    """Lines of logic by number, with names, numbers and texts forgotten.
+
+    Docstrings and imports are none, and neither are declarations (a class, its fields with their
+    types) nor data (items of a list, arguments by name), which are alike by their kind.
+    """
+    left_out = set()
+    for node in ast.walk(ast.parse(source)):
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if text or isinstance(node, ast.Import | ast.ImportFrom | ast.AnnAssign):
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.ClassDef):
+            left_out |= {node.lineno, *(own.lineno for own in node.decorator_list)}
+    found = defaultdict(list)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in _OTHER or token.start[0] in left_out:
+            continue
+        kept = keyword.iskeyword(token.string) or token.type == tokenize.OP
+        found[token.start[0]].append(token.string if kept else "x")
+    lines = {number: "".join(words) for number, words in found.items()}
+    return [
+        (n, line) for n, line in lines.items() if not re.fullmatch(r"(x=)?[x,.*\[\](){}:]*", line)
+    ]
+
+
+def runs_twice(sources: dict[str, str]) -> list[list[tuple[str, int]]]:
+    """Runs of lines that stand in more than one place."""
+    places = defaultdict(list)
+    for name, source in sources.items():
+        own = shapes(source)
+        for at in range(len(own) - RUN + 1):
+            run = tuple(line for _, line in own[at : at + RUN])
+            if len(places[run]) == 0 or places[run][-1] != (name, own[at - 1][0]):
+                places[run].append((name, own[at][0]))
+    return [own for own in places.values() if len(own) > 1]
+
+
+def sources() -> dict[str, str]:
+    return {module: (PACKAGE / f"{module}.py").read_text() for module in MODULES}
+
+
+def test_nothing_of_ten_lines_is_written_twice():
+    assert runs_twice(sources()) == []
+
+
+def test_the_test_of_repetition_can_fail():
+    body = "".join(f"    a{n} = f{n}(b{n}, {n}) + 'x'\n    del a{n}\n" for n in range(5))
+    renamed = re.sub(r"[abf](\d)", r"c\1", body)
+    assert runs_twice({"one": f"def f():\n{body}", "two": f"def g():\n{renamed}"})
+    assert not runs_twice({"one": f"def f():\n{body}", "two": "def g():\n    return 1\n"})
+
+
+def test_no_room_is_more_than_a_fifth_of_the_house():
+    lines = Counter()
+    for module, source in sources().items():
+        lines[module.split("/")[0]] += source.count("\n")
+    assert max(lines.values()) <= ROOM * lines.total(), lines.most_common(3)
 
 
 HEAVY = """import sys

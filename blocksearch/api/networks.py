@@ -21,7 +21,9 @@ from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
-_TASK = re.compile(r"(?P<name>[^:/]+)(:(?P<input>[0-9]+x[0-9]+x[0-9]+))?(/(?P<classes>[0-9]+))?")
+_TASK = re.compile(
+    r"(?P<name>[^:/]+)(:(?P<input>[0-9]{1,5}(x[0-9]{1,5}){2}))?(/(?P<classes>[0-9]{1,6}))?"
+)
 
 
 def network(

@@ -74,7 +74,9 @@ def replace(
     ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="File with ops of yours.")] = None,
 ) -> None:
-    """Put blocks in the place of your PyTorch model's convolutions, and say what that saves.
+    """Put blocks in the place of your own model's convolutions.
+
+    What that saves is said layer by layer.
 
     The file is run. From Python, `blocksearch.replace` returns the new model as well.
 

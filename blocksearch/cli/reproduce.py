@@ -16,7 +16,8 @@ reproduce_app = typer.Typer(
     "Example: blocksearch reproduce all --dry-run",
     rich_markup_mode="markdown",
 )
-PARTS = (*(f"table{number}" for number in range(2, 8)), "section3")
+IMAGES = {2: "CIFAR-10", 3: "SVHN", 4: "GTSRB", 5: "CIFAR-10", 6: "SVHN", 7: "GTSRB"}
+PARTS = (*(f"table{number}" for number in IMAGES), "section3")
 TESTED = ("dataset", "max_images", "val_split")  # what a table of the paper fixes
 
 
@@ -70,64 +71,21 @@ def flops(output: Shown) -> None:
     output.show(reproduce("flops"))
 
 
-@reproduce_app.command()
-@with_options
-def table2(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 2: CIFAR-10, judged on the test images.
+def _add_table(part: str, number: int, images: str) -> None:
+    """Make the command of a table; its summary and example are what `--help` shows."""
 
-    Example: blocksearch reproduce table2 --seeds 5
+    def command(question: Question, run: Testing, output: Planned) -> None:
+        _answer(part, question, run, output)
+
+    command.__doc__ = f"""Reproduce Table {number}: {images}, judged on the test images.
+
+    Example: blocksearch reproduce {part} --seeds 5
     """
-    _answer("table2", question, run, output)
+    reproduce_app.command(part)(with_options(command))
 
 
-@reproduce_app.command()
-@with_options
-def table3(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 3: SVHN, judged on the test images.
-
-    Example: blocksearch reproduce table3 --seeds 5
-    """
-    _answer("table3", question, run, output)
-
-
-@reproduce_app.command()
-@with_options
-def table4(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 4: GTSRB, judged on the test images.
-
-    Example: blocksearch reproduce table4 --seeds 5
-    """
-    _answer("table4", question, run, output)
-
-
-@reproduce_app.command()
-@with_options
-def table5(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 5: CIFAR-10, judged on the test images.
-
-    Example: blocksearch reproduce table5 --seeds 5
-    """
-    _answer("table5", question, run, output)
-
-
-@reproduce_app.command()
-@with_options
-def table6(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 6: SVHN, judged on the test images.
-
-    Example: blocksearch reproduce table6 --seeds 5
-    """
-    _answer("table6", question, run, output)
-
-
-@reproduce_app.command()
-@with_options
-def table7(question: Question, run: Testing, output: Planned) -> None:
-    """Reproduce Table 7: GTSRB, judged on the test images.
-
-    Example: blocksearch reproduce table7 --seeds 5
-    """
-    _answer("table7", question, run, output)
+for _number, _images in IMAGES.items():
+    _add_table(f"table{_number}", _number, _images)
 
 
 @reproduce_app.command()

@@ -29,6 +29,14 @@ def test_a_few_inputs_are_taken_rightly(door):
         assert [wrong(door, drawn(door, number, seed=8)) for number in range(3)] == [None] * 3
 
 
+@pytest.mark.parametrize("many", ["9", "٣", " ", ",", "(", "x", "\0"])
+@pytest.mark.parametrize("door", sorted(set(DOORS) - {"command"}))
+def test_a_long_run_of_one_character_is_taken_soon(door, many):
+    with somewhere():
+        for start in ("", "5", "cifar10/", "cifar10:", "flops <= 1", "kernel=", "effnet "):
+            assert wrong(door, start + many * 20_000) is None, start
+
+
 def test_most_inputs_are_near_to_what_is_right():
     """Of random texts alone, nothing would come behind the first check of a door."""
     taken = dict.fromkeys(DOORS, 0)
