@@ -1,0 +1,93 @@
+"""From pictures in a folder to a Pareto front by two commands; and large images, whose number costs
+no memory.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk")
+
+
+def patterns(root: Path, count: int, shape: tuple[int, ...]) -> Path:
+    """Write noisy stripes, whose width says the class."""
+    random = np.random.default_rng(11)
+    for k in range(count):
+        name = CLASSES[k % 5]
+        stripes = 60 * np.sin(np.arange(shape[0]) / (1 + k % 5) + random.uniform(0, 6))
+        stripes = stripes.reshape(-1, *[1] * (len(shape) - 1))
+        pixels = np.clip(random.normal(120, 40, shape) + stripes, 0, 255).astype(np.uint8)
+        (root / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name / f"{k}.png")
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(48, 48), (64, 40, 3)], ids=["grey", "colour"])
+def test_two_commands_from_a_folder_to_a_front(tmp_path, shape):
+    source = patterns(tmp_path / "photos", 600, shape)
+    program = [sys.executable, "-m", "blocksearch"]
+    common = ["--json", "--quiet", "--data-root", str(tmp_path / "data")]
+    began = time.monotonic()
+    found = subprocess.run(
+        [*program, "data", "describe", str(source), *common], capture_output=True, check=True
+    )
+    assert json.loads(found.stdout)["images"] == 600
+    search = ["search", "tiny", "--dataset", str(source), "--trials", "2", "--epochs", "2"]
+    search += ["--seeds", "1", "--references", "none", "--db", str(tmp_path / "photos.db"), *common]
+    ended = subprocess.run([*program, *search], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    front = json.loads(ended.stdout)["front"]
+    assert front
+    assert time.monotonic() - began < 600  # seconds; a minute on two quiet cores
+
+
+MEASURED = """
+import re, sys, threading, time
+from pathlib import Path
+import numpy as np
+from blocksearch.data import DataConfig, Split, open_dataset, prepare
+count, root, peak, over = int(sys.argv[1]), Path(sys.argv[2]), 0, False
+
+def watch():
+    global peak
+    while not over:
+        text = Path("/proc/self/status").read_text()
+        peak = max(peak, int(re.search(r"RssAnon:\\s+([0-9]+)", text)[1]))
+        time.sleep(0.01)
+
+threading.Thread(target=watch, daemon=True).start()
+random = np.random.default_rng(0)
+base = random.integers(0, 256, (32, 224, 224, 3), np.uint8)
+
+def images():
+    for k in range(count):
+        yield np.roll(base[k % 32], k, 0), k % 5
+
+split = prepare(Split(open_dataset(images(), DataConfig(), root=root)), root)
+assert len(split.training.labels) == count * 4 // 5
+over = True
+print(peak)
+"""
+
+
+def private_memory(count: int, root: Path) -> int:
+    """Return the most private memory, in KiB, while so many large images are read and divided."""
+    said = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(count), str(root)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(said.stdout)
+
+
+@pytest.mark.slow
+def test_more_images_take_no_more_memory(tmp_path):
+    few, many = private_memory(500, tmp_path / "few"), private_memory(2000, tmp_path / "many")
+    assert many < 1.5 * 2**20
+    assert many < few + 100 * 2**10
