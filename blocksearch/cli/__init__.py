@@ -9,9 +9,10 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from blocksearch.cli.run import run_app
 from blocksearch.cli.search import search_app
 from blocksearch.errors import BlocksearchError, MissingError, one_line
 
+PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
   blocksearch cost effnet --dataset gtsrb                    what a network costs
@@ -73,7 +75,7 @@ def _run() -> int:
         return _complain(f"{error}; {_making(error.location)}")
     except BlocksearchError as error:
         return _complain(str(error))
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         _leave_stdout()
@@ -93,15 +95,37 @@ def _leave_stdout() -> None:
 
 @contextmanager
 def _ending_as_after_ctrl_c() -> Iterator[None]:
-    """Let a command that is asked to end (SIGTERM) end as after Ctrl-C."""
+    """Let a command that is asked to end (SIGTERM, SIGHUP) end as after Ctrl-C.
+
+    It is heard once, unless ending takes long: a second one would disturb what is being put away.
+
+    What whoever started the command wants ignored stays so (`nohup`, say).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    first: list[float] = []
+
+    def end(number: int, _: object) -> None:
+        if not first:
+            first.append(time.monotonic())
+            if number == signal.SIGHUP:
+                with suppress(OSError):
+                    print("blocksearch: the terminal is gone: it ends here", file=sys.stderr)
+            raise KeyboardInterrupt
+        if time.monotonic() - first[0] > PATIENCE:
+            os._exit(130)
+
+    asked = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = {each: signal.getsignal(each) for each in asked}
+    heard = [each for each in asked if before[each] != signal.SIG_IGN]
+    for each in heard:
+        signal.signal(each, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each in heard:  # what ends needs no second word
+            signal.signal(each, signal.SIG_IGN if first else before[each])
 
 
 def _making(location: str) -> str:

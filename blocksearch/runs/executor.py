@@ -8,14 +8,17 @@ All hold one end of a lifeline: when the driver closes it or dies, they end at o
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cached_property
-from multiprocessing import get_context
-from types import ModuleType
-from typing import Generic, TypeVar
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import FrameType, ModuleType
+from typing import Any, Generic, TypeVar
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs import worker as process
@@ -34,6 +37,29 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Recorded(SpawnContext):
+    """Starts processes anew, and knows which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+        _quieten_tracker()
+
+    def Process(self, *arguments: Any, **own: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 (its name there)
+        made = SpawnProcess(*arguments, **own)
+        self.started = [each for each in self.started if each.exitcode is None] + [made]
+        return made
+
+
+def _quieten_tracker() -> None:
+    """Start the process that removes semaphores of a killed driver so that it says nothing."""
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove("ignore:resource_tracker:UserWarning")
+
+
 class Failure(Generic[T]):
     """Why a job gave no result."""
 
@@ -50,7 +76,7 @@ class Workers:
 
     def __init__(self, count: int | None = None, device: str = "cpu") -> None:
         self._asked, self._device = count, device
-        self._context = get_context("spawn")
+        self._context = _Recorded()
         self._far_end, self._lifeline = self._context.Pipe(duplex=False)
         self._pools = [self._new_pool()]
 
@@ -79,8 +105,12 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._lifeline.close()
+        if kind is not None:  # one that is importing torch would hear of the lifeline seconds later
+            for worker in self._context.started:
+                if worker.is_alive():
+                    worker.kill()
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._far_end.close()
@@ -213,19 +243,39 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    # A worker is born deaf to Ctrl-C, which is the driver's to answer: it could come before
-    # `start_worker` says so.
+    # A worker is born deaf to what the driver answers: it could come before `start_worker` says so,
+    # or while the driver has only half started it.
     before = (
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_BLOCK, process.DRIVERS)
         if hasattr(signal, "pthread_sigmask")
         else ()
     )
     try:
-        return pool.submit(function, argument)
+        with _deferring():
+            return pool.submit(function, argument)
     finally:
         sys.modules["__main__"] = script
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _deferring() -> Iterator[None]:
+    """Answer signals afterwards: a worker that was started by half would die with a traceback."""
+    came: list[tuple[int, FrameType | None]] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        heard = [each for each in process.DRIVERS if callable(signal.getsignal(each))]
+        before = {
+            each: signal.signal(each, lambda *signalled: came.append(signalled)) for each in heard
+        }
+    try:
+        yield
+    finally:
+        for each, answer in before.items():
+            signal.signal(each, answer)
+    for number, frame in came:
+        before[number](number, frame)
 
 
 def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:

@@ -26,6 +26,7 @@ from blocksearch.runs.records import Group, Job, Machine, Run, RunState
 if TYPE_CHECKING:
     from blocksearch.training.outcome import Outcome
 
+DRIVERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which the driver answers
 PROBE_STEPS = 5
 BENCH_STEPS = 20
 
@@ -35,6 +36,8 @@ def start_worker(lifeline: Connection) -> None:
     driver ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to answer
+    if hasattr(signal, "pthread_sigmask"):  # it was born with these held back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DRIVERS)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     _keep_pages()
     import torch

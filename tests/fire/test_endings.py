@@ -1,0 +1,79 @@
+"""A command that is asked to end does so at once, in its own words."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ABLATE = ["ablate", "--factor", "residual", "--dataset", "digits", "--epochs", "50", "--quiet"]
+
+
+def begun(folder, **own):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "blocksearch", *ABLATE, "--db", "a.db", "--workers", "2"]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **own
+    )
+
+
+def workers_of(process):
+    """Wait for workers, which then import torch for seconds."""
+    while process.poll() is None:
+        found = [
+            each
+            for each in psutil.Process(process.pid).children()
+            if "spawn_main" in " ".join(each.cmdline())
+        ]
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_ends_soon_while_workers_import_torch(tmp_path, how, times):
+    process = begun(tmp_path)
+    workers = workers_of(process)
+    start = time.monotonic()
+    for _ in range(times):
+        process.send_signal(how)
+        time.sleep(0.1)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert time.monotonic() - start < 2 * (1 + os.getloadavg()[0])  # seconds where it is alone
+    assert "Traceback" not in said
+    assert "resource_tracker" not in said
+    assert ("the terminal is gone" in said) == (how == signal.SIGHUP)
+    assert not [each for each in workers if each.is_running() and each.status() != "zombie"]
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_no_noise_and_no_worker(tmp_path):
+    process = begun(tmp_path)
+    workers = workers_of(process)
+    process.kill()
+    said = process.communicate(timeout=60)[1]
+    assert said == ""
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+@pytest.mark.slow
+def test_what_is_ignored_stays_so(tmp_path):
+    process = begun(
+        tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    workers_of(process)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=30)[1]
+    assert process.returncode == 130
