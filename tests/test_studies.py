@@ -31,7 +31,7 @@ from blocksearch.paper.reproduce import (
 )
 from blocksearch.paper.section3 import claims_shown, recorded
 from blocksearch.paper.tables import TABLES, flops_cells, printed
-from blocksearch.report.comparisons import verdict_of
+from blocksearch.report.comparisons import interval_text, verdict_of
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
 
@@ -111,10 +111,9 @@ def test_what_the_paper_says_of_networks(number, shipped):
     rows = table(f"| {name}, ")
     for result in compared(number, judged, range(5)):
         variant, own, (claim, *_) = result.variant, result.comparison, result.statements
-        low, high = own.interval
         assert rows[f"{labels[variant.value]} against {labels[variant.reference_value]}"] == [
             f"{own.difference:+.2f}",
-            f"{low:+.2f} – {high:+.2f}",
+            interval_text(own.interval),
             claim.text,
             claim.agreement,
         ]
@@ -151,14 +150,17 @@ def test_what_shortcuts_do_asked_alone(shipped):
     ]
     wanted = {
         value: [
-            "{:+.2f} ({:+.2f} – {:+.2f}), {}".format(
-                own[value].difference, *own[value].interval, own[value].verdict
-            )
-            for own in columns
+            f"{own.difference:+.2f} {interval_text(own.interval)}, {own.verdict}"
+            for own in (column[value] for column in columns)
         ]
         for value in SHORTCUTS
     }
     assert table("GTSRB, second split") == wanted
+    flips = [columns[2][value].p_sign_flip for value in SHORTCUTS]
+    assert flips == [0.125, 0.0625, 0.0625]
+    assert "p is 0.062 for project and concatenate" in " ".join(TEXT.split())
+    assert "count twice, which changes no verdict" in " ".join(TEXT.split())
+    assert all(2 * each.p_value < 0.05 for each in columns[0].values())
     picture = (STUDIES / "gtsrb-residual.svg").read_text()
     for effect in columns[0].values():
         assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
@@ -174,11 +176,10 @@ def test_what_shortcuts_do_at_the_papers_widths(shipped):
     }
     base = cost(networks["none"].layers).flops
     for value, own in effects.items():
-        low, high = own.interval
         agreement = "agrees" if own.verdict == "hurts" else "undecided"
         assert rows[f"residual {value}"][2:] == [
             f"{own.difference:+.2f}",
-            f"{low:+.2f} – {high:+.2f}",
+            interval_text(own.interval),
             f"{own.p_value:.3f}",
             f"{cost(networks[value].layers).flops / base - 1:+.0%}",
             str(own.verdict),
@@ -210,11 +211,10 @@ def cells_of(result: Any) -> tuple[str, Cells]:
     """Write a result of Section 3 as the document does."""
     variant, own = result.variant, result.comparison
     label = f"{variant.factor} {variant.value}" + (f", {variant.given}" if variant.given else "")
-    low, high = own.interval
     return label, [
         str(own.n),
         f"{own.difference:+.2f}",
-        f"{low:+.2f} – {high:+.2f}",
+        interval_text(own.interval),
         f"{result.cost.flops / result.reference_cost.flops - 1:+.0%}" if result.cost else "",
         verdict_of(result),
         "; ".join(str(each).removeprefix("Section ") for each in result.statements),

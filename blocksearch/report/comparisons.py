@@ -66,7 +66,7 @@ _EFFECT = (
     Column(name="interval", unit="points", form=interval_text),
     Column(name="p_value", label="p (Holm)", form=p_text, priority=_ROOM),
     Column(name="outcome", label="verdict", left=True),
-    Column(name="other_images", label="on other images", left=True, priority=_ROOM),
+    Column(name="other_images", label="other images", left=True, priority=_ROOM),
     Column(name="claimed", label="paper, by section", left=True, priority=_ROOM),
     Column(
         name="images_interval",

@@ -92,7 +92,7 @@ def _elsewhere(results: "Sequence[VariantResult]") -> list[str]:
     if not any(each.elsewhere and each.elsewhere.generality for each in results):
         return []
     return [
-        "verdicts are about these images; on other images: whether the error over images, added to "
+        "verdicts are about these images; other images: whether the error over images, added to "
         "that over seeds, leaves the same verdict"
     ]
 
