@@ -58,8 +58,6 @@ def find_space(name: str | Path) -> Path:
         path = Path(name).expanduser()
         if path.suffix or len(path.parts) > 1 or path.exists():
             return path
-    except RecursionError:  # a file that loads itself: its reader says so
-        raise
     except (RuntimeError, OSError) as error:  # no such user, a name that is too long
         raise ConfigError(f"{name} is no path of a file: {error}") from error
     shipped = shipped_spaces()
