@@ -53,7 +53,6 @@ def tasks_(draw):
         widths=widths,
         classes=draw(st.integers(2, 11)),
         dropout=draw(st.sampled_from([0.0, 0.5, 0.25])),
-        head=draw(st.sampled_from(["flatten", "global_pool"])),
     )
 
 

@@ -13,16 +13,15 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
-from blocksearch.arch.network import HEADS, STEMS, Network
+from blocksearch.arch.network import STEMS, Network
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 
+NETWORK_FACTORS = {"stem": STEMS}
 RECIPE = "recipe"
-NETWORK_FACTORS = {"stem": STEMS, "head": HEADS}
-NAMED_ONLY = ("head", RECIPE)  # factors that `all` leaves alone: they are not about the block
 NO_SPACE = SpaceFile()
 RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
 
@@ -171,10 +170,9 @@ def _values(
     """Return which factors to vary (`all` is every factor), and over which values, None for the
     usual ones.
     """
-    known = [*FACTORS, *NETWORK_FACTORS, RECIPE]
-    if mistyped := [factor for factor in factors if factor not in (*known, "all")]:
-        raise unknown("factor", mistyped[0], known)
-    every = [factor for factor in known if factor not in NAMED_ONLY]
+    every = [*FACTORS, *NETWORK_FACTORS]
+    if mistyped := [factor for factor in factors if factor not in (*every, RECIPE, "all")]:
+        raise unknown("factor", mistyped[0], [*every, RECIPE])
     chosen = every if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}
@@ -292,8 +290,7 @@ def _options(
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
             raise ConfigError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
-        stem = factor == "stem"
-        return reference.stem if stem else reference.task.head, list(values or allowed)
+        return reference.stem, list(values or allowed)
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)

@@ -11,14 +11,13 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import bottleneck_channels, expand
 from blocksearch.arch.factors import Value
-from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.layers import Dropout, Layers, Linear, Shape, fingerprint
 from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
 
 STEMS = ("conv", "block")
-HEADS = ("flatten", "global_pool")
 STEM = Block(spatial="dense", last="none")  # 3×3 convolution, 2×2 max-pool (Table 1, first rows)
 
 
@@ -26,8 +25,6 @@ STEM = Block(spatial="dense", last="none")  # 3×3 convolution, 2×2 max-pool (T
 class Task:
     """What a data set fixes about a network: input, classes, and dropout before the classifier.
 
-    The `head` says what the classifier reads: the whole map ("flatten"), or each channel's mean
-    ("global_pool"), which keeps it small where maps are large.
     `widths` are the stage widths that its reference networks have; a network may have others. The
     input is a `Shape`, or its three numbers. Raises SpecError for what cannot be.
 
@@ -39,7 +36,6 @@ class Task:
     classes: int
     dropout: float = 0.0
     widths: tuple[int, ...] = ()
-    head: str = "flatten"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input", read_input(self.input))
@@ -61,8 +57,6 @@ class Task:
             )
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout must be at least 0 and below 1, but got {self.dropout}")
-        if self.head not in HEADS:
-            raise SpecError(f"head must be {' or '.join(HEADS)}, but got {self.head!r}")
 
     @property
     def widths_text(self) -> str:
@@ -134,7 +128,6 @@ class Network:
         """Write the network on one line, as `parse` reads it."""
         task = self.task
         dropout = f" dropout={task.dropout!r}" if task.dropout else ""
-        dropout += f" head={task.head}" if task.head != HEADS[0] else ""
         head = f"input={task.input} widths={task.widths_text} classes={task.classes}{dropout}"
         return f"{head} stem={self.stem} {' '.join(f'[{block}]' for block in self.blocks)}"
 
@@ -192,9 +185,7 @@ class Network:
         return made
 
     def with_factor(self, name: str, value: Value) -> "Network":
-        """Return this network with one factor changed in every block, another stem or head."""
-        if name == "head":
-            return replace(self, task=replace(self.task, head=str(value)))
+        """Return this network with one factor changed in every block, or with another stem."""
         if name == "stem":
             return self._with_stem(str(value))
         blocks = tuple(block.with_factors({name: value}) for block in self.blocks)
@@ -210,8 +201,6 @@ class Network:
 
 
 def classifier(task: Task, shape: Shape) -> Layers:
-    """Make the global pool and the dropout, if the task has them, and the classifier."""
-    pool = (GlobalPool(shape),) if task.head == "global_pool" else ()
-    shape = pool[0].output if pool else shape
+    """Make the dropout, if the task has some, and the classifier on the flattened map."""
     dropout = (Dropout(shape, task.dropout),) if task.dropout else ()
-    return (*pool, *dropout, Linear(shape, task.classes))
+    return (*dropout, Linear(shape, task.classes))

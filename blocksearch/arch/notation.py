@@ -15,7 +15,7 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import HEADS, STEMS, Network, Task
+from blocksearch.arch.network import STEMS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.zoo import reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
@@ -58,7 +58,7 @@ def parse(
     name = "" if tokens and "=" in tokens[0].text else tokens[0].text if tokens else text
     changes = tokens if tokens and not name else tokens[1:]
     found = _pairs(text, changes, _CHANGES | _factor_keys(ops))
-    task = replace(task, widths=found.pop("widths", task.widths), head=found.pop("head", task.head))
+    task = replace(task, widths=found.pop("widths", task.widths))
     if not name and tokens:
         stem, widths = "block", task.widths
         blocks: tuple[Block, ...] = (Block(),)
@@ -118,13 +118,11 @@ def _read_stem(text: str) -> str | None:
 
 _Keys = Mapping[str, tuple[str, Callable[[str], Any]]]
 _STEM = (" or ".join(STEMS), _read_stem)
-_HEAD = (" or ".join(HEADS), lambda text: text if text in HEADS else None)
 _WIDTHS = ("whole numbers such as 64,128,256", read_widths)
 _CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "stem": _STEM,
     "first_layer": _STEM,
     "widths": _WIDTHS,
-    "head": _HEAD,
 }
 _NETWORK_KEYS: _Keys = {
     "input": ("channels, height and width such as 3x32x32", read_shape),
@@ -133,7 +131,6 @@ _NETWORK_KEYS: _Keys = {
     "dropout": ("a rate from 0 and below 1", _read_dropout),
     "stem": _STEM,
     "first_layer": _STEM,
-    "head": _HEAD,
 }
 
 

@@ -246,6 +246,6 @@ def _place(name: str, names: Iterable[str]) -> int:
 
 
 def moved(part: Part, task: Task) -> Part:
-    """Put a part into another task: other input and classes, the same widths and head."""
+    """Put a part into another task: other input and classes, the same widths."""
     own_widths = part.own_widths or part.widths != (task.widths,)
-    return replace(part, task=replace(task, head=part.task.head), own_widths=own_widths)
+    return replace(part, task=task, own_widths=own_widths)

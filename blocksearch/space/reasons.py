@@ -78,7 +78,7 @@ def _why_not_network(space: Enumeration, network: Network) -> str | None:
 
 def _why_not_made(made: Product, network: Network) -> str:
     own, other = made.task, network.task
-    for name in ("input", "classes", "dropout", "head"):
+    for name in ("input", "classes", "dropout"):
         if getattr(own, name) != getattr(other, name):
             return f"{name} is {getattr(other, name)}, not {getattr(own, name)}"
     layouts = [each for each in made.layouts if each.stem == network.stem]

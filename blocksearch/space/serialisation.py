@@ -7,7 +7,7 @@ from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import HEADS, Task
+from blocksearch.arch.network import Task
 from blocksearch.arch.notation import parse_block, read_shape
 from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.zoo import TASKS
@@ -22,11 +22,9 @@ _READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
     task = part.task
-    chosen: dict[str, Any] = (
+    chosen = (
         {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}
     )  # else the widths say so
-    if task.head != HEADS[0]:
-        chosen["head"] = task.head
     sources = {
         str(v): v.source
         for stage in part.options
@@ -75,7 +73,6 @@ def from_data(
             widths=tuple(data["usual_widths"]),
             classes=data["classes"],
             dropout=data["dropout"],
-            head=data.get("head", HEADS[0]),
         ),
         parse_block(data["base"], options),
         [tuple(widths) for widths in data["widths"]] if own_widths else None,
@@ -114,7 +111,6 @@ def lines(part: Part) -> Iterator[str]:
     """Print a part."""
     task = part.task
     dropout = f" dropout={task.dropout!r}" if task.dropout else ""
-    dropout += f" head={task.head}" if task.head != HEADS[0] else ""
     yield f"input={task.input} classes={task.classes}{dropout}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
     yield f"widths={widths} stem={'|'.join(part.stems)} depth={'|'.join(map(str, part.depths))}"
