@@ -62,7 +62,9 @@ def networks(draw):
     stages = len(task.widths) - (stem == "conv")
     count = draw(st.sampled_from(sorted({1, max(1, stages)})))
     try:
-        return Network(task=task, blocks=tuple(draw(blocks()) for _ in range(count)), stem=stem)
+        own = tuple(draw(blocks()) for _ in range(count))
+        head = draw(st.sampled_from(["flatten", "global_pool"]))
+        return Network(task=task, blocks=own, stem=stem, head=head)
     except SpecError:
         assume(False)
 
@@ -103,6 +105,7 @@ def declarations(draw):
         else Block(),
         "widths": widths,
         "stem": draw(_some(first, 2)),
+        "head": draw(_some(["flatten", "global_pool"], 2)),
         "depth": draw(_some([1, 2], 2)) if deep else [1],
         "per_stage": per_stage,
         **{factor: draw(_some(OPTIONS[factor], 2 if per_stage else 3)) for factor in factors},

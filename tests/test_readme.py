@@ -103,7 +103,7 @@ def test_the_rooms_and_words_are_those_of_the_code():
     text = MAP.read_text()
     rooms = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
     package = Path(blocksearch.__file__).parent
-    wanted = {path.parent.name for path in package.glob("*/__init__.py")} | {"errors"}
+    wanted = {path.parent.name for path in package.glob("*/__init__.py")} | {"errors", "files"}
     assert sorted(rooms) == sorted(wanted)
     glossary = text.partition("## Words")[2].strip().splitlines()[2:]
     assert len(glossary) <= 30

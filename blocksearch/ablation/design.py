@@ -13,14 +13,14 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
-from blocksearch.arch.network import STEMS, Network
+from blocksearch.arch.network import HEADS, STEMS, Network
 from blocksearch.arch.scale import rescaled
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 
-NETWORK_FACTORS = {"stem": STEMS}
+NETWORK_FACTORS = {"stem": STEMS, "head": HEADS}
 RECIPE = "recipe"
 NO_SPACE = SpaceFile()
 RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
@@ -290,7 +290,7 @@ def _options(
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:
             raise ConfigError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
-        return reference.stem, list(values or allowed)
+        return getattr(reference, factor), list(values or allowed)
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)

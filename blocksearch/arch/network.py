@@ -1,4 +1,4 @@
-"""A network as a value: task, widths, stem and blocks. What it resolves to is `layers`."""
+"""A network as a value: task, widths, stem, blocks and head. What it resolves to is `layers`."""
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
@@ -11,13 +11,14 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import bottleneck_channels, expand
 from blocksearch.arch.factors import Value
-from blocksearch.arch.layers import Dropout, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
 
 STEMS = ("conv", "block")
+HEADS = ("flatten", "global_pool")
 STEM = Block(spatial="dense", last="none")  # 3×3 convolution, 2×2 max-pool (Table 1, first rows)
 
 
@@ -82,7 +83,9 @@ class Network:
 
     `widths` are the channels of its stages, those of the task if left out. With `stem="conv"` the
     first stage is a 3×3 convolution with 2×2 max-pooling, and blocks cover the stages after it;
-    with `"block"` every stage is a block. Raises SpecError if the network cannot be built.
+    with `"block"` every stage is a block. The classifier reads the flattened last map, as in the
+    paper; with `head="global_pool"` it reads the average of each channel, so that its size does
+    not depend on the input's. Raises SpecError if the network cannot be built.
 
     >>> task = Task(input=(3, 32, 32), classes=43)
     >>> Network(task=task, widths=(8, 16, 32), blocks=[Block(residual="add")]).cost.params
@@ -94,11 +97,14 @@ class Network:
     _: KW_ONLY
     widths: tuple[int, ...] = ()
     stem: str = "block"
+    head: str = "flatten"
 
     def __post_init__(self) -> None:
         self._take(self.task, self.blocks, self.widths)
         if self.stem not in STEMS:
             raise SpecError(f"stem must be {' or '.join(STEMS)}, but got {self.stem!r}")
+        if self.head not in HEADS:
+            raise SpecError(f"head must be {' or '.join(HEADS)}, but got {self.head!r}")
         stages = len(self.widths) - (self.stem == "conv")
         if len(self.blocks) not in {1, stages}:
             raise SpecError(
@@ -129,7 +135,8 @@ class Network:
         task = self.task
         dropout = f" dropout={task.dropout!r}" if task.dropout else ""
         head = f"input={task.input} widths={task.widths_text} classes={task.classes}{dropout}"
-        return f"{head} stem={self.stem} {' '.join(f'[{block}]' for block in self.blocks)}"
+        end = "" if self.head == "flatten" else f" head={self.head}"
+        return f"{head} stem={self.stem}{end} {' '.join(f'[{block}]' for block in self.blocks)}"
 
     def __repr__(self) -> str:
         return f"<Network {self}>"
@@ -145,7 +152,7 @@ class Network:
         for block, width in zip(self.stage_blocks, self.widths, strict=True):
             stages.append(expand(block, shape, width))
             shape = stages[-1][-1].output
-        return (*stages, classifier(self.task, shape))
+        return (*stages, classifier(self.task, shape, self.head))
 
     @property
     def bottlenecks(self) -> tuple[int | None, ...]:
@@ -185,7 +192,9 @@ class Network:
         return made
 
     def with_factor(self, name: str, value: Value) -> "Network":
-        """Return this network with one factor changed in every block, or with another stem."""
+        """Return this network with one factor changed in every block, or another stem or head."""
+        if name == "head":
+            return replace(self, head=str(value))
         if name == "stem":
             return self._with_stem(str(value))
         blocks = tuple(block.with_factors({name: value}) for block in self.blocks)
@@ -200,7 +209,12 @@ class Network:
         return replace(self, stem=stem)
 
 
-def classifier(task: Task, shape: Shape) -> Layers:
-    """Make the dropout, if the task has some, and the classifier on the flattened map."""
+def classifier(task: Task, shape: Shape, head: str) -> Layers:
+    """Make what a head is: an average of each channel or none, dropout if the task has some, and
+    the classifier.
+    """
+    if head == "global_pool":
+        pool = GlobalPool(shape)
+        return (pool, *classifier(task, pool.output, "flatten"))
     dropout = (Dropout(shape, task.dropout),) if task.dropout else ()
     return (*dropout, Linear(shape, task.classes))

@@ -15,7 +15,7 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import STEMS, Network, Task
+from blocksearch.arch.network import HEADS, STEMS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.zoo import reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
@@ -65,8 +65,9 @@ def parse(
     else:
         stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
     stem = found.pop("first_layer", found.pop("stem", stem))
+    head = found.pop("head", "flatten")
     blocks = tuple(_changed(text, block, found) for block in blocks)
-    return Network(task=task, widths=widths, stem=stem, blocks=blocks)
+    return Network(task=task, widths=widths, stem=stem, head=head, blocks=blocks)
 
 
 def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
@@ -116,12 +117,18 @@ def _read_stem(text: str) -> str | None:
     return stem if stem in STEMS else None
 
 
+def _read_head(text: str) -> str | None:
+    return text if text in HEADS else None
+
+
 _Keys = Mapping[str, tuple[str, Callable[[str], Any]]]
 _STEM = (" or ".join(STEMS), _read_stem)
+_HEAD = (" or ".join(HEADS), _read_head)
 _WIDTHS = ("whole numbers such as 64,128,256", read_widths)
 _CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "stem": _STEM,
     "first_layer": _STEM,
+    "head": _HEAD,
     "widths": _WIDTHS,
 }
 _NETWORK_KEYS: _Keys = {
@@ -131,6 +138,7 @@ _NETWORK_KEYS: _Keys = {
     "dropout": ("a rate from 0 and below 1", _read_dropout),
     "stem": _STEM,
     "first_layer": _STEM,
+    "head": _HEAD,
 }
 
 
@@ -184,16 +192,17 @@ def _changed(text: str, block: Block, values: Mapping[str, Any], at: int = 0) ->
 
 def _network(text: str, tokens: list[_Token], ops: Ops) -> Network:
     depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
-    head = _pairs(text, tokens[:depth], _NETWORK_KEYS)
+    given = _pairs(text, tokens[:depth], _NETWORK_KEYS)
     for key in ("input", "widths", "classes"):
-        if key not in head:
+        if key not in given:
             raise _error(text, 0, f"a network needs {key}=…")
     blocks = tuple(_brackets(text, tokens[depth:], ops))
     if not blocks:
         raise _error(text, len(text), "a network needs a block in brackets, such as [kernel=3x3]")
-    stem = head.pop("first_layer", head.pop("stem", "block"))
+    stem = given.pop("first_layer", given.pop("stem", "block"))
+    head = given.pop("head", "flatten")
     try:
-        return Network(task=Task(**head), blocks=blocks, stem=stem)
+        return Network(task=Task(**given), blocks=blocks, stem=stem, head=head)
     except SpecError as error:
         raise _error(text, 0, str(error)) from error
 

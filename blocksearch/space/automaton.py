@@ -57,6 +57,7 @@ class State(NamedTuple):
     part: int
     rest: tuple[tuple[Stage, ...], ...]
     entry: Shape
+    head: str
     step: int = 0
     stages: tuple[Cursor, ...] = ()
     known: Values = ()
@@ -91,7 +92,7 @@ class Automaton:
                 stages = layout.stages
                 bundles = (stages,) if self.lockstep else tuple((stage,) for stage in stages)
                 found.setdefault(
-                    self._number(State(part, bundles, made.task.input)), (part, layout)
+                    self._number(State(part, bundles, made.task.input, layout.head)), (part, layout)
                 )
         return found
 
@@ -115,15 +116,14 @@ class Automaton:
 
     def word(self, network: Network) -> Word:
         """Spell any network."""
-        task = network.task
-        ending = self.alphabet.symbols(classifier(task, network.stages[-1][0].input))[0]
+        ending = self.alphabet.symbols(network.stages[-1])[0]
         if not self.lockstep:
             word: Word = ()
             for stage in network.stages[:-1]:
                 word += self.alphabet.stage(stage)
             return word + ending
-        stages = tuple(zip(task.widths, network.stage_blocks, strict=True))
-        word, opened = self._open(stages, task.input)
+        stages = tuple(zip(network.task.widths, network.stage_blocks, strict=True))
+        word, opened = self._open(stages, network.task.input)
         for step in range(len(STEPS)):
             symbol, opened = self._step(step, network.stage_blocks, opened)
             word += symbol
@@ -185,8 +185,8 @@ class Automaton:
             return
         made = self.products[state.part]
         if not state.rest:
-            word, _ = self.alphabet.symbols(classifier(made.task, state.entry))
-            yield word, State(state.part, (), state.entry, _FINAL), ()
+            word, _ = self.alphabet.symbols(classifier(made.task, state.entry, state.head))
+            yield word, State(state.part, (), state.entry, state.head, _FINAL), ()
             return
         decision = made.decisions[state.step]
         own = next((stage for stage in state.rest[0] if stage.kind is StageKind.OWN), None)
@@ -217,9 +217,10 @@ class Automaton:
             pair for pair in state.known + decided if goes_on or pair[0] in decision.needed
         )
         if state.step < len(STEPS):
-            following = State(state.part, state.rest, state.entry, state.step + 1, stages, known)
+            following = state._replace(step=state.step + 1, stages=stages, known=known)
         else:
-            following = State(state.part, rest, stages[-1].output, known=known if goes_on else ())
+            goes_on_with = known if goes_on else ()
+            following = State(state.part, rest, stages[-1].output, state.head, known=goes_on_with)
         return word, following, decided
 
     def _block(self, part: int, values: Values) -> Block:

@@ -8,7 +8,7 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import STEMS, Task
+from blocksearch.arch.network import HEADS, STEMS, Task
 from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import Layout, Product
@@ -29,6 +29,7 @@ class Part:
     base: Block
     options: tuple[Options, ...]  # one for all stages alike, or one for each
     constraints: tuple[Constraint, ...] = ()
+    heads: tuple[str, ...] = ("flatten",)
     own_widths: bool = False  # a user's, which stay in another task
 
     def __post_init__(self) -> None:
@@ -48,10 +49,11 @@ class Part:
             layout
             for widths in self.widths
             for stem in self.stems
-            for layout in self._layouts(widths, stem)
+            for head in self.heads
+            for layout in self._layouts(widths, stem, head)
         )
 
-    def _layouts(self, widths: tuple[int, ...], stem: str) -> Iterator[Layout]:
+    def _layouts(self, widths: tuple[int, ...], stem: str, head: str) -> Iterator[Layout]:
         fixed = 1 if stem == "conv" else 0
         blocks = len(widths) - fixed
         deep = (
@@ -60,7 +62,7 @@ class Part:
             else ((depth,) * blocks for depth in self.depths)
         )
         for depths in deep:
-            yield Layout(widths, (1,) * fixed + depths, stem, not self.per_stage)
+            yield Layout(widths, (1,) * fixed + depths, stem, not self.per_stage, head)
 
     @property
     def product(self) -> Product:
@@ -98,6 +100,7 @@ def make_part(
     depths: Iterable[int],
     per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
     options: Mapping[str, Iterable[Value]],
+    heads: Iterable[str] = HEADS[:1],
 ) -> Part:
     """Read what a user declares. Raises ConfigError or SpecError for what cannot be."""
     common = {name: _options(name, values) for name, values in options.items()}
@@ -120,6 +123,7 @@ def make_part(
         bool(per_stage),
         base,
         tuple(tuple(each.items()) for each in own),
+        heads=_listed("head", heads, HEADS),
         own_widths=widths is not None,
     )
 
@@ -169,7 +173,7 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
         ) from error
 
 
-_LAYOUT_OPTIONS = {"widths": "widths", "stem": "stems", "depth": "depths"}
+_LAYOUT_OPTIONS = {"widths": "widths", "stem": "stems", "depth": "depths", "head": "heads"}
 
 
 def _layout_values(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
@@ -178,6 +182,8 @@ def _layout_values(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, .
             return _widths(values, part.task)
         case "stem":
             return _listed(name, values, STEMS)
+        case "head":
+            return _listed(name, values, HEADS)
         case _:
             return _depths(values)
 

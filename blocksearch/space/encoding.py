@@ -20,7 +20,7 @@ _Each = TypeVar("_Each")
 class Encoding:
     """Number the options of every choice: those of the layout, and the factors of each slot.
 
-    Choices are named `widths`, `stem`, `depth`, and by factor, such as `residual`, or
+    Choices are named `widths`, `stem`, `depth`, `head`, and by factor, such as `residual`, or
     `residual@2` if stage 2 has its own. A union has the choice `part`, too. `levels` has the
     options of each choice with at least two.
     """
@@ -66,7 +66,7 @@ class Encoding:
     def encode_network(self, network: Network) -> Code:
         """Number the choices of any network, in the space or not, as it is written."""
         widths, conv = network.task.widths, network.stem == "conv"
-        layout = Layout(widths, (1,) * len(widths), network.stem, self._slots == 1)
+        layout = Layout(widths, (1,) * len(widths), network.stem, self._slots == 1, network.head)
         blocks = network.blocks
         if len(blocks) == 1:
             blocks *= len(widths) - conv
@@ -141,5 +141,5 @@ class Encoding:
         depth: object = depths
         if len(set(depths[-1:] if layout.shared else layout.depths)) == 1:
             depth = depths[-1]
-        found = {"widths": layout.widths, "stem": layout.stem, "depth": depth}
+        found = {"widths": layout.widths, "stem": layout.stem, "depth": depth, "head": layout.head}
         return ({"part": part} if len(self._products) > 1 else {}) | found

@@ -48,9 +48,9 @@ class Grammar:
 
     Each keyword that names a factor lists its options, as values or texts; other factors keep the
     value of `base`. `widths` lists stage widths (by default the task's), `stem` the kinds of
-    first layer, `depth` the numbers of blocks in a stage (those after the first keep the map). One
-    block serves every stage unless `per_stage` is true; a list there, one mapping of options for
-    each stage, adds to the common options.
+    first layer, `head` those of the classifier, `depth` the numbers of blocks in a stage (those
+    after the first keep the map). One block serves every stage unless `per_stage` is true; a list
+    there, one mapping of options for each stage, adds to the common options.
 
     Networks with equal layers count once, and combinations that break a rule are left out. Indices
     are in the order of the options. Raises ConfigError or SpecError for what cannot be.
@@ -64,14 +64,13 @@ class Grammar:
         widths: Iterable[Sequence[int]] | None = None,
         stem: Iterable[str] = ("block",),
         depth: Iterable[int] = (1,),
+        head: Iterable[str] = ("flatten",),
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
         **options: Iterable[Value],
     ) -> None:
         self._parts: tuple[Part, ...] = (
-            make_part(task, base or Block(), widths, stem, depth, per_stage, options),
+            make_part(task, base or Block(), widths, stem, depth, per_stage, options, head),
         )
-
-    # A value: compared, hashed, printed, stored.
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grammar) and self._parts == other._parts
@@ -155,7 +154,7 @@ class Grammar:
         return self._of(tuple(parts))
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
-        """Keep only some options of some factors (also of widths, stem and depth)."""
+        """Keep only some options of some factors (also of widths, stem, head and depth)."""
         parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
         if not parts:
             wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())

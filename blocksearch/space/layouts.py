@@ -37,12 +37,13 @@ class Stage(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A network but for its blocks: width and depth of each stage, and the stem."""
+    """A network but for its blocks: width and depth of each stage, the stem and the head."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     stem: str
     shared: bool
+    head: str
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -168,4 +169,5 @@ class Product:
             task=task,
             blocks=tuple(placed[:1] if single else placed),
             stem=layout.stem,
+            head=layout.head,
         )

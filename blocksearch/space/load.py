@@ -11,6 +11,8 @@ from blocksearch.arch.ops import Ops, ops_in
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.grammar import Grammar
 
+_RUNNING: set[Path] = set()  # files that are being executed, so that one cannot load itself
+
 
 @dataclass(frozen=True)
 class SpaceFile:
@@ -94,12 +96,15 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
 def run_file(path: Path) -> dict[str, Any]:
     """Execute a user's Python file and return what it defines, by name.
 
-    Raises SpecError with file and line if it is no Python file, or fails.
+    Raises SpecError with file and line if it is no Python file, fails, or loads itself.
     """
+    if path.resolve() in _RUNNING:
+        raise SpecError(f"{path} loads itself")
     found = importlib.util.spec_from_file_location(path.stem, path)
     if found is None or found.loader is None:
         raise SpecError(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(found)
+    _RUNNING.add(path.resolve())
     try:
         found.loader.exec_module(module)
     except SyntaxError as error:
@@ -109,4 +114,6 @@ def run_file(path: Path) -> dict[str, Any]:
         lines = [each.lineno for each in frames if Path(each.filename) == path.absolute()]
         line = lines[-1] if lines else 1
         raise SpecError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    finally:
+        _RUNNING.discard(path.resolve())
     return vars(module)

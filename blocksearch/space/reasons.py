@@ -85,6 +85,9 @@ def _why_not_made(made: Product, network: Network) -> str:
     if not layouts:
         known = _any(dict.fromkeys(each.stem for each in made.layouts))
         return f"stem={network.stem} is none of {known}"
+    if network.head not in (heads := dict.fromkeys(each.head for each in layouts)):
+        return f"head={network.head} is none of {_any(heads)}"
+    layouts = [each for each in layouts if each.head == network.head]
     known = _any(dict.fromkeys(",".join(map(str, each.widths)) for each in layouts))
     layouts = [
         each for each in layouts if tuple(stage.width for stage in each.stages) == other.widths

@@ -7,7 +7,7 @@ from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import Task
+from blocksearch.arch.network import HEADS, Task
 from blocksearch.arch.notation import parse_block, read_shape
 from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.zoo import TASKS
@@ -22,9 +22,11 @@ _READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
 def as_data(part: Part) -> dict[str, Any]:
     """Write a part as plain words and numbers."""
     task = part.task
-    chosen = (
+    chosen: dict[str, Any] = (
         {"own_widths": True} if part.own_widths and part.widths == (task.widths,) else {}
     )  # else the widths say so
+    if part.heads != HEADS[:1]:  # spaces of before have no other
+        chosen["head"] = list(part.heads)
     sources = {
         str(v): v.source
         for stage in part.options
@@ -80,6 +82,7 @@ def from_data(
         data["depth"],
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
         {},
+        data.get("head", HEADS[:1]),
     )
     stages, constraints = _chosen(data, options, functions)
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
@@ -113,7 +116,9 @@ def lines(part: Part) -> Iterator[str]:
     dropout = f" dropout={task.dropout!r}" if task.dropout else ""
     yield f"input={task.input} classes={task.classes}{dropout}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
-    yield f"widths={widths} stem={'|'.join(part.stems)} depth={'|'.join(map(str, part.depths))}"
+    head = "" if part.heads == HEADS[:1] else f" head={'|'.join(part.heads)}"
+    depth = "|".join(map(str, part.depths))
+    yield f"widths={widths} stem={'|'.join(part.stems)} depth={depth}{head}"
     block = "a block for each stage" if part.per_stage else "one block for all stages"
     yield f"{block} [{part.base}]"
     for number, stage in enumerate(part.options):
@@ -143,6 +148,8 @@ def as_call(part: Part) -> str:
         arguments.append(f"widths={list(part.widths)}")
     if part.stems != ("block",):
         arguments.append(f"stem={_listed(part.stems)}")
+    if part.heads != HEADS[:1]:
+        arguments.append(f"head={_listed(part.heads)}")
     if part.depths != (1,):
         arguments.append(f"depth={list(part.depths)}")
     if len(part.options) > 1:

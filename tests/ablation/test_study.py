@@ -105,7 +105,7 @@ def test_a_reference_value_that_is_not_among_the_usual_ones_is_still_the_referen
 def test_every_factor_of_every_named_network_can_be_asked_about_or_says_why_not():
     silent = set()
     for name in ("baseline", "effnet", "shufflenet", "mobilenet_v2"):
-        for factor in (*FACTORS, "stem"):
+        for factor in (*FACTORS, "stem", "head"):
             try:
                 assert all(
                     v.network or v.rule
@@ -376,7 +376,7 @@ def test_questions_that_cannot_be_asked(factor, values, says):
 
 
 def test_values_belong_to_one_factor():
-    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "stem"}
+    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "stem", "head"}
     for factors in (["all", "residul"], ["residul"]):
         with pytest.raises(ConfigError, match="unknown factor 'residul'"):
             ask(EFFNET, config(factors=factors))

@@ -11,7 +11,7 @@ from blocksearch.arch.layers import Layers, encode
 from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
 
-PLAN = ("task", "base", "widths", "stem", "depth", "per_stage")
+PLAN = ("task", "base", "widths", "stem", "head", "depth", "per_stage")
 
 
 def combinations(declared: dict) -> int:
@@ -20,7 +20,7 @@ def combinations(declared: dict) -> int:
     for name, values in declared.items():
         blocks *= 1 if name in PLAN else len(values)
     total = 0
-    for widths, stem in product(declared["widths"], declared["stem"]):
+    for widths, stem, _ in product(declared["widths"], declared["stem"], _heads(declared)):
         stages = len(widths) - (stem == "conv")
         total += (
             (blocks * len(declared["depth"])) ** stages
@@ -40,7 +40,7 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
     base = {name: str(value) for name, value in declared["base"].values().items()}
     choices = [values for values in choices if keeps(base | values)]
     found: dict[str, Network] = {}
-    for widths, stem in product(declared["widths"], declared["stem"]):
+    for widths, stem, head in product(declared["widths"], declared["stem"], _heads(declared)):
         stages = len(widths) - (stem == "conv")
         chosen = (
             product(choices, repeat=stages)
@@ -54,14 +54,19 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
         )
         for values, depths in product(list(chosen), list(deep)):
             try:
-                network = _network(declared, widths, stem, values, depths)
+                network = _network(declared, widths, (stem, head), values, depths)
             except SpecError:
                 continue
             found.setdefault(network.digest, network)
     return list(found.values())
 
 
-def _network(declared, widths, stem, values, depths) -> Network:
+def _heads(declared: dict) -> list[str]:
+    return declared.get("head", ["flatten"])
+
+
+def _network(declared, widths, ends, values, depths) -> Network:
+    stem, head = ends
     blocks, repeated = [], list(widths[:1]) if stem == "conv" else []
     for width, chosen, depth in zip(widths[len(repeated) :], values, depths, strict=True):
         own = declared["base"].values() | chosen
@@ -69,7 +74,7 @@ def _network(declared, widths, stem, values, depths) -> Network:
         repeated += [width] * depth
     old = declared["task"]
     task = Task(input=old.input, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
-    return Network(task=task, blocks=tuple(blocks), stem=stem)
+    return Network(task=task, blocks=tuple(blocks), stem=stem, head=head)
 
 
 def macs(layers: Layers) -> int:
