@@ -1,9 +1,9 @@
 """Which blocks pay on images of 96×96, and should the classifier read whole maps or averages?"""
 
-from blocksearch import Grammar, Task
+from blocksearch import Grammar, Shape, Task
 
 grammar = Grammar(
-    Task(input=(3, 96, 96), classes=10, widths=(16, 24, 48, 96)),
+    Task(input=Shape(3, 96, 96), classes=10, widths=(16, 24, 48, 96)),
     stem=["conv"],
     head=["flatten", "global_pool"],
     depth=[1, 2],

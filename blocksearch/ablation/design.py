@@ -22,6 +22,7 @@ from blocksearch.training.recipe_text import recipe_named
 
 NETWORK_FACTORS = {"stem": STEMS, "head": HEADS}
 RECIPE = "recipe"
+NAMED_ONLY = ("head", RECIPE)  # factors that `all` leaves alone: they are not about the block
 NO_SPACE = SpaceFile()
 RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
 
@@ -170,9 +171,10 @@ def _values(
     """Return which factors to vary (`all` is every factor), and over which values, None for the
     usual ones.
     """
-    every = [*FACTORS, *NETWORK_FACTORS]
-    if mistyped := [factor for factor in factors if factor not in (*every, RECIPE, "all")]:
-        raise unknown("factor", mistyped[0], [*every, RECIPE])
+    known = [*FACTORS, *NETWORK_FACTORS, RECIPE]
+    if mistyped := [factor for factor in factors if factor not in (*known, "all")]:
+        raise unknown("factor", mistyped[0], known)
+    every = [factor for factor in known if factor not in NAMED_ONLY]
     chosen = every if "all" in factors else list(dict.fromkeys(factors))
     if values is None:
         own = space.grammar.options if space.grammar else {}

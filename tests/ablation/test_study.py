@@ -376,7 +376,7 @@ def test_questions_that_cannot_be_asked(factor, values, says):
 
 
 def test_values_belong_to_one_factor():
-    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "stem", "head"}
+    assert {v.factor for v in ask(EFFNET, config(factors=["all"]))} == {*FACTORS, "stem"}
     for factors in (["all", "residul"], ["residul"]):
         with pytest.raises(ConfigError, match="unknown factor 'residul'"):
             ask(EFFNET, config(factors=factors))
