@@ -76,7 +76,7 @@ def replace(
 ) -> None:
     """Put blocks in the place of your own model's convolutions.
 
-    What that saves is said layer by layer.
+    It is said what that saves.
 
     The file is run. From Python, `blocksearch.replace` returns the new model as well.
 

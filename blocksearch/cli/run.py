@@ -131,7 +131,7 @@ def verify(
         int, typer.Option(help="How many, beside seeds that shared a module with them.")
     ] = 3,
 ) -> None:
-    """Train stored runs again, and say whether they come out equal to the bit.
+    """Train stored runs again, and compare them bit by bit.
 
     Elsewhere than on the kind of processor that made them the answer says how far they are.
 
