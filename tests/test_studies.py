@@ -265,6 +265,36 @@ def test_the_front_of_the_search(shipped):
         assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
 
 
+def test_what_recipes_give(tmp_path):
+    """The commands of the document answer from the shipped runs, and train nothing."""
+    shutil.copy(STUDIES / "recipes.db", tmp_path)
+    commands = re.findall(r"^    blocksearch ablate (.* --factor recipe .*)$", TEXT, re.MULTILINE)
+    wanted = {}
+    for words in map(shlex.split, commands):
+        given = {
+            name.strip("-").replace("-", "_"): value
+            for name, value in zip(words[::2], words[1::2], strict=True)
+        }
+        numbers = {name: int(given.pop(name)) for name in ("max_images", "epochs", "seeds")}
+        reference, asked = given["values"].split(",")
+        name = f"{given['dataset']}: {asked}, against {reference}"
+        given |= {"db": str(tmp_path / "recipes.db"), "values": [reference, asked]}
+        (result,) = [
+            each
+            for each in blocksearch.ablate(given.pop("block"), **given, **numbers).found.results
+            if each.variant.value == asked
+        ]
+        own = result.comparison
+        wanted[name] = [
+            str(own.n),
+            f"{own.difference:+.2f}",
+            interval_text(own.interval),
+            verdict_of(result),
+        ]
+    assert len(wanted) == 2
+    assert table("| recipe, against |") == wanted
+
+
 def test_the_flops_that_do_not_match():
     """The document counts cells that the paper prints more than once, once."""
     distinct = {
