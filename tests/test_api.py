@@ -112,7 +112,8 @@ def test_an_ablation_is_saved_in_any_form(tmp_path):
     assert answer.found.comparisons[0].n == 2
     np.savez(tmp_path / "mine.npz", images=images[0], labels=images[1])
     texts = {**asked, "values": "none,add"}
-    again = bs.ablate("effnet", dataset="mine.npz", dry_run=True, **texts, **SMALL)
+    known = {"db": "results/own.db"}  # a file of images has its own database unless one is named
+    again = bs.ablate("effnet", dataset="mine.npz", dry_run=True, **known, **texts, **SMALL)
     assert again.data()["missing"] == 0  # the same images by another way
     for suffix in ("html", "svg", "png", "pdf", "csv", "md", "json", "txt"):
         answer.save(f"a.{suffix}")
