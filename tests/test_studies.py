@@ -20,7 +20,7 @@ from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data import split_id
+from blocksearch.data import get, split_id
 from blocksearch.paper.reproduce import (
     LARGE,
     compared,
@@ -263,6 +263,24 @@ def test_the_front_of_the_search(shipped):
         assert factor == f"{row['flops'] / base:.2f}"
         assert all(part in row["text"] for part in text.strip("`").split() if "=" in part)
         assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
+
+
+def test_the_schedule_of_svhn_is_the_shortest_whose_last_fifth_gains_little(shipped):
+    runs = [run for run in shipped("svhn.db")[0] if run.key.protocol == split_id(0)]
+    gains = {}
+    for name in ("effnet", "baseline"):
+        digest = named_network(name, TASKS["svhn"], dataset="svhn").digest
+        for epochs in (10, 20):
+            own = [
+                run.accuracies
+                for run in runs
+                if (run.key.network, run.epoch_to) == (digest, epochs)
+            ]
+            assert len(own) == 5
+            mean = np.mean(own, axis=0)
+            gains.setdefault(epochs, []).append(mean[-1] - mean[-1 - epochs // 5])
+    assert [epochs for epochs, own in gains.items() if max(own) < 0.3] == [20]
+    assert get("svhn").epochs == 20
 
 
 def test_what_recipes_give(tmp_path):
