@@ -38,7 +38,7 @@ def replace(
     >>> conv = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     >>> new, table = replace(conv, "effnet", (16, 32, 32), where="0")
     >>> [(row["name"], row["flops"], row["new_flops"]) for row in table.records()]
-    [('0', 9437184, 1081344)]
+    [('0', 9437184, 1196032)]
     """
     from blocksearch.report.tables import replaced_report
     from blocksearch.training.replace import read_example, replace_convolutions

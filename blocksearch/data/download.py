@@ -3,6 +3,7 @@ what is here. The one door to pooch.
 """
 
 import hashlib
+import re
 import shutil
 import stat
 import tarfile
@@ -89,8 +90,10 @@ def _download(archive: Archive, folder: Path, *, progress: bool) -> Path:
             # pooch leaves the connection open where the server answers with an error
             response.close()
         there = f" (the file there has {_md5(place)})" if place.is_file() else ""
+        wrong = re.search(r"hash .* but got (\w+)", str(error))  # pooch's words repeat the path
+        reason = f"its MD5 hash is {wrong[1]}" if wrong else one_line(error)
         raise DataError(
-            f"{archive.url} could not be fetched ({type(error).__name__}: {one_line(error)}); "
+            f"{archive.url} could not be fetched ({type(error).__name__}: {reason}); "
             f"it may be put by hand at {place}, MD5 {archive.md5}{there}"
         ) from error
 

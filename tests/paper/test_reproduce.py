@@ -161,7 +161,10 @@ def test_two_modules_ask_for_test_images():
     house = Path(package.__file__).parent
     sources = {path.relative_to(house).as_posix(): path.read_text() for path in house.rglob("*.py")}
     asking = {name for name, text in sources.items() if asks_for_test_images(text)}
-    assert asking == {"data/splits.py", "paper/reproduce.py", "search/evaluation.py"}
+    judging = {"data/splits.py", "paper/reproduce.py", "search/evaluation.py"}
+    # These hand a user's own test images on, and count them in a description; none trains.
+    handing = {"api/catalog.py", "data/opening.py", "data/overview.py", "search/study.py"}
+    assert asking == judging | handing
 
 
 @pytest.mark.parametrize("number", TABLES)

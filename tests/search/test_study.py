@@ -328,7 +328,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
     assert [entry.origin for entry in found.entries] == ["effnet"] + [name] * 9
     assert len({entry.text for entry in found.entries}) == 10
     assert "need not take the steps of an uninterrupted search" in said[0]
-    with pytest.raises(ConfigError, match=r"was begun otherwise \(sampler was .*now optuna"):
+    with pytest.raises(ConfigError, match=r"was begun otherwise \(sampler was .*now opt"):
         study(other()).search(trials=9)
 
 

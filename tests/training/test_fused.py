@@ -126,6 +126,7 @@ class Spoiled(Training):
             x[:, channels : 2 * channels] = spoil(x[:, channels : 2 * channels])
             return x, y
 
+        spoiled.draw = honest.draw
         self._learn = spoiled
 
 
