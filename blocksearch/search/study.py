@@ -7,6 +7,7 @@ function.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,12 @@ class Study:
         asked, self._runs = _divided(fields)
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
-        self._dataset = ""
+        self._dataset, self._keep = "", None
         if dataset is not None:
-            self._dataset = open_dataset(dataset, runs, test=test, root=runs.data_root)
+            opened = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
+            later = isinstance(dataset, tuple)  # arrays are kept when they are trained on
+            self._dataset = opened(keep=not later)
+            self._keep = opened if later else None
             known = get(self._dataset).task
             task = replace(grammar.task, input=known.input, classes=known.classes)
             self._grammar = grammar.on(task)
@@ -95,6 +99,8 @@ class Study:
         effort, heard = Effort(trials, timeout), _Several(callbacks)
         name = self.config.name
         if self._objective is None:
+            if self._keep is not None:
+                self._keep()
             search(name, self._grammar, self.config, self._request(), effort, heard)
         else:
             evaluate(
