@@ -86,6 +86,7 @@ def test_what_cannot_be_made_again_is_said(stored, tmp_path):
         verify(stored.ledger, 0, stored.root)
     file = copied(stored, tmp_path)
     with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("delete from ledger_predictions")
         connection.execute("delete from ledger_runs")
     with pytest.raises(StoreError, match="has no complete run"):
         verify(str(file), 1, stored.root)

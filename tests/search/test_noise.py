@@ -143,7 +143,7 @@ def test_noise_is_pooled_and_no_more_is_claimed_than_there_is():
     assert SeedNoise.of([[50.0]] * 9) == SeedNoise(SEED_DEVIATION**2, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.full  # eight searches are too few for these bounds; the script's twenty keep them
 def test_a_search_with_one_seed_knows_how_far_to_believe_it():
     """`python -m tests.benchmarks.fronts` is the whole of it. Without repeats it fails."""
     world = World.read(TABLE)
