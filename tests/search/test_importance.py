@@ -268,7 +268,7 @@ def test_a_search_says_that_it_tries_what_it_believes_in(tmp_path, found):
     assert not any("believes in" in note for note in importance_report(drawn).notes)
 
 
-@pytest.mark.full  # as few draws as a test has time for are too few for these bounds
+@pytest.mark.slow
 def test_effects_cover_what_they_say():
     """`python -m tests.benchmarks.effects` is the whole of it."""
     world = World.read(TABLE)

@@ -143,19 +143,24 @@ def test_noise_is_pooled_and_no_more_is_claimed_than_there_is():
     assert SeedNoise.of([[50.0]] * 9) == SeedNoise(SEED_DEVIATION**2, 0)
 
 
-@pytest.mark.full  # eight searches are too few for these bounds; the script's twenty keep them
+def row_for(noise, repeated, searches=8):
+    world = World.read(TABLE)
+    return row_of(
+        [front_of(world, searched(world, n, noise, repeated=repeated)) for n in range(searches)]
+    )
+
+
+@pytest.mark.slow
 def test_a_search_with_one_seed_knows_how_far_to_believe_it():
     """`python -m tests.benchmarks.fronts` is the whole of it. Without repeats it fails."""
-    world = World.read(TABLE)
+    without = row_for(LOUD, 0)
+    assert without["front_too_high"] > 2
+    assert without["one_covers_%"] < 70
+    assert row_for(LOUD, REPEATED)["one_covers_%"] > 85
+    assert row_for(QUIET, REPEATED)["one_covers_%"] >= 95
 
-    def row_for(noise, repeated):
-        return row_of(
-            [front_of(world, searched(world, n, noise, repeated=repeated)) for n in range(8)]
-        )
 
-    assert row_for(LOUD, 0)["front_too_high"] > 2
-    assert row_for(LOUD, 0)["one_covers_%"] < 70
-    loud, quiet = row_for(LOUD, REPEATED), row_for(QUIET, REPEATED)
-    assert loud["front_too_high"] < 1
-    assert loud["one_covers_%"] > 85
-    assert quiet["one_covers_%"] >= 95
+@pytest.mark.full
+def test_a_loud_front_is_less_than_a_point_too_high():
+    """Open: it was +1.18 in these searches, and +1.19 (standard error 0.24) in 60 others."""
+    assert row_for(LOUD, REPEATED, searches=20)["front_too_high"] < 1

@@ -20,7 +20,7 @@ from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.modules import SeededConv
 from blocksearch.training.trainer import Training
 from tests.strategies import tries
-from tests.training.test_fused import RECIPE, TEXTS, data, losses, network, one_thread
+from tests.training.test_fused import RECIPE, TEXTS, data, losses, network
 
 __all__ = ["data", "one_thread"]  # fixtures
 CPU = torch.device("cpu")

@@ -11,13 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.zoo import TASKS
-from blocksearch.data import digits
-from blocksearch.data.splits import Images, Prepared, normalisation
 from blocksearch.runs.plan import loaded, network_from
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES
 from blocksearch.training.trainer import Training, train
 from tests.strategies import networks
+from tests.training.drawn import drawn_data
 
 RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
 OPTIONS = {
@@ -43,17 +42,7 @@ def network(text):
 
 @pytest.fixture(scope="module")
 def data():
-    images, labels = digits.draw(700, seed=3)
-    learn, judge = Images(images[:560], labels[:560]), Images(images[560:], labels[560:])
-    return Prepared(learn, judge, normalisation(learn), "d")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    return drawn_data(700, learnt=560)
 
 
 def losses(training, steps):

@@ -5,6 +5,7 @@ optimiser is torch's own. One of a user's own is one entry.
 import doctest
 import json
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,8 +21,6 @@ from torch.optim import lr_scheduler
 
 import blocksearch as bs
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data import digits
-from blocksearch.data.splits import Images, Prepared, normalisation
 from blocksearch.errors import ConfigError
 from blocksearch.training import optimizers, recipe, recipe_text, registry, schedules
 from blocksearch.training.optimizers import OPTIMIZERS
@@ -30,6 +29,7 @@ from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.schedules import SCHEDULES, Warmed
 from blocksearch.training.step import class_weights, seed_losses
 from blocksearch.training.trainer import Training
+from tests.training.drawn import drawn_data
 
 STUDIES = Path(__file__).parent.parent.parent / "studies"
 BASE = Recipe(epochs=3)
@@ -37,17 +37,7 @@ BASE = Recipe(epochs=3)
 
 @pytest.fixture(scope="module")
 def data():
-    images, labels = digits.draw(400, seed=3)
-    learn, judge = Images(images[:320], labels[:320]), Images(images[320:], labels[320:])
-    return Prepared(learn, judge, normalisation(learn), "d")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    return drawn_data(400, learnt=320)
 
 
 def stored_recipes():
@@ -426,6 +416,4 @@ def test_examples(module):
 def test_a_plan_needs_no_torch():
     code = "import sys; from blocksearch.training.recipe_text import recipe_named as r\n"
     code += "r('fast optimizer=sgd', 3).digest; assert 'torch' not in sys.modules"
-    import subprocess
-
     subprocess.run([sys.executable, "-c", code], check=True)

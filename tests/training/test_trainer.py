@@ -33,23 +33,14 @@ from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.step import predict, with_dropout
 from blocksearch.training.trainer import Training, train
+from tests.training.drawn import drawn_data
 
 NETWORK = named_network("effnet", TASKS["digits"])
 
 
 @pytest.fixture(scope="module")
 def data():
-    images, labels = digits.draw(600, seed=3)
-    learn, judge = Images(images[:400], labels[:400]), Images(images[400:], labels[400:])
-    return Prepared(learn, judge, normalisation(learn), "d")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    return drawn_data(600, learnt=400)
 
 
 CPU = torch.device("cpu")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data import digits
 from blocksearch.data.splits import Images, Prepared, Split, normalisation
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
@@ -26,17 +25,10 @@ from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.trainer import Training
 from blocksearch.training.transforms import TRANSFORMS, Augmentation
+from tests.training.drawn import drawn_data
 
 CPU = torch.device("cpu")
 STREAM = int.from_bytes(b"augment", "big")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def images(height=9, width=12, channels=3, count=20, seed=0):
@@ -235,9 +227,7 @@ RECIPE = replace(
 
 @pytest.fixture(scope="module")
 def data():
-    pixels, labels = digits.draw(400, seed=3)
-    learn, judge = Images(pixels[:320], labels[:320]), Images(pixels[320:], labels[320:])
-    return Prepared(learn, judge, normalisation(learn), "d")
+    return drawn_data(400, learnt=320)
 
 
 def layers():
