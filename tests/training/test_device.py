@@ -22,7 +22,7 @@ from blocksearch.training.trainer import Training
 from tests.strategies import tries
 from tests.training.test_fused import RECIPE, TEXTS, data, losses, network
 
-__all__ = ["data", "one_thread"]  # fixtures
+__all__ = ["data"]  # a fixture
 CPU = torch.device("cpu")
 DROPPING = replace(
     RECIPE, dropout=0.5, learning_rate=1e-4
