@@ -65,6 +65,17 @@ def test_the_fuzzer_sees_what_is_wrong(monkeypatch, reads, says):
         assert says in wrong("block", "kernel=3x3")
 
 
+def test_the_fuzzer_sees_what_is_slow_each_time(monkeypatch):
+    """One pause of the machine, or of Python's own collector, is no finding."""
+    monkeypatch.setattr("tests.fire.fuzz.SLOW", 0.05)
+    pauses = iter([10**7])
+    once = lambda _: sum(range(next(pauses, 0)))  # noqa: E731
+    monkeypatch.setitem(DOORS, "block", (1, DOORS["block"][1], once))
+    assert wrong("block", "kernel=3x3") is None
+    monkeypatch.setitem(DOORS, "block", (1, DOORS["block"][1], lambda _: sum(range(10**7))))
+    assert "s for 10 characters" in wrong("block", "kernel=3x3")
+
+
 def test_the_fuzzer_knows_a_clean_line(monkeypatch):
     def refuse(text):
         error = ConfigError()
