@@ -10,6 +10,7 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
+from blocksearch.arch.stem import STEMS, STRIDES, ConvStem
 from blocksearch.errors import SpecError
 
 _odd = st.sampled_from([1, 3, 5])
@@ -56,9 +57,17 @@ def tasks_(draw):
     )
 
 
+own_stems = st.builds(
+    ConvStem,
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from(STRIDES),
+    width=st.sampled_from([1, 2, 3, 4, 8]),
+).map(str)
+
+
 @st.composite
 def networks(draw):
-    task, stem = draw(tasks_()), draw(st.sampled_from(["conv", "block"]))
+    task, stem = draw(tasks_()), draw(st.one_of(st.sampled_from(STEMS), own_stems))
     stages = len(task.widths) - (stem == "conv")
     count = draw(st.sampled_from(sorted({1, max(1, stages)})))
     try:
@@ -85,6 +94,24 @@ def _some(values, most):
     return st.lists(st.sampled_from(values), min_size=1, max_size=most, unique=True)
 
 
+def _stages(count, *, plain):
+    """Stages with options of their own; the first may be plain, so that a stem can take its
+    place.
+    """
+    stage = st.fixed_dictionaries(
+        {
+            "width": _some([1, 2, 3, 4, 8], 2),
+            "depth": st.one_of(st.just([1]), _some([1, 2], 2)),
+            "stride": _some([1, 2], 2),
+        }
+    )
+    first = st.fixed_dictionaries(
+        {"width": _some([1, 2, 4], 2), "depth": st.just([1]), "stride": st.just([2])}
+    )
+    rest = st.lists(stage, min_size=count - 1, max_size=count - 1)
+    return st.builds(lambda a, b: [a, *b], st.one_of(first, stage) if plain else stage, rest)
+
+
 @st.composite
 def declarations(draw):
     """Draw the arguments of a small grammar, collisions wanted: few channels, equal widths, stages
@@ -94,8 +121,17 @@ def declarations(draw):
     shape = Shape(draw(st.integers(1, 4)), draw(size), draw(size))
     stages = st.lists(st.sampled_from([1, 2, 3, 4, 4, 8]), min_size=1, max_size=3).map(tuple)
     widths = draw(st.lists(stages, min_size=1, max_size=2, unique=True))
-    deep = draw(st.booleans())
+    deep, staged = draw(st.booleans()), draw(st.booleans())
     first = ["conv", "block"] if min(map(len, widths)) > 1 else ["block"]
+    around = {"widths": widths, "depth": draw(_some([1, 2], 2)) if deep else [1]}
+    if staged:
+        around = {"stages": draw(_stages(len(widths[0]), plain=len(widths[0]) > 1))}
+        plain = around["stages"][0]["depth"] == [1] and around["stages"][0]["stride"] == [2]
+        first = ["conv", "block"] if plain and len(widths[0]) > 1 else ["block"]
+    if draw(st.booleans()):
+        sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+        around["resolution"] = draw(st.lists(sizes, min_size=1, max_size=2, unique=True))
+        around["channels"] = draw(_some([1, 3], 2))
     factors = draw(st.lists(st.sampled_from(sorted(OPTIONS)), max_size=5, unique=True))
     per_stage = draw(st.booleans())
     return {
@@ -103,10 +139,9 @@ def declarations(draw):
         "base": Block(spatial="dense", last="none", pooling="none")
         if draw(st.booleans())
         else Block(),
-        "widths": widths,
-        "stem": draw(_some(first, 2)),
+        **around,
+        "stem": draw(_some([*first, *draw(st.lists(own_stems, max_size=2))], 2)),
         "head": draw(_some(["flatten", "global_pool"], 2)),
-        "depth": draw(_some([1, 2], 2)) if deep else [1],
         "per_stage": per_stage,
         **{factor: draw(_some(OPTIONS[factor], 2 if per_stage else 3)) for factor in factors},
     }

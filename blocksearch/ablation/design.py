@@ -13,8 +13,9 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
-from blocksearch.arch.network import HEADS, STEMS, Network
+from blocksearch.arch.network import HEADS, Network
 from blocksearch.arch.scale import rescaled
+from blocksearch.arch.stem import STEMS, read_stem
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
 from blocksearch.training.recipe import RECIPES, Recipe
@@ -288,6 +289,8 @@ def _options(
     reference: Network, factor: str, values: Sequence[Value] | None
 ) -> tuple[Value, list[Value]]:
     """Return a factor's own value in a network, and the values to try."""
+    if factor == "stem":
+        return str(reference.stem), [str(read_stem(value)) for value in values or STEMS]
     if factor in NETWORK_FACTORS:
         allowed = NETWORK_FACTORS[factor]
         if wrong := [value for value in values or () if value not in allowed]:

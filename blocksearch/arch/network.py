@@ -1,25 +1,25 @@
 """A network as a value: task, widths, stem, blocks and head. What it resolves to is `layers`."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import bottleneck_channels, expand
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
 from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
 
-STEMS = ("conv", "block")
 HEADS = ("flatten", "global_pool")
-STEM = Block(spatial="dense", last="none")  # 3×3 convolution, 2×2 max-pool (Table 1, first rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +77,44 @@ def read_input(given: Any) -> Shape:
     return Shape(channels, height, width)
 
 
+def read_resolution(given: Any) -> tuple[int, int]:
+    """Take height and width: a pair, one number for both, or a text such as 64x48. Raises
+    SpecError.
+
+    >>> read_resolution("64x48"), read_resolution(96)
+    ((64, 48), (96, 96))
+    """
+    pair = given
+    if isinstance(given, str):
+        match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", given)
+        pair = (match[1], match[2] or match[1]) if match else None
+    elif isinstance(given, SupportsIndex):
+        pair = (given, given)
+    try:
+        height, width = (int(each) if isinstance(each, str) else index(each) for each in pair)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"a resolution is a size such as 96 or 64x48, but got {given!r}") from error
+    if min(height, width) < 1:
+        raise SpecError(f"a resolution is at least 1x1, but got {given!r}")
+    return height, width
+
+
+def read_channels(given: Any) -> int:
+    """Take a number of channels, or its text. Raises SpecError."""
+    text = str(given)
+    if isinstance(given, bool) or not re.fullmatch(r"[1-9][0-9]?", text):
+        raise SpecError(f"channels must be a whole number from 1, but got {given!r}")
+    return int(text)
+
+
 @dataclass(frozen=True, repr=False)
 class Network:
     """Blocks on a task. One block serves every stage; several are one for each stage.
 
     `widths` are the channels of its stages, those of the task if left out. With `stem="conv"` the
     first stage is a 3×3 convolution with 2×2 max-pooling, and blocks cover the stages after it;
-    with `"block"` every stage is a block. The classifier reads the flattened last map, as in the
+    with `"block"` every stage is a block, and `"conv(kernel=3,stride=2,width=16)"` is a convolution
+    of its own before them. The classifier reads the flattened last map, as in the
     paper; with `head="global_pool"` it reads the average of each channel, so that its size does
     not depend on the input's. Raises SpecError if the network cannot be built.
 
@@ -96,16 +127,15 @@ class Network:
     blocks: tuple[Block, ...]
     _: KW_ONLY
     widths: tuple[int, ...] = ()
-    stem: str = "block"
+    stem: Stem = "block"
     head: str = "flatten"
 
     def __post_init__(self) -> None:
         self._take(self.task, self.blocks, self.widths)
-        if self.stem not in STEMS:
-            raise SpecError(f"stem must be {' or '.join(STEMS)}, but got {self.stem!r}")
+        object.__setattr__(self, "stem", read_stem(self.stem))
         if self.head not in HEADS:
             raise SpecError(f"head must be {' or '.join(HEADS)}, but got {self.head!r}")
-        stages = len(self.widths) - (self.stem == "conv")
+        stages = len(self.widths) - stages_without_block(self.stem)
         if len(self.blocks) not in {1, stages}:
             raise SpecError(
                 f"a network takes one block or one for each of its {stages} block stages, "
@@ -147,8 +177,13 @@ class Network:
 
     @cached_property
     def stages(self) -> tuple[Layers, ...]:
-        """The layers of each stage, then those of the classifier."""
+        """The layers of each stage, then those of the classifier; first those of a stem of its
+        own.
+        """
         shape, stages = self.task.input, list[Layers]()
+        if isinstance(self.stem, ConvStem):
+            stages.append(self.stem.layers(shape))
+            shape = stages[-1][-1].output
         for block, width in zip(self.stage_blocks, self.widths, strict=True):
             stages.append(expand(block, shape, width))
             shape = stages[-1][-1].output
@@ -158,12 +193,13 @@ class Network:
     def bottlenecks(self) -> tuple[int | None, ...]:
         """The channels that each stage's first pointwise layer gives, or None without one."""
         shapes = (self.task.input, *(stage[-1].output for stage in self.stages[:-2]))
-        return tuple(map(bottleneck_channels, self.stage_blocks, shapes, self.widths))
+        entries = shapes[-len(self.widths) :]
+        return tuple(map(bottleneck_channels, self.stage_blocks, entries, self.widths))
 
     @property
     def stage_blocks(self) -> tuple[Block, ...]:
         """The block of each stage, a convolution as stem written as one."""
-        first = (STEM,) if self.stem == "conv" else ()
+        first = (STEM,) * stages_without_block(self.stem)
         rest = len(self.widths) - len(first)
         return first + (self.blocks * rest if len(self.blocks) == 1 else self.blocks)
 
@@ -192,16 +228,28 @@ class Network:
         return made
 
     def with_factor(self, name: str, value: Value) -> "Network":
-        """Return this network with one factor changed in every block, or another stem or head."""
-        if name == "head":
-            return replace(self, head=str(value))
-        if name == "stem":
-            return self._with_stem(str(value))
+        """Return this network with one factor changed in every block, or another stem, head,
+        resolution or number of channels.
+        """
+        match name:
+            case "head":
+                return replace(self, head=str(value))
+            case "stem":
+                return self._with_stem(read_stem(value))
+            case "resolution":
+                height, width = read_resolution(value)
+                return self._reading(Shape(self.task.input.channels, height, width))
+            case "channels":
+                return self._reading(self.task.input.with_channels(read_channels(value)))
         blocks = tuple(block.with_factors({name: value}) for block in self.blocks)
         return replace(self, blocks=blocks)
 
-    def _with_stem(self, stem: str) -> "Network":
-        if len(self.blocks) > 1 and stem != self.stem:
+    def _reading(self, input: Shape) -> "Network":
+        return replace(self, task=replace(self.task, input=input))
+
+    def _with_stem(self, stem: Stem) -> "Network":
+        places = [stages_without_block(each) for each in (stem, self.stem)]
+        if len(self.blocks) > 1 and places[0] != places[1]:
             raise SpecError(
                 "stem cannot be changed in a network with a block for each stage: "
                 "their number would no longer match"

@@ -15,8 +15,9 @@ from typing import Any
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import HEADS, STEMS, Network, Task
+from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.stem import RULE, Stem, read_stem
 from blocksearch.arch.zoo import reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
@@ -112,9 +113,8 @@ def _read_dropout(text: str) -> float | None:
     return float(text) if re.fullmatch(r"0(\.[0-9]+)?|[0-9](\.[0-9]+)?e-[0-9]+", text) else None
 
 
-def _read_stem(text: str) -> str | None:
-    stem = _EARLIER_STEMS.get(text, text)
-    return stem if stem in STEMS else None
+def _read_stem(text: str) -> Stem:
+    return read_stem(_EARLIER_STEMS.get(text, text))
 
 
 def _read_head(text: str) -> str | None:
@@ -122,7 +122,7 @@ def _read_head(text: str) -> str | None:
 
 
 _Keys = Mapping[str, tuple[str, Callable[[str], Any]]]
-_STEM = (" or ".join(STEMS), _read_stem)
+_STEM = (RULE, _read_stem)
 _HEAD = (" or ".join(HEADS), _read_head)
 _WIDTHS = ("whole numbers such as 64,128,256", read_widths)
 _CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from blocksearch.arch.cost import Layers, Place, cost, flat
 from blocksearch.arch.layers import Join, Shape
 from blocksearch.arch.network import Network
+from blocksearch.arch.stem import ConvStem
 
 _COLUMNS = ("stage", "layer", "output", "macs", "params", "activations")
 
@@ -31,15 +32,16 @@ class LayerRow:
 
 
 def layer_rows(network: Network) -> list[LayerRow]:
-    """Read a network's layers as rows; stages count from 1, the classifier's is the last.
+    """Read a network's layers as rows; stages count from 1, the classifier's is the last. A stem of
+    its own is 0.
 
     >>> from blocksearch import TASKS, named_network
     >>> layer_rows(named_network("baseline", TASKS["gtsrb"]))[0].label
     '3x3x8 · relu + mp'
     """
-    return [
-        row for number, stage in enumerate(network.stages, 1) for row in _rows(stage, number, "")
-    ]
+    first = 0 if isinstance(network.stem, ConvStem) else 1
+    stages = enumerate(network.stages, first)
+    return [row for number, stage in stages for row in _rows(stage, number, "")]
 
 
 def layer_table(network: Network) -> str:

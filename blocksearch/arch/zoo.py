@@ -15,6 +15,7 @@ from blocksearch.arch.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
+from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import unknown
 
 _SHAPE = Shape(3, 32, 32)
@@ -121,7 +122,7 @@ def reference(
 ) -> tuple[str, tuple[Block, ...], tuple[int, ...]]:
     """Return stem, blocks and widths of a reference network on a task; see `named_network`."""
     row = named(name)
-    stages = len(task.widths) - (row.stem == "conv")
+    stages = len(task.widths) - stages_without_block(row.stem)
     blocks: tuple[Block, ...] = (row.block,)
     if row.last_block and dataset in ("cifar10", "svhn") and stages > 0 and not as_written:
         blocks = (row.block,) * (stages - 1) + (row.last_block,)

@@ -1,8 +1,8 @@
 """Networks of a study with one choice exchanged: read from their texts, changed, and counted.
 
 Costs of layers add, those of factors do not, so the costs of an exchanged network are counted. A
-choice that a text cannot change (depth, the part of a union, an op whose file is not loaded), or a
-network that cannot be built with it, has no count.
+choice that a text cannot change (depth, width or stride of one stage, the part of a union, an op
+whose file is not loaded), or a network that cannot be built with it, has no count.
 """
 
 import re
@@ -15,6 +15,7 @@ import numpy as np
 from blocksearch.arch.factors import FACTORS, factor_named
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
+from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import BlocksearchError, ConfigError, SpecError
 from blocksearch.search.objectives import Floats
 
@@ -47,12 +48,9 @@ class Exchange:
         factor, _, slot = name.partition("@")
         match factor:
             case "widths":
-                widths = tuple(map(int, re.findall(r"[0-9]+", level)))
-                return Network(
-                    task=replace(network.task, widths=widths),
-                    blocks=network.blocks,
-                    stem=network.stem,
-                )
+                return replace(network, widths=tuple(map(int, re.findall(r"[0-9]+", level))))
+            case "head" | "resolution" | "channels":
+                return network.with_factor(factor, level)
             case "stem" | "first_layer":
                 return network.with_factor("stem", _STEMS.get(level, level))
             case _ if factor not in FACTORS:
@@ -62,7 +60,7 @@ class Exchange:
             return network.with_factor(factor, value)
         blocks = list(network.blocks)
         if len(blocks) == 1:
-            blocks *= len(network.widths) - (network.stem == "conv")
+            blocks *= len(network.widths) - stages_without_block(network.stem)
         own = int(slot) - 1 - self._slots  # the last slots of all layouts have one number
         if -own > len(blocks):
             raise SpecError(f"{name}: the network has {len(blocks)} blocks")

@@ -10,18 +10,19 @@ then what one step adds to every stage. This tells networks apart as well as the
 a stage's layers tell where it ends (see `spelling`).
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from itertools import product
-from typing import Any, NamedTuple, TypeVar, assert_never
+from itertools import islice, product
+from typing import Any, NamedTuple, TypeAlias
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS, body_output, shortcut
-from blocksearch.arch.factors import Value
+from blocksearch.arch.expansion import STEPS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import STEM, Network, classifier
+from blocksearch.arch.network import Network, classifier
+from blocksearch.arch.stem import STEM, ConvStem
 from blocksearch.errors import SpecError
-from blocksearch.space.alphabet import Alphabet, Word
+from blocksearch.space.alphabet import Word
 from blocksearch.space.layouts import (
     DECISIONS,
     Decision,
@@ -30,34 +31,27 @@ from blocksearch.space.layouts import (
     Product,
     Stage,
     StageKind,
+    Undecided,
 )
+from blocksearch.space.speller import Cursor, Speller
 
-Values = tuple[tuple[str, Value], ...]
+Values = tuple[tuple[str, Any], ...]  # of factors; of a stage its width, depth and stride
+Bundle: TypeAlias = tuple[Stage, ...] | Undecided
 _FINAL = DECISIONS
 _FLAT, _MOST_FLAT = 5_000, 200_000  # shared blocks that are still spelled layer by layer
 
 
-class Cursor(NamedTuple):
-    """How far a stage is spelled: its shapes, and what its next layer's price depends on."""
-
-    width: int
-    shape: Shape
-    output: Shape
-    held: int = 0  # floats of the input, kept for the shortcut
-    fresh: bool = True  # no layer of the body is spelled yet
-    folding: int = 0
-    tail: Word = ()
-
-
 class State(NamedTuple):
     """A state of the automaton: the part it spells, the bundles of stages that are left, how far
-    the first of these is, and the factors still needed.
+    the first of these is, and the factors still needed. `stem` is one of its own, still to be
+    spelled.
     """
 
     part: int
-    rest: tuple[tuple[Stage, ...], ...]
+    rest: tuple[Bundle, ...]
     entry: Shape
     head: str
+    stem: ConvStem | None = None
     step: int = 0
     stages: tuple[Cursor, ...] = ()
     known: Values = ()
@@ -75,12 +69,12 @@ class Automaton:
     """Spell the networks of a union of products. States are numbers, in order of first use."""
 
     def __init__(self, products: Sequence[Product], *, lockstep: bool) -> None:
-        self.products, self.lockstep, self.alphabet = products, lockstep, Alphabet()
+        self.products, self._speller = products, Speller(lockstep=lockstep)
+        self.alphabet = self._speller.alphabet
+        self.alphabet = self._speller.alphabet
         self._states: list[State] = []
         self._numbers: dict[State, int] = {}
         self._transitions: dict[int, tuple[Transition, ...]] = {}
-        self._opened: dict[Hashable, tuple[Word, Cursor] | SpecError] = {}
-        self._stepped: dict[Hashable, tuple[Word, Cursor] | SpecError] = {}
         self._blocks: dict[Hashable, Block] = {}
 
     @cached_property
@@ -89,12 +83,19 @@ class Automaton:
         found: dict[int, tuple[int, Layout]] = {}
         for part, made in enumerate(self.products):
             for layout in made.layouts:
-                stages = layout.stages
-                bundles = (stages,) if self.lockstep else tuple((stage,) for stage in stages)
-                found.setdefault(
-                    self._number(State(part, bundles, made.task.input, layout.head)), (part, layout)
-                )
+                rest = None
+                if made.stages and not self._speller.lockstep:
+                    rest = layout.plan(made.stages)
+                found.setdefault(self._start(part, layout, rest), (part, layout))
         return found
+
+    def _start(self, part: int, layout: Layout, rest: tuple[Bundle, ...] | None = None) -> int:
+        """Return the state before a layout's networks, or those of all choices of `rest`."""
+        if rest is None:
+            stages = layout.stages
+            rest = (stages,) if self._speller.lockstep else tuple((stage,) for stage in stages)
+        stem = layout.stem if isinstance(layout.stem, ConvStem) else None
+        return self._number(State(part, rest, layout.input, layout.head, stem))
 
     def ended(self, state: int) -> int | None:
         """Return the part whose networks end in a state, or None."""
@@ -116,42 +117,41 @@ class Automaton:
 
     def word(self, network: Network) -> Word:
         """Spell any network."""
-        ending = self.alphabet.symbols(network.stages[-1])[0]
-        if not self.lockstep:
-            word: Word = ()
-            for stage in network.stages[:-1]:
-                word += self.alphabet.stage(stage)
-            return word + ending
-        stages = tuple(zip(network.task.widths, network.stage_blocks, strict=True))
-        word, opened = self._open(stages, network.task.input)
-        for step in range(len(STEPS)):
-            symbol, opened = self._step(step, network.stage_blocks, opened)
-            word += symbol
-        return word + ending
+        return self._speller.word(network)
 
     def spell(self, word: Word) -> Genotype:
         """Return what the network of a word is made of, by the first options that spell it."""
-        found = next(filter(None, (self._made(start, word) for start in self.starts)), None)
+        made = (self._made(start, *own, word) for start, own in self.starts.items())
+        found = next(filter(None, made), None)
         assert found is not None, "the word is of no network of the space"
         return found
 
     def first(self, part: int, layout: Layout) -> Genotype | None:
         """Return what the first network of a layout is made of, or None if it has none."""
-        start = next(start for start, made in self.starts.items() if made == (part, layout))
-        return self._made(start, None)
+        return self._made(self._start(part, layout), part, layout, None)
 
-    def _made(self, start: int, word: Word | None) -> Genotype | None:
+    def _made(self, start: int, part: int, layout: Layout, word: Word | None) -> Genotype | None:
         """Return what a word, or the first one, is made of if it starts from a state."""
         path = self._path(start, word)
         if path is None:
             return None
-        part, layout = self.starts[start]
-        blocks = []
-        for index, bundle in enumerate(self._states[start].rest):
+        steps, blocks, chosen = iter(path), list[Block](), list[tuple[int, int, int]]()
+        if isinstance(layout.stem, ConvStem):
+            next(steps)
+        waiting = list(self._states[start].rest)
+        while waiting:
+            bundle = waiting.pop(0)
+            if isinstance(bundle, Undecided):
+                ((_, choice),) = next(steps)
+                chosen.append(choice)
+                waiting[:0] = [(stage,) for stage in bundle.stages(*choice)]
+                continue
+            decided = dict(pair for values in islice(steps, DECISIONS) for pair in values)
             if any(stage.kind is StageKind.OWN for stage in bundle):
-                decided = path[index * DECISIONS : (index + 1) * DECISIONS]
-                values = dict(pair for values in decided for pair in values)
-                blocks.append(self.products[part].base.with_factors(values))
+                blocks.append(self.products[part].base.with_factors(decided))
+        if chosen:
+            widths, depths, strides = zip(*chosen, strict=True)
+            layout = layout._replace(widths=widths, depths=depths, strides=strides)
         return Genotype(part, layout, tuple(blocks))
 
     def _number(self, state: State) -> int:
@@ -184,9 +184,15 @@ class Automaton:
         if state.step == _FINAL:
             return
         made = self.products[state.part]
+        if state.stem is not None:
+            yield from self._stem(state, state.stem)
+            return
         if not state.rest:
-            word, _ = self.alphabet.symbols(classifier(made.task, state.entry, state.head))
-            yield word, State(state.part, (), state.entry, state.head, _FINAL), ()
+            word = self._speller.plain(classifier(made.task, state.entry, state.head))
+            yield word, State(state.part, (), state.entry, state.head, step=_FINAL), ()
+            return
+        if isinstance(state.rest[0], Undecided):
+            yield from _decided(state, state.rest[0])
             return
         decision = made.decisions[state.step]
         own = next((stage for stage in state.rest[0] if stage.kind is StageKind.OWN), None)
@@ -202,17 +208,24 @@ class Automaton:
             except SpecError:  # this combination makes no network
                 continue
 
+    def _stem(self, state: State, stem: ConvStem) -> Iterator[tuple[Word, State, Values]]:
+        with suppress(SpecError):  # the map may be too small for it
+            layers = stem.layers(state.entry)
+            after = state._replace(entry=layers[-1].output, stem=None)
+            yield self._speller.plain(layers), after, ()
+
     def _decide(
         self, state: State, block: Block, decided: Values, decision: Decision
     ) -> tuple[Word, State, Values]:
         bundle, rest = state.rest[0], state.rest[1:]
-        blocks = [self._stage_block(stage.kind, block) for stage in bundle]
+        assert not isinstance(bundle, Undecided)
+        blocks = [_stage_block(stage, block) for stage in bundle]
         if state.step == 0:
             widths = [stage.width for stage in bundle]
-            word, stages = self._open(tuple(zip(widths, blocks, strict=True)), state.entry)
+            word, stages = self._speller.open(tuple(zip(widths, blocks, strict=True)), state.entry)
         else:
-            word, stages = self._step(state.step - 1, blocks, state.stages)
-        goes_on = bool(rest) and rest[0][0].kind in (StageKind.SHARED, StageKind.REPEATED)
+            word, stages = self._speller.step(state.step - 1, blocks, state.stages)
+        goes_on = bool(rest) and _kind(rest[0]) is StageKind.SHARED
         known = tuple(
             pair for pair in state.known + decided if goes_on or pair[0] in decision.needed
         )
@@ -230,67 +243,22 @@ class Automaton:
             self._blocks[key] = _block_of(vars(self.products[part].base) | dict(values))
         return self._blocks[key]
 
-    def _stage_block(self, kind: StageKind, block: Block) -> Block:
-        match kind:
-            case StageKind.CONV:
-                return STEM
-            case StageKind.REPEATED:
-                return _block_of(vars(block) | {"pooling": "none"})
-            case StageKind.OWN | StageKind.SHARED:
-                return block
-            case _:
-                assert_never(kind)
 
-    def _open(
-        self, stages: Sequence[tuple[int, Block]], entry: Shape
-    ) -> tuple[Word, tuple[Cursor, ...]]:
-        """Spell the shortcuts of some stages, which fixes what each stage reads and hands on."""
-        words, opened = [], []
-        for width, block in stages:
-            key = width, entry, *(vars(block)[name] for name in SHORTCUT_FACTORS)
-            word, stage = _remember(self._opened, key, self._open_stage, block, entry, width)
-            words.append(word)
-            opened.append(stage)
-            entry = stage.output
-        return self._side_by_side(words), tuple(opened)
+def _decided(state: State, stage: Undecided) -> Iterator[tuple[Word, State, Values]]:
+    """Choose width, depth and stride of a stage, which spells nothing by itself."""
+    for choice in product(*stage.options):
+        bundles = tuple((each,) for each in stage.stages(*choice))
+        yield (), state._replace(rest=(*bundles, *state.rest[1:])), (("stage", choice),)
 
-    def _open_stage(self, block: Block, entry: Shape, width: int) -> tuple[Word, Cursor]:
-        body, around = body_output(block, entry, width), shortcut(block, entry, width)
-        if around is None:
-            return (), Cursor(width, entry, body)
-        opening, closing = self.alphabet.brackets(around.kind, entry, body, around.layers)
-        return opening, Cursor(
-            width,
-            entry,
-            around.output,
-            entry.elements,
-            tail=closing + self.alphabet.symbols(around.after)[0],
-        )
 
-    def _step(
-        self, step: int, blocks: Sequence[Block], stages: Sequence[Cursor]
-    ) -> tuple[Word, tuple[Cursor, ...]]:
-        words, after = [], []
-        for block, stage in zip(blocks, stages, strict=True):
-            values = vars(block)
-            key = step, *stage[:-1], *[values[name] for name in STEPS[step].factors]
-            word, moved = _remember(self._stepped, key, self._step_stage, step, block, stage)
-            words.append(word + stage.tail if step == len(STEPS) - 1 else word)
-            after.append(moved._replace(tail=stage.tail) if stage.tail else moved)
-        return self._side_by_side(words), tuple(after)
+def _kind(bundle: Bundle) -> StageKind:
+    return bundle.kind if isinstance(bundle, Undecided) else bundle[0].kind
 
-    def _step_stage(self, step: int, block: Block, stage: Cursor) -> tuple[Word, Cursor]:
-        layers = STEPS[step].layers(block, stage.shape, stage.width)
-        word, folding = self.alphabet.symbols(layers, stage.held, stage.fresh, stage.folding)
-        shape = layers[-1].output if layers else stage.shape
-        fresh = stage.fresh and not layers
-        return word, stage._replace(shape=shape, fresh=fresh, folding=folding, tail=())
 
-    def _side_by_side(self, words: Sequence[Word]) -> Word:
-        if not self.lockstep:
-            (word,) = words
-            return word
-        return (self.alphabet.joint(tuple(words)),)
+def _stage_block(stage: Stage, block: Block) -> Block:
+    if stage.kind is StageKind.CONV:
+        return STEM
+    return block if stage.halves else _block_of(vars(block) | {"pooling": "none"})
 
 
 def _block_of(values: dict[str, Any]) -> Block:
@@ -298,27 +266,6 @@ def _block_of(values: dict[str, Any]) -> Block:
     block = object.__new__(Block)
     block.__dict__.update(values)
     return block
-
-
-_Made = TypeVar("_Made")
-
-
-def _remember(
-    found: dict[Hashable, _Made | SpecError],
-    key: Hashable,
-    make: Callable[..., _Made],
-    *arguments: Any,
-) -> _Made:
-    """Make something once; what cannot be made cannot be made the next time, either."""
-    if key not in found:
-        try:
-            found[key] = make(*arguments)
-        except SpecError as error:
-            found[key] = error
-    made = found[key]
-    if isinstance(made, SpecError):
-        raise made
-    return made
 
 
 def spelling(products: Sequence[Product]) -> tuple[bool, bool]:
@@ -331,7 +278,8 @@ def spelling(products: Sequence[Product]) -> tuple[bool, bool]:
     if not all(layout.shared for layout in layouts):
         return False, True
     pattern = {
-        tuple(stage.kind is StageKind.REPEATED for stage in layout.stages) for layout in layouts
+        (isinstance(layout.stem, ConvStem), *(stage.halves for stage in layout.stages))
+        for layout in layouts
     }
     kernels = [kernel for made in products for kernel in made.kernels]
     alike = len(pattern) == 1 and not any((1, 1) in kernel.sizes for kernel in kernels)

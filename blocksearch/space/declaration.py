@@ -1,29 +1,37 @@
-"""One product of options as a user declares it: read and checked, restricted, extended, moved."""
+"""One product of options as a user declares it, read and checked."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
+from math import prod
 from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.arch.network import HEADS, STEMS, Task
-from blocksearch.errors import SpecError
+from blocksearch.arch.layers import Shape
+from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
+from blocksearch.arch.stem import Stem, read_stem, stages_without_block
+from blocksearch.errors import SpecError, unknown
 from blocksearch.space.constraints import Check, Constraint
-from blocksearch.space.layouts import Layout, Product
+from blocksearch.space.layouts import HALVING, Layout, Product, StageOptions
 
 _MOST_OPTIONS = 10_000  # a list that never ends is a mistake
+_MOST_LAYOUTS = 200_000
 Options = tuple[tuple[str, tuple[Value, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One product of options: what a grammar is made of, and what a union adds up."""
+    """One product of options: what a grammar is made of, and what a union adds up.
+
+    With `stages`, which have widths, depths and strides of their own, `widths` are their first.
+    Without `resolutions` or `channels` the input has those of the task.
+    """
 
     task: Task
     widths: tuple[tuple[int, ...], ...]
-    stems: tuple[str, ...]
+    stems: tuple[Stem, ...]
     depths: tuple[int, ...]
     per_stage: bool
     base: Block
@@ -31,8 +39,21 @@ class Part:
     constraints: tuple[Constraint, ...] = ()
     heads: tuple[str, ...] = ("flatten",)
     own_widths: bool = False  # a user's, which stay in another task
+    stages: tuple[StageOptions, ...] = ()
+    resolutions: tuple[tuple[int, int], ...] = ()
+    channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if "conv" in self.stems and self.stages[:1] and self.stages[0][1:] != ((1,), (HALVING,)):
+            raise SpecError(
+                "stem=conv takes the place of the first stage, which has depth 1 and stride 2: "
+                "conv(kernel=3,stride=2,width=16) stands before it"
+            )
+        if (count := self._layout_count) > _MOST_LAYOUTS:
+            raise SpecError(
+                f"what is around the blocks has {count:,} combinations, but may have "
+                f"{_MOST_LAYOUTS:,}: list fewer widths, depths or strides"
+            )
         for widths in self.widths:
             shown = ",".join(map(str, widths))
             if "conv" in self.stems and len(widths) < 2:
@@ -44,25 +65,50 @@ class Part:
                 )
 
     @property
-    def layouts(self) -> tuple[Layout, ...]:
+    def inputs(self) -> tuple[Shape, ...]:
+        """What networks read, in the order of the options."""
+        own = self.task.input
         return tuple(
-            layout
-            for widths in self.widths
-            for stem in self.stems
-            for head in self.heads
-            for layout in self._layouts(widths, stem, head)
+            Shape(channels, height, width)
+            for height, width in self.resolutions or (own.map,)
+            for channels in self.channels or (own.channels,)
         )
 
-    def _layouts(self, widths: tuple[int, ...], stem: str, head: str) -> Iterator[Layout]:
-        fixed = 1 if stem == "conv" else 0
-        blocks = len(widths) - fixed
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        around = [
+            (s, head, input) for s in self.stems for head in self.heads for input in self.inputs
+        ]
+        shared = not self.per_stage
+        if self.stages:
+            chosen = product(*(product(*stage) for stage in self.stages))
+            staged = [tuple(zip(*choice, strict=True)) for choice in chosen]
+            return tuple(
+                Layout(widths, depths, strides, stem, shared, head, input)
+                for stem, head, input in around
+                for widths, depths, strides in staged
+            )
+        return tuple(
+            Layout(widths, depths, (HALVING,) * len(widths), stem, shared, head, input)
+            for widths in self.widths
+            for stem, head, input in around
+            for depths in self._depths_of(len(widths), stem)
+        )
+
+    def _depths_of(self, stages: int, stem: Stem) -> Iterator[tuple[int, ...]]:
+        fixed = stages_without_block(stem)
+        blocks = stages - fixed
         deep = (
             product(self.depths, repeat=blocks)
             if self.per_stage
             else ((depth,) * blocks for depth in self.depths)
         )
-        for depths in deep:
-            yield Layout(widths, (1,) * fixed + depths, stem, not self.per_stage, head)
+        return ((1,) * fixed + depths for depths in deep)
+
+    @property
+    def _layout_count(self) -> int:
+        found = prod(len(values) for stage in self.stages for values in stage)
+        return found * len(self.stems) * len(self.heads) * len(self.inputs)
 
     @property
     def product(self) -> Product:
@@ -74,7 +120,12 @@ class Part:
         )
         rules = tuple(each for each in self.constraints if isinstance(each, Rule))
         return Product(
-            self.task, self.base, tuple(dict(each) for each in options), rules, self.layouts
+            self.task,
+            self.base,
+            tuple(dict(each) for each in options),
+            rules,
+            self.layouts,
+            self.stages,
         )
 
     @property
@@ -95,40 +146,71 @@ def _limited(name: str, values: Iterable[Any]) -> list[Any]:
 def make_part(
     task: Task,
     base: Block,
-    widths: Any,
-    stems: Iterable[str],
-    depths: Iterable[int],
     per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
-    options: Mapping[str, Iterable[Value]],
-    heads: Iterable[str] = HEADS[:1],
+    declared: Mapping[str, Any],
 ) -> Part:
-    """Read what a user declares. Raises ConfigError or SpecError for what cannot be."""
-    common = {name: _options(name, values) for name, values in options.items()}
-    if widths is None and not task.widths:
-        raise SpecError("the task has no usual widths: list some, such as widths=[(16, 32, 64)]")
+    """Read what a user declares: options of factors by their names, and of the network around the
+    blocks. Raises ConfigError or SpecError for what cannot be.
+    """
+    around = {name: values for name, values in declared.items() if name in AROUND}
+    options = {name: values for name, values in declared.items() if name not in AROUND}
+    common = {name: options_of(name, values) for name, values in options.items()}
     stages: Sequence[Mapping[str, Iterable[Value]]] = (
         [{}] if isinstance(per_stage, bool) else per_stage
     )
     if not stages:
         raise SpecError("per_stage lists no stage; give one mapping of options for each, or True")
     own = [
-        common | {name: _options(name, values) for name, values in stage.items()}
+        common | {name: options_of(name, values) for name, values in stage.items()}
         for stage in stages
     ]
+    found = {
+        AROUND[name]: around_values(task, name, values)
+        for name, values in around.items()
+        if values is not None
+    }
+    if "stages" in found:
+        if len({"widths", "depths"} & set(found)):
+            raise SpecError(
+                "stages have widths and depths of their own: leave out widths and depth"
+            )
+        found["widths"] = (tuple(each.widths[0] for each in found["stages"]),)
+    if "widths" not in found and not task.widths:
+        raise SpecError("the task has no usual widths: list some, such as widths=[(16, 32, 64)]")
+    usual = {"widths": (task.widths,), "stems": ("block",), "depths": (1,), "heads": HEADS[:1]}
     return Part(
-        task,
-        (task.widths,) if widths is None else _widths(widths, task),
-        _listed("stem", stems, STEMS),
-        _depths(depths),
-        bool(per_stage),
-        base,
-        tuple(tuple(each.items()) for each in own),
-        heads=_listed("head", heads, HEADS),
-        own_widths=widths is not None,
+        task=task,
+        per_stage=bool(per_stage),
+        base=base,
+        options=tuple(tuple(each.items()) for each in own),
+        own_widths="widths" in found,
+        **usual | found,
     )
 
 
-def _options(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> tuple[Value, ...]:
+def _stages(values: Any) -> tuple[StageOptions, ...]:
+    """Read a mapping of widths, depths and strides for each stage."""
+    return tuple(_stage(number, each) for number, each in enumerate(_limited("stages", values), 1))
+
+
+def _stage(number: int, given: Any) -> StageOptions:
+    known = ("width", "depth", "stride")
+    if not isinstance(given, Mapping) or "width" not in given:
+        raise SpecError(
+            "stages are mappings such as dict(width=[16, 24], depth=[1, 2], stride=2), but stage "
+            f"{number} is {given!r}"
+        )
+    for name in given:
+        if name not in known:
+            raise unknown("choice of a stage", str(name), known)
+    return StageOptions(
+        whole_numbers(f"width of stage {number}", given["width"], 10**6),
+        _depths(given.get("depth", 1)),
+        whole_numbers(f"stride of stage {number}", given.get("stride", HALVING), HALVING),
+    )
+
+
+def options_of(name: str, values: Iterable[Any], known: Sequence[Value] = ()) -> tuple[Value, ...]:
     """Read options of a factor, as values or texts; `known` are a user's, that a text may stand
     for.
     """
@@ -144,14 +226,18 @@ def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any
     return chosen
 
 
-def _depths(values: Iterable[Any]) -> tuple[int, ...]:
-    chosen = tuple(dict.fromkeys(_limited("depth", values)))
+def _depths(values: Any) -> tuple[int, ...]:
+    return whole_numbers("depth", values, 100)
+
+
+def whole_numbers(name: str, values: Any, most: int) -> tuple[int, ...]:
+    chosen = tuple(dict.fromkeys(_limited(name, values)))
     if wrong := [
         value
         for value in chosen
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most
     ]:
-        raise SpecError(f"depth must be whole numbers from 1 to 100, but got {wrong[0]!r}")
+        raise SpecError(f"{name} must be whole numbers from 1 to {most}, but got {wrong[0]!r}")
     return chosen
 
 
@@ -173,85 +259,31 @@ def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
         ) from error
 
 
-_LAYOUT_OPTIONS = {"widths": "widths", "stem": "stems", "depth": "depths", "head": "heads"}
+AROUND = {  # what a user may list of the network around the blocks, and where a part has it
+    "widths": "widths",
+    "stem": "stems",
+    "depth": "depths",
+    "head": "heads",
+    "stages": "stages",
+    "resolution": "resolutions",
+    "channels": "channels",
+}
 
 
-def _layout_values(part: Part, name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+def around_values(task: Task, name: str, values: Any) -> tuple[Any, ...]:
+    """Read the options of something around the blocks. Raises SpecError."""
     match name:
         case "widths":
-            return _widths(values, part.task)
+            return _widths(values, task)
         case "stem":
-            return _listed(name, values, STEMS)
+            return tuple(dict.fromkeys(map(read_stem, _limited(name, values))))
         case "head":
             return _listed(name, values, HEADS)
+        case "stages":
+            return _stages(values)
+        case "resolution":
+            return tuple(dict.fromkeys(map(read_resolution, _limited(name, values))))
+        case "channels":
+            return tuple(dict.fromkeys(map(read_channels, _limited(name, values))))
         case _:
             return _depths(values)
-
-
-def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
-    """Keep some options of some factors; None where none is left."""
-    for name, values in options.items():
-        if field := _LAYOUT_OPTIONS.get(name):
-            wanted = _layout_values(part, name, values)
-            kept = tuple(value for value in getattr(part, field) if value in wanted)
-            if not kept:
-                return None
-            part = part if kept == getattr(part, field) else _with(part, field, kept)
-            continue
-        stages = [_kept(part, dict(stage), name, values) for stage in part.options]
-        if any(stage is None for stage in stages):
-            return None
-        part = replace(
-            part, options=tuple(tuple(stage.items()) for stage in stages if stage is not None)
-        )
-    return part
-
-
-def _with(part: Part, field: str, values: tuple[Any, ...]) -> Part:
-    changes: dict[str, Any] = {field: values}
-    return replace(part, **changes, own_widths=part.own_widths or field == "widths")
-
-
-def _kept(
-    part: Part, stage: dict[str, tuple[Value, ...]], name: str, values: Iterable[Any]
-) -> dict[str, tuple[Value, ...]] | None:
-    own = stage.get(name, (part.base.values()[factor_named(name).name],))
-    wanted = _options(name, values, own)
-    kept = tuple(value for value in own if value in wanted)
-    return stage | {name: kept} if kept else None
-
-
-def extended(part: Part, options: Mapping[str, Iterable[Any]]) -> Part:
-    """Add options to factors."""
-    for name, values in options.items():
-        if field := _LAYOUT_OPTIONS.get(name):
-            more = (*getattr(part, field), *_layout_values(part, name, values))
-            part = _with(part, field, tuple(dict.fromkeys(more)))
-            continue
-        base, stages = part.base.values()[factor_named(name).name], []
-        for stage in map(dict, part.options):
-            own = stage.get(name, (base,))
-            stages.append(stage | {name: tuple(dict.fromkeys((*own, *_options(name, values))))})
-        part = replace(part, options=tuple(tuple(stage.items()) for stage in stages))
-    return part
-
-
-def ordered(part: Part, stored: Mapping[str, Any]) -> Part:
-    """Put the factors and rules of a part in the order of a stored one; what that has not, last."""
-    stages = tuple(
-        tuple(sorted(stage, key=lambda each: _place(each[0], own)))
-        for stage, own in zip(part.options, stored["options"], strict=True)
-    )
-    rules = sorted(part.constraints, key=lambda each: _place(each.name, stored["constraints"]))
-    return replace(part, options=stages, constraints=tuple(rules))
-
-
-def _place(name: str, names: Iterable[str]) -> int:
-    known = list(names)
-    return known.index(name) if name in known else len(known)
-
-
-def moved(part: Part, task: Task) -> Part:
-    """Put a part into another task: other input and classes, the same widths."""
-    own_widths = part.own_widths or part.widths != (task.widths,)
-    return replace(part, task=task, own_widths=own_widths)

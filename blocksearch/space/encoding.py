@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.network import Network
+from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import SpecError
-from blocksearch.space.layouts import Genotype, Layout, Product
+from blocksearch.space.layouts import HALVING, Genotype, Layout, Product
 
 Code: TypeAlias = tuple[int, ...]
 _Each = TypeVar("_Each")
@@ -20,13 +21,17 @@ _Each = TypeVar("_Each")
 class Encoding:
     """Number the options of every choice: those of the layout, and the factors of each slot.
 
-    Choices are named `widths`, `stem`, `depth`, `head`, and by factor, such as `residual`, or
-    `residual@2` if stage 2 has its own. A union has the choice `part`, too. `levels` has the
-    options of each choice with at least two.
+    Choices are named `widths`, `stem`, `depth`, `head`, `resolution`, `channels`, and by factor,
+    such as `residual`, or `residual@2` if stage 2 has its own. Where stages have options of their
+    own there are `stage2_width`, `stage2_depth` and `stage2_stride`. A union has the choice `part`,
+    too. `levels` has the options of each choice with at least two.
     """
 
     def __init__(self, products: Sequence[Product]) -> None:
         self._products = products
+        self._stages = max(len(each.stages) for each in products)
+        inputs = [{layout.input for layout in each.layouts} for each in products]
+        self._reads_several = max(map(len, inputs)) > 1
         layouts = [(part, layout) for part, made in enumerate(products) for layout in made.layouts]
         self._slots = max(len(layout.slots) for _, layout in layouts)
         self._layouts = {tuple(self._choices(*each).items()): each for each in layouts}
@@ -65,11 +70,13 @@ class Encoding:
 
     def encode_network(self, network: Network) -> Code:
         """Number the choices of any network, in the space or not, as it is written."""
-        widths, conv = network.task.widths, network.stem == "conv"
-        layout = Layout(widths, (1,) * len(widths), network.stem, self._slots == 1, network.head)
+        widths, without = network.task.widths, stages_without_block(network.stem)
+        once, halving = (1,) * len(widths), (HALVING,) * len(widths)
+        ends = network.stem, self._slots == 1, network.head, network.task.input
+        layout = Layout(widths, once, halving, *ends)
         blocks = network.blocks
         if len(blocks) == 1:
-            blocks *= len(widths) - conv
+            blocks *= len(widths) - without
         return self.encode(Genotype(0, layout, tuple(blocks[-self._slots :])))
 
     def decode(self, code: Sequence[int]) -> Genotype | None:
@@ -135,11 +142,25 @@ class Encoding:
 
     def _choices(self, part: int, layout: Layout) -> dict[str, object]:
         """Return the choices that a layout is, by name."""
-        depths = layout.depths
-        if layout.stem == "conv":  # its first stage is no block and has no depth
-            depths = depths[1:]
-        depth: object = depths
+        found: dict[str, object] = {"part": part} if len(self._products) > 1 else {}
+        if self._stages:
+            found |= {"stem": layout.stem, "head": layout.head}
+            rows = {"width": layout.widths, "depth": layout.depths, "stride": layout.strides}
+            for number in range(self._stages):
+                for name, values in rows.items():
+                    own = values[number] if number < len(values) else None
+                    found[f"stage{number + 1}_{name}"] = own
+        else:
+            found |= {"widths": layout.widths, "stem": layout.stem}
+            found |= {"depth": self._depth(layout), "head": layout.head}
+        if self._reads_several:
+            height, width = layout.input.map
+            found |= {"resolution": f"{height}x{width}", "channels": layout.input.channels}
+        return found
+
+    def _depth(self, layout: Layout) -> object:
+        """Return the depths of the stages that are blocks, as one number where that says all."""
+        depths = layout.depths[stages_without_block(layout.stem) :]
         if len(set(depths[-1:] if layout.shared else layout.depths)) == 1:
-            depth = depths[-1]
-        found = {"widths": layout.widths, "stem": layout.stem, "depth": depth, "head": layout.head}
-        return ({"part": part} if len(self._products) > 1 else {}) | found
+            return depths[-1]
+        return depths

@@ -1,8 +1,4 @@
-"""A space of networks as a value: options, constraints and layouts that compose, print, compare and
-are stored.
-
-    Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none",
-    "add"]).where("flops <= 400k")
+"""A space of networks as a value: it is composed, printed, compared, stored, counted and sampled.
 
 Members are distinct resolved networks: equal spellings count once, and combinations that break a
 rule are left out.
@@ -24,14 +20,16 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.stem import Stem
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.declaration import Part, extended, make_part, moved, ordered, restricted
+from blocksearch.space.declaration import Part, make_part
 from blocksearch.space.encoding import Encoding
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
 from blocksearch.space.layouts import Genotype
 from blocksearch.space.reasons import why_empty, why_not
+from blocksearch.space.revision import extended, moved, ordered, restricted
 from blocksearch.space.serialisation import as_call, as_data, from_data, lines, text
 
 _TRIES = 20  # children that may leave the space before a parent is returned
@@ -47,10 +45,12 @@ class Grammar:
     (4, Block(bottleneck='reduce(4)', residual='add'), array([23539, 22855, 23539, 22855]))
 
     Each keyword that names a factor lists its options, as values or texts; other factors keep the
-    value of `base`. `widths` lists stage widths (by default the task's), `stem` the kinds of
-    first layer, `head` those of the classifier, `depth` the numbers of blocks in a stage (those
-    after the first keep the map). One block serves every stage unless `per_stage` is true; a list
-    there, one mapping of options for each stage, adds to the common options.
+    value of `base`. `widths` lists stage widths (by default the task's), `stem` and `head` what
+    networks begin and end with, `depth` the numbers of blocks in a stage (those after the first
+    keep the map); `stages=[dict(width=[16, 24], depth=[1, 2], stride=[1, 2]), ...]` lists them for
+    each stage. `resolution` and `channels` list what networks read, instead of the task's input.
+    One block serves every stage unless `per_stage` is true; a list there, one mapping of options
+    for each stage, adds to the common options.
 
     Networks with equal layers count once, and combinations that break a rule are left out. Indices
     are in the order of the options. Raises ConfigError or SpecError for what cannot be.
@@ -62,15 +62,15 @@ class Grammar:
         *,
         base: Block | None = None,
         widths: Iterable[Sequence[int]] | None = None,
-        stem: Iterable[str] = ("block",),
-        depth: Iterable[int] = (1,),
+        stem: Iterable[Stem] = ("block",),
+        depth: Iterable[int] | None = None,
         head: Iterable[str] = ("flatten",),
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
-        **options: Iterable[Value],
+        **options: Iterable[Any],
     ) -> None:
-        self._parts: tuple[Part, ...] = (
-            make_part(task, base or Block(), widths, stem, depth, per_stage, options, head),
-        )
+        around = {"widths": widths, "stem": stem, "depth": depth, "head": head}
+        part = make_part(task, base or Block(), per_stage, around | options)
+        self._parts: tuple[Part, ...] = (part,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grammar) and self._parts == other._parts
@@ -154,7 +154,9 @@ class Grammar:
         return self._of(tuple(parts))
 
     def restrict(self, **options: Iterable[Any]) -> "Grammar":
-        """Keep only some options of some factors (also of widths, stem, head and depth)."""
+        """Keep only some options of some factors, and of what is around the blocks: `stem`,
+        `resolution`, `stage1_depth`.
+        """
         parts = [kept for part in self._parts if (kept := restricted(part, options)) is not None]
         if not parts:
             wanted = ", ".join(f"{name}={text(values)}" for name, values in options.items())

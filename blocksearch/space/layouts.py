@@ -13,7 +13,9 @@ from blocksearch.arch.block import RULES, Block
 from blocksearch.arch.constraints import Rule
 from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
 from blocksearch.arch.factors import Kernel, Value
+from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
+from blocksearch.arch.stem import Stem, stages_without_block
 from blocksearch.errors import SpecError
 
 
@@ -23,40 +25,77 @@ class StageKind(StrEnum):
     CONV = "conv"  # it has none: the first stage is a plain convolution
     OWN = "own"  # a block of its own: a slot of the layout
     SHARED = "shared"  # the block of the stage before
-    REPEATED = "repeated"  # the same without pooling: depth
 
     __hash__ = str.__hash__  # states of the automaton are hashed often, and Enum's own is slow
 
 
 class Stage(NamedTuple):
-    """One stage of a layout: its width, the kind of its block, and the number of its options."""
+    """One stage of a layout: its width, the kind of its block, the number of its options, and
+    whether it halves the map. One that does not has its block without pooling.
+    """
 
     width: int
     kind: StageKind
     options: int
+    halves: bool = True
+
+
+class StageOptions(NamedTuple):
+    """What a stage may be: its widths, its depths (blocks) and its strides, 1 or 2."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...] = (1,)
+    strides: tuple[int, ...] = (2,)
+
+
+class Undecided(NamedTuple):
+    """A stage whose width, depth and stride are not chosen yet."""
+
+    options: StageOptions
+    kind: StageKind
+    number: int
+
+    def stages(self, width: int, depth: int, stride: int) -> tuple[Stage, ...]:
+        """Return the stages that a choice makes: those after the first keep the map."""
+        first = Stage(width, self.kind, self.number, stride == HALVING)
+        after = Stage(width, StageKind.SHARED, self.number, halves=False)
+        return (first, *[after] * (depth - 1))
+
+
+HALVING = 2
 
 
 class Layout(NamedTuple):
-    """A network but for its blocks: width and depth of each stage, the stem and the head."""
+    """A network but for its blocks: width, depth and stride of each stage, what is around them, and
+    the input.
+    """
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
-    stem: str
+    strides: tuple[int, ...]
+    stem: Stem
     shared: bool
     head: str
+    input: Shape
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        stages: list[Stage] = []
-        for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True)):
-            if self.stem == "conv" and index == 0:
-                stages.append(Stage(width, StageKind.CONV, 0))
-                continue
-            fresh = not self.shared or all(stage.kind is StageKind.CONV for stage in stages)
-            options = 0 if self.shared else index
-            stages.append(Stage(width, StageKind.OWN if fresh else StageKind.SHARED, options))
-            stages += [Stage(width, StageKind.REPEATED, options)] * (depth - 1)
-        return tuple(stages)
+        chosen = zip(self.widths, self.depths, self.strides, strict=True)
+        plan = self.plan([StageOptions((w,), (d,), (s,)) for w, d, s in chosen])
+        return tuple(
+            stage
+            for each, *choice in zip(plan, self.widths, self.depths, self.strides, strict=True)
+            for stage in each.stages(*choice)
+        )
+
+    def plan(self, options: Sequence[StageOptions]) -> tuple[Undecided, ...]:
+        """Say where the block of each stage comes from, whatever is chosen of its options."""
+        without, plan = stages_without_block(self.stem), []
+        for index, each in enumerate(options):
+            kind = StageKind.SHARED if self.shared and index > without else StageKind.OWN
+            kind = StageKind.CONV if index < without else kind
+            plan.append(Undecided(each, kind, 0 if self.shared else index))
+        return tuple(plan)
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -119,13 +158,17 @@ DECISIONS = len(STEPS) + 1
 
 @dataclass(frozen=True)
 class Product:
-    """A product of options as the automaton reads it: options of each slot, rules, and layouts."""
+    """A product of options as the automaton reads it: options of each slot, rules, and layouts.
+
+    `stages` are there if layouts are all choices of them, stage by stage.
+    """
 
     task: Task
     base: Block
     options: tuple[Mapping[str, tuple[Value, ...]], ...]
     rules: tuple[Rule, ...]
     layouts: tuple[Layout, ...]
+    stages: tuple[StageOptions, ...] = ()
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -156,15 +199,14 @@ class Product:
                     continue
                 case StageKind.OWN:
                     own = next(coming)
-                    placed.append(own)
                 case StageKind.SHARED:
-                    placed.append(own)
-                case StageKind.REPEATED:
-                    placed.append(own.with_factors({"pooling": "none"}))
+                    pass
                 case _:
                     assert_never(stage.kind)
-        task = replace(self.task, widths=tuple(stage.width for stage in layout.stages))
-        single = layout.shared and max(layout.depths) == 1
+            placed.append(own if stage.halves else own.with_factors({"pooling": "none"}))
+        widths = tuple(stage.width for stage in layout.stages)
+        task = replace(self.task, input=layout.input, widths=widths)
+        single = layout.shared and all(stage.halves for stage in layout.stages)
         return Network(
             task=task,
             blocks=tuple(placed[:1] if single else placed),

@@ -78,10 +78,14 @@ def _why_not_network(space: Enumeration, network: Network) -> str | None:
 
 def _why_not_made(made: Product, network: Network) -> str:
     own, other = made.task, network.task
-    for name in ("input", "classes", "dropout"):
+    for name in ("classes", "dropout"):
         if getattr(own, name) != getattr(other, name):
             return f"{name} is {getattr(other, name)}, not {getattr(own, name)}"
-    layouts = [each for each in made.layouts if each.stem == network.stem]
+    inputs = dict.fromkeys(each.input for each in made.layouts)
+    if other.input not in inputs:
+        return f"input is {other.input}, not {_any(inputs)}"
+    layouts = [each for each in made.layouts if each.input == other.input]
+    layouts = [each for each in layouts if each.stem == network.stem]
     if not layouts:
         known = _any(dict.fromkeys(each.stem for each in made.layouts))
         return f"stem={network.stem} is none of {known}"

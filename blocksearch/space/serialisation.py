@@ -14,6 +14,7 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.declaration import Part, make_part
+from blocksearch.space.layouts import StageOptions
 
 _STORED_STEMS = {"conv": "vanilla", "block": "block"}  # words of the first stored spaces
 _READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
@@ -27,6 +28,12 @@ def as_data(part: Part) -> dict[str, Any]:
     )  # else the widths say so
     if part.heads != HEADS[:1]:  # spaces of before have no other
         chosen["head"] = list(part.heads)
+    if part.stages:  # nor any of these
+        chosen["stages"] = [_stage_data(each) for each in part.stages]
+    if part.resolutions:
+        chosen["resolution"] = [list(each) for each in part.resolutions]
+    if part.channels:
+        chosen["channels"] = list(part.channels)
     sources = {
         str(v): v.source
         for stage in part.options
@@ -40,7 +47,7 @@ def as_data(part: Part) -> dict[str, Any]:
         "dropout": task.dropout,
         "usual_widths": list(task.widths),
         "widths": [list(widths) for widths in part.widths],
-        "first_layer": [_STORED_STEMS[stem] for stem in part.stems],
+        "first_layer": [_STORED_STEMS.get(str(stem), str(stem)) for stem in part.stems],
         "depth": list(part.depths),
         "per_stage": part.per_stage,
         "base": str(part.base),
@@ -69,6 +76,17 @@ def from_data(
             f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
         )
     own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
+    around: dict[str, Any] = {
+        "stem": [_READ_STEMS.get(stem, stem) for stem in data["first_layer"]],
+        "head": data.get("head", HEADS[:1]),
+        "resolution": data.get("resolution"),
+        "channels": data.get("channels"),
+    }
+    if "stages" in data:
+        around["stages"] = data["stages"]
+    else:
+        around["widths"] = [tuple(widths) for widths in data["widths"]] if own_widths else None
+        around["depth"] = data["depth"]
     part = make_part(
         Task(
             input=shape,
@@ -77,12 +95,8 @@ def from_data(
             dropout=data["dropout"],
         ),
         parse_block(data["base"], options),
-        [tuple(widths) for widths in data["widths"]] if own_widths else None,
-        [_READ_STEMS[stem] for stem in data["first_layer"]],
-        data["depth"],
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
-        {},
-        data.get("head", HEADS[:1]),
+        around,
     )
     stages, constraints = _chosen(data, options, functions)
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
@@ -118,7 +132,15 @@ def lines(part: Part) -> Iterator[str]:
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
     head = "" if part.heads == HEADS[:1] else f" head={'|'.join(part.heads)}"
     depth = "|".join(map(str, part.depths))
-    yield f"widths={widths} stem={'|'.join(part.stems)} depth={depth}{head}"
+    around = "" if part.stages else f"widths={widths} "
+    around += f"stem={text(part.stems)}{'' if part.stages else f' depth={depth}'}{head}"
+    if part.resolutions:
+        around += f" resolution={text(f'{h}x{w}' for h, w in part.resolutions)}"
+    yield around + (f" channels={text(part.channels)}" if part.channels else "")
+    for number, own in enumerate(part.stages, 1):
+        yield f"stage {number}: " + " ".join(
+            f"{name}={text(values)}" for name, values in _stage_data(own).items()
+        )
     block = "a block for each stage" if part.per_stage else "one block for all stages"
     yield f"{block} [{part.base}]"
     for number, stage in enumerate(part.options):
@@ -129,6 +151,12 @@ def lines(part: Part) -> Iterator[str]:
         f"where {each.name}" + ("" if str(each) == each.name else f": {each}")
         for each in part.constraints
     )
+
+
+def _stage_data(options: StageOptions) -> dict[str, list[int]]:
+    """Write the options of a stage as a user does."""
+    found = zip(("width", "depth", "stride"), options, strict=True)
+    return {name: list(values) for name, values in found}
 
 
 def text(values: Iterable[Any]) -> str:
@@ -144,25 +172,36 @@ def as_call(part: Part) -> str:
         changed = {name: value for name, value in values.items() if value != defaults[name]}
         written = ", ".join(f"{name}={_written(value)}" for name, value in changed.items())
         arguments.append(f"base=Block({written})")
-    if part.own_widths:
+    if part.stages:
+        stages = ", ".join(f"dict({_keywords(_stage_data(each))})" for each in part.stages)
+        arguments.append(f"stages=[{stages}]")
+    elif part.own_widths:
         arguments.append(f"widths={list(part.widths)}")
     if part.stems != ("block",):
-        arguments.append(f"stem={_listed(part.stems)}")
+        arguments.append(f"stem={_listed(map(str, part.stems))}")
     if part.heads != HEADS[:1]:
         arguments.append(f"head={_listed(part.heads)}")
     if part.depths != (1,):
         arguments.append(f"depth={list(part.depths)}")
+    if part.resolutions:
+        arguments.append(f"resolution={list(part.resolutions)}")
+    if part.channels:
+        arguments.append(f"channels={list(part.channels)}")
     if len(part.options) > 1:
-        stages = (
+        own = (
             ", ".join(f'"{name}": {_listed(values)}' for name, values in stage)
             for stage in part.options
         )
-        arguments.append(f"per_stage=[{', '.join(f'{{{stage}}}' for stage in stages)}]")
+        arguments.append(f"per_stage=[{', '.join(f'{{{stage}}}' for stage in own)}]")
     else:
         arguments += ["per_stage=True"] if part.per_stage else []
         arguments += [f"{name}={_listed(values)}" for name, values in part.options[0]]
     called = f"Grammar({', '.join(arguments)})"
     return f"{called}.where({_conditions(part)})" if part.constraints else called
+
+
+def _keywords(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _conditions(part: Part) -> str:

@@ -53,8 +53,10 @@ def test_layers_survive_being_stored(network):
 @given(networks())
 def test_the_channels_of_bottlenecks_are_those_of_the_layers(network):
     """A bottleneck is the only dense 1×1 convolution before the first that is not one."""
+    *stages, _ = network.stages
+    stages = stages[-len(network.widths) :]  # a stem of its own is none of them
     for block, channels, stage in zip(
-        network.stage_blocks, network.bottlenecks, network.stages, strict=False
+        network.stage_blocks, network.bottlenecks, stages, strict=True
     ):
         first = next(
             layer for layer in flat(stage[0].branches[0] if isinstance(stage[0], Join) else stage)

@@ -223,8 +223,21 @@ PER_STAGE = Grammar(
 )
 
 
+AROUND = Grammar(
+    TASKS["digits"],
+    widths=[(8, 16), (4, 8)],
+    stem=["block", "conv(stride=2,width=6)", "conv(kernel=5,stride=2,width=4)"],
+    head=["flatten", "global_pool"],
+    resolution=[24, "32x40"],
+    channels=[1, 3],
+    residual=["none", "add"],
+)
+
+
 @pytest.mark.parametrize(
-    "space", [grammar(), PER_STAGE], ids=["one block", "a block for each stage"]
+    "space",
+    [grammar(), PER_STAGE, AROUND],
+    ids=["one block", "a block for each stage", "what is around the blocks"],
 )
 def test_costs_of_exchanged_networks_are_those_of_the_space(space):
     """The space makes them from their codes, and they are made here from their texts."""

@@ -7,11 +7,14 @@ from functools import cache
 from itertools import product
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.layers import Layers, encode
+from blocksearch.arch.layers import Layers, Shape, encode
 from blocksearch.arch.network import Network, Task
 from blocksearch.errors import SpecError
 
-PLAN = ("task", "base", "widths", "stem", "head", "depth", "per_stage")
+PLAN = (
+    "task", "base", "widths", "stem", "head", "depth", "per_stage", "stages", "resolution",
+    "channels",
+)  # fmt: skip
 
 
 def combinations(declared: dict) -> int:
@@ -20,13 +23,10 @@ def combinations(declared: dict) -> int:
     for name, values in declared.items():
         blocks *= 1 if name in PLAN else len(values)
     total = 0
-    for widths, stem, _ in product(declared["widths"], declared["stem"], _heads(declared)):
-        stages = len(widths) - (stem == "conv")
-        total += (
-            (blocks * len(declared["depth"])) ** stages
-            if declared["per_stage"]
-            else blocks * len(declared["depth"])
-        )
+    for stem, *_ in _around(declared):
+        for widths, _, _ in _bodies(declared, stem):
+            slots = len(widths) - (stem == "conv")
+            total += blocks**slots if declared["per_stage"] else blocks
     return total
 
 
@@ -40,40 +40,68 @@ def members(declared: dict, keeps=lambda values: True) -> list[Network]:
     base = {name: str(value) for name, value in declared["base"].values().items()}
     choices = [values for values in choices if keeps(base | values)]
     found: dict[str, Network] = {}
-    for widths, stem, head in product(declared["widths"], declared["stem"], _heads(declared)):
-        stages = len(widths) - (stem == "conv")
-        chosen = (
-            product(choices, repeat=stages)
-            if declared["per_stage"]
-            else ((one,) * stages for one in choices)
-        )
-        deep = (
-            product(declared["depth"], repeat=stages)
-            if declared["per_stage"]
-            else [(d,) * stages for d in declared["depth"]]
-        )
-        for values, depths in product(list(chosen), list(deep)):
-            try:
-                network = _network(declared, widths, (stem, head), values, depths)
-            except SpecError:
-                continue
-            found.setdefault(network.digest, network)
+    for around in _around(declared):
+        for body in _bodies(declared, around[0]):
+            slots = len(body[0]) - (around[0] == "conv")
+            chosen = (
+                product(choices, repeat=slots)
+                if declared["per_stage"]
+                else ((one,) * slots for one in choices)
+            )
+            for values in chosen:
+                try:
+                    network = _network(declared, around, body, values)
+                except SpecError:
+                    continue
+                found.setdefault(network.digest, network)
     return list(found.values())
 
 
-def _heads(declared: dict) -> list[str]:
-    return declared.get("head", ["flatten"])
+def _around(declared: dict):
+    """Every stem, head and input."""
+    own = declared["task"].input
+    inputs = [
+        Shape(channels, *size)
+        for size in declared.get("resolution", [own.map])
+        for channels in declared.get("channels", [own.channels])
+    ]
+    return list(product(declared["stem"], declared.get("head", ["flatten"]), inputs))
 
 
-def _network(declared, widths, ends, values, depths) -> Network:
-    stem, head = ends
-    blocks, repeated = [], list(widths[:1]) if stem == "conv" else []
-    for width, chosen, depth in zip(widths[len(repeated) :], values, depths, strict=True):
-        own = declared["base"].values() | chosen
-        blocks += [Block(**own)] + [Block(**own | {"pooling": "none"})] * (depth - 1)
+def _bodies(declared: dict, stem: str):
+    """Every choice of the stages' widths, depths and strides; a plain stem is the first stage."""
+    if "stages" in declared:
+        each = [
+            product(stage["width"], stage.get("depth", [1]), stage.get("stride", [2]))
+            for stage in declared["stages"]
+        ]
+        return [tuple(zip(*choice, strict=True)) for choice in product(*map(list, each))]
+    found = []
+    for widths in declared["widths"]:
+        slots = len(widths) - (stem == "conv")
+        deep = (
+            product(declared["depth"], repeat=slots)
+            if declared["per_stage"]
+            else [(d,) * slots for d in declared["depth"]]
+        )
+        ends = (1,) * (stem == "conv"), (2,) * len(widths)
+        found += [(widths, ends[0] + depths, ends[1]) for depths in deep]
+    return found
+
+
+def _network(declared, around, body, values) -> Network:
+    (stem, head, shape), (widths, depths, strides) = around, body
+    first = int(stem == "conv")
+    blocks, repeated = [], list(widths[:first])
+    for width, depth, stride, chosen in zip(
+        widths[first:], depths[first:], strides[first:], values, strict=True
+    ):
+        block = Block(**declared["base"].values() | chosen)
+        kept = Block(**block.values() | {"pooling": "none"})
+        blocks += [block if stride == 2 else kept] + [kept] * (depth - 1)
         repeated += [width] * depth
     old = declared["task"]
-    task = Task(input=old.input, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
+    task = Task(input=shape, widths=tuple(repeated), classes=old.classes, dropout=old.dropout)
     return Network(task=task, blocks=tuple(blocks), stem=stem, head=head)
 
 

@@ -98,7 +98,7 @@ def test_arrays_hold_what_each_network_costs(declared):
 @law(declarations(), declarations())
 def test_a_union_counts_what_both_hold_once(one, other):
     task = one["task"]
-    other["task"] = Task(input=task.input, widths=other["widths"][0], classes=task.classes)
+    other["task"] = Task(input=task.input, widths=other["task"].widths, classes=task.classes)
     (a, members_a), (b, members_b) = both(one), both(other)
     assert set(prints(a | b)) == {*prints(members_a), *prints(members_b)}
     assert (a | b).size == len({*prints(members_a), *prints(members_b)})

@@ -295,7 +295,46 @@ def raises(network):
         (lambda: tiny(last=["none"]).size, "the space is empty: last=none needs spatial=dense"),
         (
             lambda: tiny(stem=["pool"]),
-            "stem must be conv or block, but got 'pool'",
+            "stem must be conv, block, or a convolution of its own such as conv(kernel=3,stride=2,"
+            "width=16), but got 'pool'",
+        ),
+        (
+            lambda: tiny(stem=["conv(kernel=4,width=8)"]),
+            "a stem's kernel is odd, 1 to 15, but got 4",
+        ),
+        (lambda: tiny(stem=["conv(stride=3,width=8)"]), "a stem's stride is 1, 2 or 4, but got 3"),
+        (lambda: tiny(stem=["conv(stride=2)"]), "stem must be conv, block, or a convolution"),
+        (lambda: tiny(stages=[8, 16]), "stages are mappings such as dict(width=[16, 24], depth"),
+        (lambda: tiny(stages=[{"depth": 2}]), "but stage 1 is {'depth': 2}"),
+        (
+            lambda: tiny(stages=[{"width": 8, "strid": 1}]),
+            "unknown choice of a stage 'strid' (did you mean 'stride'?)",
+        ),
+        (
+            lambda: tiny(stages=[{"width": 8}, {"width": 8, "stride": 4}]),
+            "stride of stage 2 must be whole numbers from 1 to 2, but got 4",
+        ),
+        (
+            lambda: tiny(stages=[{"width": 8}], depth=[1, 2]),
+            "stages have widths and depths of their own: leave out widths and depth",
+        ),
+        (
+            lambda: tiny(stages=[{"width": 8, "depth": 2}, {"width": 8}], stem=["block", "conv"]),
+            "stem=conv takes the place of the first stage, which has depth 1 and stride 2",
+        ),
+        (
+            lambda: tiny(stages=[{"width": list(range(1, 99))} for _ in range(3)]),
+            "what is around the blocks has 941,192 combinations, but may have 200,000",
+        ),
+        (lambda: tiny(resolution=["64x"]), "a resolution is a size such as 96 or 64x48, but got '"),
+        (lambda: tiny(channels=[0]), "channels must be a whole number from 1, but got 0"),
+        (
+            lambda: tiny(stages=[{"width": 8}]).fix(stage2_width=8),
+            "stage2_width is none of the choices of 1 stages",
+        ),
+        (
+            lambda: tiny(stages=[{"width": 8}]).fix(depth=1),
+            "depth is chosen by stage here, such as stage1_width=[16]",
         ),
         (lambda: tiny(depth=[0]), "depth must be whole numbers from 1 to 100, but got 0"),
         (lambda: tiny(widths=[(0, 1)]), "widths must be one or more whole numbers from 1"),
