@@ -19,8 +19,8 @@ SPACE = bs.Grammar(
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path_factory, tmp_path, monkeypatch):
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path_factory.getbasetemp() / "api-data"))
+def _here(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     monkeypatch.chdir(tmp_path)
 
 

@@ -37,11 +37,6 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="session")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.fixture
 def blocksearch(tmp_path, root):
     def run(*arguments, code=0):

@@ -146,8 +146,8 @@ def test_a_mistake_is_one_line(question, says):
 
 
 @pytest.mark.slow
-def test_recipes_are_trained_and_compared(tmp_path, monkeypatch):
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path))
+def test_recipes_are_trained_and_compared(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     monkeypatch.chdir(tmp_path)
     small = {"dataset": "digits", "epochs": 1, "max_images": 64, "batch": 32, "workers": 1}
     answer = bs.ablate("effnet", factor="recipe", values=["fast", "augmented"], seeds=2, **small)

@@ -148,13 +148,8 @@ def test_no_engine_names_a_data_set():
 MODULES = ["datasets", "readers", "digits", "cache", "download"]
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    return tmp_path_factory.mktemp("drawn")
-
-
 @pytest.mark.parametrize("name", [*MODULES, pytest.param("splits", marks=pytest.mark.slow)])
-def test_examples_are_right(name, drawn, monkeypatch):
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(drawn))
+def test_examples_are_right(name, root, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     module = importlib.import_module(f"blocksearch.data.{name}")
     assert doctest.testmod(module).failed == 0

@@ -64,7 +64,8 @@ def test_what_training_refuses_can_be_looked_at(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["arrays", "items", "name"])
-def test_images_of_every_form_are_looked_at(form):
+def test_images_of_every_form_are_looked_at(form, root, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (30, 9, 9, 2), np.uint8), np.arange(30) % 3
     given = {"arrays": (images, labels), "items": list(zip(images, labels, strict=True))}

@@ -40,11 +40,6 @@ from tests.ablation.test_study import made_run
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     """Workers have one thread, and the number of threads is part of the bits."""

@@ -21,11 +21,11 @@ NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
 
 @pytest.fixture
-def answered(tmp_path_factory):
+def answered(tmp_path_factory, root):
     """A database that has two runs and says what their images are, made with images."""
     folder = tmp_path_factory.mktemp("answered")
     request = RunConfig(
-        dataset="digits", max_images=64, data_root=folder, db=str(folder / "shipped.db")
+        dataset="digits", max_images=64, data_root=root, db=str(folder / "shipped.db")
     ).request()
     jobs = conditions(request, NETWORK).jobs([NETWORK], (0, 1))
     with closing(Ledger(request.ledger)) as ledger:

@@ -22,10 +22,10 @@ NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory):
+def stored(tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("stored")
     request = RunConfig(
-        dataset="digits", max_images=64, batch=16, epochs=2, data_root=folder, workers=2,
+        dataset="digits", max_images=64, batch=16, epochs=2, data_root=root, workers=2,
         db=str(folder / "runs.db"),
     ).request()  # fmt: skip
     jobs = conditions(request, NETWORK).jobs([NETWORK], range(5))

@@ -34,11 +34,6 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.fixture
 def environment(root):
     return os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}

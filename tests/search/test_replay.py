@@ -111,6 +111,7 @@ def test_no_network_is_new_twice_and_the_named_ones_come_first(
     assert np.diff(walk.shares).min() > -1e-9
 
 
+@pytest.mark.slow
 def test_random_search_of_everything_has_the_whole_volume(world: World):
     walk = replay(world, Arm("random", "random", world.grammar.size), 0)
     assert walk.shares[-1] == pytest.approx(1)

@@ -26,7 +26,7 @@ from tests.benchmarks.courses import Smooth, Space, done, new, proposed, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import tries
 
-FEW = {"gp": 14}  # the GP takes a second for each proposal once it has ten results
+FEW = {"gp": 12}  # the GP takes a second for each proposal once it has ten results
 SPACES = {
     "twelve": Space(TWELVE),
     "spelled": Space(SPELLED, ("flops <= 300k",)),
@@ -54,7 +54,7 @@ def check_filter(sampler: str, trials: int) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_nothing_is_trained_twice_or_over_budget(sampler):
-    check_filter(sampler, FEW.get(sampler, 60))
+    check_filter(sampler, FEW.get(sampler, 30))
 
 
 @pytest.mark.slow
@@ -148,12 +148,6 @@ def test_so_does_evolution(order, kills):
     check_kills("spelled", "evolution", 50, order, kills)
 
 
-def test_so_does_the_gp():
-    check_kills(
-        "spelled", "gp", 18, 1, {17}
-    )  # ten of the twelve members before were told: the model is at work
-
-
 @pytest.mark.slow
 @tries(25)
 @given(
@@ -169,7 +163,7 @@ def test_so_do_all_in_spaces_listed_whole_or_not(sampler, space, order, kills):
 @pytest.mark.slow
 @tries(3)
 @given(st.integers(0, 9), st.sets(st.integers(8, 25), min_size=1, max_size=2))
-def test_so_does_the_gp_in_a_longer_search(order, kills):
+def test_so_does_the_gp(order, kills):
     check_kills("spelled", "gp", 20, order, kills)
 
 

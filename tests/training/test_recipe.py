@@ -326,8 +326,8 @@ SCHEDULES.register("falling", Falling)
 
 @pytest.mark.usefixtures("own_pieces")
 @pytest.mark.slow
-def test_a_schedule_in_a_plugin_reaches_the_workers(tmp_path, monkeypatch):
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path))
+def test_a_schedule_in_a_plugin_reaches_the_workers(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(PLUGIN.format(to=0.5))
     asked = {"dataset": "digits", "epochs": 1, "max_images": 64, "batch": 32, "workers": 1}

@@ -365,11 +365,6 @@ def test_test_images_judge_once(tmp_path):
     ] == [False, True]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.slow
 def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_normalises(

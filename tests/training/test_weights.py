@@ -14,8 +14,8 @@ from blocksearch.training.weights import Keeper, forget, load, save
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory):
-    data = prepare(Split("digits", images=64), tmp_path_factory.mktemp("data"))
+def make(root):
+    data = prepare(Split("digits", images=64), root)
     network = named_network("effnet", TASKS["digits"])
     return lambda: Training(network.layers, data, Recipe(epochs=2, batch=32), (0,))
 
