@@ -171,12 +171,19 @@ def register(dataset: Dataset) -> Dataset:
     """Make a data set known by its name, and its task by the same name.
 
     Worker processes need not know it: they find the decoded images by the name. Raises ConfigError
-    for a name that is none, or is taken by another data set.
+    for a name that is none, or is taken by another data set, and for one of drawn images that does
+    not say when they change.
     """
     if not is_name(dataset.name) or _OWN.fullmatch(dataset.name):
         raise ConfigError(f"a data set's name must be {_WORD}, but got {dataset.name!r}")
     if DATASETS.get(dataset.name, dataset) != dataset:
         raise ConfigError(f"another data set has the name {dataset.name!r} already")
+    kind = type(dataset)
+    if kind.sources is Dataset.sources and kind.stamp is Dataset.stamp:
+        raise ConfigError(
+            f"data set {dataset.name!r} is read from no `sources`, so it needs a `stamp`, which "
+            "changes if its images do"
+        )
     TASKS.setdefault(dataset.name, dataset.task)
     DATASETS[dataset.name] = dataset
     return dataset

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.network import Network
+from blocksearch.errors import ConfigError
 from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import Codes
 from blocksearch.space.candidates import Candidates
@@ -68,10 +69,17 @@ class Untrained:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A row to train next, and what the sampler wants back with its trial, as JSON."""
+    """A row to train next, and what the sampler wants back with its trial, as JSON.
+
+    Raises ConfigError where that has a `code`, under which a trial says what it is made of.
+    """
 
     row: int
     memory: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "code" in self.memory:
+            raise ConfigError("a proposal's memory must not have a 'code': a trial's own is there")
 
 
 @runtime_checkable
@@ -91,8 +99,9 @@ class Sampler(Protocol):
     ) -> Proposal | None:
         """Return the row to train next; None where no network is left.
 
-        `trials` have counted, in order; `pending` are proposed or in training. `rng` depends on the
-        study's seed and the number of the network alone.
+        `trials` have counted, in order; `pending` are proposed or in training. What a trial is made
+        of is `candidates.codes[trial.row]`. `rng` depends on the study's seed and the number of the
+        network alone.
         """
 
 

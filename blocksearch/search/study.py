@@ -42,7 +42,8 @@ class Study:
     only the one test of the study opens. `objective` instead is a function of a network and a seed
     that returns percent, or None for a network that came to nothing; its name and source are part
     of what the study is. The rest are the fields of `StudyConfig`, and those of `RunConfig`, which
-    say how networks are trained. Raises ConfigError or DataError for what cannot be.
+    say how networks are trained; a study of the command line is named after its space and data set,
+    as name="section3-gtsrb". Raises ConfigError or DataError for what cannot be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])

@@ -28,6 +28,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "blocksearch"
 FACTOR_FILE, STEP_FILE = "arch/factors.py", "arch/expansion.py"
 STEP_CLASSES = ("FirstPointwise", "Spatial", "LastPointwise", "Around")
 
+# A factor is added by changing the text of the modules: if their lines change, change these, too.
 NORM_ROW = (
     '    _choice("pool_kind",',
     '    _choice("norm", "batch", ["batch", "none"], "normalisation of each convolution"),\n'

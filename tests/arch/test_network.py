@@ -1,5 +1,6 @@
 """Blocks and networks as values: identity, rules, shapes, text both ways."""
 
+import contextlib
 import re
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from blocksearch.arch.block import Block
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.expansion import expand
-from blocksearch.arch.factors import Expand, Reduce
+from blocksearch.arch.factors import FACTORS, Expand, Reduce
 from blocksearch.arch.layers import (
     Conv,
     Join,
@@ -106,6 +107,19 @@ def test_factors_that_act_change_the_fingerprint():
     changes["kernel"] = "1x3d2+3x1"
     prints = {base.with_factor(name, value).digest for name, value in changes.items()}
     assert len(prints | {base.digest}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("name", [name for name, each in FACTORS.items() if len(each.values) > 1])
+def test_every_factor_does_something(name):
+    """Some network has other layers with another of its values."""
+    starts = [named_network(own, SETTING) for own in NAMED]
+    starts += [start.with_factor("residual", "add") for start in starts]
+    for start in starts:
+        with contextlib.suppress(SpecError):
+            digests = {start.with_factor(name, value).digest for value in FACTORS[name].values}
+            if len(digests) > 1:
+                return
+    pytest.fail(f"no value of {name} changes a network")
 
 
 @pytest.mark.parametrize("residual", ["add", "project", "concatenate"])

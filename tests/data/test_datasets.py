@@ -126,6 +126,19 @@ def test_a_name_that_is_none_is_refused(name):
         register(replace(RAW, name=name))
 
 
+class Drawn(Dataset):
+    """Images of no file."""
+
+    def read(self, part, root):
+        return Arrays(np.zeros((4, 2, 2, 3), np.uint8), np.arange(4) % 3)
+
+
+def test_drawn_images_say_when_they_change():
+    """Else the images that were drawn first would be kept for good."""
+    with pytest.raises(ConfigError, match="'drawn' is read from no `sources`, so it needs"):
+        register(Drawn(name="drawn", task=RAW.task))
+
+
 def test_a_name_is_taken_once(raw):
     assert register(RAW) is RAW
     with pytest.raises(ConfigError, match="another data set has the name 'raw' already"):
