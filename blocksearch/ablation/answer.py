@@ -31,8 +31,16 @@ class Ablation:
     @property
     def collapsed(self) -> dict[str, tuple[int, ...]]:
         """The seeds of each network, by its digest, whose runs lie far below its others."""
-        rows = (each for each in self.results if not each.variant.is_interaction)
-        return collapsed({each.digest: each.accuracies for each in rows if each.accuracies})
+        runs: dict[tuple[str, str], dict[int, float]] = {}
+        for each in self.results:
+            for run in () if each.variant.is_interaction else each.runs:
+                if run.accuracy is not None:
+                    own = runs.setdefault((each.digest, run.key.protocol), {})
+                    own[run.key.seed] = run.accuracy
+        found: dict[str, tuple[int, ...]] = {}
+        for (digest, _), seeds in collapsed(runs).items():
+            found[digest] = tuple(sorted({*found.get(digest, ()), *seeds}))
+        return found
 
     @property
     def failed(self) -> bool:

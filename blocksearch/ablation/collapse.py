@@ -1,17 +1,19 @@
 """Runs that collapsed: so far below the others of their network that it is no usual noise."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from statistics import median, median_low
+from typing import TypeVar
 
 import numpy as np
 
 from blocksearch.runs.metrics import ALPHA, spread
 
 LEAST = 5.0  # points below a network's median
+Name = TypeVar("Name", bound=Hashable)
 TIMES = 5.0  # of the median spread of networks; less than one in 10,000 normal samples of five
 
 
-def collapsed(accuracies: Mapping[str, Mapping[int, float]]) -> dict[str, tuple[int, ...]]:
+def collapsed(accuracies: Mapping[Name, Mapping[int, float]]) -> dict[Name, tuple[int, ...]]:
     """Return the seeds of each network that collapsed, given accuracies by network and seed.
 
     >>> runs = {"a": {0: 90.0, 1: 91.0, 2: 70.0}, "b": {0: 88.0, 1: 88.5, 2: 88.0}}

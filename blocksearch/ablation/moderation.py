@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from blocksearch.ablation.config import Variance
-from blocksearch.ablation.power import two_sided
+from blocksearch.ablation.flips import smallest_flip
+from blocksearch.ablation.power import critical, two_sided
 from blocksearch.runs.metrics import RESOLUTION, spread
 
 FAMILY = 10  # comparisons from which a family has a prior
@@ -43,7 +44,8 @@ class PairedMean:
     """A mean of n paired differences with its error, and the p of the t-test by it.
 
     `p_own` is the p by the comparison's own spread alone. Where that is zero, the p is the sign
-    flip's 2/2ⁿ (1 for no difference).
+    flip's 2/2ⁿ (1 for no difference). `also` are further errors with their degrees of freedom, by
+    each of which the interval is at least as wide, and the p at least as large.
     """
 
     n: int
@@ -52,6 +54,13 @@ class PairedMean:
     freedom: float
     p: float
     p_own: float
+    also: tuple[tuple[float, float], ...] = ()
+
+    def at(self, level: float) -> "PairedMean":
+        """Return it with the error that gives the widest interval at a level."""
+        every = ((self.error, self.freedom), *self.also)
+        error, freedom = max(every, key=lambda own: own[0] * critical(own[1], level))
+        return replace(self, error=error, freedom=freedom)
 
 
 def estimates(
@@ -74,11 +83,6 @@ def estimates(
         for name, each in own.items()
     }
     return moderated, prior
-
-
-def smallest_flip(n: int) -> float:
-    """Return the least p that a sign flip of n differences has."""
-    return 2.0 ** (1 - n)
 
 
 def _own(differences: Floats) -> PairedMean:

@@ -8,17 +8,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
+import numpy as np
+
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import alike
 from blocksearch.ablation.images import ImageGroups, OtherImages, gains, on_other_images
-from blocksearch.ablation.stats import (
-    Accuracies,
-    Comparison,
-    Pair,
-    Rules,
-    compare_pairs,
-    sequential,
-)
+from blocksearch.ablation.looks import sequential
+from blocksearch.ablation.stats import Accuracies, Comparison, Pair, Rules, compare_pairs
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
@@ -27,6 +23,16 @@ from blocksearch.training.recipe import Recipe
 
 SHOWN = ("flops", "params", "activations")  # of `arch.cost.METRICS`
 Lookup = Callable[[Arm, int], Run | None]  # the run of a network under a recipe, with a seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Further validation splits with which seeds are crossed: the runs on each, and how many images
+    a split judges for each that it learns from.
+    """
+
+    others: tuple[Lookup, ...]
+    overlap: float
 
 
 class Absence(StrEnum):
@@ -64,7 +70,8 @@ class VariantResult:
     `comparison` is None for references and if there is an `absence`. `runs` are those of the
     variant's network that completed, of the seeds that it was judged by; `failed` are the others.
     `elsewhere` says what the effect would be on other images, if that was asked.
-    The accuracies of an interaction are effects, in points.
+    The accuracies of an interaction are effects, in points. Over several validation splits they
+    are means over these, and `runs` has those of every split.
     """
 
     variant: Variant
@@ -97,14 +104,24 @@ class VariantResult:
         if self.variant.is_interaction:
             own = self.comparison
             return dict(zip(own.seeds, own.variant, strict=True)) if own else {}
-        return {run.key.seed: run.accuracy for run in self.runs if run.accuracy is not None}
+        found: dict[int, list[float]] = {}
+        for run in self.runs:
+            if run.accuracy is not None:
+                found.setdefault(run.key.seed, []).append(run.accuracy)
+        return {seed: sum(own) / len(own) for seed, own in found.items()}
 
     @property
     def curves(self) -> dict[int, tuple[float, ...]]:
         """Accuracy after each epoch, by seed."""
         own = () if self.variant.is_interaction else self.runs
         whole = [run for run in own if len(run.accuracies) == run.epoch_to - run.epoch_from]
-        return {run.key.seed: run.accuracies for run in whole}
+        found: dict[int, list[tuple[float, ...]]] = {}
+        for run in whole:
+            found.setdefault(run.key.seed, []).append(run.accuracies)
+        return {
+            seed: tuple(sum(each) / len(each) for each in zip(*own, strict=False))
+            for seed, own in found.items()
+        }
 
     def record(self) -> dict[str, object]:
         """Return a flat record: accuracies in percent, differences in points, costs for one image.
@@ -128,6 +145,7 @@ class VariantResult:
             "accuracy": sum(found) / len(found) if found and self.cost else None,
             "accuracies": found,
             **self._effect(),
+            "differences_by_split": list(own.by_split) or None,
             "correlation": own.correlation,
             "verdict": str(own.verdict) if self.comparison else None,
             "margin": own.margin if self.comparison else None,
@@ -182,26 +200,30 @@ def compare_variants(
     lookup: Lookup,
     train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
     groups: ImageGroups | None = None,
+    splits: Splits | None = None,
 ) -> list[VariantResult]:
     """Compare variants with their references over the seeds that both completed.
 
     `lookup` returns the run of a network with a seed, None if there is none, after `train` was
     asked for it. `groups` are those of the images that judged, if other images are asked about.
-    Variants that compare the same networks are one comparison of the family, and say so.
+    With further `splits`, a seed counts that both completed on all of them. Variants that compare
+    the same networks are one comparison of the family, and say so.
     """
     first, seeds = alike(found), config.seed_list
+    lookups = (lookup, *(splits.others if splits else ()))
     every = [*dict.fromkeys(first.values())]
     counts: dict[int, int] = {}
 
     def pairs(indices: Sequence[int], count: int) -> dict[int, Pair]:
         counts.update(dict.fromkeys(indices, count))
-        return {index: _pair(found[index], seeds[:count], lookup) for index in indices}
+        return {index: _pair(found[index], seeds[:count], lookups) for index in indices}
 
     def more(indices: Sequence[int], count: int) -> dict[int, Pair]:
         train([found[index] for index in indices], seeds[:count])
         return pairs(indices, count)
 
-    how: Rules = {"margin": config.margin, "variance": config.variance}
+    overlap = splits.overlap if splits else 0.0
+    how: Rules = {"margin": config.margin, "variance": config.variance, "overlap": overlap}
     if config.stages:
         compared = sequential(every, config.stages, more, **how)
     else:
@@ -221,7 +243,7 @@ def compare_variants(
             _told(variant, found[index]),
             compared.get(index),
             elsewhere.get(index),
-            _runs((variant.network, variant.recipe), seeds[: counts.get(index)], lookup),
+            _runs((variant.network, variant.recipe), seeds[: counts.get(index)], lookups),
         )
         for variant, index in zip(found, same, strict=True)
     ]
@@ -236,35 +258,42 @@ def _told(variant: Variant, first: Variant) -> Variant:
     return replace(variant, rule=f"the same networks as {first.factor} {first.value}{where}")
 
 
-def _pair(variant: Variant, seeds: Sequence[int], lookup: Lookup) -> Pair:
+def _pair(variant: Variant, seeds: Sequence[int], lookups: Sequence[Lookup]) -> Pair:
     """Return the accuracies by seed of a variant's reference and its own; of an interaction, the
     two effects by seed.
     """
-    reference, own = (
-        {
-            run.key.seed: run.accuracy
-            for run in _runs(arm, seeds, lookup)
-            if run.accuracy is not None
-        }
-        for arm in (
-            (variant.reference, variant.reference_recipe),
-            (variant.network, variant.recipe),
-        )
-    )
+    reference = _accuracies((variant.reference, variant.reference_recipe), seeds, lookups)
+    own = _accuracies((variant.network, variant.recipe), seeds, lookups)
     if variant.minus is None:
         return reference, own
-    return _effects(*_pair(variant.minus, seeds, lookup)), _effects(reference, own)
+    return _effects(*_pair(variant.minus, seeds, lookups)), _effects(reference, own)
 
 
-def _effects(reference: Accuracies, own: Accuracies) -> dict[int, float]:
+def _accuracies(
+    arm: tuple[Network | None, Recipe | None], seeds: Sequence[int], lookups: Sequence[Lookup]
+) -> Accuracies:
+    """Return the accuracy of each seed that completed; of several splits, on all of them."""
+    known = [
+        {run.key.seed: run.accuracy for run in _runs(arm, seeds, [one]) if run.accuracy is not None}
+        for one in lookups
+    ]
+    if len(known) == 1:
+        return known[0]
+    whole = [seed for seed in known[0] if all(seed in own for own in known)]
+    return {seed: np.array([own[seed] for own in known]) for seed in whole}
+
+
+def _effects(reference: Accuracies, own: Accuracies) -> Accuracies:
     return {seed: own[seed] - reference[seed] for seed in own if seed in reference}
 
 
 def _runs(
-    arm: tuple[Network | None, Recipe | None], seeds: Sequence[int], lookup: Lookup
+    arm: tuple[Network | None, Recipe | None], seeds: Sequence[int], lookups: Sequence[Lookup]
 ) -> list[Run]:
     network, recipe = arm
-    found = [lookup((network, recipe), seed) for seed in seeds] if network else []
+    if network is None:
+        return []
+    found = [lookup((network, recipe), seed) for seed in seeds for lookup in lookups]
     return [run for run in found if run]
 
 

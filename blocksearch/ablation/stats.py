@@ -5,7 +5,7 @@ command compares. README.md in this folder gives the reason for each rule, and w
 """
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypedDict, TypeVar
@@ -14,25 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.ablation.config import MARGIN, Variance
-from blocksearch.ablation.moderation import PairedMean, Prior, estimates, smallest_flip
+from blocksearch.ablation.flips import sign_flip_p, smallest_flip
+from blocksearch.ablation.moderation import PairedMean, Prior, estimates
 from blocksearch.ablation.power import critical, smallest_effect
+from blocksearch.ablation.splits import crossed
 from blocksearch.errors import ConfigError
-from blocksearch.runs.metrics import ALPHA, RESOLUTION, spread
+from blocksearch.runs.metrics import ALPHA, spread
 
-MOST_FLIPPED = 20  # seeds up to which all 2ⁿ sign flips are enumerated
 LARGEST = 1e100  # points; beyond it squares would overflow
 
 Floats = NDArray[np.float64]
-Accuracies = Mapping[int, float]  # by seed
+Accuracies = Mapping[int, float | Floats]  # by seed; an array has one for each split
 Pair = tuple[Accuracies, Accuracies]  # of a reference, and of its variant
 Name = TypeVar("Name", bound=Hashable)
 
 
 class Rules(TypedDict):
-    """What a user chooses of how comparisons are decided."""
+    """How comparisons are decided: what a user chooses, and of what the images are."""
 
     margin: float
     variance: Variance
+    overlap: float
 
 
 class Verdict(StrEnum):
@@ -72,6 +74,8 @@ class Comparison:
     `error` is that of the difference over seeds, known by `freedom` degrees of freedom, and `prior`
     is what moderated it, if anything; `p_own` is the t-test's p without it. `level` is what the
     interval misses by itself, and `share` the part of the error rate that its analysis may spend.
+    Over several validation splits, accuracies are means over them, and `by_split` has the
+    difference on each; there is no sign flip then.
     """
 
     seeds: tuple[int, ...]
@@ -92,6 +96,7 @@ class Comparison:
     level: float | None = None
     share: float = 1.0
     prior: Prior | None = None
+    by_split: tuple[float, ...] = ()
 
     @property
     def n(self) -> int:
@@ -138,6 +143,7 @@ def compare_pairs(
     alpha: float = ALPHA,
     margin: float = MARGIN,
     variance: Variance = Variance.MODERATED,
+    overlap: float = 0.0,
     share: float = 1.0,
     rejected: Collection[Name] = (),
 ) -> dict[Name, Comparison]:
@@ -157,6 +163,9 @@ def compare_pairs(
     two seeds often agree so by chance; p is then the sign flip's 2/2ⁿ (1 for no difference), and
     the interval is that point once 2/2ⁿ decides, None before.
 
+    Where accuracies are arrays, one for each validation split, seeds are crossed with splits of
+    the same images, of which `overlap` are judged for each that is learnt from: see `splits`.
+
     An interim analysis may spend a `share` of α. Variants that an earlier one has `rejected` stay
     in the family, and Holm goes on behind them. Raises ConfigError for an accuracy that is not
     finite, and for alpha or margin out of range.
@@ -167,8 +176,7 @@ def compare_pairs(
     """
     _check(pairs, alpha, margin)
     bare = {name: _paired(*pair, margin) for name, pair in pairs.items()}
-    differences = {name: np.array(own.differences) for name, own in bare.items() if own.n >= 2}
-    found, prior = estimates(differences, variance, alpha)
+    found, prior = _estimates(pairs, bare, variance, alpha, overlap)
     family = Family(alpha, margin, share, max(1, len(found)))
     adjusted = adjust({name: own.p for name, own in found.items()}, share, rejected)
     return {
@@ -189,54 +197,6 @@ def adjust(
     return {name: min(1.0, p / share) for name, p in zip(p_values, found, strict=True)}
 
 
-def shares(analyses: int) -> tuple[float, ...]:
-    """Return which share of the error rate each of several interim analyses may spend: they rise
-    like 1, 2, 3, … because the later ones have more seeds to decide by.
-
-    >>> shares(4)
-    (0.1, 0.2, 0.3, 0.4)
-    """
-    whole = analyses * (analyses + 1) // 2
-    return tuple((place + 1) / whole for place in range(analyses))
-
-
-def sequential(
-    names: Iterable[Name],
-    stages: Sequence[int],
-    more: Callable[[list[Name], int], Mapping[Name, Pair]],
-    *,
-    alpha: float = ALPHA,
-    margin: float = MARGIN,
-    variance: Variance = Variance.MODERATED,
-) -> dict[Name, Comparison]:
-    """Compare at growing numbers of seeds until each comparison is decided or the stages are over.
-
-    `more(names, n)` returns the accuracies of these variants' first n seeds, after those of their
-    references. Each stage may be wrong with its share of the error rate over the whole family
-    (Holm), so all of them together with at most α, whatever the outcomes depend on (union bound).
-    Intervals are the repeated ones, each at its stage's share. A comparison is the one of the
-    stage that decided it, or of the last; its `p_value` is divided by the stage's share, so
-    that it is below α exactly if a difference was found. A variant without a pair at some stage
-    gets no more seeds.
-    """
-    order, found, seen = list(names), dict[Name, Comparison](), dict[Name, Pair]()
-    for stage, share in zip(stages, shares(len(stages)), strict=True):
-        open_ = [name for name in order if name not in found or _is_open(found[name])]
-        if not open_:
-            break
-        seen |= more(open_, stage)
-        rejected = {name for name, own in found.items() if own.verdict.differs}
-        analysed = compare_pairs(
-            seen, alpha=alpha, margin=margin, variance=variance, share=share, rejected=rejected
-        )
-        found |= {name: analysed[name] for name in open_ if name in analysed}
-    return found
-
-
-def _is_open(own: Comparison) -> bool:
-    return own.verdict is Verdict.UNDECIDED and own.n > 0
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values by Holm's step-down rule, in the order given. Source: Holm 1979, Scand. J.
     Statist. 6, 65-70.
@@ -246,24 +206,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def sign_flip_p(differences: Floats) -> float | None:
-    """Two-sided exact p of the mean under flips of each pair's sign; None beyond 20 seeds, where 2ⁿ
-    is too many.
-    """
-    n = len(differences)
-    if not 1 <= n <= MOST_FLIPPED:
-        return None
-    # Sums over all sign choices, doubled seed by seed; rounding must not make a flip smaller than
-    # the data it equals.
-    sums = np.zeros(1)
-    for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    observed = abs(float(differences.sum()))
-    return float(
-        np.mean(np.abs(sums) >= observed - RESOLUTION * max(1.0, float(np.abs(differences).sum())))
-    )
 
 
 def _check(pairs: Mapping[Name, Pair], alpha: float, margin: float) -> None:
@@ -278,7 +220,7 @@ def _check(pairs: Mapping[Name, Pair], alpha: float, margin: float) -> None:
 
 def _check_finite(name: object, accuracies: Accuracies) -> None:
     for seed, value in accuracies.items():
-        if not abs(value) <= LARGEST:  # also if value is nan
+        if not np.all(np.abs(value) <= LARGEST):  # also if value is nan
             raise ConfigError(
                 f"an accuracy must be finite and at most {LARGEST:g}, "
                 f"but {name} at seed {seed} has {value}"
@@ -288,16 +230,47 @@ def _check_finite(name: object, accuracies: Accuracies) -> None:
 def _paired(reference: Accuracies, variant: Accuracies, margin: float) -> Comparison:
     """Pair accuracies by seed. One seed has a difference but no spread; none has nothing."""
     seeds = tuple(sorted(set(reference) & set(variant)))
-    before, after = (tuple(float(own[seed]) for seed in seeds) for own in (reference, variant))
+    before, after = (tuple(_mean(own[seed]) for seed in seeds) for own in (reference, variant))
     difference = after[0] - before[0] if len(seeds) == 1 else None
+    over = np.array([variant[seed] - reference[seed] for seed in seeds])
+    by_split = tuple(map(float, over.mean(0))) if over.ndim == 2 else ()
     return Comparison(
-        seeds=seeds, reference=before, variant=after, margin=margin, difference=difference
+        seeds=seeds,
+        reference=before,
+        variant=after,
+        margin=margin,
+        difference=difference,
+        by_split=by_split,
     )
+
+
+def _mean(value: float | Floats) -> float:
+    return float(value.mean()) if isinstance(value, np.ndarray) else float(value)
+
+
+def _estimates(
+    pairs: Mapping[Name, Pair],
+    bare: Mapping[Name, Comparison],
+    variance: Variance,
+    alpha: float,
+    overlap: float,
+) -> tuple[dict[Name, PairedMean], Prior | None]:
+    """Estimate the effects of which two seeds or more are there, over splits where there are some;
+    with the prior of the family, if it has one.
+    """
+    own = {name: each for name, each in bare.items() if each.n >= 2}
+    if not any(each.by_split for each in own.values()):
+        return estimates({k: np.array(v.differences) for k, v in own.items()}, variance, alpha)
+    over = {
+        name: np.array([pairs[name][1][seed] - pairs[name][0][seed] for seed in each.seeds])
+        for name, each in own.items()
+    }
+    return {name: crossed(each, overlap) for name, each in over.items()}, None
 
 
 def _judged(own: Comparison, found: PairedMean, p_value: float, family: Family) -> Comparison:
     """Say what a test decided about a comparison of two seeds or more."""
-    differences = np.array(own.differences)
+    differences, found = np.array(own.differences), found.at(family.level)
     interval = interval_of(found, p_value, family)
     if p_value < family.alpha:
         verdict = Verdict.HELPS if found.mean > 0 else Verdict.HURTS
@@ -313,8 +286,8 @@ def _judged(own: Comparison, found: PairedMean, p_value: float, family: Family) 
         p_value=p_value,
         p_raw=found.p,
         p_own=found.p_own,
-        p_sign_flip=sign_flip_p(differences),
-        p_sign_flip_smallest=smallest_flip(own.n),
+        p_sign_flip=None if own.by_split else sign_flip_p(differences),
+        p_sign_flip_smallest=None if own.by_split else smallest_flip(own.n),
         correlation=_correlation(np.array(own.reference), np.array(own.variant)),
         error=found.error,
         freedom=found.freedom,

@@ -1,57 +1,106 @@
 """Train what an ablation needs, everything but one factor and the seeds paired, and answer it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import RECIPE
 from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
-from blocksearch.ablation.results import Lookup, compare_variants
+from blocksearch.ablation.results import Lookup, Splits, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
+from blocksearch.arch.network import Network
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.questions import Asked, Question, remembered
+from blocksearch.runs.questions import SEVERAL, Asked, Question, remembered
 from blocksearch.runs.recall import is_shipped, recall
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
 
 def ablate(
-    name: str, found: Sequence[Variant], config: AblationConfig, request: Request, watch: Watch
+    name: str,
+    found: Sequence[Variant],
+    config: AblationConfig,
+    request: Request,
+    watch: Watch,
+    splits: Sequence[int] = (),
 ) -> Ablation:
     """Train what is missing for the variants that `design.ask` lists, and compare them.
 
-    If `config` has stages, seeds are added to undecided comparisons only. Raises ConfigError before
+    If `config` has stages, seeds are added to undecided comparisons only. With further validation
+    `splits`, by number, everything is trained on each of them, too. Raises ConfigError before
     anything is trained, except if stored runs are of different kinds and `config` is strict.
     """
-    shared, title = _planned(name, found, config, request)
+    shared, title = _planned(name, found, config, request, splits)
+    others = _on_splits(found[0].reference, request, splits)
     runs: dict[RunKey, Run] = {}
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        missing = jobs(wanted, shared, seeds)
+        missing = _crossed_jobs(list(wanted), (shared, *others), seeds)
         runs.update(
             ensure(missing, request.ledger, request.workers, watch, request.device, request.sources)
         )
 
-    groups = ImageGroups.of(shared) if shared.metric == ACCURACY else None  # of accuracies alone
-    results = compare_variants(found, config, _lookup(shared, runs), train, groups)
+    # other images: of accuracies alone, and of one split, as several have an error of their own
+    groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not others else None
+    crossed = _crossed(shared, others, runs)
+    results = compare_variants(found, config, _lookup(shared, runs), train, groups, crossed)
     mixed = mixture(runs.values(), strict=config.strict)
     return Ablation(
         title=f"{title}; {mixed}" if mixed else title,
         results=tuple(results),
         notes=tuple(notes("the first reference", found[0].reference, runs.values(), shared)),
-        asked=_remembered(found, config, shared, request),
+        asked=_remembered(found, config, (shared, *others), request),
     )
 
 
+def _on_splits(
+    reference: Network, request: Request, splits: Sequence[int]
+) -> tuple[Conditions, ...]:
+    """Return the conditions on further validation splits."""
+    return tuple(
+        conditions(replace(request, protocol=replace(request.protocol, number=number)), reference)
+        for number in splits
+    )
+
+
+def _crossed(
+    shared: Conditions, others: Sequence[Conditions], runs: Mapping[RunKey, Run]
+) -> Splits | None:
+    """Say on what else than one split comparisons are; None if on nothing.
+
+    Under a cap on images, splits overlap as little as the share of all images that they judge.
+    """
+    if not others:
+        return None
+    every = (shared, *others)
+    judged, learnt = (
+        sum(getattr(each, name) for each in every)
+        for name in ("evaluation_images", "available_images")
+    )
+    lookups = tuple(_lookup(each, runs) for each in others)
+    return Splits(others=lookups, overlap=judged / learnt)
+
+
+def _crossed_jobs(
+    wanted: Sequence[Variant], every: Sequence[Conditions], seeds: Sequence[int]
+) -> list[Job]:
+    return [job for shared in every for job in jobs(wanted, shared, seeds)]
+
+
 def _remembered(
-    found: Sequence[Variant], config: AblationConfig, shared: Conditions, request: Request
+    found: Sequence[Variant],
+    config: AblationConfig,
+    every: Sequence[Conditions],
+    request: Request,
 ) -> Asked:
     """Remember what was asked, beside the runs, and return all questions about them."""
-    key = shared.job(found[0].reference, 0).key
+    shared = every[0]
+    keys = [each.job(found[0].reference, 0).key for each in every]
+    key = keys[0]
     pairs = {
         (own.reference.digest, own.network.digest)
         for own in found
@@ -60,7 +109,7 @@ def _remembered(
     question = Question(
         dataset=key.dataset,
         data=key.data,
-        split=key.protocol,
+        split=SEVERAL.join(each.protocol for each in keys),
         recipe=key.recipe,
         pairs=tuple(sorted(pairs)),
         seeds=config.seed_list,
@@ -88,14 +137,20 @@ class Foreseen:
 
 
 def foresee_ablation(
-    name: str, found: Sequence[Variant], config: AblationConfig, request: Request, watch: Watch
+    name: str,
+    found: Sequence[Variant],
+    config: AblationConfig,
+    request: Request,
+    watch: Watch,
+    splits: Sequence[int] = (),
 ) -> Foreseen:
-    """Say what an ablation would train, and how many seeds its comparisons need."""
-    shared, title = _planned(name, found, config, request)
-    every = wanted = jobs(found, shared, config.seed_list)
+    """Say what an ablation would train, and how many seeds its comparisons need on one split."""
+    shared, title = _planned(name, found, config, request, splits)
+    others = _on_splits(found[0].reference, request, splits)
+    every = wanted = _crossed_jobs(found, (shared, *others), config.seed_list)
     later, known = 0, recall(every, request.ledger, *request.sources)
     if config.stages:
-        wanted = _next_stage(found, config, shared, known)
+        wanted = _next_stage(found, config, (shared, *others), known)
         keys, arms = {job.key for job in wanted}, {_arm(job.key) for job in wanted}
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
@@ -107,12 +162,16 @@ def foresee_ablation(
         later=later,
         effect=config.effect,
         margin=config.margin,
-        needed=tuple(outlook(found, config, _lookup(shared, known))),
+        needed=() if others else tuple(outlook(found, config, _lookup(shared, known))),
     )
 
 
 def _planned(
-    name: str, found: Sequence[Variant], config: AblationConfig, request: Request
+    name: str,
+    found: Sequence[Variant],
+    config: AblationConfig,
+    request: Request,
+    splits: Sequence[int],
 ) -> tuple[Conditions, str]:
     reference = found[0].reference
     shared = conditions(request, reference)
@@ -131,7 +190,8 @@ def _planned(
     if config.stages:
         seeds = f"interim analyses at {', '.join(map(str, config.stages))} seeds"
     margin = "" if config.margin == MARGIN else f"; margin ±{config.margin:g} points"
-    return shared, f"{shared.title(name, reference)}{told}; {seeds}{margin}"
+    again = f"; again on validation split {', '.join(map(str, splits))}" if splits else ""
+    return shared, f"{shared.title(name, reference)}{again}{told}; {seeds}{margin}"
 
 
 class _MissingError(Exception):
@@ -141,20 +201,22 @@ class _MissingError(Exception):
 def _next_stage(
     found: Sequence[Variant],
     config: AblationConfig,
-    shared: Conditions,
+    every: Sequence[Conditions],
     runs: Mapping[RunKey, Run],
 ) -> list[Job]:
     """Return the jobs of the first analysis for which runs are missing, none if there is none."""
     asked: list[Job] = []
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        needed = jobs(wanted, shared, seeds)
+        needed = _crossed_jobs(list(wanted), every, seeds)
         if any(job.key not in runs for job in needed):
             asked[:] = needed
             raise _MissingError
 
+    shared, *others = every
+    crossed = _crossed(shared, others, runs)
     try:
-        compare_variants(found, config, _lookup(shared, runs), train)
+        compare_variants(found, config, _lookup(shared, runs), train, splits=crossed)
     except _MissingError:
         return asked
     return []
@@ -175,8 +237,8 @@ def jobs(found: Iterable[Variant], shared: Conditions, seeds: Sequence[int]) -> 
     return list({job.key: job for job in every}.values())
 
 
-def _arm(key: RunKey) -> tuple[str, str]:
-    return key.network, key.recipe
+def _arm(key: RunKey) -> tuple[str, str, str]:
+    return key.network, key.protocol, key.recipe
 
 
 def _lookup(shared: Conditions, runs: Mapping[RunKey, Run]) -> Lookup:

@@ -102,8 +102,10 @@ def ablate(
     """Vary one factor of a block, everything else and the seeds paired; say what it does.
 
     `fields` are those of `AblationConfig` (`seeds=8`, `values=["none", "add"]`, …) and of
-    `RunConfig`, `metric` is as in `train`. The answer's `found` is an `Ablation`; with `dry_run` it
-    is a plan, and nothing is trained. Raises ConfigError or DataError in one line.
+    `RunConfig`, `metric` is as in `train`. With several validation splits (`val_split="0..4"`) each
+    seed trains on every one, and verdicts are about these images, split again. The answer's `found`
+    is an `Ablation`; with `dry_run` it is a plan, and nothing is trained. Raises ConfigError or
+    DataError in one line.
 
     >>> import blocksearch as bs
     >>> answer = bs.ablate("effnet", factor="residual", seeds=8)  # doctest: +SKIP
@@ -147,15 +149,16 @@ def _ablation(
     from blocksearch.report.comparisons import ablation_report
     from blocksearch.report.measured import measured_by
 
-    watch, request = together(Watch, callbacks), replace(config.request(), metric=metric)
+    watch, request = together(Watch, callbacks), replace(config.first_request(), metric=metric)
+    others = config.splits[1:]
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
-        ahead = foresee_ablation(name, found, question, request, watch)
+        ahead = foresee_ablation(name, found, question, request, watch, others)
         return Answer(ahead.plan, foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
-    done: Ablation = run_ablation(name, found, question, request, watch)
+    done: Ablation = run_ablation(name, found, question, request, watch, others)
     if metric == ACCURACY:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(done, measured_by(ablation_report(done), str(metric), metric.title), done.failed)

@@ -76,6 +76,13 @@ _EFFECT = (
         priority=_WIDE,
     ),
     Column(name="p_sign_flip", label="sign-flip p", form=p_text, priority=_WIDE),
+    Column(
+        name="differences_by_split",
+        label="on each split",
+        unit="points",
+        form=lambda own: ", ".join(f"{each:+.2f}" for each in own or ()),
+        priority=_WIDE,
+    ),
 )
 _ABLATION = (
     Column(name="factor", left=True),

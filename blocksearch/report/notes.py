@@ -26,10 +26,23 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     }
     bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
     smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
-    if not least:
-        return []
     compared = [each.comparison for each in results if each.comparison]
-    return [UNITS, *moderation_note(compared), *_elsewhere(results), *_unseen(results), smallest]
+    if not any(own.n >= 2 for own in compared):
+        return []
+    said = [*moderation_note(compared), *_elsewhere(results), *_over_splits(compared)]
+    return [UNITS, *said, *_unseen(results), *([smallest] if least else [])]
+
+
+def _over_splits(compared: "Sequence[Comparison]") -> list[str]:
+    """Say what verdicts over several validation splits are about."""
+    counts = {len(own.by_split) for own in compared if own.by_split}
+    if not counts:
+        return []
+    return [
+        f"verdicts are over seeds and {max(counts)} validation splits: about these images, split "
+        "again; splits share images and are no independent draws, so what they differ by counts "
+        "for more (Nadeau and Bengio 2003)"
+    ]
 
 
 def collapse_remark(seeds: Sequence[int], accuracies: Mapping[int, float]) -> list[str]:

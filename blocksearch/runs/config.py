@@ -1,5 +1,6 @@
 """What a user asks of trainings: the fields that Python and the command line share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import Location
-from blocksearch.runs.plan import Request
+from blocksearch.runs.plan import Request, read_splits
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
@@ -53,8 +54,9 @@ class RunConfig(DataConfig):
     precision: str | None = field(
         default=None, metadata={"help": "float32 or bfloat16, instead of the recipe's."}
     )
-    val_split: int = field(
-        default=0, metadata={"help": "Index of the validation split (0, 1, ...)."}
+    val_split: int | str | Sequence[int] = field(
+        default=0,
+        metadata={"help": "Index of the validation split (0, 1, ...); for an ablation also 0..4."},
     )
     data_root: Path | None = field(
         default=None,
@@ -81,6 +83,7 @@ class RunConfig(DataConfig):
                 object.__setattr__(self, name, kind(value))
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
+        read_splits(self.val_split)
 
     def recipe_of(self, text: RecipeLike | None = None) -> Recipe:
         """Read a recipe as this one is read, None as this one: with the same changes and epochs."""
@@ -91,13 +94,28 @@ class RunConfig(DataConfig):
         found.check_classes(data.task.classes)
         return found
 
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """The validation splits by number: one, or several that an ablation crosses with seeds."""
+        return read_splits(self.val_split)
+
     def request(self) -> Request:
         """Return the trainings that are asked for, with every default filled in.
 
         Runs that were shipped for the data set are known, too, unless `db` says where to look.
+        Raises ConfigError for several validation splits.
         """
+        if len(self.splits) > 1:
+            raise ConfigError(
+                "one validation split at a time, except in an ablation, but got "
+                f"{','.join(map(str, self.splits))}"
+            )
+        return self.first_request()
+
+    def first_request(self) -> Request:
+        """Return them on the first of several validation splits."""
         return Request(
-            protocol=Split(self.dataset, number=self.val_split, images=self.max_images),
+            protocol=Split(self.dataset, number=self.splits[0], images=self.max_images),
             recipe=self.recipe_of(),
             root=self.data_root,
             ledger=Location(self.db or f"{RESULTS}/{self.dataset}.db"),

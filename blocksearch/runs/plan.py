@@ -25,6 +25,7 @@ from blocksearch.training.recipe import Recipe
 from blocksearch.training.registry import registrations
 
 MOST_SEEDS = 1000
+MOST_SPLITS = 100
 
 
 def network_from(
@@ -89,6 +90,31 @@ def read_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must be distinct, but got {text!r}")
     return tuple(seeds)
+
+
+def read_splits(given: int | str | Sequence[int]) -> tuple[int, ...]:
+    """Read validation splits by number: one (`1`), a list (`0,2`) or a range (`0..4`). Raises
+    ConfigError.
+
+    >>> read_splits(1), read_splits("0,2"), read_splits("0..4")
+    ((1,), (0, 2), (0, 1, 2, 3, 4))
+    """
+    text = str(given) if isinstance(given, int | str) else ",".join(map(str, given))
+    wanted = (
+        f"validation splits must be an index such as 1, a list such as 0,2 or a range such as "
+        f"0..4, at most {MOST_SPLITS}, but got {text!r}"
+    )
+    if found := re.fullmatch(r"\s*([0-9]{1,9})\.\.([0-9]{1,9})\s*", text):
+        first, last = int(found[1]), int(found[2])
+        if not 0 <= last - first < MOST_SPLITS:
+            raise ConfigError(wanted)
+        return tuple(range(first, last + 1))
+    if not re.fullmatch(r"\s*[0-9]{1,9}( *, *[0-9]{1,9})*\s*", text):
+        raise ConfigError(wanted)
+    numbers = [int(each) for each in text.split(",")]
+    if len(set(numbers)) < len(numbers) or len(numbers) > MOST_SPLITS:
+        raise ConfigError(f"{wanted}: each once")
+    return tuple(numbers)
 
 
 def loaded(files: Sequence[str | Path]) -> SpaceFile:

@@ -29,11 +29,12 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
 
 
 def notes(name: str, network: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
-    """Say how far other images would have changed a run of one of an answer's networks, and where
-    all its runs came from.
+    """Say how far other images would have changed a run of one of an answer's networks, if one
+    split judged them, and where all its runs came from.
     """
     own = [run for run in runs if run.key.network == network.digest and run.accuracy is not None]
-    chosen = [min(own, key=lambda run: run.key.seed)] if own else []
+    one = len({run.key.protocol for run in own}) == 1
+    chosen = [min(own, key=lambda run: run.key.seed)] if one else []
     return [*(sampling(name, run, conditions) for run in chosen), sources(runs)]
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.recall import there
 from blocksearch.runs.records import RunKey
 
+SEVERAL = "+"  # between the ids of several splits in one question
 Pairs = tuple[tuple[str, str], ...]  # digests of reference and variant
 
 QUESTIONS = sa.Table(
@@ -36,7 +37,7 @@ class Question:
     """Which pairs of networks were compared, on which images, by which recipe, over which seeds.
 
     `stages` are the numbers of seeds of interim analyses, () for one look. Another `metric` is
-    another question.
+    another question. `split` has an id, or several, joined, over which seeds are crossed.
     """
 
     dataset: str
@@ -62,10 +63,14 @@ class Question:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
     def shares_runs_with(self, other: "Question") -> bool:
-        """Whether some pair of networks is compared by both over some seed that both have."""
-        same = ("dataset", "data", "split", "recipe")
+        """Whether some pair of networks is compared by both over some seed and split that both
+        have.
+        """
+        same = ("dataset", "data", "recipe")
+        one, another = (set(each.split.split(SEVERAL)) for each in (self, other))
         return (
             all(getattr(self, name) == getattr(other, name) for name in same)
+            and not one.isdisjoint(another)
             and not set(self.seeds).isdisjoint(other.seeds)
             and not set(self.pairs).isdisjoint(other.pairs)
         )
@@ -131,8 +136,8 @@ def questions_in(location: str, like: Question | None = None) -> list[Question]:
     if not there(location):
         return []
     with closing(Ledger(location, read_only=True)) as ledger:
-        implied = list(_implied(ledger, like)) if like else []
-        return [*implied, *_stored(ledger)]
+        each = [replace(like, split=one) for one in like.split.split(SEVERAL)] if like else []
+        return [*(own for one in each for own in _implied(ledger, one)), *_stored(ledger)]
 
 
 def _stored(ledger: Ledger) -> Iterator[Question]:

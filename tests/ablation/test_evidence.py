@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from blocksearch.ablation.config import Variance
-from blocksearch.ablation.stats import compare_pairs, sequential
+from blocksearch.ablation.looks import sequential
+from blocksearch.ablation.stats import compare_pairs
 from tests.benchmarks import evidence
 from tests.benchmarks.decisions import Rule, decided, decided_by_looks
 

@@ -12,8 +12,9 @@ from scipy import optimize, special, stats
 
 import blocksearch as bs
 from blocksearch.ablation.config import AblationConfig, Variance
+from blocksearch.ablation.looks import sequential
 from blocksearch.ablation.moderation import CAP, fitted
-from blocksearch.ablation.stats import compare_pairs, sequential
+from blocksearch.ablation.stats import compare_pairs
 from blocksearch.errors import ConfigError
 from tests.strategies import tries
 

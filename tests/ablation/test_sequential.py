@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from blocksearch.ablation.config import STAGES, AblationConfig, read_stages
-from blocksearch.ablation.stats import ALPHA, compare_pairs, sequential, shares
+from blocksearch.ablation.looks import sequential, shares
+from blocksearch.ablation.stats import ALPHA, compare_pairs
 from blocksearch.errors import ConfigError
 
 

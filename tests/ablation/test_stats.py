@@ -10,11 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from blocksearch.ablation.stats import (
-    compare_pairs,
-    holm,
-    sign_flip_p,
-)
+from blocksearch.ablation.flips import sign_flip_p
+from blocksearch.ablation.stats import compare_pairs, holm
 from blocksearch.errors import ConfigError
 from tests.strategies import tries
 

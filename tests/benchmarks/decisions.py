@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from blocksearch.ablation.looks import shares
 from blocksearch.ablation.moderation import CAP, FAMILY, FLOOR, SEEDS
-from blocksearch.ablation.stats import shares
 
 ALPHA = 0.05
 Floats = NDArray[np.float64]

@@ -22,6 +22,7 @@ from blocksearch.data import split_id
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import accuracy_interval
 from blocksearch.runs.records import Run
+from tests.benchmarks import resplit
 from tests.benchmarks.decisions import Bits, Floats, Rule, decided, decided_by_looks
 
 SEED, SIZE, CLEAR = 2018, 36, 12.0  # a family has 36 comparisons; nobody overlooks an effect of 12
@@ -341,7 +342,23 @@ def _validated(ledger: Ledger) -> Iterator[Run]:
             yield run
 
 
-TABLES = (one_look, power, looks, peeking, halves, images, accuracy)
+def splits(count: int) -> Iterator[Row]:
+    """Cross seeds with splits of images that are drawn, and see which intervals hold the truth."""
+    table = "95 % intervals over seeds and splits that hold the difference, %"
+    draws = max(200, count // 4)
+    least = 95 - 300 * float(np.sqrt(0.05 * 0.95 / draws))
+    for world in resplit.WORLDS:
+        random = np.random.default_rng(SEED)
+        truth = world.truth(random, 2000)
+        for n, number in ((2, 5), (3, 5), (5, 10)):
+            drawings = [world.differences(random, n, number) for _ in range(draws)]
+            for rule, share in zip(resplit.RULES, resplit.covered(drawings, truth), strict=True):
+                case = f"{world.name}, {n} seeds on {number} splits"
+                bounds = (least, 100.0) if rule == resplit.RULES[0] else (0.0, 94.5)
+                yield Row(table, case, rule, share, *bounds)
+
+
+TABLES = (one_look, power, looks, peeking, halves, images, accuracy, splits)
 
 
 def simulated(count: int) -> list[Row]:
