@@ -3,7 +3,7 @@
 The family of comparisons is everything that one call compares; its verdicts are adjusted together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -229,14 +229,7 @@ def compare_variants(
     else:
         train(found, seeds)
         compared = compare_pairs(pairs(every, len(seeds)), **how)
-    elsewhere: dict[int, OtherImages] = {}
-    if groups is not None:
-        gained = {
-            index: found_gains
-            for index, own in compared.items()
-            if own.n and (found_gains := gains(found[index], own.seeds, groups, lookup)) is not None
-        }
-        elsewhere = on_other_images(compared, gained, groups)
+    elsewhere = _elsewhere(found, compared, groups, lookup) if groups is not None else {}
     same = [first.get(index, index) for index in range(len(found))]
     return [
         _result(
@@ -247,6 +240,21 @@ def compare_variants(
         )
         for variant, index in zip(found, same, strict=True)
     ]
+
+
+def _elsewhere(
+    found: Sequence[Variant],
+    compared: Mapping[int, Comparison],
+    groups: ImageGroups,
+    lookup: Lookup,
+) -> dict[int, OtherImages]:
+    """Say what effects would be on other images, where runs have stored what that needs."""
+    gained = {
+        index: found_gains
+        for index, own in compared.items()
+        if own.n and (found_gains := gains(found[index], own.seeds, groups, lookup)) is not None
+    }
+    return on_other_images(compared, gained, groups)
 
 
 def _told(variant: Variant, first: Variant) -> Variant:
