@@ -2,7 +2,6 @@
 of it. Pixels are verified whenever they are opened.
 """
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -146,13 +145,16 @@ def places(folder: Path) -> list[Path]:
 
 def write_first(
     name: str, root: Path, decoded: Arrays, stamp: list[Any] | None, about: About | None = None
-) -> bool:
-    """Write into the first place that can be written; say whether there was one."""
+) -> str:
+    """Write into the first place that can be written; say why there was none, or nothing."""
+    trouble = ""
     for place in places(root):
-        with contextlib.suppress(OSError):
+        try:
             write_arrays(place / name, decoded, stamp, about)
-            return True
-    return False
+            return ""
+        except OSError as error:
+            trouble = trouble or error.strerror or str(error)
+    return trouble
 
 
 def _user_cache() -> Path:

@@ -57,8 +57,8 @@ class Own:
             there = (open_arrays(place / name, None) for place in places(folder))
             if any(found and found[1] == digest(arrays) for found in there):
                 continue  # another process may be reading them
-            if not write_first(name, folder, arrays, None):
-                raise DataError(f"images of your own cannot be written under {folder}")
+            if trouble := write_first(name, folder, arrays, None):
+                raise DataError(f"images of your own cannot be written under {folder}: {trouble}")
         return self.name
 
 

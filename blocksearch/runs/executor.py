@@ -20,7 +20,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
 
-from blocksearch.errors import BlocksearchError
+from blocksearch.errors import BlocksearchError, RunError
 from blocksearch.runs import worker as process
 from blocksearch.runs.records import Group, Machine, Run
 
@@ -82,13 +82,15 @@ class Workers:
 
     @cached_property
     def place(self) -> Machine:
-        """Where these workers train. Raises ConfigError where there is no such device."""
-        for _ in range(PATIENCE - 1):
+        """Where these workers train. Raises ConfigError where there is no such device, and RunError
+        where no worker lives long enough to say.
+        """
+        for _ in range(PATIENCE):
             try:
                 return _submit(self._pools[0], process.find_place, self._device).result()
             except BrokenProcessPool:  # killed while it was asked
                 self._pools[0] = self._new_pool()
-        return _submit(self._pools[0], process.find_place, self._device).result()
+        raise RunError(_died(PATIENCE))
 
     def check(self) -> None:
         """Raise ConfigError where a GPU was asked for by name and is not there; nothing is started
@@ -207,13 +209,7 @@ class Workers:
                     if attempt < attempts:
                         again.append((group, attempt + 1))
                     else:
-                        yield (
-                            group,
-                            Failure(
-                                f"its worker process died {attempts} times (killed, or out of "
-                                "memory)"
-                            ),
-                        )
+                        yield group, Failure(_died(attempts))
                 except (
                     Exception
                 ) as error:  # whatever a training raised becomes the reason of its row
@@ -233,6 +229,10 @@ class Workers:
         return ProcessPoolExecutor(
             1, self._context, initializer=process.start_worker, initargs=(self._far_end,)
         )
+
+
+def _died(times: int) -> str:
+    return f"its worker process died {times} times (killed, or out of memory)"
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:

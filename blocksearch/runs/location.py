@@ -70,10 +70,24 @@ class Location(str):
         """Open the file, or a database in memory, under exactly its name."""
         if self.file is None:
             return _connected(":memory:")
-        how = "mode=ro" if read_only else "mode=rwc"
-        if read_only and _is_settled(self.file):
-            how += "&immutable=1"
-        return _connected(f"file:{quote(os.fsencode(self.file.absolute()))}?{how}")
+        name = f"file:{quote(os.fsencode(self.file.absolute()))}?mode="
+        if not read_only:
+            return _connected(f"{name}rwc")
+        if _was_cut_off(self.file):
+            found = _connected(f"{name}rw")
+            found.execute("PRAGMA query_only=ON")
+            return found
+        return _connected(f"{name}ro{'&immutable=1' * _is_settled(self.file)}")
+
+
+def _was_cut_off(file: Path) -> bool:
+    """Whether a transaction may have been cut off: SQLite must take its part back before anybody
+    can read, and does so on a connection that could write.
+    """
+    try:
+        return file.with_name(f"{file.name}-journal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _is_settled(file: Path) -> bool:

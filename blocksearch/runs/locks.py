@@ -59,7 +59,8 @@ class Holds:
 
     def _let_go(self, file: Path) -> None:
         if lock := self._locks.pop(file, None):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # a file that stays holds nobody up
+                file.unlink(missing_ok=True)
             lock.release()
             with suppress(OSError):  # others are trained there, or it is gone
                 file.parent.rmdir()

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -74,5 +74,6 @@ def _locked(held: Path, timeout: float) -> Iterator[None]:
     try:
         yield
     finally:
-        held.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that stays holds nobody up
+            held.unlink(missing_ok=True)
         lock.release()

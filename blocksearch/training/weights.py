@@ -104,11 +104,11 @@ def _replaced(file: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def forget(file: Path) -> None:
     """Remove what was kept in a file, parts that a killed process left too, and its folder where it
-    is empty then.
+    is empty then. What cannot be removed stays: it is of no use to a run that is kept.
     """
-    file.unlink(missing_ok=True)
-    for part in file.parent.glob(f"{file.name}.*{NEW}"):
-        part.unlink(missing_ok=True)
+    for each in (file, *file.parent.glob(f"{file.name}.*{NEW}")):
+        with suppress(OSError):
+            each.unlink(missing_ok=True)
     with suppress(OSError):  # others are kept there, or it is gone
         file.parent.rmdir()
 

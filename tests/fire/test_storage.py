@@ -1,0 +1,90 @@
+"""Storage that fails, is full or is only to be read; and what a cut-off writer leaves."""
+
+import errno
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from blocksearch.runs.ledger import Ledger
+from tests.fire import storage
+from tests.runs.test_ledger import make_job, make_run
+
+compiled = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler, as cc")
+
+WRITE = """
+import os, sys
+try:
+    for name in "abc":
+        os.write(os.open(os.path.join(sys.argv[1], name), os.O_WRONLY | os.O_CREAT), b"x")
+except OSError as error:
+    os._exit(error.errno)
+"""
+
+
+@compiled
+def test_the_shim_lets_the_call_fail_that_it_is_told_to(tmp_path):
+    with storage.shimmed() as environment:
+        page = storage.shared(environment[storage.SHIM])
+        ends = []
+        for nth, fault in [(0, "EIO"), (2, "EIO"), (3, "ENOSPC"), (7, "full")]:
+            folder = tmp_path / str(nth)
+            folder.mkdir()
+            storage.arm(page, folder, nth, storage.FAULTS[fault])
+            command = [sys.executable, "-c", WRITE, folder]
+            ends.append(subprocess.run(command, env=environment, check=False).returncode)
+            ends.append(sorted(each.name for each in folder.iterdir() if each.stat().st_size))
+    assert ends == [0, [*"abc"], errno.EIO, [], errno.ENOSPC, ["a"], 0, [*"abc"]]
+    assert page.counted == 6  # three files are made and written
+
+
+COMMANDS = [word for name in ("ablate", "search", "report") for word in ("--only", name)]
+
+
+@compiled
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [*COMMANDS, "--every", "25", "--in-turn"],
+        [*COMMANDS, "--within", "tmp", "--fault", "full"],
+    ],
+)
+def test_a_call_that_fails_is_one_line_and_the_next_command_is_right(asked):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fire.storage", *asked],
+        cwd=storage.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n0 wrong" in done.stdout
+
+
+CUT_OFF = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.executescript("PRAGMA journal_mode=DELETE; PRAGMA cache_size=1; BEGIN IMMEDIATE")
+connection.execute("UPDATE ledger_runs SET reason = 'half done'")
+connection.execute("CREATE TABLE large (text TEXT)")
+connection.executemany("INSERT INTO large VALUES (?)", [("x" * 4000,)] * 100)
+os._exit(9)
+"""
+
+
+def test_what_a_cut_off_writer_left_is_taken_back_by_whoever_reads(tmp_path):
+    file = tmp_path / "a.db"
+    with closing(Ledger(file)) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+        before = ledger.runs()
+    subprocess.run([sys.executable, "-c", CUT_OFF, file], check=False)
+    assert (tmp_path / "a.db-journal").stat().st_size
+    with closing(Ledger(file, read_only=True)) as ledger:
+        assert ledger.runs()[0].reason == before[0].reason
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            ledger.location.connect(read_only=True).execute("CREATE TABLE t (a)")
+    assert not (tmp_path / "a.db-journal").exists()
