@@ -30,7 +30,7 @@ def network_row(
     where = f"{location}: table {NETWORKS.name}, row {fingerprint[:12]}"
     if _digest(row["layers"]) != fingerprint:
         raise StoreError(f"{where}: the layers do not match their fingerprint; {_EDITED}")
-    known = _checksums(connection, NETWORKS, fingerprint).get(fingerprint)
+    known = checksums(connection, NETWORKS, fingerprint).get(fingerprint)
     if known is None and not _is_text_of(row):
         raise StoreError(f"{where}: the text is not that of its layers; {_EDITED}")
     if known is not None and known != checksum(row):
@@ -50,7 +50,7 @@ def recipe_row(connection: sa.Connection, digest: str, location: str) -> dict[st
 def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]]:
     """Return the saved answers, oldest first. Raises StoreError where one is damaged."""
     rows = connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
-    found, known = [dict(row) for row in rows], _checksums(connection, REPORTS)
+    found, known = [dict(row) for row in rows], checksums(connection, REPORTS)
     for row in found:
         if known.get(str(row["id"]), checksum(row)) != checksum(row):
             where = f"{location}: table {REPORTS.name}, row {row['id']}"
@@ -80,6 +80,18 @@ def insert_missing(
             seal(connection, table, row[key], row)
 
 
+def seal_last(connection: sa.Connection, table: sa.Table, key: str, row: Mapping[str, Any]) -> None:
+    """Store which row of a table is the last one of a key, so that it is noticed where it is gone.
+
+    `row` has a checksum of its own.
+    """
+    CHECKSUMS.create(connection, checkfirst=True)
+    same = CHECKSUMS.c.of == table.name, CHECKSUMS.c.key == key
+    connection.execute(CHECKSUMS.delete().where(*same))
+    own = {"of": table.name, "key": key, "checksum": row["checksum"]}
+    stored(connection, CHECKSUMS.insert().values(**own))
+
+
 def seal(connection: sa.Connection, table: sa.Table, key: object, row: Mapping[str, Any]) -> None:
     """Store the checksum of a row whose own table has none."""
     CHECKSUMS.create(connection, checkfirst=True)
@@ -93,9 +105,7 @@ def stored(connection: sa.Connection, statement: sa.Insert) -> None:
         raise StoreError(f"a row of table {statement.table.name} was not stored")
 
 
-def _checksums(
-    connection: sa.Connection, table: sa.Table, key: str | None = None
-) -> dict[str, str]:
+def checksums(connection: sa.Connection, table: sa.Table, key: str | None = None) -> dict[str, str]:
     """Return the checksums of a table's rows, or of one, by their keys, as far as they have any."""
     if not sa.inspect(connection).has_table(CHECKSUMS.name):
         return {}

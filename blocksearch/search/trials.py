@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.described import checksums, seal_last, stored
 from blocksearch.runs.engine import RowIsThereError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
@@ -174,7 +175,10 @@ class Studies:
         # all are read, so that one whose study's name was changed is noticed
         query, names = sa.select(_steps).order_by(_steps.c.number), {*self.names()}
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
+            # first, because a search may append in between; rows of before have none
+            last = checksums(connection, _steps, name).get(name)
             rows = [dict(row) for row in connection.execute(query).mappings()]
+        whole = last is None or any(row["checksum"] == last for row in rows)
         found = []
         for row in rows:
             where = self._where(_steps, f"{row['study']} {row['number']}")
@@ -183,10 +187,11 @@ class Studies:
                 raise StoreError(f"{where} is of no study; the file was damaged or edited")
             if row["study"] == name:
                 found.append(_trial(checked, where))
-        for place, trial in enumerate(found):
-            if trial.number != place:
-                where = self._where(_steps, f"{name} {place}")
-                raise StoreError(f"{where} is missing; the file was edited")
+        gap = (place for place, trial in enumerate(found) if trial.number != place)
+        lost = next(gap, None if whole else len(found))
+        if lost is not None:
+            where = self._where(_steps, f"{name} {lost}")
+            raise StoreError(f"{where} is missing; the file was edited")
         return found
 
     def append(self, name: str, trials: Iterable[Trial]) -> None:
@@ -195,7 +200,9 @@ class Studies:
         if rows:
             try:
                 with self._ledger.writing() as connection:
-                    connection.execute(_steps.insert(), rows)
+                    for row in rows:
+                        stored(connection, _steps.insert().values(**row))
+                    seal_last(connection, _steps, name, rows[-1])
             except RowIsThereError as error:
                 first = rows[0]["number"]
                 raise StoreError(

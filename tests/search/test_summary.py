@@ -217,6 +217,8 @@ def test_texts_lose_what_a_terminal_would_obey(tmp_path):
             "table search_steps, row made 3 does not match",
         ),
         ("DELETE FROM search_steps WHERE number = 3", "table search_steps, row made 3 is missing"),
+        ("DELETE FROM search_steps WHERE number >= 6", "search_steps, row made 6 is missing"),
+        ("DELETE FROM search_steps", "table search_steps, row made 0 is missing"),
         ("DROP TABLE search_steps", "no such table: search_steps"),
     ],
 )
