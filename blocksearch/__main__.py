@@ -1,6 +1,16 @@
-"""`python -m blocksearch` is `blocksearch`."""
+"""`python -m blocksearch` is `blocksearch`. Until it has begun, Ctrl-C ends it without a word."""
 
-from blocksearch.cli import main
+import signal
+
+
+def main() -> None:
+    """Run the command line, which takes a moment to be loaded."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from blocksearch.cli import main as begin
+
+    begin()
+
 
 if __name__ == "__main__":
     main()

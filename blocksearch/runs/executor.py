@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
@@ -251,12 +251,36 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
         else ()
     )
     try:
-        with _deferring():
+        with _deferring(), _quiet_starts():
             return pool.submit(function, argument)
     finally:
         sys.modules["__main__"] = script
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _quiet_starts() -> Iterator[None]:
+    """Let a worker whose driver is killed while it starts end without a traceback: what it was to
+    read, and the semaphores, are gone.
+    """
+    command = spawn.get_command_line
+
+    def quiet(**ends: Any) -> list[str]:
+        line = command(**ends)
+        if "-c" in line:
+            program = line.index("-c") + 1
+            line[program] = (
+                f"import os\ntry: {line[program]}\nexcept (EOFError, OSError):\n"
+                f"  if os.getppid() == {os.getpid()}: raise"
+            )
+        return line
+
+    spawn.get_command_line = quiet
+    try:
+        yield
+    finally:
+        spawn.get_command_line = command
 
 
 @contextmanager

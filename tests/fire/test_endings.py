@@ -71,6 +71,61 @@ def test_a_killed_driver_leaves_no_noise_and_no_worker(tmp_path):
     assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
+STRUCK = """
+import os, signal, sys
+import multiprocessing.popen_spawn_posix as popen
+from blocksearch.runs.executor import Workers
+
+def struck(function, of):
+    def called(*given):
+        made = function(*given)
+        if of(given):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return made
+    return called
+
+if sys.argv[1] == "before":
+    spawn = popen.util.spawnv_passfds
+    popen.util.spawnv_passfds = struck(spawn, lambda given: "spawn_main" in str(given))
+else:
+    popen.Popen._launch = struck(popen.Popen._launch, lambda given: True)
+Workers(1).place
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_whose_driver_is_killed_while_it_starts_says_nothing(when):
+    """It is killed before or after it has told the worker what to do."""
+    command = [sys.executable, "-c", STRUCK, when]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+
+
+EARLY = """
+import os, runpy, signal, sys
+
+def heard(event, arguments):
+    if event == "import" and arguments[0] == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(heard)
+runpy.run_module("blocksearch", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("loading", ["blocksearch.cli", "typer", "blocksearch.cli.search"])
+def test_ctrl_c_before_it_has_begun_is_an_end_without_a_word(loading):
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, loading],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=listening,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.slow
 def test_what_is_ignored_stays_so(tmp_path):
     process = begun(
