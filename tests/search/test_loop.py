@@ -15,7 +15,6 @@ import pytest
 from blocksearch.cli import main
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.trials import Studies
-from tests.benchmarks.kills import compare
 
 SMALL = [
     "tiny",
@@ -181,15 +180,6 @@ def test_another_driver_and_another_question_are_refused_by_name(
         assert said.startswith("blocksearch: study tiny-digits was begun otherwise (")
         assert says in said
         assert said.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_a_killed_search_is_an_uninterrupted_one(tmp_path, root, monkeypatch):
-    """kill -9 drivers and workers at random; `python -m tests.benchmarks.kills` does it a hundred
-    times.
-    """
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
-    assert compare(tmp_path, trials=8, kills=5, seed=1) == []
 
 
 @pytest.mark.slow
