@@ -6,8 +6,9 @@ runs themselves are the ledger's.
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -146,15 +147,21 @@ class Studies:
         return [_checked(row, self._where(_studies, row["name"])) for row in rows]
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
-        """Store what defines a search, before its first step."""
-        row = {
-            "name": name,
-            "definition": json.dumps(definition),
-            "created": datetime.now(UTC).isoformat(),
-        }
+        """Store what defines a search, before its first step; it is the newest, whatever the clock
+        says.
+        """
+        row = {"name": name, "definition": json.dumps(definition), "created": self._now()}
         with self._ledger.writing() as connection:
             _metadata.create_all(connection)
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
+
+    def _now(self) -> str:
+        """Return the time, later than that of any search here: clocks are set back, too."""
+        latest = max((row["created"] for row in self._rows()), default="")
+        now = datetime.now(UTC)
+        with suppress(ValueError, TypeError, OverflowError):  # a stranger's
+            now = max(now, datetime.fromisoformat(latest) + timedelta(microseconds=1))
+        return now.isoformat()
 
     def forget(self, name: str) -> None:
         """Delete what defines a search that has no step."""

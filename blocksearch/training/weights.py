@@ -2,6 +2,7 @@
 gone when the run is kept.
 """
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,10 +80,24 @@ class Keeper:
 
 
 def save_weights(file: Path, weights: dict[str, NDArray[Any]], description: dict[str, str]) -> None:
-    """Write trained weights as safetensors, whole or not at all. Raises OSError where it cannot."""
+    """Write trained weights as safetensors, whole or not at all; the same ones to the same bytes.
+
+    Raises OSError where it cannot.
+    """
     from safetensors.numpy import save
 
-    _replaced(file, lambda opened: opened.write(save(weights, metadata=description)))
+    saved = _in_order(save(weights, metadata=description))
+    _replaced(file, lambda opened: opened.write(saved))
+
+
+def _in_order(saved: bytes) -> bytes:
+    """Sort the description in a file's head, which safetensors writes in an order of chance."""
+    end = 8 + int.from_bytes(saved[:8], "little")
+    head = json.loads(saved[8:end])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    plain = json.dumps(head, separators=(",", ":")).encode()
+    plain += b" " * (-len(plain) % 8)
+    return len(plain).to_bytes(8, "little") + plain + saved[end:]
 
 
 def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:

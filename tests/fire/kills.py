@@ -63,10 +63,10 @@ ANSWERED = {
     "interrupt twice": [signal.SIGINT] * 2,
 }
 # moments of a process with their shares, and how far they are counted
-DRIVERS = {"statement": (5, 60), "commit": (5, 20), "line": (2, 12), "open": (1, 8)}
-DRIVERS |= {"rename": (1, 4), "remove": (1, 6), "processor": (3, 5), "seconds": (1, 15)}
+DRIVERS = {"statement": (5, 40), "commit": (5, 8), "line": (2, 6), "open": (1, 5)}
+DRIVERS |= {"rename": (1, 2), "remove": (1, 4), "processor": (3, 4), "seconds": (1, 12)}
 WORKERS = {"open": (2, 6), "rename": (2, 6), "fsync": (2, 6), "remove": (1, 2)}
-WORKERS |= {"processor": (4, 5), "seconds": (1, 15)}
+WORKERS |= {"processor": (4, 4), "seconds": (1, 12)}
 HOW = {
     "driver": {"kill": 7, "kill group": 3, "stop": 1} | dict.fromkeys(ANSWERED, 1),
     "worker": {"kill": 9, "stop": 1, "term": 1},
@@ -74,10 +74,11 @@ HOW = {
 
 
 def drawn(seed: int, command: str, history: int, attempt: int) -> list[dict]:
-    """Draw what strikes in one attempt of a history: workers, and the driver too."""
+    """Draw what strikes in one attempt of a history: workers, and the driver where the first of two
+    moments comes."""
     draw = random.Random(f"{seed} {command} {history} {attempt}")
     found = []
-    for place, who in enumerate(["driver", *["worker"] * draw.choice([0, 1, 1, 2, 2, 3])]):
+    for place, who in enumerate([*["driver"] * 2, *["worker"] * draw.choice([0, 1, 1, 2, 2, 3])]):
         moments = WORKERS if who == "worker" else DRIVERS
         at = draw.choices(list(moments), [share for share, _ in moments.values()])[0]
         most = moments[at][1]

@@ -5,12 +5,13 @@ training.
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split, prepare
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.trainer import Training
-from blocksearch.training.weights import Keeper, forget, load, save
+from blocksearch.training.weights import Keeper, forget, load, save, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,21 @@ def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make,
         torch.equal(*pair)
         for pair in zip(keeper.training.module.parameters(), fresh.module.parameters(), strict=True)
     )
+
+
+def test_weights_are_the_same_bytes_whenever_they_are_written(tmp_path):
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(3, 5)).astype(np.float32) for name in "abc"}
+    description = {name: f'"{name}" é \n' for name in ("text", "seed", "data", "recipe", "network")}
+    written = set()
+    for number in range(8):
+        file = tmp_path / f"{number}.safetensors"
+        save_weights(file, weights, description)
+        written.add(file.read_bytes())
+    assert len(written) == 1
+    with safe_open(file, "np") as opened:
+        assert opened.metadata() == description
+        assert all(np.array_equal(opened.get_tensor(name), weights[name]) for name in weights)
 
 
 def test_a_training_goes_on_where_it_cannot_be_kept(tmp_path, make):

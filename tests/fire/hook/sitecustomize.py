@@ -4,8 +4,10 @@ rename, removal or opened file, its Nth line on stderr, or after so many seconds
 Python imports this by itself in every process that has the folder on PYTHONPATH: a command and its
 workers run as they are, and no code of theirs knows of it. BLOCKSEARCH_FIRE names a folder with a
 list of strikes (`strikes.json`); each is carried out once, by whoever comes to its moment first.
+With BLOCKSEARCH_CLOCK the system's clock is set, by so many seconds as `ahead` says.
 """
 
+import datetime
 import json
 import os
 import signal
@@ -19,6 +21,8 @@ from typing import Any
 
 WRITES = ("insert", "update", "delete", "create", "begin", "commit", "pragma journal_mode")
 KEPT_EVERY = 0.05  # seconds of training between two checkpoints, which are else too few to be hit
+
+ahead = 0.0  # seconds by which the clock is set
 
 
 def role(line: list[str]) -> str | None:
@@ -123,8 +127,23 @@ class Striker:
             self.came("commit", plain)
 
 
+def unbind_clock() -> None:
+    """Have the system's clock go `ahead` of its own."""
+    real = time.time
+
+    class Stepped(datetime.datetime):
+        @classmethod
+        def now(cls, zone: datetime.tzinfo | None = None) -> datetime.datetime:
+            return super().now(zone) + datetime.timedelta(seconds=ahead)
+
+    time.time = lambda: real() + ahead
+    datetime.datetime = Stepped  # type: ignore[misc]
+
+
 def begin() -> None:
     """Arm this process, if it is one to be struck."""
+    if "BLOCKSEARCH_CLOCK" in os.environ:
+        unbind_clock()
     own = role(sys.orig_argv)
     if own is None or "BLOCKSEARCH_FIRE" not in os.environ:
         return
