@@ -360,7 +360,7 @@ def test_an_ablation_from_question_to_answer(signs, tmp_path):
             ["plus"],
             "residual must be none or add or project or concatenate, but got 'plus'",
         ),
-        ("stem", ["pool"], "stem must be conv or block, but got 'pool'"),
+        ("stem", ["pool"], "stem must be conv, block, or a convolution of its own such as conv("),
         (
             "join_activation",
             None,
