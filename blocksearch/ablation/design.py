@@ -13,7 +13,7 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
 from blocksearch.arch.factors import FACTORS, Value, factor_named
-from blocksearch.arch.network import HEADS, Network
+from blocksearch.arch.network import HEADS, Network, read_channels, read_resolution
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.stem import STEMS, read_stem
 from blocksearch.errors import ConfigError, SpecError, unknown
@@ -21,9 +21,11 @@ from blocksearch.space.load import SpaceFile
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 
-NETWORK_FACTORS = {"stem": STEMS, "head": HEADS}
+INPUT_FACTORS = ("resolution", "channels")
+NETWORK_FACTORS = ("stem", "head", *INPUT_FACTORS)
 RECIPE = "recipe"
-NAMED_ONLY = ("head", RECIPE)  # factors that `all` leaves alone: they are not about the block
+# factors that `all` leaves alone: they are not about the block
+NAMED_ONLY = ("head", *INPUT_FACTORS, RECIPE)
 NO_SPACE = SpaceFile()
 RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
 
@@ -289,13 +291,22 @@ def _options(
     reference: Network, factor: str, values: Sequence[Value] | None
 ) -> tuple[Value, list[Value]]:
     """Return a factor's own value in a network, and the values to try."""
-    if factor == "stem":
-        return str(reference.stem), [str(read_stem(value)) for value in values or STEMS]
-    if factor in NETWORK_FACTORS:
-        allowed = NETWORK_FACTORS[factor]
-        if wrong := [value for value in values or () if value not in allowed]:
-            raise ConfigError(f"{factor} must be {' or '.join(allowed)}, but got {wrong[0]!r}")
-        return getattr(reference, factor), list(values or allowed)
+    height, width = reference.task.input.map
+    match factor:
+        case "stem":
+            return str(reference.stem), [str(read_stem(value)) for value in values or STEMS]
+        case "head":
+            if wrong := [value for value in values or () if value not in HEADS]:
+                raise ConfigError(f"head must be {' or '.join(HEADS)}, but got {wrong[0]!r}")
+            return reference.head, list(values or HEADS)
+        case "channels":
+            numbers = map(read_channels, values or (1, 3))
+            return str(reference.task.input.channels), [str(each) for each in numbers]
+        case "resolution":
+            if not values:
+                raise ConfigError("resolution has no usual values: name some, such as 24,48")
+            sizes = map(read_resolution, values)
+            return f"{height}x{width}", ["x".join(map(str, size)) for size in sizes]
     if factor not in FACTORS:
         raise unknown("factor", factor, (*FACTORS, *NETWORK_FACTORS))
     described = factor_named(factor)

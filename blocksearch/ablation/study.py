@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import MARGIN, AblationConfig
-from blocksearch.ablation.design import RECIPE
+from blocksearch.ablation.design import INPUT_FACTORS, RECIPE
 from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
 from blocksearch.ablation.results import Lookup, Splits, compare_variants
@@ -174,7 +174,9 @@ def _planned(
     splits: Sequence[int],
 ) -> tuple[Conditions, str]:
     reference = found[0].reference
-    shared = conditions(request, reference)
+    arms = [network.task.input for variant in found for network in variant.networks]
+    asked = {v.factor for v in found} | {v.given_factor for v in found}
+    shared = conditions(request, reference, arms if asked & {*INPUT_FACTORS} else ())
     rescaled = any(variant.rescaled for variant in found)
     name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
     others = {

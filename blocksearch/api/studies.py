@@ -94,7 +94,7 @@ def _foreseen(
     within = affordable(grammar, study)
     first = [one for _, one in opening(within, study.references, study.enqueue, study.budgets)]
     drawn = within.sample(min(8, len(within)), study.seed)
-    shared = conditions(request, drawn[0])
+    shared = conditions(request, drawn[0], grammar.inputs)
     plan = foresee(
         shared.jobs(drawn, [0]), request.ledger, request.workers, Watch(), request.device
     )

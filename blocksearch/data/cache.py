@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from blocksearch.data.cache_files import (
-    About,
     Description,
     discard,
     open_arrays,
@@ -18,6 +17,7 @@ from blocksearch.data.cache_files import (
     write_arrays,
 )
 from blocksearch.data.datasets import (
+    About,
     Arrays,
     Dataset,
     check_part,
@@ -74,7 +74,7 @@ def verified(name: str, part: str, root: Path | None = None) -> tuple[Arrays, st
     decoded = decode(get(name), part, folder)
     for array in named(decoded).values():
         array.flags.writeable = False  # as those from the cache are
-    write_first(f"{name}-{part}", folder, decoded, stamp)
+    write_first(f"{name}-{part}", folder, decoded, stamp, get(name).about(part, folder))
     return decoded, digest(decoded)
 
 
@@ -87,7 +87,8 @@ def describe(name: str, part: str, root: Path | None = None) -> Description:
     """
     if found := noted(name, part, root):
         return found
-    return Description.of(*verified(name, part, root))
+    arrays, whole = verified(name, part, root)
+    return noted(name, part, root) or Description.of(arrays, whole)
 
 
 def noted(name: str, part: str, root: Path | None = None) -> Description | None:

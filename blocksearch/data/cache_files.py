@@ -10,30 +10,20 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.datasets import ARRAYS, Arrays, digest, named, prints
+from blocksearch.data.datasets import ARRAYS, About, Arrays, digest, named, prints
 from blocksearch.files import check_regular, replace_file
 
 FORMAT = 1
 SMALL = "small"  # in meta.json: digest of all but the pixels; caches of earlier versions lack it
 LEFT_SECONDS = 3600
 HEADER = 128  # bytes before the pixels of a file of images
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What is known of images of one's own beside their arrays: the names of the classes, in the
-    order of labels, and a phrase that says what the images are.
-    """
-
-    classes: tuple[str, ...] = ()
-    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +35,7 @@ class Description:
     groups: NDArray[np.int32] | None = None
     held: NDArray[np.bool_] | None = None
     prints: NDArray[np.uint64]
-    about: About = About()
+    about: About = field(default_factory=About)
 
     @classmethod
     def of(cls, arrays: Arrays, whole: str = "", about: About | None = None) -> "Description":

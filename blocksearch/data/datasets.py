@@ -70,6 +70,16 @@ def prints(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.frombuffer(found, np.uint64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of images beside their arrays: the names of the classes, in the
+    order of labels, and a phrase that says what the images are.
+    """
+
+    classes: tuple[str, ...] = ()
+    origin: str = ""
+
+
 @dataclass(frozen=True)
 class Archive:
     """A published file: its URL, its MD5, and the folder under the data root for its contents."""
@@ -135,6 +145,10 @@ class Dataset:
             for path, stat in stats
         ]
 
+    def about(self, part: str, root: Path) -> About:
+        """Say what is kept beside a part when it is decoded: nothing that its name does not say."""
+        return About()
+
     def download(self, root: Path, *, progress: bool = False) -> None:
         """Download the archives, check them, and extract them under `root`. Raises DataError."""
         from blocksearch.data.download import install
@@ -190,15 +204,20 @@ def register(dataset: Dataset) -> Dataset:
 
 
 def get(name: str) -> Dataset:
-    """Find a data set, a user's own by its long name too. Raises ConfigError with the known names.
+    """Find a data set, a user's own by its long name, and one at another input by that. Raises
+    ConfigError with the known names.
 
-    >>> get("gtsrb").task.classes
-    43
+    >>> get("gtsrb").task.classes, get("gtsrb-at-1x24x24").task.input
+    (43, Shape(channels=1, height=24, width=24))
     """
+    from blocksearch.data.resized import made_from  # which reads other data sets
+
     if found := _OWN.fullmatch(name):
         channels, height, width, classes = map(int, found.groups())
         shape = Shape(channels, height, width)
         return OwnImages(name=name, task=Task(input=shape, widths=OWN_WIDTHS, classes=classes))
+    if name not in DATASETS and (derived := made_from(name)):
+        return derived
     if name not in DATASETS:
         advice = "; images of your own are a folder, a .csv listing, an .npz file or arrays"
         raise unknown("data set", name, DATASETS, advice)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from blocksearch.data.arrays import Handed, check_classes, numbered, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
-from blocksearch.data.cache_files import About, Description, Writer, describe_anew, open_arrays
+from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
 from blocksearch.data.config import SIDES, DataConfig
-from blocksearch.data.datasets import Arrays, digest, times
+from blocksearch.data.datasets import About, Arrays, digest, times
 from blocksearch.data.listings import Purpose
 from blocksearch.data.pictures import Pixels, fitted
 from blocksearch.data.sources import ImageSource, Sample

@@ -3,19 +3,20 @@ recipe.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.layers import Layers
+from blocksearch.arch.layers import Layers, Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, read_shape, read_widths
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.scale import rescaled
 from blocksearch.data import get
+from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, summary
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
@@ -161,6 +162,9 @@ class Request:
 class Conditions:
     """Everything but the network that the runs of one experiment share, with the counts that its
     title states.
+
+    Networks of another input than the images have are trained on the same images brought to it:
+    `beside` has their split and digest.
     """
 
     protocol: Split
@@ -175,6 +179,7 @@ class Conditions:
     weights: Path | None = None
     metric: Metric = ACCURACY
     judged: TrueClasses | None = None
+    beside: Mapping[Shape, tuple[Split, str]] = field(default_factory=dict)
 
     def interval(self, run: Run) -> tuple[float, float] | None:
         """Return what other images might have given a run, 95 %, in percent."""
@@ -205,15 +210,9 @@ class Conditions:
 
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""
-        key = RunKey(
-            fingerprint,
-            self.protocol.dataset,
-            self.data,
-            self.protocol.id,
-            self.recipe.digest,
-            seed,
-        )
-        job = Job(key, text, layers, self.protocol, self.recipe, self.root, self.training_images)
+        split, data = self.beside.get(layers[0].input, (self.protocol, self.data))
+        key = RunKey(fingerprint, split.dataset, data, split.id, self.recipe.digest, seed)
+        job = Job(key, text, layers, split, self.recipe, self.root, self.training_images)
         return job.keeping(self.weights)
 
     def trained_by(self, recipe: Recipe | None) -> "Conditions":
@@ -231,8 +230,14 @@ class Conditions:
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
         what = self.protocol.dataset + (f" ({self.origin})" if self.origin else "")
         how = f"{self.recipe.title}{self.doubts}"
+        what += self.brought
         by = "" if self.metric == ACCURACY else f" by {self.metric.title}"
         return f"{name}, widths {widths}{reduced}; {what}: {images}, {how}, {judged}{by}"
+
+    @property
+    def brought(self) -> str:
+        """Say to which other inputs the images are brought; mostly nothing."""
+        return f", also brought to {', '.join(map(str, self.beside))}" if self.beside else ""
 
     @property
     def doubts(self) -> str:
@@ -244,21 +249,24 @@ class Conditions:
         )
 
 
-def conditions(request: Request, network: Network) -> Conditions:
+def conditions(request: Request, network: Network, inputs: Iterable[Shape] = ()) -> Conditions:
     """Hold the network against what is known of the data, so that whatever is wrong is said before
     anything is trained. No pixels are read: a worker does that, and compares the digest.
+
+    Networks may read any of `inputs`, too: the images are brought to them, once.
     """
     protocol, recipe, root = request.protocol, request.recipe, request.root
-    fixed = get(protocol.dataset).task
-    if (network.task.input, network.task.classes) != (fixed.input, fixed.classes):
+    fixed, inputs = get(protocol.dataset).task, tuple(inputs)
+    fits = network.task.input in (fixed.input, *inputs)
+    if not fits or network.task.classes != fixed.classes:
         raise ConfigError(
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
-    known = _known(request)
+    known = _known(protocol, root, (request.ledger, *request.sources))
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)
-    return Conditions(
+    found = Conditions(
         protocol=protocol,
         recipe=recipe,
         root=root,
@@ -272,9 +280,22 @@ def conditions(request: Request, network: Network) -> Conditions:
         metric=request.metric,
         judged=TrueClasses(known.labels, known.classes, known.groups),
     )
+    return reading(found, inputs, (request.ledger, *request.sources))
 
 
-def _known(request: Request) -> SplitSummary:
+def reading(shared: Conditions, inputs: Iterable[Shape], stored: Sequence[str] = ()) -> Conditions:
+    """Return conditions under which networks may read other inputs, too. Where the images are not
+    there, `stored` runs may say what they are.
+    """
+    own, beside = get(shared.protocol.dataset).task.input, {}
+    for each in dict.fromkeys(inputs):
+        if each != own:
+            split = replace(shared.protocol, dataset=at_input(shared.protocol.dataset, each))
+            beside[each] = split, _known(split, shared.root, stored).digest
+    return replace(shared, beside=beside)
+
+
+def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> SplitSummary:
     """Say what the images are: from the images, or where there are none, from stored runs.
 
     Raises DataError where neither says it, or where stored runs are of several sets of images.
@@ -282,11 +303,9 @@ def _known(request: Request) -> SplitSummary:
     from blocksearch.runs.recall import stored_images  # the database, once it is needed
 
     try:
-        return summary(request.protocol, request.root)
+        return summary(protocol, root)
     except DataError:
-        stored = stored_images(
-            request.protocol.dataset, request.protocol.id, (request.ledger, *request.sources)
-        )
+        stored = stored_images(protocol.dataset, protocol.id, databases)
         if len(stored) != 1:
             raise
     (found,) = stored

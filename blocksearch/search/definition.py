@@ -48,7 +48,7 @@ class Judged:
         if shared.training_images < shared.available_images:
             images = f"only {shared.training_images:,} of {shared.available_images:,}"
         title = (
-            f"{shared.protocol.dataset}: {images} training images, "
+            f"{shared.protocol.dataset}{shared.brought}: {images} training images, "
             f"{shared.recipe.title}{shared.doubts}, judged on "
             f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
         )
@@ -239,10 +239,11 @@ def opening(
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
             raise
-        if (network.task.input, network.task.classes) != (task.input, task.classes):
+        inputs = tuple(dict.fromkeys((task.input, *grammar.inputs)))
+        if network.task.input not in inputs or network.task.classes != task.classes:
             raise ConfigError(
                 f"{name} reads {network.task.input} and tells {network.task.classes} classes "
-                f"apart, but the space is of {task.input} in {task.classes}"
+                f"apart, but the space is of {' or '.join(map(str, inputs))} in {task.classes}"
             )
         over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
         if over and name in enqueue:

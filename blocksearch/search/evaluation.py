@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Conditions, reading
 from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.results import Entry, plain
@@ -87,7 +88,8 @@ def final(
         if _saved(ledger, TESTED, study.name):
             return _answer(ledger, study, metric, again=True)
         shared = _conditions(study, root)
-        chosen = _chosen(ledger, study.name, summarise(location, study.name).front, study)
+        front = summarise(location, study.name).front
+        chosen, shared = _chosen(ledger, front, study, shared)
         jobs = _jobs(ledger, shared, chosen)
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
@@ -115,7 +117,7 @@ def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Fields] | None:
     return None
 
 
-def _written(saved: Fields, study: StoredStudy) -> list[Mapping[str, Any]]:
+def _written(saved: Fields, study: StoredStudy) -> list[dict[str, Any]]:
     """Return the networks that were written down to be tested, which must be the study's."""
     first = {trial.network: trial for trial in reversed(study.trials)}
     rows = saved.objects("content")
@@ -124,9 +126,11 @@ def _written(saved: Fields, study: StoredStudy) -> list[Mapping[str, Any]]:
         known = first.get(each.text("fingerprint"))
         if known is None or any(each.row.get(name) != value for name, value in _named(known)):
             raise each.error("fingerprint", "that of a network of the study")
+        if each.has("images") and len(each.texts("images")) != 2:
+            raise each.error("images", "the name and the digest of a data set")
     if not rows:
         raise saved.error("content", "one or more networks")
-    return [each.row for each in rows]
+    return [dict(each.row) for each in rows]
 
 
 def _named(trial: Trial) -> list[tuple[str, object]]:
@@ -146,8 +150,9 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
     protocol, recipe = _judged(study)
     rows = []
     for each in _written(chosen[1], study):
-        own = (each["fingerprint"], protocol.dataset, study.definition["data"])
-        keys = [RunKey(*own, protocol.id, recipe.digest, seed) for seed in SEEDS]
+        dataset, data = each.get("images", (protocol.dataset, study.definition["data"]))
+        own = (each["fingerprint"], dataset, data, protocol.id, recipe.digest)
+        keys = [RunKey(*own, seed) for seed in SEEDS]
         runs = ledger.find(keys)
         if len(runs) < len(keys):
             raise StoreError(
@@ -213,39 +218,50 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
 
 
 def _chosen(
-    ledger: Ledger, name: str, front: Sequence[Entry], study: StoredStudy
-) -> list[Mapping[str, Any]]:
+    ledger: Ledger, front: Sequence[Entry], study: StoredStudy, shared: Conditions
+) -> tuple[list[Mapping[str, Any]], Conditions]:
     """Return the networks to test: those written down by an earlier attempt, or the front now,
-    which is written down.
+    which is written down; and how they are trained, each on images of its own input.
     """
-    if saved := _saved(ledger, CHOSEN, name):
-        return _written(saved[1], study)
-    if not front:
+    saved, name = _saved(ledger, CHOSEN, study.name), study.name
+    if not saved and not front:
         raise ConfigError(f"study {name} has no front yet: search first")
     first = {trial.candidate: trial for trial in reversed(study.trials)}
-    rows: list[Mapping[str, Any]] = [
+    rows: list[dict[str, Any]] = [
         {"fingerprint": first[entry.trial].network, "searched": entry.mean}
         | dict(_named(first[entry.trial]))
         for entry in front
     ]
-    ledger.add_report(CHOSEN, name, json.dumps(rows))
-    return rows
+    rows = _written(saved[1], study) if saved else rows
+    read = {each["fingerprint"]: _layers(ledger, each)[0].input for each in rows}
+    shared = reading(shared, read.values())
+    if not saved:
+        for each in rows:
+            if other := shared.beside.get(read[each["fingerprint"]]):
+                each["images"] = [other[0].dataset, other[1]]
+        ledger.add_report(CHOSEN, name, json.dumps(rows))
+    return list(rows), shared
+
+
+def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
+    """Return a network's layers. Raises StoreError where it is not known."""
+    known = ledger.layers(each["fingerprint"])
+    if known is None:
+        raise StoreError(
+            f"{ledger.location}: the layers of {plain(each['text'])} are missing, which was to be "
+            "tested"
+        )
+    return known
 
 
 def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]]) -> list[Job]:
-    """Return a job for each network and seed. Raises StoreError where a network is not known."""
-    layers = {each["fingerprint"]: ledger.layers(each["fingerprint"]) for each in chosen}
-    found = []
-    for seed in SEEDS:
-        for each in chosen:
-            known = layers[each["fingerprint"]]
-            if known is None:
-                raise StoreError(
-                    f"{ledger.location}: the layers of {plain(each['text'])} are missing, which "
-                    "was to be tested"
-                )
-            found.append(shared.job_of(each["fingerprint"], each["text"], known, seed))
-    return found
+    """Return a job for each network and seed."""
+    layers = {each["fingerprint"]: _layers(ledger, each) for each in chosen}
+    return [
+        shared.job_of(each["fingerprint"], each["text"], layers[each["fingerprint"]], seed)
+        for seed in SEEDS
+        for each in chosen
+    ]
 
 
 def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:

@@ -91,7 +91,7 @@ def search(
     grammar = in_its_order(grammar, config, request.ledger)
     within = affordable(grammar, config)
     # of the budgets' few none might be drawn
-    shared = conditions(request, next(iter(grammar.sample(1, 0))))
+    shared = conditions(request, next(iter(grammar.sample(1, 0))), grammar.inputs)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by(shared), config)
     refuse_foreign(request.ledger, config.name)

@@ -55,7 +55,7 @@ def tabulate(
     everything = {network.digest: network for network in grammar}
     everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
-    shared = conditions(request, networks[0])
+    shared = conditions(request, networks[0], grammar.inputs)
     runs = ensure(
         shared.jobs(networks, seeds), request.ledger, request.workers, watch, request.device
     )

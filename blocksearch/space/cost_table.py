@@ -1,5 +1,6 @@
 """What is said of many networks at once: their costs as arrays, and how many there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -20,6 +21,12 @@ class Costs:
 
     def __len__(self) -> int:
         return len(self.macs)
+
+    @classmethod
+    def joined(cls, chunks: Sequence["Costs"]) -> "Costs":
+        """Join costs of several sets of networks, in order."""
+        rows = ("macs", "params", "activations", "peak_activations")
+        return cls(*(np.concatenate([getattr(each, row) for each in chunks]) for row in rows))
 
     @property
     def flops(self) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value
+from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.stem import Stem
@@ -116,6 +117,11 @@ class Grammar:
     def task(self) -> Task:
         """The task of the first part."""
         return self._parts[0].task
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """What networks read, over all parts."""
+        return tuple(dict.fromkeys(input for part in self._parts for input in part.inputs))
 
     @property
     def options(self) -> dict[str, tuple[Value, ...]]:
@@ -313,13 +319,7 @@ class Grammar:
                 f"the costs of {self.enumeration.diagram.size:,} networks are "
                 "too many to hold at once; stream chunks()"
             )
-        chunks = list(self.enumeration.chunks())
-        return Costs(
-            *(
-                np.concatenate([getattr(c, row) for c in chunks])
-                for row in ("macs", "params", "activations", "peak_activations")
-            )
-        )
+        return Costs.joined(list(self.enumeration.chunks()))
 
     def chunks(self) -> Iterator[Costs]:
         """Price all networks in order, some hundred thousand at a time."""
