@@ -185,7 +185,6 @@ def probe_group(group: Group) -> float:
     """Estimate the seconds of a whole training of a group from a few steps and one evaluation
     batch.
     """
-    from blocksearch.training.step import EVALUATION_BATCH
     from blocksearch.training.timing import probe_evaluation, probe_step
 
     job, copies = group.jobs[0], len(group.jobs)
@@ -193,11 +192,8 @@ def probe_group(group: Group) -> float:
     step = probe_step(job.layers, data, job.recipe, copies, PROBE_STEPS, group.device)
     evaluation = probe_evaluation(job.layers, data, copies, PROBE_STEPS // 2, group.device)
     steps = max(1, len(data.training.labels) // job.recipe.batch)
-    evaluations = len(data.evaluation.labels) / EVALUATION_BATCH
-    return (
-        job.recipe.epochs * steps * step
-        + (1 if data.once else job.recipe.epochs) * evaluations * evaluation
-    )
+    looks = 1 if data.once else job.recipe.epochs
+    return job.recipe.epochs * steps * step + looks * len(data.evaluation.labels) * evaluation
 
 
 def find_place(wanted: str) -> Machine:

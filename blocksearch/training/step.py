@@ -8,11 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Dropout, Layers, Linear
 from blocksearch.training.batches import Gather
 from blocksearch.training.recipe import Precision
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 500  # images that are judged together, where their maps are small
+SMALL, LARGE = (
+    2**18,
+    2**25,
+)  # peak activations of a small image's maps, and of a batch of larger ones
 
 
 def with_dropout(layers: Layers, rate: float | None) -> Layers:
@@ -28,6 +33,16 @@ def with_dropout(layers: Layers, rate: float | None) -> Layers:
 def batches_per_epoch(images: int, batch: int) -> int:
     """Full batches in an epoch; fewer images than a batch make one smaller batch."""
     return max(1, images // batch)
+
+
+def evaluation_batch(layers: Layers) -> int:
+    """Return how many images are judged together: fewer where a network's maps are large.
+
+    It depends on the layers alone, since the size of a batch decides how sums are rounded. Images
+    of 32×32 are judged by `EVALUATION_BATCH` in all networks of the paper.
+    """
+    peak = cost(layers).peak_activations
+    return EVALUATION_BATCH if peak <= SMALL else max(1, min(EVALUATION_BATCH, LARGE // peak))
 
 
 def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
@@ -84,13 +99,18 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def predict(
-    module: nn.Module, judge: Gather, images: int, copies: int, device: torch.device
+    module: nn.Module,
+    judge: Gather,
+    images: int,
+    copies: int,
+    device: torch.device,
+    batch: int = EVALUATION_BATCH,
 ) -> NDArray[np.uint16]:
-    """Return the class that each copy gives each image, N×K."""
+    """Return the class that each copy gives each image, N×K; `batch` images are judged together."""
     module.eval()
     found = []
-    for start in range(0, images, EVALUATION_BATCH):
-        indices = torch.arange(start, min(start + EVALUATION_BATCH, images), device=device)
+    for start in range(0, images, batch):
+        indices = torch.arange(start, min(start + batch, images), device=device)
         x, _ = judge(indices[:, None].repeat(1, copies))
         found.append(module(x).view(len(x), copies, -1).argmax(2))
     return torch.cat(found).cpu().numpy().astype(np.uint16)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.step import (
-    EVALUATION_BATCH,
     batches_per_epoch,
     channels_last,
+    evaluation_batch,
     predict,
 )
 from blocksearch.training.trainer import Training
@@ -38,16 +39,13 @@ def probe_step(
 def probe_evaluation(
     layers: Layers, data: Prepared, copies: int, batches: int, device: str = "cpu"
 ) -> float:
-    """Measure the median seconds of one evaluation batch, after some to warm up."""
+    """Measure the median seconds of evaluating an image, by batches after some to warm up."""
     place = torch.device(device)
     module = channels_last(build(layers, *range(copies))).to(place)
-    some = data.evaluation.first(EVALUATION_BATCH)
+    some = data.evaluation.first(evaluation_batch(layers))
     judge, count = gather(some, data, place), len(some.labels)
-    return (
-        _median_seconds(lambda: predict(module, judge, count, copies, place), batches, place)
-        * EVALUATION_BATCH
-        / count
-    )
+    evaluate = partial(predict, module, judge, count, copies, place, count)
+    return _median_seconds(evaluate, batches, place) / count
 
 
 def _median_seconds(action: Callable[[], object], times: int, device: torch.device) -> float:

@@ -29,6 +29,7 @@ from blocksearch.training.step import (
     batches_per_epoch,
     channels_last,
     class_weights,
+    evaluation_batch,
     in_precision,
     predict,
     seed_losses,
@@ -270,6 +271,7 @@ class Training:
                     len(self.data.evaluation.labels),
                     len(self.seeds),
                     self.device,
+                    evaluation_batch(self.layers),
                 )
             self.accuracies.append(100 * self._right.sum(0) / len(self._right))
         self.epoch, self.batch, self._epoch_losses = self.epoch + 1, 0, []

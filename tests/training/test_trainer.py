@@ -2,7 +2,9 @@
 something.
 """
 
+from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -22,16 +24,24 @@ from blocksearch.arch.layers import (
     Shape,
 )
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.zoo import TASKS, named_network
+from blocksearch.arch.notation import parse
+from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.data import digits, load, validation_split
 from blocksearch.data.splits import Images, Prepared, Split, normalisation, prepare
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
-from blocksearch.training.step import predict, with_dropout
+from blocksearch.training.step import (
+    EVALUATION_BATCH,
+    LARGE,
+    SMALL,
+    evaluation_batch,
+    predict,
+    with_dropout,
+)
 from blocksearch.training.trainer import Training, train
 from tests.training.drawn import drawn_data
 
@@ -182,6 +192,26 @@ def test_evaluation_does_not_change_the_module(data):
     first = predict(module, judge, 200, 1, CPU)
     assert (predict(module, judge, 200, 1, CPU) == first).all()
     assert all((value == before[name]).all() for name, value in module.state_dict().items())
+
+
+def test_large_maps_are_judged_in_smaller_batches_and_those_of_the_paper_as_ever(data):
+    for task, name in product(TASKS, NAMED):
+        with suppress(SpecError):
+            layers = named_network(name, TASKS[task]).layers
+            assert evaluation_batch(layers) == EVALUATION_BATCH == 500
+    sizes = []
+    for side in (96, 160, 224):
+        text = "effnet widths=64,128 head=global_pool"
+        net = parse(text, Task(input=Shape(3, side, side), classes=10))
+        sizes.append(evaluation_batch(net.layers))
+        peak = net.cost.peak_activations
+        assert peak > SMALL
+        assert sizes[-1] * peak <= LARGE < (sizes[-1] + 1) * peak
+    assert 500 > sizes[0] > sizes[1] > sizes[2] >= 1
+    module, judge = build(NETWORK.layers, 0), gather(data.evaluation, data, CPU)
+    whole = predict(module, judge, 200, 1, CPU)
+    for batch in (1, 7, 199):  # of images that are nearly a tie the rounding may decide
+        assert (predict(module, judge, 200, 1, CPU, batch) == whole).mean() > 0.99
 
 
 def test_weights_are_he_normal_and_belong_to_the_seed():
