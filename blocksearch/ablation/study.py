@@ -14,7 +14,7 @@ from blocksearch.arch.network import Network
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.questions import SEVERAL, Asked, Question, remembered
+from blocksearch.runs.questions import Asked, Question, remembered
 from blocksearch.runs.recall import is_shipped, recall
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
@@ -98,23 +98,17 @@ def _remembered(
     request: Request,
 ) -> Asked:
     """Remember what was asked, beside the runs, and return all questions about them."""
-    shared = every[0]
-    keys = [each.job(found[0].reference, 0).key for each in every]
-    key = keys[0]
-    pairs = {
+    pairs = [
         (own.reference.digest, own.network.digest)
         for own in found
         if own.network and own.compared and not own.is_interaction
-    }
-    question = Question(
-        dataset=key.dataset,
-        data=key.data,
-        split=SEVERAL.join(each.protocol for each in keys),
-        recipe=key.recipe,
-        pairs=tuple(sorted(pairs)),
+    ]
+    question = Question.about(
+        [each.job(found[0].reference, 0).key for each in every],
+        pairs,
         seeds=config.seed_list,
         stages=config.stages,
-        metric=str(shared.metric),
+        metric=str(every[0].metric),
     )
     location = request.ledger
     return remembered(question, location, request.sources, shipped=is_shipped(location))

@@ -24,6 +24,8 @@ from blocksearch.paper.tables import TABLES, Row, printed, printed_value
 from blocksearch.runs.metrics import RESOLUTION, mean_interval
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
+from blocksearch.runs.questions import Asked, Question, remembered
+from blocksearch.runs.recall import is_shipped
 from blocksearch.runs.records import Job, Run, RunState
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
@@ -121,8 +123,9 @@ class PaperTable:
 
     `order` is the rank correlation of measured and published accuracies with its p, over the
     printed rows: *EffNet large* is there once, with the network's FLOPs. `order_by_flops` is that
-    of FLOPs alone and published accuracies. `compared` are the pairs
-    of networks of which the paper says something, one family. `notes` say where the runs came from.
+    of FLOPs alone and published accuracies. `compared` are the pairs of networks of which the paper
+    says something, one family, and `asked` all questions about them. `notes` say where the runs
+    came from.
     """
 
     number: int
@@ -132,6 +135,7 @@ class PaperTable:
     order_by_flops: tuple[float, float] | None = None
     compared: tuple[VariantResult, ...] = ()
     notes: tuple[str, ...] = ()
+    asked: Asked | None = None
 
     @property
     def failed(self) -> bool:
@@ -182,14 +186,32 @@ def reproduce_table(
     runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
+    results = compared(number, rows, seeds, ImageGroups.of(shared))
     return PaperTable(
         number=number,
         title=f"{title}; {mixed}" if mixed else title,
         rows=rows,
         order=order_of(rows),
         order_by_flops=order_of(rows, by_flops=True),
-        compared=compared(number, rows, seeds, ImageGroups.of(shared)),
+        compared=results,
         notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
+        asked=_remembered(results, seeds, shared, request),
+    )
+
+
+def _remembered(
+    results: Sequence[VariantResult], seeds: Sequence[int], shared: Conditions, request: Request
+) -> Asked | None:
+    """Remember which networks of a table were compared; None if none were."""
+    pairs = [(own.variant.reference.digest, own.digest) for own in results if own.comparison]
+    if not pairs:
+        return None
+    key = shared.job(results[0].variant.reference, 0).key
+    return remembered(
+        Question.about([key], pairs, seeds=tuple(seeds)),
+        request.ledger,
+        request.sources,
+        shipped=is_shipped(request.ledger),
     )
 
 

@@ -15,7 +15,7 @@ from blocksearch.report.figure import (
     by_epoch,
     fork_figure,
 )
-from blocksearch.report.notes import UNITS, collapse_remark, comparison_notes, looks_notes
+from blocksearch.report.notes import UNITS, collapse_remark, comparison_notes, looks, looks_notes
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -61,6 +61,10 @@ def interval_text(value: tuple[float, float] | None, spec: str = "+.2f") -> str:
     return f"{left}, {right}"
 
 
+def _each_text(own: Sequence[float] | None) -> str:
+    return ", ".join(f"{each:+.2f}" for each in own or ())
+
+
 _EFFECT = (
     Column(name="difference", unit="points", form=form("+.2f")),
     Column(name="interval", unit="points", form=interval_text),
@@ -76,13 +80,7 @@ _EFFECT = (
         priority=_WIDE,
     ),
     Column(name="p_sign_flip", label="sign-flip p", form=p_text, priority=_WIDE),
-    Column(
-        name="differences_by_split",
-        label="on each split",
-        unit="points",
-        form=lambda own: ", ".join(f"{each:+.2f}" for each in own or ()),
-        priority=_WIDE,
-    ),
+    Column(name="differences_by_split", label="on each split", form=_each_text, priority=_WIDE),
 )
 _ABLATION = (
     Column(name="factor", left=True),
@@ -119,8 +117,7 @@ def ablation_report(answer: "Ablation") -> Report:
         notes=(*comparison_notes(results), *looks_notes(answer.asked), *answer.notes),
     )
     figures = (_effects(results), _costs(results), _curves(results))
-    asked = answer.asked
-    facts = {"question": asked and asked.number, "questions": asked and asked.count}
+    facts = looks(answer.asked)
     return Report(title=answer.title, tables=(table,), figures=figures, facts=facts)
 
 
@@ -295,12 +292,14 @@ def paper_report(found: "PaperTable") -> Report:
         notes=(
             *([units] if found.compared else []),
             *_order(found),
+            *looks_notes(found.asked),
             *found.notes,
         ),
         facts={
             "rank_correlation": correlation,
             "rank_correlation_p": p,
             "rank_correlation_of_flops": by_flops,
+            **looks(found.asked),
         },
     )
 

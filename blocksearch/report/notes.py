@@ -90,6 +90,11 @@ def looks_notes(asked: "Asked | None") -> list[str]:
     ]
 
 
+def looks(asked: "Asked | None") -> dict[str, object]:
+    """Say which look an answer is and how many there are, for files."""
+    return {"question": asked and asked.number, "questions": asked and asked.count}
+
+
 def _question(own: "Question") -> str:
     seeds = own.seeds
     first, last = min(seeds), max(seeds)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -48,6 +48,18 @@ class Question:
     seeds: tuple[int, ...]
     stages: tuple[int, ...] = ()
     metric: str = "accuracy"
+
+    @classmethod
+    def about(cls, keys: Sequence[RunKey], pairs: Iterable[tuple[str, str]], **asked: Any) -> Self:
+        """Ask about pairs on the images and by the recipe of runs, one key for each split."""
+        return cls(
+            dataset=keys[0].dataset,
+            data=keys[0].data,
+            split=SEVERAL.join(key.protocol for key in keys),
+            recipe=keys[0].recipe,
+            pairs=tuple(sorted(set(pairs))),
+            **asked,
+        )
 
     @property
     def content(self) -> str:

@@ -82,6 +82,18 @@ def test_asking_again_with_more_seeds_is_counted(tmp_path, monkeypatch):
     assert digest(SHIPPED) == before
 
 
+def test_a_table_of_the_paper_is_a_question_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = digest(SHIPPED)
+    first, again, more = (bs.reproduce("table4", seeds=seeds) for seeds in (3, 3, 5))
+    assert [each.data()["questions"] for each in (first, again, more)] == [1, 1, 2]
+    assert "question 2 of 2 about these runs" in " ".join(more.data()["notes"])
+    (one, other) = questions_in("results/gtsrb.db")
+    assert (one.split, one.seeds, other.seeds) == ("test", (0, 1, 2), (0, 1, 2, 3, 4))
+    assert len(one.pairs) == len(other.pairs) == 5
+    assert digest(SHIPPED) == before
+
+
 def test_what_is_stored_has_no_numbers_but_seeds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     residual(5)
