@@ -119,6 +119,7 @@ def ensure(
         return elsewhere
     _check_images(own, location)
     with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
+        _sweep(own, ledger)
         todo = plan(own, ledger, pool, watch, known=len(elsewhere))
         watch.planned(todo)
         remember_images(own, ledger)
@@ -280,6 +281,26 @@ def _anonymous(key: RunKey) -> RunKey:
 def _seed_by_seed(groups: list[Group]) -> list[Group]:
     """Order groups by their seeds, so that an interrupted experiment has whole pairs."""
     return sorted(groups, key=lambda group: group.seeds[0])
+
+
+def _sweep(jobs: Sequence[Job], ledger: Ledger) -> None:
+    """Remove checkpoints of runs that are stored, which a command left that was killed in between;
+    in whatever shares it had divided them.
+    """
+    if ledger.checkpoints is None or not ledger.checkpoints.exists():
+        return
+    final = ledger.find(job.key for job in jobs)
+    by_network: dict[RunKey, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.key in final and not job.lacks_weights:
+            by_network[_anonymous(job.key)].append(job)
+    holds = Holds()
+    for own in by_network.values():
+        for share in (*divide(own), *divide(own, TOGETHER), *([job] for job in own)):
+            group = Group(tuple(share)).kept_in(ledger.checkpoints)
+            if holds.take(group):
+                _forget(group, final)
+                holds.let_go(group)
 
 
 def _forget(group: Group, final: Collection[RunKey]) -> None:

@@ -87,6 +87,7 @@ class Trainings:
                 return group
             if known is not None:
                 if held:
+                    self._forget(group, known)  # which a driver left that was killed in between
                     self._holds.let_go(group)
                 self._finish(trial, known, reused=True)
                 continue
@@ -102,10 +103,9 @@ class Trainings:
     def done(self, group: Group, runs: list[Run]) -> None:
         """Store what a training gave, then let its trial count; one that failed is tried again."""
         self._ledger.add_all(zip(group.jobs, runs, strict=True))
-        self._holds.let_go(group)
-        if group.checkpoint is not None and runs[0].state in FINAL:
-            checkpoint.forget(group.checkpoint)
         trial, run = self._running.pop(group), runs[0]
+        self._forget(group, run)
+        self._holds.let_go(group)
         if run.state is not RunState.FAILED:
             self._finish(trial, run)
             return
@@ -116,6 +116,10 @@ class Trainings:
                 f"the training of trial {trial.candidate}, seed {trial.seed}, failed {ATTEMPTS} "
                 f"times ({' '.join(run.reason.split())}): the same command goes on with it"
             )
+
+    def _forget(self, group: Group, run: Run) -> None:
+        if group.checkpoint is not None and run.state in FINAL:
+            checkpoint.forget(group.checkpoint)
 
     def _finish(self, trial: Trial, run: Run, *, reused: bool = False) -> None:
         found = self._accuracies(trial, run)

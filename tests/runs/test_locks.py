@@ -14,6 +14,7 @@ from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.records import Group
+from blocksearch.runs.scheduler import _sweep
 from tests.runs.test_ledger import make_job, make_run
 
 ROUNDS, COMMANDS, ANSWERS = 40, 4, 5
@@ -73,6 +74,25 @@ def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
         ((group, runs),) = told
         assert (group, [run.key for run in runs]) == (groups[0], [job.key])
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("stored", [range(6), range(3), (0, 2, 5)])
+def test_what_a_killed_command_left_of_stored_runs_is_removed(tmp_path, stored):
+    """It had divided the seeds as it liked: what is not stored whole may go on from there."""
+    jobs = [make_job(seed) for seed in range(8)]
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        shares = [(0, 1, 2), (3, 4), (0, 1, 2, 3, 4), (0,), (2,), (5,), (6,), (7,)]
+        groups = [Group(tuple(jobs[n] for n in own)).kept_in(ledger.checkpoints) for own in shares]
+        groups += [half for group in groups[:1] for half in group.halves()]
+        ledger.checkpoints.mkdir()
+        for group in groups:
+            group.checkpoint.write_bytes(b"kept")
+        ledger.add_all([(jobs[n], make_run(jobs[n])) for n in stored])
+        _sweep(jobs[:7], ledger)
+        for group in groups:
+            assert group.checkpoint.exists() == (not set(group.seeds) <= {*stored}), group.seeds
+        _sweep(jobs[:7], ledger)
+        assert len(list(ledger.checkpoints.iterdir())) == sum(g.checkpoint.exists() for g in groups)
 
 
 def test_where_there_is_no_place_for_locks_nothing_is_held(tmp_path):

@@ -81,3 +81,16 @@ def test_others_that_are_running_then_are_kept(trainings, asked):
         [replace(run, state=RunState.COMPLETE, accuracies=(50.0,), losses=(1.0,), epoch_to=1)],
     )
     assert asked.finished == [(1, (50.0,), "complete")]
+
+
+def test_what_a_killed_driver_left_of_a_stored_run_is_removed(trainings, asked):
+    group = trainings.following()
+    group.checkpoint.write_bytes(b"kept")
+    job, run = group.jobs[0], failed_run(group.jobs[0], "")
+    run = replace(run, state=RunState.COMPLETE, accuracies=(50.0,), losses=(1.0,), epoch_to=1)
+    trainings._ledger.add_all([(job, run)])
+    trainings.close()
+    asked.left = [proposed(0, number=0)]
+    assert trainings.following() is None
+    assert asked.finished == [(0, (50.0,), "complete")]
+    assert not group.checkpoint.parent.exists()
