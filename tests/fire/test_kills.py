@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fire import kept, kills
+from tests.fire import history, kept, kills
 
 STUDY = Path(__file__).parents[2] / "studies" / "gtsrb-search.db"
 
@@ -101,13 +101,13 @@ def test_the_checker_sees_a_damaged_file(file):
 @pytest.fixture
 def story(tmp_path):
     (tmp_path / "own").mkdir()
-    found = kills.History(tmp_path / "own", ["train"], tmp_path)
+    found = history.History(tmp_path / "own", ["train"], tmp_path)
     found.fire.mkdir()
     return found
 
 
 def test_an_orphan_is_seen_and_ended(story, monkeypatch):
-    monkeypatch.setattr(kills, "SOON", 0.2)
+    monkeypatch.setattr(history, "SOON", 0.2)
     assert story._left(time.monotonic()) == []
     environment = os.environ | {"BLOCKSEARCH_FIRE": str(story.fire), "PYTHONPATH": ""}
     with subprocess.Popen([sys.executable, "-c", "input()"], env=environment, stdin=-1) as orphan:
@@ -140,11 +140,11 @@ def test_an_end_must_be_explained_by_what_was_struck(story, code, said, how, ok)
 
 
 def test_histories_replay():
-    schedule = [kills.drawn(0, "search", history, 0) for history in range(200)]
-    assert schedule == [kills.drawn(0, "search", history, 0) for history in range(200)]
-    assert schedule != [kills.drawn(1, "search", history, 0) for history in range(200)]
+    schedule = [kills.drawn(0, "search", number, 0) for number in range(200)]
+    assert schedule == [kills.drawn(0, "search", number, 0) for number in range(200)]
+    assert schedule != [kills.drawn(1, "search", number, 0) for number in range(200)]
     strikes = [strike for each in schedule for strike in each]
-    assert {each["how"] for each in strikes} >= {"kill", "kill group", "stop", *kills.ANSWERED}
+    assert {each["how"] for each in strikes} >= {"kill", "kill group", "stop", *history.ANSWERED}
     assert {each["at"] for each in strikes} == {*kills.DRIVERS, *kills.WORKERS}
 
 
