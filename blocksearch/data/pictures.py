@@ -52,6 +52,8 @@ def picture(
     known = _formats() if formats is None else formats
     try:
         with Image.open(io.BytesIO(content), formats=known) as image:
+            image.verify()  # a PNG has checksums, which reading its pixels does not look at
+        with Image.open(io.BytesIO(content), formats=known) as image:
             if image.width * image.height > most_pixels:
                 raise DataError(
                     f"{path}: an image has at most {most_pixels:,} pixels, but this has "

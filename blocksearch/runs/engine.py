@@ -65,6 +65,8 @@ def open_engine(location: Location, *, create: bool = False, read_only: bool = F
         elif not location.file.exists() and not location.file.is_symlink():
             raise MissingError(f"{location} is not there", location)
         check_file(location.file)
+        if not create and not read_only and _is_empty(location.file):
+            raise StoreError(f"{location} is empty")
         if create:
             check_one_name(location.file)
             if _is_empty(location.file):

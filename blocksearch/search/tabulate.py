@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from blocksearch.arch.network import Network
@@ -91,17 +92,26 @@ def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, obje
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         out = io.StringIO(newline="")
-        out.write(f"# {json.dumps({'title': title, 'epochs': epochs})}\n")
         writer = csv.DictWriter(out, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-        replace_file(file, out.getvalue().encode())
+        about = {"title": title, "epochs": epochs}
+        about["digest"] = _digest(about, out.getvalue())
+        replace_file(file, f"# {json.dumps(about)}\n{out.getvalue()}".encode())
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
+def _digest(about: Mapping[str, object], rows: str) -> str:
+    """Digest a table's first line and its rows, so that a damaged one is noticed."""
+    return sha256(f"{about['title']}\n{about['epochs']}\n{rows}".encode()).hexdigest()
+
+
 def read_table(file: Path) -> Tabulated:
-    """Read a table. Raises DataError where it is missing or no table."""
+    """Read a table. Raises DataError where it is missing, damaged or no table.
+
+    One without a digest, as earlier versions wrote it, is taken as it stands.
+    """
     if not file.is_file():
         raise DataError(
             f"{file} is not there; `blocksearch tabulate tiny --table {file}` would make it"
@@ -109,7 +119,10 @@ def read_table(file: Path) -> Tabulated:
     try:
         with file.open(newline="") as lines:
             about = json.loads(next(lines).removeprefix("# "))
-            rows = list(csv.DictReader(lines))
+            text = lines.read()
+        if about.get("digest", found := _digest(about, text)) != found:
+            raise ValueError("it was damaged or edited, and does not have its digest")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         entries = dict(map(_entry, rows))
         seeds = tuple(sorted({seed for _, seed in entries}))
         return Tabulated(str(about["title"]), int(about["epochs"]), seeds, entries)

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from blocksearch.ablation.config import AblationConfig, read_given, read_values
+from blocksearch.ablation.config import AblationConfig, ScoresConfig, read_given, read_values
+from blocksearch.ablation.scores import compare_scores
 from blocksearch.api.networks import network
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.factors import FACTORS
@@ -66,6 +67,13 @@ TABLE = (
     '# {"title": "tiny", "epochs": 2}\r\nfingerprint,seed,state,accuracies,network\r\n'
     "ab12,0,complete,50.1000 60.2000,effnet\r\nab13,1,diverged,,effnet residual=add\r\n"
 )
+SCORES = "\ufefftreatment,seed,score,task,group\r\n" + "".join(
+    f"{name},{seed},{start + seed / 3},{task},\r\n"
+    for task in ("t1", "t2")
+    for name, start in (("old", 90), ("new", 92.5))
+    for seed in range(4)
+)
+PLAIN = "treatment,seed,score\nold,0,1\nold,1,2e0\nnew,0,1.5\nnew,1,-.5\n"
 COMMANDS = """cost show space list data ablate reproduce search pareto importance test merge
 check fetch section3 table2 flops all tiny effnet digits gtsrb none.db a.html a.csv mine.py x.npz
 --dry-run --json --wide --quiet --help --version --enumerate --csv --as-written --equal-flops
@@ -168,6 +176,23 @@ def asked(text: str) -> None:
     read_given(text)
 
 
+def scores(file: Path) -> None:
+    config = ScoresConfig(variance="own")
+    found = compare_scores(file, config)
+    told = {
+        (each.task, each.treatment, seed): score
+        for each in found
+        for seed, score in each.scores.items()
+    }
+    rows = [
+        dict(zip(("task", "treatment", "seed", "score"), (*key, score), strict=True))
+        for key, score in told.items()
+    ]
+    again = {(each.task, each.treatment): each for each in compare_scores(rows, config)}
+    for each in found:
+        assert again[each.task, each.treatment].scores == each.scores
+
+
 def study(text: str) -> None:
     for name in ("objectives", "references", "name", "sampler", "rungs"):
         with contextlib.suppress(BlocksearchError):
@@ -244,6 +269,7 @@ DOORS: dict[str, tuple[int, Callable[[random.Random], str], Callable[[str], None
     "study": (12, from_corpus(["accuracy,flops", "effnet,mobilenet", "tpe", *BUDGETS]), study),
     "listing": (16, from_corpus([LISTING]), in_a_file("GT-00000.csv", _gtsrb_rows)),
     "table": (16, from_corpus([TABLE]), in_a_file("table.csv", read_table)),
+    "scores": (8, from_corpus([SCORES, PLAIN]), in_a_file("scores.csv", scores)),
     "command": (1, command_line, commanded),
 }
 

@@ -47,8 +47,13 @@ OTHER = make_job(0, named_network("mobilenet", TASKS["digits"]))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Make a file with a row or more of every kind."""
     file = tmp_path_factory.mktemp("whole") / "a.db"
+    write_whole(file)
+    return file
+
+
+def write_whole(file):
+    """Make a file with a row or more of every kind."""
     searched(file, name="made", trials=8)
     searched(file, name="more", trials=6)
     with closing(Ledger(file)) as ledger:
@@ -58,7 +63,6 @@ def whole(tmp_path_factory):
         ledger.add_images(IMAGES)
         ledger.add_report("final", "made", '{"title": "as it was"}')
         ledger.add_report("final front", "made", "[]")
-    return file
 
 
 def asked(ledger):
