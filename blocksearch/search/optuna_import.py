@@ -76,10 +76,13 @@ def _read(location: str, name: str) -> tuple[list[StudyDirection], list[str], li
         warnings.simplefilter("ignore")  # an old file's advice to upgrade it is Optuna's, not ours
         try:
             storage = open_storage(location, read_only=True)
-        except RuntimeError as error:
-            raise StoreError(
-                f"{Location(location)} was written by another version of Optuna: {error}"
-            ) from error
+        except Exception as error:
+            # alembic, with which Optuna looks up its version, has errors of its own
+            if isinstance(error, RuntimeError) or type(error).__module__.startswith("alembic."):
+                raise StoreError(
+                    f"{Location(location)} was written by another version of Optuna: {error}"
+                ) from error
+            raise
         try:
             number = storage.get_study_id_from_name(name)
             trials = storage.get_all_trials(number, deepcopy=False)

@@ -278,6 +278,7 @@ OPTUNAS = [
     "UPDATE version_info SET schema_version = 99",
     "DELETE FROM alembic_version",
     "UPDATE alembic_version SET version_num = 'v9.9.a'",
+    "INSERT INTO alembic_version VALUES ('v1.3.0.a')",
     "UPDATE studies SET study_name = x'00ff00'",
     "UPDATE studies SET study_name = ''",
     "DELETE FROM studies",
