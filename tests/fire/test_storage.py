@@ -1,17 +1,20 @@
 """Storage that fails, is full or is only to be read; and what a cut-off writer leaves."""
 
+import ctypes
 import errno
 import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
+from blocksearch import cli
 from blocksearch.runs.ledger import Ledger
 from tests.fire import storage
 from tests.runs.test_ledger import make_job, make_run
+from tests.search.made import searched
 
 compiled = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler, as cc")
 
@@ -88,3 +91,74 @@ def test_what_a_cut_off_writer_left_is_taken_back_by_whoever_reads(tmp_path):
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             ledger.location.connect(read_only=True).execute("CREATE TABLE t (a)")
     assert not (tmp_path / "a.db-journal").exists()
+
+
+@contextmanager
+def without_rights():
+    """Let permissions hold for root as well, to whom every file is else to be written."""
+    libc, head = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; low and high
+    assert libc.capget(head, rights) == 0
+    before = rights[0]
+    rights[0] &= ~(1 << 1)  # CAP_DAC_OVERRIDE
+    assert libc.capset(head, rights) == 0
+    try:
+        yield
+    finally:
+        rights[0] = before
+        libc.capset(head, rights)
+
+
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory):
+    place = tmp_path_factory.mktemp("place")
+    folder = place / "ro"
+    folder.mkdir()
+    storage.images(place)
+    searched(folder / "s.db", trials=8)
+    for file in (folder / "a.db", place / "b.db"):
+        with closing(Ledger(file)) as ledger:
+            ledger.add(make_job(len(file.parts)), make_run(make_job(len(file.parts))))
+    folder.chmod(0o555)
+    for each in folder.iterdir():
+        each.chmod(0o444)
+    yield place
+    folder.chmod(0o755)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("pareto ro/s.db", ""),
+        ("pareto ro/s.db --save ro/a.html", "ro/a.html cannot be written: Permission denied"),
+        ("merge b.db ro/a.db", ""),
+        ("merge ro/a.db b.db", "ro/a.db: attempt to write a readonly database"),
+        ("search small.py --dataset own.npz --db ro/s.db", "ro/s.db-small-own.lock cannot be made"),
+        ("search small.py --dataset own.npz --db ro/new.db", "cannot be made: Permission denied"),
+        ("ablate --factor residual --dataset own.npz --db ro/a.db", "ro/a.db: "),
+        ("ablate --factor residual --dataset own.npz --db ro/new.db", "ro/new.db: "),
+        ("ablate --factor residual --dataset own.npz --db ro/in/new.db", "ro/in cannot be made"),
+        (
+            "train effnet --dataset own.npz --db c.db --data-root ro/data",
+            "images of your own cannot be written under ro/data: Permission denied",
+        ),
+    ],
+)
+def test_in_a_read_only_folder_reading_works_and_writing_is_one_line(
+    read_only, monkeypatch, capsys, words, refused
+):
+    quiet = ["--quiet"] * words.startswith(("search", "ablate", "train"))
+    monkeypatch.chdir(read_only)
+    monkeypatch.setenv("BLOCKSEARCH_DATA", "data")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(read_only / "ro" / "cache"))
+    monkeypatch.setattr(sys, "argv", ["blocksearch", *words.split(), *quiet])
+    before = {each: each.read_bytes() for each in (read_only / "ro").iterdir()}
+    with without_rights():
+        code = cli._run()
+    said = capsys.readouterr().err
+    assert {each: each.read_bytes() for each in (read_only / "ro").iterdir()} == before
+    assert code == (2 if refused else 0), said
+    if refused:
+        assert refused in said
+        assert said.count("\n") == 1
