@@ -60,6 +60,7 @@ DOORS = {
         "api/models",
         "arch/block",  # as below
         "arch/network",  # for a type alone; the module is made by training, imported when asked for
+        "arch/skeleton",  # for a type alone, as in arch/block
         "training/build",
         "training/batches",
         "training/norm_act",
@@ -67,13 +68,17 @@ DOORS = {
         "training/replace",
         "training/step",
         "training/modules",
+        "training/operators",
+        "training/traced",
         "training/trainer",
+        "training/users",
         "training/optimizers",
         "training/plain",
         "training/timing",
         "runs/worker",
     },
     "numba": {"training/kernels"},
+    "cloudpickle": {"training/traced"},
     "pooch": {"data/download"},
     "safetensors": {"training/weights"},
     "PIL": {"data/pictures"},

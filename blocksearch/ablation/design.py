@@ -62,6 +62,10 @@ def ask(
     >>> [variant.value for variant in ask(named_network("effnet", TASKS["gtsrb"]), config)]
     ['none', 'add', 'project', 'concatenate']
     """
+    if config.equal_flops and reference.skeleton:
+        raise ConfigError(
+            "equal FLOPs need widths to change, but those of a model of yours are its own"
+        )
     varied, given = _values(config.factors, config.values, space), config.given
     references: list[tuple[str, Arm]] = [("", (reference, None))]
     if given:
@@ -235,6 +239,8 @@ def _references(
 
 def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
     own, *others = found
+    if others and own.reference.skeleton:
+        return f"{own.reference.skeleton.name} returns the same model whatever the value is"
     if others:
         return "every value gives the same layers"
     if asked:
@@ -262,7 +268,9 @@ def _changed(reference: Variant, value: Value) -> Variant:
     """
     variant = replace(reference, value=str(value), role=Role.VARIANT)
     try:
-        return replace(variant, network=reference.reference.with_factor(reference.factor, value))
+        network = reference.reference.with_factor(reference.factor, value)
+        _ = network.layers  # a user's model is made now
+        return replace(variant, network=network)
     except SpecError as error:
         return replace(variant, network=None, rule=str(error))
 

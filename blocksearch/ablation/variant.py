@@ -81,7 +81,8 @@ class Variant:
     @property
     def channels(self) -> tuple[int, ...] | None:
         """The channels in each stage that a bottleneck, or the least channels of one, come to."""
-        if self.network is None or self.factor not in ("bottleneck", "minimum"):
+        known = self.network is not None and self.network.skeleton is None
+        if self.network is None or not known or self.factor not in ("bottleneck", "minimum"):
             return None
         return tuple(channels for channels in self.network.bottlenecks if channels is not None)
 

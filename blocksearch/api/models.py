@@ -1,19 +1,22 @@
 """Blocks in a PyTorch model of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blocksearch.api.answer import Answer
 from blocksearch.arch.block import Block
 from blocksearch.arch.notation import parse
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import ConfigError, PluginError
 from blocksearch.runs.plan import loaded
 
 if TYPE_CHECKING:
     from torch import nn
+
+Maker: TypeAlias = "Skeleton | Callable[[Block], nn.Module] | str | None"
 
 
 def replace(
@@ -31,7 +34,8 @@ def replace(
     a block, its text, or a named network whose block is meant. `example_input` is a tensor N×C×H×W,
     or a shape (channels, height, width). `where` are patterns of module names such as
     `"layer2.*"`, or a function of name and module; without it, all but the first convolution.
-    Weights elsewhere are kept, those of the blocks are new. Raises ConfigError or PluginError.
+    Weights elsewhere are kept, those of the blocks are drawn by torch. Raises ConfigError or
+    PluginError.
     Source of the aim: EffNet paper, Section 1.
 
     >>> from torch import nn
@@ -67,15 +71,7 @@ def model_from(place: str) -> "nn.Module":
     """
     from torch import nn
 
-    from blocksearch.space.load import run_file
-
-    file, _, name = place.rpartition(":")
-    if not file or not name.isidentifier():
-        raise ConfigError(f"a model is named FILE:NAME, such as my_model.py:make, not {place!r}")
-    values = run_file(Path(file).expanduser())
-    if name not in values:
-        raise ConfigError(f"{file} defines no {name}")
-    made = values[name]
+    made = _named(place)
     if callable(made) and not isinstance(made, nn.Module):
         try:
             made = made()
@@ -84,3 +80,32 @@ def model_from(place: str) -> "nn.Module":
     if not isinstance(made, nn.Module):
         raise ConfigError(f"{place} must be or return a torch.nn.Module, but is {type(made)}")
     return made
+
+
+def read_skeleton(given: "Maker") -> Skeleton | None:
+    """Return a skeleton: one, a function from a block to a model, or where it is, FILE:NAME.
+
+    Raises ConfigError for what is none of these.
+    """
+    if given is None or isinstance(given, Skeleton):
+        return given
+    made = _named(given) if isinstance(given, str) else given
+    if hasattr(made, "forward") and not isinstance(made, type):
+        raise ConfigError(
+            f"{given if isinstance(given, str) else 'a skeleton'} is a model: give a function "
+            "that takes a block and returns the model around it"
+        )
+    return Skeleton(made)
+
+
+def _named(place: str) -> Any:
+    """Run a user's file and return what a name in it is."""
+    from blocksearch.space.load import run_file
+
+    file, _, name = place.rpartition(":")
+    if not file or not name.isidentifier():
+        raise ConfigError(f"a model is named FILE:NAME, such as my_model.py:make, not {place!r}")
+    values = run_file(Path(file).expanduser())
+    if name not in values:
+        raise ConfigError(f"{file} defines no {name}")
+    return values[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.api.answer import Answer
+from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
 from blocksearch.arch.layers import Layers
@@ -38,13 +39,15 @@ def network(
     scale_to: str | None = None,
     resize: str | None = None,
     grey: bool = False,
+    skeleton: Maker = None,
 ) -> Network:
     """Read a network: a name, a name with changes, a block, or a network's whole text.
 
     `task` is a `Task`, or a data set: its name, its name with another input and number of classes
     (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape.
     `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
-    `"flops <= 1M"`. Raises ParseError, ConfigError or SpecError in one line.
+    `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model, it is that model
+    around the network's block. Raises ParseError, ConfigError or SpecError in one line.
 
     >>> network("effnet residual=add", task="gtsrb").cost.flops
     344064
@@ -59,7 +62,11 @@ def network(
         )
     ops = loaded(plugins).options
     found = parse(text, own, ops, dataset=dataset, as_written=as_written)
-    return rescaled(found, scale_to) if scale_to else found
+    if skeleton is not None and (widths is not None or scale_to):
+        raise ConfigError("a model of yours has its own widths: they cannot be given or rescaled")
+    own_model = read_skeleton(skeleton)
+    found = rescaled(found, scale_to) if scale_to else found
+    return found.inside(own_model) if own_model else found
 
 
 def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") -> Cost:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.trainings import Seeds, run_config, seeds_of
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
@@ -53,6 +54,7 @@ def search(
     trials: int = 50,
     timeout: float | None = None,
     dataset: DatasetLike = "digits",
+    skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[Audience] = (),
     **fields: Any,
@@ -60,13 +62,14 @@ def search(
     """Search a space for the networks that nothing beats in accuracy and costs.
 
     `fields` are those of `StudyConfig` and of `RunConfig`. The same call goes on after a stop. The
-    answer is the front; with `dry_run` it is what would be trained.
+    answer is the front; with `dry_run` it is what would be trained. With a `skeleton`, a function
+    from a block to a PyTorch model, blocks are searched inside of that model.
     """
     from blocksearch.search.loop import search as run_search
 
     asked, rest = divided(fields, StudyConfig, RunConfig)
     config = run_config(dataset, rest, callbacks)
-    name, grammar = placed(space, config.dataset)
+    name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     effort, request = Effort(trials, timeout), config.request()
     if dry_run:
@@ -76,11 +79,14 @@ def search(
     return front(request.ledger, study.name)
 
 
-def placed(space: Grammar | str | Path, dataset: str) -> tuple[str, Grammar]:
+def placed(
+    space: Grammar | str | Path, dataset: str, skeleton: Maker = None
+) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
-    if isinstance(space, Grammar):
-        return "space", space.on(get(dataset).task)
-    return Path(space).stem, load_space(space).on(get(dataset).task)
+    name = "space" if isinstance(space, Grammar) else Path(space).stem
+    found = (space if isinstance(space, Grammar) else load_space(space)).on(get(dataset).task)
+    own = read_skeleton(skeleton)
+    return name, found.inside(own) if own else found
 
 
 def _foreseen(
@@ -146,17 +152,20 @@ def test(
     workers: int | None = None,
     device: str = "auto",
     metric: str = "accuracy",
+    skeleton: Maker = None,
     callbacks: Sequence[Watch] = (),
 ) -> Answer[Final]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
-    once. Another `metric` may be asked of the same runs later.
+    once. Another `metric` may be asked of the same runs later. A study inside a model of yours
+    needs its `skeleton`, which is not stored.
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final
 
     watch, own = together(Watch, callbacks), read_metric(metric)
-    found = final(Location(db), name, data_root, workers, device, watch, own)
+    model = read_skeleton(skeleton)
+    found = final(Location(db), name, data_root, workers, device, watch, own, model)
     return Answer(found, measured_by(test_report(found), str(own), own.title))
 
 

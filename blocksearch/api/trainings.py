@@ -8,6 +8,7 @@ from typing import Any
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
 from blocksearch.data import open_dataset
@@ -58,6 +59,7 @@ def train(
     seeds: Seeds = 1,
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
+    skeleton: Maker = None,
     metric: str = "accuracy",
     callbacks: Sequence[Watch] = (),
     **fields: Any,
@@ -66,7 +68,9 @@ def train(
 
     `fields` are those of `RunConfig`, such as `epochs=2, max_images=1000, keep_weights="weights"`.
     What the database has is not trained again. `metric` is accuracy, balanced-accuracy, macro-f1 or
-    recall:CLASS; any can be asked of stored runs. Raises ConfigError or DataError in one line.
+    recall:CLASS; any can be asked of stored runs. With a `skeleton`, a function from a block to a
+    PyTorch model, that model is trained around the network's block. Raises ConfigError or DataError
+    in one line.
 
     >>> import blocksearch as bs
     >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP
@@ -78,7 +82,7 @@ def train(
     from blocksearch.runs.train import train_network
 
     config = run_config(dataset, fields, callbacks)
-    found = _network(net, config.dataset, widths, plugins)
+    found = _network(net, config.dataset, widths, plugins, skeleton)
     watch = together(Watch, callbacks)
     own = read_metric(metric)
     request = replace(config.request(), metric=own)
@@ -94,6 +98,7 @@ def ablate(
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
+    skeleton: Maker = None,
     metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
@@ -116,7 +121,7 @@ def ablate(
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
     config = run_config(dataset, rest, callbacks)
-    reference = _network(block, config.dataset, widths, plugins)
+    reference = _network(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
     own = read_metric(metric)
     return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run, metric=own)
@@ -127,10 +132,12 @@ def _network(
     dataset: str,
     widths: str | Sequence[int] | None,
     plugins: Sequence[str | Path],
+    skeleton: Maker = None,
 ) -> Network:
     if isinstance(net, Network):
-        return net
-    return network(net, dataset, widths=widths, plugins=plugins)
+        own = read_skeleton(skeleton)
+        return net.inside(own) if own else net
+    return network(net, dataset, widths=widths, plugins=plugins, skeleton=skeleton)
 
 
 def _ablation(
@@ -159,7 +166,7 @@ def _ablation(
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
     done: Ablation = run_ablation(name, found, question, request, watch, others)
-    if metric == ACCURACY:  # the paper claims nothing else
+    if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(done, measured_by(ablation_report(done), str(metric), metric.title), done.failed)
 

@@ -79,8 +79,10 @@ class Block:
         block.__dict__.update(_checked(self.__dict__, values))
         return block
 
-    def module(self, in_shape: Any, width: int, seed: int = 0) -> "nn.Module":
+    def module(self, in_shape: Any, width: int, seed: int | None = None) -> "nn.Module":
         """Build it in PyTorch for an input of C×H×W: N×C×H×W floats in, N×width×h×w out.
+
+        Without a seed, torch's own generator draws the weights, as in any module.
 
         >>> Block(residual="concatenate").module((16, 32, 32), width=24)  # doctest: +SKIP
         """

@@ -18,6 +18,7 @@ from blocksearch.arch.shape import even_parts
 from blocksearch.arch.tree import CustomOp as CustomOp
 from blocksearch.arch.tree import Join as Join
 from blocksearch.arch.tree import JoinKind as JoinKind
+from blocksearch.arch.tree import UserModel as UserModel
 from blocksearch.arch.tree import decode as decode
 from blocksearch.arch.tree import encode as encode
 from blocksearch.arch.tree import fingerprint as fingerprint

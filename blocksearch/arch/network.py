@@ -13,6 +13,7 @@ from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import bottleneck_channels, expand
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
 from blocksearch.errors import SpecError
 
@@ -116,7 +117,9 @@ class Network:
     with `"block"` every stage is a block, and `"conv(kernel=3,stride=2,width=16)"` is a convolution
     of its own before them. The classifier reads the flattened last map, as in the
     paper; with `head="global_pool"` it reads the average of each channel, so that its size does
-    not depend on the input's. Raises SpecError if the network cannot be built.
+    not depend on the input's. With a `skeleton` it is the user's model around its one block, whose
+    layers, costs and module are read from that; widths are then those by which spaces tell blocks
+    apart. Raises SpecError if the network cannot be built.
 
     >>> task = Task(input=(3, 32, 32), classes=43)
     >>> Network(task=task, widths=(8, 16, 32), blocks=[Block(residual="add")]).cost.params
@@ -129,6 +132,7 @@ class Network:
     widths: tuple[int, ...] = ()
     stem: Stem = "block"
     head: str = "flatten"
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         self._take(self.task, self.blocks, self.widths)
@@ -141,7 +145,10 @@ class Network:
                 f"a network takes one block or one for each of its {stages} block stages, "
                 f"but got {len(self.blocks)}"
             )
-        _ = self.layers  # an instance that exists resolves
+        if self.skeleton is None:
+            _ = self.layers  # an instance that exists resolves; a user's model is made when asked
+        elif len(self.blocks) > 1 or (self.stem, self.head) != ("block", HEADS[0]):
+            raise SpecError("a skeleton takes one block, and has a stem and a head of its own")
 
     def _take(self, task: Any, blocks: Any, widths: Any) -> None:
         """Keep lists as tuples, and the widths in the task as well: they are the network's."""
@@ -163,6 +170,9 @@ class Network:
     def __str__(self) -> str:
         """Write the network on one line, as `parse` reads it."""
         task = self.task
+        if self.skeleton:
+            what = f"model={self.skeleton.name} input={task.input} classes={task.classes}"
+            return f"{what} [{self.blocks[0]}]"
         dropout = f" dropout={task.dropout!r}" if task.dropout else ""
         head = f"input={task.input} widths={task.widths_text} classes={task.classes}{dropout}"
         end = "" if self.head == "flatten" else f" head={self.head}"
@@ -206,6 +216,8 @@ class Network:
     @cached_property
     def layers(self) -> Layers:
         """The resolved layer tree: the network's identity."""
+        if self.skeleton:
+            return self.skeleton.layers(self.blocks[0], self.task.input, self.task.classes)
         return tuple(layer for stage in self.stages for layer in stage)
 
     @cached_property
@@ -216,21 +228,39 @@ class Network:
     @cached_property
     def cost(self) -> Cost:
         """What the network costs: `network.cost.flops` and the other `METRICS`."""
+        if self.skeleton:
+            return self.skeleton.cost(self.blocks[0], self.task.input, self.task.classes)
         return cost(self.layers)
 
     def table(self) -> str:
         """Return its layer table as plain text, a row for each convolution as in Table 1."""
         return str(import_module("blocksearch.arch.summary").layer_table(self))
 
-    def module(self, seed: int = 0) -> "nn.Module":
-        """Build it in PyTorch, initialised from a seed: N×C×H×W floats in, N×classes logits out."""
-        made: nn.Module = import_module("blocksearch.training.build").build(self.layers, seed)
+    def module(self, seed: int | None = None) -> "nn.Module":
+        """Build it in PyTorch: N×C×H×W floats in, N×classes logits out.
+
+        A seed gives the weights with which its training begins; without one, torch's own generator
+        draws them.
+        """
+        training = import_module("blocksearch.training.build")
+        own = training.drawn_seed() if seed is None else seed
+        if self.skeleton:
+            return self.skeleton.module(self.blocks[0], own)
+        made: nn.Module = training.build(self.layers, own)
         return made
+
+    def inside(self, skeleton: Skeleton) -> "Network":
+        """Return a user's model around this network's block. Raises SpecError if blocks differ."""
+        if len(set(self.blocks)) > 1:
+            raise SpecError(f"a skeleton takes one block, but these differ in {self}")
+        return Network(self.task, self.blocks[:1], widths=self.widths, skeleton=skeleton)
 
     def with_factor(self, name: str, value: Value) -> "Network":
         """Return this network with one factor changed in every block, or another stem, head,
         resolution or number of channels.
         """
+        if self.skeleton and name in ("stem", "head", "resolution", "channels"):
+            raise SpecError(f"{name} is for {self.skeleton.name} to decide")
         match name:
             case "head":
                 return replace(self, head=str(value))

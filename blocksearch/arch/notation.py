@@ -17,6 +17,7 @@ from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
 from blocksearch.arch.zoo import reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
@@ -69,6 +70,19 @@ def parse(
     head = found.pop("head", "flatten")
     blocks = tuple(_changed(text, block, found) for block in blocks)
     return Network(task=task, widths=widths, stem=stem, head=head, blocks=blocks)
+
+
+def parse_inside(text: str, skeleton: Skeleton, ops: Ops = NO_OPS) -> Network:
+    """Read the text of a network inside a user's model, which only the function gives again.
+
+    Raises ParseError for another text.
+    """
+    match = re.fullmatch(r"model=\S+ input=(\S+) classes=([0-9]{1,6}) \[([^][]*)\]", text)
+    shape = read_shape(match[1]) if match else None
+    if match is None or shape is None:
+        raise ParseError(f"{text} is no network inside a model")
+    task = Task(input=shape, classes=int(match[2]), widths=(1,))
+    return Network(task=task, blocks=(parse_block(match[3], ops),), skeleton=skeleton)
 
 
 def parse_block(text: str, ops: Ops = NO_OPS) -> Block:

@@ -40,7 +40,8 @@ def layer_rows(network: Network) -> list[LayerRow]:
     '3x3x8 · relu + mp'
     """
     first = 0 if isinstance(network.stem, ConvStem) else 1
-    stages = enumerate(network.stages, first)
+    own = (network.layers,) if network.skeleton else network.stages
+    stages = enumerate(own, first)
     return [row for number, stage in stages for row in _rows(stage, number, "")]
 
 

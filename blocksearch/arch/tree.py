@@ -1,4 +1,4 @@
-"""Layers made of layers, joins and custom ops, and how a tree of layers is stored and digested.
+"""Layers made of layers (joins, custom ops, whole models of a user's), and how a tree is stored.
 
 Networks are equal if their trees are: `fingerprint` is the digest of a tree, `encode` and `decode`
 its stored form.
@@ -6,14 +6,16 @@ its stored form.
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, assert_never
 
-from blocksearch.arch.cost import LAYERS, Cost, Layer, Layers, branch_cost, flat
+from blocksearch.arch.cost import LAYERS, Cost, Layer, Layers, Place, branch_cost, flat
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import SpecError
 
 JoinKind = Literal["add", "concatenate", "multiply"]
+_COUNTS = ("macs", "params", "activations", "peak")
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,62 @@ class CustomOp(Layer, stored_as="Custom"):
         raise AssertionError("a custom op is counted by its layers")
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """How a worker process makes a model again: the pickled callable and block, and the digest of
+    the operators that its model runs. It is handed over and never stored.
+    """
+
+    name: str
+    code: bytes = field(repr=False)
+    block: bytes = field(repr=False)
+    outline: str
+
+
+@dataclass(frozen=True)
+class UserModel(Layer, stored_as="Model"):
+    """A user's whole PyTorch model: N×C×H×W in, N×classes out.
+
+    `graph` is the digest of its exported graph. `activations` and `peak` are elements. Without a
+    `source`, as read from a database, it has its costs and cannot be made.
+    """
+
+    input: Shape
+    classes: int
+    graph: str
+    macs: int
+    params: int
+    activations: int
+    peak: int
+    source: ModelSource | None = field(
+        default=None, compare=False, repr=False, metadata={"stored": False}
+    )
+
+    place, label = Place.OPENS, "model"
+
+    def __post_init__(self) -> None:
+        own: dict[str, Any] = vars(self)
+        counts = [own[name] for name in _COUNTS]
+        if not isinstance(own["input"], Shape) or not isinstance(own["classes"], int):
+            raise SpecError("a model needs an input shape and a number of classes")
+        if any(not isinstance(count, int) or count < 0 for count in counts):
+            raise SpecError(f"counts of a model must be whole numbers from 0, but got {counts}")
+        if not isinstance(own["graph"], str) or not re.fullmatch(r"[0-9a-f]{64}", self.graph):
+            raise SpecError("a model needs the digest of its graph")
+
+    @property
+    def output(self) -> Shape:
+        return Shape(self.classes, 1, 1)
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.macs, self.params, (self.activations,), self.peak)
+
+    @property
+    def traffic(self) -> int:
+        return 3 * self.input.elements + 4 * self.activations
+
+
 def encode(layers: Layers) -> str:
     """Write a layer tree as canonical JSON: the form that is stored and digested."""
     return json.dumps([_to_data(layer) for layer in layers], separators=(",", ":"))
@@ -140,7 +198,8 @@ def _to_data(value: Any) -> Any:
             return [_to_data(item) for item in value]
         case Layer() | Shape():
             kind = value.stored_as if isinstance(value, Layer) else "Shape"
-            names = [field.name for field in fields(value)]  # type: ignore[arg-type]
+            own = fields(value)  # type: ignore[arg-type]
+            names = [each.name for each in own if each.metadata.get("stored", True)]
             return {"": kind} | {name: _to_data(getattr(value, name)) for name in names}
         case _:
             return value

@@ -189,6 +189,13 @@ class Network:
     plugins: Sequence[str] = field(
         default=(), metadata={"help": "Python file with ops or a space of yours; several."}
     )
+    skeleton: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your model around the block: a function from a block to a torch.nn.Module.",
+            "metavar": "FILE:NAME",
+        },
+    )
     as_written: bool = field(
         default=False,
         metadata={"help": "effnet_revised as Section 6.2 is written, not as its table."},
@@ -242,7 +249,7 @@ class Output:
             raise typer.Exit(1)
 
 
-OFTEN["plugins"] = "--plugin"
+OFTEN |= {"plugins": "--plugin", "skeleton": "--model"}
 NetworkText = Annotated[
     str,
     typer.Argument(
@@ -257,6 +264,14 @@ Space = Annotated[
         metavar="SPACE",
         help="Name of a space, such as section3, or a Python file that defines one.",
         autocompletion=_completed(spaces),
+    ),
+]
+Skeleton = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE:NAME",
+        help="Your model around the block: a function from a block to a torch.nn.Module.",
     ),
 ]
 Measured = Annotated[

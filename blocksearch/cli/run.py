@@ -26,7 +26,8 @@ _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", "data_root", 
 Timing = Annotated[Given, Options(RunConfig, "Training", only=_TIMED)]
 _WHERE = ("data_root", "workers", "device")
 Again = Annotated[Given, Options(RunConfig, "Training", only=_WHERE)]
-Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
+Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins", "skeleton"))]
+Own = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
 Seeds = Annotated[
     str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
 ]
@@ -106,7 +107,7 @@ def compare(scores: Scores, question: Compared, output: Shown) -> None:
 
 @run_app.command()
 @with_options
-def bench(network: NetworkText, form: Form, run: Timing, output: Spoken) -> None:
+def bench(network: NetworkText, form: Own, run: Timing, output: Spoken) -> None:
     """Time the training of five seeds on this machine.
 
     The plain loop that a user would write stands beside each of our ways.

@@ -13,6 +13,7 @@ from blocksearch.cli.options import (
     Options,
     Planned,
     Shown,
+    Skeleton,
     Space,
     Spoken,
     StudyName,
@@ -34,6 +35,7 @@ def search(
     study: Wish,
     run: Training,
     output: Planned,
+    model: Skeleton = None,
     trials: Annotated[
         int,
         typer.Option(
@@ -58,7 +60,7 @@ def search(
 
     effort: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
     with searching(quiet=output.quiet) as heard:
-        answer = call(space, callbacks=[heard], **effort, **study, **run)
+        answer = call(space, skeleton=model, callbacks=[heard], **effort, **study, **run)
     output.show(answer)
 
 
@@ -137,6 +139,7 @@ def test(
     output: Spoken,
     name: StudyName = None,
     metric: Measured = "accuracy",
+    model: Skeleton = None,
 ) -> None:
     """Test the front of a study on the test images, once.
 
@@ -148,5 +151,5 @@ def test(
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet) as heard:
-        answer = call(db, name, metric=metric, callbacks=[heard], **run)
+        answer = call(db, name, metric=metric, skeleton=model, callbacks=[heard], **run)
     output.show(answer)

@@ -82,8 +82,9 @@ def _legend(rows: Sequence[LayerRow]) -> tuple[str, ...]:
 def cost_report(name: str, network: Network, price: Cost) -> Report:
     """List what one image costs a network, with the convention of each count."""
     peak = price.peak_activations
+    by = f"counted by torch in {network.skeleton.name}" if network.skeleton else "as in the paper"
     rows = (
-        ("FLOPs", price.flops, "2 × MACs, as in the paper"),
+        ("FLOPs", price.flops, f"2 × MACs, {by}"),
         ("MACs", price.macs, "multiply-accumulates of convolutions and classifier"),
         ("parameters", price.params, "normalisation and bias included"),
         (

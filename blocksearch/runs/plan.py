@@ -15,6 +15,7 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, read_shape, read_widths
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.scale import rescaled
+from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
 from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, summary
@@ -221,8 +222,6 @@ class Conditions:
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""
-        own, widths = get(self.protocol.dataset).task.widths_text, network.task.widths_text
-        reduced = "" if widths == own else f" instead of {own}"
         images = f"{self.training_images:,} training images"
         if self.training_images < self.available_images:
             images = f"only {self.training_images:,} of {self.available_images:,} training images"
@@ -232,7 +231,14 @@ class Conditions:
         how = f"{self.recipe.title}{self.doubts}"
         what += self.brought
         by = "" if self.metric == ACCURACY else f" by {self.metric.title}"
-        return f"{name}, widths {widths}{reduced}; {what}: {images}, {how}, {judged}{by}"
+        return f"{name}, {self._form(network)}; {what}: {images}, {how}, {judged}{by}"
+
+    def _form(self, network: Network) -> str:
+        """Say how wide a network is, or whose model it is inside of."""
+        if network.skeleton:
+            return f"inside {network.skeleton.name}, {COUNTED}"
+        own, widths = get(self.protocol.dataset).task.widths_text, network.task.widths_text
+        return f"widths {widths}" + ("" if widths == own else f" instead of {own}")
 
     @property
     def brought(self) -> str:

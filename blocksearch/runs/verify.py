@@ -11,6 +11,7 @@ from statistics import stdev
 
 import numpy as np
 
+from blocksearch.arch.layers import UserModel
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, DataError, StoreError
 from blocksearch.runs.executor import Workers
@@ -110,9 +111,7 @@ def verify(
     if count < 1:
         raise ConfigError(f"the number of runs to train again must be at least 1, but got {count}")
     with closing(Ledger(location, read_only=True)) as ledger:
-        runs = [run for run in ledger.runs() if run.state is RunState.COMPLETE]
-        if not runs:
-            raise StoreError(f"{ledger.location} has no complete run that could be trained again")
+        runs = _repeatable(ledger)
         chosen = _chosen(runs, count)
         groups = [Group(tuple(_job(ledger, run.key, root) for run in own)) for own in chosen]
     _check_images(groups)
@@ -139,6 +138,19 @@ def verify(
         for own in chosen
         for run in own
     )
+
+
+def _repeatable(ledger: Ledger) -> list[Run]:
+    """Return the complete runs, but not those of users' models, whose functions are not stored."""
+    whole = [run for run in ledger.runs() if run.state is RunState.COMPLETE]
+    layers = {name: ledger.layers(name) for name in {run.key.network for run in whole}}
+    found = [
+        run for run in whole if not isinstance((layers[run.key.network] or (None,))[0], UserModel)
+    ]
+    if not found:
+        why = ": all are inside models of yours, whose functions are not stored" if whole else ""
+        raise StoreError(f"{ledger.location} has no complete run that could be trained again{why}")
+    return found
 
 
 def _chosen(runs: Iterable[Run], count: int) -> list[list[Run]]:

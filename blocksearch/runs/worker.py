@@ -77,7 +77,9 @@ def train_group(group: Group) -> list[Run]:
     try:
         return _trained(group)
     except Exception as error:
-        if len(group.jobs) == 1 or not _out_of_memory(error):
+        from blocksearch.training.users import out_of_memory
+
+        if len(group.jobs) == 1 or not out_of_memory(error):
             raise
     return [run for half in group.halves() for run in _half(half)]
 
@@ -95,17 +97,6 @@ def _half(group: Group) -> list[Run]:
 def reason_of(error: Exception) -> str:
     """Say in a row why a training gave nothing."""
     return f"{type(error).__name__}: {error}"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so
-    in words only.
-    """
-    import torch
-
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
 
 
 def _trained(group: Group) -> list[Run]:

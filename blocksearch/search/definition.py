@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from blocksearch.arch.constraints import read_budget
-from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network, Task
+from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.plan import Conditions, network_from
@@ -75,7 +75,8 @@ class Definition:
     `grammar` is the digest of the space within its budgets, `choices` what codes of networks mean,
     `described` the space as data. `rungs` are the epochs at which the search looks, the last that
     of a whole training. `baseline` are the FLOPs of the baseline network, 0 where its maps would be
-    too small. `repeated` is how many networks get a second seed at the start.
+    too small. `around` names the function that puts blocks into a user's model. `repeated` is how
+    many networks get a second seed at the start.
     """
 
     space: str
@@ -88,13 +89,15 @@ class Definition:
     rungs: tuple[int, ...]
     described: Sequence[Any] = ()
     repeated: int = REPEATED
+    around: str = ""
 
     @property
     def title(self) -> str:
         """What is searched, and how networks are judged, with every reduction named."""
         budgets = self.config.budgets
+        around = f" inside {self.around}, {COUNTED}" if self.around else ""
         within = f" within {' and '.join(budgets)}" if budgets else ""
-        return f"{self.space}{within}; {self.judged.title}"
+        return f"{self.space}{around}{within}; {self.judged.title}"
 
     def as_data(self) -> dict[str, Any]:
         """Return what is stored."""
@@ -194,6 +197,8 @@ def _described(old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
             if name == "sources":
                 ops = {key for key in (*was, *is_now) if was.get(key) != is_now.get(key)}
                 yield f"the source of {' and '.join(sorted(ops))}"
+            elif name == "skeleton":
+                yield "the model around the block"
             else:
                 yield f"{_SAID.get(name, name)} was {_plain(was)}, now {_plain(is_now)}"
 
@@ -235,6 +240,9 @@ def opening(
     for name in dict.fromkeys((*references, *enqueue)):
         try:
             network = named_network(name, task) if name in NAMED else network_from(name, task)
+            if grammar.skeleton:
+                network = network.inside(grammar.skeleton)
+                _ = network.cost  # a reference network that does not fit is left out
         except SpecError:
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
@@ -255,16 +263,14 @@ def opening(
 
 
 def _cost_of(network: Network, quantity: str) -> int:
-    return int(
-        getattr(
-            cost(network.layers), "peak_activations" if quantity == "peak_activations" else quantity
-        )
-    )
+    return int(getattr(network.cost, quantity))
 
 
-def _baseline(task: Task) -> int:
+def _baseline(grammar: Grammar) -> int:
     with suppress(SpecError):
-        return cost(named_network("baseline", task).layers).flops
+        found = named_network("baseline", opening_setting(grammar))
+        own = grammar.skeleton
+        return (found.inside(own) if own else found).cost.flops
     return 0
 
 
@@ -289,10 +295,11 @@ def define(
         config=config,
         judged=judged,
         frame=_frame(whole, prices),
-        baseline=_baseline(opening_setting(whole)),
+        baseline=_baseline(whole),
         choices={name: [str(value) for value in values] for name, values in levels},
         rungs=(*config.rungs, judged.epochs),
         described=pool.grammar.data(),
+        around=whole.skeleton.name if whole.skeleton else "",
     )
 
 

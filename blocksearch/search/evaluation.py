@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blocksearch.arch.layers import Layers
+from blocksearch.arch.layers import Layers, UserModel
+from blocksearch.arch.notation import parse_inside
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.fields import Fields
@@ -72,8 +74,10 @@ def final(
     device: str,
     watch: Watch,
     metric: Metric = ACCURACY,
+    skeleton: Skeleton | None = None,
 ) -> Final:
-    """Test the front of a study, or return what its test said.
+    """Test the front of a study, or return what its test said; inside a user's model that needs the
+    `skeleton` of the study, unless it was tested before.
 
     Raises ConfigError where a study has no front or no images, DataError where test images are
     missing, StoreError where what was written down is damaged.
@@ -90,7 +94,7 @@ def final(
         shared = _conditions(study, root)
         front = summarise(location, study.name).front
         chosen, shared = _chosen(ledger, front, study, shared)
-        jobs = _jobs(ledger, shared, chosen)
+        jobs = _jobs(ledger, shared, chosen, skeleton)
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
@@ -254,14 +258,37 @@ def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
     return known
 
 
-def _jobs(ledger: Ledger, shared: Conditions, chosen: Sequence[Mapping[str, Any]]) -> list[Job]:
-    """Return a job for each network and seed."""
+def _jobs(
+    ledger: Ledger,
+    shared: Conditions,
+    chosen: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton | None,
+) -> list[Job]:
+    """Return a job for each network and seed. Raises ConfigError where it is inside a model that
+    `skeleton` does not make.
+    """
     layers = {each["fingerprint"]: _layers(ledger, each) for each in chosen}
+    for each in chosen:
+        if isinstance(layers[each["fingerprint"]][0], UserModel):
+            layers[each["fingerprint"]] = _made_again(each, skeleton)
     return [
         shared.job_of(each["fingerprint"], each["text"], layers[each["fingerprint"]], seed)
         for seed in SEEDS
         for each in chosen
     ]
+
+
+def _made_again(each: Mapping[str, Any], skeleton: Skeleton | None) -> Layers:
+    if skeleton is None:
+        raise ConfigError(
+            f"{plain(each['text'])} is inside a model of yours: give the function that makes it"
+        )
+    network = parse_inside(each["text"], skeleton)
+    if network.digest != each["fingerprint"]:
+        raise ConfigError(
+            f"{skeleton.name} does not make the model that was searched: {plain(each['text'])}"
+        )
+    return network.layers
 
 
 def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:

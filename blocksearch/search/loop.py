@@ -7,15 +7,16 @@ tables: whoever is killed in between leaves nothing that the next driver cannot 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from numbers import Real
 
 from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
@@ -34,6 +35,7 @@ from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 
 Function = Callable[[Network, int], float | None]
+LOOKED_AT = 3  # models of a user's that must not all be the same
 SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percent
 
 
@@ -74,7 +76,29 @@ def affordable(grammar: Grammar, config: StudyConfig) -> Grammar:
     list(opening(found, config.references, config.enqueue, config.budgets))
     if found.enumeration.streamable:
         found.enumeration.count()
+    _check_blocks_are_used(found)
     return found
+
+
+def _check_blocks_are_used(grammar: Grammar) -> None:
+    """Raise ConfigError where a user's model is the same whatever the block is."""
+    if grammar.skeleton is None or len(few := list(islice(_made(grammar), LOOKED_AT))) < LOOKED_AT:
+        return
+    if len({network.digest for network in few}) == 1:
+        raise ConfigError(
+            f"{grammar.skeleton.name} returns the same model for different blocks: "
+            f"{' and '.join(f'[{each.blocks[0]}]' for each in few)}"
+        )
+
+
+def _made(grammar: Grammar) -> Iterator[Network]:
+    """Yield networks of a space whose block fits into the user's model."""
+    space = grammar.enumeration
+    for rank in space.some(20):
+        with suppress(SpecError):
+            network = space.network(space.unrank(rank))
+            _ = network.cost
+            yield network
 
 
 def search(

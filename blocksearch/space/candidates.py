@@ -1,8 +1,9 @@
 """The networks that a search may try, as rows of arrays: their codes, and their exact costs.
 
 A space of up to `MOST` networks is listed whole. Of a larger one a uniform sample is listed, and
-the table grows by what samplers make. What is drawn depends on the space, its seed and the
-generator, never on what the table has grown by.
+the table grows by what samplers make. Inside a user's model, where a network has to be made to be
+priced, a hundred are listed. What is drawn depends on the space, its seed and the generator, never
+on what the table has grown by.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import Cost, cost
+from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
 from blocksearch.errors import SpecError
 from blocksearch.space.enumeration import Enumeration
@@ -18,6 +19,7 @@ from blocksearch.space.grammar import Grammar
 
 MOST, LISTED = 20_000, 5_000  # networks of a space listed whole, and listed of a larger one
 _ROUNDS = 100  # of drawing `LISTED` networks, until as many are within the budgets
+_ROUNDS_OF_MODELS = 3  # the same where each has to be made to be priced
 _BATCHES = (
     4,
     64,
@@ -38,6 +40,7 @@ class Candidates:
         self.grammar, self.encoding = grammar, grammar.encoding
         space = grammar.enumeration
         ranks, self.whole = _listed(space, seed)
+        ranks = space.fitting(ranks)
         self.listed = len(ranks)
         self._codes = np.array([self.encoding.encode(space.unrank(r)) for r in ranks], np.int16)
         self._codes = self._codes.reshape(len(ranks), len(self.encoding.names))
@@ -91,7 +94,7 @@ class Candidates:
         if rank is not None:
             return self._row(rank)
         if network.digest not in self._outside:
-            price: Cost = cost(network.layers)
+            price: Cost = network.cost
             costs = [price.flops, price.params, price.activations, price.peak_activations]
             code = self.encoding.encode_network(network)
             self._outside[network.digest] = self._append(None, code, costs)
@@ -122,7 +125,8 @@ class Candidates:
             left = self.left(taken)
             return int(rng.choice(left)) if len(left) else None
         for count in _BATCHES:
-            for rank in self.grammar.enumeration.drawn(count, int(rng.integers(2**62))):
+            space = self.grammar.enumeration
+            for rank in space.fitting(space.drawn(count, int(rng.integers(2**62)))):
                 row = self._row(rank)
                 if row >= len(taken) or not taken[row]:
                     return row
@@ -164,9 +168,9 @@ class Candidates:
         space = self.grammar.enumeration
         try:
             rank = space.rank(space.network(genotype))
+            return None if rank is None else self._row(rank)
         except SpecError:
             return None
-        return None if rank is None else self._row(rank)
 
     def _row(self, rank: int) -> int:
         if rank not in self._rows:
@@ -195,20 +199,22 @@ def _listed(space: Enumeration, seed: int) -> tuple[list[int], bool]:
 
     Raises SpecError if none of many that were drawn is within the budgets.
     """
+    most, listed = min(MOST, space.streamed), min(LISTED, space.streamed)
     if space.streamable or not space.filtered:
-        ranks = space.ranks(MOST, seed)
+        ranks = space.ranks(most, seed)
         if len(ranks) == space.size():
             return ranks, True
-        chosen = np.random.default_rng(seed).choice(ranks, LISTED, replace=False)
+        chosen = np.random.default_rng(seed).choice(ranks, listed, replace=False)
         return sorted(int(rank) for rank in chosen), False
     rng, found = np.random.default_rng(seed), dict[int, None]()
-    for _ in range(_ROUNDS):
-        found |= dict.fromkeys(space.drawn(LISTED, int(rng.integers(2**62))))
-        if len(found) >= LISTED:
+    rounds = _ROUNDS if space.streamed > MOST else _ROUNDS_OF_MODELS
+    for _ in range(rounds):
+        found |= dict.fromkeys(space.drawn(listed, int(rng.integers(2**62))))
+        if len(found) >= listed:
             break
     if not found:
         raise SpecError(
-            f"none of {_ROUNDS * LISTED:,} networks that were drawn is within the budgets: "
+            f"none of {rounds * listed:,} networks that were drawn is within the budgets: "
             "draw from a smaller space"
         )
-    return sorted(list(found)[:LISTED]), False
+    return sorted(list(found)[:listed]), False

@@ -11,6 +11,7 @@ from blocksearch.arch.constraints import Budget, Rule
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
 from blocksearch.errors import SpecError, unknown
 from blocksearch.space.constraints import Check, Constraint
@@ -42,8 +43,18 @@ class Part:
     stages: tuple[StageOptions, ...] = ()
     resolutions: tuple[tuple[int, int], ...] = ()
     channels: tuple[int, ...] = ()
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
+        if self.skeleton and (
+            self._layout_count * len(self.widths) * len(self.depths) > 1
+            or (self.stems, self.heads, self.depths) != (("block",), HEADS[:1], (1,))
+            or self.per_stage
+        ):
+            raise SpecError(
+                "a skeleton takes one block: a space inside of it lists values of factors, and not "
+                "depth, stem, head, stages, several widths, or an input"
+            )
         if "conv" in self.stems and self.stages[:1] and self.stages[0][1:] != ((1,), (HALVING,)):
             raise SpecError(
                 "stem=conv takes the place of the first stage, which has depth 1 and stride 2: "

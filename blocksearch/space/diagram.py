@@ -7,6 +7,7 @@ sums, the network of a rank is a descent, and costs add up along the path. Paths
 the options.
 """
 
+import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -312,3 +313,15 @@ def undominated(points: NDArray[np.int64]) -> list[int]:
         kept.append(int(best))
         order = order[(points[order] < points[best]).any(axis=1)]
     return kept
+
+
+def drawn_numbers(size: int, count: int, seed: int) -> list[int]:
+    """Draw up to `count` distinct numbers below a size, each set of them equally likely."""
+    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    count = min(count, size)
+    if size < LARGEST:
+        return draw.sample(range(size), count)
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen[draw.randrange(size)] = None
+    return list(chosen)

@@ -8,7 +8,6 @@ A network has a *rank*, its number by options and rules alone, which exists at a
 *index*, its number among those that meet the constraints on whole networks, too.
 """
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TypeAlias
@@ -23,7 +22,7 @@ from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
 from blocksearch.space.cost_table import Costs, Count, estimate
-from blocksearch.space.diagram import LARGEST, Arrays, Diagram, undominated
+from blocksearch.space.diagram import LARGEST, Arrays, Diagram, drawn_numbers, undominated
 from blocksearch.space.layouts import Genotype, Product
 
 STREAMED = 10**7
@@ -35,7 +34,13 @@ Ranks: TypeAlias = NDArray[np.int64] | NDArray[np.object_]
 
 
 class Enumeration:
-    """The distinct networks of a union of products, each with filters that see whole networks."""
+    """The distinct networks of a union of products, each with filters that see whole networks.
+
+    Up to `streamed` networks are looked at one by one; `surveyed` are looked at for an estimate, or
+    `surveyed_by_checks` where a user's function must see each.
+    """
+
+    streamed, surveyed, surveyed_by_checks = STREAMED, _SURVEYED, _SURVEYED_BY_CHECKS
 
     def __init__(self, products: Sequence[Product], filters: Sequence[tuple[Filter, ...]]) -> None:
         self.products, self.filters = tuple(products), tuple(filters)
@@ -53,7 +58,7 @@ class Enumeration:
 
     @property
     def streamable(self) -> bool:
-        return self.diagram.size <= STREAMED
+        return self.diagram.size <= self.streamed
 
     def count(self, progress: Progress | None = None) -> Count:
         """Count the networks, exactly if that can be done."""
@@ -62,8 +67,8 @@ class Enumeration:
         if self.streamable:
             return Count(len(self.kept(progress)), self.exact)
         checks = any(isinstance(each, Check) for each in self._filters)
-        surveyed = _SURVEYED_BY_CHECKS if checks else _SURVEYED
-        ranks = np.array(_draws(self.diagram.size, surveyed, 0), dtype=object)
+        surveyed = self.surveyed_by_checks if checks else self.surveyed
+        ranks = np.array(drawn_numbers(self.diagram.size, surveyed, 0), dtype=object)
         share = float(self._passes(self.diagram.priced(ranks), ranks).mean())
         return estimate(self.diagram.size, share, surveyed)
 
@@ -125,13 +130,13 @@ class Enumeration:
         ranks = np.array([found], dtype=object)
         filters = (each for part in sorted(parts) for each in self.filters[part])
         broken = next(each for each in filters if not self._holds(each, priced, ranks).all())
-        return broken, _costs(priced)
+        return broken, self.price([found])
 
     def ranks(self, most: int, seed: int) -> list[int]:
         """Return the ranks of all networks in order if they are at most `most`, else of a uniform
         sample of that size.
         """
-        if self.diagram.size <= (STREAMED if self.filtered else most):
+        if self.diagram.size <= (self.streamed if self.filtered else most):
             everything = self.kept().tolist() if self.filtered else range(self.diagram.size)
             if len(everything) <= most:
                 return list(everything)
@@ -140,7 +145,7 @@ class Enumeration:
     def drawn(self, count: int, seed: int) -> list[int]:
         """Draw up to `count` ranks uniformly, and leave out those that do not meet the filters."""
         dtype = np.int64 if self.diagram.size < LARGEST else object
-        found = np.array(_draws(self.diagram.size, count, seed), dtype=dtype)
+        found = np.array(drawn_numbers(self.diagram.size, count, seed), dtype=dtype)
         if self.filtered:
             found = found[self._passes(self.diagram.priced(found), found)]
         return [int(rank) for rank in found]
@@ -163,7 +168,7 @@ class Enumeration:
                 rules = " and ".join(dict.fromkeys(map(str, self._filters)))
                 raise SpecError(
                     f"the networks of a space of {self.diagram.size:,} under {rules} are not "
-                    f"numbered: only up to {STREAMED:,} are looked at one by one; sample or "
+                    f"numbered: only up to {self.streamed:,} are looked at one by one; sample or "
                     "iterate over them, or restrict the options"
                 )
             found = []
@@ -176,6 +181,14 @@ class Enumeration:
                 raise SpecError(self._none_left())
             self._kept = np.concatenate(found)
         return self._kept
+
+    def some(self, count: int) -> list[int]:
+        """Return up to so many ranks by options and rules alone: all, or a fixed sample."""
+        return sorted(drawn_numbers(self.diagram.size, count, 0))
+
+    def fitting(self, ranks: Sequence[int]) -> list[int]:
+        """Return the ranks whose networks can be built: all but inside a user's model."""
+        return list(ranks)
 
     def price(self, ranks: Sequence[int]) -> Costs:
         """Price networks by their ranks."""
@@ -210,7 +223,7 @@ class Enumeration:
         if not self.streamable:
             raise SpecError(
                 f"the nearest of {self.diagram.size:,} networks are out of reach: "
-                f"only up to {STREAMED:,} are looked at"
+                f"only up to {self.streamed:,} are looked at"
             )
         best, indices, start = np.empty(0), np.empty(0, np.int64), 0
         for costs in self.chunks():
@@ -285,7 +298,7 @@ class Enumeration:
                 raise SpecError(
                     f"a sample must hold 1 to {size:,} of the space's networks, but got {count}"
                 )
-            return [self._rank_at(index) for index in _draws(size, count, seed)]
+            return [self._rank_at(index) for index in drawn_numbers(size, count, seed)]
         chosen: dict[int, None] = {}
         for attempt in range(100):
             chosen |= dict.fromkeys(self.drawn(10 * count, seed + attempt * 1_000_003))
@@ -333,14 +346,3 @@ def _costs(priced: Arrays) -> Costs:
 def _row(quantity: str) -> int:
     rows = {"macs": 0, "flops": 0, "params": 1, "activations": 2, "peak_activations": 3}
     return rows[metric_named(quantity)]
-
-
-def _draws(size: int, count: int, seed: int) -> list[int]:
-    draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    count = min(count, size)
-    if size < LARGEST:
-        return draw.sample(range(size), count)
-    chosen: dict[int, None] = {}
-    while len(chosen) < count:
-        chosen[draw.randrange(size)] = None
-    return list(chosen)

@@ -21,6 +21,7 @@ from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
@@ -28,12 +29,11 @@ from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, make_part
 from blocksearch.space.encoding import Encoding
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
-from blocksearch.space.layouts import Genotype
+from blocksearch.space.inside import InsideEnumeration
 from blocksearch.space.reasons import why_empty, why_not
 from blocksearch.space.revision import extended, moved, ordered, restricted
 from blocksearch.space.serialisation import as_call, as_data, from_data, lines, text
-
-_TRIES = 20  # children that may leave the space before a parent is returned
+from blocksearch.space.variation import crossed, neighbours
 
 
 class Grammar:
@@ -67,11 +67,14 @@ class Grammar:
         depth: Iterable[int] | None = None,
         head: Iterable[str] = ("flatten",),
         per_stage: bool | Sequence[Mapping[str, Iterable[Value]]] = False,
+        skeleton: Skeleton | Callable[[Block], Any] | None = None,
         **options: Iterable[Any],
     ) -> None:
         around = {"widths": widths, "stem": stem, "depth": depth, "head": head}
         part = make_part(task, base or Block(), per_stage, around | options)
         self._parts: tuple[Part, ...] = (part,)
+        if skeleton is not None:
+            self._parts = self.inside(skeleton)._parts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grammar) and self._parts == other._parts
@@ -139,6 +142,8 @@ class Grammar:
         """Unite two spaces; networks of both count once."""
         if not isinstance(other, Grammar):
             return NotImplemented
+        if other.skeleton is not self.skeleton:
+            raise ConfigError("spaces that are united are inside of one model, or both of none")
         return self._of(tuple(dict.fromkeys((*self._parts, *other._parts))))
 
     def where(
@@ -177,6 +182,19 @@ class Grammar:
         """Add options to factors. One that had none keeps the base block's value as its first."""
         return self._of(tuple(extended(part, options) for part in self._parts))
 
+    def inside(self, skeleton: Skeleton | Callable[[Block], Any]) -> "Grammar":
+        """Return the same blocks, each inside the model that a function makes of it.
+
+        Raises SpecError where the space varies more than a block.
+        """
+        own = skeleton if isinstance(skeleton, Skeleton) else Skeleton(skeleton)
+        return self._of(tuple(replace(part, skeleton=own) for part in self._parts))
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The function that puts blocks into a user's model, if the space has one."""
+        return self._parts[0].skeleton
+
     def on(self, task: Task) -> "Grammar":
         """Return the same space on images of another input, classes and dropout; widths stay."""
         return self._of(tuple(moved(part, task) for part in self._parts))
@@ -196,9 +214,9 @@ class Grammar:
     @cached_property
     def enumeration(self) -> Enumeration:
         """The distinct networks by number. Raises SpecError if there are none, with the reason."""
-        found = Enumeration(
-            [part.product for part in self._parts], [part.filters for part in self._parts]
-        )
+        made = [part.product for part in self._parts], [part.filters for part in self._parts]
+        own = self.skeleton
+        found = InsideEnumeration(*made, own) if own else Enumeration(*made)
         if found.diagram.size == 0:
             raise SpecError(why_empty(self._parts))
         return found
@@ -265,9 +283,7 @@ class Grammar:
         """Return the other networks of the space that differ from one in a single choice: a factor
         of one block, or the widths, first layer or depth.
         """
-        genotypes = map(self.encoding.decode, self.encoding.neighbours(self._code(network)))
-        near = {each.digest: each for each in map(self._made, genotypes) if each is not None}
-        return [each for digest, each in near.items() if digest != network.digest]
+        return neighbours(self.enumeration, self.encoding, _checked(network))
 
     def mutate(self, network: Network, seed: int | np.random.Generator = 0) -> Network:
         """Return one of the neighbours, each equally likely; the network itself if it has none."""
@@ -280,28 +296,8 @@ class Grammar:
         """Return a network of the space that takes each choice from one of two; one of these if
         twenty such in turn are not in the space.
         """
-        rng, codes = np.random.default_rng(seed), (self._code(one), self._code(other))
-        for _ in range(_TRIES):
-            child = self._made(self.encoding.decode(self.encoding.cross(*codes, rng)))
-            if child is not None:
-                return child
-        return (one, other)[rng.integers(2)]
-
-    def _code(self, network: Network) -> tuple[int, ...]:
-        genotype = self.enumeration.genotype_of(_checked(network))
-        if genotype is None:
-            raise SpecError(f"the network is not in the space: {self.why_not(network)}")
-        return self.encoding.encode(genotype)
-
-    def _made(self, genotype: Genotype | None) -> Network | None:
-        """Build a genotype's network; None if that is none of the space."""
-        if genotype is None:
-            return None
-        try:
-            network = self.enumeration.network(genotype)
-        except SpecError:
-            return None
-        return network if self.enumeration.rank(network) is not None else None
+        parents = _checked(one), _checked(other)
+        return crossed(self.enumeration, self.encoding, parents, seed)
 
     def sample(self, count: int, seed: int = 0) -> list[Network]:
         """Draw distinct networks, each set of them equally likely."""

@@ -142,6 +142,8 @@ def _is_beside_others(
 ) -> bool:
     """Say whether a filtered layout has a network with a block in a slot."""
     made, here = space.products[part], layout.slots[slot]
+    if len(layout.slots) == 1:
+        return False
     if _why_not_here(made, here, block):
         return False
     own = {name: (value,) for name, value in block.values().items()}

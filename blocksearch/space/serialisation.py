@@ -7,9 +7,11 @@ from typing import Any
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.layers import fingerprint
 from blocksearch.arch.network import HEADS, Task
 from blocksearch.arch.notation import parse_block, read_shape
 from blocksearch.arch.ops import Op, Ops
+from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import SpecError
 from blocksearch.space.constraints import Check, Constraint, read_constraint
@@ -34,6 +36,8 @@ def as_data(part: Part) -> dict[str, Any]:
         chosen["resolution"] = [list(each) for each in part.resolutions]
     if part.channels:
         chosen["channels"] = list(part.channels)
+    if part.skeleton:
+        chosen["skeleton"] = _graph_of(part)
     sources = {
         str(v): v.source
         for stage in part.options
@@ -61,6 +65,15 @@ def as_data(part: Part) -> dict[str, Any]:
     } | chosen
 
 
+def _graph_of(part: Part) -> str:
+    """Return the digest of the model around the base block; "" where that does not fit."""
+    assert part.skeleton is not None
+    try:
+        return fingerprint(part.skeleton.layers(part.base, part.task.input, part.task.classes))
+    except SpecError:
+        return ""
+
+
 def from_data(
     data: Mapping[str, Any], options: Ops, functions: Mapping[str, Callable[..., object]]
 ) -> Part:
@@ -70,23 +83,15 @@ def from_data(
     Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
     stored.
     """
+    if "skeleton" in data:
+        raise SpecError(
+            "a stored grammar is inside a model, whose function is not stored: declare it anew"
+        )
     shape = read_shape(data["input"])
     if shape is None:
         raise SpecError(
             f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
         )
-    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
-    around: dict[str, Any] = {
-        "stem": [_READ_STEMS.get(stem, stem) for stem in data["first_layer"]],
-        "head": data.get("head", HEADS[:1]),
-        "resolution": data.get("resolution"),
-        "channels": data.get("channels"),
-    }
-    if "stages" in data:
-        around["stages"] = data["stages"]
-    else:
-        around["widths"] = [tuple(widths) for widths in data["widths"]] if own_widths else None
-        around["depth"] = data["depth"]
     part = make_part(
         Task(
             input=shape,
@@ -96,7 +101,7 @@ def from_data(
         ),
         parse_block(data["base"], options),
         [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
-        around,
+        _around(data),
     )
     stages, constraints = _chosen(data, options, functions)
     part = replace(part, options=tuple(stages), constraints=tuple(constraints))
@@ -110,6 +115,23 @@ def from_data(
             "its definition has changed"
         )
     return part
+
+
+def _around(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a stored grammar lists of the network around the blocks."""
+    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
+    around: dict[str, Any] = {
+        "stem": [_READ_STEMS.get(stem, stem) for stem in data["first_layer"]],
+        "head": data.get("head", HEADS[:1]),
+        "resolution": data.get("resolution"),
+        "channels": data.get("channels"),
+    }
+    if "stages" in data:
+        around["stages"] = data["stages"]
+    else:
+        around["widths"] = [tuple(widths) for widths in data["widths"]] if own_widths else None
+        around["depth"] = data["depth"]
+    return around
 
 
 def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
@@ -129,6 +151,8 @@ def lines(part: Part) -> Iterator[str]:
     task = part.task
     dropout = f" dropout={task.dropout!r}" if task.dropout else ""
     yield f"input={task.input} classes={task.classes}{dropout}"
+    if part.skeleton:
+        yield f"inside {part.skeleton.name}, {COUNTED}"
     widths = " | ".join(",".join(map(str, each)) for each in part.widths)
     head = "" if part.heads == HEADS[:1] else f" head={'|'.join(part.heads)}"
     depth = "|".join(map(str, part.depths))
@@ -196,6 +220,8 @@ def as_call(part: Part) -> str:
     else:
         arguments += ["per_stage=True"] if part.per_stage else []
         arguments += [f"{name}={_listed(values)}" for name, values in part.options[0]]
+    if part.skeleton:
+        arguments.append(f"skeleton={part.skeleton.name}")
     called = f"Grammar({', '.join(arguments)})"
     return f"{called}.where({_conditions(part)})" if part.constraints else called
 

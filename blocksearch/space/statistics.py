@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
@@ -65,11 +64,12 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
     sample of 100,000.
     """
     count = grammar.count(progress)
-    whole = count.exact and count.value <= _WHOLE
-    costs = grammar.costs() if whole else _sampled(grammar.enumeration)
+    space = grammar.enumeration
+    whole = count.exact and count.value <= min(_WHOLE, space.streamed)
+    costs = grammar.costs() if whole else _sampled(space)
     spreads = {name: _spread(costs.of(name)) for name in COSTS}
-    if not grammar.enumeration.filtered:  # the ends are exact whatever the size
-        least, most = grammar.enumeration.extremes()
+    if not space.filtered and grammar.skeleton is None:  # the ends are exact whatever the size
+        least, most = space.extremes()
         spreads = {
             n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
         }
@@ -101,7 +101,7 @@ def listed(
 
 
 def _row(network: Network) -> dict[str, object]:
-    price = cost(network.layers)
+    price = network.cost
     return {
         "flops": price.flops,
         "params": price.params,
@@ -113,11 +113,12 @@ def _row(network: Network) -> dict[str, object]:
 
 def _sampled(space: Enumeration) -> Costs:
     """Price a uniform sample; of a large space under constraints, as many as so many draws hold."""
+    sampled = min(_SAMPLED, space.surveyed)
     if not space.filtered or space.streamable:
-        ranks = space.ranks(_SAMPLED, seed=0)
-    elif not (ranks := space.drawn(_SAMPLED, seed=0)):
+        ranks = space.fitting(space.ranks(sampled, seed=0))
+    elif not (ranks := space.drawn(sampled, seed=0)):
         raise SpecError(
-            f"none of {_SAMPLED:,} networks drawn meets the constraints: restrict the options"
+            f"none of {sampled:,} networks drawn meets the constraints: restrict the options"
         )
     return space.price(ranks)
 
@@ -142,8 +143,9 @@ def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 def _point(name: str, grammar: Grammar, costs: Costs) -> Point:
     try:
         network = named_network(name, grammar.task)
+        network = network.inside(grammar.skeleton) if grammar.skeleton else network
+        price = network.cost
     except SpecError as error:
         return Point(name, None, None, None, str(error))
-    price = cost(network.layers)
     below = float((costs.flops < price.flops).mean())
     return Point(name, price.flops, price.params, below, grammar.why_not(network))

@@ -26,11 +26,12 @@ from blocksearch.arch.layers import (
     Norm,
     Pool,
     Shuffle,
+    UserModel,
     flat,
 )
 from blocksearch.arch.network import read_input
 from blocksearch.arch.shape import padding
-from blocksearch.errors import SpecError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.training.modules import (
     Classifiers,
     SeededConv,
@@ -43,14 +44,17 @@ from blocksearch.training.norm_act import NormAct
 _SLOPES: dict[ActivationKind, float] = {"relu": 0.0, "leaky": LEAKY_SLOPE}
 
 
-def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn.Sequential:
+def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn.Module:
     """Build the module of a resolved network: N×C×H×W floats in, N×classes logits out.
 
     With several seeds it is one module for all of them, exact for each: channels stand seed by
     seed, N×(K·C)×H×W floats in and N×K×classes logits out, and no layer mixes channels of two
     seeds. Weights are drawn he-normal in layer order from a stream of each seed's own, so that they
-    depend on nothing else; on the meta device, or without a seed, they are as torch makes them.
+    depend on nothing else; on the meta device, or without a seed, they are as torch makes them. A
+    user's model is what its callable returns under the one seed.
     """
+    if isinstance(layers[0], UserModel):
+        return _user_model(layers[0], seeds[0] if seeds else 0).to(device)
     maker = _Maker(max(1, len(seeds)))
     with torch.device(device):
         module = maker.sequence(layers)
@@ -59,9 +63,46 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
     return module
 
 
-def block_module(block: Block, in_shape: Any, width: int, seed: int) -> nn.Sequential:
+def block_module(block: Block, in_shape: Any, width: int, seed: int | None = None) -> nn.Module:
     """Build the module of one block on an input of C×H×W, `width` channels wide."""
-    return build(expand(block, read_input(in_shape), width), seed)
+    return placed(expand(block, read_input(in_shape), width), seed)
+
+
+def placed(layers: Layers, seed: int | None = None) -> nn.Module:
+    """Build layers that go into another model, which gets back the memory layout that it gives.
+
+    Without a seed, weights are drawn from torch's own generator, as those of the other layers are.
+    """
+    return Placed(*build(layers, drawn_seed() if seed is None else seed).children())
+
+
+def drawn_seed() -> int:
+    """Draw a seed from torch's own generator."""
+    return int(torch.randint(2**31, ()))
+
+
+class Placed(nn.Sequential):
+    """Layers in another model: where that has torch's usual layout, so has what they give.
+
+    Our normalisation gives channels last, on which a `view` in the other model would fail.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y.contiguous() if x.is_contiguous() else y
+
+
+def _user_model(layer: UserModel, seed: int) -> nn.Module:
+    """Make a user's model. Raises ConfigError for one that was read from a database, without its
+    callable.
+    """
+    from blocksearch.training.traced import made_again  # torch.export, once it is needed
+
+    if layer.source is None:
+        raise ConfigError(
+            "a network inside a model of yours can only be made with the function that makes it"
+        )
+    return made_again(layer.source, layer.classes, layer.input, seed)
 
 
 def initialise(module: nn.Module, seeds: Sequence[int]) -> None:

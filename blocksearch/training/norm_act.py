@@ -32,7 +32,8 @@ class NormAct(nn.BatchNorm2d):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and x.device.type == "cpu" and x.dtype == torch.float32):
+        plain = x.device.type == "cpu" and x.dtype == torch.float32 and type(x) is Tensor
+        if not (self.training and plain):  # tensors without values, as in an export, have no loops
             return self._by_torch(x)
         applied: tuple[Tensor, Tensor, Tensor] = _Function.apply(
             x, self.weight, self.bias, self.eps, self.slope

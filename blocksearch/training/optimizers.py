@@ -76,28 +76,29 @@ def optimizer_for(
     module: "nn.Module", recipe: "Recipe", rate: "Tensor | float"
 ) -> "torch.optim.Optimizer":
     """Make the recipe's optimiser. Where normalisation is not to decay, it and biases are a group
-    of their own.
+    of their own. Parameters that are frozen are left out.
     """
-    decayed, spared = _divided(module)
-    if recipe.decay_norm:
-        parts = [(list(module.parameters()), recipe.weight_decay)]
-    else:
-        parts = [(decayed, recipe.weight_decay), (spared, 0.0)]
+    learnt = [each for each in module.parameters() if each.requires_grad]
+    bare = set[int]() if recipe.decay_norm else _bare(module)
+    decayed = [each for each in learnt if id(each) not in bare]
+    spared = [each for each in learnt if id(each) in bare]
+    parts = [(decayed, recipe.weight_decay), (spared, 0.0)]
     groups = [{"params": own, "weight_decay": decay, "lr": rate} for own, decay in parts if own]
     return OPTIMIZERS.made(recipe.optimizer)(groups, recipe)
 
 
-def _divided(module: "nn.Module") -> tuple[list[Any], list[Any]]:
-    """Divide parameters into weights of layers, and biases with all of normalisation."""
+def _bare(module: "nn.Module") -> set[int]:
+    """Return the biases, and all parameters of normalisation, by their identity."""
     from torch import nn
+    from torch.nn.modules.batchnorm import _NormBase
 
-    decayed: list[Any] = []
-    spared: list[Any] = []
-    for part in module.modules():
-        for name, parameter in part.named_parameters(recurse=False):
-            bare = name == "bias" or isinstance(part, nn.BatchNorm2d)
-            (spared if bare else decayed).append(parameter)
-    return decayed, spared
+    norms = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    return {
+        id(parameter)
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False)
+        if name == "bias" or isinstance(part, norms)
+    }
 
 
 def _on_gpu(groups: list[Group]) -> bool:

@@ -23,7 +23,7 @@ from blocksearch.arch.cost import Layers, cost
 from blocksearch.arch.expansion import expand
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
-from blocksearch.training.build import build
+from blocksearch.training.build import placed
 
 Where = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 NORMS = (_NormBase, nn.GroupNorm)
@@ -272,7 +272,7 @@ def _put(
 ) -> Replaced:
     """Put a block where a convolution was, and an identity where it took something along."""
     conv: Any = call.module
-    made = build(layers, 0, device=conv.weight.device).to(conv.weight.dtype)
+    made = placed(layers).to(conv.weight.device, conv.weight.dtype)
     made.train(conv.training)
     model.set_submodule(call.name, made)
     for each in absorbed:

@@ -1,5 +1,6 @@
 """What a training step and an evaluation are made of: losses, precision, layouts, predictions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blocksearch.arch.cost import cost
-from blocksearch.arch.layers import Dropout, Layers, Linear
+from blocksearch.arch.layers import Dropout, Layers, Linear, UserModel
+from blocksearch.errors import ConfigError
 from blocksearch.training.batches import Gather
+from blocksearch.training.build import build
 from blocksearch.training.recipe import Precision
 
 EVALUATION_BATCH = 500  # images that are judged together, where their maps are small
@@ -21,9 +24,14 @@ SMALL, LARGE = (
 
 
 def with_dropout(layers: Layers, rate: float | None) -> Layers:
-    """Replace the dropout before the classifier; None keeps the network's own, 0 removes it."""
+    """Replace the dropout before the classifier; None keeps the network's own, 0 removes it.
+
+    Raises ConfigError for a user's model.
+    """
     if rate is None:
         return layers
+    if is_users(layers):
+        raise ConfigError("a recipe cannot set the dropout of a model of yours: set it there")
     *body, classifier = (layer for layer in layers if not isinstance(layer, Dropout))
     assert isinstance(classifier, Linear)
     dropout = (Dropout(classifier.input, rate),) if rate else ()
@@ -89,12 +97,25 @@ def class_weights(
     return np.where(counts > 0, shares, 0).astype(np.float32)
 
 
-def channels_last(module: nn.Module) -> nn.Module:
-    """Put the weights of convolutions in channels-last layout."""
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module
+def is_users(layers: Layers) -> bool:
+    """Whether this is a user's model: trained one seed by one, in torch's usual layout."""
+    return isinstance(layers[0], UserModel)
+
+
+def name_of(layers: Layers) -> str:
+    """Return what a user's model was made by, "" for a network of ours."""
+    first = layers[0]
+    return first.source.name if isinstance(first, UserModel) and first.source else ""
+
+
+def module_for(layers: Layers, seeds: Sequence[int], device: torch.device) -> nn.Module:
+    """Build a network to be trained, with weights of convolutions in channels-last layout."""
+    module = build(layers, *seeds)
+    if not is_users(layers):
+        for parameter in module.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module.to(device)
 
 
 @torch.no_grad()
@@ -112,5 +133,5 @@ def predict(
     for start in range(0, images, batch):
         indices = torch.arange(start, min(start + batch, images), device=device)
         x, _ = judge(indices[:, None].repeat(1, copies))
-        found.append(module(x).view(len(x), copies, -1).argmax(2))
+        found.append(module(x).reshape(len(x), copies, -1).argmax(2))
     return torch.cat(found).cpu().numpy().astype(np.uint16)

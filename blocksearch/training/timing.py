@@ -11,12 +11,11 @@ import torch
 from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import gather
-from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.step import (
     batches_per_epoch,
-    channels_last,
     evaluation_batch,
+    module_for,
     predict,
 )
 from blocksearch.training.trainer import Training
@@ -41,7 +40,7 @@ def probe_evaluation(
 ) -> float:
     """Measure the median seconds of evaluating an image, by batches after some to warm up."""
     place = torch.device(device)
-    module = channels_last(build(layers, *range(copies))).to(place)
+    module = module_for(layers, range(copies), place)
     some = data.evaluation.first(evaluation_batch(layers))
     judge, count = gather(some, data, place), len(some.labels)
     evaluate = partial(predict, module, judge, count, copies, place, count)

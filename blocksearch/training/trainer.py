@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blocksearch.arch.layers import Layers, Linear
+from blocksearch.arch.layers import Layers, Linear, UserModel
 from blocksearch.data.splits import Prepared
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
@@ -27,15 +27,18 @@ from blocksearch.training.record import RecordedStep
 from blocksearch.training.schedules import SCHEDULES
 from blocksearch.training.step import (
     batches_per_epoch,
-    channels_last,
     class_weights,
     evaluation_batch,
     in_precision,
+    is_users,
+    module_for,
+    name_of,
     predict,
     seed_losses,
     with_dropout,
 )
 from blocksearch.training.transforms import Augmentation
+from blocksearch.training.users import Draws
 
 
 def train(
@@ -79,10 +82,10 @@ class Training:
         recipe.load_sources()
         self.layers, self.data, self.recipe = layers, data, recipe
         self.seeds, self.device = tuple(seeds), torch.device(device)
-        self.recorded = self.device.type == "cuda" if recorded is None else recorded
-        self.module = channels_last(build(with_dropout(layers, recipe.dropout), *self.seeds)).to(
-            self.device
-        )
+        on_gpu = self.device.type == "cuda" and not is_users(layers)
+        self.recorded = on_gpu if recorded is None else recorded
+        self.module = module_for(with_dropout(layers, recipe.dropout), self.seeds, self.device)
+        self._draws = Draws(name_of(layers), self.seeds[0], self.device)
         rate = recipe.learning_rate
         self.optimizer = optimizer_for(
             self.module, recipe, torch.tensor(rate, device=self.device) if self.recorded else rate
@@ -127,16 +130,18 @@ class Training:
         batch = self.recipe.batch
         done = self.epoch * self.steps_per_epoch + self.batch
         self._learn.draw(done, min(batch, len(self.data.training.labels)))
-        self._unread.append(
-            self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch])
-        )
+        with self._draws.lent():
+            self._unread.append(
+                self._descend(self._permutations[self.batch * batch : (self.batch + 1) * batch])
+            )
         self.batch += 1
         last = self.batch == self.steps_per_epoch
         if last or not self.recorded:
             self._read_losses()
         ended = last and not all(self.divergences)
         if ended:
-            self._end_epoch()
+            with self._draws.lent():
+                self._end_epoch()
         self.seconds += time.perf_counter() - start
         return ended
 
@@ -151,7 +156,7 @@ class Training:
             f"module/{name}": tensor.cpu().numpy().copy()
             for name, tensor in self.module.state_dict().items()
         }
-        arrays |= stored(self.optimizer)
+        arrays |= stored(self.optimizer) | self._draws.stored()
         arrays |= {
             f"dropout/{i}": generator.get_state().numpy()
             for i, generator in enumerate(self._dropout_generators())
@@ -170,8 +175,11 @@ class Training:
     def weights(self, place: int) -> dict[str, NDArray[Any]]:
         """Return the state dict of one seed's network, as `build(layers, seed)` names it.
 
-        What the module of several seeds holds copy by copy is cut out for the one at `place`.
+        What the module of several seeds holds copy by copy is cut out for the one at `place`. Those
+        of a user's model have its own names.
         """
+        if is_users(self.layers):
+            return {n: own.cpu().numpy().copy() for n, own in self.module.state_dict().items()}
         single = build(with_dropout(self.layers, self.recipe.dropout), device="meta").state_dict()
         whole = self.module.state_dict()
         found = {}
@@ -191,6 +199,7 @@ class Training:
         }
         self.module.load_state_dict(named)
         restore(self.optimizer, arrays)
+        self._draws.restore(arrays)
         for i, generator in enumerate(self._dropout_generators()):
             generator.set_state(torch.from_numpy(arrays[f"dropout/{i}"]))
         for i, order in enumerate(self._orders):
@@ -209,7 +218,7 @@ class Training:
 
     def _weights_of_classes(self) -> Tensor | None:
         classifier = self.layers[-1]
-        assert isinstance(classifier, Linear)
+        assert isinstance(classifier, Linear | UserModel)
         labels = self.data.training.labels
         found = class_weights(self.recipe.class_weights, labels, classifier.classes)
         return None if found is None else torch.from_numpy(found).to(self.device)
