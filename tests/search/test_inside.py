@@ -156,7 +156,7 @@ def test_a_script_with_a_closure_and_a_file_of_the_same_graph_share_runs(tmp_pat
     words += " --dataset digits.npz --seeds 2 --epochs 1 --batch 32 --workers 1 --db runs.db"
     again = run(tmp_path, *words.split(), "--model", "my_model.py:make")
     assert again.returncode == 0, again.stderr
-    assert "to train" not in again.stderr
+    assert "nothing to train: all 4 runs" in again.stderr
     numbers = [line for line in first.stdout.splitlines() if line.startswith("residual")]
     assert numbers
     assert all(line in again.stdout for line in numbers)
