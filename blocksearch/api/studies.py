@@ -1,6 +1,7 @@
 """Searches: a space, objectives, and the database that remembers every trial."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def search(
     config = run_config(dataset, rest, callbacks)
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
-    effort, request = Effort(trials, timeout), config.request()
+    request = replace(config.request(), metric=read_metric(study.metric))
+    effort = Effort(trials, timeout)
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)
     heard = together(Audience, callbacks)
@@ -137,11 +139,13 @@ def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
 
 def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
     """Say which factors put a network on the front of a study, with intervals."""
+    from blocksearch.report.measured import measured_by
     from blocksearch.report.study import importance_report
     from blocksearch.search.importance import study_effects
 
     found = study_effects(Location(db), name)
-    return Answer(found, importance_report(found))
+    report = measured_by(importance_report(found), str(found.metric), found.metric.title)
+    return Answer(found, report)
 
 
 def test(
@@ -151,22 +155,23 @@ def test(
     data_root: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
-    metric: str = "accuracy",
+    metric: str | None = None,
     skeleton: Maker = None,
     callbacks: Sequence[Watch] = (),
 ) -> Answer[Final]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
-    once. Another `metric` may be asked of the same runs later. A study inside a model of yours
-    needs its `skeleton`, which is not stored.
+    once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
+    inside a model of yours needs its `skeleton`, which is not stored.
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final
 
-    watch, own = together(Watch, callbacks), read_metric(metric)
+    watch, own = together(Watch, callbacks), read_metric(metric) if metric else None
     model = read_skeleton(skeleton)
     found = final(Location(db), name, data_root, workers, device, watch, own, model)
-    return Answer(found, measured_by(test_report(found), str(own), own.title))
+    report = measured_by(test_report(found), str(found.metric), found.metric.title)
+    return Answer(found, report)
 
 
 def tabulate(

@@ -138,7 +138,7 @@ def test(
     run: Testing,
     output: Spoken,
     name: StudyName = None,
-    metric: Measured = "accuracy",
+    metric: Measured | None = None,
     model: Skeleton = None,
 ) -> None:
     """Test the front of a study on the test images, once.

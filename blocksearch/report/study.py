@@ -76,11 +76,14 @@ def importance_report(found: Effects) -> Report:
         title=f"{found.name}: {found.title}",
         tables=(table,),
         figures=(figure,),
-        notes=(
-            *([doubt] if forks and unclear else []),
-            *_IMPORTANCE,
-            *([_CHOSEN] if found.chosen else []),
-            *([lost] if apart else []),
+        notes=tuple(
+            note.replace("accuracy", found.metric.title)
+            for note in (
+                *([doubt] if forks and unclear else []),
+                *_IMPORTANCE,
+                *([_CHOSEN] if found.chosen else []),
+                *([lost] if apart else []),
+            )
         ),
         facts={
             "study": found.name,

@@ -75,6 +75,11 @@ class TrueClasses:
     classes: tuple[str, ...] = ()
     groups: NDArray[np.int32] | None = None
 
+    def check(self, metric: Metric) -> None:
+        """Raise ConfigError unless a metric can be asked of these images."""
+        if metric.kind is MetricKind.RECALL:
+            self._wanted(metric, int(self.labels.max()) + 1)
+
     def measure(self, metric: Metric, run: Run) -> float | None:
         """Return what is measured of a run, in percent, or None where it did not complete.
 
@@ -132,15 +137,19 @@ class TrueClasses:
         true = np.bincount(labels, weights, size)
         hits = np.bincount(labels, weights * right, size)
         if metric.kind is MetricKind.RECALL:
-            wanted = self._number(metric, size)
-            if not (labels == wanted).any():
-                raise ConfigError(f"{metric}: no evaluated image is of this class")
+            wanted = self._wanted(metric, size)
             return float(hits[wanted] / true[wanted]) if true[wanted] else float("nan")
         if metric.kind is MetricKind.BALANCED:
             return float((hits[true > 0] / true[true > 0]).mean())
         assert predicted is not None
         both = true + np.bincount(predicted.astype(np.int64), weights, size)
         return float((2 * hits[both > 0] / both[both > 0]).mean())
+
+    def _wanted(self, metric: Metric, size: int) -> int:
+        found = self._number(metric, size)
+        if not (self.labels == found).any():
+            raise ConfigError(f"{metric}: no evaluated image is of this class")
+        return found
 
     def _number(self, metric: Metric, size: int) -> int:
         if metric.wanted in self.classes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.errors import ConfigError, unknown
+from blocksearch.runs.measures import ACCURACY, FORMS, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.objectives import Objective
 from blocksearch.search.samplers import Sampler
@@ -37,6 +38,10 @@ class StudyConfig:
     objectives: Sequence[str | Objective] = field(
         default=("accuracy", "flops"),
         metadata={"help": f"accuracy, then costs: {', '.join(COSTS)}."},
+    )
+    metric: str = field(
+        default=str(ACCURACY),
+        metadata={"help": f"What stands for accuracy: {FORMS}, of the validation images."},
     )
     budgets: Sequence[str] = field(
         default=(), metadata={"help": "Train only within it, such as 'flops <= 12e6'; several."}
@@ -76,12 +81,18 @@ class StudyConfig:
         budgets = tuple(sorted({str(read_budget(text)) for text in self.budgets}))
         object.__setattr__(self, "budgets", budgets)
         object.__setattr__(self, "references", _references(self.references))
+        object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
         self._check_objectives()
         self._check_sampler()
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
             text = ",".join(map(str, self.rungs))
             raise ConfigError(f"rungs must be epochs in rising order such as 2,5, but got {text}")
+        if self.rungs and self.metric != str(ACCURACY):
+            raise ConfigError(
+                "rungs go by accuracy, which is known after every epoch, but the metric is "
+                f"{self.metric}"
+            )
         if self.rungs and (self.sampler in OPTUNA or is_optuna(self.sampler)):
             raise ConfigError(
                 f"rungs go with {' and '.join(PROMOTING)}, but the sampler is {self.sampler_text}"
@@ -123,6 +134,11 @@ class StudyConfig:
         return tuple(each if isinstance(each, str) else each.name for each in self.objectives)
 
     @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The names of all objectives as they are shown: the metric's for accuracy."""
+        return (read_metric(self.metric).title, *self.cost_names)
+
+    @property
     def cost_names(self) -> tuple[str, ...]:
         """The names of all objectives but accuracy."""
         return self.objective_names[1:]
@@ -159,6 +175,8 @@ class StudyConfig:
         # what is usual is not written: studies that were begun before it could be chosen lack it
         if self.references != NAMED:
             found["references"] = list(self.references)
+        if self.metric != str(ACCURACY):
+            found["metric"] = self.metric
         return found | ({"functions": own} if own else {})
 
 

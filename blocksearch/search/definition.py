@@ -16,6 +16,7 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, SpecError
+from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, network_from
 from blocksearch.search.config import NAMED, StudyConfig, words
 from blocksearch.search.identity import source_digest
@@ -47,10 +48,11 @@ class Judged:
         images = f"{shared.training_images:,}"
         if shared.training_images < shared.available_images:
             images = f"only {shared.training_images:,} of {shared.available_images:,}"
+        by = "" if shared.metric == ACCURACY else f" by {shared.metric.title}"
         title = (
             f"{shared.protocol.dataset}{shared.brought}: {images} training images, "
             f"{shared.recipe.title}{shared.doubts}, judged on "
-            f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}"
+            f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}{by}"
         )
         return cls(
             shared.protocol.dataset,
@@ -140,7 +142,12 @@ class Definition:
         ]
 
 
-_UNSAID: dict[str, Any] = {"references": list(NAMED), "rungs": [], "functions": {}}
+_UNSAID: dict[str, Any] = {
+    "references": list(NAMED),
+    "rungs": [],
+    "functions": {},
+    "metric": str(ACCURACY),
+}
 
 
 def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -> str:

@@ -73,11 +73,11 @@ def final(
     workers: int | None,
     device: str,
     watch: Watch,
-    metric: Metric = ACCURACY,
+    metric: Metric | None = None,
     skeleton: Skeleton | None = None,
 ) -> Final:
-    """Test the front of a study, or return what its test said; inside a user's model that needs the
-    `skeleton` of the study, unless it was tested before.
+    """Test the front of a study, or return what its test said, by a metric or the study's own;
+    inside a user's model that needs the `skeleton` of the study, unless it was tested before.
 
     Raises ConfigError where a study has no front or no images, DataError where test images are
     missing, StoreError where what was written down is damaged.
@@ -88,6 +88,7 @@ def final(
             f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot "
             "be trained"
         )
+    metric = metric or study.metric
     with closing(Ledger(location, create=False)) as ledger:
         if _saved(ledger, TESTED, study.name):
             return _answer(ledger, study, metric, again=True)

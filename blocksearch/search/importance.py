@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import Location
+from blocksearch.runs.measures import ACCURACY, Metric
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.objectives import Floats, dominated
@@ -82,6 +83,7 @@ class Effects:
     front: Estimate
     factors: tuple[FactorImportance, ...]
     chosen: bool
+    metric: Metric = ACCURACY
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
@@ -124,6 +126,7 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
         _estimate(fronts.sum(1)),
         tuple(factors),
         study.sampler != "random",
+        study.metric,
     )
 
 

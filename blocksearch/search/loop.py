@@ -19,6 +19,7 @@ from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.measures import ACCURACY, read_metric
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
 from blocksearch.search.begun import agree, in_its_order, refuse_foreign, settled
@@ -114,8 +115,11 @@ def search(
     """
     grammar = in_its_order(grammar, config, request.ledger)
     within = affordable(grammar, config)
+    request = replace(request, metric=read_metric(config.metric))
     # of the budgets' few none might be drawn
     shared = conditions(request, next(iter(grammar.sample(1, 0))), grammar.inputs)
+    if shared.judged is not None:
+        shared.judged.check(shared.metric)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by(shared), config)
     refuse_foreign(request.ledger, config.name)
@@ -152,6 +156,11 @@ def evaluate(
     and is passed on, with a note of the trial, which is not stored; where it is of the kinds in
     `catch`, the trial counts as failed and keeps the reason.
     """
+    if config.metric != str(ACCURACY):
+        raise ConfigError(
+            f"metric is of trainings, but got {config.metric}: an objective of your own returns "
+            "what it measures"
+        )
     grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)

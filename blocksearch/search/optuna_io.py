@@ -64,7 +64,7 @@ class Export:
                 load_if_exists=True,
             )
             if not self._study.user_attrs.get("title"):
-                _name_axes(self._study, definition.config.objective_names)
+                _name_axes(self._study, definition.config.axis_names)
                 self._study.set_user_attr("title", definition.title)
             known = self._study.get_trials(deepcopy=False)
         self._there = {trial.user_attrs.get("trial") for trial in known}

@@ -9,8 +9,9 @@ from typing import Any
 
 from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.cost import EARLIER_NAMES
-from blocksearch.errors import BlocksearchError
+from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.runs.fields import Fields
+from blocksearch.runs.measures import read_metric
 
 SEED = 2**63 - 1  # the largest that a database holds
 LARGE = 1e100  # of a cost: differences and products of such are still numbers
@@ -29,6 +30,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise wishes.error("objectives", "accuracy and one or more costs")
     found["wishes"] = {**wishes.row, "objectives": [_today(name) for name in objectives]}
     wishes.text("sampler")
+    _check_metric(wishes)
     for name in ("seed", "seeds", "lag"):
         wishes.whole(name, high=SEED)
     if wishes.has("functions"):
@@ -54,6 +56,13 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if fields.has("recipe") and fields.text("recipe"):
         fields.json("recipe").object("recipe")  # its pieces may be a user's, and not known here
     return found
+
+
+def _check_metric(wishes: Fields) -> None:
+    try:
+        _ = wishes.has("metric") and read_metric(wishes.text("metric"))
+    except ConfigError as error:
+        raise wishes.error("metric", "a metric") from error
 
 
 def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:

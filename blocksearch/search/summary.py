@@ -12,6 +12,7 @@ import numpy as np
 from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
+from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.peek import contents
 from blocksearch.search.evolution import MODELLED
 from blocksearch.search.objectives import Floats, Frame, front
@@ -42,6 +43,11 @@ class StoredStudy:
         """Which of the costs are better the larger they are."""
         own = self.definition["wishes"].get("functions", {})
         return frozenset(name for name, each in own.items() if each["maximise"])
+
+    @property
+    def metric(self) -> Metric:
+        """What stands for accuracy."""
+        return read_metric(self.definition["wishes"].get("metric", str(ACCURACY)))
 
     @property
     def sampler(self) -> str:
@@ -220,7 +226,7 @@ def _summary(study: StoredStudy) -> Summary:
         plain(definition["title"]),
         tuple(map(plain, study.others)),
         (
-            Axis("accuracy", " %", maximise=True),
+            Axis(plain(study.metric.title), " %", maximise=True),
             *(Axis(plain(name), maximise=name in study.maximised) for name in study.costs),
         ),
         tuple(map(plain, definition["budgets"])),
@@ -228,7 +234,7 @@ def _summary(study: StoredStudy) -> Summary:
         tuple(by_number[trial] for trial in chosen),
         frame.volume(points),
         walk(frame.scaled(points)),
-        _framed(frame, study.costs),
+        _framed(frame, study),
         _notes(entries),
         noise,
     )
@@ -269,13 +275,13 @@ def _around(mean: float, half: float) -> tuple[float, float]:
     return max(0.0, mean - half), min(100.0, mean + half)
 
 
-def _framed(frame: Frame, costs: Sequence[str]) -> str:
+def _framed(frame: Frame, study: StoredStudy) -> str:
     """Say between what a hypervolume is measured."""
     spans = (
         f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
-        for name, least, largest in zip(costs, frame.least, frame.largest, strict=True)
+        for name, least, largest in zip(study.costs, frame.least, frame.largest, strict=True)
     )
-    accuracy = f"accuracy from {frame.chance:.4g} %, chance, to 100 %"
+    accuracy = f"{plain(study.metric.title)} from {frame.chance:.4g} %, chance, to 100 %"
     return f"axes: {accuracy}; {'; '.join(map(plain, spans))}"
 
 

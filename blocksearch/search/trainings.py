@@ -14,6 +14,7 @@ from blocksearch.errors import RunError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
+from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
 from blocksearch.search.trials import Trial, TrialState
@@ -132,7 +133,9 @@ class Trainings:
 
     def _accuracies(self, trial: Trial, run: Run) -> tuple[float, ...]:
         """Return the accuracies at each rung up to the trial's epochs; none where the run did not
-        come so far.
+        come so far. Another metric is that of the images after the last epoch, the only rung.
         """
+        if self._shared.metric != ACCURACY and run.accuracy is not None:
+            return self._shared.measured(run).accuracies
         found = [run.accuracy_at(rung) for rung in self._rungs if rung <= trial.epochs]
         return tuple(each for each in found if each is not None) if None not in found else ()
