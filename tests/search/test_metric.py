@@ -63,7 +63,7 @@ def test_trials_have_what_scikit_learn_measures_of_the_stored_predictions(root):
         assert len({trial.network for trial in study.trials} & {net for net, _ in runs}) == 4
         assert found.axes[0].name == title
         assert found.title.endswith(f"by {title}")
-        assert f"{title} measured" in [c.head for c in study.answer().report.tables[0].columns]
+        assert f"{title} measured, %" in [c.head for c in study.answer().report.tables[0].columns]
         assert bs.importance(file, metric[:3]).report.tables[0].columns[7].head.startswith(title)
         with pytest.raises(BlocksearchError, match=f"metric was {metric}, now accuracy"):
             bs.Study(SPACE, file, dataset=data(), name=metric[:3], **ASKED).search(trials=4)
