@@ -69,6 +69,8 @@ def importance_report(found: Effects) -> Report:
     )
     unclear = all(fork.interval[0] <= 0 for fork in forks if fork.interval)
     doubt = "all intervals of importance contain 0: no factor stands out by these results"
+    notes = [doubt] * bool(forks and unclear) + [*_IMPORTANCE]
+    notes += [_CHOSEN] * found.chosen + [lost] * bool(apart)
     figure = fork_figure(
         "importance", "Importance with 95 % intervals", "importance, bits", forks, origin=0.0
     )
@@ -76,15 +78,7 @@ def importance_report(found: Effects) -> Report:
         title=f"{found.name}: {found.title}",
         tables=(table,),
         figures=(figure,),
-        notes=tuple(
-            note.replace("accuracy", found.metric.title)
-            for note in (
-                *([doubt] if forks and unclear else []),
-                *_IMPORTANCE,
-                *([_CHOSEN] if found.chosen else []),
-                *([lost] if apart else []),
-            )
-        ),
+        notes=tuple(note.replace("accuracy", found.metric.title) for note in notes),
         facts={
             "study": found.name,
             "others": list(found.others),
