@@ -139,6 +139,85 @@ def test_an_end_must_be_explained_by_what_was_struck(story, code, said, how, ok)
     assert (story.wrong == []) == ok
 
 
+PROGRAM = """
+import json, os, signal, sqlite3, subprocess, sys
+
+how = sys.argv[1]
+asked = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+
+def end(*_):
+    for each in asked:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(130)
+
+for each in asked:
+    signal.signal(each, end)
+file = sqlite3.connect("a.db", isolation_level=None)
+file.execute("PRAGMA journal_mode=WAL")
+names = "network, dataset, data, protocol, recipe, seed, epoch_to, state, provenance, checksum"
+file.execute(f"CREATE TABLE IF NOT EXISTS ledger_runs (id INTEGER PRIMARY KEY, {names})")
+count = lambda: file.execute("SELECT count(*) FROM ledger_runs").fetchone()[0]
+begun = count()
+if how == "forgets" and 0 < begun < 20:
+    file.execute("DELETE FROM ledger_runs WHERE id = (SELECT max(id) FROM ledger_runs)")
+if how == "leaves a file" and begun:
+    open("left", "w").close()
+for seed in range(begun, 20):
+    if how == "tells first":
+        print(f"[{seed}/20] is stored", file=sys.stderr)
+    file.execute("BEGIN IMMEDIATE")
+    figure = "0.5" if how == "computes otherwise" and begun else "0.25"
+    own = ("n", "d", figure, "p", "r", seed, 1, "complete", "{}", str(seed))
+    file.execute(f"INSERT INTO ledger_runs ({names}) VALUES (?,?,?,?,?,?,?,?,?,?)", own)
+    if how == "doubles" and seed == begun > 0:
+        file.execute(f"INSERT INTO ledger_runs ({names}) VALUES (?,?,?,?,?,?,?,?,?,?)", own)
+    file.execute("COMMIT")
+    if how != "tells first":
+        print(f"[{seed}/20] is stored", file=sys.stderr)
+if how == "leaves a process":
+    subprocess.Popen(["sleep", "60"], stdout=-3, stderr=-3)
+if how == "fails" and begun:
+    sys.exit(2)
+print(json.dumps({"answer": begun if how == "answers otherwise" and begun < 20 else 20}))
+"""
+SEEN = {
+    "does it right": "",
+    "forgets": "ledger_runs ",  # the next one takes the place of the row that is gone
+    "doubles": "is there 2 times",
+    "tells first": "results were told, and fewer are kept",
+    "computes otherwise": "ledger_runs: ",
+    "answers otherwise": "the answer is another",
+    "leaves a file": "files: ",
+    "leaves a process": "is still there",
+    "fails": "code 2",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", SEEN)
+def test_a_program_that_does_wrong_is_seen(tmp_path, monkeypatch, how):
+    """It takes the place of the package, in the folder in which it runs."""
+    monkeypatch.setattr(history, "SOON", 0.5 if how == "leaves a process" else 5)
+    monkeypatch.setitem(kills.COMMANDS, "fake", [how])
+    program = tmp_path / "fake-prepared" / "blocksearch" / "__main__.py"
+    program.parent.mkdir(parents=True)
+    program.with_name("__init__.py").touch()
+    program.write_text(PROGRAM)
+    folder = shutil.copytree(tmp_path / "fake-prepared", tmp_path / "whole")
+    whole = history.History(folder, ["does it right"], tmp_path)
+    assert (whole.attempt([]), whole.attempt([])) == (0, 0)
+    reference = kills.Reference(whole.answer, whole.answer, whole.known, kept.files(folder))
+    wrong, struck = [], 0
+    for number in range(12):
+        story = kills.tell("fake", number, 0, tmp_path, reference, 5)
+        wrong += story.wrong
+        struck += story.struck["kill"]
+        if wrong:
+            break
+    assert any(SEEN[how] in each for each in wrong) if SEEN[how] else wrong == [], wrong
+    assert struck > 10 or wrong
+
+
 def test_histories_replay():
     schedule = [kills.drawn(0, "search", number, 0) for number in range(200)]
     assert schedule == [kills.drawn(0, "search", number, 0) for number in range(200)]
