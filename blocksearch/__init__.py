@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, layers, network, price, survey
     from blocksearch.api.scores import compare
-    from blocksearch.api.studies import Study, front, importance, tabulate, test
+    from blocksearch.api.studies import Study, front, gain, importance, tabulate, test
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
     from blocksearch.arch.block import Block
     from blocksearch.arch.cost import METRICS, Cost
@@ -42,7 +42,7 @@ _HOMES = {
     "api.catalog": ("describe",),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
     "api.scores": ("compare",),
-    "api.studies": ("Study", "front", "importance", "tabulate", "test"),
+    "api.studies": ("Study", "front", "gain", "importance", "tabulate", "test"),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
     "arch.block": ("Block",),
     "arch.cost": ("METRICS", "Cost"),
@@ -80,6 +80,7 @@ __all__ = [
     "data",
     "describe",
     "front",
+    "gain",
     "importance",
     "layers",
     "load_space",

@@ -12,6 +12,7 @@ from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
+MOST_MEMBERS = 10_000  # of a space, that a network is held against
 STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
 
 
@@ -129,6 +130,48 @@ class ScoresConfig:
         object.__setattr__(self, "variance", read_variance(self.variance))
         if not 0 < self.margin < math.inf:
             raise ConfigError(f"margin must be a positive number, but got {self.margin}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainConfig:
+    """How many members of a space a network is held against, and with which seeds.
+
+    Raises ConfigError for what cannot be.
+
+    >>> GainConfig(seeds="0,2").seed_list
+    (0, 2)
+    """
+
+    members: int = field(
+        default=30, metadata={"help": "Random members of the space, each trained with one seed."}
+    )
+    draw: int = field(default=0, metadata={"help": "Seed of the draw of members."})
+    seeds: int | str | Sequence[int] = field(
+        default=5, metadata={"help": "Seeds of the network: a count (5) or a list (0,3,7)."}
+    )
+    margin: float = field(
+        default=MARGIN, metadata={"help": "Points within which accuracies count as equal."}
+    )
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.members <= MOST_MEMBERS:
+            raise ConfigError(
+                f"members must be at least 2 and at most {MOST_MEMBERS:,}, but got {self.members}"
+            )
+        if self.draw < 0:
+            raise ConfigError(f"the seed of the draw must not be negative, but got {self.draw}")
+        if not 0 < self.margin <= 100:
+            raise ConfigError(
+                f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
+            )
+        if len(self.seed_list) < 2:
+            raise ConfigError("a gain needs two seeds of the network, but got one")
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """All seeds."""
+        own = self.seeds
+        return read_seeds(str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},")
 
 
 def read_stages(text: str) -> tuple[int, ...]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from blocksearch.api.answer import Answer, divided, together
 from blocksearch.api.models import Maker, read_skeleton
-from blocksearch.api.trainings import Seeds, run_config, seeds_of
+from blocksearch.api.networks import network
+from blocksearch.api.trainings import Seeds, planned, run_config, seeds_of
+from blocksearch.arch.network import Network
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report, Table, rows_table
@@ -172,6 +174,41 @@ def test(
     found = final(Location(db), name, data_root, workers, device, watch, own, model)
     report = measured_by(test_report(found), str(found.metric), found.metric.title)
     return Answer(found, report)
+
+
+def gain(
+    space: Grammar | str | Path,
+    net: str | Network,
+    *,
+    dataset: DatasetLike = "digits",
+    widths: str | Sequence[int] | None = None,
+    dry_run: bool = False,
+    callbacks: Sequence[Watch] = (),
+    **fields: Any,
+) -> Answer[Any]:
+    """Say what a network gains on random members of a space that cost no more FLOPs.
+
+    `fields` are those of `GainConfig` (`members=30`, `seeds=5`) and of `RunConfig`. The interval
+    has the spread among members. A network that was chosen by its runs needs new seeds.
+
+    >>> import blocksearch as bs
+    >>> bs.gain("tiny", "effnet", dataset="gtsrb", members=40).found.verdict  # doctest: +SKIP
+    <Verdict.HIGHER: 'higher'>
+    """
+    from blocksearch.ablation.config import GainConfig
+    from blocksearch.ablation.gain import foresee_gain
+    from blocksearch.ablation.gain import gain as run_gain
+    from blocksearch.report.gain import gain_report
+
+    asked, rest = divided(fields, GainConfig, RunConfig)
+    question, config = GainConfig(**asked), run_config(dataset, rest, callbacks)
+    name, grammar = placed(space, config.dataset)
+    own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
+    request, watch = config.request(), together(Watch, callbacks)
+    if dry_run:
+        return planned(*foresee_gain(name, grammar, own, question, request, watch))
+    found = run_gain(name, grammar, own, question, request, watch)
+    return Answer(found, gain_report(found), any(run.state == "failed" for run in found.failed))
 
 
 def tabulate(

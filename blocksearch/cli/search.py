@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from blocksearch.ablation.config import GainConfig
 from blocksearch.cli.options import (
     ADVICE,
     Database,
     Given,
     Measured,
+    NetworkText,
     Options,
     Planned,
     Shown,
@@ -25,6 +27,7 @@ from blocksearch.search.config import StudyConfig
 search_app = typer.Typer()
 Training = Annotated[Given, Options(RunConfig, "Training")]
 Testing = Annotated[Given, Options(RunConfig, "Training", only=("data_root", "workers", "device"))]
+Against = Annotated[Given, Options(GainConfig, "Question")]
 Wish = Annotated[Given, Options(StudyConfig, "Search", defaults={"name": None})]
 
 
@@ -93,6 +96,33 @@ def importance(db: Database, output: Shown, name: StudyName = None) -> None:
 
     answer = call(db, name)
     _tell_of_others(answer.found.name, answer.found.others if name is None else ())
+    output.show(answer)
+
+
+@search_app.command()
+@with_options
+def gain(
+    space: Space,
+    network: NetworkText,
+    question: Against,
+    run: Training,
+    output: Planned,
+    widths: Annotated[
+        str | None, typer.Option(help="Stage widths of the network, such as 8,16,32.")
+    ] = None,
+) -> None:
+    """Hold a network against random ones of a space.
+
+    These are drawn from those that cost no more FLOPs. A network of `pareto` is given by its text.
+
+    Example: blocksearch gain tiny effnet --dataset gtsrb --members 40
+    """
+    from blocksearch.api.studies import gain as call
+    from blocksearch.report.progress import trainings
+
+    asked: Given = {"widths": widths, "dry_run": output.dry_run, **question}
+    with trainings(quiet=output.quiet, advice=ADVICE) as heard:
+        answer = call(space, network, callbacks=[heard], **asked, **run)
     output.show(answer)
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
+from blocksearch.ablation.gain import welch
 from blocksearch.ablation.images import ImageGroups
+from blocksearch.ablation.power import critical
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import split_id
 from blocksearch.runs.ledger import Ledger
@@ -24,6 +26,9 @@ from blocksearch.runs.metrics import accuracy_interval
 from blocksearch.runs.records import Run
 from tests.benchmarks import resplit
 from tests.benchmarks.decisions import Bits, Floats, Rule, decided, decided_by_looks
+from tests.benchmarks.fronts import LOUD as LOUD_NOISE
+from tests.benchmarks.fronts import TABLE
+from tests.benchmarks.replay import World
 
 SEED, SIZE, CLEAR = 2018, 36, 12.0  # a family has 36 comparisons; nobody overlooks an effect of 12
 STAGES = (5, 8, 12, 20)
@@ -358,7 +363,35 @@ def splits(count: int) -> Iterator[Row]:
                 yield Row(table, case, rule, share, *bounds)
 
 
-TABLES = (one_look, power, looks, peeking, halves, images, accuracy, splits)
+def gains(count: int) -> Iterator[Row]:
+    """Hold networks of `tiny` against random members, with the table's means for the truth, and see
+    which intervals hold the gain on all of them.
+    """
+    table = "95 % intervals of a gain on the space's average that hold it, %"
+    truths = np.array(sorted(World.read(TABLE).truths.values()))
+    random, draws = np.random.default_rng(SEED), max(200, count // 2)
+    least = 95 - 300 * float(np.sqrt(0.05 * 0.95 / draws))
+    for name, place in (("the best", -1), ("a middling one", len(truths) // 2)):
+        for members, noise in ((15, 2.0), (30, LOUD_NOISE), (60, 0.7)):
+            held = {"members and seeds": 0, "seeds alone (control)": 0}
+            for _ in range(draws):
+                own = truths[place] + random.normal(0, noise, 5)
+                drawn = random.choice(truths, members, replace=False)
+                others = drawn + random.normal(0, noise, members)
+                found = welch(list(own), list(others))
+                assert found
+                off = abs(found.mean - (truths[place] - truths.mean()))
+                alone = critical(4, 0.05) * own.std(ddof=1) / np.sqrt(5)
+                reaches = (critical(found.freedom, 0.05) * found.error, alone)
+                for rule, reach in zip(held, reaches, strict=True):
+                    held[rule] += off <= reach
+            for rule, number in held.items():
+                case = f"{name} against {members} members, noise {noise:g}"
+                bounds = (0.0, 94.5) if "control" in rule else (least, 100.0)
+                yield Row(table, case, rule, 100 * number / draws, *bounds)
+
+
+TABLES = (one_look, power, looks, peeking, halves, images, accuracy, splits, gains)
 
 
 def simulated(count: int) -> list[Row]:

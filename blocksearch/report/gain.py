@@ -1,0 +1,48 @@
+"""What a network gains on random members of a space, as a table."""
+
+from typing import TYPE_CHECKING
+
+from blocksearch.report.comparisons import interval_text, p_text
+from blocksearch.report.table import Column, Report, Table, form
+
+if TYPE_CHECKING:  # only to describe arguments: its module loads scipy
+    from blocksearch.ablation.gain import Gain
+
+_COLUMNS = (
+    Column(name="n", label="seeds"),
+    Column(name="accuracy", unit="%", form=form(".2f")),
+    Column(name="members"),
+    Column(name="members_accuracy", label="their accuracy", unit="%", form=form(".2f")),
+    Column(name="gain", unit="points", form=form("+.2f")),
+    Column(name="interval", unit="points", form=interval_text),
+    Column(name="p_value", label="p", form=p_text),
+    Column(name="verdict", left=True),
+)
+
+
+def gain_report(found: "Gain") -> Report:
+    """Show a gain with its interval, and say what it is about."""
+    record = found.record()
+    row = {**record, "n": len(found.accuracies), "interval": found.interval}
+    units = {"accuracy": "%", "members_accuracy": "%", "gain": "points"}
+    notes = [
+        f"{found.stored} of the {found.asked} members were trained before; networks that a search "
+        "chose are no random members, and count where the draw has them",
+        "the interval (95 %) has the spread among members and that between the network's seeds; "
+        "it is about these images",
+        "a network that these very runs chose looks better than it is: ask about new seeds then",
+    ]
+    if found.failed:
+        notes.append(
+            f"{len(found.failed)} runs have no accuracy and are in no mean: "
+            + "; ".join(f"seed {run.key.seed} {run.state}: {run.reason}" for run in found.failed)
+        )
+    table = Table(
+        name="gain",
+        columns=_COLUMNS,
+        rows=(row,),
+        data=(record,),
+        units=units,
+        notes=(*notes, *found.notes),
+    )
+    return Report(title=found.title, tables=(table,))
