@@ -136,7 +136,7 @@ def test_a_server_gives_what_a_file_gives(server, at):
     run(["merge", empty, "file.db"], at, empty, code=2)
     run([*ABLATE, "1", "--quiet"], at, empty)
     run(["merge", empty, "file.db"], at, empty)
-    assert told([*ABLATE, "3", "--quiet"], at, empty) == told([*ABLATE, "3", "--quiet"], at, url)
+    assert " 0 runs copied" in f" {run(['merge', empty, url], at, empty)}"
 
 
 def test_what_is_wrong_is_one_line_without_the_password(server, at):
