@@ -102,7 +102,9 @@ def _foreseen(
     from blocksearch.search.definition import REPEATED, opening
 
     within = affordable(grammar, study)
-    first = [one for _, one in opening(within, study.references, study.enqueue, study.budgets)]
+    first = [
+        one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
+    ]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = conditions(request, drawn[0], grammar.inputs)
     plan = foresee(

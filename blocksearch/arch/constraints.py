@@ -18,7 +18,7 @@ _RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 _BUDGET = re.compile(
-    r"([a-z_]+)\s*(<=|>=|<|>)\s*([0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
+    r"(\S.*?)\s*(<=|>=|<|>)\s*(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
 )
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -60,15 +60,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Budget:
-    """A bound on a cost of the whole network."""
+    """A bound on a cost of the whole network, or on what is measured of it."""
 
     name: str
     quantity: str
     relation: str
-    bound: int
+    bound: float
 
     def __str__(self) -> str:
-        return f"{self.quantity} {self.relation} {self.bound}"
+        return f"{self.quantity} {self.relation} {str(self.bound).removesuffix('.0')}"
 
     def of(self, cost: Cost) -> int:
         """Return the number of a cost that the bound is for."""
@@ -83,13 +83,22 @@ def read_budget(text: str, name: str = "") -> Budget:
     """Read a budget such as `flops <= 12e6`; its text is its name where none is given. Raises
     ConfigError.
     """
+    quantity, relation, bound = read_bound(text)
+    quantity = metric_named(quantity)
+    if bound != int(bound) or bound < 0:
+        raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")
+    budget = Budget("", quantity, relation, int(bound))
+    return replace(budget, name=name or str(budget))
+
+
+def read_bound(text: str) -> tuple[str, str, Decimal]:
+    """Return what a budget bounds, its relation and the bound. Raises ConfigError.
+
+    >>> read_bound("accuracy >= 92.5")
+    ('accuracy', '>=', Decimal('92.5'))
+    """
     match = _BUDGET.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()
-    quantity = metric_named(quantity)
-    bound = Decimal(number) * _SCALES[scale]
-    if bound != int(bound):
-        raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")
-    budget = Budget("", quantity, relation, int(bound))
-    return replace(budget, name=name or str(budget))
+    return quantity, relation, Decimal(number) * _SCALES[scale]

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from blocksearch.arch.constraints import read_budget
 from blocksearch.errors import ConfigError
 from blocksearch.report.figure import (
     GREY,
@@ -24,9 +23,14 @@ from blocksearch.report.table import (
     form,
     split_texts,
 )
+from blocksearch.search.measured import read_limit
 from blocksearch.search.results import Axis, Entry, Summary, Z, as_rows, simultaneous_z
 
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
+_LIMITS = (
+    "limits: shown where the 95 % intervals are within the limits on what is measured, not shown "
+    "where one is outside, else undecided; the front is of those that keep them as expected"
+)
 MOST_POINTS = 5_000  # that a figure draws of one kind
 _LINE = 72  # characters of a line of a hover text
 _LABELS = {"flops": "FLOPs", "peak_activations": "peak activations"}
@@ -69,6 +73,10 @@ def _networks(summary: Summary, entries: Sequence[Entry], name: str, title: str)
             "interval": entry.interval and (entry.mean, *entry.interval),
             "count": _seeds(entry),
             "shown": text,
+            **{
+                f"{name}_expected": (entry.costs[name], *own.interval)
+                for name, own in entry.further.items()
+            },
         }
         for entry, record, text in zip(entries, data, texts, strict=True)
     )
@@ -87,6 +95,7 @@ def _columns(summary: Summary) -> Iterator[Column]:
     modelled, first = any(entry.interval for entry in summary.known), summary.axes[0]
     costs = dict.fromkeys(axis.name for axis in summary.costs)
     more = dict.fromkeys(name for entry in summary.entries for name in entry.costs)
+    measured = [axis.name for axis in summary.axes if axis.measured]
     yield Column(name="trial", priority=_ROOM)
     if modelled:
         unit = first.unit.strip()
@@ -95,7 +104,12 @@ def _columns(summary: Summary) -> Iterator[Column]:
         yield Column(name="interval", label=label, unit=unit, form=form(".2f"))
     else:
         yield Column(name=first.name, unit=first.unit.strip(), form=amount)
-    for name in costs | (more if modelled else {}):
+    for name in measured:
+        yield Column(name=f"{name}_measured", label=f"{name} measured", form=amount)
+        yield Column(name=f"{name}_expected", label="expected by the model", form=form(".2f"))
+    if any(entry.limits for entry in summary.entries):
+        yield Column(name="limits")
+    for name in [each for each in costs | (more if modelled else {}) if each not in measured]:
         main = name in costs or name in ("flops", "params")
         priority = Priority.MAIN if main else _WIDE
         yield Column(name=name, label=_LABELS.get(name, ""), form=amount, priority=priority)
@@ -124,6 +138,7 @@ def _explained(summary: Summary) -> list[str]:
     )
     return [
         *([model, *_uncertain(summary)] if modelled else []),
+        *([_LIMITS] if any(entry.limits for entry in summary.entries) else []),
         f"hypervolume, 0 to 1, higher is better; {summary.frame}",
         *summary.notes,
     ]
@@ -288,6 +303,7 @@ def _hover(summary: Summary, entry: Entry) -> tuple[str, ...]:
         own = ", ".join(f"{accuracy:.2f}" for accuracy in entry.accuracies)
         result += f" [{low:.2f}, {high:.2f}], seeds: {_seeds(entry)}{f' ({own})' if own else ''}"
     costs = [f"{name}: {amount(value)}" for name, value in entry.costs.items()]
+    costs += [f"limits: {entry.limits}"] if entry.limits else []
     factor = [] if entry.factor is None else [f"{entry.factor:.2f} of the baseline network's FLOPs"]
     return (_trial(entry), *textwrap.wrap(entry.text, _LINE), result, *costs, *factor)
 
@@ -315,9 +331,10 @@ def is_logarithmic(summary: Summary, axis: Axis) -> bool:
 
 def budget_lines(summary: Summary, cost: str) -> Iterator[tuple[float, str]]:
     """Yield the bounds on a cost, with their texts; two FLOPs are a multiply-accumulate."""
+    names = [axis.name for axis in summary.axes if axis.measured]
     for text in summary.budgets:
         try:
-            budget = read_budget(text)
+            budget = read_limit(text, names)
         except ConfigError:  # stored by another version: its text is in the title
             continue
         if budget.quantity == cost or (budget.quantity == "macs" and cost == "flops"):

@@ -215,6 +215,7 @@ class SpokenAudience(Audience):
         known = ", from the ledger" if reused else ""
         number = trial.candidate
         where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{known})"
+        result += "".join(f", {name} {value:.2f}" for name, value in trial.measured.items())
         flops = f"{trial.costs['flops']:,} FLOPs"
         self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
         self._bar.show(number + 1)

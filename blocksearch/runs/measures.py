@@ -2,6 +2,7 @@
 computed from what is stored of it, so that any can be asked of runs that exist.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,14 +56,28 @@ ACCURACY = Metric()
 def read_metric(text: str) -> Metric:
     """Read a metric. Raises ConfigError for what is none.
 
-    >>> read_metric("recall:stop sign").title
-    'recall of stop sign'
+    >>> read_metric("recall:stop sign").title, str(read_metric("recall(3)"))
+    ('recall of stop sign', 'recall:3')
     """
-    kind, _, wanted = text.strip().partition(":")
-    kind, wanted = kind.strip().lower().replace("_", "-"), wanted.strip()
+    kind, wanted = _parts(text)
     if kind not in list(MetricKind) or (kind == MetricKind.RECALL) != bool(wanted):
         raise ConfigError(f"a metric is {FORMS}, but got {text!r}")
     return Metric(MetricKind(kind), wanted)
+
+
+def is_metric(text: str) -> bool:
+    """Say whether a text means a metric, right or wrong in what follows its name.
+
+    >>> is_metric("recall:7"), is_metric("latency")
+    (True, False)
+    """
+    return _parts(text)[0] in list(MetricKind)
+
+
+def _parts(text: str) -> tuple[str, str]:
+    called = re.fullmatch(r"([\w-]+)\((.*)\)", text.strip())
+    kind, _, wanted = (":".join(called.groups()) if called else text).partition(":")
+    return kind.strip().lower().replace("_", "-"), wanted.strip()
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import METRICS
 from blocksearch.errors import ConfigError, unknown
-from blocksearch.runs.measures import ACCURACY, FORMS, read_metric
+from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
+from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
+from blocksearch.search.results import RESERVED
 from blocksearch.search.samplers import Sampler
 from blocksearch.space.candidates import COSTS
 
@@ -20,6 +23,7 @@ PROMOTING = ("evolution", "random")  # samplers that rungs go with
 # reference networks that a study begins with, unless others are wished
 NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")
 MAX_PENDING = 3  # trainings in flight at most, where nothing else is known: two workers are busy
+_METRICS = f"{MetricKind.BALANCED}, {MetricKind.MACRO_F1}, {MetricKind.RECALL}:CLASS"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -37,14 +41,18 @@ class StudyConfig:
     name: str = field(default="study", metadata={"help": "Name of the study in its file."})
     objectives: Sequence[str | Objective] = field(
         default=("accuracy", "flops"),
-        metadata={"help": f"accuracy, then costs: {', '.join(COSTS)}."},
+        metadata={"help": f"accuracy, then costs ({', '.join(COSTS)}) and metrics ({_METRICS})."},
     )
     metric: str = field(
         default=str(ACCURACY),
         metadata={"help": f"What stands for accuracy: {FORMS}, of the validation images."},
     )
     budgets: Sequence[str] = field(
-        default=(), metadata={"help": "Train only within it, such as 'flops <= 12e6'; several."}
+        default=(),
+        metadata={
+            "help": "Train only within it, such as 'flops <= 12e6', or look for networks that keep "
+            "it, such as 'accuracy >= 90'; several."
+        },
     )
     sampler: Any = field(
         default="evolution", metadata={"help": f"{', '.join(SAMPLERS[:-1])} or {SAMPLERS[-1]}."}
@@ -78,12 +86,13 @@ class StudyConfig:
                 object.__setattr__(self, name, read(text))
         for name in ("objectives", "budgets", "enqueue", "rungs"):
             object.__setattr__(self, name, _several(getattr(self, name)))
-        budgets = tuple(sorted({str(read_budget(text)) for text in self.budgets}))
-        object.__setattr__(self, "budgets", budgets)
         object.__setattr__(self, "references", _references(self.references))
         object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
-        self._check_objectives()
+        self._take_objectives()
+        names = [each.name for each in self.measured]
+        budgets = tuple(sorted({str(read_limit(text, names)) for text in self.budgets}))
+        object.__setattr__(self, "budgets", budgets)
         self._check_sampler()
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
             text = ",".join(map(str, self.rungs))
@@ -113,7 +122,11 @@ class StudyConfig:
         elif self.sampler_name in (*SAMPLERS, *NAMED):
             raise ConfigError(f"a sampler of your own cannot be named {self.sampler_name}")
 
-    def _check_objectives(self) -> None:
+    def _take_objectives(self) -> None:
+        """Put exact objectives before measured ones."""
+        read = [_objective(each) for each in self.objectives]
+        ordered = sorted(read, key=lambda each: isinstance(each, Objective) and each.measured)
+        object.__setattr__(self, "objectives", tuple(ordered))
         names = self.objective_names
         if names[:1] != ("accuracy",) or len(names) < 2:
             text = ",".join(names)
@@ -122,9 +135,10 @@ class StudyConfig:
             )
         for each in self.objectives[1:]:
             if isinstance(each, str) and each not in COSTS:
-                raise unknown("objective", each, ("accuracy", *COSTS))
-            if isinstance(each, Objective) and each.name in ("accuracy", *COSTS):
-                raise ConfigError(f"an objective of your own cannot be named {each.name}")
+                raise unknown("objective", each, ("accuracy", *COSTS, *MetricKind))
+            name = each.name if isinstance(each, Objective) and each.metric is None else ""
+            if name in ("accuracy", *COSTS, *MetricKind, *RESERVED):
+                raise ConfigError(f"an objective of your own cannot be named {name}")
         if len(set(names)) < len(names):
             raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
 
@@ -136,17 +150,38 @@ class StudyConfig:
     @property
     def axis_names(self) -> tuple[str, ...]:
         """The names of all objectives as they are shown: the metric's for accuracy."""
-        return (read_metric(self.metric).title, *self.cost_names)
+        measured = (each.name for each in self.measured)
+        return (read_metric(self.metric).title, *self.cost_names, *measured)
 
     @property
     def cost_names(self) -> tuple[str, ...]:
-        """The names of all objectives but accuracy."""
-        return self.objective_names[1:]
+        """The names of the objectives that are known before anything is trained."""
+        return tuple(each if isinstance(each, str) else each.name for each in self.costs)
 
     @property
     def costs(self) -> tuple[str | Objective, ...]:
         """The objectives that are known before anything is trained."""
-        return tuple(self.objectives[1:])
+        return tuple(each for each in self.objectives[1:] if each not in self.measured)
+
+    @property
+    def measured(self) -> tuple[Objective, ...]:
+        """The objectives beside accuracy that are measured."""
+        own = [each for each in self.objectives if isinstance(each, Objective)]
+        return tuple(each for each in own if each.measured)
+
+    @property
+    def limits(self) -> tuple[Budget, ...]:
+        """The budgets on what is measured."""
+        return self._budgets(exact=False)
+
+    @property
+    def exact_budgets(self) -> tuple[Budget, ...]:
+        """The budgets on costs that are known before anything is trained."""
+        return self._budgets(exact=True)
+
+    def _budgets(self, *, exact: bool) -> tuple[Budget, ...]:
+        read = [read_limit(text, [each.name for each in self.measured]) for text in self.budgets]
+        return tuple(each for each in read if (each.quantity in METRICS) == exact)
 
     @property
     def sampler_text(self) -> str:
@@ -177,11 +212,20 @@ class StudyConfig:
             found["references"] = list(self.references)
         if self.metric != str(ACCURACY):
             found["metric"] = self.metric
+        measured = {each.name: each.as_data() for each in self.measured}
+        found |= {"measured": measured} if measured else {}
         return found | ({"functions": own} if own else {})
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _objective(given: str | Objective) -> str | Objective:
+    """Read a metric as the objective that it is; accuracy is every study's first one."""
+    if isinstance(given, Objective) or given == "accuracy" or not is_metric(given):
+        return given
+    return Objective.of_metric(read_metric(given))
 
 
 def _several(given: Any) -> tuple[Any, ...]:
@@ -235,5 +279,10 @@ def made_name(*parts: str) -> str:
 
 def words(name: str) -> str:
     """Return how a user knows a field, by its own or its stored name."""
-    known = {"lag": "max_pending", "start_with": "enqueue", "functions": "objective"}
+    known = {
+        "lag": "max_pending",
+        "start_with": "enqueue",
+        "functions": "objective",
+        "measured": "measured objective",
+    }
     return known.get(name, name).replace("_", "-")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.constraints import Budget
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
@@ -20,6 +20,7 @@ from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, network_from
 from blocksearch.search.config import NAMED, StudyConfig, words
 from blocksearch.search.identity import source_digest
+from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Frame, Objective, Prices
 from blocksearch.space.grammar import Grammar
 from blocksearch.training.recipe import Recipe
@@ -147,6 +148,7 @@ _UNSAID: dict[str, Any] = {
     "rungs": [],
     "functions": {},
     "metric": str(ACCURACY),
+    "measured": {},
 }
 
 
@@ -234,7 +236,7 @@ def opening(
     grammar: Grammar,
     references: Sequence[str] = NAMED,
     enqueue: Sequence[str] = (),
-    budgets: Sequence[str] = (),
+    limits: Sequence[Budget] = (),
 ) -> Iterator[tuple[str, Network]]:
     """Name the networks that a study begins with: reference networks in the grammar's task, and
     what the user adds.
@@ -242,7 +244,7 @@ def opening(
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the
     user's that is.
     """
-    task, limits = opening_setting(grammar), [read_budget(text) for text in budgets]
+    task = opening_setting(grammar)
     seen: set[str] = set()
     for name in dict.fromkeys((*references, *enqueue)):
         try:
@@ -301,7 +303,7 @@ def define(
         grammar=pool.grammar.digest,
         config=config,
         judged=judged,
-        frame=_frame(whole, prices),
+        frame=_frame(whole, prices, [each.measure for each in config.measured]),
         baseline=_baseline(whole),
         choices={name: [str(value) for value in values] for name, values in levels},
         rungs=(*config.rungs, judged.epochs),
@@ -310,9 +312,9 @@ def define(
     )
 
 
-def _frame(whole: Grammar, prices: Prices) -> Frame:
+def _frame(whole: Grammar, prices: Prices, measures: Sequence[Measure]) -> Frame:
     """Return between what volumes are measured: of a user's own objective, what the networks have
-    that the pool lists.
+    that the pool lists, and of a measured one, its bounds.
     """
     least, largest = whole.enumeration.extremes()
     listed = prices.all()[: prices.pool.listed]
@@ -321,10 +323,10 @@ def _frame(whole: Grammar, prices: Prices) -> Frame:
         if isinstance(each, Objective)
         else (float(least.of(each)[0]), float(largest.of(each)[0]))
         for each, low, high in zip(prices.costs, listed.min(0), listed.max(0), strict=True)
-    ]
+    ] + [each.losses for each in measures]
     return Frame(
         100 / whole.task.classes,
         tuple(low for low, _ in sides),
         tuple(high for _, high in sides),
-        tuple(isinstance(each, Objective) for each in prices.costs),
+        (*(isinstance(each, Objective) for each in prices.costs), *(True for _ in measures)),
     )

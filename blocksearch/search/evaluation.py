@@ -25,7 +25,8 @@ from blocksearch.runs.plan import Conditions, reading
 from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.search.results import Entry, plain
-from blocksearch.search.summary import StoredStudy, open_study, summarise
+from blocksearch.search.stored_study import StoredStudy, open_study
+from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.training.recipe import Recipe
 

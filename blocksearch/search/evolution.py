@@ -6,22 +6,25 @@ space; a space that is small enough is a candidate whole. The one with the large
 hypervolume is proposed. A candidate whose optimistic accuracy is dominated at its cost is left out.
 """
 
-from collections.abc import Callable, Sequence
-from math import erfc
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.constraints import Budget
+from blocksearch.search.fit import LATER_REFITS, FoldedModel
+from blocksearch.search.further import Expected, Further, below
+from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Boxes, Floats, Frame, Prices, dominated, ranks
 from blocksearch.search.observations import Known, Observation, Observations, Reading, Whole
 from blocksearch.search.samplers import Proposal, Untrained
-from blocksearch.search.surrogate import Features, Model, Scales, Seen, choose_scales
+from blocksearch.search.surrogate import Codes, Features, Model, Scales, Seen, choose_scales
 from blocksearch.search.trials import Trial, TrialKind
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
 MODELLED = ("flops", "params", "peak_activations")  # the costs that the model sees
-REFITS, LATER_REFITS = 16, 64  # results between fits, at first and once there are
-LATER = 256  # results
+REFITS = 16  # results between fits, at first
+LATER = 256  # results from which on there are fewer fits
 WATCHED = 1024  # candidates whose variance is followed
 CHILDREN = 128
 OPTIMISM = 3.0  # deviations above the mean
@@ -30,10 +33,19 @@ OPTIMISM = 3.0  # deviations above the mean
 class Evolution:
     """Proposes rows of a pool, by what it is told and by the generator alone."""
 
-    def __init__(self, prices: Prices, frame: Frame) -> None:
+    def __init__(
+        self,
+        prices: Prices,
+        frame: Frame,
+        measures: Sequence[Measure] = (),
+        limits: Sequence[Budget] = (),
+        horizon: int = 1,
+    ) -> None:
         self.pool, self.frame, self._prices = prices.pool, frame, prices
-        self.features = Features(self.pool.encoding.sizes, self.pool.costs(MODELLED))
-        self._fit: _Fit | None = None
+        levels = self.pool.encoding.sizes
+        self.features = Features(levels, self.pool.costs(MODELLED))
+        self.further = Further(measures, limits, horizon, levels, self._made_of)
+        self._fit: FoldedModel | None = None
 
     def propose(
         self,
@@ -41,21 +53,26 @@ class Evolution:
         pending: Sequence[int],
         taken: NDArray[np.bool_],
         rng: np.random.Generator,
+        trials: Sequence[Trial] = (),
     ) -> int | None:
         """Return the row to train next; None where no member is left.
 
-        `results` are in the order in which they came to count; `pending` rows are in training;
-        `taken` rows are not proposed.
+        `results` are in the order in which they came to count, and `trials` those that they are of;
+        `pending` rows are in training; `taken` rows are not proposed.
         """
         if not _enough(results):
             return self._spread([each.row for each in results] + list(pending), taken, rng)
-        fit = self._fitted(results)
+        fit = self._fitted(results, trials)
         # a fit may have added members of a large space
         taken = np.pad(taken, (0, len(self.pool) - len(taken)))
         left = fit.watched[~taken[fit.watched]]
-        return self._best(fit, left, pending) if len(left) else self.pool.draw(rng, taken)
+        if not len(left):
+            return self.pool.draw(rng, taken)
+        return self._best(fit, left, pending, trials)
 
-    def settled(self, results: Sequence[Observation]) -> tuple[list[int], Floats]:
+    def settled(
+        self, results: Sequence[Observation], trials: Sequence[Trial] = ()
+    ) -> tuple[list[int], Floats]:
         """Return the rows that have results, and the model's means of their accuracy."""
         if not _enough(results):
             reading = Reading.of(results)
@@ -63,20 +80,31 @@ class Evolution:
             seen = self._seen(known)
             model = Model(self.features, self._scales(known, reading), seen)
             return [each.row for each in known], model.settled_means(seen)
-        fit = self._fitted(results)
+        fit = self._fitted(results, trials)
         return fit.trained, fit.model.settled_means(fit.seen)
 
-    def whole(self, results: Sequence[Observation]) -> tuple[tuple[int, ...], Floats]:
+    def whole(
+        self, results: Sequence[Observation], trials: Sequence[Trial] = ()
+    ) -> tuple[tuple[int, ...], Floats]:
         """Return the same by one fit to all results."""
-        found = Whole.of(
-            results,
-            self.pool.encoding.sizes,
-            lambda rows: (self.pool.codes[rows], self.pool.costs(MODELLED)[rows]),
-        )
+        found = Whole.of(results, self.pool.encoding.sizes, self._made_of)
         return found.rows, found.model.settled_means(found.seen)
 
+    def points(
+        self, rows: Sequence[int], means: Floats, trials: Sequence[Trial]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return rows of accuracy and of all losses, N×objectives, by what is expected of networks,
+        and which of these keep the limits.
+        """
+        found = self.further.expected(trials, rows)
+        points = np.column_stack([means, self.prices()[list(rows)], self.further.losses(found)])
+        return points, self.further.feasible(means, found)
+
+    def _made_of(self, rows: list[int]) -> tuple[Codes, Floats]:
+        return self.pool.codes[rows], self.pool.costs(MODELLED)[rows]
+
     def prices(self) -> Floats:
-        """Return the costs that are objectives, of all rows of the pool."""
+        """Return the exact costs that are objectives, of all rows of the pool."""
         return self._prices.all()
 
     def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
@@ -91,14 +119,14 @@ class Evolution:
             return drawn[0] if drawn else None
         prices = self.prices()
         costs = (
-            self.frame.scaled_costs(prices)
+            self.frame.first(prices.shape[1]).scaled_costs(prices)
             if any(self.frame.linear)
             else np.log10(np.maximum(prices, 1.0))
         )
         far = np.abs(costs[drawn][:, None] - costs[there][None]).sum(2).min(1)
         return drawn[int(far.argmax())]
 
-    def _fitted(self, results: Sequence[Observation]) -> "_Fit":
+    def _fitted(self, results: Sequence[Observation], trials: Sequence[Trial]) -> FoldedModel:
         """Fit at every `REFITS`-th result, and fold in what came since: the same state however the
         search was cut up.
         """
@@ -114,19 +142,19 @@ class Evolution:
             known = reading.gather(results[:base])
             seen = self._seen(known)
             model = Model(self.features, scales, seen)
-            self._fit = _Fit(
+            self._fit = FoldedModel(
                 results[:base],
                 reading,
                 known,
                 model,
-                self._candidates(model, known, seen, base),
+                self._candidates(model, known, seen, base, trials),
                 self._rows,
             )
         self._fit.take_up(results)
         return self._fit
 
     def _candidates(
-        self, model: Model, known: Sequence[Known], seen: Seen, seed: int
+        self, model: Model, known: Sequence[Known], seen: Seen, seed: int, trials: Sequence[Trial]
     ) -> NDArray[np.int64]:
         rng = np.random.default_rng(seed)
         trained = [each.row for each in known]
@@ -136,25 +164,30 @@ class Evolution:
             return free
         rows = self._rows(free)
         optimistic = model.mean(rows) + np.sqrt(model.scales.unexplained + model.variance(rows))
-        points = self._front(model, seen, trained, (), np.zeros(0))
-        gain = self._gain(
-            free, optimistic, np.full(len(free), 1e-6), Boxes.around(self.frame.scaled(points))
-        )
+        points = self._front(trained, model.settled_means(seen), trials)
+        boxes = Boxes.around(self.frame.scaled(points))
+        further = self.further.expected(trials, free)
+        gain = self._gain(free, optimistic, np.full(len(free), 1e-6), boxes, further)
         best = free[np.argsort(-gain, kind="stable")[: WATCHED - CHILDREN]]
         drawn = rng.choice(free, min(len(free), CHILDREN), replace=False)
         found = np.unique(
-            np.concatenate([best, drawn, self._children(self._parents(model, known, seen), rng)])
+            np.concatenate(
+                [best, drawn, self._children(self._parents(model, known, seen, trials), rng)]
+            )
         )
         found = found[self.pool.members[found] & ~np.isin(found, trained)]
         order = np.argsort([self.pool.rank(int(row)) for row in found])
         ordered: NDArray[np.int64] = found[order]
         return ordered
 
-    def _parents(self, model: Model, known: Sequence[Known], seen: Seen) -> list[int]:
+    def _parents(
+        self, model: Model, known: Sequence[Known], seen: Seen, trials: Sequence[Trial]
+    ) -> list[int]:
         means = model.settled_means(seen)
-        points = np.column_stack([means, self.prices()[[each.row for each in known]]])
-        order = np.lexsort((-means, ranks(points)))
-        return [known[place].row for place in order[: max(8, int((ranks(points) == 0).sum()))]]
+        points, keeps = self.points([each.row for each in known], means, trials)
+        order = np.lexsort((-means, ranks(points), ~keeps))
+        best = int(((ranks(points) == 0) & keeps).sum())
+        return [known[place].row for place in order[: max(8, best)]]
 
     def _children(self, parents: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
         found: dict[int, None] = {}
@@ -166,56 +199,64 @@ class Evolution:
                 found[child] = None
         return np.array(list(found), np.int64)
 
-    def _best(self, fit: "_Fit", left: NDArray[np.int64], pending: Sequence[int]) -> int:
-        model = fit.model
+    def _best(
+        self,
+        fit: FoldedModel,
+        left: NDArray[np.int64],
+        pending: Sequence[int],
+        trials: Sequence[Trial],
+    ) -> int:
         means, deviations = fit.expected(left, pending)
-        points = self._front(model, fit.seen, fit.trained, pending, fit.believed(pending))
+        known = np.concatenate([fit.model.settled_means(fit.seen), fit.believed(pending)])
+        points = self._front([*fit.trained, *pending], known, trials)
         boxes = Boxes.around(self.frame.scaled(points))
-        gain = self._gain(left, means, deviations, boxes)
-        reached = boxes.reached(self.frame.scaled(self._with_costs(means, left))[:, 1:])
+        further = self.further.expected(trials, left)
+        gain = self._gain(left, means, deviations, boxes, further)
         optimism = OPTIMISM
         for _ in range(8):  # where the model sees no hope, it is believed less
-            hopeful = (
-                self.frame.scaled(self._with_costs(means + optimism * deviations, left))[:, 0]
-                > reached
-            )
+            losses = self._losses(left, further, [-optimism] * len(self.further.measures))
+            hopes = self.frame.scaled(np.column_stack([means + optimism * deviations, losses]))
+            hopeful = hopes[:, 0] > boxes.reached(hopes[:, 1:])
             if hopeful.any():
                 break
             optimism *= 2
         return int(left[int(np.where(hopeful, gain, -1.0).argmax())])
 
     def _gain(
-        self, rows: NDArray[np.int64], means: Floats, deviations: Floats, boxes: Boxes
-    ) -> Floats:
-        """Return the expected gain of hypervolume of rows whose accuracy is normal."""
-        scaled = self.frame.scaled(self._with_costs(means, rows))
-        deviations = np.maximum(deviations / (100 - self.frame.chance), 1e-9)
-        z = (scaled[:, :1] - boxes.best[None]) / deviations[:, None]
-        surplus = deviations[:, None] * (
-            z * _below(z) + np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
-        )
-        found: Floats = (boxes.weights(scaled[:, 1:]) * surplus).sum(1)
-        return found
-
-    def _front(
         self,
-        model: Model,
-        seen: Seen,
-        trained: Sequence[int],
-        pending: Sequence[int],
-        believed: Floats,
+        rows: NDArray[np.int64],
+        means: Floats,
+        deviations: Floats,
+        boxes: Boxes,
+        further: Expected,
     ) -> Floats:
-        """Return the front of what is known by the model's means, what is pending being believed to
-        come out as expected.
+        """Return the expected gain of hypervolume of rows whose accuracy is normal, by how likely
+        they keep the limits. Of what else is measured, a mean over a few outcomes is taken.
         """
-        means = model.settled_means(seen)
-        points = self._with_costs(
-            np.concatenate([means, believed]), np.array([*trained, *pending], np.int64)
-        )
+        likely = self.further.likely(means, deviations, further)
+        deviations = np.maximum(deviations / (100 - self.frame.chance), 1e-9)
+        outcomes = self.further.outcomes()
+        found = np.zeros(len(rows))
+        for outcome in outcomes:
+            points = np.column_stack([means, self._losses(rows, further, outcome)])
+            scaled = self.frame.scaled(points)
+            z = (scaled[:, :1] - boxes.best[None]) / deviations[:, None]
+            surplus = deviations[:, None] * (
+                z * below(z) + np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
+            )
+            found += (boxes.weights(scaled[:, 1:]) * surplus).sum(1) / len(outcomes)
+        return found * likely
+
+    def _front(self, rows: Sequence[int], means: Floats, trials: Sequence[Trial]) -> Floats:
+        """Return the front of what is expected of networks within the limits."""
+        points, keeps = self.points(rows, means, trials)
+        points = points[keeps]
         return points[~dominated(points)]
 
-    def _with_costs(self, accuracy: Floats, rows: NDArray[np.int64]) -> Floats:
-        return np.column_stack([accuracy, self.prices()[rows]])
+    def _losses(
+        self, rows: NDArray[np.int64], further: Expected, steps: Sequence[float] | Floats
+    ) -> Floats:
+        return np.column_stack([self.prices()[rows], self.further.losses(further, steps)])
 
     def _rows(self, rows: NDArray[np.int64]) -> Floats:
         return self.features.rows(self.pool.codes[rows], self.pool.costs(MODELLED)[rows])
@@ -245,89 +286,8 @@ class EvolutionSampler:
         """See `Sampler`."""
         rows = list(dict.fromkeys(each.row for each in pending if each.kind == TrialKind.NEW))
         observed = self._observations.of(trials)
-        row = self._evolution.propose(observed, rows, candidates.taken, rng)
+        row = self._evolution.propose(observed, rows, candidates.taken, rng, trials)
         return None if row is None else Proposal(row)
-
-
-class _Fit:
-    """A model fitted to the first results, the candidates it follows, and the results folded in
-    since.
-    """
-
-    def __init__(
-        self,
-        base: Sequence[Observation],
-        reading: Reading,
-        known: Sequence[Known],
-        model: Model,
-        watched: NDArray[np.int64],
-        features: Callable[[NDArray[np.int64]], Floats],
-    ) -> None:
-        self.model, self.watched = model, watched
-        self._base, self._taken_up = len(base), list(base)
-        self._reading = reading
-        self._known = {each.row: each for each in known}
-        self._features = features
-        self._rows = features(watched)
-        self._variance = model.variance(self._rows)
-        self._place = {int(row): place for place, row in enumerate(watched)}
-        self._order = {each.row: place for place, each in enumerate(known)}
-        room = ((0, LATER_REFITS), (0, 0))  # as many new networks as may come before the next fit
-        self._known_rows = np.pad(features(np.array(self.trained)), room)
-        self._means = np.pad([each.mean for each in known], room[0])
-        self._counts = np.pad([each.count for each in known], room[0])
-
-    def leads_to(self, results: Sequence[Observation], base: int) -> bool:
-        """Say whether this fit was made of the first `base` results and saw no others."""
-        seen = len(self._taken_up)
-        return self._base == base and seen <= len(results) and self._taken_up == results[:seen]
-
-    @property
-    def trained(self) -> list[int]:
-        return list(self._known)
-
-    @property
-    def seen(self) -> Seen:
-        known = len(self._known)
-        return Seen(self._known_rows[:known], self._means[:known], self._counts[:known])
-
-    def take_up(self, results: Sequence[Observation]) -> None:
-        """Fold in, one by one, the results that this fit has not seen."""
-        for each in results[len(self._taken_up) :]:
-            old = self._known.get(each.row)
-            place = self._order.setdefault(each.row, len(self._known))
-            if old is None:
-                self._known_rows[place] = self._features(np.array([each.row]))[0]
-            new = self._known[each.row] = self._reading.with_result(old, each)
-            self._means[place], self._counts[place] = new.mean, new.count
-            row = self._known_rows[place]
-            before = (self.model.weight(row, old.count), old.mean) if old else (0.0, 0.0)
-            step = self.model.fold_in(row, before, (self.model.weight(row, new.count), new.mean))
-            self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
-            self._taken_up.append(each)
-
-    def believed(self, pending: Sequence[int]) -> Floats:
-        """Return the accuracies that are expected of pending rows."""
-        return (
-            self.model.mean(self._features(np.array(pending, np.int64)))
-            if len(pending)
-            else np.zeros(0)
-        )
-
-    def expected(self, rows: NDArray[np.int64], pending: Sequence[int]) -> tuple[Floats, Floats]:
-        """Return mean and deviation of the accuracy of watched rows, less what pending results will
-        tell of them.
-        """
-        places = [self._place[int(row)] for row in rows]
-        variance, covariance = self._variance[places], self.model.covariance
-        for row in self._features(np.array(pending, np.int64)) if len(pending) else ():
-            across = covariance @ row
-            step = across / np.sqrt(1 / self.model.weight(row, 1) + float(row @ across))
-            covariance = covariance - np.outer(step, step)
-            variance = variance - (self._rows[places] @ step) ** 2
-        return self.model.mean(self._rows[places]), np.sqrt(
-            self.model.scales.unexplained + np.maximum(variance, 0.0)
-        )
 
 
 def _enough(results: Sequence[Observation]) -> bool:
@@ -338,12 +298,3 @@ def _enough(results: Sequence[Observation]) -> bool:
         if len(rows) == LEARNS_AFTER:
             return True
     return False
-
-
-_erfc = np.frompyfunc(erfc, 1, 1)
-
-
-def _below(z: Floats) -> Floats:
-    """Return the standard normal distribution function."""
-    found: Floats = 0.5 * _erfc(-z / np.sqrt(2)).astype(float)
-    return found

@@ -24,7 +24,14 @@ from blocksearch.search.evolution import MODELLED
 from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.objectives import Floats, dominated
 from blocksearch.search.results import Z, plain
-from blocksearch.search.summary import Fitted, StoredStudy, fitted, objective_costs, open_study
+from blocksearch.search.stored_study import (
+    Fitted,
+    StoredStudy,
+    expected_further,
+    fitted,
+    objective_costs,
+    open_study,
+)
 
 DRAWS = 400
 Interval = tuple[float, float]
@@ -103,9 +110,7 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
     """Say what the factors of a study do. Raises ConfigError where it has no result."""
     model = fitted(study)
     rng = np.random.default_rng(0)
-    fronts = drawn_fronts(
-        model.means, model.deviations, objective_costs(study, model.trials), draws, rng
-    )
+    fronts = _fronts(study, model, draws, rng)
     texts = {trial.candidate: trial.text for trial in study.trials}
     networks = [texts[trial] for trial in model.trials]
     exchange = Exchange(networks, tuple(study.choices), MODELLED)
@@ -128,6 +133,26 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
         study.sampler != "random",
         study.metric,
     )
+
+
+def _fronts(
+    study: StoredStudy, model: Fitted, draws: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw what is measured of each network, and say which are on the front, draws × N."""
+    costs, (further, beside) = (
+        objective_costs(study, model.trials),
+        expected_further(study, model.trials),
+    )
+    if not (further.measures or further.limits):
+        return drawn_fronts(model.means, model.deviations, costs, draws, rng)
+    found = np.zeros((draws, len(model.trials)), bool)
+    for row in found:
+        accuracies = model.means + model.deviations * rng.standard_normal(len(model.means))
+        drawn = further.drawn(beside, rng)
+        keeps = np.flatnonzero(further.feasible(accuracies, drawn))
+        points = np.column_stack([accuracies, costs, further.losses(drawn)])[keeps]
+        row[keeps] = ~dominated(points)
+    return found
 
 
 def drawn_fronts(

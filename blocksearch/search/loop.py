@@ -6,7 +6,7 @@ tables: whoever is killed in between leaves nothing that the next driver cannot 
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +14,6 @@ from numbers import Real
 
 from threadpoolctl import threadpool_limits
 
-from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.executor import Workers
@@ -30,12 +29,12 @@ from blocksearch.search.locks import alone, making_tables
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_io import Export, forget
 from blocksearch.search.schedule import Course, policy_of
-from blocksearch.search.trainings import Trainings
+from blocksearch.search.trainings import Trainings, check_judge
 from blocksearch.search.trials import Studies, Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 
-Function = Callable[[Network, int], float | None]
+Function = Callable[[Network, int], float | Mapping[str, float] | None]
 LOOKED_AT = 3  # models of a user's that must not all be the same
 SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percent
 
@@ -73,8 +72,8 @@ def affordable(grammar: Grammar, config: StudyConfig) -> Grammar:
     """Return the space within the budgets, once there is anything in it. Raises ConfigError or
     SpecError for what cannot be asked, before anything is written.
     """
-    found = grammar.where(*(read_budget(text) for text in config.budgets))
-    list(opening(found, config.references, config.enqueue, config.budgets))
+    found = grammar.where(*config.exact_budgets)
+    list(opening(found, config.references, config.enqueue, config.exact_budgets))
     if found.enumeration.streamable:
         found.enumeration.count()
     _check_blocks_are_used(found)
@@ -120,6 +119,7 @@ def search(
     shared = conditions(request, next(iter(grammar.sample(1, 0))), grammar.inputs)
     if shared.judged is not None:
         shared.judged.check(shared.metric)
+    check_judge(shared, config.measured)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by(shared), config)
     refuse_foreign(request.ledger, config.name)
@@ -133,7 +133,9 @@ def search(
         )
         with (
             study.ending(),
-            closing(Trainings(study, definition.rungs, shared, ledger, workers)) as trainings,
+            closing(
+                Trainings(study, definition.rungs, shared, ledger, workers, config.measured)
+            ) as trainings,
         ):
             workers.train_as_they_come(trainings.following, trainings.done, lambda _: None)
             trainings.check()
@@ -150,9 +152,9 @@ def evaluate(
     catch: tuple[type[Exception], ...] = (),
 ) -> None:
     """Search by calling a function of a network and a seed; it returns percent, or None for a
-    network that came to nothing.
+    network that came to nothing. Where more is measured, it returns each value by its name.
 
-    Raises ConfigError for a result that is no percentage. What the function raises ends the search
+    Raises ConfigError for a result that is none of these. What the function raises ends the search
     and is passed on, with a note of the trial, which is not stored; where it is of the kinds in
     `catch`, the trial counts as failed and keeps the reason.
     """
@@ -161,6 +163,12 @@ def evaluate(
             f"metric is of trainings, but got {config.metric}: an objective of your own returns "
             "what it measures"
         )
+    for each in config.measured:
+        if each.function is not None:
+            raise ConfigError(
+                f"objective {each.name} has a function of a training, but the study has none: its "
+                "own objective returns all that is measured"
+            )
     grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)
@@ -185,9 +193,9 @@ def evaluate(
                         f"catch=({type(error).__name__},) it counts as failed"
                     )
                     raise
-                accuracies = () if found is None else (_percent(found),)
+                accuracies, others = _results(found, config)
                 shares.add(accuracies)
-                study.finish(trial, accuracies, TrialState.DIVERGED)
+                study.finish(trial.with_measured(others), accuracies, TrialState.DIVERGED)
 
 
 class _Shares:
@@ -209,6 +217,19 @@ class _Shares:
                 UserWarning,
                 stacklevel=4,
             )
+
+
+def _results(found: object, config: StudyConfig) -> tuple[tuple[float, ...], dict[str, float]]:
+    """Return the accuracy that a function gave, if any, and what else is measured by name."""
+    if found is None or not config.measured:
+        return (() if found is None else (_percent(found),)), {}
+    names = ["accuracy", *(each.name for each in config.measured)]
+    if not isinstance(found, Mapping) or set(found) != set(names):
+        raise ConfigError(
+            f"an objective must return {' and '.join(names)} by name, or None, but got {found!r}"
+        )
+    others = {each.name: each.measure.checked(found[each.name]) for each in config.measured}
+    return (_percent(found["accuracy"]),), others
 
 
 def _percent(found: object) -> float:

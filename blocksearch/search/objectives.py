@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, PluginError
+from blocksearch.runs.measures import Metric
 from blocksearch.search.identity import source_digest
+from blocksearch.search.measured import EvaluatedRun, Measure
 from blocksearch.space.candidates import Candidates
 
 Floats = NDArray[np.float64]
@@ -25,38 +27,78 @@ _MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A cost of one's own: a function of a network that is known without training it.
+    """An objective of one's own, known without training a network, or measured of a training.
 
     `function` returns a finite number, the same whenever it is asked; its name and source are part
-    of the study. It is called for every network that a search considers.
+    of the study. It is called with every `Network` that a search considers, or, with `measured`,
+    with the `EvaluatedRun` of each training that came to its end. A measured objective is between
+    its `bounds`, percent unless said otherwise; it has no function in a study whose own objective
+    returns its values.
 
     >>> Objective(name="layers", function=lambda network: len(network.layers)).name
     'layers'
+    >>> def errors(run):  # of the first class
+    ...     return 100 * float((run.predictions != run.labels)[run.labels == 0].mean())
+    >>> Objective(name="errors", function=errors, measured=True).bounds
+    (0.0, 100.0)
     """
 
     name: str
-    function: Callable[[Network], float] = field(repr=False)
+    function: Callable[[Any], float] | None = field(default=None, repr=False)
     maximise: bool = False
+    measured: bool = False
+    bounds: tuple[float, float] = (0.0, 100.0)
+    metric: Metric | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if self.metric is None and not self.name.isidentifier():
             raise ConfigError(f"an objective's name is a word, but got {self.name!r}")
+        if self.function is None and not self.measured:
+            raise ConfigError(f"objective {self.name} needs a function of a network")
+        low, high = self.bounds
+        if not (isfinite(low) and isfinite(high) and low < high):
+            raise ConfigError(
+                f"the bounds of objective {self.name} must be a lower and a higher number, but got "
+                f"{self.bounds}"
+            )
 
-    def __call__(self, network: Network) -> float:
-        """Return the value of a network. Raises PluginError for what is no finite number."""
+    @classmethod
+    def of_metric(cls, metric: Metric) -> "Objective":
+        """Return a metric of stored predictions as an objective.
+
+        >>> from blocksearch.runs.measures import read_metric
+        >>> Objective.of_metric(read_metric("recall:stop")).name
+        'recall:stop'
+        """
+        return cls(name=str(metric), maximise=True, measured=True, metric=metric)
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured, by its name, direction and bounds."""
+        low, high = map(float, self.bounds)
+        return Measure(name=self.name, maximise=self.maximise, low=low, high=high)
+
+    def __call__(self, subject: Network | EvaluatedRun) -> float:
+        """Return the value of a network, or of a run where it is measured. Raises PluginError for
+        what is no finite number.
+        """
+        assert self.function is not None
         try:
-            found = self.function(network)
+            found = self.function(subject)
         except Exception as error:
             raise PluginError(
                 f"objective {self.name} raised {type(error).__name__}: {error}"
             ) from error
+        if self.measured:
+            return self.measure.checked(found)
         if not isinstance(found, Real) or not isfinite(float(found)):
             raise PluginError(f"objective {self.name} must be a finite number, but got {found!r}")
         return float(found)
 
     def as_data(self) -> dict[str, Any]:
         """Return what is stored of it."""
-        return {"source": source_digest(self.function)[1], "maximise": self.maximise}
+        source = {} if self.function is None else {"source": source_digest(self.function)[1]}
+        return source | (self.measure.as_data() if self.measured else {"maximise": self.maximise})
 
 
 class Prices:
@@ -168,6 +210,10 @@ class Frame:
         """Read a frame as it is stored."""
         least, largest = tuple(data["least"]), tuple(data["largest"])
         return cls(data["chance"], least, largest, tuple(data.get("linear", ())))
+
+    def first(self, costs: int) -> "Frame":
+        """Return the frame of the first costs alone."""
+        return Frame(self.chance, self.least[:costs], self.largest[:costs], self.linear[:costs])
 
     def scaled(self, points: Floats) -> Floats:
         """Scale rows of accuracy and costs; what is worse than the reference leaves the cube."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blocksearch.search.measured import ACCURACY, Measure
 from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import (
     Codes,
@@ -206,10 +207,12 @@ class Whole:
 class Observations:
     """Reads accuracies from trials, in their order, those at earlier rungs of a run first; what was
     read before is kept.
+
+    Another measure is read as points, at the last rung alone.
     """
 
-    def __init__(self, rungs: Sequence[int]) -> None:
-        self._rungs = tuple(rungs)
+    def __init__(self, rungs: Sequence[int], measure: Measure = ACCURACY) -> None:
+        self._rungs, self._measure = tuple(rungs), measure
         self._read: list[Trial] = []
         self._found: dict[tuple[int, int, int], Observation] = {}
 
@@ -220,9 +223,15 @@ class Observations:
             self._read, self._found = [], {}
         for trial in trials[len(self._read) :]:
             row, seed = trial.row, trial.seed
-            for rung, accuracy in zip(self._rungs, trial.accuracies, strict=False):
+            for rung, value in self._values(trial):
                 epochs = None if rung == self._rungs[-1] else rung
-                own = Observation(row, accuracy, seed, epochs)
+                own = Observation(row, value, seed, epochs)
                 self._found.setdefault((row, seed, rung), own)
             self._read.append(trial)
         return list(self._found.values())
+
+    def _values(self, trial: Trial) -> list[tuple[int, float]]:
+        if self._measure is ACCURACY:
+            return list(zip(self._rungs, trial.accuracies, strict=False))
+        value = trial.measured.get(self._measure.name)
+        return [] if value is None else [(self._rungs[-1], self._measure.points(value))]

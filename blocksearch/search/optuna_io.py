@@ -10,7 +10,6 @@ next one; nothing that we answer is read from them.
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import optuna
 from optuna.distributions import CategoricalDistribution
@@ -18,12 +17,14 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from blocksearch.arch.constraints import Budget
 from blocksearch.search import trials as ours
 from blocksearch.search.definition import Definition
+from blocksearch.search.measured import Measure, violation
 from blocksearch.search.objectives import Objective
 from blocksearch.search.optuna_storage import open_storage, quiet, storing
 from blocksearch.search.results import Summary
-from blocksearch.search.summary import StoredStudy
+from blocksearch.search.stored_study import StoredStudy
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.encoding import Encoding
@@ -53,13 +54,15 @@ class Export:
 
     def __init__(self, location: str, definition: Definition, pool: Candidates) -> None:
         self._location, self._pool = location, pool
-        self._costs = definition.config.cost_names
+        self._costs, self._limits = definition.config.cost_names, definition.config.limits
+        measures = [each.measure for each in definition.config.measured]
+        self._measured = [each.name for each in measures]
         with storing(location):
             self._storage = open_storage(location)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=definition.config.name,
-                directions=_directions(definition.config.costs),
+                directions=_directions(definition.config.costs, measures),
                 sampler=optuna.samplers.RandomSampler(0),
                 load_if_exists=True,
             )
@@ -76,8 +79,7 @@ class Export:
         for trial in trials:
             if is_copied(trial) and trial.candidate not in self._there:
                 self._there.add(trial.candidate)
-                state = TrialState.FAIL if trial.accuracy is None else TrialState.COMPLETE
-                self._waiting.append(frozen(trial, self._params(trial), self._costs, state))
+                self._waiting.append(self._frozen(trial))
         if len(self._waiting) >= BATCH:
             self.flush()
 
@@ -94,6 +96,14 @@ class Export:
         finally:
             self._storage.remove_session()
             self._storage.engine.dispose()
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        params = self._params(trial)
+        if trial.accuracy is None:
+            return frozen(trial, params, TrialState.FAIL)
+        known = {"accuracy": trial.accuracy, **trial.costs, **trial.measured}
+        values = [known[name] for name in ("accuracy", *self._costs, *self._measured)]
+        return frozen(trial, params, TrialState.COMPLETE, values, broken(self._limits, known))
 
     def _params(self, trial: Trial) -> dict[str, CategoricalDistribution]:
         """Return the choices that make a member; of a network that is none, nothing."""
@@ -122,11 +132,18 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
         params = {} if entry.named else choices
         if entry.mean is None or not entry.accuracies:
             state = TrialState.FAIL if entry.mean is None else TrialState.PRUNED
-            made.add_trial(frozen(replace(trial, accuracies=()), params, (), state))
+            made.add_trial(frozen(trial, params, state))
             continue
-        known = replace(trial, accuracies=(entry.mean,))
-        made.add_trial(frozen(known, params, study.costs, TrialState.COMPLETE))
+        known = {"accuracy": entry.mean, **entry.costs}
+        values = [entry.mean, *(known[axis.name] for axis in found.axes[1:])]
+        limits = broken(study.limits, known)
+        made.add_trial(frozen(trial, params, TrialState.COMPLETE, values, limits))
     return made
+
+
+def broken(limits: Sequence[Budget], values: Mapping[str, float]) -> dict[str, float]:
+    """Return by how much values are beyond each limit: what Optuna calls constraints."""
+    return {str(each): violation(each, values[each.quantity]) for each in limits}
 
 
 def is_copied(trial: Trial) -> bool:
@@ -137,10 +154,11 @@ def is_copied(trial: Trial) -> bool:
 def frozen(
     trial: Trial,
     params: Mapping[str, CategoricalDistribution],
-    costs: Sequence[str],
     state: TrialState,
+    values: Sequence[float] | None = None,
+    constraints: Mapping[str, float] | None = None,
 ) -> FrozenTrial:
-    """Return a trial as Optuna knows it; values are of complete ones."""
+    """Return a trial as Optuna knows it; a complete one has values."""
     levels = zip(params.items(), trial.code, strict=False)
     chosen = {name: each.choices[level] for (name, each), level in levels if level >= 0}
     attributes = {
@@ -151,21 +169,22 @@ def frozen(
         "state": trial.state.value,
         **trial.costs,
     }
-    values = None
-    if state == TrialState.COMPLETE and trial.accuracy is not None:
-        values = [trial.accuracy, *(float(trial.costs[name]) for name in costs)]
     return create_trial(
         state=state,
-        values=values,
+        values=None if values is None else list(map(float, values)),
+        constraints=dict(constraints or {}),
         params=chosen,
         distributions={name: params[name] for name in chosen},
         user_attrs=attributes,
     )
 
 
-def _directions(costs: Sequence[str | Objective]) -> list[StudyDirection]:
+def _directions(
+    costs: Sequence[str | Objective], measures: Sequence[Measure]
+) -> list[StudyDirection]:
     """Return which way each objective is better: accuracy upwards, costs mostly downwards."""
     upward = [True, *(isinstance(each, Objective) and each.maximise for each in costs)]
+    upward += [each.maximise for each in measures]
     return [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in upward]
 
 

@@ -17,8 +17,10 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from blocksearch.search.further import Further
+from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Prices
-from blocksearch.search.optuna_io import distributions
+from blocksearch.search.optuna_io import broken, distributions
 from blocksearch.search.optuna_storage import quiet
 from blocksearch.search.samplers import Proposal, Untrained
 from blocksearch.search.trials import Trial, TrialKind
@@ -44,13 +46,17 @@ class OptunaSampler:
     another network, and are not told of it.
     """
 
-    def __init__(self, chosen: str | BaseSampler, prices: Prices) -> None:
+    def __init__(
+        self, chosen: str | BaseSampler, prices: Prices, further: Further | None = None
+    ) -> None:
         self._made = chosen if isinstance(chosen, BaseSampler) else None
         self.name = chosen if isinstance(chosen, str) else type(chosen).__name__
         self._evolves = chosen == "nsga2" or isinstance(chosen, NSGAIISampler)
         pool = prices.pool
         self._pool, self._prices = pool, prices
-        down = [StudyDirection.MINIMIZE] * len(prices.costs)
+        self._measures = further.measures if further else ()
+        self._limits = further.limits if further else ()
+        down = [StudyDirection.MINIMIZE] * (len(prices.costs) + len(self._measures))
         self._directions = [StudyDirection.MAXIMIZE, *down]
         self._space = distributions(pool.encoding)
         self._study = self._new_study()
@@ -131,6 +137,8 @@ class OptunaSampler:
         if self._held != [each.row for each in new[: len(self._held)]]:  # one was taken back
             self._study, self._held = self._new_study(), []
         values = self._values(told)
+        if self._limits and self._held:  # what breaks a limit cannot be changed of a trial
+            self._study, self._held = self._new_study(), []
         for number, each in enumerate(new):
             result = values.get(each.row)
             if number == len(self._held):
@@ -153,6 +161,7 @@ class OptunaSampler:
             params=self._choices(proposed.row),
             distributions=dict(self._space),
             system_attrs={GENERATION: proposed.memory.get("generation", 0)},
+            constraints=self._violations(result) if result else None,
         )
         self._study.add_trial(trial)
         self._held.append(proposed.row)
@@ -160,19 +169,35 @@ class OptunaSampler:
             self._storage.set_study_system_attr(self._study_id, key, value)
 
     def _values(self, told: Sequence[Trial]) -> dict[int, list[float]]:
-        """Return each network's objectives, its accuracy being the mean over its seeds so far; a
-        failure is the worst.
+        """Return each network's objectives, what is measured being the mean over its seeds so far;
+        a failure is the worst.
         """
-        found: dict[int, list[float]] = {}
+        found: dict[int, list[Trial]] = {}
         for each in told:
             found.setdefault(each.row, [])
             if each.accuracy is not None:
-                found[each.row].append(each.accuracy)
+                found[each.row].append(each)
         costs = self._prices.all()[list(found)].tolist()
         return {
-            row: [sum(own) / max(1, len(own)), *costs[place]]
+            row: [
+                sum(each.accuracy or 0.0 for each in own) / max(1, len(own)),
+                *costs[place],
+                *(self._loss(measure, own) for measure in self._measures),
+            ]
             for place, (row, own) in enumerate(found.items())
         }
+
+    @staticmethod
+    def _loss(measure: Measure, trials: Sequence[Trial]) -> float:
+        values = [each.measured[measure.name] for each in trials]
+        return measure.sign * sum(values) / len(values) if values else measure.losses[1]
+
+    def _violations(self, values: Sequence[float]) -> dict[str, float]:
+        """Return by how much the values of a network are beyond each limit."""
+        later = values[len(values) - len(self._measures) :]
+        known = {each.name: each.sign * v for each, v in zip(self._measures, later, strict=True)}
+        known["accuracy"] = values[0]
+        return broken(self._limits, known)
 
     def _is_said(self, row: int) -> bool:
         return self._evolves or bool(self._pool.members[row])

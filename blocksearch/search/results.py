@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 
 from blocksearch.arch.network import Network
+from blocksearch.search.measured import Shown
 from blocksearch.search.objectives import Floats, dominated, hypervolume
 from blocksearch.search.surrogate import SeedNoise
 
@@ -17,11 +18,24 @@ Z, LEVEL = 1.959964, 0.05  # of 95 % intervals
 
 @dataclass(frozen=True)
 class Axis:
-    """An objective: its name, its unit as it follows a number, and its direction."""
+    """An objective: its name, its unit as it follows a number, its direction, and whether it is
+    measured beside the first one.
+    """
 
     name: str
     unit: str = ""
     maximise: bool = False
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known of a measured objective beside accuracy: its values by seed, and the 95 %
+    interval of what is expected.
+    """
+
+    values: tuple[float, ...]
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,12 @@ class Entry:
     front have a wider, `simultaneous` interval, too: all of them hold at once. `accuracies` are
     percent, one for each seed that was trained to the end; `early` counts seeds that were
     stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
-    and whatever else is known; `factor` is FLOPs against the baseline network. `named` networks
-    were asked for by name; `origin` is that name, or who proposed the network. `units` are the
-    parts of the text that belong together, where these are not its words. `network` is there where
-    a study in Python was asked.
+    and whatever else is known; of those that are measured they are what is expected, and `further`
+    has more. `limits` says whether the limits on what is measured are kept, where there are any;
+    `factor` is FLOPs against the baseline network. `named` networks were asked for by name;
+    `origin` is that name, or who proposed the network. `units` are the parts of the text that
+    belong together, where these are not its words. `network` is there where a study in Python was
+    asked.
     """
 
     trial: int
@@ -53,6 +69,8 @@ class Entry:
     simultaneous: tuple[float, float] | None = None
     factor: float | None = None
     units: tuple[str, ...] = ()
+    further: Mapping[str, Measurement] = field(default_factory=dict)
+    limits: Shown | None = None
     network: Network | None = field(default=None, compare=False, repr=False)
 
 
@@ -151,13 +169,13 @@ def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, ob
     """
     entries = list(entries)
     modelled = any(entry.interval for entry in entries)
-    return [_row(axes[0].name, entry, modelled=modelled) for entry in entries]
+    return [_row(axes, entry, modelled=modelled) for entry in entries]
 
 
-def _row(first: str, entry: Entry, *, modelled: bool) -> dict[str, object]:
+def _row(axes: Sequence[Axis], entry: Entry, *, modelled: bool) -> dict[str, object]:
     row: dict[str, object] = {"trial": entry.trial, "front": entry.on_front}
     if not modelled:
-        return row | {first: entry.mean, **entry.costs, "network": entry.text}
+        return row | {axes[0].name: entry.mean, **entry.costs, "network": entry.text}
     own, (low, high) = entry.accuracies, entry.interval or (None, None)
     all_low, all_high = entry.simultaneous or (None, None)
     return row | {
@@ -168,6 +186,7 @@ def _row(first: str, entry: Entry, *, modelled: bool) -> dict[str, object]:
         "simultaneous_low": all_low,
         "simultaneous_high": all_high,
         **entry.costs,
+        **_further(axes, entry),
         "factor": entry.factor,
         "seeds": len(own),
         "accuracies": list(own),
@@ -176,6 +195,20 @@ def _row(first: str, entry: Entry, *, modelled: bool) -> dict[str, object]:
         "origin": entry.origin,
         "network": entry.text,
     }
+
+
+def _further(axes: Sequence[Axis], entry: Entry) -> dict[str, object]:
+    """Return what a row says of objectives that are measured beside accuracy, and of limits."""
+    found: dict[str, object] = {}
+    for axis in axes:
+        if axis.measured:
+            own = entry.further.get(axis.name)
+            low, high = own.interval if own else (None, None)
+            values = own.values if own else ()
+            found |= {axis.name: entry.costs.get(axis.name)}
+            found |= {f"{axis.name}_low": low, f"{axis.name}_high": high}
+            found |= {f"{axis.name}_measured": sum(values) / len(values) if values else None}
+    return found | ({} if entry.limits is None else {"limits": str(entry.limits)})
 
 
 RESERVED = (
@@ -194,4 +227,5 @@ RESERVED = (
     "failures",
     "factor",
     "network",
+    "limits",
 )  # columns of ours

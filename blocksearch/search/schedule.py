@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blocksearch.search.config import MAX_PENDING, OPTUNA, StudyConfig
 from blocksearch.search.definition import Definition, opening
@@ -117,13 +118,13 @@ class Policy:
             return None
         # the last trial of a run goes farthest
         reached = {trial.row: trial.epochs for trial in every if trial.seed == 0}
-        rows, means = self._judge.settled(self._observations.of(told))
-        expected = dict(zip(rows, map(float, means), strict=True))
+        rows, means = self._judge.settled(self._observations.of(told), told)
+        points, keeps = self._judge.points(rows, means, told)
         for place in reversed(range(len(self.rungs) - 1)):
             there = {t.row for t in told if t.seed == 0 and len(t.accuracies) > place}
-            raced = {row: mean for row, mean in expected.items() if row in there}
-            costs = self._judge.prices()[list(raced)]
-            row = promoted(raced, reached, self.rungs[place], costs)
+            raced = [at for at, row in enumerate(rows) if row in there]
+            rung = {rows[at]: float(means[at]) for at in raced}
+            row = promoted(rung, reached, self.rungs[place], points[raced, 1:], keeps[raced])
             if row is not None:
                 further = self.rungs[place + 1]
                 return self._next(number, row, TrialKind.PROMOTION, 0, further, every)
@@ -160,22 +161,23 @@ class Policy:
     def front(self, told: Sequence[Trial]) -> list[int]:
         """Return the rows of the front by the means of a model of everything told, cheapest first.
 
-        Networks that were not trained to the last epoch are no members.
+        Networks that were not trained to the last epoch are no members, and neither are those that
+        are expected to break a limit.
         """
         return self._front(told, self._judge.whole)
 
     def _front(
         self,
         told: Sequence[Trial],
-        settled: Callable[[Sequence[Observation]], tuple[Sequence[int], Floats]],
+        settled: Callable[[Sequence[Observation], Sequence[Trial]], tuple[Sequence[int], Floats]],
     ) -> list[int]:
         whole = {t.row for t in told if t.accuracies and t.epochs == self.rungs[-1]}
         if not whole:
             return []
-        rows, means = settled(self._observations.of(told))
-        places = [place for place, row in enumerate(rows) if row in whole]
-        points = np.column_stack([means, self._judge.prices()[list(rows)]])[places]
-        return [rows[places[place]] for place in front(points)]
+        rows, means = settled(self._observations.of(told), told)
+        points, keeps = self._judge.points(rows, means, told)
+        places = [place for place, row in enumerate(rows) if row in whole and keeps[place]]
+        return [rows[places[place]] for place in front(points[places])]
 
 
 class Course:
@@ -231,8 +233,9 @@ class Course:
 def policy_of(prices: Prices, definition: Definition) -> Policy:
     """Put together what decides the trials of a study."""
     config, pool = definition.config, prices.pool
-    judge = Evolution(prices, definition.frame)
-    begun = opening(pool.grammar, config.references, config.enqueue, config.budgets)
+    measures = [each.measure for each in config.measured]
+    judge = Evolution(prices, definition.frame, measures, config.limits, definition.rungs[-1])
+    begun = opening(pool.grammar, config.references, config.enqueue, config.exact_budgets)
     start = [(name, pool.row(network)) for name, network in begun]
     sampler = _sampler(prices, definition, judge)
     return Policy(pool, sampler, judge, start, config, definition.rungs, definition.repeated)
@@ -243,7 +246,7 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
     if chosen in OPTUNA or is_optuna(chosen):
         from blocksearch.search.optuna_samplers import OptunaSampler
 
-        return OptunaSampler(chosen, prices)
+        return OptunaSampler(chosen, prices, judge.further)
     if chosen == "evolution":
         return EvolutionSampler(judge, definition.rungs)
     if chosen == "random":
@@ -255,16 +258,24 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
 
 
 def promoted(
-    rung: Mapping[int, float], reached: Mapping[int, int], epochs: int, costs: Floats
+    rung: Mapping[int, float],
+    reached: Mapping[int, int],
+    epochs: int,
+    costs: Floats,
+    keeps: NDArray[np.bool_] | None = None,
 ) -> int | None:
     """Return the row to take further from a rung at `epochs`, or None where no more have earned it.
 
     `rung` holds the accuracies (percent) that are raced by row, `reached` the epochs that each row
-    has or is on its way to, `costs` those of each row of `rung`, N × costs.
+    has or is on its way to, `costs` those of each row of `rung`, N × costs. Those of which `keeps`
+    says that they keep the limits come first.
     """
     rows = list(rung)
     accuracies = np.array([rung[row] for row in rows])
-    order = best_first(accuracies, costs)[: len(rows) // SHARE]
+    order = best_first(accuracies, costs)
+    if keeps is not None:
+        order = sorted(order, key=lambda place: not keeps[place])
+    order = order[: len(rows) // SHARE]
     return next((rows[place] for place in order if reached[rows[place]] <= epochs), None)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.cost import EARLIER_NAMES
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.measures import read_metric
+from blocksearch.search.measured import read_limit
 
 SEED = 2**63 - 1  # the largest that a database holds
 LARGE = 1e100  # of a cost: differences and products of such are still numbers
@@ -29,6 +29,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if len(objectives) < 2:
         raise wishes.error("objectives", "accuracy and one or more costs")
     found["wishes"] = {**wishes.row, "objectives": [_today(name) for name in objectives]}
+    _check_measured(wishes)
     wishes.text("sampler")
     _check_metric(wishes)
     for name in ("seed", "seeds", "lag"):
@@ -50,7 +51,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         _ = fields.has(name) and fields.text(name)
     for budget in fields.texts("budgets"):
         try:
-            str(read_budget(budget))  # which a number of too many digits has not
+            read_limit(budget, wishes.row.get("measured", {}))
         except (BlocksearchError, ValueError, ArithmeticError) as error:
             raise fields.error("budgets", "budgets") from error
     if fields.has("recipe") and fields.text("recipe"):
@@ -65,11 +66,21 @@ def _check_metric(wishes: Fields) -> None:
         raise wishes.error("metric", "a metric") from error
 
 
+def _check_measured(wishes: Fields) -> None:
+    for name in wishes.object("measured").row if wishes.has("measured") else ():
+        own = wishes.object("measured").object(name)
+        own.truth("maximise")
+        bounds = own.numbers("bounds", -LARGE, LARGE)
+        if len(bounds) != 2 or bounds[0] >= bounds[1]:
+            raise own.error("bounds", "a lower and a higher number")
+
+
 def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the fields of a trial from its row. Raises StoreError for a row of another shape."""
     fields = Fields(row, where).json("costs", "accuracies", "memory")
     memory = fields.object("memory")
     memory.wholes("code", -1)
+    _ = memory.has("measured") and memory.named_numbers("measured", -LARGE, LARGE)
     costs = fields.named_numbers("costs", -LARGE, LARGE)
     for name in ("flops", "params"):  # their powers enter the model of accuracies
         _ = name in costs and fields.object("costs").number(name, 0, 1e18)

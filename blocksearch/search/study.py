@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocksearch.arch.constraints import read_budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
@@ -24,7 +23,8 @@ from blocksearch.search.config import StudyConfig
 from blocksearch.search.importance import Effects, study_effects
 from blocksearch.search.loop import Audience, Effort, Function, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
-from blocksearch.search.summary import StoredStudy, open_study, summarise
+from blocksearch.search.stored_study import StoredStudy, open_study
+from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
 
@@ -41,9 +41,11 @@ class Study:
     grammar takes input and classes from it. `test` are test images in any of these forms, which
     only the one test of the study opens. `objective` instead is a function of a network and a seed
     that returns percent, or None for a network that came to nothing; its name and source are part
-    of what the study is. The rest are the fields of `StudyConfig`, and those of `RunConfig`, which
-    say how networks are trained; a study of the command line is named after its space and data set,
-    as name="section3-gtsrb". Raises ConfigError or DataError for what cannot be.
+    of what the study is. Where more is measured than accuracy, it returns all values by name, such
+    as {"accuracy": 91.5, "latency": 2.3}. The rest are the fields of `StudyConfig`, and those of
+    `RunConfig`, which say how networks are trained; a study of the command line is named after its
+    space and data set, as name="section3-gtsrb". Raises ConfigError or DataError for what cannot
+    be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
@@ -123,7 +125,7 @@ class Study:
     @property
     def front(self) -> tuple[Entry, ...]:
         """The networks that nothing beats, cheapest first, each with its `network`."""
-        space = self._grammar.where(*(read_budget(text) for text in self.config.budgets))
+        space = self._grammar.where(*self.config.exact_budgets)
         first = {each.candidate: each for each in reversed(self.trials)}
 
         def found(entry: Entry) -> Network:
@@ -141,16 +143,26 @@ class Study:
         return self._stored().trials
 
     def best(self, **most: float) -> Entry:
-        """Return the most accurate network of the front whose costs are at most those given:
-        `study.best(flops=400e3)`. Raises ConfigError where there is none.
+        """Return the most accurate network of the front whose costs are at most those given, and
+        what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError where there
+        is none.
         """
-        front = self.front
+        front, axes = self.front, self.summary().axes[1:]
         for name in most:
             if front and name not in front[0].costs:
                 raise unknown("cost", name, front[0].costs)
-        within = [each for each in front if all(each.costs[n] <= most[n] for n in most)]
+        least = {axis.name for axis in axes if axis.maximise} & {*most}
+        within = [
+            each
+            for each in front
+            if all(each.costs[n] >= most[n] for n in least)
+            and all(each.costs[n] <= most[n] for n in {*most} - least)
+        ]
         if not within:
-            asked = " and ".join(f"{name} <= {value:g}" for name, value in most.items())
+            asked = " and ".join(
+                f"{name} {'>=' if name in least else '<='} {value:g}"
+                for name, value in most.items()
+            )
             raise ConfigError(f"no network of study {self.config.name} has {asked or 'a result'}")
         return max(within, key=lambda each: each.mean or 0.0)
 

@@ -1,83 +1,32 @@
-"""What a study has found, read from its file alone: neither the space's file nor its images are
-needed, and nothing is run.
-"""
+"""What a study has found, read from its file alone."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
-from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import Location
-from blocksearch.runs.measures import ACCURACY, Metric, read_metric
-from blocksearch.runs.peek import contents
-from blocksearch.search.evolution import MODELLED
-from blocksearch.search.objectives import Floats, Frame, front
-from blocksearch.search.observations import Observations, Whole
-from blocksearch.search.results import Axis, Entry, Summary, Z, plain, simultaneous_z, walk
-from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
-from blocksearch.search.trials import Studies, Trial
-
-
-@dataclass(frozen=True)
-class StoredStudy:
-    """A study of ours as its file has it: its definition and trials, and the names of the file's
-    other studies.
-    """
-
-    name: str
-    others: tuple[str, ...]
-    definition: Mapping[str, Any]
-    trials: tuple[Trial, ...]
-
-    @property
-    def costs(self) -> tuple[str, ...]:
-        """The objectives that are known before anything is trained."""
-        return tuple(self.definition["wishes"]["objectives"][1:])
-
-    @property
-    def maximised(self) -> frozenset[str]:
-        """Which of the costs are better the larger they are."""
-        own = self.definition["wishes"].get("functions", {})
-        return frozenset(name for name, each in own.items() if each["maximise"])
-
-    @property
-    def metric(self) -> Metric:
-        """What stands for accuracy."""
-        return read_metric(self.definition["wishes"].get("metric", str(ACCURACY)))
-
-    @property
-    def sampler(self) -> str:
-        """The name of the sampler in the trials that it proposed."""
-        found: str = self.definition.get("sampled_by", self.definition["wishes"]["sampler"])
-        return found
-
-    @property
-    def choices(self) -> dict[str, list[str]]:
-        """What codes of networks mean: each factor's levels, factors in the order of a code."""
-        return dict(self.definition["choices"])
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The search's model of everything a study knows: of N networks with results, codes N×F, costs
-    N×3 and features.
-
-    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these
-    are.
-    """
-
-    trials: tuple[int, ...]
-    codes: Codes
-    costs: Floats
-    features: Features
-    model: Model
-    noise: SeedNoise
-    means: Floats
-    deviations: Floats
+from blocksearch.search.further import Expected
+from blocksearch.search.measured import ACCURACY, Measure, shown
+from blocksearch.search.objectives import Frame, front
+from blocksearch.search.results import (
+    Axis,
+    Entry,
+    Measurement,
+    Summary,
+    Z,
+    plain,
+    simultaneous_z,
+    walk,
+)
+from blocksearch.search.stored_study import (
+    Fitted,
+    StoredStudy,
+    expected_further,
+    fitted,
+    objective_costs,
+    open_study,
+)
+from blocksearch.search.trials import Trial
 
 
 def summarise(location: str, name: str | None = None) -> Summary:
@@ -92,194 +41,143 @@ def summarise(location: str, name: str | None = None) -> Summary:
     return summarise_foreign(location, *found)
 
 
-def open_study(
-    location: str, name: str | None = None
-) -> "StoredStudy | tuple[str, tuple[str, ...]]":
-    """Return a study of ours, or the name of one that Optuna made and those of the file's others;
-    nothing is written.
-
-    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
-    of that name.
-    """
-    there = contents(location)
-    if "search_studies" in there.tables:
-        with closing(Ledger(location, read_only=True)) as ledger:
-            studies = Studies(ledger)
-            ours = studies.names()
-            chosen, others = _choose(
-                location, ours, [each for each in there.optuna if each not in ours], name
-            )
-            definition = studies.definition(chosen)
-            return (
-                (chosen, others)
-                if definition is None
-                else _sound(
-                    location,
-                    StoredStudy(chosen, others, definition, tuple(studies.trials(chosen))),
-                )
-            )
-    if there.tables and not there.optuna and "ledger_meta" not in there.tables:
-        raise ConfigError(
-            f"{Location(location)} is a database of something else: it holds no study"
-        )
-    return _choose(location, [], there.optuna, name)
-
-
-def _sound(location: str, study: StoredStudy) -> StoredStudy:
-    """Return a study whose trials fit its definition. Raises StoreError for another."""
-    sizes = [len(values) for values in study.choices.values()]
-    costs, rungs = {*study.costs, "flops", "params", *MODELLED}, study.definition["rungs"]
-    for each in study.trials:
-        levels = len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes))
-        counts = len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs)
-        if not (levels and counts and costs <= {*each.costs}):
-            wrong = "levels" if not levels else "costs" if counts else "accuracies"
-            raise StoreError(
-                f"{Location(location)}: table search_steps, row {plain(study.name)} "
-                f"{each.number}: its {wrong} are not those of its study; the file was edited"
-            )
-    return study
-
-
-def _choose(
-    location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None
-) -> tuple[str, tuple[str, ...]]:
-    names, shown = [*ours, *foreign], Location(location)
-    if not names:
-        raise MissingError(f"{shown} holds no study", shown)
-    if name is not None and name not in names:
-        raise unknown("study", plain(name), map(plain, names))
-    chosen = (ours or foreign)[-1] if name is None else name
-    return chosen, tuple(each for each in names if each != chosen)
-
-
-def fitted(study: StoredStudy) -> Fitted:
-    """Fit the search's model to everything that a study knows."""
-    observed = Observations(study.definition["rungs"]).of(study.trials)
-    if not observed:
-        raise ConfigError(f"study {plain(study.name)} has no result yet")
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
-    sizes = [len(values) for values in study.choices.values()]
-
-    def made_of(trials: list[int]) -> tuple[Codes, Floats]:
-        codes = np.array([first[trial].code for trial in trials], np.int16).reshape(
-            len(trials), len(sizes)
-        )
-        return codes, np.array(
-            [[first[trial].costs[name] for name in MODELLED] for trial in trials], float
-        )
-
-    found = Whole.of(observed, sizes, made_of)
-    return Fitted(
-        found.rows,
-        *made_of(list(found.rows)),
-        found.features,
-        found.model,
-        found.noise,
-        *found.model.settled(found.seen),
-    )
-
-
-def objective_costs(study: StoredStudy, trials: Sequence[int]) -> Floats:
-    """Return the costs that are objectives, trials × costs; what is to be maximised is negated."""
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
-    signs = [-1 if name in study.maximised else 1 for name in study.costs]
-    values = [[first[trial].costs[name] for name in study.costs] for trial in trials]
-    found: Floats = np.array(values, float).reshape(len(trials), len(signs)) * signs
-    return found
-
-
-def _horizon(study: StoredStudy) -> int:
-    return int(study.definition["rungs"][-1])
+_Expected = Mapping[str, tuple[float, float]]  # means and deviations of what is measured, by name
 
 
 def _summary(study: StoredStudy) -> Summary:
-    definition = study.definition
-    frame = Frame.read(definition["frame"])
-    by_trial: dict[int, list[Trial]] = {}
-    for each in study.trials:
-        by_trial.setdefault(each.candidate, []).append(each)
-    means: dict[int, float] = {}
-    deviations: dict[int, float] = {}
-    noise = None
-    points, horizon = np.zeros((0, 1 + len(study.costs))), _horizon(study)
-    whole = {t.candidate for t in study.trials if t.accuracy is not None and t.epochs >= horizon}
+    definition, frame = study.definition, Frame.read(study.definition["frame"])
+    whole = {t.candidate for t in study.trials if t.accuracy is not None and _is_whole(study, t)}
+    expected: dict[int, _Expected] = {}
+    trials, noise = list[int](), None
+    points, keeps = np.zeros((0, 1 + len(frame.least))), np.zeros(0, bool)
     if any(each.accuracy is not None for each in study.trials):
         model = fitted(study)
-        noise = model.noise
-        means = dict(zip(model.trials, map(float, model.means), strict=True))
-        deviations = dict(zip(model.trials, map(float, model.deviations), strict=True))
-        points = np.column_stack([model.means, objective_costs(study, model.trials)])
-        points = points[[trial in whole for trial in model.trials]]
-    trials = [
-        trial for trial in means if trial in whole
-    ]  # one that a race left behind is no member of the front
-    chosen = [trials[place] for place in front(points)]
-    on_front, wide = frozenset(chosen), simultaneous_z(len(chosen))
-    entries = tuple(
-        _entry(study, own, means.get(trial), deviations.get(trial, 0.0), wide * (trial in on_front))
-        for trial, own in sorted(by_trial.items())
-    )
+        further, beside = expected_further(study, model.trials)
+        noise, expected = model.noise, _by_trial(model, study.measures, beside)
+        # one that a race left behind is no member of the front
+        rows = [row for row, trial in enumerate(model.trials) if trial in whole]
+        trials = [model.trials[row] for row in rows]
+        losses = objective_costs(study, model.trials), further.losses(beside)
+        points = np.column_stack([model.means, *losses])[rows]
+        keeps = further.feasible(model.means, beside)[rows]
+    kept = [trial for trial, own in zip(trials, keeps, strict=True) if own]
+    chosen = [kept[place] for place in front(points[keeps])]
+    entries = _entries(study, expected, chosen)
     by_number = {entry.trial: entry for entry in entries}
+    walked = frame.scaled(points)
+    walked[~keeps, 0] = 0  # beyond a limit nothing is gained
     return Summary(
         plain(study.name),
         plain(definition["title"]),
         tuple(map(plain, study.others)),
-        (
-            Axis(plain(study.metric.title), " %", maximise=True),
-            *(Axis(plain(name), maximise=name in study.maximised) for name in study.costs),
-        ),
+        tuple(_axes(study)),
         tuple(map(plain, definition["budgets"])),
         entries,
         tuple(by_number[trial] for trial in chosen),
-        frame.volume(points),
-        walk(frame.scaled(points)),
-        _framed(frame, study),
+        frame.volume(points[keeps]),
+        walk(walked),
+        _framed(frame, study, [axis.name for axis in _axes(study)][1:]),
         _notes(entries),
         noise,
     )
 
 
+def _is_whole(study: StoredStudy, trial: Trial) -> bool:
+    return trial.epochs >= study.horizon
+
+
+def _axes(study: StoredStudy) -> Iterator[Axis]:
+    yield Axis(plain(study.metric.title), " %", maximise=True)
+    for name in study.costs:
+        yield Axis(plain(name), maximise=name in study.maximised)
+    for each in study.measures:
+        yield Axis(plain(each.name), maximise=each.maximise, measured=True)
+
+
+def _by_trial(model: Fitted, measures: Sequence[Measure], beside: Expected) -> dict[int, _Expected]:
+    """Return what is expected of each network with a result, by the name of what is measured."""
+    names = ["accuracy", *(each.name for each in measures)]
+    means = np.column_stack([model.means, beside.means]).tolist()
+    deviations = np.column_stack([model.deviations, beside.deviations]).tolist()
+    return {
+        trial: dict(zip(names, zip(*own, strict=True), strict=True))
+        for trial, *own in zip(model.trials, means, deviations, strict=True)
+    }
+
+
+def _entries(
+    study: StoredStudy, expected: Mapping[int, _Expected], chosen: Sequence[int]
+) -> tuple[Entry, ...]:
+    """Bring together what is known of each network, those of the front being `chosen`."""
+    by_trial: dict[int, list[Trial]] = {}
+    for each in study.trials:
+        by_trial.setdefault(each.candidate, []).append(each)
+    wide, limits, on_front = simultaneous_z(len(chosen)), study.limits, frozenset(chosen)
+    measures = {each.name: each for each in study.measures}
+    found = []
+    for trial, own in sorted(by_trial.items()):
+        known = expected.get(trial, {})
+        around = {
+            name: _around(mean, Z * deviation, measures.get(name, ACCURACY))
+            for name, (mean, deviation) in known.items()
+        }
+        entry = _entry(study, own, known, around)
+        if trial in on_front:
+            mean, deviation = known["accuracy"]
+            wider = _around(mean, wide * deviation, ACCURACY)
+            entry = replace(entry, on_front=True, simultaneous=wider)
+        found.append(replace(entry, limits=shown(limits, around) if limits and known else None))
+    return tuple(found)
+
+
 def _entry(
-    study: StoredStudy, trials: Sequence[Trial], mean: float | None, deviation: float, wide: float
+    study: StoredStudy,
+    trials: Sequence[Trial],
+    known: _Expected,
+    around: Mapping[str, tuple[float, float]],
 ) -> Entry:
-    """Bring together what is known of a network; `wide` is how many deviations its simultaneous
-    interval has, 0 where it is not on the front.
-    """
-    first, horizon, baseline = trials[0], _horizon(study), study.definition["baseline"]
+    """Bring together what is known of a network: `around` what is expected are intervals."""
+    first, baseline = trials[0], study.definition["baseline"]
     last = {trial.seed: trial for trial in trials}  # a run that was taken further counts once
-    finals = tuple(
-        trial.accuracy
-        for trial in last.values()
-        if trial.accuracy is not None and trial.epochs >= horizon
-    )
+    whole = [t for t in last.values() if t.accuracy is not None and _is_whole(study, t)]
     failures = sum(trial.accuracy is None for trial in last.values())
+    names = [name for name in known if name != "accuracy"]
+    costs = dict(first.costs) | {name: known[name][0] for name in names}
+    further = {
+        plain(name): Measurement(tuple(each.measured[name] for each in whole), around[name])
+        for name in names
+    }
     return Entry(
-        first.candidate,
-        plain(first.origin),
-        plain(first.text),
-        {plain(name): value for name, value in first.costs.items()},
-        mean,
-        wide > 0,
-        first.origin != study.sampler,
-        finals,
-        len(last) - len(finals) - failures,
-        failures,
-        None if mean is None else _around(mean, Z * deviation),
-        None if mean is None or not wide else _around(mean, wide * deviation),
-        first.costs["flops"] / baseline if baseline else None,
+        trial=first.candidate,
+        origin=plain(first.origin),
+        text=plain(first.text),
+        costs={plain(name): value for name, value in costs.items()},
+        mean=known["accuracy"][0] if known else None,
+        on_front=False,
+        named=first.origin != study.sampler,
+        accuracies=tuple(each.accuracy for each in whole if each.accuracy is not None),
+        early=len(last) - len(whole) - failures,
+        failures=failures,
+        interval=around.get("accuracy"),
+        factor=first.costs["flops"] / baseline if baseline else None,
+        further=further,
     )
 
 
-def _around(mean: float, half: float) -> tuple[float, float]:
-    return max(0.0, mean - half), min(100.0, mean + half)
+def _around(mean: float, half: float, measure: Measure) -> tuple[float, float]:
+    """Return an interval, within the bounds of what is measured."""
+    return max(measure.low, mean - half), min(measure.high, mean + half)
 
 
-def _framed(frame: Frame, study: StoredStudy) -> str:
+def _framed(frame: Frame, study: StoredStudy, costs: Sequence[str]) -> str:
     """Say between what a hypervolume is measured."""
     spans = (
         f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
-        for name, least, largest in zip(study.costs, frame.least, frame.largest, strict=True)
+        if not linear
+        else f"{name} from {abs(largest):g} to {abs(least):g}"
+        for name, least, largest, linear in zip(
+            costs, frame.least, frame.largest, frame.linear or [False] * len(costs), strict=True
+        )
     )
     accuracy = f"{plain(study.metric.title)} from {frame.chance:.4g} %, chance, to 100 %"
     return f"axes: {accuracy}; {'; '.join(map(plain, spans))}"

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from blocksearch.errors import RunError
+from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
-from blocksearch.runs.measures import ACCURACY
+from blocksearch.runs.measures import ACCURACY, TrueClasses
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
+from blocksearch.search.measured import EvaluatedRun
+from blocksearch.search.objectives import Objective
 from blocksearch.search.trials import Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
@@ -45,9 +47,18 @@ class Trials(Protocol):
         """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
+def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
+    """Raise ConfigError for what cannot be measured by the images that judge trainings."""
+    for each in measured:
+        if each.metric is not None and shared.judged is not None:
+            shared.judged.check(each.metric)
+        elif each.metric is None and each.function is None:
+            raise ConfigError(f"objective {each.name} needs a function of an evaluated run")
+
+
 class Trainings:
     """What workers are given, and where what they bring goes. `rungs` are the epochs at which
-    accuracies count.
+    accuracies count; what else is `measured` counts at the last.
     """
 
     def __init__(
@@ -57,7 +68,9 @@ class Trainings:
         shared: Conditions,
         ledger: Ledger,
         workers: Workers,
+        measured: Sequence[Objective] = (),
     ) -> None:
+        self._measured = tuple(measured)
         self._from, self._rungs, self._shared = trials, rungs, shared
         self._ledger, self._workers, self._holds = ledger, workers, Holds()
         self._running: dict[Group, Trial] = {}
@@ -124,7 +137,39 @@ class Trainings:
 
     def _finish(self, trial: Trial, run: Run, *, reused: bool = False) -> None:
         found = self._accuracies(trial, run)
+        if found and trial.epochs == self._rungs[-1]:
+            trial = trial.with_measured(self._others(trial, run))
         self._from.finish(trial, found, TrialState(run.state), reused=reused)
+
+    def _others(self, trial: Trial, run: Run) -> dict[str, float]:
+        """Measure what a whole training says beside its accuracy."""
+        judged, found = self._shared.judged, dict[str, float]()
+        if not self._measured:
+            return found
+        assert judged is not None
+        for each in self._measured:
+            if each.metric is not None:
+                found[each.name] = each.measure.checked(judged.measure(each.metric, run))
+            else:
+                found[each.name] = each(self._evaluated(trial, run, judged))
+        return found
+
+    def _evaluated(self, trial: Trial, run: Run, judged: TrueClasses) -> EvaluatedRun:
+        if run.predictions is None:
+            raise ConfigError(
+                f"the run of trial {trial.candidate}, seed {trial.seed}, is of a version that did "
+                "not store what it predicted: search in another database"
+            )
+        assert run.accuracy is not None
+        return EvaluatedRun(
+            network=self._from.pool.network(trial.row),
+            seed=trial.seed,
+            accuracy=run.accuracy,
+            labels=judged.labels,
+            predictions=run.predictions,
+            classes=judged.classes,
+            groups=judged.groups,
+        )
 
     def _group(self, job: Job, epochs: int) -> Group:
         return Group((job,), None, self._workers.place.device, until=epochs).kept_in(

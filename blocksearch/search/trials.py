@@ -7,7 +7,7 @@ runs themselves are the ledger's.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -90,7 +90,7 @@ class Trial:
 
     A trial that counts has a `state`, the `network`'s digest and `text`, its `costs` by name, and
     `accuracies`: percent, at each epoch at which the search looks, up to `epochs`; none where the
-    run diverged or failed.
+    run diverged or failed. One that came to the last epoch has what else is `measured`, by name.
     """
 
     number: int
@@ -111,6 +111,17 @@ class Trial:
     def accuracy(self) -> float | None:
         """Percent after the last epoch, None where the run diverged or failed."""
         return self.accuracies[-1] if self.accuracies else None
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """What is measured beside accuracy, by name."""
+        found: Mapping[str, float] = self.memory.get("measured", {})
+        return found
+
+    def with_measured(self, values: Mapping[str, float]) -> "Trial":
+        """Return the trial with what was measured of it beside accuracy."""
+        known = {"measured": dict(values)} if values else {}
+        return replace(self, memory={**self.memory, **known})
 
     @property
     def code(self) -> list[int]:

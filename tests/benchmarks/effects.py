@@ -18,7 +18,7 @@ from blocksearch.report.console import show
 from blocksearch.report.table import rows_table
 from blocksearch.search.importance import effects_of
 from blocksearch.search.results import Z
-from blocksearch.search.summary import StoredStudy, fitted
+from blocksearch.search.stored_study import StoredStudy, fitted
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.fronts import LOUD, TABLE, searched
 from tests.benchmarks.replay import World

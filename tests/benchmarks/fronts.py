@@ -22,7 +22,7 @@ from blocksearch.search.definition import REPEATED
 from blocksearch.search.objectives import front
 from blocksearch.search.results import Z, simultaneous_z
 from blocksearch.search.schedule import Course, policy_of
-from blocksearch.search.summary import StoredStudy, fitted, objective_costs
+from blocksearch.search.stored_study import StoredStudy, fitted, objective_costs
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.courses import done

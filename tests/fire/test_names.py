@@ -19,8 +19,9 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.merge import merge_ledgers
 from blocksearch.search.optuna_storage import open_storage, storing
+from blocksearch.search.stored_study import open_study
 from blocksearch.search.study import Study
-from blocksearch.search.summary import open_study, summarise
+from blocksearch.search.summary import summarise
 from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import grammar, searched
 

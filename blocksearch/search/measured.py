@@ -1,0 +1,155 @@
+"""What a study measures beside accuracy, and the limits on what is measured: names, directions and
+bounds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocksearch.arch.constraints import Budget, read_bound, read_budget
+from blocksearch.arch.cost import EARLIER_NAMES, METRICS
+from blocksearch.arch.network import Network
+from blocksearch.errors import ConfigError, PluginError, unknown
+from blocksearch.runs.measures import is_metric, read_metric
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedRun:
+    """A training that came to its end, as a measured objective of one's own is given it.
+
+    `labels` and `predictions` are the true and the predicted class of each evaluated image, N;
+    `groups` say which images belong together, where they do, and `classes` name the classes, where
+    they have names. `accuracy` is in percent.
+    """
+
+    network: Network
+    seed: int
+    accuracy: float
+    labels: NDArray[Any]
+    predictions: NDArray[Any]
+    classes: tuple[str, ...] = ()
+    groups: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A measured objective beside accuracy: which way it is better, and between what its volumes
+    are measured.
+
+    Models read it as points: 0 at the worse bound, 100 at the better one.
+    """
+
+    name: str
+    maximise: bool = True
+    low: float = 0.0
+    high: float = 100.0
+
+    @classmethod
+    def read(cls, name: str, data: Mapping[str, Any]) -> "Measure":
+        """Read what `as_data` returned."""
+        low, high = data["bounds"]
+        return cls(name=name, maximise=data["maximise"], low=low, high=high)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what is stored of it."""
+        return {"maximise": self.maximise, "bounds": [self.low, self.high]}
+
+    @property
+    def sign(self) -> int:
+        """What turns a value into a loss."""
+        return -1 if self.maximise else 1
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """The least and the largest loss."""
+        return (-self.high, -self.low) if self.maximise else (self.low, self.high)
+
+    def points(self, value: float) -> float:
+        """Return a value as points."""
+        share = (value - self.low) / (self.high - self.low)
+        return 100 * (share if self.maximise else 1 - share)
+
+    def values(self, points: Floats) -> Floats:
+        """Return the values of points."""
+        best, worst = (self.high, self.low) if self.maximise else (self.low, self.high)
+        found: Floats = worst + points / 100 * (best - worst)
+        return found
+
+    def checked(self, value: object) -> float:
+        """Return a value as a number. Raises PluginError where it is none within the bounds."""
+        if not isinstance(value, Real) or not isfinite(float(value)):
+            raise PluginError(f"objective {self.name} must be a finite number, but got {value!r}")
+        if not self.low <= float(value) <= self.high:
+            raise PluginError(
+                f"objective {self.name} must be between its bounds, {self.low:g} and "
+                f"{self.high:g}, but got {float(value):g}"
+            )
+        return float(value)
+
+
+ACCURACY = Measure(name="accuracy")
+
+
+def read_limit(text: str, measured: Iterable[str] = ()) -> Budget:
+    """Read a budget: on accuracy or what else is measured, or on an exact cost. Raises ConfigError.
+
+    >>> str(read_limit("accuracy >= 90.5"))
+    'accuracy >= 90.5'
+    """
+    quantity, relation, bound = read_bound(text)
+    names, metric = ("accuracy", *measured), is_metric(quantity)
+    quantity = str(read_metric(quantity)) if metric else quantity
+    if quantity in names:
+        limit = Budget("", quantity, relation, float(bound))
+        return replace(limit, name=str(limit))
+    if metric:
+        raise ConfigError(
+            f"the budget {text!r} is on {quantity}, which the study does not measure: make it an "
+            "objective"
+        )
+    if quantity not in (*METRICS, *EARLIER_NAMES):
+        raise unknown("cost or measured objective", quantity, (*METRICS, *names))
+    return read_budget(text)
+
+
+class Shown(StrEnum):
+    """Whether a network keeps the limits on what is measured, by the 95 % intervals of its values.
+
+    A limit within an interval is undecided.
+    """
+
+    SHOWN = "shown"
+    NOT_SHOWN = "not shown"
+    UNDECIDED = "undecided"
+
+
+def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]) -> Shown:
+    """Say whether all limits are kept, by an interval of each measured value.
+
+    >>> from blocksearch.arch.constraints import Budget
+    >>> shown([Budget("", "accuracy", ">=", 90.0)], {"accuracy": (89.1, 91.5)})
+    <Shown.UNDECIDED: 'undecided'>
+    """
+    ends = [[limit.holds(end) for end in intervals[limit.quantity]] for limit in limits]
+    if not all(any(each) for each in ends):
+        return Shown.NOT_SHOWN
+    return Shown.SHOWN if all(all(each) for each in ends) else Shown.UNDECIDED
+
+
+def violation(limit: Budget, value: float) -> float:
+    """Return by how much a value is beyond a limit, as Optuna reads it: 0 or less where it holds.
+
+    >>> from blocksearch.arch.constraints import Budget
+    >>> violation(Budget("", "accuracy", ">=", 90.0), 89.0)
+    1.0
+    """
+    over = limit.bound - value if limit.relation.startswith(">") else value - limit.bound
+    return min(over, 0.0) if limit.holds(value) else max(over, np.finfo(float).tiny)

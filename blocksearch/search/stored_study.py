@@ -1,0 +1,209 @@
+"""A study of ours as its file has it, and the models of everything that it knows: neither the
+space's file nor its images are needed, and nothing is run.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from blocksearch.arch.constraints import Budget
+from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
+from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.location import Location
+from blocksearch.runs.measures import ACCURACY, Metric, read_metric
+from blocksearch.runs.peek import contents
+from blocksearch.search.evolution import MODELLED
+from blocksearch.search.further import Expected, Further
+from blocksearch.search.measured import Measure, read_limit
+from blocksearch.search.objectives import Floats
+from blocksearch.search.observations import Observations, Whole
+from blocksearch.search.results import plain
+from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
+from blocksearch.search.trials import Studies, Trial
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study of ours as its file has it: its definition and trials, and the names of the file's
+    other studies.
+    """
+
+    name: str
+    others: tuple[str, ...]
+    definition: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The objectives that are known before anything is trained."""
+        names = [each.name for each in self.measures]
+        return tuple(n for n in self.definition["wishes"]["objectives"][1:] if n not in names)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The objectives beside accuracy that are measured."""
+        own = self.definition["wishes"].get("measured", {})
+        return tuple(Measure.read(name, each) for name, each in own.items())
+
+    @property
+    def limits(self) -> tuple[Budget, ...]:
+        """The budgets on what is measured."""
+        names = [each.name for each in self.measures]
+        read = [read_limit(text, names) for text in self.definition["budgets"]]
+        return tuple(each for each in read if each.quantity in ("accuracy", *names))
+
+    @property
+    def maximised(self) -> frozenset[str]:
+        """Which of the costs are better the larger they are."""
+        own = self.definition["wishes"].get("functions", {})
+        return frozenset(name for name, each in own.items() if each["maximise"])
+
+    @property
+    def metric(self) -> Metric:
+        """What stands for accuracy."""
+        return read_metric(self.definition["wishes"].get("metric", str(ACCURACY)))
+
+    @property
+    def sampler(self) -> str:
+        """The name of the sampler in the trials that it proposed."""
+        found: str = self.definition.get("sampled_by", self.definition["wishes"]["sampler"])
+        return found
+
+    @property
+    def horizon(self) -> int:
+        """The last epoch of a whole training."""
+        return int(self.definition["rungs"][-1])
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """What codes of networks mean: each factor's levels, factors in the order of a code."""
+        return dict(self.definition["choices"])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The search's model of everything a study knows: of N networks with results, codes N×F, costs
+    N×3 and features.
+
+    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these
+    are.
+    """
+
+    trials: tuple[int, ...]
+    codes: Codes
+    costs: Floats
+    features: Features
+    model: Model
+    noise: SeedNoise
+    means: Floats
+    deviations: Floats
+
+
+def open_study(
+    location: str, name: str | None = None
+) -> "StoredStudy | tuple[str, tuple[str, ...]]":
+    """Return a study of ours, or the name of one that Optuna made and those of the file's others;
+    nothing is written.
+
+    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
+    of that name.
+    """
+    there = contents(location)
+    if "search_studies" in there.tables:
+        with closing(Ledger(location, read_only=True)) as ledger:
+            studies = Studies(ledger)
+            ours = studies.names()
+            chosen, others = _choose(
+                location, ours, [each for each in there.optuna if each not in ours], name
+            )
+            definition = studies.definition(chosen)
+            return (
+                (chosen, others)
+                if definition is None
+                else _sound(
+                    location,
+                    StoredStudy(chosen, others, definition, tuple(studies.trials(chosen))),
+                )
+            )
+    if there.tables and not there.optuna and "ledger_meta" not in there.tables:
+        raise ConfigError(
+            f"{Location(location)} is a database of something else: it holds no study"
+        )
+    return _choose(location, [], there.optuna, name)
+
+
+def _sound(location: str, study: StoredStudy) -> StoredStudy:
+    """Return a study whose trials fit its definition. Raises StoreError for another."""
+    sizes = [len(values) for values in study.choices.values()]
+    costs, rungs = {*study.costs, "flops", "params", *MODELLED}, study.definition["rungs"]
+    for each in study.trials:
+        levels = len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes))
+        counts = len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs)
+        whole = each.accuracies and each.epochs >= rungs[-1]
+        measured = not whole or {own.name for own in study.measures} <= {*each.measured}
+        if not (levels and counts and measured and costs <= {*each.costs}):
+            wrong = "levels" if not levels else "costs" if counts and measured else "accuracies"
+            wrong = wrong if measured else "measured values"
+            raise StoreError(
+                f"{Location(location)}: table search_steps, row {plain(study.name)} "
+                f"{each.number}: its {wrong} are not those of its study; the file was edited"
+            )
+    return study
+
+
+def _choose(
+    location: str, ours: Sequence[str], foreign: Sequence[str], name: str | None
+) -> tuple[str, tuple[str, ...]]:
+    names, shown = [*ours, *foreign], Location(location)
+    if not names:
+        raise MissingError(f"{shown} holds no study", shown)
+    if name is not None and name not in names:
+        raise unknown("study", plain(name), map(plain, names))
+    chosen = (ours or foreign)[-1] if name is None else name
+    return chosen, tuple(each for each in names if each != chosen)
+
+
+def fitted(study: StoredStudy) -> Fitted:
+    """Fit the search's model to everything that a study knows."""
+    observed = Observations(study.definition["rungs"]).of(study.trials)
+    if not observed:
+        raise ConfigError(f"study {plain(study.name)} has no result yet")
+    sizes = [len(values) for values in study.choices.values()]
+    found = Whole.of(observed, sizes, partial(_made_of, study))
+    return Fitted(
+        found.rows,
+        *_made_of(study, list(found.rows)),
+        found.features,
+        found.model,
+        found.noise,
+        *found.model.settled(found.seen),
+    )
+
+
+def _made_of(study: StoredStudy, trials: list[int]) -> tuple[Codes, Floats]:
+    """Return the codes of networks, and the costs that the model sees."""
+    first = {trial.candidate: trial for trial in reversed(study.trials)}
+    codes = np.array([first[trial].code for trial in trials], np.int16)
+    costs = [[first[trial].costs[name] for name in MODELLED] for trial in trials]
+    return codes.reshape(len(trials), len(study.choices)), np.array(costs, float)
+
+
+def expected_further(study: StoredStudy, trials: Sequence[int]) -> tuple[Further, Expected]:
+    """Return what is expected of what networks are measured by beside accuracy."""
+    sizes = [len(values) for values in study.choices.values()]
+    limits, made_of = study.limits, partial(_made_of, study)
+    further = Further(study.measures, limits, study.horizon, sizes, made_of)
+    return further, further.expected(study.trials, trials)
+
+
+def objective_costs(study: StoredStudy, trials: Sequence[int]) -> Floats:
+    """Return the costs that are objectives, trials × costs; what is to be maximised is negated."""
+    first = {trial.candidate: trial for trial in reversed(study.trials)}
+    signs = [-1 if name in study.maximised else 1 for name in study.costs]
+    values = [[first[trial].costs[name] for name in study.costs] for trial in trials]
+    found: Floats = np.array(values, float).reshape(len(trials), len(signs)) * signs
+    return found
