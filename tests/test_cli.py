@@ -488,7 +488,8 @@ MISTAKES = [
     ),
     (
         ["train", "effnet", "--device", "tpu"],
-        "device must be auto, cpu, cuda or cuda:N with a number N, but got 'tpu'",
+        "device must be auto, cpu, cuda or cuda:N with a number N, or several such as "
+        "cuda:0,cuda:1, but got 'tpu'",
     ),
     (["train", "effnet", "--precision", "half"], "unknown precision 'half'"),
     (["train", "effnet", *SMALL, "--device", "cuda:77"], "device cuda:77: torch"),

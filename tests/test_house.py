@@ -75,6 +75,7 @@ DOORS = {
         "training/optimizers",
         "training/plain",
         "training/timing",
+        "runs/devices",
         "runs/worker",
     },
     "numba": {"training/kernels"},

@@ -41,7 +41,15 @@ def ablate(
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
         missing = _crossed_jobs(list(wanted), (shared, *others), seeds)
         runs.update(
-            ensure(missing, request.ledger, request.workers, watch, request.device, request.sources)
+            ensure(
+                missing,
+                request.ledger,
+                request.workers,
+                watch,
+                request.device,
+                request.sources,
+                request.executor,
+            )
         )
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
@@ -149,7 +157,15 @@ def foresee_ablation(
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
         )
-    own = foresee(wanted, request.ledger, request.workers, watch, request.device, request.sources)
+    own = foresee(
+        wanted,
+        request.ledger,
+        request.workers,
+        watch,
+        request.device,
+        request.sources,
+        request.executor,
+    )
     return Foreseen(
         title=title,
         plan=own,

@@ -183,7 +183,15 @@ def reproduce_table(
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
     shared, found, jobs, title = _planned(number, task, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
+    runs = ensure(
+        jobs,
+        request.ledger,
+        request.workers,
+        watch,
+        request.device,
+        request.sources,
+        request.executor,
+    )
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     results = compared(number, rows, seeds, ImageGroups.of(shared))
@@ -223,7 +231,13 @@ def foresee_table(
     """
     _, _, jobs, title = _planned(number, task, seeds, request)
     return title, foresee(
-        jobs, request.ledger, request.workers, watch, request.device, request.sources
+        jobs,
+        request.ledger,
+        request.workers,
+        watch,
+        request.device,
+        request.sources,
+        request.executor,
     )
 
 

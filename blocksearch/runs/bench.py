@@ -15,8 +15,8 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, flat
 from blocksearch.arch.network import Network
 from blocksearch.runs import worker as process
-from blocksearch.runs.executor import Workers
 from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, Job
 from blocksearch.runs.scheduler import SHARES, TOGETHER
 

@@ -67,10 +67,16 @@ class RunConfig(DataConfig):
         metadata={"help": f"Database file or URL of runs. Default: {RESULTS}/DATASET.db."},
     )
     workers: int | None = field(
-        default=None, metadata={"help": "Worker processes. Default: one per core, two on a GPU."}
+        default=None,
+        metadata={"help": "Trainings at once. Default: one per core, two on each GPU."},
     )
     device: str = field(
-        default="auto", metadata={"help": "auto (a GPU where there is one), cpu, cuda or cuda:1."}
+        default="auto",
+        metadata={"help": "auto (GPUs if any), cpu, cuda (all GPUs), or cuda:0,cuda:1."},
+    )
+    executor: str = field(
+        default="processes",
+        metadata={"help": "Who trains: worker processes, or serial, which is this process."},
     )
     keep_weights: Path | None = field(
         default=None, metadata={"help": "Folder for trained weights (safetensors)."}
@@ -121,6 +127,7 @@ class RunConfig(DataConfig):
             ledger=Location(self.db or f"{RESULTS}/{self.dataset}.db"),
             workers=self.workers,
             device=self.device,
+            executor=self.executor,
             keep_weights=self.keep_weights,
             sources=() if self.db else shipped(self.dataset),
         )

@@ -136,8 +136,9 @@ class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on
     which workers.
 
-    `device` is `auto`, `cpu`, `cuda` or `cuda:1`. `sources` are other databases whose runs are
-    known, too; nothing is written there. Raises ConfigError for what cannot be.
+    `device` is `auto`, `cpu`, `cuda` or a list such as `cuda:0,cuda:1`; `executor` is the name of
+    one. `sources` are other databases whose runs are known, too; nothing is written there. Raises
+    ConfigError for what cannot be.
     """
 
     protocol: Split
@@ -149,13 +150,16 @@ class Request:
     keep_weights: Path | None = None
     sources: tuple[str, ...] = ()
     metric: Metric = ACCURACY
+    executor: str = "processes"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
-        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
+        named = r"(cpu|cuda:(0|[1-9][0-9]{0,2}))"
+        if not re.fullmatch(rf"auto|cuda|{named}(,{named})*", self.device):
             raise ConfigError(
-                f"device must be auto, cpu, cuda or cuda:N with a number N, but got {self.device!r}"
+                "device must be auto, cpu, cuda or cuda:N with a number N, or several such as "
+                f"cuda:0,cuda:1, but got {self.device!r}"
             )
 
 

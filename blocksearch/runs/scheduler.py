@@ -13,7 +13,7 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.data.splits import SplitSummary, summary
 from blocksearch.errors import StoreError
-from blocksearch.runs.executor import Workers
+from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.recall import recall, there
@@ -75,7 +75,7 @@ class Watch:
 
 
 def plan(
-    jobs: Sequence[Job], ledger: Ledger, workers: Workers, watch: Watch, known: int = 0
+    jobs: Sequence[Job], ledger: Ledger, workers: Executor, watch: Watch, known: int = 0
 ) -> Plan:
     """Look up which jobs are missing, and estimate their time from short probes.
 
@@ -103,6 +103,7 @@ def ensure(
     watch: Watch,
     device: str = "cpu",
     sources: Sequence[str] = (),
+    executor: str = "processes",
 ) -> dict[RunKey, Run]:
     """Train what the databases at `location` and `sources` lack, and return the run of each job.
 
@@ -118,7 +119,7 @@ def ensure(
         watch.ended(None)
         return elsewhere
     _check_images(own, location)
-    with Workers(workers, device) as pool, closing(opened(location, pool)) as ledger:
+    with start(executor, workers, device) as pool, closing(opened(location, pool)) as ledger:
         _sweep(own, ledger)
         todo = plan(own, ledger, pool, watch, known=len(elsewhere))
         watch.planned(todo)
@@ -184,6 +185,7 @@ def foresee(
     watch: Watch,
     device: str = "cpu",
     sources: Sequence[str] = (),
+    executor: str = "processes",
 ) -> Plan:
     """Plan what `ensure` would train; train and write nothing."""
     elsewhere = recall(jobs, *sources)
@@ -192,11 +194,11 @@ def foresee(
         return Plan((), len(elsewhere), 0.0)
     _check_images(own, location)
     read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
-    with Workers(workers, device) as pool, closing(opened(read, pool)) as ledger:
+    with start(executor, workers, device) as pool, closing(opened(read, pool)) as ledger:
         return plan(own, ledger, pool, watch, known=len(elsewhere))
 
 
-def opened(location: str, workers: Workers) -> Ledger:
+def opened(location: str, workers: Executor) -> Ledger:
     """Open the ledger of trainings.
 
     Raises ConfigError where a device that was asked for is not there, StoreError where trainings in
@@ -256,7 +258,7 @@ def fused(layers: Layers, device: str) -> bool:
     return device != "cpu" or (counted.macs <= 350_000 and counted.activations <= 26_000)
 
 
-def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Workers) -> tuple[list[Group], float]:
+def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[list[Group], float]:
     """Group jobs by how their network is trained here; estimate their seconds by probes."""
     device = workers.place.device
     by_network: dict[RunKey, list[Job]] = defaultdict(list)

@@ -22,7 +22,15 @@ def train_network(
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, request.ledger, request.workers, watch, request.device, request.sources)
+    runs = ensure(
+        jobs,
+        request.ledger,
+        request.workers,
+        watch,
+        request.device,
+        request.sources,
+        request.executor,
+    )
     rows: list[dict[str, object]] = [
         {
             "seed": job.key.seed,

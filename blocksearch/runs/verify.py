@@ -14,8 +14,8 @@ import numpy as np
 from blocksearch.arch.layers import UserModel
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, DataError, StoreError
-from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import SHARES
 

@@ -8,7 +8,7 @@ import platform
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,8 +20,9 @@ import numpy as np
 
 import blocksearch
 from blocksearch.data.splits import Prepared, Split, prepare
-from blocksearch.errors import BlocksearchError, ConfigError, DataError
-from blocksearch.runs.records import Group, Job, Machine, Run, RunState
+from blocksearch.errors import BlocksearchError, DataError
+from blocksearch.runs.devices import device_name, machine
+from blocksearch.runs.records import Group, Job, Run, RunState
 
 if TYPE_CHECKING:
     from blocksearch.training.outcome import Outcome
@@ -40,12 +41,25 @@ def start_worker(lifeline: Connection) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, DRIVERS)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     _keep_pages()
+    set_up_torch()
+
+
+def set_up_torch() -> Callable[[], None]:
+    """Have torch compute as every worker does; return what undoes it."""
     import torch
+
+    threads, before = torch.get_num_threads(), torch.backends.cudnn.deterministic
+
+    def restore() -> None:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        torch.backends.cudnn.deterministic = before
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     # A training taken up again must go on to the same bits.
     torch.backends.cudnn.deterministic = True
+    return restore
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -185,53 +199,6 @@ def probe_group(group: Group) -> float:
     steps = max(1, len(data.training.labels) // job.recipe.batch)
     looks = 1 if data.once else job.recipe.epochs
     return job.recipe.epochs * steps * step + looks * len(data.evaluation.labels) * evaluation
-
-
-def find_place(wanted: str) -> Machine:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:1` means in a worker.
-
-    Raises ConfigError where torch sees no such device; CUDA_VISIBLE_DEVICES has been honoured by
-    then.
-    """
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cpu" or (wanted == "auto" and not count):
-        return Machine("cpu", machine("cpu"))
-    index = int(wanted.partition(":")[2] or 0) if wanted != "auto" else 0
-    if index >= count:
-        seen = f"{count} CUDA devices" if count else "no CUDA device"
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        limited = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
-        raise ConfigError(f"device {wanted}: torch {version('torch')} sees {seen} here{limited}")
-    return Machine(f"cuda:{index}", machine(f"cuda:{index}"))
-
-
-@lru_cache(maxsize=8)
-def machine(device: str) -> str:
-    """Name what decides how fast a training is here and to which bits: the processor or GPU, and
-    torch's version.
-    """
-    what = f"{_processor()}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
-    return f"{what}, torch {version('torch')}"[:255]
-
-
-@lru_cache(maxsize=8)
-def device_name(device: str) -> str:
-    """Name a device for the record: `cpu`, or the kind of GPU."""
-    if device == "cpu":
-        return device
-    import torch
-
-    return torch.cuda.get_device_name(device)
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def step_seconds(group: Group) -> float:

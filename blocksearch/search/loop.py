@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
-from blocksearch.runs.executor import Workers
+from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, read_metric
 from blocksearch.runs.plan import Request, conditions
@@ -125,7 +125,7 @@ def search(
     refuse_foreign(request.ledger, config.name)
     with (
         alone(request.ledger, config.name),
-        Workers(request.workers, request.device) as workers,
+        start(request.executor, request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
         study = _Study(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from blocksearch.errors import ConfigError, RunError
-from blocksearch.runs.executor import Workers
+from blocksearch.runs.executor import Executor
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.measures import ACCURACY, TrueClasses
@@ -67,7 +67,7 @@ class Trainings:
         rungs: Sequence[int],
         shared: Conditions,
         ledger: Ledger,
-        workers: Workers,
+        workers: Executor,
         measured: Sequence[Objective] = (),
     ) -> None:
         self._measured = tuple(measured)

@@ -24,9 +24,9 @@ from safetensors.torch import load_file
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError, StoreError
-from blocksearch.runs.executor import Workers
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, RunKey, RunState
 from blocksearch.runs.scheduler import Watch, collect, divide, ensure, fused, plan
 from blocksearch.runs.worker import train_group

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocksearch.errors import ConfigError
-from blocksearch.runs.worker import find_place
+from blocksearch.runs.devices import find_places
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.modules import SeededConv
 from blocksearch.training.trainer import Training
@@ -125,9 +125,9 @@ def test_bfloat16_multiplies_less_exactly_and_keeps_single_weights(data):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there():
-    assert find_place("auto").device == find_place("cpu").device == "cpu"
+    assert find_places("auto")[0].device == find_places("cpu")[0].device == "cpu"
     with pytest.raises(ConfigError, match=r"device cuda:1: torch .* sees no CUDA device here"):
-        find_place("cuda:1")
+        find_places("cuda:1")
 
 
 LIMITED = """
