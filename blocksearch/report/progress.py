@@ -20,7 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from blocksearch.errors import clean
+from blocksearch.arch.notation import parse
+from blocksearch.errors import BlocksearchError, clean
 from blocksearch.report.console import Page
 from blocksearch.report.table import Report
 from blocksearch.runs.records import Group, Job, Run
@@ -265,5 +266,8 @@ def _line(job: Job, run: Run) -> str:
 
 
 def _blocks(text: str) -> str:
-    """Leave out of a network's text the task that all networks of a command share."""
-    return text[max(0, text.find("[")) :]
+    """Leave out the task, which all networks of a command share, where a text can be read here."""
+    try:
+        return " ".join(f"[{block}]" for block in parse(text).blocks)
+    except BlocksearchError:  # with an op of a user's, say
+        return text

@@ -119,7 +119,7 @@ def read_table(file: Path) -> Tabulated:
     """
     if not file.is_file():
         raise DataError(
-            f"{file} is not there; `blocksearch tabulate tiny --table {file}` would make it"
+            f"{file} is not there: it would be the table that tabulating a space writes"
         )
     try:
         with file.open(newline="") as lines:

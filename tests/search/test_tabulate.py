@@ -92,7 +92,7 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(DataError, match="is not a table of `blocksearch tabulate`") as caught:
         read_table(file)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="is not there; `blocksearch tabulate tiny --table"):
+    with pytest.raises(DataError, match="is not there: it would be the table"):
         read_table(tmp_path / "none.csv")
 
 

@@ -1,0 +1,98 @@
+"""The face line by line, as the README's reader would write it, and the one-liners that people try
+first.
+"""
+
+import numpy as np
+import optuna
+import pytest
+
+import blocksearch as bs
+
+SMALL = {"max_images": 60, "batch": 30, "device": "cpu", "executor": "serial"}
+
+
+@pytest.fixture(autouse=True)
+def _here(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_network_is_priced_built_and_trained(tmp_path):
+    net = bs.network("effnet residual=add", task="cifar10")
+    assert net.cost.flops > net.cost.params > 0
+    assert bs.network("effnet", task="cifar10:3x48x48/7").task.classes == 7
+    own = bs.Task(input=(3, 32, 32), classes=7, widths=(4, 8))
+    assert bs.network("effnet", task=own).task.classes == 7
+    one, other = net.module(seed=0), net.module(seed=0)
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert all(bool((a == b).all()) for a, b in pairs)
+    assert "conv" in net.table() or "dw" in net.table()
+    small = bs.network("effnet residual=add", task="cifar10", widths=(4, 8, 8))
+    runs = bs.train(small, dataset="digits", epochs=1, seeds=3, keep_weights="weights/", **SMALL)
+    assert [row["state"] for row in runs.records()] == ["complete"] * 3
+    assert len(list((tmp_path / "weights").iterdir())) == 3
+
+
+def test_an_ablation_answers_from_shipped_runs_without_images(tmp_path):
+    answer = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8)
+    assert "residual" in answer.table()
+    assert all(row["n"] == 8 for row in answer.records())
+    assert len(answer.figure().data) > 0
+    answer.save("residual.html")
+    assert "<table>" in (tmp_path / "residual.html").read_text()
+
+
+def test_a_space_is_counted_numbered_sampled_and_searched():
+    space = bs.Grammar(
+        bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
+    )
+    assert (len(space), len(space[:5]), len(space.sample(2, seed=0))) == (4, 4, 2)
+    assert space.costs().flops[3] == space[3].cost.flops
+    images = np.random.default_rng(0).integers(0, 256, (48, 12, 12, 3), np.uint8)
+    labels, heard = np.arange(48) % 3, []
+
+    class Mine:
+        def told(self, trial, total, reused):
+            heard.append(trial)
+
+    study = bs.Study(
+        space.on(bs.Task(input=(3, 12, 12), classes=3)),
+        "mine.db",
+        dataset=(images, labels),
+        objectives=["accuracy", "flops"],
+        sampler=optuna.samplers.TPESampler(seed=0),
+        references="none",
+        epochs=1,
+        seeds=1,
+        **SMALL,
+    )
+    study.search(trials=2, callbacks=[Mine()])
+    assert len(heard) == len(study.trials) >= 2
+    assert study.front[0].network.module() is not None
+    assert len(study.to_optuna().trials) == 2
+    assert study.best(flops=400e3) in study.front
+    assert study.importance().networks == 2
+
+
+ONE_LINERS = {
+    "cost of a text": lambda net: bs.cost("effnet").flops,
+    "cost of a network": lambda net: bs.cost(net).flops,
+    "cost of layers": lambda net: bs.cost(net.layers).params,
+    "a module by name": lambda net: bs.network("effnet", task="cifar10").module(),
+    "a text with a change": lambda net: bs.parse("effnet residual=add", bs.TASKS["cifar10"]),
+    "a network of lists": lambda net: bs.Network(bs.TASKS["cifar10"], [bs.Block()]),
+    "a block of texts": lambda net: bs.Block(residual="add", kernel="1x3+3x1"),
+    "a sample without a seed": lambda net: bs.load_space("tiny").sample(1),
+    "a slice": lambda net: bs.load_space("tiny")[0:3],
+    "a length": lambda net: len(bs.load_space("tiny")),
+    "a recipe by name": lambda net: bs.Study(
+        bs.load_space("tiny"), "s.db", dataset="digits", recipe="paper"
+    ),
+    "a summary": lambda net: net.table(),
+    "a text that is read back": lambda net: bs.parse(str(net)).digest == net.digest,
+}
+
+
+@pytest.mark.parametrize("name", ONE_LINERS)
+def test_what_people_try_first_works(name):
+    assert ONE_LINERS[name](bs.network("effnet residual=add", task="cifar10"))
