@@ -18,7 +18,7 @@ from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.measures import ACCURACY, read_metric
+from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
 from blocksearch.search.begun import agree, in_its_order, refuse_foreign, settled
@@ -29,7 +29,7 @@ from blocksearch.search.locks import alone, making_tables
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_io import Export, forget
 from blocksearch.search.schedule import Course, policy_of
-from blocksearch.search.trainings import Trainings, check_judge
+from blocksearch.search.trainings import Trainings, check_judge, check_returned
 from blocksearch.search.trials import Studies, Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
@@ -117,8 +117,6 @@ def search(
     request = replace(request, metric=read_metric(config.metric))
     # of the budgets' few none might be drawn
     shared = conditions(request, next(iter(grammar.sample(1, 0))), grammar.inputs)
-    if shared.judged is not None:
-        shared.judged.check(shared.metric)
     check_judge(shared, config.measured)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by(shared), config)
@@ -158,17 +156,7 @@ def evaluate(
     and is passed on, with a note of the trial, which is not stored; where it is of the kinds in
     `catch`, the trial counts as failed and keeps the reason.
     """
-    if config.metric != str(ACCURACY):
-        raise ConfigError(
-            f"metric is of trainings, but got {config.metric}: an objective of your own returns "
-            "what it measures"
-        )
-    for each in config.measured:
-        if each.function is not None:
-            raise ConfigError(
-                f"objective {each.name} has a function of a training, but the study has none: its "
-                "own objective returns all that is measured"
-            )
+    check_returned(config.metric, config.measured)
     grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)

@@ -49,11 +49,28 @@ class Trials(Protocol):
 
 def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
     """Raise ConfigError for what cannot be measured by the images that judge trainings."""
+    if shared.judged is not None:
+        shared.judged.check(shared.metric)
     for each in measured:
         if each.metric is not None and shared.judged is not None:
             shared.judged.check(each.metric)
         elif each.metric is None and each.function is None:
             raise ConfigError(f"objective {each.name} needs a function of an evaluated run")
+
+
+def check_returned(metric: str, measured: Sequence[Objective]) -> None:
+    """Raise ConfigError for what a function of a network and a seed cannot return."""
+    if metric != str(ACCURACY):
+        raise ConfigError(
+            f"metric is of trainings, but got {metric}: an objective of your own returns what it "
+            "measures"
+        )
+    for each in measured:
+        if each.function is not None:
+            raise ConfigError(
+                f"objective {each.name} has a function of a training, but the study has none: its "
+                "own objective returns all that is measured"
+            )
 
 
 class Trainings:
