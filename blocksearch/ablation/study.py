@@ -40,17 +40,7 @@ def ablate(
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
         missing = _crossed_jobs(list(wanted), (shared, *others), seeds)
-        runs.update(
-            ensure(
-                missing,
-                request.ledger,
-                request.workers,
-                watch,
-                request.device,
-                request.sources,
-                request.executor,
-            )
-        )
+        runs.update(ensure(missing, request.ledger, request.workers, watch, *request.means))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
     groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not others else None
@@ -157,15 +147,7 @@ def foresee_ablation(
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
         )
-    own = foresee(
-        wanted,
-        request.ledger,
-        request.workers,
-        watch,
-        request.device,
-        request.sources,
-        request.executor,
-    )
+    own = foresee(wanted, request.ledger, request.workers, watch, *request.means)
     return Foreseen(
         title=title,
         plan=own,

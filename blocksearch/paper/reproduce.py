@@ -183,15 +183,7 @@ def reproduce_table(
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
     shared, found, jobs, title = _planned(number, task, seeds, request)
-    runs = ensure(
-        jobs,
-        request.ledger,
-        request.workers,
-        watch,
-        request.device,
-        request.sources,
-        request.executor,
-    )
+    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     results = compared(number, rows, seeds, ImageGroups.of(shared))
@@ -230,15 +222,7 @@ def foresee_table(
     seconds.
     """
     _, _, jobs, title = _planned(number, task, seeds, request)
-    return title, foresee(
-        jobs,
-        request.ledger,
-        request.workers,
-        watch,
-        request.device,
-        request.sources,
-        request.executor,
-    )
+    return title, foresee(jobs, request.ledger, request.workers, watch, *request.means)
 
 
 def _planned(

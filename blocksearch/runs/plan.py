@@ -162,6 +162,11 @@ class Request:
                 f"cuda:0,cuda:1, but got {self.device!r}"
             )
 
+    @property
+    def means(self) -> tuple[str, tuple[str, ...], str]:
+        """Where trainings run, whose runs are known, and who trains, as `ensure` takes them."""
+        return self.device, self.sources, self.executor
+
 
 @dataclass(frozen=True)
 class Conditions:

@@ -22,15 +22,7 @@ def train_network(
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(
-        jobs,
-        request.ledger,
-        request.workers,
-        watch,
-        request.device,
-        request.sources,
-        request.executor,
-    )
+    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
     rows: list[dict[str, object]] = [
         {
             "seed": job.key.seed,

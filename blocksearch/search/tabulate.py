@@ -58,12 +58,7 @@ def tabulate(
     networks = list(everything.values())
     shared = conditions(request, networks[0], grammar.inputs)
     runs = ensure(
-        shared.jobs(networks, seeds),
-        request.ledger,
-        request.workers,
-        watch,
-        request.device,
-        executor=request.executor,
+        shared.jobs(networks, seeds), request.ledger, request.workers, watch, *request.means
     )
     failed = [run for run in runs.values() if run.state == "failed"]
     if failed:
