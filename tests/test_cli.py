@@ -501,7 +501,7 @@ MISTAKES = [
         ["train", "input=3x9x9 widths=4 classes=3 [kernel=3x3]"],
         "but the network reads 3x9x9 and tells 3 apart",
     ),
-    (["train", "effnet", "--val-split", "-1"], "must not be negative, but got -1"),
+    (["train", "effnet", "--val-split", "-1"], "must be an index such as 1, a list such as 0,2"),
     (["merge", "a.db", "b.db"], "a.db is not there"),
     (["verify", "a.db"], "a.db is not there"),
     (["replace", "m.py"], "a model is named FILE:NAME, such as my_model.py:make, not 'm.py'"),

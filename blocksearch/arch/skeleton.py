@@ -30,7 +30,7 @@ class Skeleton:
     ...     body = block.module((3, 8, 8), width=4)
     ...     return nn.Sequential(body, nn.Flatten(), nn.Linear(4 * 4 * 4, 10))
     >>> Skeleton(make).cost(Block(), Shape(3, 8, 8), 10).params
-    713
+    703
 
     The model of seed s is what `make` returns after `torch.manual_seed(s)`; weights that it loads
     are kept. Raises ConfigError for what is no callable.

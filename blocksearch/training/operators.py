@@ -5,7 +5,6 @@ Words hold no name, path or address, so that they are the same in every process.
 
 import hashlib
 import re
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,12 +29,21 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.lines: list[str] = []
         self.random: list[str] = []
-        self.activations = self.peak = 0
+        self.activations = 0
+        self._kept: list[Tensor] = []  # so that no storage's address is used twice
         self._cells: dict[int, int] = {}  # by storage: which memory it is
-        self._sizes: dict[int, int] = {}
-        self._users: dict[int, int] = {}
+        self._spans: dict[int, tuple[int, int, int]] = {}  # by memory: elements, first and last use
         if x is not None:
             self._place(x, None)
+
+    @property
+    def peak(self) -> int:
+        """The most elements alive at once: each from where it is made to where it is read last."""
+        spans = self._spans.values()
+        return max(
+            (sum(n for n, begin, end in spans if begin <= at <= end) for _, at, _ in spans),
+            default=0,
+        )
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -47,7 +55,10 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.random.append(line)
         inputs = list(tensors((args, kwargs or {})))
         name = func.overloadpacket.__name__
-        if self._cells and any(_key(each) in self._cells for each in inputs):
+        used = [self._cells[key] for key in map(_key, inputs) if key in self._cells]
+        for cell in used:
+            self._use(cell)
+        if used:
             first = next(iter(tensors(made)), None)
             if first is not None:
                 self.activations += first.numel() if name in COUNTED else 0
@@ -64,18 +75,14 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key = _key(made)
         if key in self._cells:  # a view, or written in place
             return
-        cell = key if cell is None else cell
-        self._cells[key] = cell
-        self._sizes.setdefault(cell, made.numel())
-        self._users[cell] = self._users.get(cell, 0) + 1
-        weakref.finalize(made.untyped_storage(), self._freed, key)
-        self.peak = max(self.peak, sum(self._sizes.values()))
+        self._kept.append(made)
+        self._cells[key] = key if cell is None else cell
+        self._spans.setdefault(self._cells[key], (made.numel(), len(self.lines), 0))
+        self._use(self._cells[key])
 
-    def _freed(self, key: int) -> None:
-        cell = self._cells.pop(key)
-        self._users[cell] -= 1
-        if not self._users[cell]:
-            del self._users[cell], self._sizes[cell]
+    def _use(self, cell: int) -> None:
+        size, begin, _ = self._spans[cell]
+        self._spans[cell] = size, begin, len(self.lines)
 
 
 def _key(value: Tensor) -> int:

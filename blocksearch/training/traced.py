@@ -67,8 +67,15 @@ def made_again(source: ModelSource, classes: int, input: Shape, seed: int) -> nn
             f"{source.name} makes another model in a worker process than it did here: start again, "
             "since its file may have changed after it was imported"
         )
-    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    module.register_forward_pre_hook(_usual_layout)
     return module
+
+
+def _usual_layout(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+    """Copy images of one channel, too, whose strides fit both layouts: with those of channels-last,
+    torch's convolutions to few channels have been seen to write beyond their memory.
+    """
+    return (inputs[0].clone(memory_format=torch.contiguous_format),)
 
 
 def price(skeleton: Skeleton, block: Block, input: Shape, classes: int) -> Cost:

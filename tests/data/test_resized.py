@@ -11,7 +11,7 @@ import blocksearch as bs
 from blocksearch import Grammar, Shape, Task
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.design import ask
-from blocksearch.data import DataConfig, Split, load, open_dataset, prepare, summary
+from blocksearch.data import DATASETS, DataConfig, Split, load, open_dataset, prepare, summary
 from blocksearch.data.resized import at_input, base_of
 from blocksearch.errors import BlocksearchError
 from blocksearch.runs.ledger import Ledger
@@ -86,7 +86,7 @@ def test_the_name_tells_the_origin_and_keeps_what_is_known_of_classes(root, tmp_
     )
 
 
-def test_images_that_change_are_brought_to_the_input_again(root):
+def test_images_that_change_are_brought_to_the_input_again(root, monkeypatch):
     class Dots(bs.data.Dataset):
         def read(self, part, root):
             return bs.data.Arrays(*drawn(1, seed=int((root / "seed").read_text()))[:2])
@@ -95,6 +95,9 @@ def test_images_that_change_are_brought_to_the_input_again(root):
             return [(root / "seed").read_text()]
 
     task = Task(input=Shape(1, 20, 16), classes=2, widths=(4, 8))
+    for known in (DATASETS, bs.TASKS):
+        monkeypatch.setitem(known, "changing", None)  # taken away again after the test
+        del known["changing"]
     bs.data.register(Dots(name="changing", task=task))
     found = []
     for seed in ("0", "1", "0"):

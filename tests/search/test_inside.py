@@ -162,8 +162,16 @@ def test_a_script_with_a_closure_and_a_file_of_the_same_graph_share_runs(tmp_pat
     assert all(line in again.stdout for line in numbers)
     crashed = run(tmp_path, *words.split(), "--model", "my_model.py:crash")
     assert crashed.returncode == 2
-    assert "my_model.crash on [] fails (my_model.py:18): KeyError: 'stage'" in crashed.stderr
+    assert "my_model.crash on [" in crashed.stderr
+    assert "] fails (my_model.py:17): KeyError: 'stage'" in crashed.stderr
     assert "Traceback" not in crashed.stderr
+
+
+class Interrupt:
+    """Ends a search after its first trial, as Ctrl-C does."""
+
+    def told(self, trial, total, reused):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.slow
@@ -176,8 +184,10 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
 
     whole = study("whole.db")
     whole.search(trials=2)
-    study("parts.db").search(trials=1)
+    with pytest.raises(KeyboardInterrupt):
+        study("parts.db").search(trials=2, callbacks=[Interrupt()])
     parts = study("parts.db")
+    assert len(parts.trials) == 1
     parts.search(trials=2)
     assert [(t.network, t.seed, t.accuracies) for t in whole.trials] == [
         (t.network, t.seed, t.accuracies) for t in parts.trials
