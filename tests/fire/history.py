@@ -173,7 +173,7 @@ class History:
         killed = any(self._ends_the_driver())
         died = any(each in self.said for each in ("worker process died", "times ("))
         explained = {0: True, -9: killed, 130: asked, 1: died, 2: died}
-        if asked and not self.said:  # before it had begun
+        if asked and (self.answer or not self.said):  # after it had answered, or before it began
             explained |= dict.fromkeys((-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP), True)
         if noise or not explained.get(code, False):
             self.wrong.append(f"code {code}, {noise}: {last[0][:300]}\n{self.said[-2000:]}")

@@ -180,7 +180,8 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     own = {**TRAINED, "references": "none", "seeds": 2, "budgets": ["flops <= 60k"]}
 
     def study(name):
-        return bs.Study(SPACE.inside(make), tmp_path / name, dataset=digits(), **own)
+        space = SPACE.inside(make)
+        return bs.Study(space, tmp_path / name, dataset=digits(), test=digits(100), **own)
 
     whole = study("whole.db")
     whole.search(trials=2)
@@ -212,7 +213,7 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     with pytest.raises(ConfigError, match="give the function that makes it"):
         bs.test(tmp_path / "whole.db")
     with pytest.raises(ConfigError, match="does not make the model that was searched"):
-        bs.test(tmp_path / "whole.db", skeleton=lambda block: make(block).append(nn.Identity()))
+        bs.test(tmp_path / "whole.db", skeleton=lambda block: make(block).append(nn.Tanh()))
 
 
 class Moody(nn.Module):
