@@ -13,6 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 import blocksearch as bs
@@ -214,6 +215,30 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
         bs.test(tmp_path / "whole.db")
     with pytest.raises(ConfigError, match="does not make the model that was searched"):
         bs.test(tmp_path / "whole.db", skeleton=lambda block: make(block).append(nn.Tanh()))
+
+
+def residual_net(block):
+    nets = pytest.importorskip("monai.networks.nets")
+    kinds = {"spatial_dims": 2, "n_input_channels": 1, "num_classes": 10}
+    model = nets.ResNet("basic", [1, 1, 1, 1], [4, 4, 8, 8], conv1_t_size=3, **kinds)
+    return bs.replace(model, block, (1, 32, 32))[0]
+
+
+@pytest.mark.slow
+def test_a_resnet_with_replaced_convolutions_is_priced_and_trained(tmp_path):
+    images, labels = digits(120)
+    large = np.repeat(np.repeat(images, 4, 1), 4, 2)
+    rows = bs.train(
+        "mobilenet", dataset=(large, labels), skeleton=residual_net, db=tmp_path / "r.db", **TRAINED
+    ).records()
+    assert [row["state"] for row in rows] == ["complete"]
+    task = bs.Task(input=(1, 32, 32), classes=10, widths=(4, 8))
+    network = bs.network("mobilenet", task, skeleton=residual_net)
+    model = network.module(seed=0).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 1, 32, 32))
+    assert network.cost.flops == counter.get_total_flops()
+    assert network.cost.params == sum(each.numel() for each in model.parameters())
 
 
 class Moody(nn.Module):

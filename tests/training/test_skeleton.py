@@ -194,6 +194,26 @@ def test_a_training_goes_on_to_the_same_bits():
     assert all(np.array_equal(weights[n], own) for n, own in resumed.weights(0).items())
 
 
+@pytest.mark.slow
+def test_our_own_network_as_a_skeleton_learns_what_it_learns():
+    """Weights and batches are the same, so losses differ by rounding alone."""
+    task = Task(input=Shape(3, 32, 32), classes=10, widths=(4, 8))
+    own = bs.network("residual=add", task)
+
+    def make(block):
+        return Network(task=task, blocks=(block,)).module(seed=torch.initial_seed())
+
+    data, recipe = drawn_data(120, learnt=80), Recipe(epochs=2, batch=16)
+    found = []
+    for network in (own, own.inside(Skeleton(make))):
+        training = Training(network.layers, data, recipe, [5])
+        while not training.finished:
+            training.step()
+        found.append(training.outcomes()[0])
+    assert np.allclose(found[0].losses, found[1].losses, rtol=1e-3)
+    assert found[0].losses[1] < found[0].losses[0]
+
+
 class Wide(nn.Module):
     def __init__(self, block, image):
         super().__init__()
