@@ -519,7 +519,7 @@ MISTAKES = [
         ["show", "effnet", "--save", "nowhere/a.svg"],
         "an answer is saved in a folder that exists, but got nowhere/a.svg",
     ),
-    (["reproduce", "table3"], "Table 3: not run, "),
+    (["reproduce", "table5"], "Table 5: not run, "),
     (
         ["space", "tiny", "--csv", "--json"],
         "--csv prints networks alone: leave --json and --save out",

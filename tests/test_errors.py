@@ -76,7 +76,7 @@ ESCAPE = "\x1b]0;owned\x07\x9b2J\u202e"
         ["pareto", f"{ESCAPE}.db"],
         ["show", "effnet", "--save", f"{ESCAPE}.html/a.html"],
         ["data", "check", ESCAPE],
-        ["reproduce", "table3", "--data-root", ESCAPE],
+        ["reproduce", "table5", "--data-root", ESCAPE],
         ["cost", ESCAPE * 1000],
         ["cost", " ".join(f"a{n}=" for n in range(5000))],
     ],
