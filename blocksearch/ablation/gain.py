@@ -92,9 +92,7 @@ def gain(
     shared, members, available, title = _drawn(space, grammar, network, config, request)
     own, theirs = _jobs(shared, network, members, config)
     known = recall(theirs, request.ledger, *request.sources)
-    runs = ensure(
-        [*own, *theirs], request.ledger, request.workers, watch, request.device, request.sources
-    )
+    runs = ensure([*own, *theirs], request.ledger, request.workers, watch, *request.means)
     accuracies = _accuracies(shared, own, runs)
     found = _accuracies(shared, theirs, runs)
     estimate = welch(list(accuracies.values()), list(found.values()))
@@ -130,9 +128,7 @@ def foresee_gain(
     """Say what would be trained, and for how long."""
     shared, members, _, title = _drawn(space, grammar, network, config, request)
     own, theirs = _jobs(shared, network, members, config)
-    return title, foresee(
-        [*own, *theirs], request.ledger, request.workers, watch, request.device, request.sources
-    )
+    return title, foresee([*own, *theirs], request.ledger, request.workers, watch, *request.means)
 
 
 def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:

@@ -17,8 +17,8 @@ _RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     ">": operator.gt,
 }
-_BUDGET = re.compile(
-    r"(\S.*?)\s*(<=|>=|<|>)\s*(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
+_BUDGET = re.compile(  # the last relation counts, so that a long text is read in one go
+    r"(.+)(<=|>=|<|>)\s*(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
 )
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -101,4 +101,4 @@ def read_bound(text: str) -> tuple[str, str, Decimal]:
     if match is None:
         raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()
-    return quantity, relation, Decimal(number) * _SCALES[scale]
+    return quantity.strip(), relation, Decimal(number) * _SCALES[scale]

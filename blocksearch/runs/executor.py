@@ -89,7 +89,14 @@ class Serial:
 
     def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
         """See `Executor`."""
-        return {group: worker.probe_group(group) for group in groups}
+        found = {}
+        for group in groups:
+            try:
+                found[group] = worker.probe_group(group)
+            except Exception as error:  # what is no error of ours is said by its training
+                if isinstance(error, BlocksearchError):
+                    raise
+        return found
 
     def train(
         self, groups: Iterable[Group | None], done: Done, begun: Begun = lambda _: None

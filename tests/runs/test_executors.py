@@ -98,6 +98,12 @@ def test_each_worker_has_one_device_by_a_fixed_rule():
             assert workers.together(device_of, Group(())) == ["cuda:0", "cuda:1", "cuda:0"]
 
 
+@pytest.mark.parametrize("executor", [Serial, pytest.param(Workers, marks=pytest.mark.slow)])
+def test_a_probe_that_fails_is_left_out(executor):
+    with executor(1) as workers:
+        assert workers.probe([Group(())]) == {}
+
+
 def test_without_a_count_two_workers_share_each_gpu():
     workers = Workers(None, "cuda")
     workers.places = tuple(Machine(f"cuda:{at}", "kind") for at in range(3))
