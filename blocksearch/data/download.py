@@ -124,7 +124,8 @@ def extract(file: Path, target: Path) -> None:
                         for e in entries
                     ),
                 )
-                archive.extractall(target)  # noqa: S202 (members were checked above; tar has its filter)
+                # members were checked above; tar has its filter
+                archive.extractall(target)  # noqa: S202
         else:
             raise DataError(f"{file} is neither a tar nor a zip archive")
     except DataError:

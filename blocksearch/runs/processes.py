@@ -47,8 +47,9 @@ class _Recorded(SpawnContext):
         self.started: list[SpawnProcess] = []
         _quieten_tracker()
 
-    def Process(self, *arguments: Any, **own: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 (its name there)
-        made = SpawnProcess(*arguments, **own)
+    # its name in multiprocessing, where it is a class
+    def Process(self, *args: Any, **own: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        made = SpawnProcess(*args, **own)
         self.started = [each for each in self.started if each.exitcode is None] + [made]
         return made
 

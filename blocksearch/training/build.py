@@ -152,7 +152,8 @@ class _Maker:
                 if isinstance(norm, NormAct) and layer.kind in _SLOPES:
                     norm.slope, modules[at] = _SLOPES[layer.kind], nn.Identity()
                 elif hasattr(modules[at], "inplace"):
-                    setattr(modules[at], "inplace", _is_new(before))  # noqa: B010 (torch types every attribute as a tensor)
+                    # torch types every attribute as a tensor
+                    setattr(modules[at], "inplace", _is_new(before))  # noqa: B010
         return nn.Sequential(*modules)
 
     def module(self, layer: Layer) -> nn.Module:

@@ -58,7 +58,8 @@ def made_again(source: ModelSource, classes: int, input: Shape, seed: int) -> nn
     model that was looked at before.
     """
     try:
-        make, block = pickle.loads(source.code), pickle.loads(source.block)  # noqa: S301 (our own bytes)
+        # bytes that this command's driver wrote, and no file holds
+        make, block = pickle.loads(source.code), pickle.loads(source.block)  # noqa: S301
     except Exception as error:
         raise failure(f"{source.name} cannot be loaded in a worker process", error) from error
     module = made(Skeleton(make), block, seed)

@@ -56,7 +56,10 @@ def test_a_price_is_a_count_by_hand():
     assert Skeleton(Small).cost(PLAIN, IMAGE, CLASSES) == layer.cost
 
 
-@pytest.mark.parametrize("text", ["effnet", "kernel=5x5 residual=project", "spatial=dense"])
+OWN = ["kernel=5x5 residual=project", "effnet residual=concatenate", "effnet", "spatial=dense"]
+
+
+@pytest.mark.parametrize("text", [*OWN, "mobilenet", "shufflenet", "baseline", "mobilenet_v2"])
 def test_our_own_network_as_a_skeleton_costs_what_it_costs(text):
     task = Task(input=IMAGE, classes=CLASSES, widths=(4, 8))
     own = bs.network(text, task)
@@ -66,6 +69,7 @@ def test_our_own_network_as_a_skeleton_costs_what_it_costs(text):
 
     inside = own.inside(Skeleton(make)).cost
     assert (inside.flops, inside.params) == (own.cost.flops, own.cost.params)
+    assert inside.peak_activations == own.cost.peak_activations
 
 
 def other_words(block):
