@@ -132,7 +132,7 @@ print(answer.table())
 
 
 def run(folder, *words):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     return subprocess.run(
         [sys.executable, *words],
         check=False,
