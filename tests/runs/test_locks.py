@@ -107,11 +107,16 @@ def test_where_there_is_no_place_for_locks_nothing_is_held(tmp_path):
 @pytest.mark.slow
 def test_two_commands_at_once_train_every_run_once(tmp_path):
     script = (
-        "from pathlib import Path; from tests.runs.test_executor import *\n"
+        "import os, time; from pathlib import Path; from tests.runs.test_executor import *\n"
         "if __name__ == '__main__':\n"
-        "    class Say(Watch):\n"
-        "        def started(self, group): print(*group.seeds, sep='\\n', flush=True)\n"
         f"    root, folder = Path({str(tmp_path / 'data')!r}), Path({str(tmp_path)!r})\n"
+        "    class Say(Watch):\n"
+        "        def started(self, group):\n"
+        "            print(*group.seeds, sep='\\n', flush=True)\n"
+        "            (folder / f'started-{os.getpid()}').touch()\n"
+        "            until = time.monotonic() + 60  # the other has a part, too\n"
+        "            while len(list(folder.glob('started-*'))) < 2 and time.monotonic() < until:\n"
+        "                time.sleep(0.02)\n"
         "    shared = conditions_at(root, folder, epochs=6)\n"
         "    runs = ensure(shared.jobs([NETWORK], range(8)), str(folder / 'a.db'), 1, Say())\n"
         "    assert sorted(key.seed for key in runs) == list(range(8)), runs\n"
