@@ -11,14 +11,17 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.cli import app, main
+from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import Given, Options, with_options
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
@@ -292,6 +295,7 @@ def test_data_commands(blocksearch, root):
 
 def commands(of, *path):
     """Every command and group of commands, with the words that call it."""
+    of = of.load() if isinstance(of, Deferred) else of
     yield path, of
     for name, command in getattr(of, "commands", {}).items():
         yield from commands(command, *path, name)
@@ -316,6 +320,30 @@ def test_summaries_fit_beside_their_commands():
         summary = command.help.split("\n")[0]
         assert len(summary) <= 60, path
         assert summary.endswith("."), path
+
+
+def test_options_show_people_words():
+    for path, command in commands(typer.main.get_command(app)):
+        shown = CliRunner().invoke(app, [*path, "--help"], terminal_width=300).stdout
+        assert "Options" in shown
+        assert "object at" not in shown, path
+        for each in command.params:
+            assert each.param_type_name == "argument" or each.help, (path, each.name)
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself():
+    listed = typer.main.get_command(app).commands.values()
+    by_module = {}
+    for each in listed:
+        assert each.load().help.split("\n")[0] == each.help
+        by_module.setdefault(each.module, set()).add(each.name)
+    for module, names in by_module.items():
+        own = typer.main.get_group(import_module(f"blocksearch.cli.{module}").app)
+        assert set(own.commands) == names
+    modules = {
+        path.stem for path in Path(sys.modules[Deferred.__module__].__file__).parent.glob("*.py")
+    }
+    assert set(by_module) == modules - {"__init__", "commands", "options"}
 
 
 def test_options_are_the_fields_of_the_configurations():

@@ -16,6 +16,7 @@ import blocksearch
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import NAMED
 from blocksearch.cli import app
+from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import networks, spaces
 
 ROOT = Path(__file__).parent.parent
@@ -43,12 +44,16 @@ def commands_in(text: str) -> list[str]:
     return typed + quoted
 
 
+def loaded(command: object) -> object:
+    return command.load() if isinstance(command, Deferred) else command
+
+
 def found_command(words: list[str]) -> tuple[str, object, list[str]]:
     """Return the command that words call, with its name and the words that are left."""
     path, command, rest = [], typer.main.get_command(app), list(words)
     while rest and rest[0] in getattr(command, "commands", {}):
         path.append(rest.pop(0))
-        command = command.commands[path[-1]]
+        command = loaded(command.commands[path[-1]])
     return " ".join(path), command, rest
 
 
@@ -70,7 +75,7 @@ def test_the_documents_name_every_command():
         if not getattr(command, "commands", {}):
             yield " ".join(path)
         for name, each in getattr(command, "commands", {}).items():
-            yield from every(each, *path, name)
+            yield from every(loaded(each), *path, name)
 
     named = {found_command(shlex.split(line))[0] for line in COMMANDS}
     text = README.read_text()

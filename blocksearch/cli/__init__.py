@@ -18,10 +18,7 @@ from typing import Annotated
 import typer
 from threadpoolctl import threadpool_limits
 
-from blocksearch.cli.inspect import data_app, inspect_app
-from blocksearch.cli.reproduce import reproduce_app
-from blocksearch.cli.run import run_app
-from blocksearch.cli.search import search_app
+from blocksearch.cli.commands import Commands
 from blocksearch.errors import BlocksearchError, MissingError, one_line
 
 PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
@@ -36,16 +33,12 @@ START = """Which convolution block gives the most accuracy per operation, and is
 blocksearch --help lists all commands; each has --help with an example."""
 
 app = typer.Typer(
+    cls=Commands,
     help="Search, price and ablate convolution blocks.\n\n"
     "Example: blocksearch ablate --factor residual --dataset digits",
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.add_typer(inspect_app)
-app.add_typer(data_app, name="data")
-app.add_typer(run_app)
-app.add_typer(search_app)
-app.add_typer(reproduce_app, name="reproduce")
 
 
 def main() -> None:

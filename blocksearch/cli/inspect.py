@@ -19,11 +19,12 @@ from blocksearch.cli.options import (
 from blocksearch.data.config import DataConfig
 from blocksearch.errors import ConfigError, DataError
 
-inspect_app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 data_app = typer.Typer(
     help="List, check and fetch data sets.\n\nExample: blocksearch data list",
     rich_markup_mode="markdown",
 )
+app.add_typer(data_app, name="data")
 Form = Annotated[Given, Options(Network, "Network")]
 Pictures = Annotated[Given, Options(DataConfig, "Images", only=("group_by",))]
 DataRoot = Annotated[
@@ -32,7 +33,7 @@ DataRoot = Annotated[
 ]
 
 
-@inspect_app.command()
+@app.command()
 @with_options
 def show(network: NetworkText, form: Form, output: Shown) -> None:
     """Print the layers of a network, like the paper's Table 1.
@@ -44,7 +45,7 @@ def show(network: NetworkText, form: Form, output: Shown) -> None:
     output.show(layers(network, form.pop("dataset"), **form))
 
 
-@inspect_app.command()
+@app.command()
 @with_options
 def cost(network: NetworkText, form: Form, output: Shown) -> None:
     """Print what a network costs, before it is built.
@@ -57,7 +58,7 @@ def cost(network: NetworkText, form: Form, output: Shown) -> None:
     output.show(price(network, form.pop("dataset"), **form))
 
 
-@inspect_app.command()
+@app.command()
 @with_options
 def replace(
     model: Annotated[
@@ -92,7 +93,7 @@ def replace(
     output.show(call(model_from(model), block, size, where=where, plugins=plugin or ())[1])
 
 
-@inspect_app.command()
+@app.command()
 @with_options
 def space(
     space: Space,
@@ -134,7 +135,7 @@ def space(
     output.show(answer)
 
 
-@inspect_app.command("list")
+@app.command("list")
 @with_options
 def list_command(output: Shown, data_root: DataRoot = None) -> None:
     """List data sets, networks, spaces and recipes.

@@ -274,14 +274,12 @@ Skeleton = Annotated[
         help="Your model around the block: a function from a block to a torch.nn.Module.",
     ),
 ]
-Measured = Annotated[
-    str,
-    typer.Option(
-        "--metric",
-        help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
-        rich_help_panel="Question",
-    ),
-]
+METRIC = typer.Option(
+    "--metric",
+    help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
+    rich_help_panel="Question",
+)
+Measured = Annotated[str, METRIC]
 Database = Annotated[str, typer.Argument(metavar="DB", help="Database file or URL.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in the database.")]
 Shown = Annotated[Output, Options(Output, "Output", without=("quiet", "dry_run"))]

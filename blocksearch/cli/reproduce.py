@@ -11,11 +11,13 @@ from blocksearch.cli.options import ADVICE, Given, Options, Output, Planned, Sho
 from blocksearch.errors import DataError
 from blocksearch.runs.config import RunConfig
 
+app = typer.Typer(rich_markup_mode="markdown")
 reproduce_app = typer.Typer(
     help="Reproduce the EffNet paper's tables and claims.\n\n"
     "Example: blocksearch reproduce all --dry-run",
     rich_markup_mode="markdown",
 )
+app.add_typer(reproduce_app, name="reproduce")
 IMAGES = {2: "CIFAR-10", 3: "SVHN", 4: "GTSRB", 5: "CIFAR-10", 6: "SVHN", 7: "GTSRB"}
 PARTS = (*(f"table{number}" for number in IMAGES), "section3")
 TESTED = ("dataset", "max_images", "val_split")  # what a table of the paper fixes

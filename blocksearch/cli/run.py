@@ -19,7 +19,7 @@ from blocksearch.cli.options import (
 )
 from blocksearch.runs.config import RunConfig
 
-run_app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(RunConfig, "Training")]
 Question = Annotated[Given, Options(AblationConfig, "Question")]
 _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", "data_root", "workers", "device")
@@ -44,7 +44,7 @@ Reference = Annotated[
 ]
 
 
-@run_app.command()
+@app.command()
 @with_options
 def train(
     network: NetworkText,
@@ -66,7 +66,7 @@ def train(
     output.show(answer)
 
 
-@run_app.command()
+@app.command()
 @with_options
 def ablate(
     question: Question,
@@ -91,7 +91,7 @@ def ablate(
     output.show(answer)
 
 
-@run_app.command()
+@app.command()
 @with_options
 def compare(scores: Scores, question: Compared, output: Shown) -> None:
     """Compare scores that were measured elsewhere.
@@ -105,7 +105,7 @@ def compare(scores: Scores, question: Compared, output: Shown) -> None:
     output.show(call(scores, **question))
 
 
-@run_app.command()
+@app.command()
 @with_options
 def bench(network: NetworkText, form: Own, run: Timing, output: Spoken) -> None:
     """Time the training of five seeds on this machine.
@@ -122,7 +122,7 @@ def bench(network: NetworkText, form: Own, run: Timing, output: Spoken) -> None:
     output.show(answer)
 
 
-@run_app.command()
+@app.command()
 @with_options
 def verify(
     db: Annotated[str, typer.Argument(help="Database whose runs are trained again.")],
@@ -146,7 +146,7 @@ def verify(
     output.show(answer)
 
 
-@run_app.command()
+@app.command()
 @with_options
 def merge(
     into: Annotated[str, typer.Argument(metavar="A", help="Database that receives.")],

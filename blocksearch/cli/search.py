@@ -8,9 +8,9 @@ import typer
 from blocksearch.ablation.config import GainConfig
 from blocksearch.cli.options import (
     ADVICE,
+    METRIC,
     Database,
     Given,
-    Measured,
     NetworkText,
     Options,
     Planned,
@@ -24,14 +24,14 @@ from blocksearch.cli.options import (
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
 
-search_app = typer.Typer()
+app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(RunConfig, "Training")]
 Testing = Annotated[Given, Options(RunConfig, "Training", only=("data_root", "workers", "device"))]
 Against = Annotated[Given, Options(GainConfig, "Question")]
 Wish = Annotated[Given, Options(StudyConfig, "Search", defaults={"name": None})]
 
 
-@search_app.command()
+@app.command()
 @with_options
 def search(
     space: Space,
@@ -67,7 +67,7 @@ def search(
     output.show(answer)
 
 
-@search_app.command()
+@app.command()
 @with_options
 def pareto(db: Database, output: Shown, name: StudyName = None) -> None:
     """Show the front of a study, cheapest network first.
@@ -83,7 +83,7 @@ def pareto(db: Database, output: Shown, name: StudyName = None) -> None:
     output.show(answer)
 
 
-@search_app.command()
+@app.command()
 @with_options
 def importance(db: Database, output: Shown, name: StudyName = None) -> None:
     """Say which factors put a network on the front of a study.
@@ -99,7 +99,7 @@ def importance(db: Database, output: Shown, name: StudyName = None) -> None:
     output.show(answer)
 
 
-@search_app.command()
+@app.command()
 @with_options
 def gain(
     space: Space,
@@ -134,7 +134,7 @@ def _tell_of_others(name: str, others: tuple[str, ...]) -> None:
         say(other_studies(name, others), stderr=True)
 
 
-@search_app.command()
+@app.command()
 @with_options
 def tabulate(
     space: Space,
@@ -161,14 +161,14 @@ def tabulate(
     output.show(answer)
 
 
-@search_app.command()
+@app.command()
 @with_options
 def test(
     db: Database,
     run: Testing,
     output: Spoken,
     name: StudyName = None,
-    metric: Measured | None = None,
+    metric: Annotated[str | None, METRIC] = None,
     model: Skeleton = None,
 ) -> None:
     """Test the front of a study on the test images, once.

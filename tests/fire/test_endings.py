@@ -114,7 +114,7 @@ runpy.run_module("blocksearch", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("loading", ["blocksearch.cli", "typer", "blocksearch.cli.search"])
+@pytest.mark.parametrize("loading", ["blocksearch.cli", "typer", "blocksearch.cli.commands"])
 def test_ctrl_c_before_it_has_begun_is_an_end_without_a_word(loading):
     done = subprocess.run(
         [sys.executable, "-c", EARLY, loading],
