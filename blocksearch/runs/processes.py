@@ -273,7 +273,8 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
 @contextmanager
 def _quiet_starts() -> Iterator[None]:
     """Let a worker whose driver is killed while it starts end without a traceback: what it was to
-    read, and the semaphores, are gone.
+    read, and the semaphores, are gone. A killed process closes its files a moment before its
+    children have another parent.
     """
     command = spawn.get_command_line
 
@@ -282,8 +283,8 @@ def _quiet_starts() -> Iterator[None]:
         if "-c" in line:
             program = line.index("-c") + 1
             line[program] = (
-                f"import os\ntry: {line[program]}\nexcept (EOFError, OSError):\n"
-                f"  if os.getppid() == {os.getpid()}: raise"
+                f"import os, time\ntry: {line[program]}\nexcept (EOFError, OSError):\n"
+                f"  time.sleep(1)\n  if os.getppid() == {os.getpid()}: raise"
             )
         return line
 

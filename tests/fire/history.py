@@ -1,5 +1,5 @@
 """A command that is struck while it runs, and goes on: begun in a folder of its own, watched, and
-judged by how it ends and what it leaves.
+judged by how it ends and what it leaves. It is a process that begins anew, or a fork.
 """
 
 import json
@@ -11,14 +11,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 
-from tests.fire import kept
+from tests.fire import forks, kept
 
 HERE = Path(__file__).parent
 SOON = 5.0  # seconds in which a command ends that is asked to, on an idle machine
@@ -30,12 +32,40 @@ ANSWERED = {
     "interrupt": [signal.SIGINT],
     "interrupt twice": [signal.SIGINT] * 2,
 }
-# moments of a process with their shares, and how far they are counted
 
 
 def load() -> float:
     """By how much slower than alone a process may be here."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+class Fork:
+    """A command that is a fork of this process; watched as a process that began anew is."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.pid, self.returncode = forks.forked(act), -1
+        self._ended = False
+
+    def poll(self) -> int | None:
+        """Return how it ended, once it has."""
+        if not self._ended:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if not found:
+                return None
+            self._ended, self.returncode = True, os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+Process = subprocess.Popen[bytes] | Fork
+
+
+def _hook() -> ModuleType:
+    found = spec_from_file_location("fire_hook", HERE / "hook" / "sitecustomize.py")
+    assert found is not None
+    assert found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @dataclass
@@ -45,32 +75,43 @@ class History:
     folder: Path
     command: list[str]
     data: Path
+    anew: bool = True  # as processes that begin anew, not as forks
     known: kept.Rows = field(default_factory=dict)  # what was seen to be committed
     wrong: list[str] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0  # seconds from a signal, or from a driver's end, until all had ended
     said: str = ""  # on stderr, and on stdout
     answer: bytes = b""
+    sessions: set[int] = field(default_factory=set)  # of its processes
 
     @property
     def fire(self) -> Path:
         """The folder of the hook, beside the command's own."""
         return self.folder.with_name(f"{self.folder.name}-fire")
 
-    def begin(self, strikes: list[dict]) -> subprocess.Popen[bytes]:
+    @property
+    def beside(self) -> Path:
+        """The folder of what a second command says, which runs beside one that is stopped."""
+        return self.fire / "beside"
+
+    def begin(self, strikes: list[dict]) -> Process:
         """Begin the command, with what is to strike it."""
         shutil.rmtree(self.fire, ignore_errors=True)
-        self.fire.mkdir()
+        self.beside.mkdir(parents=True)
         (self.fire / "strikes.json").write_text(json.dumps(strikes))
-        path = os.pathsep.join(map(str, (HERE / "hook", HERE.parents[1])))
-        own = {"PYTHONPATH": path, "BLOCKSEARCH_FIRE": str(self.fire), "COLUMNS": "300"}
-        own |= {
-            "BLOCKSEARCH_DATA": str(self.data),
-        }
-        command = [sys.executable, "-m", "blocksearch", *self.command, "--workers", "2", "--json"]
-        with (self.fire / "out").open("wb") as out, (self.fire / "err").open("wb") as err:
+        return self._begun(self.fire, struck=True)
+
+    def _begun(self, said: Path, *, struck: bool) -> Process:
+        own = {"COLUMNS": "300", "BLOCKSEARCH_DATA": str(self.data)}
+        words = [*self.command, "--workers", "2", "--json"]
+        if not self.anew:
+            return Fork(lambda: self._fork(words, said, own, struck=struck))
+        path = (HERE / "hook", HERE.parents[1]) if struck else (HERE.parents[1],)
+        own |= {"PYTHONPATH": os.pathsep.join(map(str, path))}
+        own |= {"BLOCKSEARCH_FIRE": str(self.fire)}
+        with (said / "out").open("wb") as out, (said / "err").open("wb") as err:
             return subprocess.Popen(
-                command,
+                [sys.executable, "-m", "blocksearch", *words],
                 stdout=out,
                 stderr=err,
                 env=os.environ | own,
@@ -79,13 +120,24 @@ class History:
                 preexec_fn=_hear,  # noqa: PLW1509 (there are no threads)
             )
 
+    def _fork(self, words: list[str], said: Path, own: dict[str, str], *, struck: bool) -> int:
+        os.setsid()
+        _hear()
+        if struck:
+            striker = _hook().arm(self.fire, "driver")
+            forks.at_workers_begin.append(lambda: striker.begin("worker"))
+        return forks.command(self.folder, words, said, own)
+
     def attempt(self, strikes: list[dict]) -> int:
         """Carry the command out once, struck or not, and look at what it left; return its code."""
         before = len(self.known.get(self._counted, []))
         process = self.begin(strikes)
+        self.sessions = {process.pid}
         asked = self._watch(process, {strike["id"]: strike for strike in strikes})
         ended = time.monotonic()
-        self.wrong += [f"{each} is still there" for each in self._left(asked or ended)]
+        alone = len(self.sessions) == 1
+        since = asked if asked is not None and alone else ended
+        self.wrong += [f"{each} is still there" for each in self._left(since)]
         self.said = (self.fire / "err").read_text(errors="replace")
         self.answer = kept.timeless((self.fire / "out").read_bytes())
         self._judge(process.returncode, asked is not None)
@@ -105,36 +157,63 @@ class History:
         self.wrong += kept.lost(self.known, rows) + kept.wrong(rows)
         self.known = rows or self.known
 
-    def _watch(self, process: subprocess.Popen[bytes], strikes: dict[int, dict]) -> float | None:
-        """Send what the hook asks for until the command ends; return when it was first asked to."""
-        asked, stopped, looked = None, dict[int, tuple[float, dict]](), time.monotonic()
-        began = looked
-        while process.poll() is None:
+    def _watch(self, process: Process, strikes: dict[int, dict]) -> float | None:
+        """Send what the hook asks for until the command ends, and one beside it; return when it was
+        first asked to."""
+        asked, stopped, began = None, dict[int, tuple[float, dict]](), time.monotonic()
+        looked, every = began, [process]
+        while any(each.poll() is None for each in every):
             now = time.monotonic()
-            for token in self.fire.glob("struck-*"):
-                strike = self._read(token, strikes)
-                if strike and strike["how"] == "stop":
+            for strike in self._new_strikes(strikes):
+                if strike["how"] == "stop":
                     stopped[strike["pid"]] = now + strike["held"], strike
-                elif strike and strike["how"] in ANSWERED:
+                    if strike["beside"] and len(every) == 1:
+                        every.append(self._begin_beside())
+                elif strike["how"] in ANSWERED:
                     asked = (asked or now) if strike["who"] == "driver" else asked
                     _send(strike)
-            for pid, (until, strike) in list(stopped.items()):
-                if now >= until:
-                    del stopped[pid]
-                    self.struck["kill"] += strike["then"] == "kill"
-                    _signal(pid, signal.SIGKILL if strike["then"] == "kill" else signal.SIGCONT)
+            for pid in [pid for pid, (until, _) in stopped.items() if now >= until]:
+                kill = stopped.pop(pid)[1]["then"] == "kill"
+                self.struck["kill"] += kill
+                _signal(pid, signal.SIGKILL if kill else signal.SIGCONT)
             if now - looked > 1.0 and (rows := kept.read_live(self.folder / "a.db")):
                 looked = now
                 self._see(rows)
             if now - began > ENDLESS * load():
                 self.wrong.append("it hangs")
-                os.killpg(process.pid, signal.SIGKILL)
+                self._end_all()
             time.sleep(0.05)
-        for token in self.fire.glob("struck-*"):  # that came in the last moment
-            self._read(token, strikes)
+        list(self._new_strikes(strikes))  # that came in the last moment
         for pid in stopped:  # one that is stopped could not notice that its driver is gone
             _signal(pid, signal.SIGCONT)
+        for second in every[1:]:
+            self._judge_second(second)
         return asked
+
+    def _new_strikes(self, strikes: dict[int, dict]) -> Iterator[dict]:
+        for token in self.fire.glob("struck-*"):
+            if strike := self._read(token, strikes):
+                yield strike
+
+    def _begin_beside(self) -> Process:
+        second = self._begun(self.beside, struck=False)
+        self.struck["beside"] += 1
+        self.sessions.add(second.pid)
+        return second
+
+    def _end_all(self) -> None:
+        for each in self.sessions:
+            with suppress(ProcessLookupError):
+                os.killpg(each, signal.SIGKILL)
+
+    def _judge_second(self, process: Process) -> None:
+        """Note an end of the command beside that is neither its answer nor a refusal."""
+        said = (self.beside / "err").read_text(errors="replace")
+        last = said.splitlines()[-1:] or [""]
+        refused = process.returncode == 2 and last[0].startswith("blocksearch: ")
+        self.struck["refused"] += refused
+        if any(each in said for each in NOISE) or not (refused or process.returncode == 0):
+            self.wrong.append(f"beside: code {process.returncode}: {said[-2000:]}")
 
     def _read(self, token: Path, strikes: dict[int, dict]) -> dict | None:
         """Return who was struck, the first time that a token is seen whole."""
@@ -161,8 +240,9 @@ class History:
 
     def _own(self) -> Iterator[psutil.Process]:
         for each in psutil.process_iter():
-            with suppress(psutil.Error):
-                ours = each.environ().get("BLOCKSEARCH_FIRE") == str(self.fire)
+            with suppress(psutil.Error, ProcessLookupError):
+                ours = os.getsid(each.pid) in self.sessions
+                ours = ours or each.environ().get("BLOCKSEARCH_FIRE") == str(self.fire)
                 if ours and each.status() != psutil.STATUS_ZOMBIE:
                     yield each
 

@@ -7,24 +7,30 @@ one that nobody interrupted.
 What strikes where depends on the seed, the command, the history's number and the attempt alone. A
 moment is the Nth of what a process does (`hook/sitecustomize.py`), so that it comes again. What is
 lost, doubled, other or left behind is found by `kept.py`, which imports none of the package.
+
+The undisturbed commands, and every fifth history, are processes that begin anew; the others are
+forks of this one, which cost a tenth.
 """
 
 import argparse
+import json
 import math
+import os
 import random
 import shutil
+import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tests.fire import kept
+from tests.fire import forks, kept
 from tests.fire.history import ANSWERED, History
 
 SMALL = ["--dataset", "digits", "--max-images", "200", "--widths", "4,4,8"]
@@ -47,6 +53,8 @@ COMMANDS = {
 COMMANDS["search"] += ["--trials", "8"]
 PREPARED = [*SEARCH, "--dataset", "own.npz", "--epochs", "2", "--seeds", "1", "--trials", "4"]
 KILLS = 20  # of one history at most; then nobody disturbs it
+ANEW = 5  # each such history is one of processes that begin anew
+PACE = 0.2  # what a fork takes of the time of those, which import everything first
 # moments of a process with their shares, and how far they are counted
 DRIVERS = {"statement": (5, 40), "commit": (5, 8), "line": (2, 6), "open": (1, 5)}
 DRIVERS |= {"rename": (1, 2), "remove": (1, 4), "processor": (3, 4), "seconds": (1, 12)}
@@ -59,24 +67,28 @@ HOW = {
 
 
 def drawn(seed: int, command: str, history: int, attempt: int) -> list[dict]:
-    """Draw what strikes in one attempt of a history: workers, and the driver where the first of two
+    """Draw what strikes in one attempt of a history: workers, or the driver where the first of two
     moments comes."""
     draw = random.Random(f"{seed} {command} {history} {attempt}")
     found = []
-    for place, who in enumerate([*["driver"] * 2, *["worker"] * draw.choice([0, 1, 1, 2, 2, 3])]):
+    drivers, workers = draw.choice([(0, 2), (0, 3), (1, 1), (1, 2), (2, 0), (2, 1)])
+    for place, who in enumerate([*["driver"] * drivers, *["worker"] * workers]):
         moments = WORKERS if who == "worker" else DRIVERS
         at = draw.choices(list(moments), [share for share, _ in moments.values()])[0]
         most = moments[at][1]
-        number = math.floor(math.exp(draw.uniform(0, math.log(most + 1))))
+        number: float = math.floor(math.exp(draw.uniform(0, math.log(most + 1))))
+        if at in ("processor", "seconds"):
+            number = draw.uniform(0.2, most) * (PACE if history % ANEW else 1)
         strike = {
             "id": place,
             "who": who,
             "at": at,
-            "number": draw.uniform(0.2, most) if at in ("processor", "seconds") else number,
+            "number": number,
             "how": draw.choices(list(HOW[who]), list(HOW[who].values()))[0],
             "delay": draw.uniform(0, 0.003),
             "held": 65 if draw.random() < 0.1 else 6,  # the one is longer than anything waits
             "then": draw.choice(["go on", "kill"]),
+            "beside": who == "driver" and draw.random() < 0.7,
         }
         found.append(strike)
     return found
@@ -131,7 +143,7 @@ def tell(
     """
     folder = work / f"{command}-{number}"
     shutil.copytree(work / f"{command}-prepared", folder)
-    story = History(folder, COMMANDS[command], work / "data")
+    story = History(folder, COMMANDS[command], work / "data", anew=number % ANEW == 0)
     for attempt in range(1000):
         quiet = story.struck["kill"] >= kills or attempt > 2 * kills
         strikes = [] if quiet else drawn(seed, command, number, attempt)
@@ -162,8 +174,8 @@ def compare(story: History, reference: Reference) -> list[str]:
 @contextmanager
 def workplace(folder: Path | None) -> Iterator[Path]:
     """Work in a folder that is kept, or in one that is not."""
-    with tempfile.TemporaryDirectory() as own:
-        yield (folder or Path(own)).resolve()
+    with forks.somewhere() as own:
+        yield (folder or own).resolve()
 
 
 def run(arguments: list[str]) -> int:
@@ -175,28 +187,46 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="keeps what is wrong")
+    parser.add_argument("--record", type=Path, help="keeps what was told, and goes on from there")
     asked = parser.parse_args(arguments)
-    struck, wrong, began, told, slowest = Counter[str](), 0, time.monotonic(), 0, 0.0
+    if not forks.ALONE.items() <= os.environ.items():
+        again = [sys.executable, "-m", "tests.fire.kills", *arguments]
+        return subprocess.run(again, env=os.environ | forks.ALONE, check=False).returncode
+    forks.import_everything()
+    began, told = time.monotonic(), _recorded(asked.record)
     with workplace(asked.folder) as work:
         references = dict[str, Reference]()
         for number in range(asked.first, asked.first + asked.histories):
             for command in asked.only or COMMANDS:
-                if struck["kill"] >= asked.kills:
-                    break
+                left = asked.kills - sum(each["struck"].get("kill", 0) for each in told.values())
+                if left <= 0 or (command, number) in told:
+                    continue
                 if command not in references:
                     references[command] = refer(command, work)
-                most = min(KILLS, asked.kills - struck["kill"])
+                most = min(KILLS, left)
                 story = tell(command, number, asked.seed, work, references[command], most)
-                struck += story.struck
-                told, wrong = told + 1, wrong + bool(story.wrong)
-                slowest = max(slowest, story.slowest)
+                told[command, number] = found = {
+                    "struck": story.struck, "slowest": story.slowest, "wrong": story.wrong
+                }  # fmt: skip
+                if asked.record:
+                    with asked.record.open("a") as record:
+                        print(json.dumps([command, number, found]), file=record)
                 ended = f"ended {story.slowest:.1f} s later"
                 print(
                     f"{command} {number}: {dict(story.struck)}, {ended}", *story.wrong, flush=True
                 )
-    print(f"{told} histories in {time.monotonic() - began:,.0f} s: {dict(struck)}")
+    struck = sum((Counter[str](each["struck"]) for each in told.values()), Counter[str]())
+    wrong = sum(bool(each["wrong"]) for each in told.values())
+    slowest = max(each["slowest"] for each in told.values())
+    print(f"{len(told)} histories in {time.monotonic() - began:,.0f} s: {dict(struck)}")
     print(f"all ended {slowest:.1f} s later at most, times the load; {wrong} histories wrong")
     return min(1, wrong)
+
+
+def _recorded(file: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
+    """Read which histories were told before."""
+    lines = file.read_text().splitlines() if file and file.exists() else []
+    return {(command, number): found for command, number, found in map(json.loads, lines)}
 
 
 if __name__ == "__main__":

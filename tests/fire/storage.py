@@ -7,15 +7,12 @@ in its turn, with the system's own error.
     python -m tests.fire.storage --within tmp --fault full                         # a full /tmp
 
 What must come is one line, files that are whole with all that was said to be done, and the same
-command again with the answer of a command that nothing disturbed. Commands run in forks of one
-process that has imported everything, their workers too, so that thousands of calls can be tried;
-the calls are counted and failed by `shim.c`, in a command and its workers alike.
+command again with the answer of a command that nothing disturbed. Commands run as forks; their
+calls are counted and failed by `shim.c`, in a command and its workers alike.
 """
 
 import ctypes
 import errno
-import gc
-import io
 import mmap
 import os
 import re
@@ -25,16 +22,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from difflib import unified_diff
+from multiprocessing import resource_tracker
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
+
+from tests.fire.forks import ALONE, command, forked, images, import_everything, somewhere
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 600.0  # seconds of a command, which takes one or two where the machine is quiet
@@ -68,15 +67,6 @@ FAULTS = {
     "dead": Fault(errno.EIO, onwards=True),
 }
 
-SPACE = """from blocksearch import Grammar, Task
-
-grammar = Grammar(
-    Task(input=(1, 8, 8), classes=2, widths=(4,)),
-    kernel=["3x3", "1x3+3x1"],
-    residual=["none", "add"],
-    bottleneck=["reduce(1)", "reduce(2)"],
-)
-"""
 OWN = ["--dataset", "own.npz", "--epochs", "1", "--workers", "1"]
 THIN = [*OWN, "--widths", "4", "--db", "a.db"]
 ABLATE = ["ablate", "--factor", "residual", "--values", "none,add", *THIN, "--seeds"]
@@ -110,19 +100,6 @@ COMMANDS = {
         varies=True,
     ),
 }
-
-
-def images(folder: Path) -> None:
-    """Make a few images of two classes, and a small space."""
-    import numpy as np
-
-    draw, labels = np.random.default_rng(0), np.repeat([0, 1], 30)
-    drawn = draw.integers(0, 128, (60, 8, 8, 1)) + 100 * labels[:, None, None, None]
-    drawn = drawn.astype(np.uint8)
-    own = {"images": drawn[5:55], "labels": labels[5:55]}
-    own |= {"test_images": drawn[[*range(5), *range(55, 60)]], "test_labels": np.repeat([0, 1], 5)}
-    np.savez(folder / "own.npz", **own)
-    (folder / "small.py").write_text(SPACE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +137,8 @@ class Forks:
 
     def __init__(self) -> None:
         self._page = shared(os.environ[SHIM])
-        _import_everything()
+        import_everything()
+        resource_tracker.ensure_running()  # one for all
 
     def run(
         self,
@@ -174,7 +152,10 @@ class Forks:
         page, said = self._page, Path(f"{folder}.said")
         said.mkdir(exist_ok=True)
         arm(page, folder / within, nth, fault)
-        code = _ended(_forked(lambda: _command(folder, words, said)))
+        own = {"BLOCKSEARCH_DATA": folder / "data", "XDG_CACHE_HOME": folder / "cache"}
+        own |= dict.fromkeys(("TMPDIR", "SQLITE_TMPDIR"), folder / "tmp")
+        environment = {name: str(each) for name, each in own.items()}
+        code = _ended(forked(lambda: command(folder, words, said, environment)))
         page.folder = b""
         out, err = ((said / name).read_text() for name in ("out", "err"))
         return Ended(
@@ -185,131 +166,6 @@ class Forks:
             failed=page.failed,
             first=os.fsdecode(page.first),
         )
-
-
-def _import_everything() -> None:
-    import importlib
-    import pkgutil
-    from multiprocessing import resource_tracker, util
-
-    import blocksearch
-    from blocksearch import cli
-    from blocksearch.runs import worker
-    from blocksearch.search.optuna_storage import open_storage
-
-    for found in pkgutil.walk_packages(blocksearch.__path__, "blocksearch."):
-        if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
-    for name in (
-        "matplotlib.backends.backend_agg",
-        "matplotlib.backends.backend_svg",
-        "plotly.graph_objects",
-        "PIL.Image",
-        "safetensors.numpy",
-        "alembic.command",
-        "scipy.stats",
-        "scipy.optimize",
-    ):
-        importlib.import_module(name)
-    worker._versions()  # asks git
-    with somewhere() as folder, redirect_stdout(io.StringIO()):
-        images(folder)
-        _train(folder)
-        sys.argv = ["blocksearch", "data", "describe", str(folder / "own.npz")]
-        with suppress(SystemExit):
-            cli.main()
-        open_storage(str(folder / "s.db")).engine.dispose()
-    resource_tracker.ensure_running()
-    util.spawnv_passfds = _started  # type: ignore[attr-defined]
-    gc.freeze()
-
-
-def _train(folder: Path) -> None:
-    """Have what trains compiled, in one thread, which a fork survives."""
-    import torch
-
-    from blocksearch.api.networks import network
-    from blocksearch.api.trainings import run_config
-    from blocksearch.runs import worker
-    from blocksearch.runs.plan import conditions
-    from blocksearch.runs.records import Group
-
-    torch.set_num_threads(1)
-    known = {"db": str(folder / "a.db"), "data_root": folder / "data", "epochs": 1}
-    config = run_config(str(folder / "own.npz"), known, [])
-    for block in ("effnet", "effnet residual=add pooling=last groups=both(4)", "mobilenet"):
-        net = network(block, config.dataset, widths="4,8,16")
-        shared = conditions(config.request(), net)
-        for jobs in ((shared.job(net, 0),), (shared.job(net, 0), shared.job(net, 1))):
-            worker.train_group(Group(jobs))
-            worker.probe_group(Group(jobs))
-
-
-def _started(path: bytes, words: list[bytes], handed: list[int]) -> int:
-    """Start a worker as `multiprocessing` would, but as a fork, which has everything imported."""
-    from multiprocessing import spawn
-
-    told = dict(re.findall(r"(\w+)=(\d+)", os.fsdecode(b" ".join(map(os.fsencode, words)))))
-
-    def work() -> int:
-        from concurrent.futures import process
-
-        process._threads_wakeups.clear()
-        kept = {0, 1, 2, *handed}
-        for each in [int(each.name) for each in Path("/proc/self/fd").iterdir()]:
-            if each not in kept:
-                with suppress(OSError):
-                    os.close(each)
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.argv = ["-c", "--multiprocessing-fork"]
-        spawn.spawn_main(tracker_fd=int(told["tracker_fd"]), pipe_handle=int(told["pipe_handle"]))
-        return 0
-
-    return _forked(work)
-
-
-def _forked(act: Callable[[], object]) -> int:
-    """Fork; return the process's number. It ends with what is returned, as a program does."""
-    number = os.fork()
-    if number:
-        return number
-    code = 1
-    try:
-        code = act() or 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _command(folder: Path, words: list[str], said: Path) -> int:
-    from multiprocessing import util
-
-    from blocksearch import cli
-
-    os.chdir(folder)
-    os.environ["BLOCKSEARCH_DATA"] = str(folder / "data")
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(folder / "tmp")
-    tempfile.tempdir = None
-    for number, name in ((1, "out"), (2, "err")):
-        opened = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.argv = ["blocksearch", *words]
-    try:
-        cli.main()
-    finally:
-        util._exit_function()
-    return 0
 
 
 def _ended(process: int) -> int | None:
@@ -455,16 +311,6 @@ def _lost(found: dict[str, list[str]], right: Undisturbed, ended: Ended) -> Iter
         yield f"{ended.acknowledged} results were acknowledged, and {kept} are there"
 
 
-@contextmanager
-def somewhere() -> Iterator[Path]:
-    """Make a folder for a while. Each fork that ends would remove a `TemporaryDirectory`."""
-    place = Path(mkdtemp(prefix="storage-")).resolve()
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
-
-
 def tried(forks: Forks, name: str, asked: Namespace) -> int:
     """Try a command; print what is wrong and a row of the table, and return how much is wrong."""
     counts, began = Counter[str](), time.monotonic()
@@ -508,8 +354,7 @@ def shimmed() -> Iterator[dict[str, str]]:
         )
         page.write_bytes(bytes(PAGE))
         own = {"LD_PRELOAD": str(library), SHIM: str(page), "PYTHONPATH": str(ROOT)}
-        # as in a worker: nothing may have threads when it is forked
-        yield os.environ | own | {"OMP_NUM_THREADS": "1", "MPLCONFIGDIR": folder}
+        yield os.environ | own | ALONE | {"MPLCONFIGDIR": folder}
 
 
 def run(arguments: list[str]) -> int:

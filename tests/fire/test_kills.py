@@ -197,6 +197,7 @@ def test_a_program_that_does_wrong_is_seen(tmp_path, monkeypatch, how):
     """It takes the place of the package, in the folder in which it runs."""
     monkeypatch.setattr(history, "SOON", 0.5 if how == "leaves a process" else 5)
     monkeypatch.setitem(kills.COMMANDS, "fake", [how])
+    monkeypatch.setattr(kills, "ANEW", 1)
     program = tmp_path / "fake-prepared" / "blocksearch" / "__main__.py"
     program.parent.mkdir(parents=True)
     program.with_name("__init__.py").touch()
@@ -206,7 +207,7 @@ def test_a_program_that_does_wrong_is_seen(tmp_path, monkeypatch, how):
     assert (whole.attempt([]), whole.attempt([])) == (0, 0)
     reference = kills.Reference(whole.answer, whole.answer, whole.known, kept.files(folder))
     wrong, struck = [], 0
-    for number in range(12):
+    for number in range(40):
         story = kills.tell("fake", number, 0, tmp_path, reference, 5)
         wrong += story.wrong
         struck += story.struck["kill"]
@@ -227,7 +228,7 @@ def test_histories_replay():
 
 @pytest.mark.slow
 def test_killed_commands_are_uninterrupted_ones():
-    assert kills.run(["--kills", "6", "--only", "search", "--seed", "3"]) == 0
+    assert kills.run(["--kills", "12", "--only", "search", "--seed", "3", "--first", "1"]) == 0
 
 
 @pytest.mark.fire

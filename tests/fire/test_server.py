@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fire.storage import ABLATE, ROOT, SEARCH, images
+from tests.fire.forks import images
+from tests.fire.storage import ABLATE, ROOT, SEARCH
 
 pytestmark = [
     pytest.mark.fire,

@@ -13,6 +13,7 @@ import pytest
 from blocksearch import cli
 from blocksearch.runs.ledger import Ledger
 from tests.fire import storage
+from tests.fire.forks import images
 from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import searched
 
@@ -114,7 +115,7 @@ def read_only(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     folder = place / "ro"
     folder.mkdir()
-    storage.images(place)
+    images(place)
     searched(folder / "s.db", trials=8)
     for file in (folder / "a.db", place / "b.db"):
         with closing(Ledger(file)) as ledger:

@@ -4,7 +4,8 @@ rename, removal or opened file, its Nth line on stderr, or after so many seconds
 Python imports this by itself in every process that has the folder on PYTHONPATH: a command and its
 workers run as they are, and no code of theirs knows of it. BLOCKSEARCH_FIRE names a folder with a
 list of strikes (`strikes.json`); each is carried out once, by whoever comes to its moment first.
-With BLOCKSEARCH_CLOCK the system's clock is set, by so many seconds as `ahead` says.
+Forks are armed by hand (`arm`). With BLOCKSEARCH_CLOCK the system's clock is set, by so many
+seconds as `ahead` says.
 """
 
 import datetime
@@ -36,12 +37,19 @@ class Striker:
     """Counts what a process does, and strikes it where a moment comes."""
 
     def __init__(self, folder: Path, own: str) -> None:
-        self.folder, self.counts = folder, Counter[str]()
-        every = json.loads((folder / "strikes.json").read_text())
+        self.folder = folder
+        self.begin(own)
+
+    def begin(self, own: str) -> None:
+        """Count from the beginning, as a driver or as a worker."""
+        self.counts = Counter[str]()
+        every = json.loads((self.folder / "strikes.json").read_text())
         self.strikes = [each for each in every if each["who"] == own]
         for each in self.strikes:
             if each["at"] in ("seconds", "processor"):
                 threading.Thread(target=self.later, args=(each,), daemon=True).start()
+        if own == "worker":
+            _keep_often()
 
     def later(self, strike: dict) -> None:
         """Strike after seconds on the wall, or of the processor, which a busy machine leaves as
@@ -140,6 +148,20 @@ def unbind_clock() -> None:
     datetime.datetime = Stepped  # type: ignore[misc]
 
 
+def _keep_often() -> None:
+    from blocksearch.training.weights import Keeper
+
+    first = Keeper.__init__.__defaults__ or ()
+    Keeper.__init__.__defaults__ = (*first[:-1], KEPT_EVERY)  # type: ignore[misc]
+
+
+def arm(folder: Path, own: str) -> Striker:
+    """Have this process struck as a driver or a worker."""
+    found = Striker(folder, own)
+    found.listen()
+    return found
+
+
 def begin() -> None:
     """Arm this process, if it is one to be struck."""
     if "BLOCKSEARCH_CLOCK" in os.environ:
@@ -147,12 +169,7 @@ def begin() -> None:
     own = role(sys.orig_argv)
     if own is None or "BLOCKSEARCH_FIRE" not in os.environ:
         return
-    if own == "worker":
-        from blocksearch.training.weights import Keeper
-
-        first = Keeper.__init__.__defaults__ or ()
-        Keeper.__init__.__defaults__ = (*first[:-1], KEPT_EVERY)  # type: ignore[misc]
-    Striker(Path(os.environ["BLOCKSEARCH_FIRE"]), own).listen()
+    arm(Path(os.environ["BLOCKSEARCH_FIRE"]), own)
 
 
 begin()
