@@ -82,14 +82,21 @@ def drawn_seed() -> int:
 
 
 class Placed(nn.Sequential):
-    """Layers in another model: where that has torch's usual layout, so has what they give.
+    """Layers in another model: where that has torch's usual layout, so has what they give, and that
+    model may change it in place (`out += x`).
 
-    Our normalisation gives channels last, on which a `view` in the other model would fail.
+    Our normalisation gives channels last, on which a `view` in the other model would fail. Torch's
+    activations keep what they give for their gradients, so the other model gets a copy.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return y.contiguous() if x.is_contiguous() else y
+        usual = x.is_contiguous()
+        if torch.is_grad_enabled():
+            return y.clone(
+                memory_format=torch.contiguous_format if usual else torch.preserve_format
+            )
+        return y.contiguous() if usual else y
 
 
 def _user_model(layer: UserModel, seed: int) -> nn.Module:

@@ -2,14 +2,20 @@
 counter, on models of others.
 """
 
+from copy import deepcopy
+
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import blocksearch as bs
+from blocksearch.arch.layers import Activation
 from blocksearch.errors import ConfigError, PluginError, SpecError
+from tests.strategies import blocks, tries
 
 
 def counted(model, example):
@@ -207,3 +213,51 @@ def test_a_block_is_a_module():
     assert exported.module()(torch.zeros(2, 16, 32, 32)).shape == out.shape
     with pytest.raises(SpecError, match="input must be a Shape or"):
         block.module("16x32x32", width=24)
+
+
+@tries(60)
+@given(
+    blocks(),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.booleans(),
+    st.booleans(),
+    st.data(),
+)
+def test_what_a_block_gives_may_be_changed_in_place(block, dtype, training, last, data):
+    """In double precision a block runs by torch's operators, as it does on a GPU."""
+    shape = (4, *data.draw(st.tuples(st.integers(1, 5), st.integers(2, 9), st.integers(2, 9))))
+    try:
+        module = block.module(shape[1:], width=data.draw(st.integers(1, 6)), seed=0).to(dtype)
+    except SpecError:
+        assume(False)
+    layout = torch.channels_last if last else torch.contiguous_format
+    module.train(training)
+    x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout)
+    grads = []
+    for in_place in (False, True):
+        own = x.clone().requires_grad_()
+        out = deepcopy(module)(own)
+        factor = torch.linspace(1, 2, out.numel(), dtype=dtype).view_as(out)
+        if in_place:
+            out += factor
+            out.mul_(factor)
+        else:
+            out = (out + factor) * factor
+        out.sum().backward()
+        assert torch.equal(own, x)
+        grads.append(own.grad)
+    assert torch.equal(*grads)
+
+
+def test_an_activation_of_ones_own_at_the_end_may_be_changed_in_place():
+    @bs.op("activation")
+    def squashed(entry):
+        return (Activation(entry, "tanh"),)
+
+    module = (
+        bs.Block(residual="add", join_activation=squashed()).module((4, 8, 8), width=4).double()
+    )
+    out = module(torch.randn(2, 4, 8, 8).double())
+    out += 1
+    out.sum().backward()
+    assert all(each.grad is not None for each in module.parameters())
