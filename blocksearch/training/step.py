@@ -47,9 +47,10 @@ def evaluation_batch(layers: Layers) -> int:
     """Return how many images are judged together: fewer where a network's maps are large.
 
     It depends on the layers alone, since the size of a batch decides how sums are rounded. Images
-    of 32×32 are judged by `EVALUATION_BATCH` in all networks of the paper.
+    of 32×32 are judged by `EVALUATION_BATCH` in all networks of the paper. Images count twice,
+    because the first convolution copies them into a layout of its own.
     """
-    peak = cost(layers).peak_activations
+    peak = max(cost(layers).peak_activations, 2 * layers[0].input.elements)
     return EVALUATION_BATCH if peak <= SMALL else max(1, min(EVALUATION_BATCH, LARGE // peak))
 
 

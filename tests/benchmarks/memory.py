@@ -1,15 +1,16 @@
 """How much private memory a training takes on many images of 224×224×3, which do not fit into it.
 
     python -m tests.benchmarks.memory 5000 20000
+    python -m tests.benchmarks.memory --stride 2 --batch 64 5000
 
 Draws so many images into a file (and removes it), trains a network with a stem of its own on them
 for an epoch, and prints the most anonymous memory that the command and its worker had. Mapped
 pictures are in the kernel's page cache, which all workers share, and are none of it.
 """
 
+import argparse
 import contextlib
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ import numpy as np
 import blocksearch as bs
 
 SIDE, KINDS, CLASSES = 224, 97, 5
-NETWORK = "effnet stem=conv(kernel=7,stride=4,width=16) head=global_pool widths=24,48,96"
+NETWORK = "effnet stem=conv(kernel=7,stride={},width=16) head=global_pool widths=24,48,96"
 MEBIBYTE = 2**20
 
 
@@ -82,24 +83,35 @@ def draw(folder: Path, count: int) -> str:
     return f"{folder / 'images.npy'},{folder / 'labels.npy'}"
 
 
-def measured(count: int, network: str = NETWORK) -> Peak:
+def measured(count: int, stride: int = 4, batch: int = 128) -> Peak:
     """Train on so many images, and return what was watched."""
     with tempfile.TemporaryDirectory(prefix="memory-") as place, Peak() as peak:
         folder = Path(place)
         given = draw(folder, count)
-        asked = {"epochs": 1, "workers": 1, "device": "cpu", "data_root": folder / "data"}
-        answer = bs.train(network, dataset=given, seeds=1, db=folder / "runs.db", **asked)
+        asked = {"epochs": 1, "batch": batch, "workers": 1, "device": "cpu", "seeds": 1}
+        files = {"data_root": folder / "data", "db": folder / "runs.db"}
+        answer = bs.train(NETWORK.format(stride), dataset=given, **asked, **files)
         assert [row["state"] for row in answer.records()] == ["complete"]
     return peak
 
 
-if __name__ == "__main__":
-    for images in map(int, sys.argv[1:]):
+def main() -> None:
+    """Print what each number of images takes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("counts", type=int, nargs="+", help="images")
+    parser.add_argument("--stride", type=int, default=4, help="of the stem")
+    parser.add_argument("--batch", type=int, default=128)
+    asked = parser.parse_args()
+    for images in asked.counts:
         start = time.monotonic()
-        found = measured(images)
+        found = measured(images, asked.stride, asked.batch)
         print(
             f"{images:,} images of {SIDE}×{SIDE}×3 ({images * SIDE * SIDE * 3 / 1e9:.2f} GB): the "
             f"worker had at most {found.worker / MEBIBYTE:,.0f} MiB, the command "
             f"{found.command / MEBIBYTE:,.0f} MiB; {time.monotonic() - start:.0f} s",
             flush=True,
         )
+
+
+if __name__ == "__main__":
+    main()

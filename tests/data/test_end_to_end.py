@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.benchmarks.memory import measured
+
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 
 
@@ -91,3 +93,10 @@ def test_more_images_take_no_more_memory(tmp_path):
     few, many = private_memory(500, tmp_path / "few"), private_memory(2000, tmp_path / "many")
     assert many < 1.5 * 2**20
     assert many < few + 100 * 2**10
+
+
+@pytest.mark.slow
+def test_a_training_on_more_images_takes_no_more_memory():
+    few, many = measured(640).worker, measured(2000).worker  # bytes
+    assert many < 1.5e9
+    assert many < few + 100e6
