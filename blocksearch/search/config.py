@@ -90,8 +90,7 @@ class StudyConfig:
         object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
         self._take_objectives()
-        names = [each.name for each in self.measured]
-        budgets = tuple(sorted({str(read_limit(text, names)) for text in self.budgets}))
+        budgets = tuple(sorted({each.name for each in map(self._limit, self.budgets)}))
         object.__setattr__(self, "budgets", budgets)
         self._check_sampler()
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
@@ -124,14 +123,15 @@ class StudyConfig:
 
     def _take_objectives(self) -> None:
         """Put exact objectives before measured ones."""
-        read = [_objective(each) for each in self.objectives]
+        read = [_objective(each, self.metric) for each in self.objectives]
         ordered = sorted(read, key=lambda each: isinstance(each, Objective) and each.measured)
         object.__setattr__(self, "objectives", tuple(ordered))
         names = self.objective_names
         if names[:1] != ("accuracy",) or len(names) < 2:
             text = ",".join(names)
             raise ConfigError(
-                f"objectives must be accuracy and then costs such as flops, but got {text}"
+                "objectives must be accuracy, or the metric in its place, and then costs such as "
+                f"flops, but got {text}"
             )
         for each in self.objectives[1:]:
             if isinstance(each, str) and each not in COSTS:
@@ -180,8 +180,16 @@ class StudyConfig:
         return self._budgets(exact=True)
 
     def _budgets(self, *, exact: bool) -> tuple[Budget, ...]:
-        read = [read_limit(text, [each.name for each in self.measured]) for text in self.budgets]
+        read = map(self._limit, self.budgets)
         return tuple(each for each in read if (each.quantity in METRICS) == exact)
+
+    def _limit(self, text: str) -> Budget:
+        found = read_limit(text, [each.name for each in self.measured], self.metric)
+        if self.metric != str(ACCURACY) and found.name.startswith(f"{ACCURACY} "):
+            raise ConfigError(
+                f"the budget {text!r} is on accuracy, but the study measures {self.metric}"
+            )
+        return found
 
     @property
     def sampler_text(self) -> str:
@@ -221,11 +229,12 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _objective(given: str | Objective) -> str | Objective:
-    """Read a metric as the objective that it is; accuracy is every study's first one."""
+def _objective(given: str | Objective, metric: str) -> str | Objective:
+    """Read a metric as the objective that it is; the study's own is its first one, accuracy."""
     if isinstance(given, Objective) or given == "accuracy" or not is_metric(given):
         return given
-    return Objective.of_metric(read_metric(given))
+    found = read_metric(given)
+    return "accuracy" if str(found) == metric else Objective.of_metric(found)
 
 
 def _several(given: Any) -> tuple[Any, ...]:

@@ -98,25 +98,30 @@ class Measure:
 ACCURACY = Measure(name="accuracy")
 
 
-def read_limit(text: str, measured: Iterable[str] = ()) -> Budget:
-    """Read a budget: on accuracy or what else is measured, or on an exact cost. Raises ConfigError.
+def read_limit(text: str, measured: Iterable[str] = (), first: str = "accuracy") -> Budget:
+    """Read a budget: on the `first` objective or what else is measured, or on an exact cost. Raises
+    ConfigError.
 
-    >>> str(read_limit("accuracy >= 90.5"))
-    'accuracy >= 90.5'
+    Studies know their first objective as accuracy, whatever metric it is; the budget's name says
+    which.
+
+    >>> str(read_limit("accuracy >= 90.5")), read_limit("macro_f1 > 80", first="macro-f1").quantity
+    ('accuracy >= 90.5', 'accuracy')
     """
     quantity, relation, bound = read_bound(text)
     names, metric = ("accuracy", *measured), is_metric(quantity)
     quantity = str(read_metric(quantity)) if metric else quantity
-    if quantity in names:
+    if quantity in (first, *names):
         limit = Budget("", quantity, relation, float(bound))
-        return replace(limit, name=str(limit))
+        own = "accuracy" if quantity == first else quantity
+        return replace(limit, name=str(limit), quantity=own)
     if metric:
         raise ConfigError(
             f"the budget {text!r} is on {quantity}, which the study does not measure: make it an "
             "objective"
         )
     if quantity not in (*METRICS, *EARLIER_NAMES):
-        raise unknown("cost or measured objective", quantity, (*METRICS, *names))
+        raise unknown("cost or measured objective", quantity, (*METRICS, first, *measured))
     return read_budget(text)
 
 

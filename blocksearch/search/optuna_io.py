@@ -143,7 +143,7 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
 
 def broken(limits: Sequence[Budget], values: Mapping[str, float]) -> dict[str, float]:
     """Return by how much values are beyond each limit: what Optuna calls constraints."""
-    return {str(each): violation(each, values[each.quantity]) for each in limits}
+    return {each.name: violation(each, values[each.quantity]) for each in limits}
 
 
 def is_copied(trial: Trial) -> bool:

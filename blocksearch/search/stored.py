@@ -51,7 +51,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         _ = fields.has(name) and fields.text(name)
     for budget in fields.texts("budgets"):
         try:
-            read_limit(budget, wishes.row.get("measured", {}))
+            read_limit(budget, wishes.row.get("measured", {}), wishes.row.get("metric", "accuracy"))
         except (BlocksearchError, ValueError, ArithmeticError) as error:
             raise fields.error("budgets", "budgets") from error
     if fields.has("recipe") and fields.text("recipe"):

@@ -53,7 +53,8 @@ class StoredStudy:
     def limits(self) -> tuple[Budget, ...]:
         """The budgets on what is measured."""
         names = [each.name for each in self.measures]
-        read = [read_limit(text, names) for text in self.definition["budgets"]]
+        metric = str(self.metric)
+        read = [read_limit(text, names, metric) for text in self.definition["budgets"]]
         return tuple(each for each in read if each.quantity in ("accuracy", *names))
 
     @property

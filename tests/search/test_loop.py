@@ -205,8 +205,8 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
     [
         (["--trials", "0"], "trials must be at least 1, but got 0"),
         (["--timeout", "0"], "timeout must be above 0 seconds, but got 0"),
-        (["--objectives", "flops"], "objectives must be accuracy and then costs"),
-        (["--objectives", "flops,accuracy"], "objectives must be accuracy and then costs"),
+        (["--objectives", "flops"], "objectives must be accuracy, or the metric"),
+        (["--objectives", "flops,accuracy"], "objectives must be accuracy, or the metric"),
         (["--objectives", "accuracy,flop"], "unknown objective 'flop' (did you mean 'flops'?)"),
         (["--sampler", "nsga3"], "unknown sampler 'nsga3'"),
         (["--rungs", "5,2"], "rungs must be epochs in rising order such as 2,5, but got 5,2"),

@@ -1,6 +1,7 @@
 """A search by balanced accuracy, macro-F1 or the recall of a class, from stored predictions."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,54 @@ def test_trials_have_what_scikit_learn_measures_of_the_stored_predictions(root):
             bs.Study(SPACE, file, dataset=data(), name=metric[:3], **ASKED).search(trials=4)
     assert "metric" not in plain._stored().definition["wishes"]
     assert plain.summary().axes[0].name == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("metric", "budget", "kept"),
+    [
+        ("macro_f1", "macro_f1 >= 80", "macro-f1 >= 80"),
+        ("macro-f1", "macro-F1 > 30.5", "macro-f1 > 30.5"),
+        ("balanced-accuracy", "balanced_accuracy >= 50", "balanced-accuracy >= 50"),
+        ("recall:1", "recall(1) >= 7", "recall:1 >= 7"),
+        ("accuracy", "accuracy >= 90", "accuracy >= 90"),
+    ],
+)
+def test_a_budget_may_be_on_what_the_study_measures(metric, budget, kept):
+    for objectives in ("accuracy,flops", f"{metric},flops"):
+        config = StudyConfig(metric=metric, budgets=[budget, "flops <= 1M"], objectives=objectives)
+        assert config.budgets == tuple(sorted(["flops <= 1000000", kept]))
+        assert [each.quantity for each in config.limits] == ["accuracy"]
+        assert replace(config, seed=3).budgets == config.budgets
+        assert config.objective_names == ("accuracy", "flops")
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ("accuracy >= 90", "on accuracy, but the study measures macro-f1$"),
+        ("recall(0) >= 90", "on recall:0, which the study does not measure"),
+        ("balanced-accuracy >= 90", "on balanced-accuracy, which the study does not measure"),
+        ("speed >= 90", "unknown cost or measured objective 'speed'.*macro-f1"),
+    ],
+)
+def test_a_budget_on_what_the_study_does_not_measure_is_refused(budget, reason):
+    with pytest.raises(BlocksearchError, match=reason):
+        StudyConfig(metric="macro-f1", budgets=[budget])
+
+
+@pytest.mark.slow
+def test_a_budget_on_the_metric_is_kept_by_the_front(root):
+    asked = {"dataset": data(), "metric": "macro-f1", "name": "a", **ASKED}
+    study = bs.Study(SPACE, root / "a.db", budgets=["macro_f1 >= 20"], **asked)
+    found = study.search(trials=2)
+    assert "within macro-f1 >= 20" in found.title
+    assert found.budgets == ("macro-f1 >= 20",)
+    assert {entry.limits for entry in found.entries} - {None}
+    for trial in study.to_optuna().trials:
+        ((name, over),) = trial.constraints.items()
+        assert (name, over <= 0) == ("macro-f1 >= 20", trial.values[0] >= 20)
+    with pytest.raises(BlocksearchError, match="budgets was macro-f1 >= 20, now macro-f1 >= 30"):
+        bs.Study(SPACE, root / "a.db", budgets=["macro-f1 >= 30"], **asked).search(trials=2)
 
 
 def test_what_cannot_be_asked_is_refused_before_anything_is_trained(root):
