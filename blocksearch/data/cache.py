@@ -4,6 +4,7 @@ of it. Pixels are verified whenever they are opened.
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,13 @@ def verified(name: str, part: str, root: Path | None = None) -> tuple[Arrays, st
             discard(place / f"{name}-{part}")
     if problem:
         raise problem
-    decoded = decode(get(name), part, folder)
+    decoded, before = decode(get(name), part, folder), earlier(name, part, folder)
+    if before and before.digest != digest(decoded):
+        warnings.warn(
+            f"{name}: {part} images or labels differ from those decoded before, because their "
+            "files changed; runs on those are not runs on these",
+            stacklevel=2,
+        )
     for array in named(decoded).values():
         array.flags.writeable = False  # as those from the cache are
     write_first(f"{name}-{part}", folder, decoded, stamp, get(name).about(part, folder))
@@ -96,6 +103,12 @@ def noted(name: str, part: str, root: Path | None = None) -> Description | None:
     folder = data_root(root)
     stamp, _ = _stamp(name, part, folder)
     found = (open_description(place / f"{name}-{part}", stamp) for place in places(folder))
+    return next(filter(None, found), None)
+
+
+def earlier(name: str, part: str, root: Path) -> Description | None:
+    """Return what was decoded last, from whatever files; None where nothing was."""
+    found = (open_description(place / f"{name}-{part}", None) for place in places(root))
     return next(filter(None, found), None)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from blocksearch.data.cache import data_root, decode, load, noted
+from blocksearch.data.cache import data_root, decode, earlier, load, noted
 from blocksearch.data.datasets import (
     DATASETS,
     PARTS,
@@ -227,7 +227,7 @@ def check(name: str, root: Path | None = None) -> list[dict[str, object]]:
         again = (
             len(known) - len(np.unique(known)) if part == "train" else np.isin(known, seen).sum()
         )
-        rows.append(row | _counted(data, part, found) | {"copies": int(again)})
+        rows.append(row | _counted(data, part, found, data_root(root)) | {"copies": int(again)})
         seen = known
     return rows
 
@@ -238,10 +238,12 @@ _CHECKED = (
 )  # fmt: skip
 
 
-def _counted(data: Dataset, part: str, found: Arrays) -> dict[str, object]:
+def _counted(data: Dataset, part: str, found: Arrays, root: Path) -> dict[str, object]:
     counts = np.bincount(found.labels, minlength=data.task.classes)
     whole, published = digest(found), data.counts[PARTS.index(part)]
-    problems = []
+    before, problems = earlier(data.name, part, root), []
+    if before and before.digest != whole:
+        problems.append(f"{part} images or labels differ from those decoded before")
     if whole not in data.origins and len(found.images) != published and published:
         problems.append(f"{len(found.images):,} of {published:,} {part} images are here")
     if lacking := ", ".join(map(str, np.flatnonzero(counts == 0))):

@@ -2,7 +2,7 @@
 name by which workers find the images.
 """
 
-import zipfile
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -177,7 +177,8 @@ def _archive(path: Path, what: str) -> dict[str, Handed]:
     """Read images, labels and, if they are there, groups of each part from an .npz file."""
     try:
         check_regular(path)
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            _check_size(file)
             found: dict[str, Handed] = {}
             there = list(file)
             for part, choices in KEYS.items():
@@ -185,12 +186,22 @@ def _archive(path: Path, what: str) -> dict[str, Handed]:
                     if set(names[:2]) <= set(there):
                         found[part] = tuple(file[name] for name in names if name in there)
                         break
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+    except DataError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise whatever they do
         reason = getattr(error, "strerror", None) or "it is no .npz file of arrays"
         raise DataError(f"{path} cannot be read: {reason}") from error
     if "train" not in found:
         raise DataError(f"{path} must hold the arrays images and labels, but has {there}"[:300])
     return found
+
+
+def _check_size(archive: Any) -> None:
+    """Refuse a small file that would unfold into more than there is memory. Raises DataError."""
+    unfolded = sum(each.file_size for each in archive.zip.infolist())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if unfolded > memory:
+        raise DataError(f"it unfolds into {unfolded:,} bytes, and there are {memory:,} of memory")
 
 
 def _pair(text: str, what: str) -> Handed:
@@ -212,7 +223,7 @@ def _pair(text: str, what: str) -> Handed:
         try:
             check_regular(file)
             found.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # a damaged head makes numpy raise whatever its parsers do
             reason = getattr(error, "strerror", None) or "it is no .npy file of an array"
             raise DataError(f"{file} cannot be read: {reason}") from error
     return tuple(found)

@@ -46,6 +46,8 @@ def storing(location: Location) -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error) as error:
         said = location.scrubbed(getattr(error, "orig", None) or error)
         raise StoreError(f"{location}: {said}") from error
+    except UnicodeDecodeError as error:  # of what SQLite says, where it names what is damaged
+        raise StoreError(f"{location} is damaged: it names a table in no UTF-8") from error
     except OSError as error:
         raise StoreError(f"{error.filename or location}: {error.strerror or error}") from error
 

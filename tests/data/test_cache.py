@@ -31,7 +31,8 @@ def test_a_changed_image_behind_the_same_table_is_decoded_again(tmp_path):
     (training / "00007" / "00001_00000.ppm").write_bytes(
         (training / "00008" / "00001_00000.ppm").read_bytes()
     )
-    after = load("gtsrb", "train", tmp_path)
+    with pytest.warns(UserWarning, match="gtsrb: train images or labels differ from those decoded"):
+        after = load("gtsrb", "train", tmp_path)
     changed = (np.asarray(before.images) != after.images).any(axis=(1, 2, 3))
     assert changed.sum() == 1
     assert after.labels[changed].tolist() == [7]
@@ -179,6 +180,20 @@ def test_check_reads_the_files_and_not_the_cache(tmp_path):
     train, test = fetch.check("cifar10", tmp_path)
     assert "labels must be 0 to 9, but record 0 has 10" in test["problem"]
     assert (train["images"], train["problem"]) == (5 * RECORDS, "")
+
+
+def test_a_check_says_that_pixels_are_others_than_were_decoded(tmp_path):
+    """CIFAR-10's files hold no checksum, but what was decoded from them has a digest."""
+    write_cifar10(tmp_path)
+    load("cifar10", "test", tmp_path)
+    assert [each["problem"] for each in fetch.check("cifar10", tmp_path)] == ["", ""]
+    path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    said = [each["problem"] for each in fetch.check("cifar10", tmp_path)]
+    assert said == ["", "cifar10: test images or labels differ from those decoded before"]
 
 
 def test_an_unknown_home_is_a_usage_error(monkeypatch):

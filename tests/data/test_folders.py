@@ -355,6 +355,14 @@ def test_a_file_of_arrays_has_training_validation_and_test_images(tmp_path, pref
     assert (len(split.training.labels), len(split.evaluation.labels)) == (30, 6)
 
 
+def test_a_small_file_that_unfolds_into_more_than_memory_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((200, 100, 100, 3), np.uint8))
+    assert (tmp_path / "a.npz").stat().st_size < 20_000
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.get)
+    with pytest.raises(DataError, match="unfolds into 6,000,128 bytes, and there are 4,096,000 of"):
+        opened(str(tmp_path / "a.npz"))
+
+
 def test_a_pair_of_files_is_mapped(tmp_path):
     images, labels = arrays(shape=(9, 8))
     np.save(tmp_path / "images.npy", images)

@@ -268,15 +268,20 @@ def _endless(*_: object) -> None:
     raise Endless
 
 
+def flipped(whole: bytes, bit: int) -> bytes:
+    """Return a file with one bit changed."""
+    content = bytearray(whole)
+    content[bit // 8] ^= 1 << bit % 8
+    return bytes(content)
+
+
 def damaged(whole: bytes, flips: int, seed: str, first: int = 0) -> Iterator[tuple[str, bytes]]:
     """Cut a file at every sector, and flip so many bits; say each time what was done."""
     for size in range(0, len(whole), SECTOR):
         yield f"cut to {size}", whole[:size]
     for number in range(first, first + flips):
         bit = random.Random(f"{seed} {number}").randrange(8 * len(whole))
-        content = bytearray(whole)
-        content[bit // 8] ^= 1 << bit % 8
-        yield f"flip {number}, bit {bit % 8} of byte {bit // 8}", bytes(content)
+        yield f"flip {number}, bit {bit % 8} of byte {bit // 8}", flipped(whole, bit)
 
 
 def outcome(kind: Kind, file: Path, right: object) -> tuple[Outcome, str]:

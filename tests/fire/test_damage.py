@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fire import damage
-from tests.fire.damage import BAD, KINDS, Kind, Outcome, text, tried
+from tests.fire.damage import BAD, KINDS, Kind, Outcome, flipped, outcome, text, tried
 
 
 def found_bad(name, flips, every):
@@ -21,6 +21,30 @@ def test_a_damaged_file_is_right_or_one_line(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_damaged_in_many_ways_is_right_or_one_line(name):
     assert found_bad(name, flips=100, every=3) == {}
+
+
+@pytest.mark.parametrize(("name", "table"), [("database", b"ledger_"), ("study of Optuna's", b"t")])
+def test_a_damaged_name_of_a_table_is_one_line(tmp_path, name, table):
+    """SQLite repeats the name in what it says, which Python then cannot read."""
+    kind = KINDS[name]
+    file = kind.make(tmp_path)
+    whole, right = file.read_bytes(), kind.read(file)
+    places = [at for at in range(4096) if whole[at : at + len(table)] == table]
+    for at in places[:: max(1, len(places) // 12)]:
+        file.write_bytes(flipped(whole, 8 * at + 7))
+        for beside in set(tmp_path.iterdir()) - {file}:
+            beside.unlink()
+        assert outcome(kind, file, right)[0] not in BAD, at
+
+
+def test_every_bit_of_an_archives_directory_matters_not_or_is_one_line(tmp_path):
+    kind = KINDS["own .npz"]
+    file = kind.make(tmp_path)
+    whole, right = file.read_bytes(), kind.read(file)
+    start = whole.index(b"PK\1\2")
+    for bit in range(8 * start, 8 * (start + 60)):
+        file.write_bytes(flipped(whole, bit))
+        assert outcome(kind, file, right)[0] not in BAD, bit
 
 
 def loop(file):

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -33,9 +34,6 @@ class Server:
         self.folder = folder
         if NOBODY:
             shutil.chown(folder, NOBODY)
-            for above in folder.parents:
-                if above.owner() == "root" and not above.stat().st_mode & 0o1:
-                    above.chmod(above.stat().st_mode | 0o11)
         self.call("initdb", "-D", folder / "data", "-U", "owner", "-A", "trust")
         self.start()
         self.query(f"CREATE ROLE me LOGIN PASSWORD '{SECRET}'")
@@ -63,11 +61,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     pytest.importorskip("psycopg")
-    found = Server(tmp_path_factory.mktemp("server"))
-    yield found
-    found.stop()
+    with TemporaryDirectory() as folder:  # pytest's own are shut to others again and again
+        found = Server(Path(folder))
+        yield found
+        found.stop()
 
 
 @pytest.fixture
