@@ -178,7 +178,7 @@ class Grammar:
         """Keep a single option of some factors."""
         return self.restrict(**{name: [value] for name, value in values.items()})
 
-    def extend(self, **options: Iterable[Value]) -> "Grammar":
+    def extend(self, **options: Iterable[Any]) -> "Grammar":
         """Add options to factors. One that had none keeps the base block's value as its first."""
         return self._of(tuple(extended(part, options) for part in self._parts))
 

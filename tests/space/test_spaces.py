@@ -27,7 +27,7 @@ from tests.space import brute
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = Path(__file__).parent / "golden.json"
-NAMES = ["gates", "mobile96", "per_stage", "revised", "section3", "squeeze", "tiny"]
+NAMES = ["gates", "mobile96", "paper", "per_stage", "revised", "section3", "squeeze", "tiny"]
 OPTIONS = {
     name: family
     for space in map(read_space, shipped_spaces().values())
