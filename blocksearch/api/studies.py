@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.api.trainings import Seeds, planned, run_config, seeds_of
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import parse_inside
+from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report, Table, rows_table
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import Request
+from blocksearch.runs.plan import Request, loaded
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.evaluation import Final
@@ -161,19 +164,23 @@ def test(
     device: str = "auto",
     metric: str | None = None,
     skeleton: Maker = None,
+    plugins: Sequence[str | Path | Op] = (),
     callbacks: Sequence[Watch] = (),
 ) -> Answer[Final]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
-    inside a model of yours needs its `skeleton`, which is not stored.
+    inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
+    blocks have: as `plugins`, or the files that define them.
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final
 
     watch, own = together(Watch, callbacks), read_metric(metric) if metric else None
-    model = read_skeleton(skeleton)
-    found = final(Location(db), name, data_root, workers, device, watch, own, model)
+    files = [each for each in plugins if not isinstance(each, Op)]
+    ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
+    inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
+    found = final(Location(db), name, data_root, workers, device, watch, own, inside)
     report = measured_by(test_report(found), str(found.metric), found.metric.title)
     return Answer(found, report)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from blocksearch.arch.cost import Layers, Place, cost, flat
-from blocksearch.arch.layers import Join, Shape
+from blocksearch.arch.layers import Join, Shape, UserModel
 from blocksearch.arch.network import Network
 from blocksearch.arch.stem import ConvStem
 
@@ -20,10 +20,11 @@ class LayerRow:
     output: Shape
     macs: int
     params: int
+    inside: int = 0  # activations of a user's model, which is one row
 
     @property
     def activations(self) -> int:
-        return self.output.elements
+        return self.inside or self.output.elements
 
     def record(self) -> dict[str, object]:
         """Return the row as plain values."""
@@ -70,7 +71,9 @@ def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[LayerRow]:
             row = LayerRow(stage, f"{prefix}{layer.label}", layer.output, 0, 0)
         elif row is None or opens:
             price = cost((layer,))
-            row = LayerRow(stage, f"{prefix}{layer.label}", layer.output, price.macs, price.params)
+            own = price.activations if isinstance(layer, UserModel) else 0
+            label = f"{prefix}{layer.label}"
+            row = LayerRow(stage, label, layer.output, price.macs, price.params, own)
         else:
             params = row.params + cost((layer,)).params
             row = replace(row, label=row.label + layer.suffix, output=layer.output, params=params)

@@ -11,6 +11,7 @@ from blocksearch.cli.options import (
     METRIC,
     Database,
     Given,
+    Network,
     NetworkText,
     Options,
     Planned,
@@ -27,6 +28,7 @@ from blocksearch.search.config import StudyConfig
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(RunConfig, "Training")]
 Testing = Annotated[Given, Options(RunConfig, "Training", only=("data_root", "workers", "device"))]
+Again = Annotated[Given, Options(Network, "Network", only=("plugins", "skeleton"))]
 Against = Annotated[Given, Options(GainConfig, "Question")]
 Wish = Annotated[Given, Options(StudyConfig, "Search", defaults={"name": None})]
 
@@ -167,9 +169,9 @@ def test(
     db: Database,
     run: Testing,
     output: Spoken,
+    form: Again,
     name: StudyName = None,
     metric: Annotated[str | None, METRIC] = None,
-    model: Skeleton = None,
 ) -> None:
     """Test the front of a study on the test images, once.
 
@@ -181,5 +183,5 @@ def test(
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet) as heard:
-        answer = call(db, name, metric=metric, skeleton=model, callbacks=[heard], **run)
+        answer = call(db, name, metric=metric, callbacks=[heard], **form, **run)
     output.show(answer)

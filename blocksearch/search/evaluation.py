@@ -6,15 +6,14 @@ the last is: a study is tested once, whatever is searched later.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blocksearch.arch.layers import Layers, UserModel
-from blocksearch.arch.notation import parse_inside
-from blocksearch.arch.skeleton import Skeleton
+from blocksearch.arch.network import Network
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.fields import Fields
@@ -32,6 +31,7 @@ from blocksearch.training.recipe import Recipe
 
 SEEDS = range(1000, 1005)  # new ones: a search counts its own from 0
 CHOSEN, TESTED = "final front", "final"  # kinds of saved conclusions
+Inside = Callable[[str], Network]  # reads a network inside a user's model
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def final(
     device: str,
     watch: Watch,
     metric: Metric | None = None,
-    skeleton: Skeleton | None = None,
+    inside: Inside | None = None,
 ) -> Final:
     """Test the front of a study, or return what its test said, by a metric or the study's own;
-    inside a user's model that needs the `skeleton` of the study, unless it was tested before.
+    inside a user's model that needs what reads its networks, unless it was tested before.
 
     Raises ConfigError where a study has no front or no images, DataError where test images are
     missing, StoreError where what was written down is damaged.
@@ -95,8 +95,10 @@ def final(
             return _answer(ledger, study, metric, again=True)
         shared = _conditions(study, root)
         front = summarise(location, study.name).front
-        chosen, shared = _chosen(ledger, front, study, shared)
-        jobs = _jobs(ledger, shared, chosen, skeleton)
+        chosen, shared, saved = _chosen(ledger, front, study, shared)
+        jobs = _jobs(ledger, shared, chosen, inside)
+        if not saved:
+            ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
@@ -225,9 +227,9 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
 
 def _chosen(
     ledger: Ledger, front: Sequence[Entry], study: StoredStudy, shared: Conditions
-) -> tuple[list[Mapping[str, Any]], Conditions]:
-    """Return the networks to test: those written down by an earlier attempt, or the front now,
-    which is written down; and how they are trained, each on images of its own input.
+) -> tuple[list[dict[str, Any]], Conditions, bool]:
+    """Return the networks to test, how they are trained, each on images of its own input, and
+    whether an earlier attempt has written them down; else they are the front now.
     """
     saved, name = _saved(ledger, CHOSEN, study.name), study.name
     if not saved and not front:
@@ -245,8 +247,7 @@ def _chosen(
         for each in rows:
             if other := shared.beside.get(read[each["fingerprint"]]):
                 each["images"] = [other[0].dataset, other[1]]
-        ledger.add_report(CHOSEN, name, json.dumps(rows))
-    return list(rows), shared
+    return rows, shared, saved is not None
 
 
 def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
@@ -264,15 +265,15 @@ def _jobs(
     ledger: Ledger,
     shared: Conditions,
     chosen: Sequence[Mapping[str, Any]],
-    skeleton: Skeleton | None,
+    inside: Inside | None,
 ) -> list[Job]:
     """Return a job for each network and seed. Raises ConfigError where it is inside a model that
-    `skeleton` does not make.
+    `inside` does not make.
     """
     layers = {each["fingerprint"]: _layers(ledger, each) for each in chosen}
     for each in chosen:
         if isinstance(layers[each["fingerprint"]][0], UserModel):
-            layers[each["fingerprint"]] = _made_again(each, skeleton)
+            layers[each["fingerprint"]] = _made_again(each, inside)
     return [
         shared.job_of(each["fingerprint"], each["text"], layers[each["fingerprint"]], seed)
         for seed in SEEDS
@@ -280,15 +281,17 @@ def _jobs(
     ]
 
 
-def _made_again(each: Mapping[str, Any], skeleton: Skeleton | None) -> Layers:
-    if skeleton is None:
+def _made_again(each: Mapping[str, Any], inside: Inside | None) -> Layers:
+    if inside is None:
         raise ConfigError(
             f"{plain(each['text'])} is inside a model of yours: give the function that makes it"
         )
-    network = parse_inside(each["text"], skeleton)
+    network = inside(each["text"])
     if network.digest != each["fingerprint"]:
+        assert network.skeleton is not None
         raise ConfigError(
-            f"{skeleton.name} does not make the model that was searched: {plain(each['text'])}"
+            f"{network.skeleton.name} does not make the model that was searched: "
+            f"{plain(each['text'])}"
         )
     return network.layers
 

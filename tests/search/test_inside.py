@@ -5,6 +5,7 @@ shared, studies that go on, and answers that need no code.
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 import blocksearch as bs
+from blocksearch.arch.layers import Activation
 from blocksearch.cli import app
-from blocksearch.errors import ConfigError, PluginError, SpecError
+from blocksearch.errors import BlocksearchError, ConfigError, PluginError, SpecError
+from blocksearch.runs.ledger import Ledger
 from blocksearch.space.candidates import Candidates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,6 +32,11 @@ TRAINED = {"epochs": 1, "batch": 32, "workers": 1}
 
 def make(block):
     return nn.Sequential(block.module((1, 8, 8), 4), nn.Flatten(), nn.Linear(64, 10))
+
+
+@bs.op("attention")
+def gate(entry):
+    return (Activation(entry, "sigmoid"),)
 
 
 def digits(count=300):
@@ -181,7 +189,8 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     own = {**TRAINED, "references": "none", "seeds": 2, "budgets": ["flops <= 60k"]}
 
     def study(name):
-        space = SPACE.inside(make)
+        ways = {"residual": ["none", "add"], "kernel": ["3x3", "5x5"]}
+        space = bs.Grammar(TASK, attention=[gate()], skeleton=make, **ways)
         return bs.Study(space, tmp_path / name, dataset=digits(), test=digits(100), **own)
 
     whole = study("whole.db")
@@ -211,10 +220,18 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     shown = CliRunner().invoke(app, ["pareto", str(tmp_path / "whole.db")])
     assert shown.exit_code == 0
     assert "inside test_inside.make, FLOPs counted by torch" in " ".join(shown.output.split())
-    with pytest.raises(ConfigError, match="give the function that makes it"):
-        bs.test(tmp_path / "whole.db")
-    with pytest.raises(ConfigError, match="does not make the model that was searched"):
-        bs.test(tmp_path / "whole.db", skeleton=lambda block: make(block).append(nn.Tanh()))
+    other = {"skeleton": lambda block: make(block).append(nn.Tanh()), "plugins": [gate]}
+    for reason, given in (
+        ("give the function that makes it", {}),
+        (r"attention=test_inside.gate\(\) is defined in test_inside.py", {"skeleton": make}),
+        ("does not make the model that was searched", other),
+    ):
+        with pytest.raises(BlocksearchError, match=reason):
+            bs.test(tmp_path / "whole.db", **given)
+        with closing(Ledger(tmp_path / "whole.db", read_only=True)) as ledger:
+            assert not ledger.reports()  # the front of today is not what will be tested
+    tested = bs.test(tmp_path / "whole.db", skeleton=make, plugins=[gate], workers=1)
+    assert [len(row["accuracies"]) for row in tested.records()] == [5] * len(whole.front)
 
 
 def residual_net(block):
