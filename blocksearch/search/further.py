@@ -42,7 +42,8 @@ class Further:
     """The measured objectives of a study beside accuracy, and the limits on what is measured.
 
     `made_of` returns the codes N×F of rows and their modelled costs, `levels` how many options each
-    factor has; `horizon` is the last epoch.
+    factor has; `horizon` is the last epoch. What is reported is `averaged` over the noise between
+    seeds.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class Further:
         horizon: int,
         levels: Sequence[int],
         made_of: MadeOf,
+        *,
+        averaged: bool = False,
     ) -> None:
+        self._averaged = averaged
         self.measures, self.limits = tuple(measures), tuple(limits)
         self._levels, self._made_of = levels, made_of
         self._observations = [Observations((horizon,), each) for each in measures]
@@ -130,6 +134,6 @@ class Further:
         own = {row: at for at, row in enumerate(whole.rows)}
         here = np.array([at for at, row in enumerate(rows) if row in own], int)
         there = [own[row] for row in rows if row in own]
-        settled, apart = model.settled(whole.seen)
+        settled, apart = whole.averaged() if self._averaged else model.settled(whole.seen)
         means[here], deviations[here] = settled[there], apart[there]
         return means, deviations

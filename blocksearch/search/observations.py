@@ -19,6 +19,7 @@ from blocksearch.search.surrogate import (
     SeedNoise,
     Seen,
     choose_scales,
+    likely_scales,
 )
 from blocksearch.search.trials import Trial
 
@@ -26,6 +27,7 @@ SLOPE, SLOPE_WORTH = (
     0.7,
     2.0,
 )  # before anything is known: differences shrink by a third, a guess worth two runs
+NEGLIGIBLE = 1e-3  # weight of scales that an average leaves out
 SPREAD, SPREAD_WORTH = 4.0, 2.0  # percentage points around the line, a guess worth two runs
 
 
@@ -202,6 +204,18 @@ class Whole:
             seen,
             reading.noise,
         )
+
+    def averaged(self) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the true accuracy of each network, averaged over what the
+        noise between seeds, and what features do not explain, may be.
+        """
+        likely = likely_scales(self.features, self.seen, self.noise, self.model.scales)
+        weights, scales = zip(*((w, own) for w, own in likely if w > NEGLIGIBLE), strict=True)
+        parts = [Model(self.features, own, self.seen).settled(self.seen) for own in scales]
+        means, deviations = np.array(parts).swapaxes(0, 1)
+        mean = np.average(means, axis=0, weights=weights)
+        apart = np.average(deviations**2 + (means - mean) ** 2, axis=0, weights=weights)
+        return mean, np.sqrt(apart)
 
 
 class Observations:

@@ -44,7 +44,7 @@ class Entry:
 
     `mean` is the first objective: with its 95 % `interval` by the model of all results, which draws
     each towards what its factors let expect, or alone as another program stored it. Those of the
-    front have a wider, `simultaneous` interval, too: all of them hold at once. `accuracies` are
+    front have a wider, `simultaneous` interval, too, all of which hold at once. `accuracies` are
     percent, one for each seed that was trained to the end; `early` counts seeds that were
     stopped before, and `failures` those that diverged or failed. `costs` are the other objectives
     and whatever else is known; of those that are measured they are what is expected, and `further`

@@ -90,8 +90,8 @@ class Fitted:
     """The search's model of everything a study knows: of N networks with results, codes N×F, costs
     N×3 and features.
 
-    `means` and `deviations` are of the true accuracy, percent; `trials` say which networks these
-    are.
+    `means` and `deviations` are of the true accuracy, percent, averaged over what scales may be;
+    `trials` say which networks these are.
     """
 
     trials: tuple[int, ...]
@@ -174,18 +174,18 @@ def fitted(study: StoredStudy) -> Fitted:
     if not observed:
         raise ConfigError(f"study {plain(study.name)} has no result yet")
     sizes = [len(values) for values in study.choices.values()]
-    found = Whole.of(observed, sizes, partial(_made_of, study))
+    found = Whole.of(observed, sizes, partial(made_of, study))
     return Fitted(
         found.rows,
-        *_made_of(study, list(found.rows)),
+        *made_of(study, list(found.rows)),
         found.features,
         found.model,
         found.noise,
-        *found.model.settled(found.seen),
+        *found.averaged(),
     )
 
 
-def _made_of(study: StoredStudy, trials: list[int]) -> tuple[Codes, Floats]:
+def made_of(study: StoredStudy, trials: list[int]) -> tuple[Codes, Floats]:
     """Return the codes of networks, and the costs that the model sees."""
     first = {trial.candidate: trial for trial in reversed(study.trials)}
     codes = np.array([first[trial].code for trial in trials], np.int16)
@@ -196,8 +196,8 @@ def _made_of(study: StoredStudy, trials: list[int]) -> tuple[Codes, Floats]:
 def expected_further(study: StoredStudy, trials: Sequence[int]) -> tuple[Further, Expected]:
     """Return what is expected of what networks are measured by beside accuracy."""
     sizes = [len(values) for values in study.choices.values()]
-    limits, made_of = study.limits, partial(_made_of, study)
-    further = Further(study.measures, limits, study.horizon, sizes, made_of)
+    limits, made = study.limits, partial(made_of, study)
+    further = Further(study.measures, limits, study.horizon, sizes, made, averaged=True)
     return further, further.expected(study.trials, trials)
 
 

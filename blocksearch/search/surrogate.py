@@ -7,12 +7,20 @@ factors, pairs and costs may matter, and τ, maximise the marginal likelihood on
 comes from networks that have several seeds. What options do that the space has not is unknown: a
 named network that has them has a larger τ², by what factors and pairs may matter, and its own
 results count more.
+
+A search goes by one value of each scale. What is reported is averaged over what σ may be, given the
+repeated runs, and under each σ over τ, by its likelihood (Kass and Steffey 1989). With few repeated
+runs, a σ that comes out small by chance would believe lucky results, and its intervals would leave
+out that it is not known. σ's prior is half-Cauchy (Gelman 2006), whose scale is the guess that a
+search begins with: it yields to runs that contradict it. Single runs say nothing of σ, as σ and τ
+cannot be told apart by them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +32,11 @@ SEED_DEVIATION = 2.0
 SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
 FREEDOM_KNOWN = 4  # degrees of freedom below which the guess decides
 LEARNT_FROM = 256  # networks that the scales are chosen by
-_SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), (0.02, 0.1, 0.3)))
+OWN = (0.02, 0.1, 0.3)  # what features may leave unexplained, as a share
+_SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), OWN))
+# quantiles of σ that what is reported is averaged over, as a normal variable, and their weights
+LIKELY = np.linspace(-2.5, 2.5, 11)
+WEIGHTS = np.exp(-(LIKELY**2) / 2) / np.exp(-(LIKELY**2) / 2).sum()
 
 
 class Features:
@@ -134,47 +146,92 @@ class SeedNoise:
         return sqrt(self.variance)
 
     @property
+    def likely(self) -> Floats:
+        """Eleven values of the variance, with the weights `WEIGHTS`, given the runs and a
+        half-Cauchy prior of the deviation, whose scale is the guess; from a twentieth of that to 50
+        times as much.
+
+        >>> SeedNoise(4.0, 60).likely[[1, 5, 9]].round(1)
+        array([2.9, 4. , 6. ])
+        """
+        guess = SEED_FREEDOM * SEED_DEVIATION**2
+        squares = max(self.variance * (SEED_FREEDOM + self.freedom) - guess, 0.0)
+        values = SEED_DEVIATION * np.geomspace(1 / 20, 50, 2001)
+        prior = np.log(values) - np.log1p((values / SEED_DEVIATION) ** 2)
+        logs = prior - self.freedom * np.log(values) - squares / (2 * values**2)
+        shares = np.exp(logs - logs.max())
+        below = np.cumsum(shares) - shares / 2
+        wanted = [NormalDist().cdf(each) for each in LIKELY]
+        found: Floats = np.interp(wanted, below / shares.sum(), values) ** 2
+        return found
+
+    @property
     def guessed(self) -> bool:
         """Whether the runs say less than the guess."""
         return self.freedom < FREEDOM_KNOWN
 
 
+class _Evidence:
+    """The networks that scales are held against, at one variance between seeds."""
+
+    def __init__(self, features: Features, seen: Seen, seeds: float) -> None:
+        kept = slice(max(0, len(seen.means) - LEARNT_FROM), None)
+        rows, means = seen.rows[kept], seen.means[kept]
+        self._seeds, self._noise = seeds, seeds / seen.counts[kept]
+        self._middle = float(np.average(means, weights=1 / (self._noise + means.var() + 1e-9)))
+        self._spread = max(float(means.var()) - float(self._noise.mean()), 1.0)
+        self._values = means - self._middle
+        self._kernels = [
+            rows[:, features.groups == group] @ rows[:, features.groups == group].T
+            for group in (1, 2, 3)
+        ]
+        self._lone = features.outside(rows)
+
+    def scales(self, shares: Sequence[float]) -> Scales:
+        """Return scales from their shares of the spread: costs, factors, pairs, unexplained."""
+        cost, factor, pair, own = (share * self._spread for share in shares)
+        return Scales(cost, factor, pair, own, self._seeds, self._middle, self._spread)
+
+    def log_likelihood(self, scales: Scales) -> float:
+        """Return how likely what was seen is, as a logarithm and but for a constant."""
+        lone_factors, lone_pairs = self._lone
+        own = scales.unexplained + scales.factors * lone_factors + scales.pairs * lone_pairs
+        covariance = (
+            scales.spread
+            + scales.costs * self._kernels[0]
+            + scales.factors * self._kernels[1]
+            + scales.pairs * self._kernels[2]
+            + np.diag(own + self._noise)
+        )
+        try:
+            root = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return -np.inf
+        solved = np.linalg.solve(root, self._values)
+        return float(-0.5 * solved @ solved - np.log(np.diag(root)).sum())
+
+
 def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:
     """Choose the scales under which what was seen is most likely."""
-    kept = slice(max(0, len(seen.means) - LEARNT_FROM), None)
-    rows, means = seen.rows[kept], seen.means[kept]
-    noise = seeds / seen.counts[kept]
-    middle = float(np.average(means, weights=1 / (noise + means.var() + 1e-9)))
-    spread = max(float(means.var()) - float(noise.mean()), 1.0)
-    kernels = [
-        rows[:, features.groups == group] @ rows[:, features.groups == group].T
-        for group in (1, 2, 3)
-    ]
-    lone_factors, lone_pairs = features.outside(rows)
-    best, chosen = -np.inf, _SHARES[0]
-    for shares in _SHARES:
-        cost, factor, pair, own = (share * spread for share in shares)
-        covariance = (
-            spread
-            + cost * kernels[0]
-            + factor * kernels[1]
-            + pair * kernels[2]
-            + np.diag(own + factor * lone_factors + pair * lone_pairs + noise)
-        )
-        likelihood = _log_likelihood(covariance, means - middle)
-        if likelihood > best:
-            best, chosen = likelihood, shares
-    cost, factor, pair, own = (share * spread for share in chosen)
-    return Scales(cost, factor, pair, own, seeds, middle, spread)
+    evidence = _Evidence(features, seen, seeds)
+    return max(map(evidence.scales, _SHARES), key=evidence.log_likelihood)
 
 
-def _log_likelihood(covariance: Floats, values: Floats) -> float:
-    try:
-        root = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        return -np.inf
-    solved = np.linalg.solve(root, values)
-    return float(-0.5 * solved @ solved - np.log(np.diag(root)).sum())
+def likely_scales(
+    features: Features, seen: Seen, noise: SeedNoise, chosen: Scales
+) -> list[tuple[float, Scales]]:
+    """Return scales with their weights, σ over its posterior and τ over its likelihood; the others
+    keep the shares that were chosen.
+    """
+    shares = [part / chosen.spread for part in (chosen.costs, chosen.factors, chosen.pairs)]
+    found: list[tuple[float, Scales]] = []
+    for seeds, worth in zip(noise.likely.tolist(), WEIGHTS, strict=True):
+        evidence = _Evidence(features, seen, seeds)
+        scales = [evidence.scales((*shares, own)) for own in OWN]
+        logs = np.array([evidence.log_likelihood(each) for each in scales])
+        weights = np.exp(logs - logs.max())
+        found += zip((worth * weights / weights.sum()).tolist(), scales, strict=True)
+    return found
 
 
 class Model:

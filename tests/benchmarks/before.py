@@ -1,17 +1,20 @@
-"""How fast this checkout is against an earlier one: pricing, training, bookkeeping, opening.
+"""How fast this checkout is against an earlier one: pricing, training, bookkeeping, opening, and
+answers from stored runs.
 
     git worktree add --detach ../before 3d9cbd95543a
-    python -m tests.benchmarks.before ../before --runs 5
+    python -m tests.benchmarks.before ../before --runs 5 [--only ablate]
 
 The same programs run in both checkouts in turn, each in a process of its own on one thread, with
 compiled modules, as an installed package has them. Counted are seconds of the processor, which a
 busy machine stretches less than the clock; figures are medians, with the least and the largest
-ratio of two neighbouring runs.
+ratio of two neighbouring runs. Answers are of copies of each checkout's own runs on GTSRB; the
+earlier one reads the images, too, so these are timed where BLOCKSEARCH_DATA has them.
 """
 
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,13 +73,17 @@ print(sum(watch.processor[trial] for trial in range(EARLY[0], 120)) / (120 - EAR
 IMPORT, HELP = ("-c", "from blocksearch import Grammar"), ("-m", "blocksearch", "--help")
 TIMED = {"pricing": PRICING, "training": TRAINING, "bookkeeping, a trial": BOOKKEEPING}
 WHOLE = {"from blocksearch import Grammar": IMPORT, "blocksearch --help": HELP}
+ANSWERS = {
+    "ablate residual on GTSRB": "ablate --factor residual --seeds 8 --dataset gtsrb",
+    "reproduce section3 on GTSRB": "reproduce section3 --dataset gtsrb",
+}
 
 
-def run(checkout: Path, data: Path, *arguments: str) -> tuple[str, float]:
+def run(checkout: Path, data: Path, images: Path, *arguments: str) -> tuple[str, float]:
     """Run Python in a checkout; return what it printed, and the seconds of the processor."""
     environment = os.environ | {
         "PYTHONPATH": str(checkout),
-        "BLOCKSEARCH_DATA": str(data),
+        "BLOCKSEARCH_DATA": str(images),
         "PYTHONPYCACHEPREFIX": str(data / "compiled"),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
@@ -95,15 +102,28 @@ def run(checkout: Path, data: Path, *arguments: str) -> tuple[str, float]:
     return done.stdout, spent
 
 
+def answers(checkout: Path, data: Path, command: str) -> list[str]:
+    """Return the arguments of a command that asks a copy of the checkout's runs."""
+    copy = data / "gtsrb.db"
+    if not copy.exists():
+        data.mkdir(exist_ok=True)
+        shutil.copy(checkout / "studies" / "gtsrb.db", copy)
+    renamed = (checkout / "blocksearch" / "api").exists()  # `--ledger` before there was this room
+    return ["-m", "blocksearch", *command.split(), "--db" if renamed else "--ledger", str(copy)]
+
+
 def compare(name: str, old: Path, data: Path, runs: int, *arguments: str) -> None:
     """Print what takes how long in both checkouts."""
     pairs = []
     for _ in range(1 + runs):  # the first compiles
         pair = []
         for checkout in (old, HERE):
-            folder = data / ("before" if checkout == old else "now")
-            printed, spent = run(checkout, folder, *arguments)
-            pair.append(spent if name in WHOLE else float(printed))
+            folder, images, own = data / ("before" if checkout == old else "now"), data, arguments
+            if name in ANSWERS:
+                images = Path(os.environ["BLOCKSEARCH_DATA"])
+                own = tuple(answers(checkout, folder, ANSWERS[name]))
+            printed, spent = run(checkout, folder, images, *own)
+            pair.append(float(printed) if name in TIMED else spent)
         pairs.append(pair)
     pairs = pairs[1:]
     before, now = (1000 * median(each) for each in zip(*pairs, strict=True))
@@ -115,13 +135,20 @@ def compare(name: str, old: Path, data: Path, runs: int, *arguments: str) -> Non
     )
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", help="names that begin so")
     chosen = parser.parse_args()
+    programs = WHOLE | {name: ("-c", code) for name, code in TIMED.items()}
+    if "BLOCKSEARCH_DATA" in os.environ:
+        programs |= dict.fromkeys(ANSWERS, ())
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in WHOLE.items():
-            compare(name, chosen.checkout.resolve(), Path(folder), chosen.runs, *arguments)
-        for name, code in TIMED.items():
-            compare(name, chosen.checkout.resolve(), Path(folder), chosen.runs, "-c", code)
+        for name, arguments in programs.items():
+            if name.startswith(chosen.only):
+                compare(name, chosen.checkout.resolve(), Path(folder), chosen.runs, *arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -69,15 +69,20 @@ class World:
         return define(self.space, self.grammar, prices, judged, config)
 
     @cached_property
-    def truths(self) -> dict[str, float]:
-        """The mean accuracy of each network over its seeds (percent), by fingerprint."""
+    def finals(self) -> dict[str, Floats]:
+        """What each network reached with each seed (percent), by fingerprint."""
         chance = 100 / self.grammar.task.classes
-        finals: dict[str, list[float]] = {}
+        found: dict[str, list[float]] = {}
         for (fingerprint, _), run in self.table.accuracies.items():
-            finals.setdefault(fingerprint, []).append(
+            found.setdefault(fingerprint, []).append(
                 run[-1] if len(run) == self.table.epochs else chance
             )
-        return {fingerprint: float(np.mean(each)) for fingerprint, each in finals.items()}
+        return {fingerprint: np.array(each) for fingerprint, each in found.items()}
+
+    @cached_property
+    def truths(self) -> dict[str, float]:
+        """The mean accuracy of each network over its seeds (percent), by fingerprint."""
+        return {fingerprint: float(np.mean(each)) for fingerprint, each in self.finals.items()}
 
     @cached_property
     def volume(self) -> float:
