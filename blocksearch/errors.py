@@ -9,6 +9,12 @@ import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 300  # characters of an error
+_URL = r"([A-Za-z][\w+.-]*:/{1,2}"  # a path in which a URL stands has lost a slash
+_SECRETS = (  # of a URL: before a host, without one, and in its query
+    (re.compile(_URL + r")[^\s@]*:.*@"), r"\1***@"),
+    (re.compile(_URL + r"[^\s/@:]*:)(?!\d{1,5}\b)[^\s/@]+"), r"\1***"),
+    (re.compile(r"(?i)(\b\w*(?:pass|pwd|secret|token|key)\w*=)[^\s&;'\"]+"), r"\1***"),
+)
 _LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
 
 
@@ -28,6 +34,18 @@ def _is_harmless(character: str) -> bool:
     return kept or unicodedata.category(character) == "Zs"
 
 
+def without_secrets(line: str) -> str:
+    """Hide passwords of URLs, wherever one was given in the place of something else.
+
+    >>> without_secrets("--save ftp://me:secret@host/a.html: no such file")
+    '--save ftp://***@host/a.html: no such file'
+    """
+    if re.search(_URL + ")", line):
+        for pattern, hidden in _SECRETS:
+            line = pattern.sub(hidden, line)
+    return line
+
+
 def one_line(text: object) -> str:
     """Bring a message to one clean line of at most 300 characters; what is too long loses its
     middle, long words first.
@@ -36,6 +54,7 @@ def one_line(text: object) -> str:
     ('refused: no such host', 80)
     """
     line = clean(" ".join(filter(None, map(str.strip, str(text).splitlines()))))
+    line = without_secrets(line)
     if len(line) > LONGEST:
         line = _LONG_WORD.sub(lambda word: f"{word[0][:40]}…{word[0][-39:]}", line)
     return line if len(line) <= LONGEST else f"{line[:199]}…{line[-100:]}"

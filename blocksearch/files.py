@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import IO
 
 NEW = ".new"  # ends the name of a file that is not in its place yet
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
+MOST_TEXT = 2**30  # bytes of a text that is read whole
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -33,6 +36,27 @@ def check_regular(path: Path, *, may_be_new: bool = False) -> None:
         kind = _KINDS.get(stat.S_IFMT(mode), "a device")
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, f"it is {kind}, not a regular file", str(path))
+
+
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """Read a text in UTF-8, with a byte-order mark or without, and every end of a line as it is.
+
+    Raises OSError for what is no regular file or has more bytes than `most`, UnicodeDecodeError for
+    other bytes.
+    """
+    check_regular(path)
+    if path.stat().st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return file.read()
+
+
+def check_is_path(path: Path) -> Path:
+    """Refuse a URL where a folder is made: it would be one of its name. Raises OSError."""
+    first, *rest = path.parts or ("",)
+    if rest and _SCHEME.fullmatch(first) and not Path(first).exists():
+        raise OSError(errno.EINVAL, f"it is a URL ({first}//…), not a path of this machine")
+    return path
 
 
 def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:

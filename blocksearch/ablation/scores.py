@@ -5,6 +5,7 @@ A row has a treatment, a seed and a score (higher is better), and where there ar
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from blocksearch.ablation.config import ScoresConfig
 from blocksearch.ablation.images import ImageGroups, OtherImages, on_other_images
 from blocksearch.ablation.stats import Comparison, compare_pairs
 from blocksearch.errors import ConfigError, unknown
+from blocksearch.files import read_text
 
 NEEDED, MAY = ("treatment", "seed", "score"), ("task", "group")
 
@@ -182,12 +184,11 @@ def _table(scores: Scores) -> _Table:
 
 def _read(file: Path) -> list[tuple[str, Mapping[str, Any]]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            rows: list[tuple[str, Mapping[str, Any]]] = [
-                (f"{file}, line {reader.line_num}", row) for row in reader
-            ]
-            names = reader.fieldnames or ()
+        reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+        rows: list[tuple[str, Mapping[str, Any]]] = [
+            (f"{file}, line {reader.line_num}", row) for row in reader
+        ]
+        names = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file} cannot be read as CSV: {reason}") from error

@@ -31,6 +31,7 @@ from blocksearch.data.datasets import (
     times,
 )
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
+from blocksearch.files import check_is_path
 
 
 def data_root(explicit: Path | None = None) -> Path:
@@ -41,11 +42,13 @@ def data_root(explicit: Path | None = None) -> Path:
     if not chosen:
         return _user_cache()
     try:
-        return Path(chosen).expanduser()
+        return check_is_path(Path(chosen).expanduser())
     except RuntimeError as error:
         raise ConfigError(
             f"the data root {str(chosen)!r} names a home folder that is not known"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"the data root cannot be used: {error.strerror}") from error
 
 
 def load(name: str, part: str, root: Path | None = None) -> Arrays:
@@ -153,7 +156,7 @@ def _check_task(found: Arrays, data: Dataset) -> None:
 
 def places(folder: Path) -> list[Path]:
     """List where decoded images may lie: beside the data, or else in the user's cache."""
-    own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    own = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return [folder / ".blocksearch", _user_cache() / "decoded" / own]
 
 

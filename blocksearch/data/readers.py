@@ -29,6 +29,7 @@ from blocksearch.data.datasets import (
 )
 from blocksearch.data.pictures import fitted, picture, quietly
 from blocksearch.errors import DataError
+from blocksearch.files import check_regular
 
 CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
 CIFAR_RECORDS = 10_000
@@ -37,6 +38,7 @@ GTSRB_TRAINING = re.compile(r"\d+_\d+\.(ppm|png)", re.ASCII)  # TRACK_FRAME: the
 NO_IMAGES = (".csv", ".txt", ".db", ".ini")  # files that may lie beside images, unlisted
 MOST_PIXELS = 2_000_000  # of one image file; published ones have at most some 60,000
 MOST_BYTES = 2**24  # of one image file
+MOST_LISTING = 2**28
 MOST_IMAGES = 1_000_000  # of one MATLAB file; the largest published one has 531,131
 
 # Numbers of epochs are chosen once, on validation curves of effnet and baseline: the smallest of
@@ -241,6 +243,9 @@ def _image_folder(listing: Path) -> Path:
 def _gtsrb_rows(listing: Path) -> list[tuple[str, int]]:
     """Read file names and classes from a semicolon-separated listing, a spreadsheet's too."""
     try:
+        check_regular(listing)
+        if listing.stat().st_size > MOST_LISTING:
+            raise DataError(f"{listing}: a listing has at most {MOST_LISTING:,} bytes")
         with listing.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             rows = list(csv.reader(file, delimiter=";", skipinitialspace=True))
     except csv.Error as error:

@@ -5,6 +5,7 @@ Every text is cleaned here: what comes from a file or from a name cannot steer t
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ class Page(Console):
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+        if not os.environ.get("COLUMNS", "1").strip("0"):  # rich would cut every line to nothing
+            width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
         super().__init__(
             **{"stderr": stderr, "markup": False, "highlight": False, "width": width} | options
         )

@@ -8,6 +8,7 @@ from blocksearch.data import get
 from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
+from blocksearch.files import check_is_path
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, read_splits
 from blocksearch.runs.shipped import shipped
@@ -87,6 +88,11 @@ class RunConfig(DataConfig):
         for name, kind in (("data_root", Path), ("keep_weights", Path), ("db", Location)):
             if (value := getattr(self, name)) is not None:  # a text is as good as a path
                 object.__setattr__(self, name, kind(value))
+        if self.keep_weights is not None:
+            try:
+                check_is_path(self.keep_weights)
+            except OSError as error:
+                raise ConfigError(f"weights cannot be kept: {error.strerror}") from error
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
         read_splits(self.val_split)

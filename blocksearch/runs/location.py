@@ -70,7 +70,8 @@ class Location(str):
         """Open the file, or a database in memory, under exactly its name."""
         if self.file is None:
             return _connected(":memory:")
-        name = f"file:{quote(os.fsencode(self.file.absolute()))}?mode="
+        # with no authority, which a path that begins with two slashes would else be taken for
+        name = f"file://{quote(os.fsencode(self.file.absolute()))}?mode="
         if not read_only:
             return _connected(f"{name}rwc")
         if _was_cut_off(self.file):

@@ -44,7 +44,7 @@ def _lock_file(location: str, ending: str) -> Path:
     where = Location(location)
     if where.secret_url is not None:
         url = where.secret_url.render_as_string(hide_password=False)
-        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
     if where.file is None:
         raise ConfigError(f"a study needs a file that remains, but got {where}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, DataError
-from blocksearch.files import replace_file
+from blocksearch.files import read_text, replace_file
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
@@ -117,9 +117,9 @@ def read_table(file: Path) -> Tabulated:
             f"{file} is not there: it would be the table that tabulating a space writes"
         )
     try:
-        with file.open(newline="") as lines:
-            about = json.loads(next(lines).removeprefix("# "))
-            text = lines.read()
+        lines = io.StringIO(read_text(file), newline="")
+        about = json.loads(next(lines).removeprefix("# "))
+        text = lines.read()
         if about.get("digest", found := _digest(about, text)) != found:
             raise ValueError("it was damaged or edited, and does not have its digest")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))

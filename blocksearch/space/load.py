@@ -9,6 +9,7 @@ from typing import Any
 
 from blocksearch.arch.ops import Ops, ops_in
 from blocksearch.errors import ConfigError, SpecError, unknown
+from blocksearch.files import check_regular
 from blocksearch.space.grammar import Grammar
 
 _RUNNING: set[Path] = set()  # files that are being executed, so that one cannot load itself
@@ -100,6 +101,10 @@ def run_file(path: Path) -> dict[str, Any]:
     """
     if path.resolve() in _RUNNING:
         raise SpecError(f"{path} loads itself")
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     found = importlib.util.spec_from_file_location(path.stem, path)
     if found is None or found.loader is None:
         raise SpecError(f"{path} is not a Python file: its name must end in .py")

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 from blocksearch.arch.notation import divided
 from blocksearch.errors import ConfigError, unknown
+from blocksearch.files import read_text
 from blocksearch.training.recipe import BALANCED, RECIPES, Recipe
 from blocksearch.training.registry import read_value
 
@@ -84,7 +85,7 @@ def _value(name: str, text: str) -> Any:
 def _file(path: Path) -> tuple[str, dict[str, Any]]:
     """Read a file of a recipe: its base, and the fields that it changes."""
     try:
-        found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(path.expanduser()))
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RuntimeError) as error:  # not TOML, not UTF-8, no such user

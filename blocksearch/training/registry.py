@@ -97,9 +97,10 @@ class Registry(dict[str, Any], Generic[P]):
     def _found(self, text: str) -> tuple[str, str, Any]:
         read = _TEXT.fullmatch(text)
         if read is None:
+            article = "an" if self.kind[0] in "aeiou" else "a"
             raise ConfigError(
-                f"a {self.kind} is a name such as {next(iter(self))}, or a name with options in "
-                f"brackets, but got {text!r}"
+                f"{article} {self.kind} is a name such as {next(iter(self))}, or a name with "
+                f"options in brackets, but got {text!r}"
             )
         if read[1] not in self:
             raise unknown(self.kind, read[1], self)

@@ -252,7 +252,9 @@ class History:
         noise = [each for each in NOISE if each in self.said]
         killed = any(self._ends_the_driver())
         died = any(each in self.said for each in ("worker process died", "times ("))
-        explained = {0: True, -9: killed, 130: asked, 1: died, 2: died}
+        # one that was stopped before it had begun finds that the one beside it has
+        beside = len(self.sessions) > 1 and "another search is running" in last[0]
+        explained = {0: True, -9: killed, 130: asked, 1: died, 2: died or beside}
         if asked and (self.answer or not self.said):  # after it had answered, or before it began
             explained |= dict.fromkeys((-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP), True)
         if noise or not explained.get(code, False):

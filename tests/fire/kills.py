@@ -3,6 +3,7 @@ one that nobody interrupted.
 
     python -m tests.fire.kills --kills 300 --seed 0
     python -m tests.fire.kills --only search --first 4 --histories 1     # one history again
+    python -m tests.fire.kills --how stop --histories 8        # a second command beside each stop
 
 What strikes where depends on the seed, the command, the history's number and the attempt alone. A
 moment is the Nth of what a process does (`hook/sitecustomize.py`), so that it comes again. What is
@@ -66,7 +67,7 @@ HOW = {
 }
 
 
-def drawn(seed: int, command: str, history: int, attempt: int) -> list[dict]:
+def drawn(seed: int, command: str, history: int, attempt: int, how: str = "") -> list[dict]:
     """Draw what strikes in one attempt of a history: workers, or the driver where the first of two
     moments comes."""
     draw = random.Random(f"{seed} {command} {history} {attempt}")
@@ -90,7 +91,7 @@ def drawn(seed: int, command: str, history: int, attempt: int) -> list[dict]:
             "then": draw.choice(["go on", "kill"]),
             "beside": who == "driver" and draw.random() < 0.7,
         }
-        found.append(strike)
+        found.append(strike | ({"how": how, "beside": who == "driver"} if how else {}))
     return found
 
 
@@ -136,7 +137,13 @@ def refer(command: str, work: Path) -> Reference:
 
 
 def tell(
-    command: str, number: int, seed: int, work: Path, reference: Reference, kills: int
+    command: str,
+    number: int,
+    seed: int,
+    work: Path,
+    reference: Reference,
+    kills: int,
+    how: str = "",
 ) -> History:
     """Carry out a history: attempts that are struck until one ends, by so many kills at most, and
     then the same again.
@@ -146,7 +153,7 @@ def tell(
     story = History(folder, COMMANDS[command], work / "data", anew=number % ANEW == 0)
     for attempt in range(1000):
         quiet = story.struck["kill"] >= kills or attempt > 2 * kills
-        strikes = [] if quiet else drawn(seed, command, number, attempt)
+        strikes = [] if quiet else drawn(seed, command, number, attempt, how)
         if story.attempt(strikes) == 0 or story.wrong:
             break
     if not story.wrong:
@@ -186,6 +193,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--only", choices=COMMANDS, action="append")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--histories", type=int, default=1000)
+    parser.add_argument("--how", choices=[*HOW["driver"], ""], default="", help="this one alone")
     parser.add_argument("--folder", type=Path, help="keeps what is wrong")
     parser.add_argument("--record", type=Path, help="keeps what was told, and goes on from there")
     asked = parser.parse_args(arguments)
@@ -204,7 +212,9 @@ def run(arguments: list[str]) -> int:
                 if command not in references:
                     references[command] = refer(command, work)
                 most = min(KILLS, left)
-                story = tell(command, number, asked.seed, work, references[command], most)
+                story = tell(
+                    command, number, asked.seed, work, references[command], most, asked.how
+                )
                 told[command, number] = found = {
                     "struck": story.struck, "slowest": story.slowest, "wrong": story.wrong
                 }  # fmt: skip

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from optuna.study import StudyDirection
 
-from blocksearch.errors import BlocksearchError, MissingError, StoreError
+from blocksearch import cli
+from blocksearch.data import DataConfig, open_dataset
+from blocksearch.errors import BlocksearchError, ConfigError, MissingError, StoreError
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
@@ -22,6 +24,8 @@ from blocksearch.search.optuna_storage import open_storage, storing
 from blocksearch.search.stored_study import open_study
 from blocksearch.search.study import Study
 from blocksearch.search.summary import summarise
+from blocksearch.training.recipe_text import recipe_named
+from tests.fire.forks import images
 from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import grammar, searched
 
@@ -238,6 +242,72 @@ def test_no_password_is_in_any_text(at, url):
     assert everything(at) == {b"a.db"}
 
 
+@pytest.mark.parametrize("url", [*URLS, *(url.replace("://", ":/") for url in URLS)])
+@pytest.mark.parametrize("before", ["", "--save ", "it is called '", "a.db and "])
+def test_no_error_repeats_a_password_of_a_url(url, before):
+    """A path in which a URL stands has lost a slash."""
+    text = str(ConfigError(f"{before}{url}"))
+    assert SECRET not in text
+    assert "73737373" not in text
+    assert text.startswith(before)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me@host:5433/runs",
+        "see https://arxiv.org/abs/1801.06434, or write to a@b",
+        "http://localhost:8080/x?page=2",
+        "C:/images/a: it is not there",
+        "12:/3 tokens=4",
+    ],
+)
+def test_what_is_no_secret_is_said(text):
+    assert str(ConfigError(text)) == text
+
+
+GIVEN = [
+    "train effnet --dataset {}",
+    "pareto s.db --save {}.html",
+    "cost effnet --dataset {}",
+    "compare --scores {}",
+    "train effnet --dataset own.npz --recipe {}",
+    "train effnet --dataset own.npz --keep-weights {}",
+    "train effnet --dataset own.npz --data-root {}",
+    "space {}",
+    "show {}",
+    "replace {}",
+    "data describe {}",
+    "search {} --dataset digits",
+    "ablate --no-such-option {}",
+    "cost effnet --plugin {}",
+]
+
+
+@pytest.mark.parametrize("words", GIVEN)
+def test_a_url_where_none_is_wanted_is_one_line_without_its_password(
+    at, whole, monkeypatch, capsys, words
+):
+    images(at)
+    Path("s.db").write_bytes(whole)
+    before = everything(at)
+    for url in (URLS[0], URLS[2], f"s3://key:{SECRET}@bucket/x", f"http://h/x?token={SECRET}"):
+        given = [word.format(url) for word in words.split()]
+        monkeypatch.setattr(sys, "argv", ["blocksearch", *given])
+        assert cli._run() == 2
+        said = capsys.readouterr()
+        assert said.err.count("\n") == 1
+        assert SECRET not in said.err + said.out
+    assert everything(at) == before
+
+
+def test_a_path_may_begin_with_two_slashes(at, whole):
+    (at / "x.db").write_bytes(whole)
+    read_all(f"/{at}/x.db")
+    write_as_optuna(f"/{at}/x.db", "mine")
+    assert everything(at) == {b"x.db"}
+
+
 def test_a_url_without_a_secret_is_shown_whole():
     assert Location("postgresql://me@host:5433/runs") == "postgresql://me@host:5433/runs"
     assert Location("sqlite:///a.db").file == Path("a.db")
@@ -289,6 +359,46 @@ def test_what_is_no_file_is_refused_at_once(at, whole, kind, ending):
             act("x.db")
         assert f"x.db{ending}" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+FIFOS = [
+    ("compare --scores f.csv", "it is a pipe"),
+    ("train effnet --dataset own.npz --recipe f.toml", "it is a pipe"),
+    ("replace f.py:make", "it is a pipe"),
+    ("cost effnet --plugin f.py", "is not a file"),
+    ("space f.py", "is not a file"),
+    ("data describe f.csv", "it is a pipe"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), FIFOS)
+def test_a_pipe_is_no_text(at, monkeypatch, capsys, words, says):
+    images(at)
+    for ending in ("csv", "toml", "py"):
+        os.mkfifo(f"f.{ending}")
+    monkeypatch.setattr(sys, "argv", ["blocksearch", *words.split()])
+    assert cli._run() == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_mistake_in_a_recipe(at):
+    Path("r.toml").write_text("\ufeffbatch = 64\n", encoding="utf-8")
+    assert recipe_named("r.toml", None).batch == 64
+
+
+def test_images_may_lie_in_a_folder_of_whatever_bytes(at, monkeypatch):
+    """A name that is no UTF-8 is one of Linux."""
+    images(at)
+    names = {open_dataset("own.npz", DataConfig(), root=at / "da\udcffta") for _ in range(2)}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "000", "", "-3", "many", "1"])
+def test_an_answer_is_there_whatever_the_terminal_says_of_its_width(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "argv", ["blocksearch", "cost", "effnet", "--dataset", "digits"])
+    assert cli._run() == 0
+    assert "650c18555ac5" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_a_file_with_two_names_is_read_and_not_written(at, whole):
