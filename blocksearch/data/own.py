@@ -185,15 +185,17 @@ class _Store:
     def add(self, sample: Sample[Pixels], first: "_Store") -> None:
         """Write an image. Raises ConfigError for another shape than the first has."""
         assert sample.made is not None
-        shape, wanted = sample.made.shape, first.writer.shape
-        if wanted is not None and shape != wanted:
-            if shape[:2] == wanted[:2] and (wanted[2], shape[2]) == (1, 3):
+        pixels, wanted = sample.made, first.writer.shape
+        if wanted is not None and pixels.shape[:2] == wanted[:2]:
+            if (wanted[2], pixels.shape[2]) == (1, 3):
                 raise _ColourError
+            pixels = fitted(pixels, None, wanted[2]) if wanted[2] == 3 else pixels
+        if wanted not in (None, pixels.shape):
             raise ConfigError(
                 f"images must be of one shape, but are {times(wanted)}, and {sample.name} is "
-                f"{times(shape)}: resize and grey bring them to one"
+                f"{times(pixels.shape)}: resize and grey bring them to one"
             )
-        self.writer.add(sample.made)
+        self.writer.add(pixels)
         self.labels.append(sample.label)
         self.groups.append(sample.group)
         self.held.append(sample.part is Purpose.VALIDATION)

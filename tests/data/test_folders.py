@@ -134,15 +134,31 @@ def test_pictures_of_several_sizes_need_one(tmp_path):
     )
 
 
-def test_grey_and_coloured_pictures_are_coloured_together_unless_grey_is_asked_for(tmp_path):
-    source = folder(tmp_path / "photos")
+@pytest.mark.parametrize("coloured", ["ant/0.png", "bee/2.png", "cat/z.png", "all but one"])
+def test_grey_and_coloured_pictures_are_coloured_together_unless_grey_is_asked_for(
+    tmp_path, coloured
+):
+    source = folder(tmp_path / "photos", names=("ant", "bee", "cat"))
     assert opened(source).startswith("own-1x10x12-")
-    save(source / "cat" / "z.png", 1, (10, 12, 3))
+    chosen = sorted(source.rglob("*.png"))[1:] if " " in coloured else [source / coloured]
+    wanted = [save(path, 1 + at, (10, 12, 3)) for at, path in enumerate(chosen)]
     name = opened(source)
     assert name.startswith("own-3x10x12-")
-    first = load(name, "train").images[0]
-    assert np.array_equal(first[..., 0], first[..., 2])
+    images = load(name, "train").images
+    for path, pixels in zip(sorted(source.rglob("*.png")), images, strict=True):
+        assert np.array_equal(pixels, np.asarray(Image.open(path).convert("RGB")))
+    assert any(np.array_equal(images[at], wanted[0]) for at in range(len(images)))
     assert opened(source, grey=True).startswith("own-1x10x12-")
+
+
+@pytest.mark.parametrize("shapes", [((10, 12), (10, 12, 3)), ((10, 12, 3), (10, 12))])
+def test_test_pictures_have_as_many_channels_as_the_others(tmp_path, shapes):
+    learned, judged = (folder(tmp_path / f"{n}", shape=own) for n, own in enumerate(shapes))
+    name = opened(learned, test=judged)
+    assert name.startswith("own-3x10x12-")
+    for source, part in ((learned, "train"), (judged, "test")):
+        first = np.asarray(Image.open(sorted(source.rglob("*.png"))[0]).convert("RGB"))
+        assert np.array_equal(load(name, part).images[0], first)
 
 
 def test_damaged_pictures_are_named_or_left_out(tmp_path):
