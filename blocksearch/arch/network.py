@@ -237,7 +237,8 @@ class Network:
         return str(import_module("blocksearch.arch.summary").layer_table(self))
 
     def module(self, seed: int | None = None) -> "nn.Module":
-        """Build it in PyTorch: N×C×H×W floats in, N×classes logits out.
+        """Build it in PyTorch: N×C×H×W floats in, N×classes logits out. Its parts are `stem` where
+        it has one of its own, `stage1` and so on, and `head`.
 
         A seed gives the weights with which its training begins; without one, torch's own generator
         draws them.
@@ -246,7 +247,10 @@ class Network:
         own = training.drawn_seed() if seed is None else seed
         if self.skeleton:
             return self.skeleton.module(self.blocks[0], own)
-        made: nn.Module = training.build(self.layers, own)
+        numbered = (f"stage{number}" for number in range(1, len(self.widths) + 1))
+        stem = ["stem"] if isinstance(self.stem, ConvStem) else []
+        names = (*stem, *numbered, "head")
+        made: nn.Module = training.build_stages(dict(zip(names, self.stages, strict=True)), own)
         return made
 
     def inside(self, skeleton: Skeleton) -> "Network":

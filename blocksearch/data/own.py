@@ -186,10 +186,9 @@ class _Store:
         """Write an image. Raises ConfigError for another shape than the first has."""
         assert sample.made is not None
         pixels, wanted = sample.made, first.writer.shape
-        if wanted is not None and pixels.shape[:2] == wanted[:2]:
-            if (wanted[2], pixels.shape[2]) == (1, 3):
-                raise _ColourError
-            pixels = fitted(pixels, None, wanted[2]) if wanted[2] == 3 else pixels
+        if wanted is not None and (*wanted[:2], 3) == pixels.shape and wanted[2] == 1:
+            raise _ColourError
+        pixels = fitted(pixels, None, 3) if wanted is not None and wanted[2] == 3 else pixels
         if wanted not in (None, pixels.shape):
             raise ConfigError(
                 f"images must be of one shape, but are {times(wanted)}, and {sample.name} is "

@@ -1,7 +1,8 @@
 """Layers to a torch module: the second fold over the tree that `arch.cost` counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from itertools import chain, islice
 from typing import Any, assert_never
 
 import torch
@@ -36,6 +37,7 @@ from blocksearch.training.modules import (
     Classifiers,
     SeededConv,
     SeededDropout,
+    Stages,
     copies_of,
     side_by_side,
 )
@@ -61,6 +63,12 @@ def build(layers: Layers, *seeds: int, device: str | torch.device = "cpu") -> nn
     if seeds:
         initialise(module, seeds)
     return module
+
+
+def build_stages(stages: Mapping[str, Layers], seed: int) -> nn.Module:
+    """Build a network as `build` does, with its stages by their names."""
+    modules = build(tuple(chain(*stages.values())), seed).children()
+    return Stages({name: list(islice(modules, len(own))) for name, own in stages.items()})
 
 
 def block_module(block: Block, in_shape: Any, width: int, seed: int | None = None) -> nn.Module:

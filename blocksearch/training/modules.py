@@ -3,7 +3,7 @@ another's.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -126,3 +126,28 @@ class Classifiers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         own = copies_of(x.flatten(1), len(self.weight)).transpose(0, 1)
         return torch.baddbmm(self.bias, own, self.weight.transpose(1, 2)).transpose(0, 1)
+
+
+class Stages(nn.Sequential):
+    """The stages of a network by their names, each a sequence of its layers.
+
+    It also loads the weights that a training keeps, whose names count all layers of the network:
+    what is `3.weight` there may be `stage1.0.weight` here.
+    """
+
+    def __init__(self, stages: Mapping[str, Sequence[nn.Module]]) -> None:
+        super().__init__()
+        self._names: dict[str, str] = {}
+        for name, layers in stages.items():
+            kept = list[nn.Module]()
+            for layer in layers:
+                self._names[str(len(self._names))] = f"{name}.{len(kept)}"
+                kept += [] if isinstance(layer, nn.Identity) else [layer]
+            self.add_module(name, nn.Sequential(*kept))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        for key in [each for each in state_dict if each.startswith(prefix)]:
+            number, _, rest = key.removeprefix(prefix).partition(".")
+            if number in self._names:
+                state_dict[f"{prefix}{self._names[number]}.{rest}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -31,6 +31,10 @@ class NormAct(nn.BatchNorm2d):
         super().__init__(channels)
         self.slope = slope
 
+    def extra_repr(self) -> str:
+        """Say what is printed of it."""
+        return f"{self.num_features}, slope={self.slope:g}"
+
     def forward(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and type(x) is Tensor
         if not (self.training and plain):  # tensors without values, as in an export, have no loops

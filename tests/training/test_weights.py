@@ -5,13 +5,18 @@ training.
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
+from torch import nn
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split, prepare
+from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.trainer import Training
 from blocksearch.training.weights import Keeper, forget, load, save, save_weights
+from tests.strategies import networks, tries
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +130,24 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
 def test_pickled_objects_are_not_read(tmp_path):
     np.savez(tmp_path / "kept.npz", a=np.array([{"harm": 1}], dtype=object))
     assert load(tmp_path / "kept.npz") is None
+
+
+@tries(25)
+@given(networks(), st.integers(0, 99), st.booleans())
+def test_a_module_has_stages_by_name_and_takes_what_a_training_keeps(network, seed, around):
+    flat, staged = build(network.layers, seed), network.module(seed=seed)
+    names = [name for name, _ in staged.named_children()]
+    stages = [f"stage{number + 1}" for number in range(len(network.widths))]
+    assert names == ["stem"] * (" stem=conv(" in str(network)) + [*stages, "head"]
+    x = torch.randn(2, *(network.task.input.channels, *network.task.input.map))
+    assert torch.equal(staged.eval()(x), flat.eval()(x))
+    other = network.module(seed=seed + 1).eval()
+    for weights in (flat.state_dict(), staged.state_dict()):
+        whole = nn.ModuleDict({"net": other}) if around else other
+        prefix = "net." if around else ""
+        whole.load_state_dict({prefix + name: value for name, value in weights.items()})
+        assert torch.equal(other(x), flat(x))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({})
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        other.load_state_dict(flat.state_dict() | {"999.weight": x})
