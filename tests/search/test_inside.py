@@ -83,8 +83,19 @@ def constant(block):
 
 
 def test_what_cannot_be_is_said(tmp_path):
-    with pytest.raises(SpecError, match="a skeleton takes one block: a space inside of it"):
-        bs.Grammar(TASK, skeleton=make, head=["flatten", "global_pool"])
+    for around in (
+        {"head": ["flatten", "global_pool"]},
+        {"head": ["global_pool"]},
+        {"stem": ["conv"]},
+        {"depth": [2]},
+        {"resolution": [8, 16]},
+        {"channels": [1, 3]},
+        {"widths": [(4, 8), (8, 8)]},
+        {"stages": [{"width": 4, "depth": [1, 2]}]},
+        {"per_stage": True},
+    ):
+        with pytest.raises(SpecError, match="a skeleton takes one block: a space inside of it"):
+            bs.Grammar(TASK, skeleton=make, **around)
     with pytest.raises(ConfigError, match="inside of one model, or both of none"):
         SPACE | SPACE.inside(make)
     with pytest.raises(SpecError, match="whose function is not stored"):
