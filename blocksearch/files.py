@@ -1,16 +1,20 @@
 """Files written whole or not at all; what is no regular file is refused before it is opened."""
 
 import errno
+import glob
 import os
+import platform
 import re
 import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
 NEW = ".new"  # ends the name of a file that is not in its place yet
+_HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shared by machines
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
 MOST_TEXT = 2**30  # bytes of a text that is read whole
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
@@ -67,9 +71,10 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
     """
     check_regular(path, may_be_new=True)
     target = path.resolve()  # through a link, so that the link stays
-    own = f"{os.getpid()}-{secrets.token_hex(4)}"
+    own = f"{_HERE}-{os.getpid()}-{secrets.token_hex(4)}"
     start = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])
     new = target.with_name(f"{start}.{own}{NEW}")
+    _remove_left(target.parent, f"{start}.{_HERE}-")
     try:
         with new.open("xb") as file:
             if isinstance(content, bytes):
@@ -86,6 +91,17 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
             new.unlink()
         raise
     _sync_folder(target.parent)
+
+
+def _remove_left(folder: Path, begins: str) -> None:
+    """Remove what processes of this machine that were killed have left of a file."""
+    for left in folder.glob(f"{glob.escape(begins)}*{NEW}"):
+        writer = left.name.removeprefix(begins).partition("-")[0]
+        with suppress(OSError, ValueError):
+            try:
+                os.kill(int(writer), 0)
+            except ProcessLookupError:
+                left.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

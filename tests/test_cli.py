@@ -615,6 +615,24 @@ def test_no_number_is_broken_on_a_terminal_of_any_width(blocksearch, tmp_path, c
         assert row["flops"] is None or f"{row['flops']:,}" in text
 
 
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_a_stream_that_is_closed_is_no_traceback(tmp_path, closed):
+    done = subprocess.run(
+        [sys.executable, "-m", "blocksearch", "cost", "effnet", "--dataset", "digits"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        preexec_fn=lambda: [os.close(each) for each in closed],
+    )
+    said = "blocksearch: the answer cannot be written: standard output is closed\n"
+    assert done.stderr == (said if closed == [1] else "")
+    assert done.returncode == (2 if 1 in closed else 0)
+    assert ("650c18555ac5" in done.stdout) == (1 not in closed)
+
+
 def test_an_answer_that_cannot_be_written_is_one_line(tmp_path):
     command = [sys.executable, "-m", "blocksearch", "show", "effnet"]
     with Path("/dev/full").open("w") as full:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,3 +185,29 @@ def test_no_command_waits_for_what_is_no_file(tmp_path, monkeypatch, capsys, suf
         assert (ended.value.code, printed.out) == (2, "")
         assert printed.err.startswith("blocksearch: ")
         assert printed.err.count("\n") == 1
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    """Neither what another machine is writing, nor what a live process here is."""
+    file = tmp_path / "a[1].html"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", KILLED, file], env=environment) as killed:
+        assert killed.wait() == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    own = left.with_name(left.name.replace(f"-{killed.pid}-", f"-{os.getpid()}-"))
+    here = left.name.split(".")[2].partition("-")[0]
+    elsewhere = left.with_name(left.name.replace(here, "abcdef"))
+    assert len({left, own, elsewhere}) == 3
+    for each in (own, elsewhere):
+        each.write_bytes(b"")
+    replace_file(file, b"whole")
+    assert set(tmp_path.iterdir()) == {file, own, elsewhere}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from blocksearch.files import replace_file
+
+replace_file(Path(sys.argv[1]), lambda file: os.kill(os.getpid(), signal.SIGKILL))
+"""

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` is instant
 """
 
 import io
+import logging
 import os
 import shlex
 import signal
@@ -45,6 +46,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, an interruption 130, a
     reader who had enough 141.
     """
+    if not _has_streams():
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # a sign that a terminal does not know is no reason to lose the answer
@@ -53,6 +56,18 @@ def main() -> None:
         warnings.showwarning = _warn  # type: ignore[assignment]
         code = _run()
     sys.exit(code)
+
+
+def _has_streams() -> bool:
+    """Whether an answer can be told; what whoever started the command has closed goes nowhere."""
+    told = sys.stdout is not None
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    if not told:
+        _complain("the answer cannot be written: standard output is closed")
+    return told
 
 
 def _run() -> int:
@@ -102,6 +117,7 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
     def end(number: int, _: object) -> None:
         if not first:
             first.append(time.monotonic())
+            logging.disable()  # what a library says of a connection that is interrupted
             if number == signal.SIGHUP:
                 with suppress(OSError):
                     print("blocksearch: the terminal is gone: it ends here", file=sys.stderr)
@@ -109,14 +125,26 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
         if time.monotonic() - first[0] > PATIENCE:
             os._exit(130)
 
+    def unraisable(left: "sys.UnraisableHookArgs") -> None:
+        """Ask again where Python cannot raise, as while it removes an object."""
+        if first and issubclass(left.exc_type, KeyboardInterrupt):
+            first.clear()
+            main = threading.main_thread().ident
+            threading.Timer(0.01, signal.pthread_kill, [main, signal.SIGINT]).start()
+        else:
+            sys.__unraisablehook__(left)
+
     asked = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     before = {each: signal.getsignal(each) for each in asked}
     heard = [each for each in asked if before[each] != signal.SIG_IGN]
     for each in heard:
         signal.signal(each, end)
+    sys.unraisablehook = unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = sys.__unraisablehook__
+        logging.disable(logging.NOTSET)
         for each in heard:  # what ends needs no second word
             signal.signal(each, signal.SIG_IGN if first else before[each])
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.data.config import SIDES
 from blocksearch.data.datasets import Arrays, times
 from blocksearch.errors import DataError
 
@@ -24,6 +25,12 @@ def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
     Raises DataError that names `argument`, the rule and the value.
     """
     found = checked(handed, argument)
+    sides = found.images.shape[1:3]
+    if max(sides) > SIDES[1]:
+        raise DataError(
+            f"{argument}: images have at most {SIDES[1]}×{SIDES[1]} pixels, but these have "
+            f"{times(sides)}: they can be resized"
+        )
     check_classes(found, argument)
     return found
 
@@ -129,6 +136,8 @@ def checked(handed: object, argument: str) -> Arrays:
     _check_whole(f"{argument}: labels", labels, len(images))
     if labels.min() < 0:
         raise DataError(f"{argument}: {_RULE}, but image {labels.argmin()} has {labels.min()}")
+    if labels.max() >= 2**31:  # where some kinds of whole numbers end
+        raise DataError(f"{argument}: {_RULE}, but one of {len(labels):,} is {labels.max()}")
     groups = handed[2] if len(handed) == 3 else None
     if groups is not None:
         groups = numbered(np.asarray(groups), len(images), argument)

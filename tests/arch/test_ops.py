@@ -219,6 +219,8 @@ GRAMMAR = "from blocksearch import Grammar, TASKS\n"
         ("x = 1\n", "x.py defines neither a grammar nor an option"),
         ("def f(:\n", "x.py:1: not Python: "),
         ("\nimport nothing_of_that_name\n", "x.py:2: ModuleNotFoundError: "),
+        ("class Odd(BaseException): pass\nraise Odd(3)\n", "x.py:2: Odd: 3"),
+        ("import sys\nsys.exit(3)\n", "x.py:2: SystemExit: 3"),
         (
             GRAMMAR + "a = Grammar(TASKS['digits'])\nb = Grammar(TASKS['digits'])\n",
             "x.py defines 2 grammars; a space file has one",

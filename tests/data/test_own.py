@@ -113,6 +113,11 @@ NOT_TO_LEARN_FROM = [
     ((IMAGES, LABELS + 1), "labels must be 0, 1, … without gaps, but no image has 0"),
     ((IMAGES, LABELS * 0), "at least two classes, but all labels are 0"),
     ((IMAGES, LABELS * 10**15), "without gaps, but one of 12 is 2000000000000000"),
+    (
+        (IMAGES, LABELS.astype(np.uint64) + 2**63),
+        "without gaps, but one of 12 is 9223372036854775810",
+    ),
+    ((np.zeros((12, 3, 225, 1), np.uint8), LABELS), "at most 224×224 pixels, but these have 3×225"),
     ((IMAGES, np.where(LABELS == 2, 3, LABELS)), "without gaps, but no image has 2"),
     ((IMAGES, np.array([2] + [0, 1] * 5 + [0])), "must have two images, one to learn from and"),
     ((IMAGES, LABELS, LABELS), "must have two groups, one to learn from and"),

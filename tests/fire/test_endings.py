@@ -126,6 +126,50 @@ def test_ctrl_c_before_it_has_begun_is_an_end_without_a_word(loading):
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+SWALLOWED = """
+import os, signal, sqlite3, time
+import sqlalchemy as sa
+from blocksearch.cli import _ending_as_after_ctrl_c
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+
+class Removed:
+    def __del__(self):
+        interrupted()
+
+class Closed(sqlite3.Connection):
+    def close(self):
+        interrupted()
+
+try:
+    with _ending_as_after_ctrl_c():
+        if {in_del}:
+            Removed()
+        else:
+            own = lambda: sqlite3.connect(":memory:", factory=Closed)
+            sa.create_engine("sqlite://", creator=own, poolclass=sa.pool.NullPool).connect().close()
+        time.sleep(30)
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("in_del", [True, False])
+def test_ctrl_c_where_python_or_a_library_swallows_it_ends_the_command_without_a_word(in_del):
+    """While an object is removed Python cannot raise; SQLAlchemy logs whatever a close raises."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED.replace("{in_del}", str(in_del))],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=listening,
+        timeout=25,
+    )
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
 @pytest.mark.slow
 def test_what_is_ignored_stays_so(tmp_path):
     process = begun(
