@@ -282,7 +282,7 @@ def paper_report(found: "PaperTable") -> Report:
     ]
     # How a network learnt is seen in its losses: test images judge once, after the last epoch.
     learnt = by_epoch("Training loss in each epoch, mean over seeds", "loss", losses)
-    units = f"95 % interval: of the mean over seeds; {UNITS}"
+    units = f"95 % interval: of the mean over seeds, each by itself; {UNITS}"
     correlation, p = found.order or (None, None)
     by_flops, _ = found.order_by_flops or (None, None)
     return Report(

@@ -154,6 +154,7 @@ def test_report(found: "Final") -> Report:
         figures=(figure,),
         notes=(
             *([f"all: {shared}"] if shared else []),
+            "95 % interval: of the mean over the seeds, each by itself",
             "expected in the search: by its model when the front was written down; "
             f"{found.searched}",
         ),

@@ -194,14 +194,16 @@ def looks(count: int) -> Iterator[Row]:
             share = wrong(decided_by_looks(drawn, STAGES, Rule.MODERATED))
             case = f"nothing is real, {shape.name}, {m} comparison{'s' * (m > 1)}"
             yield Row(table, case, Rule.MODERATED, share, most=_near(5, count))
-    drawn = families(np.random.default_rng(SEED), 4 * count, EQUAL, np.ones(1), 20)
-    table = "one comparison, effect 1, decided by looks, %"
-    for name, rates, about in (
-        ("equal shares", (0.25,) * 4, 68.0),
-        ("shares .1 .2 .3 .4", None, 74.0),
-    ):
-        share = 100 * float(decided_by_looks(drawn, STAGES, Rule.OWN, rates).mean())
-        yield Row(table, name, Rule.OWN, share, about - 3, about + 3)
+    table = "real effects of 1 that looks at 5, 8, 12, 20 seeds decide, %"
+    for m, real, abouts in ((1, 1, (68.0, 74.0)), (5, 2, (45.0, 51.0))):
+        effects_of = np.where(np.arange(m) < real, 1.0, 0.0)
+        drawn = families(np.random.default_rng(SEED), 4 * count, EQUAL, effects_of, 20)
+        for name, rates, about in zip(
+            ("equal shares", "shares .1 .2 .3 .4"), ((0.25,) * 4, None), abouts, strict=True
+        ):
+            found = decided_by_looks(drawn, STAGES, Rule.OWN, rates)[:, :real]
+            case = f"{real} of {m} comparison{'s' * (m > 1)}"
+            yield Row(table, case, name, 100 * float(found.mean()), about - 3, about + 3)
 
 
 def peeking(count: int) -> Iterator[Row]:
@@ -411,13 +413,14 @@ def searches(count: int) -> Iterator[Row]:
         case = "noise of the table's own" if noise is None else f"noise {noise:g}"
         for rule, row in fronts.rows_of(world, numbers, noise).items():
             off, held = row["front_too_high"], row["one_covers_%"]
-            fails = rule != fronts.AVERAGED and noise == fronts.LOUD
-            yield Row(high, case, rule, off, *((1.0, 100.0) if fails else (least, most)))
             if rule == fronts.AVERAGED:
+                yield Row(high, case, rule, off, least, most)
                 yield Row(covers, case, f"{rule}, each by itself", held, share)
                 yield Row(covers, case, "all of a front at once", row["all_cover_%"])
-            elif rule == fronts.GUESSED:
-                yield Row(covers, case, rule, held, 0.0, 70.0 if noise else 100.0)
+            else:
+                fails = rule == fronts.GUESSED and noise == fronts.LOUD
+                yield Row(high, case, rule, off, 2.0 if fails else -100.0)
+                yield Row(covers, case, rule, held, most=70.0 if fails else 100.0)
 
 
 def levels(count: int) -> Iterator[Row]:

@@ -5,9 +5,9 @@ noise of a stated spread in every training.
 
 The truth is the mean of a network in the table of `tiny`. A search has the reference networks and
 40 more, and one seed for its front. *The table's own* noise is each network's between its three
-seeds, 1 to 13 points; the model knows one noise for all, so it is not made for that. Two rules are
-controls, which must fail: *as known* takes the pooled noise as if it were known, *guessed* repeats
-no network and takes it to be 2.0.
+seeds, 1 to 13 points; the model knows one noise for all, so it is not made for that. *As if it were
+known* takes the pooled noise for the noise; *guessed* repeats no network and takes it to be 2.0: it
+is the control, which must fail.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TABLE = Path(__file__).parent.parent.parent / "studies" / "tiny-gtsrb.csv"
 NETWORKS = 40  # beside the reference networks
 LOUD, MIDDLE, QUIET = 4.35, 2.0, 0.7  # percentage points between seeds
 OWN = None  # each network's own, as in the table
-AVERAGED, KNOWN, GUESSED = "averaged over the noise", "as known (control)", "guessed (control)"
+AVERAGED, KNOWN, GUESSED = "averaged over the noise", "as if it were known", "guessed (control)"
 
 
 @dataclass(frozen=True)

@@ -183,12 +183,11 @@ def row_for(noise, rule, searches, repeated=REPEATED):
 
 @pytest.mark.slow
 def test_a_search_with_one_seed_knows_how_far_to_believe_it():
-    """Table *searches* of `benchmarks/evidence.py` is the whole of it. The controls fail."""
+    """Table *searches* of `benchmarks/evidence.py` is the whole of it. The control fails."""
     guessed = row_for(LOUD, GUESSED, 6, repeated=0)
     assert guessed["front_too_high"] > 2
     assert guessed["one_covers_%"] < 70
-    assert row_for(LOUD, KNOWN, 12)["front_too_high"] > 1
-    found = row_for(LOUD, AVERAGED, 12)
-    assert found["front_too_high"] < 1
-    assert found["one_covers_%"] > 85
+    found, known = (row_for(LOUD, rule, 12) for rule in (AVERAGED, KNOWN))
+    assert found["front_too_high"] < min(1, known["front_too_high"])
+    assert found["one_covers_%"] > max(85, known["one_covers_%"])
     assert row_for(QUIET, AVERAGED, 6)["one_covers_%"] >= 95
