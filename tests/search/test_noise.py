@@ -175,19 +175,20 @@ def test_many_repeats_leave_nothing_to_average():
     assert SeedNoise.of([[50.0, 50.0]] * 6).likely.min() > 0  # ties: no result is believed blindly
 
 
-def row_for(noise, rule, searches, repeated=REPEATED):
+def rows_for(noise, rules, searches, repeated=REPEATED):
     world = World.read(TABLE)
     studies = [searched(world, n, noise, repeated=repeated) for n in range(searches)]
-    return row_of([front_of(world, study, rule) for study in studies])
+    return [row_of([front_of(world, study, rule) for study in studies]) for rule in rules]
 
 
 @pytest.mark.slow
 def test_a_search_with_one_seed_knows_how_far_to_believe_it():
     """Table *searches* of `benchmarks/evidence.py` is the whole of it. The control fails."""
-    guessed = row_for(LOUD, GUESSED, 6, repeated=0)
+    (guessed,) = rows_for(LOUD, [GUESSED], 6, repeated=0)
     assert guessed["front_too_high"] > 2
     assert guessed["one_covers_%"] < 70
-    found, known = (row_for(LOUD, rule, 12) for rule in (AVERAGED, KNOWN))
+    found, known = rows_for(LOUD, [AVERAGED, KNOWN], 12)
     assert found["front_too_high"] < min(1, known["front_too_high"])
     assert found["one_covers_%"] > max(85, known["one_covers_%"])
-    assert row_for(QUIET, AVERAGED, 6)["one_covers_%"] >= 95
+    (quiet,) = rows_for(QUIET, [AVERAGED], 6)
+    assert quiet["one_covers_%"] >= 95
