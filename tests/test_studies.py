@@ -228,6 +228,17 @@ def test_section_3(name, section3):
     assert rows == table(f"`blocksearch reproduce section3 --dataset {name}", "seeds")
 
 
+def test_what_two_questions_leave_undecided(section3):
+    """The shortcuts were asked about again, so that a p below α / 2 decides."""
+    undone = [
+        " ".join(filter(None, (own.variant.given, own.variant.factor, own.variant.value)))
+        for own in section3["gtsrb"].results
+        if own.comparison and own.comparison.verdict.differs and own.comparison.p_value >= 0.025
+    ]
+    assert len(undone) == 7
+    assert f"undecided: {', '.join(undone)}." in " ".join(TEXT.split())
+
+
 def test_how_many_claims_agree(section3):
     """A row whose claims of accuracy agree counts once; what is claimed of FLOPs does not count."""
     agreements = [

@@ -48,16 +48,9 @@ class Ablation:
         return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
 
     def records(self) -> list[dict[str, object]]:
-        """Return a flat record for each result: see `VariantResult.record`. `p_value_counted` is
-        the p-value times the number of questions about these runs.
-        """
-        times, fallen = self.asked.count if self.asked else 1, self.collapsed
+        """Return a flat record for each result: see `VariantResult.record`."""
+        fallen = self.collapsed
         return [
-            result.record()
-            | {
-                "p_value_counted": own and own.p_value and min(1.0, times * own.p_value),
-                "collapsed": list(fallen.get(result.digest, ())),
-            }
+            {**result.record(self.asked), "collapsed": list(fallen.get(result.digest, ()))}
             for result in self.results
-            for own in (result.comparison,)
         ]

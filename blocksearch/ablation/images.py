@@ -3,6 +3,9 @@
 Verdicts are about the images at hand. Seeds alone grow ever surer of those; what holds for others
 needs the error over images, too. Images of one group (frames of one traffic sign) are drawn
 together. The interaction of seeds and images is counted twice, so intervals are a little wide.
+
+Two errors together have more degrees of freedom than one, which could make an interval narrower
+than that over seeds alone. A claim about other images says more, so it is never the surer one.
 """
 
 import math
@@ -59,10 +62,12 @@ class ImageGroups:
         object.__setattr__(self, "sizes", np.bincount(self.members).astype(float))
 
     @classmethod
-    def of(cls, conditions: Conditions) -> "ImageGroups":
-        """Return the groups of the images by which runs are judged; each its own where none are
-        known.
+    def of(cls, conditions: Conditions) -> "ImageGroups | None":
+        """Return the groups of the images by which runs are judged, each its own where images come
+        alone; None where they come in groups that nobody published.
         """
+        if conditions.ungrouped:
+            return None
         if conditions.evaluation_groups is None:
             return cls(np.arange(conditions.evaluation_images))
         return cls(np.unique(conditions.evaluation_groups, return_inverse=True)[1])
@@ -115,7 +120,10 @@ def on_other_images(
     }
     family = [own for own in compared.values() if own.n >= 2]
     rest = {own: 1.0 for own in compared if own not in both and compared[own].n >= 2}
-    raw = {name: min(1.0, own.p / compared[name].share) for name, own in both.items()}
+    raw = {
+        name: min(1.0, max(own.p, compared[name].p_raw or 0.0) / compared[name].share)
+        for name, own in both.items()
+    }
     adjusted = adjust(raw | rest)
     return {
         name: _judged(compared[name], error, both[name], adjusted[name], len(family))
@@ -142,6 +150,9 @@ def _judged(
     own: Comparison, error: float, both: PairedMean, p_value: float, size: int
 ) -> OtherImages:
     interval = interval_of(both, p_value, Family(ALPHA, own.margin, own.share, size))
+    if interval and own.interval:
+        ends = zip(interval, own.interval, strict=True)
+        interval = (min(next(ends)), max(next(ends)))
     match own.verdict:
         case Verdict.UNDECIDED:
             holds = None

@@ -18,6 +18,7 @@ from blocksearch.ablation.stats import Accuracies, Comparison, Pair, Rules, comp
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
+from blocksearch.runs.questions import Asked
 from blocksearch.runs.records import Run
 from blocksearch.training.recipe import Recipe
 
@@ -123,10 +124,11 @@ class VariantResult:
             for seed, own in found.items()
         }
 
-    def record(self) -> dict[str, object]:
+    def record(self, asked: Asked | None = None) -> dict[str, object]:
         """Return a flat record: accuracies in percent, differences in points, costs for one image.
 
-        `n` seeds have an accuracy; what does not apply is None.
+        `n` seeds have an accuracy; what does not apply is None. `p_value_counted` counts all
+        questions that were `asked` about these runs.
         """
         variant, own = self.variant, self.comparison or NOTHING
         found = list(self.accuracies.values())
@@ -153,6 +155,7 @@ class VariantResult:
             "rule": variant.rule,
             "claims": [str(statement) for statement in self.statements],
             "smallest_effect": own.decides,
+            "p_value_counted": asked.counted(own.p_value) if asked else own.p_value,
             "failures": [
                 {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
                 for run in self.failed

@@ -101,8 +101,9 @@ class Dataset:
     networks; `epochs` is the default length of a training; `counts` are the published numbers of
     training and test images, 0 where nobody published any; `origins` says, by digest, how images
     differ from the published ones; `class_names` are in the order of labels, where classes have
-    names; `unsuited` says of transforms (of training) why they do not suit these images. A part is
-    "train" or "test".
+    names; `unsuited` says of transforms (of training) why they do not suit these images;
+    `test_groups` says in what groups test images come, where nobody published which is of which. A
+    part is "train" or "test".
 
     >>> import numpy as np
     >>> class Dots(Dataset):
@@ -122,6 +123,7 @@ class Dataset:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     class_names: tuple[str, ...] = ()
     unsuited: Mapping[str, str] = field(default_factory=dict, repr=False)
+    test_groups: str = field(default="", repr=False)
 
     def read(self, part: str, root: Path) -> Arrays:
         """Decode a part from the files under `root`. Raises DataError if they are damaged."""

@@ -100,7 +100,7 @@ def made_from(name: str) -> AtInput | None:
             f"{channels}: only 3 to 1, grey, and 1 to 3"
         )
     task = replace(base.task, input=Shape(channels, *size))
-    same = ("description", "epochs", "counts", "class_names", "unsuited")
+    same = ("description", "epochs", "counts", "class_names", "unsuited", "test_groups")
     return AtInput(
         name=name, task=task, base=base.name, **{each: getattr(base, each) for each in same}
     )

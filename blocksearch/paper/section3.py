@@ -87,7 +87,7 @@ def _conversions(task: Task, dataset: str | None) -> list[Variant]:
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
     """What stored runs of a data set say of Section 3 (`results`, on a validation split), and of
-    the networks of Section 6 (`networks`, on test images).
+    the networks of Section 6 (`networks`, on test images), which are those of a `table`.
     """
 
     dataset: str
@@ -95,6 +95,7 @@ class Recorded:
     epochs: int
     results: tuple[VariantResult, ...]
     networks: tuple[VariantResult, ...]
+    table: int
 
     @property
     def title(self) -> str:
@@ -152,6 +153,7 @@ def recorded(runs: Sequence[Run], dataset: str, number: int = 0) -> Recorded | N
         epochs=max(run.epoch_to for run in own if run.key.network == asked[0].reference.digest),
         results=with_claims(results),
         networks=tuple(_networks(runs, dataset)),
+        table=max(_tables(dataset)),
     )
 
 
@@ -163,10 +165,15 @@ def _reduced(task: Task) -> list[Task]:
     ]
 
 
+def _tables(dataset: str) -> list[int]:
+    """List the tables of the paper about a data set: Section 5's, then Section 6's."""
+    return sorted(number for number, (name, _) in TABLES.items() if name == dataset)
+
+
 def _networks(runs: Sequence[Run], dataset: str) -> Iterator[VariantResult]:
     """Compare the networks of Section 6."""
     tested = [run for run in runs if (run.key.dataset, run.key.protocol) == (dataset, "test")]
-    for number in (number for number, (name, _) in TABLES.items() if name == dataset):
+    for number in _tables(dataset):
         for task in _reduced(TASKS[dataset]):
             rows = measured(networks_of(number, task), tested, range(FIRST))
             for result in compared(number, rows, range(FIRST)):
@@ -178,7 +185,8 @@ def claims_across(found: Mapping[str, Recorded | None]) -> list[dict[str, object
     """Hold the claims of Sections 3, 4.2 and 6 against what several data sets say.
 
     Return a flat record for each claim: what it says, and for each data set the number of seeds,
-    difference and interval in points, verdict and agreement, None if that was not run.
+    difference and interval in points, verdict and agreement, None if that was not run. What a
+    table prints of two networks on a data set stands for the claim there (`paper`, in points).
     """
     records: dict[tuple[object, ...], dict[str, object]] = {}
     for dataset, own in found.items():
@@ -187,9 +195,9 @@ def claims_across(found: Mapping[str, Recorded | None]) -> list[dict[str, object
             for claim in claims:
                 assert own
                 record = _claimed(result.variant, claim, own.widths)
-                agreement = str(claim.agreement(result.comparison))
+                here = claim.in_table(own.table)
                 records.setdefault(tuple(record.values()), record).update(
-                    _of(dataset, result.comparison, agreement)
+                    _of(dataset, result.comparison, here)
                 )
     every = [name for dataset in found for name in _of(dataset, None, None)]
     return [dict.fromkeys([*record, *every]) | record for record in records.values()]
@@ -215,7 +223,9 @@ def _shown(record: Mapping[str, object], dataset: str) -> str:
         return "not run"
     difference = record[f"{dataset}_difference"]
     points = f"{difference:+.2f} " if difference is not None else ""
-    return f"{points}{verdict}" + ("" if verdict == agreement else f", {agreement}")
+    said = f"{points}{verdict}" + ("" if verdict == agreement else f", {agreement}")
+    printed = record[f"{dataset}_paper"]
+    return said if printed is None else f"{said} (paper {printed:+.2f})"
 
 
 def _claimed(variant: Variant, claim: Claim, widths: tuple[int, ...]) -> dict[str, object]:
@@ -234,8 +244,8 @@ def _claimed(variant: Variant, claim: Claim, widths: tuple[int, ...]) -> dict[st
     }
 
 
-def _of(dataset: str, own: Comparison | None, agreement: str | None) -> dict[str, object]:
-    """Name what a data set says."""
+def _of(dataset: str, own: Comparison | None, claim: Claim | None) -> dict[str, object]:
+    """Name what a data set says, and what becomes of a claim there."""
     low, high = (own.interval if own else None) or (None, None)
     return {
         f"{dataset}_n": own and own.n,
@@ -243,5 +253,6 @@ def _of(dataset: str, own: Comparison | None, agreement: str | None) -> dict[str
         f"{dataset}_interval_low": low,
         f"{dataset}_interval_high": high,
         f"{dataset}_verdict": own and str(own.verdict),
-        f"{dataset}_agreement": agreement,
+        f"{dataset}_agreement": claim and str(claim.agreement(own)),
+        f"{dataset}_paper": claim and claim.printed and claim.printed[1],
     }

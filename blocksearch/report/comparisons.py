@@ -114,7 +114,7 @@ def ablation_report(answer: "Ablation") -> Report:
         data=tuple(records),
         units=_PERCENT | _POINTS,
         grouped="given",
-        notes=(*comparison_notes(results), *looks_notes(answer.asked), *answer.notes),
+        notes=(*comparison_notes(results), *looks_notes(answer.asked, results), *answer.notes),
     )
     figures = (_effects(results), _costs(results), _curves(results))
     facts = looks(answer.asked)
@@ -257,7 +257,7 @@ _COMPARED = (
 def paper_report(found: "PaperTable") -> Report:
     """Put a table of the paper beside its reproduction, and its networks against each other."""
     records = found.records()
-    compared = [(own, own.record()) for own in found.compared]
+    compared = [(own, own.record(found.asked)) for own in found.compared]
     tables = [
         Table(
             name="networks",
@@ -292,7 +292,7 @@ def paper_report(found: "PaperTable") -> Report:
         notes=(
             *([units] if found.compared else []),
             *_order(found),
-            *looks_notes(found.asked),
+            *looks_notes(found.asked, found.compared),
             *found.notes,
         ),
         facts={

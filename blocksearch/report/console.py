@@ -97,7 +97,7 @@ def _table(table: Table, width: int, *, wide: bool) -> Iterator[Line]:
         [_least(column, own, readable) for column, own in zip(columns, texts, strict=True)]
         for readable in _READABLE
     )
-    chosen = range(len(columns)) if wide else _fitting(columns, roomy, width)
+    chosen = range(len(columns)) if wide else _fitting(columns, tight, width)
     columns, cells = [columns[at] for at in chosen], [[row[at] for at in chosen] for row in cells]
     roomy, tight = [roomy[at] for at in chosen], [tight[at] for at in chosen]
     if _total(tight) > width and not wide:

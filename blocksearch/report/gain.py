@@ -25,9 +25,9 @@ def gain_report(found: "Gain") -> Report:
     record = found.record()
     row = {**record, "n": len(found.accuracies), "interval": found.interval}
     units = {"accuracy": "%", "members_accuracy": "%", "gain": "points"}
+    before = f"{found.stored} of the {found.asked} members had been trained before"
     notes = [
-        f"{found.stored} of the {found.asked} members were trained before; networks that a search "
-        "chose are no random members, and count where the draw has them",
+        *([f"{before}; runs count where the random draw has them"] if found.stored else []),
         "the interval (95 %) has the spread among members and that between the network's seeds; "
         "it is about these images",
         "a network that these very runs chose looks better than it is: ask about new seeds then",

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from blocksearch.runs.metrics import ALPHA
+
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.results import VariantResult
     from blocksearch.ablation.stats import Comparison
@@ -74,18 +76,29 @@ def _unseen(results: "Sequence[VariantResult]") -> list[str]:
 ONE_IN = {2: 12, 3: 9, 4: 7}  # series of so many questions decide falsely; of more, one in five
 
 
-def looks_notes(asked: "Asked | None") -> list[str]:
-    """Say which look at the same runs an answer is, and its p-values if all are counted."""
+def looks_notes(asked: "Asked | None", results: "Sequence[VariantResult]") -> list[str]:
+    """Say which look at the same runs an answer is, its p-values if all are counted, and which
+    verdicts they would undo.
+    """
     if asked is None:
         return []
     unkept = [f"this question is not remembered: {asked.unkept}"] if asked.unkept else []
     if asked.count == 1:
         return unkept
     k, others = asked.count, "; ".join(map(_question, asked.others))
+    undone = ", ".join(
+        " ".join(filter(None, (each.variant.given, each.variant.factor, each.variant.value)))
+        for each in results
+        if (own := each.comparison)
+        and own.verdict.differs
+        and (asked.counted(own.p_value) or 0) >= ALPHA
+    )
     return [
         f"question {asked.number} of {k} about these runs (the other{'s' * (k > 2)}: {others}); "
-        f"counted over all, each p is {k} times what is printed, and without that one such series "
-        f"in {ONE_IN.get(k, 5)} decides something that is not there; new seeds make a new question",
+        f"counted over all, each p is {k} times what is printed, and one below {ALPHA / k:.2g} "
+        f"decides; {f'undecided is then {undone}' if undone else 'no verdict changes'}; uncounted, "
+        f"one such series in {ONE_IN.get(k, 5)} decides something that is not there; new seeds are "
+        "a new question",
         *unkept,
     ]
 

@@ -255,6 +255,11 @@ class Conditions:
         return f", also brought to {', '.join(map(str, self.beside))}" if self.beside else ""
 
     @property
+    def ungrouped(self) -> str:
+        """Say what groups the images come in, where which image is of which is not known."""
+        return get(self.protocol.dataset).test_groups if self.protocol.test else ""
+
+    @property
     def doubts(self) -> str:
         """Say which transforms of the recipe do not suit these images, and why; mostly nothing."""
         return "".join(

@@ -60,11 +60,13 @@ def sampling(name: str, run: Run, conditions: Conditions) -> str:
     """
     low, high = conditions.interval(run) or (0.0, 100.0)
     found = conditions.measured(run).accuracy
-    drawn = "single images" if conditions.evaluation_groups is None else "whole tracks"
+    drawn = "single images drawn" if conditions.evaluation_groups is None else "whole tracks drawn"
+    if conditions.ungrouped:
+        drawn += f", although they come in {conditions.ungrouped}, so it is more"
     return (
         f"on other images, seed {run.key.seed} of {name} ({found:.2f} %) might have come "
         "out "
-        f"at {low:.2f} to {high:.2f} % (95 %, {drawn} drawn); "
+        f"at {low:.2f} to {high:.2f} % (95 %, {drawn}); "
         "the intervals above are over seeds, on these images"
     )
 

@@ -66,6 +66,21 @@ def test_every_claim_has_a_record_with_the_numbers_of_its_comparison(found):
     assert unsaid == {("3", "groups", "last(2)"), ("3", "groups", "both(2)")}  # not usual values
 
 
+def test_two_networks_are_held_against_what_their_table_prints_as_the_table_does(found):
+    """`reproduce table7` and the claims over data sets say the same of the same runs."""
+    of_table = {own.variant.value: own for own in found["gtsrb"].networks}
+    records = [each for each in claims_across(found) if each["value"] in of_table]
+    assert len(records) == 4
+    for record in records:
+        own = of_table[record["value"]]
+        assert f"its Table 7: {record['gtsrb_paper']:+.2f}" in own.statements[0].text
+        assert record["gtsrb_agreement"] == own.statements[0].agreement
+    assert "agrees" in {record["gtsrb_agreement"] for record in records}
+    shown = {each["claim"]: each["gtsrb"] for each in claims_shown(found)}
+    claim = "network effnet_revised_2 against mobilenet_v2_2"
+    assert shown[claim] == "-1.39 hurts, agrees (paper -1.83)"
+
+
 def test_runs_on_other_data_are_left_out(runs, found):
     """The same networks on images with another digest, all of them wrong: no answer mixes them."""
     other = [
