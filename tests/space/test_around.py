@@ -58,3 +58,16 @@ def test_too_many_layouts_are_refused_whichever_choice_makes_them(name):
     Grammar(task, stages=stages, **{name: AROUND[name][:1]})
     with pytest.raises(SpecError, match="has 300,000 combinations, but may have 200,000"):
         Grammar(task, stages=stages, **{name: AROUND[name]})
+
+
+@pytest.mark.parametrize("name", [each for each in AROUND if " " not in each])
+def test_a_choice_that_is_not_listed_has_the_usual_option(name):
+    task, ways = Task(input=Shape(3, 16, 16), classes=5, widths=(4, 8)), {"residual": ["none"]}
+    usual, whole = Grammar(task, **ways), Grammar(task, **{name: AROUND[name]}, **ways)
+    first, other = AROUND[name]
+    assert list(usual.restrict(**{name: [first]})) == list(usual)
+    with pytest.raises(SpecError):
+        usual.restrict(**{name: [other]})
+    both = usual.extend(**{name: [other]})
+    assert {each.digest for each in both} == {each.digest for each in whole}
+    assert list(both.restrict(**{name: [first]})) == list(usual)
