@@ -9,11 +9,15 @@ import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 300  # characters of an error
-_URL = r"([A-Za-z][\w+.-]*:/{1,2}"  # a path in which a URL stands has lost a slash
-_SECRETS = (  # of a URL: before a host, without one, and in its query
-    (re.compile(_URL + r")[^\s@]*:.*@"), r"\1***@"),
-    (re.compile(_URL + r"[^\s/@:]*:)(?!\d{1,5}\b)[^\s/@]+"), r"\1***"),
-    (re.compile(r"(?i)(\b\w*(?:pass|pwd|secret|token|key)\w*=)[^\s&;'\"]+"), r"\1***"),
+# of a URL, of which a path has lost a slash; parts are bounded, so that a long text is read soon
+_SCHEME = r"[A-Za-z][\w+.-]{0,40}:/{1,2}"
+_USER = re.compile(rf"({_SCHEME})[^\s@:]{{0,200}}:")
+_SECRETS = (  # without a host, and in a query
+    (re.compile(rf"({_SCHEME}[^\s/@:]{{0,200}}:)(?!\d{{1,5}}\b)[^\s/@]+"), r"\1***"),
+    (
+        re.compile(r"(?i)(\b\w{0,40}(?:pass|pwd|secret|token|key)\w{0,40}=)[^\s&;'\"]+"),
+        r"\1***",
+    ),
 )
 _LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
 
@@ -40,9 +44,15 @@ def without_secrets(line: str) -> str:
     >>> without_secrets("--save ftp://me:secret@host/a.html: no such file")
     '--save ftp://***@host/a.html: no such file'
     """
-    if re.search(_URL + ")", line):
-        for pattern, hidden in _SECRETS:
-            line = pattern.sub(hidden, line)
+    if not re.search(_SCHEME, line):
+        return line
+    for found in _USER.finditer(line):
+        end = line.rfind("@", found.end())
+        if end >= 0:
+            line = f"{line[: found.end(1)]}***{line[end:]}"
+            break
+    for pattern, hidden in _SECRETS:
+        line = pattern.sub(hidden, line)
     return line
 
 
@@ -117,5 +127,7 @@ def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> Con
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean …?)` with the nearest known name, or nothing."""
+    if len(name) > LONGEST:  # comparing takes the product of both lengths
+        return ""
     found = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {found[0]!r}?)" if found else ""

@@ -43,11 +43,7 @@ class Keeper:
             try:
                 self.training.load(arrays)
                 self.resumed = True
-            except (
-                KeyError,
-                ValueError,
-                RuntimeError,
-            ):  # of another version: it may be half taken up
+            except Exception:  # of another version, or a stranger's: it may be half taken up
                 self.training = make()
 
     def keep_now_and_then(self) -> None:

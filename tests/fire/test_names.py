@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -264,6 +265,14 @@ def test_no_error_repeats_a_password_of_a_url(url, before):
 )
 def test_what_is_no_secret_is_said(text):
     assert str(ConfigError(text)) == text
+
+
+@pytest.mark.parametrize("many", ["inf", "a:/", "a://b:", "a:/b:c@", "pass", "a:/ pass=", "@a:/"])
+def test_a_long_text_is_searched_for_secrets_soon(many):
+    began = time.process_time()
+    for text in (many * 20_000, f"http://a {many * 20_000}", f"{many * 20_000}@"):
+        str(ConfigError(text))
+    assert time.process_time() - began < 2
 
 
 GIVEN = [

@@ -45,6 +45,21 @@ def test_a_training_that_lacks_something_is_not_taken_up_in_part(tmp_path, make,
     )
 
 
+@pytest.mark.parametrize("made", [str, "datetime64[s]", complex, bool, "V3", "f2"])
+@pytest.mark.parametrize(
+    "name", ["at", "divergences", "order/0", "losses", "module/0.weight", "seconds"]
+)
+def test_a_training_of_other_kinds_of_numbers_is_taken_up_or_not(tmp_path, make, name, made):
+    began = make()
+    began.step()
+    state = began.state() | {"digest": np.array("d")}
+    name = name if name in state else next(each for each in state if each.startswith("module/"))
+    own = state[name]
+    odd = np.zeros(own.shape, made) if made == "V3" else (own != 0).astype(made)
+    save(tmp_path / "kept.npz", state | {name: odd})
+    Keeper(make, tmp_path / "kept.npz", "d").training.step()
+
+
 def test_weights_are_the_same_bytes_whenever_they_are_written(tmp_path):
     rng = np.random.default_rng(0)
     weights = {name: rng.normal(size=(3, 5)).astype(np.float32) for name in "abc"}
