@@ -72,7 +72,7 @@ def test_a_gain_in_the_shipped_table_is_that_of_its_rows(tmp_path, monkeypatch):
     assert found["gain"] == pytest.approx(np.mean(found["accuracies"]) - np.mean(wanted), abs=1e-3)
     whole = np.mean(found["accuracies"]) - np.mean(list(table.values()))
     assert found["interval_low"] < whole < found["interval_high"]
-    assert "40 of the 40 members were trained before" in " ".join(answer.data()["notes"])
+    assert "40 of the 40 members had been trained before" in " ".join(answer.data()["notes"])
 
 
 def test_a_space_without_networks_so_cheap_is_refused(root, tmp_path, monkeypatch):
