@@ -13,8 +13,11 @@ Name = TypeVar("Name", bound=Hashable)
 TIMES = 5.0  # of the median spread of networks; less than one in 10,000 normal samples of five
 
 
-def collapsed(accuracies: Mapping[Name, Mapping[int, float]]) -> dict[Name, tuple[int, ...]]:
-    """Return the seeds of each network that collapsed, given accuracies by network and seed.
+def collapsed(
+    accuracies: Mapping[Name, Mapping[int, float]], least: float = LEAST
+) -> dict[Name, tuple[int, ...]]:
+    """Return the seeds of each network that collapsed, given accuracies by network and seed. A run
+    that is less than `least` below its network's median has not.
 
     >>> runs = {"a": {0: 90.0, 1: 91.0, 2: 70.0}, "b": {0: 88.0, 1: 88.5, 2: 88.0}}
     >>> collapsed(runs)
@@ -25,7 +28,7 @@ def collapsed(accuracies: Mapping[Name, Mapping[int, float]]) -> dict[Name, tupl
         return {}
     # of two networks the lower: the other may be the one that collapsed
     usual = median_low(spread(np.array(list(each.values()))) for each in own.values())
-    depth = max(LEAST, TIMES * usual)
+    depth = max(least, TIMES * usual)
     found = {
         name: tuple(s for s, value in each.items() if value < median(each.values()) - depth)
         for name, each in own.items()

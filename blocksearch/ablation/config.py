@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from numbers import Real
 
 from blocksearch.arch.factors import Value
 from blocksearch.arch.notation import divided
@@ -12,6 +13,7 @@ from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
+MOST_LOOKS = 1000  # at scores from elsewhere
 MOST_MEMBERS = 10_000  # of a space, that a network is held against
 STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
 
@@ -118,18 +120,34 @@ class ScoresConfig:
     reference: str | None = field(
         default=None, metadata={"help": "Treatment to compare with. Default: the first."}
     )
-    margin: float = field(
-        default=MARGIN, metadata={"help": "Difference within which scores count as equal."}
+    margin: float | None = field(
+        default=None,
+        metadata={
+            "help": "Difference within which scores count as equal. Default: 0.5, or 0.005 for "
+            "fractions (all scores within ±1)."
+        },
     )
     variance: Variance = field(
         default=Variance.MODERATED,
         metadata={"help": "Spread to test by: moderated (by the family's), or own."},
     )
+    look: int = field(
+        default=1,
+        metadata={
+            "help": "Which look at these scores this is: 2 where scores were added after a first."
+        },
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variance", read_variance(self.variance))
-        if not 0 < self.margin < math.inf:
-            raise ConfigError(f"margin must be a positive number, but got {self.margin}")
+        if self.reference is not None:
+            object.__setattr__(self, "reference", str(self.reference))
+        if self.margin is not None and not _is_positive(self.margin):
+            raise ConfigError(f"margin must be a positive number, but got {self.margin!r}")
+        if type(self.look) is not int or not 1 <= self.look <= MOST_LOOKS:
+            raise ConfigError(
+                f"look must be a whole number from 1 to {MOST_LOOKS}, but got {self.look!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +192,10 @@ class GainConfig:
         return read_seeds(str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},")
 
 
+def _is_positive(value: object) -> bool:
+    return type(value) is not bool and isinstance(value, Real) and 0 < float(value) < math.inf
+
+
 def read_stages(text: str) -> tuple[int, ...]:
     """Read a range of seeds as the numbers of seeds at which to analyse; () if it is no range.
 
@@ -200,7 +222,7 @@ def read_variance(text: str) -> Variance:
     'own'
     """
     if text not in list(Variance):
-        raise unknown("variance", text, [each.value for each in Variance])
+        raise unknown("variance", str(text), [each.value for each in Variance])
     return Variance(text)
 
 

@@ -106,17 +106,21 @@ def gains(
 
 
 def on_other_images(
-    compared: Mapping[Name, Comparison], gained: Mapping[Name, Floats], groups: ImageGroups
+    compared: Mapping[Name, Comparison],
+    gained: Mapping[Name, Floats],
+    groups: ImageGroups | Mapping[Name, ImageGroups],
 ) -> dict[Name, OtherImages]:
-    """Say of each comparison what its effect would be on other images, by its gains in groups.
+    """Say of each comparison what its effect would be on other images, by its gains in groups, all
+    of one set or each of its own.
 
     The p-values are adjusted for the family as those of the verdicts are.
     """
-    errors = {name: 100 * clustered_error(own, groups.sizes) for name, own in gained.items()}
+    sets = dict.fromkeys(gained, groups) if isinstance(groups, ImageGroups) else groups
+    errors = {name: 100 * clustered_error(own, sets[name].sizes) for name, own in gained.items()}
     both = {
-        name: _with_both(compared[name], error, len(groups.sizes) - 1)
+        name: _with_both(compared[name], error, len(own) - 1)
         for name, error in errors.items()
-        if compared[name].n >= 2 and len(groups.sizes) >= GROUPS
+        if compared[name].n >= 2 and len(own := sets[name].sizes) >= GROUPS
     }
     family = [own for own in compared.values() if own.n >= 2]
     rest = {own: 1.0 for own in compared if own not in both and compared[own].n >= 2}

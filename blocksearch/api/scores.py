@@ -1,20 +1,18 @@
 """The call that compares scores from elsewhere; nothing is trained."""
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from blocksearch.api.answer import Answer, divided
 
 
-def compare(
-    scores: str | Path | Iterable[Mapping[str, Any]] | Mapping[str, Any], **fields: Any
-) -> Answer[Any]:
+def compare(scores: Any, **fields: Any) -> Answer[Any]:
     """Compare treatments of any experiment, seed by seed, by the rules of an ablation.
 
-    `scores` are a CSV file or rows with treatment, seed and score (higher is better), and where
-    there are several a task and a group of what was evaluated; or {treatment: scores by seed}.
-    `fields` are `reference` (default: the first treatment), `margin` and `variance`. Raises
+    `scores` are a CSV file, a data frame or a dict of columns with treatment, seed and score
+    (higher is better), and where there are several a group of what was evaluated and a task; or
+    rows, as dicts or as tuples in this order; or {treatment: scores by seed}. `fields` are
+    `reference` (default: the first treatment), `margin`, `variance` and `look`. Raises
     ConfigError in one line.
 
     >>> import blocksearch as bs

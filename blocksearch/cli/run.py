@@ -33,7 +33,11 @@ Seeds = Annotated[
 ]
 Compared = Annotated[Given, Options(ScoresConfig, "Question")]
 Scores = Annotated[
-    str, typer.Option(help="CSV file: treatment, seed, score; also task, group.", metavar="FILE")
+    str,
+    typer.Option(
+        help="CSV file with the columns treatment, seed, score; may have group and task.",
+        metavar="FILE",
+    ),
 ]
 Reference = Annotated[
     str,
@@ -96,7 +100,9 @@ def ablate(
 def compare(scores: Scores, question: Compared, output: Shown) -> None:
     """Compare scores that were measured elsewhere.
 
-    The table is that of an ablation; nothing is trained. Higher scores are better.
+    The table is that of an ablation; nothing is trained. Higher scores are better. The file has a
+    line for each score, with commas, semicolons or tabs. Tasks are compared apart, in one family.
+    Groups are what was evaluated, such as speakers; an interval over other groups needs 20.
 
     Example: blocksearch compare --scores scores.csv --reference baseline
     """

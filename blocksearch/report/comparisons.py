@@ -15,7 +15,14 @@ from blocksearch.report.figure import (
     by_epoch,
     fork_figure,
 )
-from blocksearch.report.notes import UNITS, collapse_remark, comparison_notes, looks, looks_notes
+from blocksearch.report.notes import (
+    collapse_remark,
+    comparison_notes,
+    looks,
+    looks_notes,
+    undecided_needs,
+    units_note,
+)
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -153,16 +160,9 @@ def verdict_of(result: "VariantResult") -> str:
 
 
 def _outcome(result: "VariantResult", remarks: Sequence[str] = ()) -> dict[str, Any]:
-    """Write an interval and a verdict; if there is none yet, the smallest effect that so many seeds
-    decide with 80 % power.
-    """
-    needs, own = [], result.comparison
-    if own and own.verdict is Verdict.UNDECIDED and own.n < 2:
-        needs = ["a comparison needs two seeds that both complete"]
-    elif own and own.verdict is Verdict.UNDECIDED:
-        needs = [f"{own.n} seeds show ±{own.decides:.2g} or more"] if own.decides else []
-        needs += ["no interval: the seeds have no spread"] if own.interval is None else []
-    said = "; ".join([*needs, *remarks])
+    """Write an interval and a verdict, or what it lacks."""
+    own = result.comparison
+    said = "; ".join([*undecided_needs(own), *remarks])
     return {
         "interval": own and own.interval,
         "images_interval": result.elsewhere and result.elsewhere.interval,
@@ -282,7 +282,8 @@ def paper_report(found: "PaperTable") -> Report:
     ]
     # How a network learnt is seen in its losses: test images judge once, after the last epoch.
     learnt = by_epoch("Training loss in each epoch, mean over seeds", "loss", losses)
-    units = f"95 % interval: of the mean over seeds, each by itself; {UNITS}"
+    differences = [own.comparison for own in found.compared if own.comparison]
+    units = f"95 % interval: of the mean over seeds, each by itself; {units_note(differences)}"
     correlation, p = found.order or (None, None)
     by_flops, _ = found.order_by_flops or (None, None)
     return Report(

@@ -1,38 +1,70 @@
 """What is said under a table of comparisons: how its numbers are to be read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from blocksearch.runs.metrics import ALPHA
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
+    from blocksearch.ablation.images import OtherImages
     from blocksearch.ablation.results import VariantResult
     from blocksearch.ablation.stats import Comparison
     from blocksearch.runs.questions import Asked, Question
 
+Seed = TypeVar("Seed", int, int | str)
 TOGETHER = (
     "the intervals of all comparisons here hold together in at least 90 % of answers, in 95 % "
     "where no end is zero"
 )
-UNITS = f"difference: percentage points over the paired seeds; {TOGETHER}"
-SCORE_UNITS = f"difference: in the units of the scores, over the paired seeds; {TOGETHER}"
 
 
 def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
-    """Say what the numbers are, and how small a sign-flip p can be at all."""
-    least = {
-        own.n: own.p_sign_flip_smallest
-        for result in results
-        if (own := result.comparison) and own.p_sign_flip_smallest is not None
-    }
-    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
-    smallest = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
+    """Say what the numbers are, and what they cannot say."""
     compared = [each.comparison for each in results if each.comparison]
     if not any(own.n >= 2 for own in compared):
         return []
-    said = [*moderation_note(compared), *_elsewhere(results), *_over_splits(compared)]
-    return [UNITS, *said, *_unseen(results), *([smallest] if least else [])]
+    lost = (
+        "verdicts are about the seeds that both networks completed; runs that did not are not "
+        "missing at random"
+    )
+    return [
+        units_note(compared),
+        *moderation_note(compared),
+        *elsewhere_note([each.elsewhere for each in results]),
+        *_over_splits(compared),
+        *unseen_note(compared),
+        *([lost] if any(each.failed for each in results) else []),
+        *sign_flip_note(compared),
+    ]
+
+
+def units_note(
+    compared: "Sequence[Comparison]", units: str = "percentage points over the paired seeds"
+) -> str:
+    """Say what differences count, and how sure intervals are together, if there are any."""
+    said = f"difference: {units}"
+    return f"{said}; {TOGETHER}" if any(own.interval for own in compared) else said
+
+
+def sign_flip_note(compared: "Sequence[Comparison]") -> list[str]:
+    """Say how small a sign-flip p can be at all."""
+    least = {own.n: p for own in compared if (p := own.p_sign_flip_smallest) is not None}
+    bounds = ", ".join(f"{p:.2g} at {n}" for n, p in sorted(least.items()))
+    said = f"sign-flip p: exact, unadjusted; its least value by the number of seeds is {bounds}"
+    return [said] if least else []
+
+
+def undecided_needs(own: "Comparison | None", both: str = "complete") -> list[str]:
+    """Say what an undecided comparison lacks: seeds, spread, or the size of an effect that so many
+    seeds decide with 80 % power.
+    """
+    if own is None or own.verdict != "undecided":
+        return []
+    if own.n < 2:
+        return [f"a comparison needs two seeds that both {both}"]
+    needs = [f"{own.n} seeds show ±{own.decides:.2g} or more"] if own.decides else []
+    return needs + (["no interval: the seeds have no spread"] if own.interval is None else [])
 
 
 def _over_splits(compared: "Sequence[Comparison]") -> list[str]:
@@ -47,30 +79,29 @@ def _over_splits(compared: "Sequence[Comparison]") -> list[str]:
     ]
 
 
-def collapse_remark(seeds: Sequence[int], accuracies: Mapping[int, float]) -> list[str]:
+def collapse_remark(
+    seeds: Sequence[Seed],
+    accuracies: Mapping[Seed, float],
+    write: Callable[[float], str] = "{:.1f} %".format,
+) -> list[str]:
     """Say which runs of a network lie far below its others."""
     if not seeds:
         return []
-    shown = ", ".join(f"seed {seed} at {accuracies[seed]:.1f} %" for seed in seeds)
-    return [f"collapsed, against a median of {median(accuracies.values()):.1f} %: {shown}"]
+    shown = ", ".join(f"seed {seed} at {write(accuracies[seed])}" for seed in seeds)
+    return [f"collapsed, against a median of {write(median(accuracies.values()))}: {shown}"]
 
 
-def _unseen(results: "Sequence[VariantResult]") -> list[str]:
+def unseen_note(compared: "Sequence[Comparison]", what: str = "network") -> list[str]:
     """Say what share of a network's runs may collapse, or diverge, without being seen."""
-    counts = [own.n for each in results if (own := each.comparison) and own.n >= 2]
     from blocksearch.ablation.collapse import unseen  # not before its numbers are there
 
-    least = min(counts)
-    said = [
-        f"where no run of a network collapsed, up to {unseen(least):.0%} of its runs could: "
+    least = min((own.n for own in compared if own.n >= 2), default=0)
+    if not least:
+        return []
+    return [
+        f"where no run of a {what} collapsed, up to {unseen(least):.0%} of its runs could: "
         f"{least} seeds cannot exclude it (95 %)"
     ]
-    if any(each.failed for each in results):
-        said.append(
-            "verdicts are about the seeds that both networks completed; runs that did not are not "
-            "missing at random"
-        )
-    return said
 
 
 ONE_IN = {2: 12, 3: 9, 4: 7}  # series of so many questions decide falsely; of more, one in five
@@ -86,21 +117,29 @@ def looks_notes(asked: "Asked | None", results: "Sequence[VariantResult]") -> li
     if asked.count == 1:
         return unkept
     k, others = asked.count, "; ".join(map(_question, asked.others))
-    undone = ", ".join(
+    undone = [
         " ".join(filter(None, (each.variant.given, each.variant.factor, each.variant.value)))
         for each in results
         if (own := each.comparison)
         and own.verdict.differs
         and (asked.counted(own.p_value) or 0) >= ALPHA
-    )
+    ]
     return [
         f"question {asked.number} of {k} about these runs (the other{'s' * (k > 2)}: {others}); "
-        f"counted over all, each p is {k} times what is printed, and one below {ALPHA / k:.2g} "
-        f"decides; {f'undecided is then {undone}' if undone else 'no verdict changes'}; uncounted, "
-        f"one such series in {ONE_IN.get(k, 5)} decides something that is not there; new seeds are "
-        "a new question",
+        f"{counted(k, undone)}; new seeds are a new question",
         *unkept,
     ]
+
+
+def counted(looks: int, undone: Sequence[str]) -> str:
+    """Say what several looks at the same runs make of p-values, and which verdicts they undo."""
+    said = f"undecided is then {', '.join(undone)}" if undone else "no verdict changes"
+    return (
+        f"counted over all, each p is {looks} times what is printed, and one below "
+        f"{ALPHA / looks:.2g} decides; "
+        f"{said}; "
+        f"uncounted, one such series in {ONE_IN.get(looks, 5)} decides something that is not there"
+    )
 
 
 def looks(asked: "Asked | None") -> dict[str, object]:
@@ -118,12 +157,12 @@ def _question(own: "Question") -> str:
     return f"{count} over seed{'s' * (len(seeds) > 1)} {said}{stages}"
 
 
-def _elsewhere(results: "Sequence[VariantResult]") -> list[str]:
+def elsewhere_note(found: "Sequence[OtherImages | None]", what: str = "images") -> list[str]:
     """Say what other images are, if some verdict was held against them."""
-    if not any(each.elsewhere and each.elsewhere.generality for each in results):
+    if not any(each and each.generality for each in found):
         return []
     return [
-        "verdicts are about these images; other images: whether the error over images, added to "
+        f"verdicts are about these {what}; other {what}: whether the error over {what}, added to "
         "that over seeds, leaves the same verdict"
     ]
 

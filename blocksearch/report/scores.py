@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from blocksearch.report.comparisons import interval_text, p_text
-from blocksearch.report.notes import SCORE_UNITS, moderation_note
+from blocksearch.report.notes import (
+    collapse_remark,
+    counted,
+    elsewhere_note,
+    moderation_note,
+    undecided_needs,
+    units_note,
+    unseen_note,
+)
 from blocksearch.report.table import Column, Priority, Report, Table, form
+from blocksearch.runs.metrics import ALPHA
 
 if TYPE_CHECKING:  # only to describe arguments: its module loads scipy
-    from blocksearch.ablation.scores import ScoreResult
+    from blocksearch.ablation.scores import ScoreAnswer, ScoreResult
 
+_MOST = 5  # seeds that are named one by one
 _COLUMNS = (
     Column(name="treatment", left=True),
     Column(name="n", label="seeds"),
@@ -23,9 +33,11 @@ _COLUMNS = (
 )
 
 
-def scores_report(name: str, results: "Sequence[ScoreResult]") -> Report:
+def scores_report(name: str, answer: "ScoreAnswer") -> Report:
     """Show each treatment's difference from the reference, a table for each task."""
-    records = [each.record() for each in results]
+    from blocksearch.ablation.images import GROUPS  # not before its numbers are there
+
+    records = answer.records()
     rows = [
         {
             **record,
@@ -33,29 +45,100 @@ def scores_report(name: str, results: "Sequence[ScoreResult]") -> Report:
             "interval": each.comparison and each.comparison.interval,
             "outcome": _outcome(each),
         }
-        for each, record in zip(results, records, strict=True)
+        for each, record in zip(answer.results, records, strict=True)
     ]
-    compared = [each.comparison for each in results if each.comparison]
     table = Table(
         name="comparisons",
         columns=_COLUMNS,
         rows=tuple(rows),
         data=tuple(records),
         grouped="task",
-        notes=(SCORE_UNITS, *moderation_note(compared)),
+        notes=tuple(_notes(answer, GROUPS)),
     )
-    reference = results[0].reference
-    return Report(title=f"{name}: treatments against {reference}", tables=(table,))
+    return Report(
+        title=f"{name}: treatments against {answer.results[0].reference}",
+        tables=(table,),
+        facts={
+            "margin": answer.margin,
+            "fractions": answer.fractions,
+            "groups_needed": GROUPS,
+            "look": answer.look,
+            "ignored_columns": list(answer.ignored),
+        },
+    )
 
 
 def _outcome(result: "ScoreResult") -> str:
+    """Write the verdict, what it lacks, and which runs it is not about."""
     own = result.comparison
-    if own is None:
-        return "reference"
-    if own.n < 2:
-        return f"{own.verdict} (a comparison needs two seeds that both have)"
-    if own.verdict == "within":
-        return f"{own.verdict} ±{own.margin:g}"
-    if own.verdict == "undecided" and own.decides:
-        return f"{own.verdict} ({own.n} seeds show ±{own.decides:.2g} or more)"
-    return str(own.verdict)
+    verdict = "reference" if own is None else str(own.verdict)
+    if own and own.verdict == "within":
+        verdict = f"{verdict} ±{own.margin:g}"
+    remarks = [
+        *undecided_needs(own, "have"),
+        *_alone(result.only_reference, result.reference),
+        *_alone(result.only_treatment, result.treatment),
+        *collapse_remark(result.collapsed, result.scores, "{:.4g}".format),
+    ]
+    return f"{verdict} ({'; '.join(remarks)})" if remarks else verdict
+
+
+def _alone(seeds: "Sequence[int | str]", treatment: str) -> list[str]:
+    if not seeds:
+        return []
+    shown = ", ".join(map(str, seeds[:_MOST]))
+    more = f" and {len(seeds) - _MOST} more" if len(seeds) > _MOST else ""
+    return [f"{treatment} alone has seed{'s' * (len(seeds) > 1)} {shown}{more}"]
+
+
+def _notes(answer: "ScoreAnswer", needed: int) -> list[str]:
+    """Say how the numbers are to be read, and what they cannot say."""
+    compared = answer.comparisons
+    lost = "verdicts are about the seeds that both have; lost runs are not missing at random"
+    unpaired = any(each.only_reference or each.only_treatment for each in answer.results)
+    ignored = f"columns that are not used: {', '.join(answer.ignored)}"
+    return [
+        units_note(compared, "in the units of the scores, over the paired seeds"),
+        _margin(answer),
+        *moderation_note(compared),
+        *elsewhere_note([each.elsewhere for each in answer.results], "groups"),
+        *_few_groups(answer, needed),
+        *unseen_note(compared, "treatment"),
+        *([lost] if unpaired else []),
+        *([ignored] if answer.ignored else []),
+        _look(answer),
+    ]
+
+
+def _margin(answer: "ScoreAnswer") -> str:
+    said = f"scores within ±{answer.margin:g} of each other count as equal"
+    said += ", as chosen" if answer.chosen else ""
+    if not answer.fractions:
+        return said
+    least = min(score for each in answer.results for score in each.scores.values())
+    span = "0..1" if least >= 0 else "-1..1"
+    return f"all scores lie in {span} and are read as fractions, so 0.01 is one point; {said}"
+
+
+def _few_groups(answer: "ScoreAnswer", needed: int) -> list[str]:
+    """Say of which tasks the groups are too few, if any were given."""
+    few = {each.task: each.groups for each in answer.results if 0 < each.groups < needed}
+    return [
+        (f"task {task}: " if task else "")
+        + f"{count} group{' is' if count == 1 else 's are'} too few for an interval over other "
+        f"groups, which needs {needed}; verdicts are about these groups"
+        for task, count in few.items()
+    ]
+
+
+def _look(answer: "ScoreAnswer") -> str:
+    if answer.look == 1:
+        return "a first look; if scores are added after it, the next answer is another look"
+    undone = [  # verdicts that all looks together would not give
+        f"{each.treatment} ({each.task})" if each.task else each.treatment
+        for each in answer.results
+        if (own := each.comparison)
+        and own.verdict.differs
+        and answer.look * (own.p_value or 0) >= ALPHA
+    ]
+    return f"look {answer.look} at these scores; {counted(answer.look, undone)}"
