@@ -533,7 +533,7 @@ MISTAKES = [
     (["merge", "a.db", "b.db"], "a.db is not there"),
     (["verify", "a.db"], "a.db is not there"),
     (["replace", "m.py"], "a model is named FILE:NAME, such as my_model.py:make, not 'm.py'"),
-    (["replace", "m.py:make"], "m.py:1"),
+    (["replace", "m.py:make"], "m.py cannot be read"),
     (["replace", "m.py:make", "--input", "3x32"], "input must be channels x height x width"),
     (
         ["ablate", "--factor", "residual", "--margin", "0"],

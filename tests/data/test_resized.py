@@ -2,7 +2,7 @@
 `grey` bring them, in a data set, a search, its test, and an ablation.
 """
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import numpy as np
 import pytest
@@ -102,7 +102,8 @@ def test_images_that_change_are_brought_to_the_input_again(root, monkeypatch):
     found = []
     for seed in ("0", "1", "0"):
         (root / "seed").write_text(seed)
-        found.append(summary(Split("changing-at-1x8x8")).digest)
+        with pytest.warns(UserWarning, match="differ") if found else nullcontext():
+            found.append(summary(Split("changing-at-1x8x8")).digest)
     assert found[0] == found[2] != found[1]
 
 

@@ -86,7 +86,7 @@ def test_volume_and_walk_are_measured_in_the_frame_that_the_study_stores(tmp_pat
     assert found.volume == pytest.approx(
         (found.entries[0].mean - 10) / 90
     )  # the cheapest there is: the whole width
-    assert found.walk == (found.volume,)
+    assert found.walk == pytest.approx((found.volume,))
     assert "10 %, chance" in found.frame
     assert "2,000,000, the space's largest, to 20,000, its least" in found.frame
 
