@@ -33,7 +33,7 @@ def overview_report(
         f"validation and {copies['training_and_test']:,} test images equal one that is learned",
     ]
     if found.groups is not None:
-        notes.append(f"{found.groups:,} groups, which no split divides")
+        notes.append(f"{found.groups:,} groups: a validation split that divides one is refused")
     if len(found.sizes) > 1:
         notes.append(f"{len(found.sizes):,} sizes: resize brings all to one, such as 64x64")
     if least is not None:

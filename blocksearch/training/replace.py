@@ -114,18 +114,20 @@ def replace_convolutions(
     A vanilla convolution mixes all channels and looks at more than a pixel. With it go the
     normalisation, activation and 2×2 pooling that follow it and that nothing else reads. Every
     weight elsewhere is kept. Raises ConfigError for a model that does not run on `example`,
-    N×C×H×W.
+    N×C×H×W, and for patterns that no convolution has.
     """
     new = deepcopy(model)
     recorded = _run(new, example)
     uses = Counter(call.name for call in recorded.calls)
     found, first = list[Replaced](), True
-    for call in recorded.calls:
-        if isinstance(call.module, nn.modules.conv._ConvNd) and call.name:
-            reason = _unfit(call, uses) or _unwanted(call, where, first=first)
-            first = False
-            plan = reason or _planned(call, block, recorded, uses)
-            found.append(_kept(call, plan) if isinstance(plan, str) else _put(new, call, *plan))
+    kind = nn.modules.conv._ConvNd
+    convolutions = [each for each in recorded.calls if isinstance(each.module, kind) and each.name]
+    _check_asked([each.name for each in convolutions], where)
+    for call in convolutions:
+        reason = _unfit(call, uses) or _unwanted(call, where, first=first)
+        first = False
+        plan = reason or _planned(call, block, recorded, uses)
+        found.append(_kept(call, plan) if isinstance(plan, str) else _put(new, call, *plan))
     _run(new, example)
     return new, _once(found), (_flops(model, example), _flops(new, example))
 
@@ -192,6 +194,14 @@ def _unfit(call: Call, uses: Counter[str]) -> str:
     if conv.stride not in ((1, 1), (2, 2)):
         return f"its stride is {conv.stride[0]}x{conv.stride[1]}, and a block halves the map once"
     return ""
+
+
+def _check_asked(names: Sequence[str], where: Where) -> None:
+    """Raise ConfigError for patterns that no convolution has."""
+    patterns = [where] if isinstance(where, str) else where
+    for pattern in patterns if isinstance(patterns, Sequence) and names else ():
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(f"no convolution is named {pattern!r}; they are {', '.join(names)}")
 
 
 def _unwanted(call: Call, where: Where, *, first: bool) -> str:

@@ -180,6 +180,13 @@ def test_what_is_left_alone_says_why(reason):
     assert [type(part) for part in new.modules()] == [type(part) for part in LEFT[reason].modules()]
 
 
+@pytest.mark.parametrize("where", ["zz*", ["0", "zz*"]])
+def test_a_name_that_no_convolution_has_is_refused(where):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+    with pytest.raises(ConfigError, match=r"no convolution is named 'zz\*'; they are 0, 2"):
+        bs.replace(model, "effnet", (3, 16, 16), where=where)
+
+
 def test_where_chooses_and_the_first_is_left_unless_named():
     names = lambda answer: [row["name"] for row in answer.records() if not row["reason"]]  # noqa: E731
     model = vgg(8, 16)
