@@ -175,6 +175,15 @@ def test_the_paper_and_its_claims_across_data_sets():
     assert all(f"{name}_agreement" in row for row in claims for name in ("svhn", "cifar10"))
 
 
+def test_section_3_may_be_asked_with_each_spread_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = bs.reproduce("section3", seeds=5, variance="own").records()
+    assert len(rows) > 40
+    assert all(row["p_raw"] == row["p_own"] for row in rows)
+    with pytest.raises(bs.BlocksearchError, match="unknown variance 'mine'"):
+        bs.reproduce("section3", variance="mine")
+
+
 USER = """
 import blocksearch as bs
 

@@ -185,6 +185,7 @@ def reproduce(
     seeds: Seeds | None = None,
     widths: str | Sequence[int] | None = None,
     strict: bool = False,
+    variance: str = "moderated",
     dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
     **fields: Any,
@@ -192,7 +193,8 @@ def reproduce(
     """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
 
     Section 3 is asked on `dataset`; several names, separated by commas, are compared claim by claim
-    by the runs that are stored. `fields` are those of `RunConfig`.
+    by the runs that are stored. Its `variance` is "moderated" or "own"; tables are families too
+    small for the first. `fields` are those of `RunConfig`.
 
     >>> import blocksearch as bs
     >>> sum(cell["matches"] is True for cell in bs.reproduce("flops").records())
@@ -207,6 +209,7 @@ def reproduce(
     try:
         if part == "section3":
             question = {"seeds": "5..12" if seeds is None else seeds, "strict": strict}
+            question["variance"] = variance
             return _section3(dataset, widths, question, fields, callbacks, dry_run=dry_run)
         if part in numbers:
             own = seeds_of(5 if seeds is None else seeds)

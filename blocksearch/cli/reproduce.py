@@ -38,9 +38,13 @@ class Asked:
         default=False,
         metadata={"help": "Refuse to compare runs of different devices or versions of torch."},
     )
+    variance: str = field(
+        default="moderated",
+        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
+    )
 
 
-Question = Annotated[Given, Options(Asked, "Question")]
+Question = Annotated[Given, Options(Asked, "Question", without=("variance",))]
 All = Annotated[
     Given, Options(Asked, "Question", only=("seeds", "strict"), defaults={"seeds": None})
 ]
