@@ -180,8 +180,15 @@ def test_section_3_may_be_asked_with_each_spread_its_own(tmp_path, monkeypatch):
     rows = bs.reproduce("section3", seeds=5, variance="own").records()
     assert len(rows) > 40
     assert all(row["p_raw"] == row["p_own"] for row in rows)
+    ways = ({"variance": "own"}, {"variance": "moderated"}, {})
+    own, moderated, usual = (
+        bs.reproduce("section3", dataset="gtsrb,svhn", **way).records() for way in ways
+    )
+    assert own != moderated == usual
     with pytest.raises(bs.BlocksearchError, match="unknown variance 'mine'"):
         bs.reproduce("section3", variance="mine")
+    with pytest.raises(bs.BlocksearchError, match="asked of section3, which is a large family"):
+        bs.reproduce("table7", variance="own")
 
 
 USER = """

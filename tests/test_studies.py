@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import blocksearch
+import blocksearch as bs
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.arch.cost import cost
 from blocksearch.arch.notation import parse
@@ -237,6 +238,18 @@ def test_what_two_questions_leave_undecided(section3):
     ]
     assert len(undone) == 7
     assert f"undecided: {', '.join(undone)}." in " ".join(TEXT.split())
+
+
+def test_which_verdicts_hold_on_other_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [row for row in bs.reproduce("section3").records() if row["other_images"]]
+    unshown = [
+        " ".join(filter(None, (row["given"], row["factor"], row["value"])))
+        for row in rows
+        if row["other_images"] == "not shown"
+    ]
+    assert (len(rows) - len(unshown), len(rows)) == (22, 26)
+    assert f"Not shown there are {', '.join(unshown)}." in " ".join(TEXT.split())
 
 
 def test_how_many_claims_agree(section3):

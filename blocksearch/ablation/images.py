@@ -155,8 +155,8 @@ def _judged(
 ) -> OtherImages:
     interval = interval_of(both, p_value, Family(ALPHA, own.margin, own.share, size))
     if interval and own.interval:
-        ends = zip(interval, own.interval, strict=True)
-        interval = (min(next(ends)), max(next(ends)))
+        (low, high), (own_low, own_high) = interval, own.interval
+        interval = min(low, own_low), max(high, own_high)
     match own.verdict:
         case Verdict.UNDECIDED:
             holds = None

@@ -155,7 +155,7 @@ class VariantResult:
             "rule": variant.rule,
             "claims": [str(statement) for statement in self.statements],
             "smallest_effect": own.decides,
-            "p_value_counted": asked.counted(own.p_value) if asked else own.p_value,
+            "p_value_counted": own.counted(asked.count if asked else 1),
             "failures": [
                 {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
                 for run in self.failed

@@ -104,8 +104,7 @@ class ScoreAnswer:
         the p-value times the number of looks.
         """
         return [
-            each.record()
-            | {"p_value_counted": own and own.p_value and min(1.0, self.look * own.p_value)}
+            each.record() | {"p_value_counted": own and own.counted(self.look)}
             for each in self.results
             for own in (each.comparison,)
         ]

@@ -108,6 +108,10 @@ class Comparison:
         """The variant's accuracies less the reference's, seed by seed."""
         return tuple(b - a for a, b in zip(self.reference, self.variant, strict=True))
 
+    def counted(self, looks: int) -> float | None:
+        """Return the p-value if several looks at the same runs count."""
+        return None if self.p_value is None else min(1.0, looks * self.p_value)
+
     @property
     def decides(self) -> float | None:
         """The smallest effect, in points, that these seeds decide with 80 % power; None without an

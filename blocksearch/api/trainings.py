@@ -185,7 +185,7 @@ def reproduce(
     seeds: Seeds | None = None,
     widths: str | Sequence[int] | None = None,
     strict: bool = False,
-    variance: str = "moderated",
+    variance: str | None = None,
     dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
     **fields: Any,
@@ -193,8 +193,8 @@ def reproduce(
     """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
 
     Section 3 is asked on `dataset`; several names, separated by commas, are compared claim by claim
-    by the runs that are stored. Its `variance` is "moderated" or "own"; tables are families too
-    small for the first. `fields` are those of `RunConfig`.
+    by the runs that are stored. It alone takes `variance`, "moderated" or "own", as tables are
+    families too small for the first. `fields` are those of `RunConfig`.
 
     >>> import blocksearch as bs
     >>> sum(cell["matches"] is True for cell in bs.reproduce("flops").records())
@@ -202,14 +202,16 @@ def reproduce(
     """
     part = f"table{what}" if isinstance(what, int) else what
     numbers = {f"table{number}": number for number in range(2, 8)}
+    if variance is not None and part != "section3":
+        raise ConfigError(f"variance is asked of section3, which is a large family, not of {part}")
+    spread = {} if variance is None else {"variance": variance}
     if part == "flops":
         return _flops()
     if part == "section3" and "," in dataset:
-        return _across([name.strip() for name in dataset.split(",")], fields)
+        return _across([name.strip() for name in dataset.split(",")], spread, fields)
     try:
         if part == "section3":
-            question = {"seeds": "5..12" if seeds is None else seeds, "strict": strict}
-            question["variance"] = variance
+            question = {"seeds": "5..12" if seeds is None else seeds, "strict": strict, **spread}
             return _section3(dataset, widths, question, fields, callbacks, dry_run=dry_run)
         if part in numbers:
             own = seeds_of(5 if seeds is None else seeds)
@@ -248,14 +250,16 @@ def _section3(
     return _ablation(name, found, asked, config, callbacks, dry_run=dry_run)
 
 
-def _across(names: Sequence[str], fields: Mapping[str, Any]) -> Answer[Any]:
+def _across(
+    names: Sequence[str], spread: Mapping[str, Any], fields: Mapping[str, Any]
+) -> Answer[Any]:
     """Say what the stored runs of several data sets say of the paper's claims."""
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
     from blocksearch.report.comparisons import claims_report
 
     requests = {name: run_config(name, fields).request() for name in names}
     where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
-    found = recorded_in(where, next(iter(requests.values())).protocol.number)
+    found = recorded_in(where, next(iter(requests.values())).protocol.number, **spread)
     titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
     return Answer(found, claims_report(titles, claims_shown(found), claims_across(found)))
 

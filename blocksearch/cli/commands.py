@@ -46,7 +46,8 @@ class Deferred(TyperCommand):
     def load(self) -> TyperCommand | TyperGroup:
         """Import the module of the command; return the command itself."""
         group = get_group(import_module(f"blocksearch.cli.{self.module}").app)
-        found: TyperCommand | TyperGroup = group.commands[self.name or ""]  # type: ignore[assignment]
+        found = group.commands.get(self.name or "")
+        assert isinstance(found, TyperCommand | TyperGroup), self.name
         return found
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:

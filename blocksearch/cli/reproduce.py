@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from blocksearch.ablation.config import AblationConfig
 from blocksearch.cli.options import ADVICE, Given, Options, Output, Planned, Shown, with_options
 from blocksearch.errors import DataError
 from blocksearch.runs.config import RunConfig
@@ -38,13 +39,10 @@ class Asked:
         default=False,
         metadata={"help": "Refuse to compare runs of different devices or versions of torch."},
     )
-    variance: str = field(
-        default="moderated",
-        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
-    )
 
 
-Question = Annotated[Given, Options(Asked, "Question", without=("variance",))]
+Question = Annotated[Given, Options(Asked, "Question")]
+Spread = Annotated[Given, Options(AblationConfig, "Question", only=("variance",))]
 All = Annotated[
     Given, Options(Asked, "Question", only=("seeds", "strict"), defaults={"seeds": None})
 ]
@@ -96,14 +94,14 @@ for _number, _images in IMAGES.items():
 
 @reproduce_app.command()
 @with_options
-def section3(question: Section3, run: Training, output: Planned) -> None:
+def section3(question: Section3, spread: Spread, run: Training, output: Planned) -> None:
     """Vary every factor of effnet, beside the paper's claims.
 
     Several data sets (gtsrb,cifar10) are compared, claim by claim, by the runs that are stored.
 
     Example: blocksearch reproduce section3 --dataset digits
     """
-    _answer("section3", question, run, output)
+    _answer("section3", question | spread, run, output)
 
 
 @reproduce_app.command("all")

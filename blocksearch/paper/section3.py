@@ -5,6 +5,7 @@ with its reference; and what stored runs say of it, data set by data set.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.design import ask, interactions, variants
@@ -105,9 +106,11 @@ class Recorded:
 
 
 def recorded_in(
-    locations: Mapping[str, Sequence[str]], number: int = 0
+    locations: Mapping[str, Sequence[str]], number: int = 0, **how: Any
 ) -> dict[str, Recorded | None]:
-    """Read what the databases of several data sets hold; None where none of them is there."""
+    """Read what the databases of several data sets hold; None where none of them is there. `how`
+    they are compared are fields of `AblationConfig`.
+    """
     found: dict[str, Recorded | None] = {}
     for dataset, own in locations.items():
         runs: dict[RunKey, Run] = {}
@@ -116,11 +119,11 @@ def recorded_in(
             if there(location):
                 with closing(Ledger(location, read_only=True)) as ledger:
                     runs = {run.key: run for run in ledger.runs()} | runs
-        found[dataset] = recorded(list(runs.values()), dataset, number) if runs else None
+        found[dataset] = recorded(list(runs.values()), dataset, number, **how) if runs else None
     return found
 
 
-def recorded(runs: Sequence[Run], dataset: str, number: int = 0) -> Recorded | None:
+def recorded(runs: Sequence[Run], dataset: str, number: int = 0, **how: Any) -> Recorded | None:
     """Compare what stored runs hold of Section 3; None if they hold nothing.
 
     Of several widths, recipes and versions of the data, those of which the most runs are there
@@ -145,7 +148,7 @@ def recorded(runs: Sequence[Run], dataset: str, number: int = 0) -> Recorded | N
     known = {(run.key.network, run.key.seed): run for run in own}
     seeds = sum(network == asked[0].reference.digest for network, _ in known)
     wished = f"{FIRST}..{seeds}" if seeds > FIRST else max(1, seeds)
-    config = AblationConfig(factors=["all"], seeds=wished)
+    config = AblationConfig(factors=["all"], seeds=wished, **how)
     results = compare_variants(asked, config, lambda arm, seed: known.get((arm[0].digest, seed)))
     return Recorded(
         dataset=dataset,

@@ -117,27 +117,29 @@ def looks_notes(asked: "Asked | None", results: "Sequence[VariantResult]") -> li
     if asked.count == 1:
         return unkept
     k, others = asked.count, "; ".join(map(_question, asked.others))
-    undone = [
-        " ".join(filter(None, (each.variant.given, each.variant.factor, each.variant.value)))
+    named = [
+        (" ".join(filter(None, (own.given, own.factor, own.value))), each.comparison)
         for each in results
-        if (own := each.comparison)
-        and own.verdict.differs
-        and (asked.counted(own.p_value) or 0) >= ALPHA
+        for own in (each.variant,)
     ]
     return [
         f"question {asked.number} of {k} about these runs (the other{'s' * (k > 2)}: {others}); "
-        f"{counted(k, undone)}; new seeds are a new question",
+        f"{counted(k, named)}; new seeds are a new question",
         *unkept,
     ]
 
 
-def counted(looks: int, undone: Sequence[str]) -> str:
+def counted(looks: int, named: "Sequence[tuple[str, Comparison | None]]") -> str:
     """Say what several looks at the same runs make of p-values, and which verdicts they undo."""
-    said = f"undecided is then {', '.join(undone)}" if undone else "no verdict changes"
+    undone = ", ".join(
+        name
+        for name, own in named
+        if own and own.verdict.differs and (own.counted(looks) or 0) >= ALPHA
+    )
+    said = f"undecided is then {undone}" if undone else "no verdict changes"
     return (
         f"counted over all, each p is {looks} times what is printed, and one below "
-        f"{ALPHA / looks:.2g} decides; "
-        f"{said}; "
+        f"{ALPHA / looks:.2g} decides; {said}; "
         f"uncounted, one such series in {ONE_IN.get(looks, 5)} decides something that is not there"
     )
 

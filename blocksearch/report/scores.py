@@ -14,7 +14,6 @@ from blocksearch.report.notes import (
     unseen_note,
 )
 from blocksearch.report.table import Column, Priority, Report, Table, form
-from blocksearch.runs.metrics import ALPHA
 
 if TYPE_CHECKING:  # only to describe arguments: its module loads scipy
     from blocksearch.ablation.scores import ScoreAnswer, ScoreResult
@@ -134,11 +133,8 @@ def _few_groups(answer: "ScoreAnswer", needed: int) -> list[str]:
 def _look(answer: "ScoreAnswer") -> str:
     if answer.look == 1:
         return "a first look; if scores are added after it, the next answer is another look"
-    undone = [  # verdicts that all looks together would not give
-        f"{each.treatment} ({each.task})" if each.task else each.treatment
+    named = [
+        (f"{each.treatment} ({each.task})" if each.task else each.treatment, each.comparison)
         for each in answer.results
-        if (own := each.comparison)
-        and own.verdict.differs
-        and answer.look * (own.p_value or 0) >= ALPHA
     ]
-    return f"look {answer.look} at these scores; {counted(answer.look, undone)}"
+    return f"look {answer.look} at these scores; {counted(answer.look, named)}"

@@ -104,10 +104,6 @@ class Asked:
         """How many questions there are, this one among them: what each p is multiplied by."""
         return len(self.questions)
 
-    def counted(self, p_value: float | None) -> float | None:
-        """Return a p-value that counts all of them."""
-        return None if p_value is None else min(1.0, self.count * p_value)
-
     @property
     def others(self) -> tuple[Question, ...]:
         """The questions beside this one."""

@@ -114,9 +114,9 @@ def run_file(path: Path) -> dict[str, Any]:
         found.loader.exec_module(module)
     except SyntaxError as error:
         raise SpecError(f"{path}:{error.lineno or 1}: not Python: {error.msg}") from error
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # a user's file may raise anything: say where
-        if isinstance(error, KeyboardInterrupt):
-            raise
         frames = traceback.extract_tb(error.__traceback__)
         lines = [each.lineno for each in frames if Path(each.filename) == path.absolute()]
         line = lines[-1] if lines else 1

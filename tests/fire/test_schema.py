@@ -62,6 +62,9 @@ def test_plain_tables_of_others_stay(whole, tmp_path):
         connection.executescript("CREATE TABLE notes (text TEXT); CREATE INDEX n ON notes (text)")
     summarise(str(file))
     Ledger(file).close()
+    with closing(sqlite3.connect(file)) as connection:
+        kept = connection.execute("SELECT name FROM sqlite_master WHERE name IN ('notes', 'n')")
+        assert len(kept.fetchall()) == 2
 
 
 def test_an_endless_statement_ends(tmp_path, monkeypatch):
