@@ -71,6 +71,7 @@ DOORS = {
         "training/operators",
         "training/traced",
         "training/trainer",
+        "training/usage",
         "training/users",
         "training/optimizers",
         "training/plain",

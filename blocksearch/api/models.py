@@ -48,11 +48,11 @@ def replace(
     from blocksearch.training.replace import read_example, replace_convolutions
 
     own = _block(block, plugins)
-    new, rows, flops = replace_convolutions(model, own, read_example(example_input), where)
+    new, rows, counts = replace_convolutions(model, own, read_example(example_input), where)
     found = [asdict(row) for row in rows]
-    params = [sum(each.numel() for each in own.parameters()) for own in (model, new)]
+    flops, params = zip(*(each.total for each in counts), strict=True)
     title = f"{type(model).__name__}, convolutions replaced by [{own}]"
-    return new, Answer(found, replaced_report(title, found, flops, (params[0], params[1])))
+    return new, Answer(found, replaced_report(title, found, flops, params))
 
 
 def _block(given: str | Block, plugins: Sequence[str | Path]) -> Block:

@@ -265,7 +265,10 @@ def replaced_report(
     )
     total = {"name": "model", "flops": flops[0], "new_flops": flops[1]}
     total |= {"params": params[0], "new_params": params[1]}
-    note = "FLOPs of one image; the model's are torch's own count, of convolutions and products"
+    note = (
+        "FLOPs of one image, by torch's counter; a row counts a convolution with what it absorbs, "
+        "then the block in their place; rows add up to the model"
+    )
     table = Table(
         name="layers", columns=columns, rows=tuple(rows), data=tuple(rows), totals=(total,),
         notes=(note,),

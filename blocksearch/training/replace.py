@@ -4,187 +4,166 @@ The paper's own aim (Section 1): a block that replaces the convolution layers of
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.cost import Layers, cost
+from blocksearch.arch.cost import Layers
 from blocksearch.arch.expansion import expand
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
 from blocksearch.training.build import placed
+from blocksearch.training.usage import CONVOLUTION, Call, Usage, use
 
 Where = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 NORMS = (_NormBase, nn.GroupNorm)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-FUNCTIONS = ("relu", "leaky_relu", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid")
+# Not those whose values a model may be asked for, such as a sigmoid's.
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Threshold),
+)
+FUNCTIONS = ("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu",
+             "silu", "mish", "hardswish", "softplus", "threshold", "clamp_min")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replaced:
     """A convolution of a model, and the block that took its place; `reason` says why none did.
 
-    FLOPs are of one image. What went with the convolution (normalisation, activation, pooling) is
-    `absorbed`, and its parameters are counted with it.
+    FLOPs are of one image, by torch's counter. What went with the convolution (normalisation,
+    activation, pooling) is `absorbed`, and its parameters are counted with it. What is no
+    convolution is one row for each type, so that rows add up to the model.
     """
 
     name: str
     layer: str
-    input: str
-    output: str
+    input: str = ""
+    output: str = ""
     block: str = ""
     absorbed: tuple[str, ...] = ()
     reason: str = ""
-    flops: int
-    new_flops: int
-    params: int
-    new_params: int
+    flops: int = 0
+    new_flops: int = 0
+    params: int = 0
+    new_params: int = 0
 
 
-@dataclass(kw_only=True)
-class Call:
-    """One call of a module without children: its name, and what went in and came out."""
+@dataclass(frozen=True)
+class Counted:
+    """FLOPs of one image and parameters of a model by the name of the module that has them."""
 
-    name: str
-    module: nn.Module
-    inputs: list[Tensor] = field(default_factory=list)
-    output: Any = None
+    flops: Mapping[str, int]
+    params: Mapping[str, int]
 
+    @property
+    def total(self) -> tuple[int, int]:
+        return sum(self.flops.values()), sum(self.params.values())
 
-class Usage(TorchFunctionMode):
-    """Every use of every tensor while a model runs: by which module's call, or by which function.
-
-    Tensors are kept alive, so that their identities stay theirs.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
-        self.users: dict[int, list[Call | str]] = defaultdict(list)
-        self._inside: list[Call] = []
-        self._kept: list[Tensor] = []
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        made = func(*args, **(kwargs or {}))
-        if any(True for _ in _tensors(made)):
-            user = self._inside[-1] if self._inside else str(getattr(func, "__name__", func))
-            for tensor in _tensors((args, tuple((kwargs or {}).values()))):
-                self._kept.append(tensor)
-                if not self.users[id(tensor)] or self.users[id(tensor)][-1] is not user:
-                    self.users[id(tensor)].append(user)
-        return made
-
-    def begun(self, name: str, module: nn.Module, inputs: Any) -> None:
-        self._inside.append(Call(name=name, module=module, inputs=list(_tensors(inputs))))
-
-    def ended(self, _: nn.Module, __: Any, output: Any) -> None:
-        call = self._inside.pop()
-        call.output = output
-        self.calls.append(call)
-        self._kept += [*call.inputs, *_tensors(output)]
+    def of(self, *names: str) -> tuple[int, int]:
+        """Return the FLOPs and parameters of modules with all that is in them."""
+        own = [each for each in self.params if any(_is_in(each, name) for name in names)]
+        return sum(self.flops[each] for each in own), sum(self.params[each] for each in own)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _tensors(each)
+def _is_in(module: str, name: str) -> bool:
+    return not name or module == name or module.startswith(f"{name}.")
+
+
+def counted(model: nn.Module, seen: Usage, images: int) -> Counted:
+    """Count a model that was watched. A parameter of several modules is the first one's."""
+    params, known = Counter[str](), set[int]()
+    for name, part in model.named_modules():
+        own = {id(each): each.numel() for each in part.parameters(recurse=False)}
+        params[name] = sum(size for key, size in own.items() if key not in known)
+        known |= own.keys()
+    return Counted({name: seen.flops[name] // images for name in params}, params)
 
 
 def replace_convolutions(
     model: nn.Module, block: Block, example: Tensor, where: Where = None
-) -> tuple[nn.Module, list[Replaced], tuple[int, int]]:
-    """Return a copy of a model with blocks for its vanilla convolutions, a record of each, and the
-    model's FLOPs before and after by torch's counter.
+) -> tuple[nn.Module, list[Replaced], tuple[Counted, Counted]]:
+    """Return a copy of a model with blocks for its vanilla convolutions, a record of each and of
+    what else costs anything, and what is counted before and after.
 
     A vanilla convolution mixes all channels and looks at more than a pixel. With it go the
     normalisation, activation and 2×2 pooling that follow it and that nothing else reads. Every
     weight elsewhere is kept. Raises ConfigError for a model that does not run on `example`,
     N×C×H×W, and for patterns that no convolution has.
     """
-    new = deepcopy(model)
-    recorded = _run(new, example)
-    uses = Counter(call.name for call in recorded.calls)
-    found, first = list[Replaced](), True
-    kind = nn.modules.conv._ConvNd
-    convolutions = [each for each in recorded.calls if isinstance(each.module, kind) and each.name]
-    _check_asked([each.name for each in convolutions], where)
-    for call in convolutions:
-        reason = _unfit(call, uses) or _unwanted(call, where, first=first)
-        first = False
-        plan = reason or _planned(call, block, recorded, uses)
-        found.append(_kept(call, plan) if isinstance(plan, str) else _put(new, call, *plan))
-    _run(new, example)
-    return new, _once(found), (_flops(model, example), _flops(new, example))
-
-
-def _once(found: Sequence[Replaced]) -> list[Replaced]:
-    """Keep one record of a module that was called several times."""
-    return list({row.name: row for row in found}.values())
-
-
-def _run(model: nn.Module, example: Tensor) -> Usage:
-    recorded = Usage()
-    with _judged(model), _hooked(model, recorded), torch.no_grad(), recorded:
-        try:
-            model(example)
-        except BlocksearchError:
-            raise
-        except Exception as error:
-            shape = "x".join(map(str, example.shape))
-            raise PluginError(
-                f"the model does not run on an input of {shape}: {type(error).__name__}: {error}"
-            ) from error
-    return recorded
-
-
-@contextmanager
-def _judged(model: nn.Module) -> Iterator[None]:
-    """Run a model as when it is judged, so that no statistics change, and put it back."""
-    training = [part for part in model.modules() if part.training]
-    model.eval()
     try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
+        new = deepcopy(model)
+    except Exception as error:
+        raise PluginError(f"the model cannot be copied: {type(error).__name__}: {error}") from error
+    seen = use(new, example)
+    before, kinds = counted(new, seen, len(example)), dict(new.named_modules())
+    calls = {each.name: each for each in seen.calls if isinstance(each.module, CONVOLUTION)}
+    calls.pop("", None)  # a model that is a convolution has no place to put a block
+    _check_asked([*calls], where)
+    rows = [
+        _row(new, call, block, where, seen, first=not at) for at, call in enumerate(calls.values())
+    ]
+    after = counted(new, use(new, example), len(example))
+    found = [
+        _priced(row, *(own.of(row.name, *row.absorbed) for own in (before, after))) for row in rows
+    ]
+    taken = [name for row in rows for name in (row.name, *row.absorbed)]
+    left = {name: part for name, part in kinds.items() if not any(_is_in(name, t) for t in taken)}
+    return new, [*found, *_others(left, before, after)], (before, after)
 
 
-@contextmanager
-def _hooked(model: nn.Module, recorded: Usage) -> Iterator[None]:
-    handles = []
-    for name, part in model.named_modules():
-        if not any(True for _ in part.children()):
-            handles.append(part.register_forward_pre_hook(partial(recorded.begun, name)))
-            handles.append(part.register_forward_hook(recorded.ended))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _priced(row: Replaced, before: tuple[int, int], after: tuple[int, int]) -> Replaced:
+    (flops, params), (new_flops, new_params) = before, after
+    return replace(row, flops=flops, new_flops=new_flops, params=params, new_params=new_params)
 
 
-def _unfit(call: Call, uses: Counter[str]) -> str:
+def _others(left: Mapping[str, nn.Module], before: Counted, after: Counted) -> Iterator[Replaced]:
+    """Count what is no convolution, and convolutions that no call was seen of, by type."""
+    kinds = defaultdict[type[nn.Module], list[str]](list)
+    for name, part in left.items():
+        if any((before.flops[name], before.params[name], after.flops[name])):
+            kinds[type(part)].append(name)
+    for kind, names in kinds.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        called = "the model does not call it" if issubclass(kind, CONVOLUTION) else "no convolution"
+        row = Replaced(name=f"{names[0] or 'the model'}{more}", layer=kind.__name__, reason=called)
+        sums = [
+            (sum(own.flops[each] for each in names), sum(own.params[each] for each in names))
+            for own in (before, after)
+        ]
+        yield _priced(row, *sums)
+
+
+def _row(
+    model: nn.Module, call: Call, block: Block, where: Where, seen: Usage, *, first: bool
+) -> Replaced:
+    """Replace a convolution, or say why not."""
+    reason = _unfit(call, seen) or _unwanted(call, where, first=first)
+    plan = reason or _planned(call, block, seen)
+    if isinstance(plan, str):
+        return _described(call, call, reason=plan)
+    own, layers, absorbed = plan
+    _put(model, call, layers, absorbed)
+    names = tuple(each.name for each in absorbed)
+    return _described(call, (absorbed or [call])[-1], block=str(own), absorbed=names)
+
+
+def _unfit(call: Call, seen: Usage) -> str:
     """Say why a layer is no vanilla convolution on a map, or ""."""
     conv: Any = call.module
     if not isinstance(conv, nn.Conv2d):
         return f"{type(conv).__name__} is no convolution of a map"
-    if uses[call.name] > 1:
+    if seen.is_shared(call):
         return "its weights serve several places"
+    if call.outputs[0].dim() != 4:
+        return "it reads a single image, and a block reads N×C×H×W"
     if conv.groups > 1:
         return f"it has {conv.groups} groups already"
     if conv.kernel_size == (1, 1):
@@ -216,14 +195,12 @@ def _unwanted(call: Call, where: Where, *, first: bool) -> str:
     return "" if wanted else "not asked for"
 
 
-def _planned(
-    call: Call, block: Block, recorded: Usage, uses: Counter[str]
-) -> tuple[Block, Layers, list[Call]] | str:
+def _planned(call: Call, block: Block, seen: Usage) -> tuple[Block, Layers, list[Call]] | str:
     """Return the block for a convolution, its layers, and the calls that it absorbs; or why not."""
     conv: Any = call.module
-    chain, activated = _chain(call, recorded, uses)
-    if not chain and not activated:
-        return "no normalisation or activation follows it: its outputs are values"
+    chain, activated = _chain(call, seen)
+    if not (chain or activated or seen.is_read(call)):
+        return "no normalisation or activation follows it, and no layer: its outputs are values"
     own = block if activated else block.with_factors({"activation": "linear"})
     strided, pooled = conv.stride != (1, 1), bool(chain) and isinstance(chain[-1].module, POOLS)
     if strided and pooled:
@@ -242,23 +219,23 @@ def _planned(
     return own, layers, chain
 
 
-def _chain(call: Call, recorded: Usage, uses: Counter[str]) -> tuple[list[Call], bool]:
+def _chain(call: Call, seen: Usage) -> tuple[list[Call], bool]:
     """Return the normalisation, activation and pooling that follow a convolution and may go with
     it, and whether an activation follows, be it a module or a function.
     """
     chain, activated, current = list[Call](), False, call
     while True:
-        readers = [user for user in recorded.users[id(current.output)] if user not in chain]
-        following = readers[0] if readers else ""
-        if isinstance(following, str):
-            activated |= following.rstrip("_") in FUNCTIONS
-            return chain, activated
+        users = seen.users[id(current.output)]
+        readers = [user for user in users if user is not current and user not in chain]
+        following = readers[0] if readers else None
+        if not isinstance(following, Call):
+            return chain, activated or (following is not None and following.name in FUNCTIONS)
         module = following.module
-        activation = type(module).__module__ == "torch.nn.modules.activation"
+        activation = isinstance(module, ACTIVATIONS)
         activated |= activation
         alone = len(readers) == 1 or getattr(module, "inplace", False)
         known = activation or isinstance(module, NORMS) or _halves(following)
-        if following is current or not (alone and known and uses[following.name] == 1):
+        if not (alone and known) or seen.is_shared(following):
             return chain, activated
         chain.append(following)
         current = following
@@ -277,60 +254,30 @@ def _shape(tensor: Tensor) -> Shape:
     return Shape(channels, height, width)
 
 
-def _put(
-    model: nn.Module, call: Call, block: Block, layers: Layers, absorbed: Sequence[Call]
-) -> Replaced:
-    """Put a block where a convolution was, and an identity where it took something along."""
+def _put(model: nn.Module, call: Call, layers: Layers, absorbed: Sequence[Call]) -> None:
+    """Put a block where a convolution was, by all of its names, and an identity where it took
+    something along.
+    """
     conv: Any = call.module
     made = placed(layers).to(conv.weight.device, conv.weight.dtype)
     made.train(conv.training)
-    model.set_submodule(call.name, made)
-    for each in absorbed:
-        model.set_submodule(each.name, nn.Identity())
-    row = _kept(call, "")
-    return Replaced(
-        name=row.name,
-        layer=row.layer,
-        input=row.input,
-        output=str(_shape((absorbed or [call])[-1].output)),
-        block=str(block),
-        absorbed=tuple(each.name for each in absorbed),
-        flops=row.flops,
-        new_flops=cost(layers).flops,
-        params=row.params + sum(_params(each.module) for each in absorbed),
-        new_params=_params(made),
-    )
+    instead = {id(each.module): nn.Identity() for each in absorbed} | {id(conv): made}
+    for name, part in list(model.named_modules(remove_duplicate=False)):
+        if id(part) in instead:
+            model.set_submodule(name, instead[id(part)])
 
 
-def _kept(call: Call, reason: str) -> Replaced:
+def _described(call: Call, last: Call, **found: Any) -> Replaced:
     conv: Any = call.module
     kernel, stride = ("x".join(map(str, size)) for size in (conv.kernel_size, conv.stride))
     strided = f" stride {stride}" if set(conv.stride) != {1} else ""
-    macs = conv.weight[0].numel() * call.output[0].numel()
-    if conv.transposed:
-        macs = conv.weight[0].numel() * call.inputs[0][0].numel()
     return Replaced(
         name=call.name,
         layer=f"{kernel}x{conv.out_channels}{strided}",
         input="x".join(map(str, call.inputs[0].shape[1:])),
-        output="x".join(map(str, call.output.shape[1:])),
-        reason=reason,
-        flops=2 * macs,
-        new_flops=2 * macs,
-        params=_params(conv),
-        new_params=_params(conv),
+        output="x".join(map(str, last.outputs[0].shape[1:])),
+        **found,
     )
-
-
-def _params(module: nn.Module) -> int:
-    return sum(each.numel() for each in module.parameters())
-
-
-def _flops(model: nn.Module, example: Tensor) -> int:
-    """Count a model's FLOPs for one image by torch's own counter."""
-    with _judged(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example)
-    return int(counter.get_total_flops()) // len(example)
 
 
 def read_example(given: Any) -> Tensor:

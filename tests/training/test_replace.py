@@ -24,6 +24,10 @@ def counted(model, example):
     return counter.get_total_flops()
 
 
+def outputs(given):
+    return given if isinstance(given, tuple) else (given,)
+
+
 def vgg(*widths):
     layers, before = [], 3
     for width in widths:
@@ -50,12 +54,52 @@ def basic_unet():
     return pytest.importorskip("monai.networks.nets").BasicUNet(spatial_dims=2, in_channels=3)
 
 
+class Mixed(nn.Module):
+    """Convolutions of every kind, in every surrounding; named after what is special about them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.bare = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4)
+        self.dilated = nn.Conv2d(8, 8, 3, padding=2, dilation=2)
+        self.shared = nn.Conv2d(8, 8, 3, padding=1)
+        self.tied, self.other = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.other.weight = self.tied.weight
+        self.before, self.preactivated = nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 3, padding=1)
+        self.twice_named = nn.Conv2d(8, 16, 3, padding=1)
+        self.group_norm = nn.GroupNorm(4, 16)
+        self.body = nn.Sequential(self.twice_named, self.group_norm, nn.PReLU(), nn.MaxPool2d(2))
+        self.again = self.body  # and called by this name
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(16, 16, 3, padding=1))
+        self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
+        self.lines, self.depth = nn.Conv1d(8, 8, 3, padding=1), nn.Conv3d(1, 2, 3, padding=1)
+        self.never = nn.Conv2d(8, 8, 3)
+        self.own, self.scale = nn.Parameter(torch.randn(8, 16, 1, 1)), nn.Parameter(torch.ones(1))
+        self.gate, self.norm = nn.Conv2d(8, 8, 7, padding=3), nn.LayerNorm(8)
+        self.head, self.last = nn.Linear(8, 10), nn.Conv2d(8, 1, 3, padding=1)
+
+    def forward(self, x):
+        x = functional.leaky_relu(self.bare(functional.relu(self.first(x))))
+        x = functional.relu(self.dilated(functional.relu(self.grouped(x))))
+        x = self.shared(functional.relu(self.shared(x)))
+        x = functional.relu(self.other(functional.relu(self.tied(x))))
+        y = self.preactivated(functional.relu(self.before(x)))
+        y += self.scale * x
+        y = functional.relu(self.spectral(self.again(y)))
+        y = functional.relu(
+            functional.conv2d(torch.cat([self.up(y), y.repeat(1, 1, 2, 2)[:, :8]], 1), self.own)
+        )
+        y = self.lines(y.flatten(2)).view(y.shape)
+        y = self.depth(y[:, None]).mean(1) * torch.sigmoid(self.gate(y))
+        return self.head(self.norm(y.mean((2, 3)))), self.last(y).tanh()
+
+
 def from_torchvision():
     return pytest.importorskip("torchvision.models").vgg11_bn()
 
 
 OTHERS = [pytest.param(make, marks=pytest.mark.slow) for make in (resnet, unet, basic_unet)]
-MODELS = [lambda: vgg(16, 32, 64), *OTHERS]
+MODELS = [lambda: vgg(16, 32, 64), Mixed, *OTHERS]
 
 
 @pytest.mark.parametrize("make", [*MODELS, from_torchvision])
@@ -67,21 +111,23 @@ def test_a_model_keeps_its_shapes_and_every_figure_is_torchs(make, block):
     training = [part.training for part in model.modules()]
     new, answer = bs.replace(model, block, example)
     rows, facts = answer.records(), answer.data()
-    assert (facts["flops"], facts["new_flops"]) == (counted(model, example), counted(new, example))
-    assert sum(row["flops"] - row["new_flops"] for row in rows) == (
-        facts["flops"] - facts["new_flops"]
-    )
-    assert sum(row["params"] - row["new_params"] for row in rows) == (
-        facts["params"] - facts["new_params"]
-    )
+    for word, own in (("", model), ("new_", new)):
+        assert facts[f"{word}flops"] == counted(own, example)
+        assert facts[f"{word}params"] == sum(each.numel() for each in own.parameters())
+        for what in ("flops", "params"):
+            assert sum(row[word + what] for row in rows) == facts[word + what]
     with torch.no_grad():
-        assert new(example).shape == model.eval()(example).shape
+        shapes = [[each.shape for each in outputs(own.eval()(example))] for own in (model, new)]
+        assert shapes[0] == shapes[1]
     replaced = [row["name"] for row in rows if not row["reason"]]
     assert replaced
     assert all(row["block"] == "" for row in rows if row["reason"])
     # The model that was handed over is as it was, and other weights are the same in the new one.
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    gone = [*replaced, *(name for row in rows for name in row["absorbed"])]
+    taken = [*replaced, *(name for row in rows for name in row["absorbed"])]
+    parts = [model.get_submodule(name) for name in taken]
+    names = model.named_modules(remove_duplicate=False)
+    gone = [name for name, part in names if any(part is each for each in parts)]
     kept = {
         name: value
         for name, value in before.items()
@@ -92,7 +138,30 @@ def test_a_model_keeps_its_shapes_and_every_figure_is_torchs(make, block):
     assert [part.training for part in make().modules()] == training
 
 
-@pytest.mark.parametrize("make", MODELS[:2])
+def test_each_row_counts_its_own_layers_by_hand():
+    """Shared weights once, shared FLOPs as often as they are called; norms where they are."""
+    new, answer = bs.replace(Mixed(), "mobilenet", (3, 32, 32))
+    rows = {row["name"]: row for row in answer.records()}
+    replaced = {name for name, row in rows.items() if not row["reason"]}
+    assert replaced == {"bare", "preactivated", "twice_named", "spectral", "gate"}
+    macs = 8 * 8 * 9 * 1024
+    assert rows["shared"]["flops"] == 2 * 2 * macs
+    assert (rows["tied"]["params"], rows["other"]["params"]) == (8 * 72 + 8, 8)
+    assert (rows["tied"]["reason"], rows["other"]["reason"]) == (rows["shared"]["reason"],) * 2
+    assert rows["twice_named"]["absorbed"] == ("group_norm", "body.2", "body.3")
+    assert rows["twice_named"]["params"] == 16 * 72 + 16 + 32 + 1
+    assert rows["never"]["reason"] == "the model does not call it"
+    assert rows["last"]["reason"].endswith("its outputs are values")
+    assert rows["the model"]["params"] == 8 * 16 + 1
+    assert rows["the model"]["flops"] == 2 * 8 * 16 * 1024
+    assert new.again is new.body
+    assert new.twice_named is new.body[0]
+    for name in replaced:
+        activated = name in ("bare", "twice_named", "spectral")
+        assert ("activation=linear" in rows[name]["block"]) == (not activated), name
+
+
+@pytest.mark.parametrize("make", [MODELS[0], MODELS[2]])
 def test_a_new_model_learns_and_exports(make):
     new, _ = bs.replace(make().train(), "effnet", (3, 32, 32))
     loss = functional.cross_entropy(new(torch.randn(4, 3, 32, 32)), torch.arange(4))
