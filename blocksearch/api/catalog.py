@@ -11,7 +11,7 @@ from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig
 from blocksearch.data import data_root as folder_of
 from blocksearch.data.download import check, fetch, listing
-from blocksearch.data.opening import DatasetLike
+from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
 from blocksearch.errors import ConfigError
 from blocksearch.report.datasets import checked_report, datasets_report, overview_report
@@ -54,7 +54,15 @@ def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
 def checked(
     names: Sequence[str] | None = None, data_root: Path | None = None
 ) -> Answer[list[dict[str, object]]]:
-    """Read data sets whole, all that are there unless named: a row for each part of one."""
+    """Read data sets whole, all that are there unless named: a row for each part of one.
+
+    Images of one's own are described instead. Raises ConfigError for those.
+    """
+    for name in filter(is_path, names or ()):
+        raise ConfigError(
+            f"data sets with a name are checked, but {name} is of your own: `blocksearch data "
+            "describe` looks at it"
+        )
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     return Answer(rows, checked_report(rows))

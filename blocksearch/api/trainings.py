@@ -61,16 +61,17 @@ def train(
     plugins: Sequence[str | Path] = (),
     skeleton: Maker = None,
     metric: str = "accuracy",
+    dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
     **fields: Any,
-) -> Answer[list[dict[str, object]]]:
+) -> Answer[Any]:
     """Train one network, once a seed, and judge it on the validation split.
 
     `fields` are those of `RunConfig`, such as `epochs=2, max_images=1000, keep_weights="weights"`.
     What the database has is not trained again. `metric` is accuracy, balanced-accuracy, macro-f1 or
-    recall:CLASS; any can be asked of stored runs. With a `skeleton`, a function from a block to a
-    PyTorch model, that model is trained around the network's block. Raises ConfigError or DataError
-    in one line.
+    recall:CLASS, of stored runs, too; `dry_run` gives a plan, and trains nothing. With a
+    `skeleton`, a function from a block to a PyTorch model, it is trained around the block.
+    Raises ConfigError or DataError in one line.
 
     >>> import blocksearch as bs
     >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP
@@ -79,13 +80,14 @@ def train(
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.tables import runs_report
-    from blocksearch.runs.train import train_network
+    from blocksearch.runs.train import foresee_training, train_network
 
-    config = run_config(dataset, fields, callbacks)
+    config, own = run_config(dataset, fields, callbacks), read_metric(metric)
     found = _network(net, config.dataset, widths, plugins, skeleton)
     watch = together(Watch, callbacks)
-    own = read_metric(metric)
     request = replace(config.request(), metric=own)
+    if dry_run:
+        return planned(*foresee_training(str(net), found, seeds_of(seeds), request, watch))
     title, rows, classes = train_network(str(net), found, seeds_of(seeds), request, watch)
     report = measured_by(runs_report(title, rows, classes), str(own), own.title)
     return Answer(rows, report, any(row["state"] == "failed" for row in rows))

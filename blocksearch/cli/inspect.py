@@ -26,7 +26,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 Form = Annotated[Given, Options(Network, "Network")]
-Pictures = Annotated[Given, Options(DataConfig, "Images", only=("group_by",))]
+Pictures = Annotated[Given, Options(DataConfig, "Images", without=("dataset",))]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),

@@ -54,7 +54,7 @@ def train(
     network: NetworkText,
     form: Form,
     run: Training,
-    output: Spoken,
+    output: Planned,
     seeds: Seeds = "1",
     metric: Measured = "accuracy",
 ) -> None:
@@ -65,8 +65,9 @@ def train(
     from blocksearch.api.trainings import train as call
     from blocksearch.report.progress import trainings
 
+    asked: Given = {"seeds": seeds, "metric": metric, "dry_run": output.dry_run}
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
-        answer = call(network, seeds=seeds, metric=metric, callbacks=[heard], **form, **run)
+        answer = call(network, callbacks=[heard], **asked, **form, **run)
     output.show(answer)
 
 

@@ -64,7 +64,7 @@ def search(
     from blocksearch.report.progress import searching
 
     effort: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
-    with searching(quiet=output.quiet) as heard:
+    with searching(quiet=output.quiet, metric=study.get("metric", "accuracy")) as heard:
         answer = call(space, skeleton=model, callbacks=[heard], **effort, **study, **run)
     output.show(answer)
 

@@ -55,7 +55,6 @@ def check_classes(found: Arrays, argument: str, names: Sequence[str] = ()) -> No
         if not learned.all():
             lacking = _named(int(learned.argmin()), names)
             raise DataError(f"{argument}: class {lacking} has validation images, but none to learn")
-        _check_whole_groups(groups, held, argument)
         return
     what = "images"
     if groups is not None:
@@ -65,19 +64,6 @@ def check_classes(found: Arrays, argument: str, names: Sequence[str] = ()) -> No
         raise DataError(
             f"{argument}: each class must have two {what}, one to learn from and one to validate "
             f"on, but class {_named(int(counts.argmin()), names)} has 1"
-        )
-
-
-def _check_whole_groups(
-    groups: NDArray[np.int32] | None, held: NDArray[np.bool_], argument: str
-) -> None:
-    if groups is None:
-        return
-    divided = np.intersect1d(groups[held], groups[~held])
-    if divided.size:
-        raise DataError(
-            f"{argument}: a group must be on one side, but {len(divided)} of "
-            f"{len(np.unique(groups))} have images to learn and to validate on"
         )
 
 
@@ -102,6 +88,21 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
             f"images are, but image {strange[0]} has {found.labels[strange[0]]}"
         )
     return found
+
+
+def check_apart(training: Handed, test: Handed, argument: str = "test") -> None:
+    """Raise DataError where training and test images are of one group."""
+    own, other = (
+        each.groups if isinstance(each, Arrays) else (*each, None)[2] for each in (training, test)
+    )
+    if own is None or other is None:
+        return
+    both = np.intersect1d(np.asarray(own).astype(str), np.asarray(other).astype(str))
+    if both.size:
+        raise DataError(
+            f"{argument}: a group must be on one side, but {both.size:,} are divided; the first: "
+            f"{str(both[0])[:50]!r} is in train and in test"
+        )
 
 
 def checked(handed: object, argument: str) -> Arrays:

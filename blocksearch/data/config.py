@@ -50,6 +50,8 @@ class DataConfig:
                 f"resize must be height x width of {SIDES[0]} to {SIDES[1]}, such as 64x64, but "
                 f"got {self.resize!r}"
             )
+        if self.group_by is not None and not self.group_by.strip():
+            raise ConfigError("group_by must be a column or a regular expression, but is empty")
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
@@ -38,6 +38,8 @@ PART_NAMES = {"train": Purpose.TRAIN, "training": Purpose.TRAIN, "": Purpose.TRA
     **dict.fromkeys(("val", "valid", "validation"), Purpose.VALIDATION),
     **dict.fromkeys(("test", "testing"), Purpose.TEST),
 }
+PARTS_SAID = "split must be train, val or test"
+SAME = "training, valid, validation and testing mean the same"
 COLUMNS = {
     "path": ("path", "file", "filename", "image"),
     "label": ("label", "class", "target"),
@@ -119,6 +121,11 @@ def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
     known = {name: PART_NAMES[name.lower()] for name in folders if name.lower() in PART_NAMES}
     others = [name for name in folders if name not in known]
     if Purpose.TRAIN not in known.values() or (others and len(known) == 1):
+        if known and (same := _same_inside([folder / name for name in folders])):
+            raise DataError(
+                f"{folder}: pictures are divided into folders train, and maybe val and test, but "
+                f"there are {', '.join(folders)[:100]}, with {same!r} in each"
+            )
         return [(Purpose.TRAIN, folder)]
     if others:
         raise DataError(
@@ -128,6 +135,16 @@ def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
     if len(set(known.values())) < len(known):
         raise DataError(f"{folder}: {', '.join(known)} mean the same twice")
     return sorted((part, folder / name) for name, part in known.items())
+
+
+def _same_inside(folders: Sequence[Path]) -> str:
+    """Return a folder that several folders have inside, where these have nothing else: a class, so
+    that they are parts of a set, whatever they are called.
+    """
+    inside = [_inside(each) for each in folders]
+    if len(inside) < 2 or any(not each.is_dir() for entries in inside for each in entries):
+        return ""
+    return min(set.intersection(*({each.name for each in own} for own in inside)), default="")
 
 
 def _inside(folder: Path) -> list["os.DirEntry[str]"]:
@@ -165,8 +182,12 @@ def _check_spelling(names: Iterable[str], where: Path) -> None:
         seen[key] = name
 
 
-def _by_path(pattern: str | None) -> Callable[[str], str | None]:
-    """Return what finds the group of a picture by its path. Raises ConfigError for no pattern."""
+def _by_path(pattern: str | None, columns: Sequence[str] = ()) -> Callable[[str], str | None]:
+    """Return what finds the group of a picture by its path. Raises ConfigError for no pattern.
+
+    A listing's `columns` are said where the pattern may have been meant for one.
+    """
+    there = f"; columns are {', '.join(columns)}"[:200] if columns else ""
     if pattern is None:
         return lambda _: None
     try:
@@ -174,12 +195,16 @@ def _by_path(pattern: str | None) -> Callable[[str], str | None]:
     except re.error as error:
         raise ConfigError(
             f"group_by must be a column or a regular expression, but {pattern!r} is not: {error}"
+            f"{there}"
         ) from error
 
     def group(path: str) -> str:
         if (found := known.search(path)) is None:
-            raise ConfigError(f"group_by must match each path, but {pattern!r} is not in {path!r}")
-        return found[1 if known.groups else 0] or ""
+            what = "be a column or match each path" if columns else "match each path"
+            raise ConfigError(f"group_by must {what}, but {pattern!r} is not in {path!r}{there}")
+        if not (name := found[1 if known.groups else 0]):
+            raise ConfigError(f"group_by must give a group, but {pattern!r} gives none of {path!r}")
+        return name
 
     return group
 
@@ -199,14 +224,15 @@ def _table(file: Path, config: DataConfig) -> Iterator[ListedPicture]:
     by_path = _by_path(None)
     if config.group_by is not None:
         places["group"] = _column(names, (config.group_by.strip().lower(),))
-        by_path = _by_path(config.group_by) if places["group"] is None else by_path
+        by_path = _by_path(config.group_by, names) if places["group"] is None else by_path
     seen: dict[str, int] = {}
     entries = []
-    for number, row in rows:
-        cells = {
-            key: "" if k is None or k >= len(row) else row[k].strip() for key, k in places.items()
-        }
+    read = [(number, _cells(row, places)) for number, row in rows]
+    divided = any(cells["split"] for _, cells in read)
+    for number, cells in read:
         where = f"{file}, row {number}"
+        if divided and not cells["split"]:
+            raise DataError(f"{where}: {PARTS_SAID} as in other rows, but is empty")
         entries.append(_entry(cells, file.parent, where, grouped=places["group"] is not None))
         if again := seen.get(cells["path"]):
             raise DataError(
@@ -221,6 +247,10 @@ def _table(file: Path, config: DataConfig) -> Iterator[ListedPicture]:
     yield from entries
 
 
+def _cells(row: Sequence[str], places: Mapping[str, int | None]) -> dict[str, str]:
+    return {key: "" if k is None or k >= len(row) else row[k].strip() for key, k in places.items()}
+
+
 def _entry(cells: dict[str, str], folder: Path, where: str, *, grouped: bool) -> ListedPicture:
     for name in ("path", "label", *(["group"] if grouped else [])):
         if not cells[name]:
@@ -228,9 +258,7 @@ def _entry(cells: dict[str, str], folder: Path, where: str, *, grouped: bool) ->
     if "\0" in cells["path"]:
         raise DataError(f"{where}: a path has no NUL, but there is {cells['path'][:50]!r}")
     if cells["split"].lower() not in PART_NAMES:
-        raise DataError(
-            f"{where}: split must be train, val or test, but is {cells['split'][:50]!r}"
-        )
+        raise DataError(f"{where}: {PARTS_SAID}, but is {cells['split'][:50]!r}; {SAME}")
     part = PART_NAMES[cells["split"].lower()]
     return ListedPicture(
         folder / cells["path"], cells["label"], part, cells["group"] if grouped else None

@@ -46,22 +46,41 @@ def open_dataset(
     >>> open_dataset("digits", DataConfig())
     'digits'
     """
-    if isinstance(dataset, str) and not is_path(dataset):
-        get(dataset)
-        if config.changes:
-            raise ConfigError(
-                f"{config.changes[0]} is for images of your own, but {dataset} is used as it is"
-            )
-        if test is not None:
-            raise ConfigError(f"{dataset} has test images of its own")
-        return dataset
-    handed, tested = _arrays(dataset, "dataset"), _arrays(test, "test")
-    plain = handed is not None and (test is None or tested is not None) and not config.changes
-    if plain and handed is not None and not (set(handed) | set(tested or ())) & {"val"}:
-        own = Own(handed["train"], _test_of(handed, tested))
+    if is_named(dataset, config, test=test):
+        return str(dataset)
+    if (plain := plain_arrays(dataset, config, test=test)) is not None:
+        own = Own(*plain)
         return own.keep(root) if keep else own.name
     source, *rest = sources_of(dataset, config, test=test)
     return read_source(source, rest[0] if rest else None, config, root, progress)
+
+
+def is_named(dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None) -> bool:
+    """Whether something is the name of a data set. Raises ConfigError for an unknown name, and for
+    what is said beside a name and only suits images of one's own.
+    """
+    if not isinstance(dataset, str) or is_path(dataset):
+        return False
+    get(dataset)
+    if config.changes:
+        raise ConfigError(
+            f"{config.changes[0]} is for images of your own, but {dataset} is used as it is"
+        )
+    if test is not None:
+        raise ConfigError(f"{dataset} has test images of its own")
+    return True
+
+
+def plain_arrays(
+    dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None
+) -> tuple[Handed, Handed | None] | None:
+    """Return training and test arrays that are taken as they are, None for any other images."""
+    handed, tested = _arrays(dataset, "dataset"), _arrays(test, "test")
+    if handed is None or (test is not None and tested is None) or config.changes:
+        return None
+    if "val" in {*handed, *(tested or ())}:
+        return None
+    return handed["train"], _test_of(handed, tested)
 
 
 def sources_of(
@@ -70,13 +89,30 @@ def sources_of(
     """Return the images of one's own that something stands for, and beside them test images that
     are handed over apart. Raises DataError or ConfigError.
     """
-    handed, tested = _arrays(dataset, "dataset"), _arrays(test, "test")
+    handed, tested = _with_one_numbering(_arrays(dataset, "dataset"), _arrays(test, "test"))
     found = [_source(dataset, handed, config, "dataset")]
     if test is not None:
         found.append(_source(test, tested, config, "test"))
     elif handed is not None and "test" in handed:
         found.append(ArraySource(checked(handed["test"], "test"), "test"))
     return found
+
+
+def _with_one_numbering(*sides: dict[str, Handed] | None) -> list[dict[str, Handed] | None]:
+    """Number groups that are words alike in all parts, so that a group of two is known by it."""
+    whole = [each for side in sides for each in (side or {}).values()]
+    groups = [np.asarray(each[2]) for each in whole if isinstance(each, tuple) and len(each) == 3]
+    words = [each for each in groups if each.dtype.kind in "US" and each.ndim == 1]
+    if len(groups) < 2 or len(words) < len(groups):
+        return list(sides)
+    known = np.unique(np.concatenate(words))
+
+    def numbered(handed: Handed) -> Handed:
+        if not isinstance(handed, tuple) or len(handed) < 3:
+            return handed
+        return (*handed[:2], np.searchsorted(known, np.asarray(handed[2])))
+
+    return [side and {part: numbered(own) for part, own in side.items()} for side in sides]
 
 
 def _test_of(handed: Mapping[str, Handed], tested: Mapping[str, Handed] | None) -> Handed | None:

@@ -1,25 +1,27 @@
 """What images are, before anything is trained: classes, sizes, copies, and what guessing scores."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.arrays import numbered
+from blocksearch.data.arrays import check_apart, numbered, own_arrays, own_test_arrays
 from blocksearch.data.cache import load
 from blocksearch.data.config import DataConfig
-from blocksearch.data.datasets import PARTS, Arrays, get
+from blocksearch.data.datasets import PARTS, Arrays, get, times
+from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
-from blocksearch.data.opening import DatasetLike, is_path, sources_of
-from blocksearch.data.own import Progress
+from blocksearch.data.opening import DatasetLike, is_named, plain_arrays, sources_of
+from blocksearch.data.own import Fit, Progress, other_shape, two_tests, unreadable
 from blocksearch.data.pictures import Pixels, fitted, write_png
 from blocksearch.data.sources import ArraySource, ImageSource, Sample
 from blocksearch.data.splits import divided
-from blocksearch.errors import DataError
+from blocksearch.errors import BlocksearchError, ConfigError, DataError
 
 SHEET = 10  # pictures of each class on a contact sheet
 TILE = 48  # pixels a side of one of them
@@ -44,7 +46,8 @@ class Overview:
     class, a training image among those validated on, and a training image among the test images.
     `guess` is what the best constant guess scores on the validation images, percent, and
     `imbalance` how many times as many images the largest class has as the smallest. `damaged` says
-    which images cannot be read, and why.
+    which images cannot be read, and why; `refused` for which reasons these images cannot be trained
+    on, in the words of training, and `changed` what is done to them before.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Overview:
     imbalance: float
     damaged: tuple[str, ...]
     sheet: Pixels
+    refused: tuple[str, ...] = ()
+    changed: str = ""
 
     @property
     def judged(self) -> int:
@@ -69,11 +74,15 @@ class Overview:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of an image once it was looked at."""
+    """What is kept of an image once it was looked at: its size as it came, its shape as it would be
+    trained on, or why it would not.
+    """
 
     size: str
+    shape: tuple[int, ...]
     print: bytes
-    tile: Pixels
+    pixels: Pixels | None
+    refused: str = ""
 
 
 def overview(
@@ -84,30 +93,85 @@ def overview(
     root: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Overview:
-    """Look at every image once, as it is; nothing is kept. Images may be of any sizes, and damaged
-    ones are counted and not refused. Raises DataError or ConfigError for what is no data set.
+    """Look at every image once, as it would be trained on; nothing is kept. What training refuses
+    is said and not raised. Raises DataError or ConfigError for what is no data set.
 
     >>> found = overview("digits", DataConfig())
     >>> len(found.classes), found.judged, found.sizes
     (10, 4000, (('32×32×3', 25000),))
     """
-    if isinstance(dataset, str) and not is_path(dataset):
+    if is_named(dataset, config, test=test):
         sources, names = _named(dataset, root), get(dataset).class_names
     else:
         sources, names = sources_of(dataset, config, test=test), ()
-    total, done = sum(each.count or 0 for each in sources), 0
+    total, done, fit = sum(each.count or 0 for each in sources), 0, Fit(config)
     samples: list[Sample[_Seen]] = []
     tiles: dict[str | int, list[Pixels]] = {}
     for place, source in enumerate(sources):
-        for sample in source.samples(_look):
+        for sample in source.samples(lambda pixels: _look(pixels, fit)):
+            if place == 0 and sample.part is Purpose.TEST and len(sources) == 2:
+                raise two_tests(source.what)
             done += 1
             progress(done / max(done, total))
-            if sample.made and len(own := tiles.setdefault(sample.label, [])) < SHEET:
-                own.append(sample.made.tile)
+            own, seen = tiles.setdefault(sample.label, []), sample.made
+            if seen and seen.pixels is not None and len(own) < SHEET:
+                own.append(_tile(seen.pixels))
             samples.append(_slim(sample, for_test=place > 0))
     title = dataset if isinstance(dataset, str) else sources[0].title
-    names = names or sources[0].classes or ()
-    return _overview(str(title), samples, names, tiles)
+    known = names or sources[0].classes or ()
+    found = _overview(str(title), samples, known, tiles)
+    if names:
+        return found
+    refused = _refusals(dataset, config, test, sources, samples)
+    return replace(found, refused=tuple(refused), changed=fit.told.removeprefix(", "))
+
+
+def _refusals(
+    dataset: DatasetLike,
+    config: DataConfig,
+    test: DatasetLike,
+    sources: Sequence[ImageSource],
+    samples: Sequence[Sample[_Seen]],
+) -> Iterator[str]:
+    """Yield the first of each kind of reason for which training refuses images."""
+    try:
+        if (plain := plain_arrays(dataset, config, test=test)) is not None:
+            training, tested = plain
+            if tested is not None:
+                own_test_arrays(tested, own_arrays(training))
+                check_apart(training, tested)
+            own_arrays(training)
+            return
+    except BlocksearchError as error:
+        yield str(error)
+        return
+    whole = [(each, each.made) for each in samples if each.made is not None]
+    damaged = [each for each in samples if each.made is None]
+    if damaged and not config.skip_damaged:
+        yield str(unreadable(sources[0].what, damaged, len(samples)))
+    yield from islice((seen.refused for _, seen in whole if seen.refused), 1)
+    yield from islice(_other_shapes(whole), 1)
+    train, tests = Given(), Given()
+    for each, _ in whole:
+        (tests if each.part is Purpose.TEST else train).add(each.label, each.group, each.part)
+    if not train.labels:
+        yield f"{sources[0].what}: there is no image to learn from"
+        return
+    try:
+        numbered_parts(sources, train, tests)
+    except BlocksearchError as error:
+        yield str(error)
+
+
+def _other_shapes(whole: Sequence[tuple[Sample[_Seen], _Seen]]) -> Iterator[str]:
+    """Yield what is said of images of another shape than the first; grey beside colour is none."""
+    shapes = [seen.shape for _, seen in whole]
+    coloured = 3 in {shape[2] for shape in shapes}
+    if coloured:
+        shapes = [(*shape[:2], 3) if shape[2] == 1 else shape for shape in shapes]
+    for (each, _), shape in zip(whole, shapes, strict=True):
+        if shape != shapes[0]:
+            yield str(other_shape(shapes[0], shape, each.name))
 
 
 def _named(name: str, root: Path | None) -> list[ImageSource]:
@@ -121,17 +185,26 @@ def _named(name: str, root: Path | None) -> list[ImageSource]:
     return found
 
 
-def _look(pixels: Pixels) -> _Seen:
-    shape = "×".join(map(str, pixels.shape))
-    print_ = blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).digest()
+def _look(pixels: Pixels, fit: Fit) -> _Seen:
+    size, refused = times(pixels.shape), ""
+    try:
+        pixels = fit(pixels)
+    except ConfigError as error:
+        refused = str(error)
+    same = fitted(pixels, None, 3) if pixels.shape[2] == 1 else pixels  # grey beside colour
+    print_ = blake2b(repr(same.shape).encode() + same.tobytes(), digest_size=8).digest()
+    return _Seen(size, pixels.shape, print_, pixels, refused)
+
+
+def _tile(pixels: Pixels) -> Pixels:
     shown = pixels if pixels.shape[2] in (1, 3) else np.ascontiguousarray(pixels[..., :1])
-    return _Seen(shape, print_, fitted(shown, (TILE, TILE), 3))
+    return fitted(shown, (TILE, TILE), 3)
 
 
 def _slim(sample: Sample[_Seen], *, for_test: bool) -> Sample[_Seen]:
     """Leave out the pixels, and say that all of a second source is for testing."""
     own = sample.made
-    made = own and _Seen(own.size, own.print, np.zeros((0, 0, 3), np.uint8))
+    made = own and replace(own, pixels=None)
     part = Purpose.TEST if for_test else sample.part
     return Sample(sample.name, made, sample.label, part, sample.group, sample.damage)
 
@@ -176,9 +249,9 @@ def _overview(
 
 def _classes(labels: Sequence[str | int], names: Sequence[str]) -> list[str | int]:
     seen = set(labels)
-    if all(isinstance(label, int) for label in seen):
+    if all(isinstance(label, int) and label < len(labels) for label in seen):
         return list(range(max(len(names), *(int(label) + 1 for label in seen))))
-    return [*names, *sorted(map(str, seen - set(names)))]
+    return [*names, *sorted(seen - set(names), key=str)]
 
 
 def _with_validation(

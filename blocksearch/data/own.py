@@ -6,22 +6,22 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blocksearch.data.arrays import Handed, check_classes, numbered, own_arrays, own_test_arrays
+from blocksearch.data.arrays import Handed, check_apart, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
 from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
 from blocksearch.data.config import SIDES, DataConfig
 from blocksearch.data.datasets import About, Arrays, digest, times
+from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
 from blocksearch.data.pictures import Pixels, fitted
 from blocksearch.data.sources import ImageSource, Sample
-from blocksearch.errors import ConfigError, DataError, near
+from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import check_regular, replace_file
 
 SHOWN = 3  # damaged pictures that a message names
@@ -44,6 +44,7 @@ class Own:
         self._parts = {"train": own_arrays(data)}
         if test is not None:
             self._parts["test"] = own_test_arrays(test, self._parts["train"])
+            check_apart(data, test)
         self.name = own_name(self._parts["train"], list(map(digest, self._parts.values())))
 
     def keep(self, root: Path | None = None) -> str:
@@ -135,6 +136,29 @@ def _known_name(stamps: Sequence[str], config: DataConfig, root: Path) -> _Known
     return _KnownName(files[0], None)
 
 
+def other_shape(wanted: Sequence[int], shape: Sequence[int], name: str) -> ConfigError:
+    """Say that an image has another shape than the first."""
+    return ConfigError(
+        f"images must be of one shape, but are {times(wanted)}, and {name} is {times(shape)}: "
+        "resize and grey bring them to one"
+    )
+
+
+def unreadable(what: str, damaged: Sequence[Sample[Any]], count: int) -> DataError:
+    """Say how many of `count` images are damaged, and what can be done."""
+    shown = ", ".join("/".join(Path(each.name).parts[-2:]) for each in damaged[:SHOWN])
+    more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+    return DataError(
+        f"{what}: {len(damaged):,} of {count:,} images cannot be read: {shown}{more}; "
+        f"the first: {damaged[0].damage}; skip_damaged leaves out what cannot be read"
+    )
+
+
+def two_tests(what: str) -> ConfigError:
+    """Say that test images were handed over beside those of a source."""
+    return ConfigError(f"{what} has test images, and others were handed over")
+
+
 class _ColourError(Exception):
     """A coloured picture came after grey ones."""
 
@@ -178,9 +202,7 @@ class _Store:
     """Images of one store as they come in, the validation images of training with them."""
 
     writer: Writer
-    labels: list[str | int] = field(default_factory=list)
-    groups: list[Any] = field(default_factory=list)
-    held: list[bool] = field(default_factory=list)
+    given: Given = field(default_factory=Given)
 
     def add(self, sample: Sample[Pixels], first: "_Store") -> None:
         """Write an image. Raises ConfigError for another shape than the first has."""
@@ -190,21 +212,18 @@ class _Store:
             raise _ColourError
         pixels = fitted(pixels, None, 3) if wanted is not None and wanted[2] == 3 else pixels
         if wanted not in (None, pixels.shape):
-            raise ConfigError(
-                f"images must be of one shape, but are {times(wanted)}, and {sample.name} is "
-                f"{times(pixels.shape)}: resize and grey bring them to one"
-            )
+            raise other_shape(wanted, pixels.shape, sample.name)
         self.writer.add(pixels)
-        self.labels.append(sample.label)
-        self.groups.append(sample.group)
-        self.held.append(sample.part is Purpose.VALIDATION)
+        self.given.add(sample.label, sample.group, sample.part)
 
 
 def _read(sources: Sequence[ImageSource], fit: Fit, root: Path, progress: Progress) -> str:
     try:
         with _stores(root) as (place, train, test):
             damaged = _fill(sources, fit, train, test, progress)
-            parts, classes = _arrays(sources, train, test)
+            found, classes = numbered_parts(sources, train.given, test.given)
+            pixels = {"train": train, "test": test}
+            parts = {n: replace(own, images=pixels[n].writer.images()) for n, own in found.items()}
             about = About(classes=classes, origin=_told(sources[0], parts, fit, len(damaged)))
             digests = [digest(arrays) for arrays in parts.values()]
             name = own_name(parts["train"], digests, classes)
@@ -252,92 +271,14 @@ def _fill(
                 damaged.append(sample)
                 continue
             if given_as == 0 and sample.part is Purpose.TEST and len(sources) == 2:
-                raise ConfigError(f"{source.what} has test images, and others were handed over")
+                raise two_tests(source.what)
             store = test if given_as == 1 or sample.part is Purpose.TEST else train
-            store.add(sample, train if train.labels else test)
+            store.add(sample, train if train.given.labels else test)
     if damaged and not fit.config.skip_damaged:
-        shown = ", ".join("/".join(Path(each.name).parts[-2:]) for each in damaged[:SHOWN])
-        more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-        raise DataError(
-            f"{sources[0].what}: {len(damaged):,} of {done:,} images cannot be read: "
-            f"{shown}{more}; "
-            f"the first: {damaged[0].damage}"
-        )
-    if not train.labels:
+        raise unreadable(sources[0].what, damaged, done)
+    if not train.given.labels:
         raise DataError(f"{sources[0].what}: there is no image to learn from")
     return damaged
-
-
-def _arrays(
-    sources: Sequence[ImageSource], train: _Store, test: _Store
-) -> tuple[dict[str, Arrays], tuple[str, ...]]:
-    """Return the images of each part with labels and groups as numbers, and the classes' names."""
-    what = sources[0].what
-    labels, classes = _numbers(train.labels, sources[0])
-    groups = _groups([*train.groups, *test.groups], what)
-    held = np.array(train.held, bool)
-    count = len(labels)
-    own = None if groups is None else groups[:count]
-    found = Arrays(train.writer.images(), labels, own, held if held.any() else None)
-    check_classes(found, what, classes)
-    parts = {"train": found}
-    if test.labels:
-        numbers = _test_numbers(test.labels, sources[-1].what, classes, int(labels.max()) + 1)
-        rest = None if groups is None else groups[count:]
-        if own is not None and rest is not None and np.intersect1d(own, rest).size:
-            raise DataError(f"{what}: a group must be for training or test, but one is for both")
-        parts["test"] = Arrays(test.writer.images(), numbers, rest)
-    return parts, classes
-
-
-def _numbers(
-    labels: Sequence[str | int], source: ImageSource
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    words = {each for each in labels if isinstance(each, str)}
-    if not words:
-        names = source.classes or ()
-        found = np.array(labels, np.int64)
-        if names and found.max() >= len(names):
-            raise DataError(
-                f"{source.what}: there are {len(names)} classes, but an image has {found.max()}"
-            )
-        return found, names
-    if len(words) < len(set(labels)):
-        raise DataError(f"{source.what}: labels must be numbers or names, but are both")
-    classes = source.classes or tuple(sorted(words))
-    if strange := sorted(words - set(classes)):
-        raise DataError(
-            f"{source.what}: classes are {', '.join(classes)}, but one is {strange[0]!r}"
-        )
-    place = {name: k for k, name in enumerate(classes)}
-    return np.array([place[str(each)] for each in labels], np.int64), classes
-
-
-def _test_numbers(
-    labels: Sequence[str | int], what: str, classes: Sequence[str], count: int
-) -> NDArray[np.int64]:
-    """Return test labels by the training images' classes. Raises DataError for a strange one."""
-    place = {name: k for k, name in enumerate(classes)}
-    found = []
-    for each in labels:
-        number = place.get(each, -1) if isinstance(each, str) else each
-        if not 0 <= number < count:
-            raise DataError(
-                f"{what}: test images must be of classes that are learned, but one is of {each!r}"
-                f"{near(str(each), classes)}"
-            )
-        found.append(number)
-    return np.array(found, np.int64)
-
-
-def _groups(names: Sequence[Any], what: str) -> NDArray[np.int32] | None:
-    if all(name is None for name in names):
-        return None
-    if any(name is None for name in names):
-        raise DataError(
-            f"{what}: each image must have a group, but image {names.index(None)} has none"
-        )
-    return numbered(np.array([str(name) for name in names]), len(names), what)
 
 
 def _told(source: ImageSource, parts: dict[str, Arrays], fit: Fit, damaged: int) -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from blocksearch.data.overview import Overview
 from blocksearch.report.table import Report, Row, rows_table
 
+SHOWN = 5  # classes that a note names
+
 
 def datasets_report(rows: Sequence[Row]) -> Report:
     """List data sets and whether their files are here."""
@@ -27,21 +29,23 @@ def overview_report(
     copies = found.copies
     notes = [
         f"a constant guess scores {found.guess:.2f} % on the {found.judged:,} validation images",
-        f"the largest class has {found.imbalance:.3g} times as many images as the smallest",
+        _imbalance(found.imbalance),
         f"copies: {copies['within_a_class']:,} images equal an earlier one of their class, "
         f"{copies['across_classes']:,} one of another class; {copies['training_and_validation']:,} "
         f"validation and {copies['training_and_test']:,} test images equal one that is learned",
     ]
     if found.groups is not None:
         notes.append(f"{found.groups:,} groups: a validation split that divides one is refused")
-    if len(found.sizes) > 1:
-        notes.append(f"{len(found.sizes):,} sizes: resize brings all to one, such as 64x64")
+    if found.changed:
+        notes.append(f"before training, images are {found.changed}")
+    notes += _lacking(found)
     if least is not None:
         notes.append(
             f"{seeds} seeds decide differences from about {least:.2g} points on (80 % power), if "
             f"seeds of a network disagree on {disagreement:.0%} of the validation images"
         )
     notes += [f"cannot be read: {each}" for each in found.damaged]
+    notes += [f"these images cannot be trained on: {each}" for each in found.refused]
     tables = (rows_table("classes", rows), rows_table("sizes", sizes, "sizes"))
     facts = {
         "images": sum(count for _, count in found.sizes),
@@ -52,6 +56,27 @@ def overview_report(
         "seeds": seeds,
         "smallest_difference": least,
         "damaged": list(found.damaged),
+        "changed": found.changed,
+        "refused": list(found.refused),
     }
     title = f"{found.name}: {facts['images']:,} images in {len(found.classes)} classes"
     return Report(title=title, tables=tables, notes=tuple(notes), facts=facts)
+
+
+def _imbalance(factor: float) -> str:
+    """Compare the largest class with the smallest; what rounds to 1 is said in words."""
+    if factor == 1:
+        return "all classes have the same number of images"
+    said = "about as" if factor < 1.01 else f"{factor:.3g} times as"
+    return f"the largest class has {said} many images as the smallest"
+
+
+def _lacking(found: Overview) -> list[str]:
+    """Say which classes are learned, and not among the validation or test images."""
+    notes = []
+    for part in ("validation", "test"):
+        lacking = [each.name for each in found.classes if not getattr(each, part)]
+        if 0 < len(lacking) < len(found.classes):
+            more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+            notes.append(f"no {part} image is of class {', '.join(lacking[:SHOWN])}{more}")
+    return notes

@@ -24,6 +24,7 @@ from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, clean
 from blocksearch.report.console import Page
 from blocksearch.report.table import Report
+from blocksearch.runs.measures import read_metric
 from blocksearch.runs.records import Group, Job, Run
 from blocksearch.runs.scheduler import Plan, Watch
 from blocksearch.search.loop import Audience
@@ -193,10 +194,10 @@ class SpokenWatch(Watch):
 
 
 class SpokenAudience(Audience):
-    """Say what each training of a search gave, under a bar of trials."""
+    """Say what each training of a search gave, under a bar of trials; `measured` names it."""
 
-    def __init__(self, page: Page, bar: _Bar) -> None:
-        self._page, self._bar = page, bar
+    def __init__(self, page: Page, bar: _Bar, measured: str) -> None:
+        self._page, self._bar, self._measured = page, bar, measured
 
     def reading(self, share: float) -> None:
         """Show how many of a user's images are read."""
@@ -210,12 +211,13 @@ class SpokenAudience(Audience):
 
     def told(self, trial: Trial, total: int, reused: bool) -> None:
         """Say what a training gave."""
-        result = f"{trial.accuracy:.2f} %" if trial.accuracy is not None else trial.state
+        known = trial.accuracy is not None
+        result = f"{self._measured} {trial.accuracy:.2f} %" if known else trial.state
         result += f" after {trial.epochs} epochs" if trial.state == TrialState.PARTIAL else ""
         again = f", seed {trial.seed}" if trial.kind == TrialKind.SEED else ""
-        known = ", from the ledger" if reused else ""
+        stored = ", from the ledger" if reused else ""
         number = trial.candidate
-        where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{known})"
+        where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{stored})"
         result += "".join(f", {name} {value:.2f}" for name, value in trial.measured.items())
         flops = f"{trial.costs['flops']:,} FLOPs"
         self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
@@ -246,10 +248,11 @@ def trainings(*, quiet: bool, advice: str = "") -> Iterator[Watch]:
 
 
 @contextmanager
-def searching(*, quiet: bool) -> Iterator[Audience]:
-    """Give what a search tells about itself to."""
+def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Audience]:
+    """Give what a search by a metric tells about itself to."""
+    measured = read_metric(metric).title
     with _speaking("preparing the search", quiet=quiet) as (page, bar):
-        yield Audience() if quiet else SpokenAudience(page, bar)
+        yield Audience() if quiet else SpokenAudience(page, bar, measured)
 
 
 @contextmanager
@@ -261,7 +264,8 @@ def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
 
 
 def _line(job: Job, run: Run) -> str:
-    result = f"{run.accuracy:.2f} %" if run.accuracy is not None else f"{run.state}: {run.reason}"
+    known = run.accuracy is not None
+    result = f"accuracy {run.accuracy:.2f} %" if known else f"{run.state}: {run.reason}"
     return f"seed {job.key.seed} {_blocks(job.text)} {result} in {run.seconds:.0f} s"
 
 

@@ -24,7 +24,6 @@ class MetricKind(StrEnum):
     RECALL = "recall"
 
 
-RESAMPLES, RESAMPLING_SEED = 2000, 20180119  # of the bootstrap over images
 FORMS = f"{MetricKind.ACCURACY}, {MetricKind.BALANCED}, {MetricKind.MACRO_F1} or recall:CLASS"
 
 
@@ -103,28 +102,37 @@ class TrueClasses:
         """
         if run.accuracy is None or metric.kind is MetricKind.ACCURACY:
             return run.accuracy
-        weights = np.ones(len(self.labels))
-        return 100 * self._value(metric, self._predicted(metric, run), run.right, weights)
+        return 100 * self._value(metric, self._predicted(metric, run), run.right)
 
     def interval(self, metric: Metric, run: Run) -> tuple[float, float] | None:
-        """Return the 95 % interval over what other images might have given, in percent: a bootstrap
-        over images, or over their groups, but for accuracy, which has one of its own.
+        """Return the 95 % interval over what other images might have given, in percent. A recall
+        has that of an accuracy on the images of its class.
         """
+        from blocksearch.runs.metrics import (  # scipy, once it is needed
+            Shares,
+            accuracy_interval,
+            mean_share_interval,
+        )
+
         if run.accuracy is None:
             return None
+        labels, right, groups = self.labels.astype(np.int64), run.right, self.groups
         if metric.kind is MetricKind.ACCURACY:
-            from blocksearch.runs.metrics import accuracy_interval  # scipy, once it is needed
-
-            return accuracy_interval(run.right, self.groups)
-        units = np.arange(len(self.labels)) if self.groups is None else self.groups
-        members = np.unique(units, return_inverse=True)[1]
-        predicted, count = self._predicted(metric, run), int(members.max()) + 1
-        random, found = np.random.default_rng(RESAMPLING_SEED), []
-        for _ in range(RESAMPLES):
-            weights = np.bincount(random.integers(count, size=count), minlength=count)[members]
-            found.append(self._value(metric, predicted, run.right, weights))
-        low, high = np.nanquantile(found, [0.025, 0.975])
-        return 100 * float(low), 100 * float(high)
+            return accuracy_interval(right, groups)
+        predicted, images = self._predicted(metric, run), np.arange(len(labels))
+        if metric.kind is MetricKind.RECALL:
+            own = labels == self._wanted(metric, int(labels.max()) + 1)
+            return accuracy_interval(right[own], None if groups is None else groups[own])
+        if metric.kind is MetricKind.BALANCED:
+            return mean_share_interval(Shares(labels, right, np.ones(len(labels)), images), groups)
+        assert predicted is not None
+        # of F1 = TP / (TP + FP/2 + FN/2) a wrong image is half in its class, half where it is put
+        wrong = images[~right]
+        classes = np.concatenate([labels, predicted[wrong].astype(np.int64)])
+        sizes = np.concatenate([np.where(right, 1.0, 0.5), np.full(len(wrong), 0.5)])
+        hits = np.concatenate([right, np.zeros(len(wrong), bool)])
+        shares = Shares(classes, hits, sizes, np.concatenate([images, wrong]))
+        return mean_share_interval(shares, groups)
 
     def _predicted(self, metric: Metric, run: Run) -> NDArray[Any] | None:
         if len(run.right) != len(self.labels):
@@ -144,20 +152,19 @@ class TrueClasses:
         metric: Metric,
         predicted: NDArray[Any] | None,
         right: NDArray[np.bool_],
-        weights: NDArray[Any],
     ) -> float:
-        """Return what is measured, as a share; an image counts as often as its weight says."""
+        """Return what is measured, as a share."""
         labels = self.labels.astype(np.int64)
         size = int(max(labels.max(), 0 if predicted is None else predicted.max())) + 1
-        true = np.bincount(labels, weights, size)
-        hits = np.bincount(labels, weights * right, size)
+        true = np.bincount(labels, minlength=size)
+        hits = np.bincount(labels, right, size)
         if metric.kind is MetricKind.RECALL:
             wanted = self._wanted(metric, size)
-            return float(hits[wanted] / true[wanted]) if true[wanted] else float("nan")
+            return float(hits[wanted] / true[wanted])
         if metric.kind is MetricKind.BALANCED:
             return float((hits[true > 0] / true[true > 0]).mean())
         assert predicted is not None
-        both = true + np.bincount(predicted.astype(np.int64), weights, size)
+        both = true + np.bincount(predicted.astype(np.int64), minlength=size)
         return float((2 * hits[both > 0] / both[both > 0]).mean())
 
     def _wanted(self, metric: Metric, size: int) -> int:

@@ -300,6 +300,8 @@ def conditions(request: Request, network: Network, inputs: Iterable[Shape] = ())
         metric=request.metric,
         judged=TrueClasses(known.labels, known.classes, known.groups),
     )
+    if found.judged is not None:
+        found.judged.check(request.metric)
     return reading(found, inputs, (request.ledger, *request.sources))
 
 

@@ -8,7 +8,7 @@ from blocksearch.arch.network import Network
 from blocksearch.runs.measures import recalls
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.records import Run
-from blocksearch.runs.scheduler import Watch, ensure
+from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 
 
 def train_network(
@@ -38,6 +38,16 @@ def train_network(
     ]
     whole = [run for run in runs.values() if run.accuracy is not None]
     return shared.title(name, network), rows, _by_class(whole, shared)
+
+
+def foresee_training(
+    name: str, network: Network, seeds: Sequence[int], request: Request, watch: Watch
+) -> tuple[str, Plan]:
+    """Return the title of `train_network`, and what it would train."""
+    shared = conditions(request, network)
+    jobs = shared.jobs([network], seeds)
+    plan = foresee(jobs, request.ledger, request.workers, watch, *request.means)
+    return shared.title(name, network), plan
 
 
 def _by_class(runs: Sequence[Run], shared: Conditions) -> list[dict[str, object]]:

@@ -49,8 +49,6 @@ class Trials(Protocol):
 
 def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
     """Raise ConfigError for what cannot be measured by the images that judge trainings."""
-    if shared.judged is not None:
-        shared.judged.check(shared.metric)
     for each in measured:
         if each.metric is not None and shared.judged is not None:
             shared.judged.check(each.metric)

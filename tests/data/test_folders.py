@@ -193,6 +193,40 @@ def test_groups_stay_together(tmp_path):
         opened(source, group_by="x_")
     with pytest.raises(ConfigError, match=r"'\(' is not: missing \)"):
         opened(source, group_by="(")
+    with pytest.raises(ConfigError, match=r"must give a group, but 'patient\(9\?\)' gives none of"):
+        opened(source, group_by="patient(9?)")
+    with pytest.raises(ConfigError, match=r"group_by must be a column or a .*, but is empty"):
+        opened(source, group_by=" ")
+
+
+@pytest.mark.parametrize(
+    "head", ["path,label,site", "Site;file;class", "class\timage\tsite\tsplit"]
+)
+def test_a_group_that_is_no_column_is_answered_with_the_columns(tmp_path, head):
+    separator = next(each for each in ",;\t" if each in head)
+    names = [name.lower() for name in head.split(separator)]
+    cell = {"path": "ant/0.png", "file": "ant/0.png", "image": "ant/0.png", "split": "train"}
+    row = separator.join(cell.get(name, "x") for name in names)
+    for wrong in ("nocol", "sites", "("):
+        with pytest.raises(ConfigError, match=f"columns are {', '.join(names)}$"):
+            opened(listing(tmp_path / "x.csv", [row], head), group_by=wrong)
+
+
+@pytest.mark.parametrize("others", [("dev",), ("holdout", "extra"), ("Test", "dev")])
+@pytest.mark.parametrize("known", ["train", "Validation"])
+def test_parts_of_other_names_are_no_classes(tmp_path, known, others):
+    source = tmp_path / "photos"
+    for part in (known, *others):
+        folder(source / part)
+    with pytest.raises(DataError, match=rf"(into|beside) .*train.* but .*{others[-1]}"):
+        opened(source)
+
+
+def test_train_may_be_a_class(tmp_path):
+    source = folder(tmp_path / "photos", names=("bus", "train"))
+    (source / "bus").rename(source / "away")
+    (source / "away").mkdir(exist_ok=True)
+    assert summary(Split(opened(source))).classes == ("away", "train")
 
 
 def listing(path: Path, rows, head="path,label,group,split") -> Path:
@@ -338,6 +372,21 @@ BAD_LISTINGS = {
     "no label": (["ant/0.png,"], "path,label", "row 2: there must be a label"),
     "no group": (["ant/0.png,a,"], "path,label,group", "row 2: there must be a group"),
     "split": (["ant/0.png,a,later"], "path,label,split", "train, val or test, but is 'later'"),
+    "some without a split": (
+        ["ant/0.png,a,train", "ant/1.png,a,", "bee/0.png,b,TEST"],
+        "path,label,split",
+        "row 3: split must be train, val or test as in other rows, but is empty",
+    ),
+    "some short rows": (
+        ["ant/0.png,a", "ant/1.png,a,val"],
+        "path,label,split",
+        "row 2: split must be train, val or test as in other rows, but is empty",
+    ),
+    "one strange split": (
+        ["ant/0.png,a,Training", "ant/1.png,a,valid", "bee/0.png,b,dev"],
+        "path,label,part",
+        "row 4: split must be train, val or test, but is 'dev'",
+    ),
     "spelling": (["ant/0.png,a b", "ant/1.png,A  B"], "path,label", "one spelling each"),
     "missing": (["ant/9.png,a", "bee/0.png,b"], "path,label", "ant/9.png is not there"),
 }

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import blocksearch as bs
-from blocksearch.data import DataConfig, open_dataset
+from blocksearch.api.catalog import checked
+from blocksearch.data import DataConfig, load, open_dataset
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare, summary
 from blocksearch.errors import ConfigError, DataError
@@ -109,3 +110,209 @@ def test_groups_are_counted_and_kept_together(tmp_path):
 def test_nothing_to_look_at_is_one_line(tmp_path):
     with pytest.raises(DataError, match="there is no image that can be read"):
         overview(iter(()), DataConfig())
+
+
+def listed(root, head, *rows):
+    """Write pictures and a listing of them: a row for each, after the path."""
+    for k in range(len(rows)):
+        save(root / f"{k}.png", k)
+    text = [head, *(f"{k}.png,{row}" for k, row in enumerate(rows))]
+    (root / "x.csv").write_text("\n".join(text) + "\n")
+    return root / "x.csv"
+
+
+def rows(count, group, part):
+    """Make rows of a listing: a class, a group and a split."""
+    return [f"{'ab'[k % 2]},{group(k)},{part(k)}" for k in range(count)]
+
+
+def words(k):
+    return f"p{k // 4}"
+
+
+def sided(root, *, test=False):
+    """Write arrays whose groups are words; one of them is on both sides."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (24, 9, 9), np.uint8), np.arange(24) % 2
+    groups, part = np.array([words(k) for k in range(24)]), "test" if test else "val"
+    names = dict(zip(("images", "labels", "groups"), (images, labels, groups), strict=True))
+    own = {name: array[:18] for name, array in names.items()}
+    own |= {f"{part}_{name}": array[17:] for name, array in names.items()}
+    np.savez(root / "a.npz", **own)
+    return root / "a.npz"
+
+
+def coloured(root, shape):
+    source = folder(root / "photos")
+    save(source / "bee" / "other.png", 1, shape)
+    return source
+
+
+def damaged(root, **_):
+    source = folder(root / "photos")
+    (source / "bee" / "0.png").write_bytes(b"no picture")
+    return source
+
+
+def divided_folder(root, *names):
+    folder(root / "photos" / "train", names=("ant", "bee"))
+    folder(root / "photos" / "test", names=names)
+    return root / "photos"
+
+
+HEAD = "path,label,group,split"
+TESTED, SOME = (["Train"] * 10 + ["test"] * 4, [""] * 10 + ["test"] * 4)
+JUDGED = ["val", "train", "train"] * 4
+SETS = {  # images, how they are read, and what is said of them: None where all is well
+    "group in train and val": (
+        lambda r: listed(r, HEAD, *rows(12, lambda k: k // 6, lambda k: JUDGED[k])),
+        {},
+        "must be on one side, but 2 of 2 are divided; the first: '0' is in val and in train",
+    ),
+    "groups in train or test": (
+        lambda r: listed(r, HEAD, *rows(14, lambda k: k // 5, lambda k: TESTED[k])),
+        {},
+        None,
+    ),
+    "some without a split": (
+        lambda r: listed(
+            r, "path,label,site,split", *rows(14, lambda k: k % 3, lambda k: SOME[k])
+        ),
+        {"group_by": "site"},
+        "split must be train, val or test as in other rows, but is empty",
+    ),
+    "all in train and test": (
+        lambda r: listed(r, HEAD, *rows(14, lambda k: k % 3, lambda k: TESTED[k])),
+        {},
+        "but 3 of 3 are divided; the first: '1' is in train and in test",
+    ),
+    "words on two sides": (sided, {}, "but 1 of 6 are divided; the first"),
+    "words in test": (lambda r: sided(r, test=True), {}, "a group must be on one side, but 1 are"),
+    "one class": (lambda r: listed(r, "path,label", *["a"] * 5), {}, "at least two classes"),
+    "one class, arrays": (
+        lambda _: (np.zeros((9, 9, 9), np.uint8), np.zeros(9, int)),
+        {},
+        "at least two classes, but all labels are 0",
+    ),
+    "a class of one image": (lambda r: listed(r, "path,label", *"aaab"), {}, "class 'b' has 1"),
+    "a class to validate on": (
+        lambda r: listed(r, "path,label,split", "a,train", "b,train", "a,val", "c,val"),
+        {},
+        "class 'c' has validation images, but none to learn",
+    ),
+    "a class to test": (lambda r: divided_folder(r, "ant", "cat"), {}, "but one is of 'cat'"),
+    "fewer to test": (lambda r: divided_folder(r, "bee"), {}, None),
+    "labels with a gap": (
+        lambda _: [(np.full((9, 9), k, np.uint8), k % 2 * 2) for k in range(9)],
+        {},
+        "without gaps, but no image has 1",
+    ),
+    "labels without end": (
+        lambda _: [(np.full((9, 9), k, np.uint8), k % 2 * 10**20) for k in range(9)],
+        {},
+        "without gaps, but one of 9 is 1",
+    ),
+    "labels of two kinds": (
+        lambda _: [(np.full((9, 9), k, np.uint8), ("a", 1)[k % 2]) for k in range(9)],
+        {},
+        "numbers or names, but are both",
+    ),
+    "damaged": (damaged, {}, "1 of 15 images cannot be read: bee/0.png; .*; skip_damaged leaves"),
+    "damaged, left out": (damaged, {"skip_damaged": True}, None),
+    "two sizes": (lambda r: coloured(r, (20, 12)), {}, "of one shape, but are 10×12×1, and"),
+    "two sizes, resized": (lambda r: coloured(r, (20, 12)), {"resize": "8x8"}, None),
+    "colour beside grey": (lambda r: coloured(r, (10, 12, 3)), {}, None),
+    "all grey": (lambda r: coloured(r, (10, 12, 3)), {"grey": True}, None),
+    "too large": (lambda r: coloured(r, (10, 300)), {}, "8 to 224 pixels a side, but one is"),
+    "grey of two": (lambda _: arrays(2), {"grey": True}, "for images of 3 channels, but one has 2"),
+    "a name with an option": (lambda _: "digits", {"resize": "8x8"}, "but digits is used as it is"),
+    "no column": (
+        lambda r: listed(r, "path,label", *"aabb"),
+        {"group_by": "nocol"},
+        "columns are path, label",
+    ),
+}  # fmt: skip
+
+
+def arrays(channels):
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (30, 9, 9, channels), np.uint8), np.arange(30) % 3
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_what_training_refuses_is_said_in_its_words(tmp_path, case):
+    make, fields, says = SETS[case]
+    source, config = make(tmp_path), DataConfig(**fields)
+    told = ""
+    try:
+        answer = bs.describe(source, **fields)
+        assert answer.data()["refused"] == list(answer.found.refused)
+        told = "\n".join(answer.found.refused)
+        assert all(
+            any(each in note for note in answer.report.notes) for each in answer.found.refused
+        )
+    except (DataError, ConfigError) as error:
+        told = str(error)
+    if says is None:
+        assert told == ""
+        assert len(load(open_dataset(source, config), "train").labels)
+        return
+    with pytest.raises((DataError, ConfigError), match=says) as caught:
+        open_dataset(source, config)
+    assert str(caught.value) in told
+
+
+def test_copies_are_those_of_the_images_that_are_trained_on(tmp_path):
+    """Brought to one size or to grey, other pictures may be the same image."""
+    source = tmp_path / "photos"
+    for k in range(40):
+        flat = np.full((16, 16 + 8 * (k % 2), 3), 100 + k // 4, np.uint8)
+        (source / "ab"[k // 2 % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(flat).save(source / "ab"[k // 2 % 2] / f"{k}.png")
+    fields = {"resize": "8x8", "grey": True}
+    answer = bs.describe(source, **fields)
+    known = load(open_dataset(source, DataConfig(**fields)), "train")
+    assert answer.found.copies["within_a_class"] == 20
+    assert len(np.unique(known.images, axis=0)) == 10
+    assert "before training, images are stretched to 8×8, grey" in answer.report.notes
+    assert dict(answer.found.sizes) == {"16×16×3": 20, "16×24×3": 20}
+
+
+def test_classes_that_nothing_judges_are_named(tmp_path):
+    notes = bs.describe(divided_folder(tmp_path, "bee")).report.notes
+    assert "no test image is of class ant" in notes
+    assert "all classes have the same number of images" not in notes
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ((5, 5), "all classes have the same number"),
+        ((201, 200), "has about as many images as"),
+        ((10, 5), "has 2 times as many"),
+        ((6, 5), "has 1.2 times as many"),
+    ],
+)
+def test_a_factor_near_one_is_said_in_words(counts, says):
+    labels = np.repeat(np.arange(2), counts)
+    notes = bs.describe((np.zeros((len(labels), 8, 8), np.uint8), labels)).report.notes
+    assert sum(says in note for note in notes) == 1
+    assert not any("1 times" in note for note in notes)
+
+
+def test_the_command_reads_pictures_as_training_does(tmp_path):
+    source = damaged(tmp_path)
+    save(source / "ant" / "other.png", 1, (20, 12, 3))
+    command = [sys.executable, "-m", "blocksearch", "data", "describe", str(source)]
+    options = ["--resize", "9x9", "--grey", "--skip-damaged", "--group-by", "([0-9a-z]+).png"]
+    plain, read = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        for more in ([], options)
+    )
+    assert "skip_damaged leaves out" in plain.stdout.replace("\n", " ")
+    assert "cannot be trained on" not in read.stdout.replace("\n", " ")
+
+
+def test_a_check_of_images_of_ones_own_is_sent_to_describe(tmp_path):
+    with pytest.raises(ConfigError, match=r"photos is of your own: `blocksearch data describe`"):
+        checked([str(folder(tmp_path / "photos"))])
