@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.cells import cell_len
@@ -63,20 +64,27 @@ def show(answer: Answer, *, wide: bool = False) -> None:
     if `wide`.
     """
     page = Page()
-    for text, bold in _lines(cleaned(as_report(answer)), page.width, wide=wide):
+    for text, bold in _lines(_readable(answer), page.width, wide=wide):
         page.print(Text(text, "bold" if bold else ""), soft_wrap=True)
 
 
 def as_text(answer: Answer, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:
     """Write an answer as plain text of a width; no line ends in blanks."""
-    lines = _lines(cleaned(as_report(answer)), width, wide=wide)
+    lines = _lines(_readable(answer), width, wide=wide)
     return "".join(f"{text}\n" for text, _ in lines)
+
+
+def _readable(answer: Answer) -> Report:
+    """Clean what is printed of an answer, and leave the rest out."""
+    report = as_report(answer)
+    printed = tuple(table for table in report.tables if table.terminal)
+    return cleaned(replace(report, tables=printed, figures=(), facts={}))
 
 
 def _lines(report: Report, width: int, *, wide: bool) -> Iterator[Line]:
     yield from _wrapped(report.title, width, bold=True)
     for table in report.tables:
-        for part in table.parts() if table.terminal else ():
+        for part in table.parts():
             yield "", False
             yield from _table(part, width, wide=wide)
     if report.notes:

@@ -17,14 +17,16 @@ from blocksearch.report.figure import (
 )
 from blocksearch.report.table import (
     Column,
+    Made,
     Priority,
     Report,
+    Row,
     Table,
     form,
-    split_texts,
+    shared_words,
 )
 from blocksearch.search.measured import read_limit
-from blocksearch.search.results import Axis, Entry, Summary, Z, as_rows, simultaneous_z
+from blocksearch.search.results import Axis, Entry, Summary, Z, row_of, simultaneous_z
 
 _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
 _LIMITS = (
@@ -65,30 +67,37 @@ def front_report(summary: Summary) -> Report:
 
 
 def _networks(summary: Summary, entries: Sequence[Entry], name: str, title: str) -> Table:
-    shared, texts = split_texts([entry.units or entry.text.split() for entry in entries])
-    data = tuple(as_rows(summary.axes, entries))
-    rows = tuple(
-        record
-        | {
-            "interval": entry.interval and (entry.mean, *entry.interval),
-            "count": _seeds(entry),
-            "shown": text,
-            **{
-                f"{name}_expected": (entry.costs[name], *own.interval)
-                for name, own in entry.further.items()
-            },
-        }
-        for entry, record, text in zip(entries, data, texts, strict=True)
-    )
+    alike = shared_words(map(_words, entries))
+    shared = " ".join(_words(entries[0])[:alike]) if entries else ""
+    record = row_of(summary.axes, summary.entries)
     return Table(
         name=name,
         title=title,
         columns=tuple(_columns(summary)),
-        rows=rows,
-        data=data,
+        rows=Made(entries, lambda entry: _printed(entry, record(entry), alike)),
+        data=Made(entries, record),
         notes=(f"all: {shared}",) if shared else (),
         terminal=not name,
     )
+
+
+def _words(entry: Entry) -> Sequence[str]:
+    return entry.units or entry.text.split()
+
+
+def _printed(entry: Entry, record: Row, alike: int) -> Row:
+    """Return the row that is printed of a network, without the words that all texts begin with."""
+    expected = {
+        f"{name}_expected": (entry.costs[name], *own.interval)
+        for name, own in entry.further.items()
+    }
+    return {
+        **record,
+        "interval": entry.interval and (entry.mean, *entry.interval),
+        "count": _seeds(entry),
+        "shown": " ".join(_words(entry)[alike:]),
+        **expected,
+    }
 
 
 def _columns(summary: Summary) -> Iterator[Column]:

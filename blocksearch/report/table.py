@@ -4,10 +4,10 @@ Nothing here draws. Renderers read `Table.cells` (texts for people) or `Table.re
 named fields, for programs).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from blocksearch.errors import clean
 
@@ -89,6 +89,29 @@ class Column:
         return ", ".join(filter(None, (self.label or self.name.replace("_", " "), self.unit)))
 
 
+class Made(Sequence[Row]):
+    """Rows that are made where they are read, each of something: a million take no memory.
+
+    >>> list(Made([1, 2], lambda size: {"size": size}))
+    [{'size': 1}, {'size': 2}]
+    """
+
+    def __init__(self, of: Sequence[Any], make: Callable[[Any], Row]) -> None:
+        self.of, self.make = of, make
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Made": ...
+    def __getitem__(self, place: int | slice) -> "Row | Made":
+        if isinstance(place, slice):
+            return Made(self.of[place], self.make)
+        return self.make(self.of[place])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Hold an answer's rows by column name; a value that a row lacks is None.
@@ -102,10 +125,10 @@ class Table:
 
     name: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     title: str = ""
     notes: tuple[str, ...] = ()
-    data: tuple[Row, ...] | None = None
+    data: Sequence[Row] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     totals: tuple[Row, ...] = ()
     breaks: frozenset[int] = frozenset()
@@ -218,13 +241,22 @@ def split_texts(words: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
     >>> split_texts([["a=1", "b=2", "[c]"], ["a=1", "b=3", "[d]"]])
     ('a=1', ['b=2 [c]', 'b=3 [d]'])
     """
-    alike = 0
-    while words[1:] and all(
-        len(own) > alike + 1 and own[alike] == words[0][alike] and not own[alike].startswith("[")
-        for own in words
-    ):
-        alike += 1
+    alike = shared_words(words)
     return " ".join(words[0][:alike]) if words else "", [" ".join(own[alike:]) for own in words]
+
+
+def shared_words(texts: Iterable[Sequence[str]]) -> int:
+    """Return how many words before the first bracket all of several texts begin with; each has one
+    more at least.
+    """
+    first: Sequence[str] = ()
+    alike = count = 0
+    for count, own in enumerate(texts, 1):
+        first, alike = (own, len(own)) if count == 1 else (first, alike)
+        most = min(alike, len(own) - 1)
+        differs = (at for at in range(most) if own[at] != first[at] or own[at].startswith("["))
+        alike = next(differs, most)
+    return alike if count > 1 else 0
 
 
 def cleaned(value: Anything) -> Anything:
@@ -234,6 +266,8 @@ def cleaned(value: Anything) -> Anything:
     match known:
         case str():
             found = clean(known)
+        case Made():
+            found = Made(known.of, lambda own: cleaned(known.make(own)))
         case tuple() | list() | frozenset():
             found = type(known)(map(cleaned, known))
         case Mapping():

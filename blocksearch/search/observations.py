@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blocksearch.search.averaging import averaged
 from blocksearch.search.measured import ACCURACY, Measure
 from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import (
     Codes,
+    FeatureRows,
     Features,
     Model,
     SeedNoise,
     Seen,
     choose_scales,
-    likely_scales,
 )
 from blocksearch.search.trials import Trial
 
@@ -27,7 +28,6 @@ SLOPE, SLOPE_WORTH = (
     0.7,
     2.0,
 )  # before anything is known: differences shrink by a third, a guess worth two runs
-NEGLIGIBLE = 1e-3  # weight of scales that an average leaves out
 SPREAD, SPREAD_WORTH = 4.0, 2.0  # percentage points around the line, a guess worth two runs
 
 
@@ -196,7 +196,7 @@ class Whole:
             np.array([each.mean for each in known]),
             np.array([each.count for each in known]),
         )
-        seen = Seen(features.rows(codes, costs), means, counts)
+        seen = Seen(FeatureRows(features, codes, costs), means, counts)
         return cls(
             tuple(rows),
             features,
@@ -209,13 +209,7 @@ class Whole:
         """Return mean and deviation of the true accuracy of each network, averaged over what the
         noise between seeds, and what features do not explain, may be.
         """
-        likely = likely_scales(self.features, self.seen, self.noise, self.model.scales)
-        weights, scales = zip(*((w, own) for w, own in likely if w > NEGLIGIBLE), strict=True)
-        parts = [Model(self.features, own, self.seen).settled(self.seen) for own in scales]
-        means, deviations = np.array(parts).swapaxes(0, 1)
-        mean = np.average(means, axis=0, weights=weights)
-        apart = np.average(deviations**2 + (means - mean) ** 2, axis=0, weights=weights)
-        return mean, np.sqrt(apart)
+        return averaged(self.features, self.seen, self.noise, self.model.scales)
 
 
 class Observations:

@@ -2,8 +2,9 @@
 hypervolume over time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -38,7 +39,7 @@ class Measurement:
     interval: tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A network of a study.
 
@@ -162,14 +163,18 @@ def plain(text: object) -> str:
 
 
 def as_rows(axes: Sequence[Axis], entries: Iterable[Entry]) -> list[dict[str, object]]:
-    """Return networks as rows of plain words and numbers.
+    """Return networks as rows of plain words and numbers."""
+    entries = list(entries)
+    return list(map(row_of(axes, entries), entries))
+
+
+def row_of(axes: Sequence[Axis], entries: Iterable[Entry]) -> Callable[[Entry], dict[str, object]]:
+    """Return what makes rows of plain words and numbers of some networks.
 
     `measured` is the mean over a network's own seeds, `expected` what a model of all results says;
     a study that was made elsewhere has the values of its objectives alone.
     """
-    entries = list(entries)
-    modelled = any(entry.interval for entry in entries)
-    return [_row(axes, entry, modelled=modelled) for entry in entries]
+    return partial(_row, axes, modelled=any(entry.interval for entry in entries))
 
 
 def _row(axes: Sequence[Axis], entry: Entry, *, modelled: bool) -> dict[str, object]:

@@ -5,6 +5,7 @@ Names of costs are today's, whatever they were when the row was written.
 
 from collections.abc import Mapping
 from itertools import pairwise
+from sys import intern
 from typing import Any
 
 from blocksearch.arch.cost import EARLIER_NAMES
@@ -110,4 +111,4 @@ def _check_frame(frame: Fields, costs: int) -> None:
 
 def _today(name: str) -> str:
     """Return today's name of a stored cost; objectives of a user's have their own."""
-    return EARLIER_NAMES.get(name, name)
+    return intern(EARLIER_NAMES.get(name, name))  # a million rows share them

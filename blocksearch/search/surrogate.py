@@ -8,25 +8,21 @@ comes from networks that have several seeds. What options do that the space has 
 named network that has them has a larger τ², by what factors and pairs may matter, and its own
 results count more.
 
-A search goes by one value of each scale. What is reported is averaged over what σ may be, given the
-repeated runs, and under each σ over τ, by its likelihood (Kass and Steffey 1989). With few repeated
-runs, a σ that comes out small by chance would believe lucky results, and its intervals would leave
-out that it is not known. σ's prior is half-Cauchy (Gelman 2006), whose scale is the guess that a
-search begins with: it yields to runs that contradict it. Single runs say nothing of σ, as σ and τ
-cannot be told apart by them.
+A search goes by one value of each scale; what is reported is averaged over them (`averaging`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import sqrt
-from statistics import NormalDist
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
+Lone = TypeVar("Lone", float, Floats)
 # percentage points, before any network has two seeds: what effnet's seeds differ by on GTSRB
 SEED_DEVIATION = 2.0
 SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
@@ -34,9 +30,7 @@ FREEDOM_KNOWN = 4  # degrees of freedom below which the guess decides
 LEARNT_FROM = 256  # networks that the scales are chosen by
 OWN = (0.02, 0.1, 0.3)  # what features may leave unexplained, as a share
 _SHARES = tuple(product((0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.03, 0.1, 0.3), OWN))
-# quantiles of σ that what is reported is averaged over, as a normal variable, and their weights
-LIKELY = np.linspace(-2.5, 2.5, 11)
-WEIGHTS = np.exp(-(LIKELY**2) / 2) / np.exp(-(LIKELY**2) / 2).sum()
+PART = 16_384  # networks whose features are in memory at a time
 
 
 class Features:
@@ -106,6 +100,38 @@ class Scales:
     middle: float
     spread: float
 
+    def prior(self, features: Features) -> Floats:
+        """Return the prior variance of each feature's weight."""
+        kinds = np.array([self.spread, self.costs, self.factors, self.pairs])
+        found: Floats = kinds[features.groups]
+        return found
+
+    def own(self, lone_factors: Lone, lone_pairs: Lone) -> Lone:
+        """Return the variance of what features do not explain of networks, some of whose factors
+        and pairs are at an option of none.
+        """
+        return self.unexplained + self.factors * lone_factors + self.pairs * lone_pairs
+
+
+class Rows(Protocol):
+    """Features N×P, as an array or made where they are read."""
+
+    def __getitem__(self, place: slice | NDArray[np.intp], /) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Features of networks, N×P, made from their codes and costs where they are read: a million
+    networks have gigabytes of them.
+    """
+
+    features: "Features"
+    codes: Codes
+    costs: Floats
+
+    def __getitem__(self, place: slice | NDArray[np.intp], /) -> Floats:
+        return self.features.rows(self.codes[place], self.costs[place])
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -113,9 +139,14 @@ class Seen:
     is worth.
     """
 
-    rows: Floats
+    rows: Rows
     means: Floats
     counts: Floats
+
+    def parts(self) -> Iterator[slice]:
+        """Divide the networks into parts whose features fit into memory."""
+        for first in range(0, len(self.means), PART):
+            yield slice(first, first + PART)
 
 
 @dataclass(frozen=True)
@@ -146,32 +177,12 @@ class SeedNoise:
         return sqrt(self.variance)
 
     @property
-    def likely(self) -> Floats:
-        """Eleven values of the variance, with the weights `WEIGHTS`, given the runs and a
-        half-Cauchy prior of the deviation, whose scale is the guess; from a twentieth of that to 50
-        times as much.
-
-        >>> SeedNoise(4.0, 60).likely[[1, 5, 9]].round(1)
-        array([2.9, 4. , 6. ])
-        """
-        guess = SEED_FREEDOM * SEED_DEVIATION**2
-        squares = max(self.variance * (SEED_FREEDOM + self.freedom) - guess, 0.0)
-        values = SEED_DEVIATION * np.geomspace(1 / 20, 50, 2001)
-        prior = np.log(values) - np.log1p((values / SEED_DEVIATION) ** 2)
-        logs = prior - self.freedom * np.log(values) - squares / (2 * values**2)
-        shares = np.exp(logs - logs.max())
-        below = np.cumsum(shares) - shares / 2
-        wanted = [NormalDist().cdf(each) for each in LIKELY]
-        found: Floats = np.interp(wanted, below / shares.sum(), values) ** 2
-        return found
-
-    @property
     def guessed(self) -> bool:
         """Whether the runs say less than the guess."""
         return self.freedom < FREEDOM_KNOWN
 
 
-class _Evidence:
+class Evidence:
     """The networks that scales are held against, at one variance between seeds."""
 
     def __init__(self, features: Features, seen: Seen, seeds: float) -> None:
@@ -194,14 +205,12 @@ class _Evidence:
 
     def log_likelihood(self, scales: Scales) -> float:
         """Return how likely what was seen is, as a logarithm and but for a constant."""
-        lone_factors, lone_pairs = self._lone
-        own = scales.unexplained + scales.factors * lone_factors + scales.pairs * lone_pairs
         covariance = (
             scales.spread
             + scales.costs * self._kernels[0]
             + scales.factors * self._kernels[1]
             + scales.pairs * self._kernels[2]
-            + np.diag(own + self._noise)
+            + np.diag(scales.own(*self._lone) + self._noise)
         )
         try:
             root = np.linalg.cholesky(covariance)
@@ -213,25 +222,8 @@ class _Evidence:
 
 def choose_scales(features: Features, seen: Seen, seeds: float) -> Scales:
     """Choose the scales under which what was seen is most likely."""
-    evidence = _Evidence(features, seen, seeds)
+    evidence = Evidence(features, seen, seeds)
     return max(map(evidence.scales, _SHARES), key=evidence.log_likelihood)
-
-
-def likely_scales(
-    features: Features, seen: Seen, noise: SeedNoise, chosen: Scales
-) -> list[tuple[float, Scales]]:
-    """Return scales with their weights, σ over its posterior and τ over its likelihood; the others
-    keep the shares that were chosen.
-    """
-    shares = [part / chosen.spread for part in (chosen.costs, chosen.factors, chosen.pairs)]
-    found: list[tuple[float, Scales]] = []
-    for seeds, worth in zip(noise.likely.tolist(), WEIGHTS, strict=True):
-        evidence = _Evidence(features, seen, seeds)
-        scales = [evidence.scales((*shares, own)) for own in OWN]
-        logs = np.array([evidence.log_likelihood(each) for each in scales])
-        weights = np.exp(logs - logs.max())
-        found += zip((worth * weights / weights.sum()).tolist(), scales, strict=True)
-    return found
 
 
 class Model:
@@ -239,15 +231,15 @@ class Model:
 
     def __init__(self, features: Features, scales: Scales, seen: Seen) -> None:
         self.features, self.scales = features, scales
-        prior = np.array([scales.spread, scales.costs, scales.factors, scales.pairs])[
-            features.groups
-        ]
-        weight = 1 / (self.unexplained(seen.rows) + scales.seeds / seen.counts)
-        self._linear = seen.rows.T @ (weight * (seen.means - scales.middle))
-        scaled = seen.rows * np.sqrt(weight)[:, None]
-        self.covariance = np.linalg.inv(
-            np.diag(1 / prior) + scaled.T @ scaled
-        )  # numpy knows the symmetry: half the work
+        prior = scales.prior(features)
+        self._linear, information = np.zeros(len(prior)), np.diag(1 / prior)
+        for part in seen.parts():
+            rows = seen.rows[part]
+            weight = 1 / (self.unexplained(rows) + scales.seeds / seen.counts[part])
+            self._linear += rows.T @ (weight * (seen.means[part] - scales.middle))
+            scaled = rows * np.sqrt(weight)[:, None]
+            information += scaled.T @ scaled  # numpy knows the symmetry: half the work
+        self.covariance = np.linalg.inv(information)
 
     @property
     def weights(self) -> Floats:
@@ -276,11 +268,7 @@ class Model:
 
     def unexplained(self, rows: Floats) -> Floats:
         """Return the variance of what the features do not explain of networks."""
-        factors, pairs = self.features.outside(rows)
-        found: Floats = (
-            self.scales.unexplained + self.scales.factors * factors + self.scales.pairs * pairs
-        )
-        return found
+        return self.scales.own(*self.features.outside(rows))
 
     def mean(self, rows: Floats) -> Floats:
         """Return the expected accuracy of networks, before their own results are looked at."""
@@ -296,20 +284,28 @@ class Model:
         """Return mean and deviation of the true accuracy of networks that have results of their
         own.
         """
-        share, noise = self._share(seen), self.scales.seeds / seen.counts
-        variance = (1 - share) ** 2 * self.variance(seen.rows) + share * noise
+        found = []
+        for part in seen.parts():
+            rows = seen.rows[part]
+            share, noise = self._share(rows, seen, part), self.scales.seeds / seen.counts[part]
+            found.append((1 - share) ** 2 * self.variance(rows) + share * noise)
+        variance = np.concatenate([np.zeros(0), *found])
         return self.settled_means(seen), np.sqrt(np.maximum(variance, 0.0))
 
     def settled_means(self, seen: Seen) -> Floats:
         """Return the mean of the true accuracy of networks that have results of their own."""
-        expected = self.mean(seen.rows)
-        found: Floats = expected + self._share(seen) * (seen.means - expected)
-        return found
+        found = []
+        for part in seen.parts():
+            rows = seen.rows[part]
+            expected = self.mean(rows)
+            share = self._share(rows, seen, part)
+            found.append(expected + share * (seen.means[part] - expected))
+        return np.concatenate([np.zeros(0), *found])
 
-    def _share(self, seen: Seen) -> Floats:
+    def _share(self, rows: Floats, seen: Seen, part: slice) -> Floats:
         """Return how far a network's own results are believed, against what the model expects of
         it.
         """
-        unexplained = self.unexplained(seen.rows)
-        found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts)
+        unexplained = self.unexplained(rows)
+        found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts[part])
         return found

@@ -57,6 +57,7 @@ register(
         "checksum VARCHAR(64) NOT NULL": "checksum VARCHAR(64) NOT NULL DEFAULT ''",
     },
 )
+_AT_A_TIME = 1_000  # rows read
 _PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
 
@@ -79,7 +80,7 @@ class TrialState(StrEnum):
     FAILED = "failed"  # a user's function raised what the user lets pass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """A training of a network in a search, from its proposal to its place in the file.
 
@@ -192,21 +193,21 @@ class Studies:
             return []
         # all are read, so that one whose study's name was changed is noticed
         query, names = sa.select(_steps).order_by(_steps.c.number), {*self.names()}
+        found = list[Trial]()
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             # first, because a search may append in between; rows of before have none
             last = checksums(connection, _steps, name).get(name)
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        whole = last is None or any(row["checksum"] == last for row in rows)
-        found = []
-        for row in rows:
-            where = self._where(_steps, f"{row['study']} {row['number']}")
-            checked = _checked(row, where)
-            if row["study"] not in names:
-                raise StoreError(f"{where} is of no study; the file was damaged or edited")
-            if row["study"] == name:
-                found.append(_trial(checked, where))
+            streamed = connection.execution_options(yield_per=_AT_A_TIME).execute(query)
+            for row in map(dict, streamed.mappings()):
+                where = self._where(_steps, f"{row['study']} {row['number']}")
+                last = None if row["checksum"] == last else last
+                checked = _checked(row, where)
+                if row["study"] not in names:
+                    raise StoreError(f"{where} is of no study; the file was damaged or edited")
+                if row["study"] == name:
+                    found.append(_trial(checked, where))
         gap = (place for place, trial in enumerate(found) if trial.number != place)
-        lost = next(gap, None if whole else len(found))
+        lost = next(gap, None if last is None else len(found))
         if lost is not None:
             where = self._where(_steps, f"{name} {lost}")
             raise StoreError(f"{where} is missing; the file was edited")

@@ -14,10 +14,11 @@ import pytest
 from blocksearch import Grammar, Shape, Study, Task, cost
 from blocksearch.report.front import front_report
 from blocksearch.runs.ledger import Ledger
+from blocksearch.search.averaging import WEIGHTS, likely_variances
 from blocksearch.search.definition import REPEATED
 from blocksearch.search.results import Z, simultaneous_z
 from blocksearch.search.summary import summarise
-from blocksearch.search.surrogate import SEED_DEVIATION, WEIGHTS, SeedNoise
+from blocksearch.search.surrogate import SEED_DEVIATION, SeedNoise
 from blocksearch.search.trials import Studies, TrialKind
 from tests.benchmarks.fronts import (
     AVERAGED,
@@ -160,7 +161,7 @@ def test_the_noise_that_is_reported_by_is_its_posterior():
     below = []
     for deviation in np.abs(SEED_DEVIATION * rng.standard_cauchy(1000)):
         runs = [list(rng.normal(60, deviation, 2)) for _ in range(6)]
-        below.append(float(WEIGHTS[SeedNoise.of(runs).likely < deviation**2].sum()))
+        below.append(float(WEIGHTS[likely_variances(SeedNoise.of(runs)) < deviation**2].sum()))
     assert abs(np.mean(below) - 0.5) < 0.03
     assert np.std(below) == pytest.approx(np.sqrt(1 / 12), abs=0.02)  # of a uniform number
 
@@ -168,11 +169,13 @@ def test_the_noise_that_is_reported_by_is_its_posterior():
 def test_many_repeats_leave_nothing_to_average():
     """The posterior of the noise narrows with repeated runs, about √(2/f) for its variance."""
     for freedom in (20, 200, 5000):
-        likely = SeedNoise(9.0, freedom).likely
+        likely = likely_variances(SeedNoise(9.0, freedom))
         assert likely[5] == pytest.approx(9.0, rel=2 / freedom + 0.003)
         spread = np.sqrt(WEIGHTS @ (likely - WEIGHTS @ likely) ** 2)
         assert spread / 9 == pytest.approx(np.sqrt(2 / freedom), rel=0.5)
-    assert SeedNoise.of([[50.0, 50.0]] * 6).likely.min() > 0  # ties: no result is believed blindly
+    assert (
+        likely_variances(SeedNoise.of([[50.0, 50.0]] * 6)).min() > 0
+    )  # ties: no result is believed blindly
 
 
 def rows_for(noise, rules, searches, repeated=REPEATED):

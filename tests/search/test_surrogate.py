@@ -5,7 +5,9 @@ results folded in or not.
 import numpy as np
 import pytest
 
-from blocksearch.search.surrogate import Features, Model, Scales, Seen
+from blocksearch.search import averaging, surrogate
+from blocksearch.search.averaging import NEGLIGIBLE, averaged, likely_scales
+from blocksearch.search.surrogate import FeatureRows, Features, Model, Scales, SeedNoise, Seen
 
 LEVELS = (2, 3, 4)
 SCALES = Scales(
@@ -92,3 +94,38 @@ def test_another_seed_folded_in_is_the_mean_of_both(seen):
     )
     model.fold_in(row, (weights[0], data.means[7]), (weights[1], more.means[7]))
     np.testing.assert_allclose(model.weights, Model(features, SCALES, more).weights)
+
+
+@pytest.mark.parametrize("freedom", [0, 3, 40])
+def test_what_is_averaged_over_scales_is_the_average_of_their_models(seen, freedom):
+    features, _, data = seen
+    noise = SeedNoise(4.0, freedom)
+    every = likely_scales(features, data, noise, SCALES)
+    weights, scales = zip(*((w, own) for w, own in every if w > NEGLIGIBLE), strict=True)
+    parts = np.array([Model(features, own, data).settled(data) for own in scales])
+    mean = np.average(parts[:, 0], axis=0, weights=weights)
+    spread = parts[:, 1] ** 2 + (parts[:, 0] - mean) ** 2
+    found, deviation = averaged(features, data, noise, SCALES)
+    assert len(set(scales)) > 10
+    np.testing.assert_allclose(found, mean)
+    np.testing.assert_allclose(deviation, np.sqrt(np.average(spread, axis=0, weights=weights)))
+
+
+def test_of_many_networks_the_features_are_made_part_by_part(seen, monkeypatch):
+    features, codes, data = seen
+    costs = 10 ** np.random.default_rng(0).uniform(4, 6, (40, 2))
+    whole = Seen(features.rows(codes, costs), data.means, data.counts)
+    at_once = (
+        *Model(features, SCALES, whole).settled(whole),
+        *averaged(features, whole, SeedNoise(4.0, 9), SCALES),
+    )
+    monkeypatch.setattr(surrogate, "PART", 7)
+    monkeypatch.setattr(averaging, "PART", 7)
+    monkeypatch.setattr(averaging, "_AT_A_TIME", 3)
+    parts = Seen(FeatureRows(features, codes, costs), data.means, data.counts)
+    assert max(len(parts.rows[part]) for part in parts.parts()) == 7
+    by_parts = (
+        *Model(features, SCALES, parts).settled(parts),
+        *averaged(features, parts, SeedNoise(4.0, 9), SCALES),
+    )
+    np.testing.assert_allclose(by_parts, at_once)
