@@ -28,6 +28,7 @@ from blocksearch.report.table import (
 
 PIPE_WIDTH = 120  # columns where the output is no terminal and COLUMNS is not set
 _READABLE = (36, 14)  # columns that a text gets before other columns do, and at least
+_WORD = 20  # columns of a word that is not broken
 _GAP = "  "
 
 Line = tuple[str, bool]  # a text, and whether it is bold
@@ -134,7 +135,8 @@ def _least(column: Column, texts: Sequence[str], readable: int) -> int:
     lines = [line for text in texts for line in text.split("\n")]
     longest = max(map(cell_len, lines), default=0)
     if column.left:
-        longest = min(longest, readable)
+        word = max((cell_len(word) for line in lines for word in line.split()), default=0)
+        longest = min(longest, max(readable, min(word, _WORD)))
     return max(head, longest, 1)
 
 

@@ -456,6 +456,16 @@ def test_words_that_all_texts_begin_with_are_said_once():
     assert split_texts([]) == ("", [])
 
 
+@pytest.mark.parametrize("columns", range(40, 100, 7))
+def test_a_word_is_broken_only_where_no_column_can_be_left_out_for_it(columns):
+    roomy = [Column(name=f"number_{at}", priority=Priority.ROOM) for at in range(4)]
+    row = {"name": "spatial_activation", **{own.name: 10**12 for own in roomy}}
+    table = Table(name="t", columns=(Column(name="name", left=True), *roomy), rows=(row,))
+    text = as_text(table, columns, wide=False)
+    assert "spatial_activation" in text
+    assert max(map(len, text.splitlines())) <= columns
+
+
 @pytest.mark.parametrize("columns", [5, 7, 20, 39])
 def test_no_width_is_too_narrow(columns, found):
     text = as_text(ablation_report(answered(found, "a question")), columns, wide=False)
