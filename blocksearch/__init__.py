@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch import data
     from blocksearch.api.answer import Answer
-    from blocksearch.api.catalog import describe
+    from blocksearch.api.catalog import describe, load_dataset
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, layers, network, price, survey
     from blocksearch.api.scores import compare
@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "api.answer": ("Answer",),
     "api.models": ("replace",),
-    "api.catalog": ("describe",),
+    "api.catalog": ("describe", "load_dataset"),
     "api.networks": ("cost", "layers", "network", "price", "survey"),
     "api.scores": ("compare",),
     "api.studies": ("Study", "front", "gain", "importance", "tabulate", "test"),
@@ -83,6 +83,7 @@ __all__ = [
     "gain",
     "importance",
     "layers",
+    "load_dataset",
     "load_space",
     "merge",
     "named_network",

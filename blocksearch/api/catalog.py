@@ -8,9 +8,10 @@ from typing import Any
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.trainings import Seeds, seeds_of
 from blocksearch.arch.zoo import NAMED
-from blocksearch.data import DataConfig
+from blocksearch.data import DataConfig, Split, open_dataset
 from blocksearch.data import data_root as folder_of
 from blocksearch.data.download import check, fetch, listing
+from blocksearch.data.loaded import LoadedDataset, loaded
 from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
 from blocksearch.errors import ConfigError
@@ -99,6 +100,30 @@ def describe(
         deviation = 100 * math.sqrt(DISAGREEMENT / found.judged)
         least = smallest_effect(deviation, count, count - 1, 0.05)
     return Answer(found, overview_report(found, count, least, DISAGREEMENT))
+
+
+def load_dataset(
+    dataset: DatasetLike = "digits",
+    *,
+    val_split: int = 0,
+    max_images: int | None = None,
+    data_root: Path | None = None,
+    **fields: Any,
+) -> LoadedDataset:
+    """Load images for a training loop of your own, divided and normalised as `train` does it.
+
+    `fields` are those of `DataConfig`, such as `resize`. `train` and `val` of the answer are data
+    sets for PyTorch's `DataLoader`: normalised images, C×H×W float32, with the number of a class.
+    Test images stay closed. Raises DataError or ConfigError in one line.
+
+    >>> digits = load_dataset("digits", max_images=1000)
+    >>> image, label = digits.train[0]
+    >>> image.shape, len(digits.val)
+    ((3, 32, 32), 1000)
+    """
+    config = DataConfig(**divided(fields, DataConfig)[0])
+    name = open_dataset(dataset, config, root=data_root)
+    return loaded(Split(name, number=val_split, images=max_images), data_root)
 
 
 def _save_sheet(found: Overview, file: Path) -> None:

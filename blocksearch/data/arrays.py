@@ -38,7 +38,7 @@ def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
 def check_classes(found: Arrays, argument: str, names: Sequence[str] = ()) -> None:
     """Raise DataError unless each class can be learned and validated; `names` are the classes'."""
     labels, groups, held = found.labels, found.groups, found.held
-    if labels.max() >= len(labels):
+    if not names and labels.max() >= len(labels):
         raise DataError(f"{argument}: {_RULE}, but one of {len(labels):,} is {labels.max()}")
     if labels.max() == 0:
         only = repr(names[0]) if names else "0"

@@ -23,6 +23,7 @@ NO_PICTURES = (
     ".py", ".npy", ".npz", ".log", ".url",
 )  # fmt: skip
 # files that may lie beside pictures; all others are pictures, or are refused
+LEFT_BEHIND = "__MACOSX"  # a folder beside pictures, in archives of that system
 MOST_BYTES = 2**28  # of a listing
 
 
@@ -149,7 +150,8 @@ def _same_inside(folders: Sequence[Path]) -> str:
 
 def _inside(folder: Path) -> list["os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
-        return sorted((each for each in entries if each.name[0] != "."), key=lambda each: each.name)
+        shown = (each for each in entries if each.name[0] != "." and each.name != LEFT_BEHIND)
+        return sorted(shown, key=lambda each: each.name)
 
 
 def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:

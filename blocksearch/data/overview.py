@@ -45,9 +45,9 @@ class Overview:
     `copies` count images that equal another one: an earlier one of the same class, one of another
     class, a training image among those validated on, and a training image among the test images.
     `guess` is what the best constant guess scores on the validation images, percent, and
-    `imbalance` how many times as many images the largest class has as the smallest. `damaged` says
-    which images cannot be read, and why; `refused` for which reasons these images cannot be trained
-    on, in the words of training, and `changed` what is done to them before.
+    `imbalance` how many times as many images the largest class has as the smallest that has any.
+    `damaged` says which images cannot be read, and why; `refused` for which reasons these images
+    cannot be trained on, in the words of training, and `changed` what is done to them before.
     """
 
     name: str
@@ -241,7 +241,7 @@ def _overview(
         groups=None if groups[0] is None else len(set(groups)),
         copies=_copies([each.made.print for each in whole if each.made], labels, parts),
         guess=100 * float(judged.max() / max(1, judged.sum())),
-        imbalance=float(every.max() / max(1, every.min())),
+        imbalance=float(every.max() / every[every > 0].min()),
         damaged=tuple(each.damage for each in samples if each.made is None),
         sheet=_sheet([tiles[label] for label in order if label in tiles]),
     )

@@ -28,8 +28,10 @@ def overview_report(
     sizes = [{"size": size, "images": count} for size, count in found.sizes]
     copies = found.copies
     notes = [
-        f"a constant guess scores {found.guess:.2f} % on the {found.judged:,} validation images",
-        _imbalance(found.imbalance),
+        f"a constant guess scores {found.guess:.2f} % on the {found.judged:,} validation images"
+        if found.judged
+        else "there are no validation images",
+        *([_imbalance(found.imbalance)] if len(found.classes) > 1 else []),
         f"copies: {copies['within_a_class']:,} images equal an earlier one of their class, "
         f"{copies['across_classes']:,} one of another class; {copies['training_and_validation']:,} "
         f"validation and {copies['training_and_test']:,} test images equal one that is learned",
@@ -59,7 +61,9 @@ def overview_report(
         "changed": found.changed,
         "refused": list(found.refused),
     }
-    title = f"{found.name}: {facts['images']:,} images in {len(found.classes)} classes"
+    count = len(found.classes)
+    classes = f"{count} class{'es' * (count != 1)}"
+    title = f"{found.name}: {facts['images']:,} images in {classes}"
     return Report(title=title, tables=tables, notes=tuple(notes), facts=facts)
 
 

@@ -315,6 +315,7 @@ def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) ->
         Column(name="seconds", unit="s", form=form(".1f")),
         Column(name="accuracies", label="accuracy by epoch", unit="%", priority=Priority.WIDE),
         Column(name="reason", left=True),
+        Column(name="weights", left=True, priority=Priority.WIDE),
     )
     table = Table(name="runs", columns=columns, rows=tuple(rows))
     curves = {f"seed {row['seed']}": [row["accuracies"]] for row in rows if row["accuracies"]}

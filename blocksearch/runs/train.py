@@ -33,6 +33,7 @@ def train_network(
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),
             "reason": run.reason,
+            "weights": job.weights and str(job.weights),
         }
         for job in jobs
     ]

@@ -3,15 +3,19 @@ no memory.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import blocksearch
 from tests.benchmarks.memory import measured
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -31,9 +35,8 @@ def patterns(root: Path, count: int, shape: tuple[int, ...]) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(48, 48), (64, 40, 3)], ids=["grey", "colour"])
-def test_two_commands_from_a_folder_to_a_front(tmp_path, shape):
-    source = patterns(tmp_path / "photos", 600, shape)
+def test_two_commands_from_a_folder_to_a_front(tmp_path):
+    source = patterns(tmp_path / "photos", 600, (64, 40, 3))
     program = [sys.executable, "-m", "blocksearch"]
     common = ["--json", "--quiet", "--data-root", str(tmp_path / "data")]
     began = time.monotonic()
@@ -48,6 +51,39 @@ def test_two_commands_from_a_folder_to_a_front(tmp_path, shape):
     front = json.loads(ended.stdout)["front"]
     assert front
     assert time.monotonic() - began < 600  # seconds; a minute on two quiet cores
+
+
+def lines_of(program: str) -> list[str]:
+    return [line for line in program.splitlines() if line.strip() and line[0] != "#"]
+
+
+@pytest.mark.slow
+def test_the_guides_lines_from_a_folder_to_a_loop_of_ones_own(tmp_path, monkeypatch):
+    """Its programs are run as they stand: ten lines to the front, five in one's own loop."""
+    guide = Path(blocksearch.__file__).parent / "data" / "README.md"
+    to_front, loop, judge = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert len(lines_of(to_front)) <= 10
+    assert len(lines_of(loop)) == 5
+    patterns(tmp_path / "photos", 600, (48, 48))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))
+    torch.manual_seed(0)
+    names: dict[str, Any] = {"__name__": "guide"}
+    began = time.monotonic()
+    shorter = to_front.replace("trials=4", "trials=2")
+    alone = 'seeds=1, references="none", executor="serial"'  # no worker has to begin
+    exec(shorter.replace("seeds=1", alone), names)
+    run, photos = names["runs"].records()[0], names["photos"]
+    assert len(names["study"].front) >= 1
+    assert photos.classes == CLASSES
+    said = []
+    monkeypatch.setitem(names, "print", lambda *told: said.append(told))
+    for program in (judge, "model.train()", loop, judge):
+        exec(program, names)
+    (before, interval), (after, _) = said
+    assert before == pytest.approx(run["accuracy"], abs=1e-4)  # a float32 of torch's
+    assert interval[0] <= after <= interval[1]
+    assert time.monotonic() - began < 600  # seconds
 
 
 MEASURED = """

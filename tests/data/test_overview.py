@@ -313,6 +313,29 @@ def test_the_command_reads_pictures_as_training_does(tmp_path):
     assert "cannot be trained on" not in read.stdout.replace("\n", " ")
 
 
+def test_a_set_of_little_is_described_in_whole_words(tmp_path):
+    """What cannot be read, or is not there, is counted nowhere."""
+    one = bs.describe((np.zeros((9, 8, 8), np.uint8), np.zeros(9, int)))
+    assert one.report.title.endswith("9 images in 1 class")
+    assert not any("as many" in note or "same number" in note for note in one.report.notes)
+    gap = bs.describe((np.zeros((9, 8, 8), np.uint8), np.arange(9) // 6 * 2))
+    assert gap.found.imbalance == 2
+    source = listed(tmp_path, "path,label", "a", "b")
+    (tmp_path / "0.png").unlink()
+    lost = bs.describe(source)
+    assert "there are no validation images" in lost.report.notes
+    assert not any("labels must be" in each for each in lost.found.refused)
+    assert any("no image has 'a'" in each for each in lost.found.refused)
+
+
+def test_what_other_systems_leave_behind_is_no_class(tmp_path):
+    source = folder(tmp_path / "photos")
+    (source / "__MACOSX" / "ant").mkdir(parents=True)
+    (source / "__MACOSX" / "ant" / "._0.png").write_bytes(b"x")
+    assert bs.describe(source).found.refused == ()
+    assert [each.name for each in bs.describe(source).found.classes] == ["ant", "bee", "cat"]
+
+
 def test_a_check_of_images_of_ones_own_is_sent_to_describe(tmp_path):
     with pytest.raises(ConfigError, match=r"photos is of your own: `blocksearch data describe`"):
         checked([str(folder(tmp_path / "photos"))])

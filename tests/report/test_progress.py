@@ -7,6 +7,7 @@ import pytest
 from blocksearch.report import progress
 from blocksearch.report.progress import duration, searching, slow, trainings
 from blocksearch.search.loop import Audience
+from blocksearch.search.trials import Trial, TrialKind, TrialState
 
 
 @pytest.fixture
@@ -62,3 +63,17 @@ def test_elsewhere_there_is_no_bar_and_quietly_nothing(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (600, "10 min"), (10_000, "2.8 h")])
 def test_times_are_written_as_people_estimate_them(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "title"),
+    [("accuracy", "accuracy"), ("macro-f1", "macro-F1"), ("recall:cat", "recall of cat")],
+)
+def test_what_a_trial_gave_has_its_name(capsys, metric, title):
+    trial = Trial(
+        number=5, candidate=3, kind=TrialKind.NEW, origin="evolution", row=0, seed=0, epochs=2,
+        state=TrialState.COMPLETE, text="x", costs={"flops": 5000}, accuracies=(81.25,),
+    )  # fmt: skip
+    with searching(quiet=False, metric=metric) as audience:
+        audience.told(trial, 9, False)
+    assert f"trial 3 (evolution): {title} 81.25 %, 5,000 FLOPs" in capsys.readouterr().err
