@@ -105,7 +105,6 @@ def replace_convolutions(
     seen = use(new, example)
     before, kinds = counted(new, seen, len(example)), dict(new.named_modules())
     calls = {each.name: each for each in seen.calls if isinstance(each.module, CONVOLUTION)}
-    calls.pop("", None)  # a model that is a convolution has no place to put a block
     _check_asked([*calls], where)
     rows = [
         _row(new, call, block, where, seen, first=not at) for at, call in enumerate(calls.values())
@@ -160,6 +159,8 @@ def _unfit(call: Call, seen: Usage) -> str:
     conv: Any = call.module
     if not isinstance(conv, nn.Conv2d):
         return f"{type(conv).__name__} is no convolution of a map"
+    if not call.name:
+        return "it is the whole model: put it into an nn.Sequential"
     if seen.is_shared(call):
         return "its weights serve several places"
     if call.outputs[0].dim() != 4:
@@ -202,21 +203,27 @@ def _planned(call: Call, block: Block, seen: Usage) -> tuple[Block, Layers, list
     if not (chain or activated or seen.is_read(call)):
         return "no normalisation or activation follows it, and no layer: its outputs are values"
     own = block if activated else block.with_factors({"activation": "linear"})
-    strided, pooled = conv.stride != (1, 1), bool(chain) and isinstance(chain[-1].module, POOLS)
-    if strided and pooled:
-        chain, pooled = chain[:-1], False
-    if not (strided or pooled):
-        own = own.with_factors({"pooling": "none"})
-    elif own.pooling == "none":
-        return "it halves the map, and the block does not"
+    pooled = bool(chain) and isinstance(chain[-1].module, POOLS)
+    rest = chain[:-1] if pooled else chain
+    if conv.stride != (1, 1):
+        halved = own.pooling != "none"
+        return _fitted(call, own, rest) if halved else "it halves the map, and the block does not"
+    plan = _fitted(call, own, chain) if pooled else ""
+    # A pooling that rounds odd sizes down, or looks at 3×3 pixels, stays behind the block.
+    alone = own.with_factors({"pooling": "none"})
+    return _fitted(call, alone, rest) if isinstance(plan, str) else plan
+
+
+def _fitted(call: Call, block: Block, chain: list[Call]) -> tuple[Block, Layers, list[Call]] | str:
+    """Return a block with its layers for a convolution and what it absorbs; or why not."""
     entry, end = _shape(call.inputs[0]), _shape((chain or [call])[-1].output)
     try:
-        layers = expand(own, entry, end.channels)
+        layers = expand(block, entry, end.channels)
     except BlocksearchError as error:
         return str(error)
     if layers[-1].output != end:
         return f"the block gives {layers[-1].output} where the layer gives {end}"
-    return own, layers, chain
+    return block, layers, chain
 
 
 def _chain(call: Call, seen: Usage) -> tuple[list[Call], bool]:

@@ -201,6 +201,37 @@ def test_what_follows_goes_along_and_what_others_read_stays():
     assert row["output"] == "16x8x8"
 
 
+def test_a_block_that_keeps_the_map_replaces_what_keeps_it():
+    """A pooling behind a convolution stays; a stride is the convolution's own."""
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    model = nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
+    rows = bs.replace(model, "pooling=none", (8, 16, 16), where="*")[1].records()
+    assert [(row["absorbed"], row["reason"]) for row in rows[:2]] == [
+        (("1",), ""),
+        ((), "it halves the map, and the block does not"),
+    ]
+
+
+POOLINGS = {
+    "of an even map": (nn.MaxPool2d(2), 16, True),
+    "that rounds down": (nn.MaxPool2d(2), 15, False),
+    "that rounds up": (nn.MaxPool2d(2, ceil_mode=True), 15, True),
+    "of 3x3 pixels": (nn.MaxPool2d(3, 2), 16, False),
+    "that overlaps": (nn.AvgPool2d(3, 2, 1), 16, True),
+    "that quarters": (nn.MaxPool2d(4), 16, False),
+}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_pooling_goes_along_where_a_block_halves_alike_and_else_stays(name):
+    pool, side, goes = POOLINGS[name]
+    model = nn.Sequential(nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), pool)
+    new, answer = bs.replace(model, "effnet", (8, side, side), where="0")
+    (row,) = answer.records()
+    assert row["absorbed"] == (("1", "2") if goes else ("1",))
+    assert new(torch.zeros(1, 8, side, side)).shape == model(torch.zeros(1, 8, side, side)).shape
+
+
 def test_a_branch_that_is_added_ends_linear():
     """As a ResNet's second convolution: normalised, then added, then activated."""
 
@@ -232,11 +263,16 @@ LEFT = {
     "2 pixels apart": nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2), nn.ReLU()),
     "stride is 3x3": nn.Sequential(nn.Conv2d(8, 8, 3, stride=3), nn.ReLU()),
     "stride is 2x1": nn.Sequential(nn.Conv2d(8, 8, 3, stride=(2, 1)), nn.ReLU()),
-    "its outputs are values": nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)),
+    "follows it, and no layer": nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)),
+    "the block gives 8x16x16 where the layer gives 8x15x15": nn.Sequential(
+        nn.Conv2d(8, 8, 2), nn.ReLU()
+    ),
     "the block gives 8x16x16 where the layer gives 8x14x14": nn.Sequential(
         nn.Conv2d(8, 8, 3), nn.ReLU()
     ),
     "serve several places": Twice(),
+    "it is the whole model": nn.Conv2d(8, 8, 3, padding=1),
+    "its outputs are values": nn.Sequential(nn.Conv2d(8, 1, 3, padding=1), nn.Sigmoid()),
     "is no convolution of a map": nn.Sequential(nn.ConvTranspose2d(8, 8, 2, stride=2), nn.ReLU()),
 }
 
