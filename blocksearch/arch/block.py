@@ -82,9 +82,12 @@ class Block:
     def module(self, in_shape: Any, width: int, seed: int | None = None) -> "nn.Module":
         """Build it in PyTorch for an input of C×H×W: N×C×H×W floats in, N×width×h×w out.
 
-        Without a seed, torch's own generator draws the weights, as in any module.
+        The module's `output` is the shape that it gives; with `residual=concatenate` that has the
+        channels of the input as well. Without a seed, torch's own generator draws the weights, as
+        in any module.
 
-        >>> Block(residual="concatenate").module((16, 32, 32), width=24)  # doctest: +SKIP
+        >>> str(Block(residual="concatenate").module((16, 32, 32), width=24).output)
+        '40x16x16'
         """
         make = import_module("blocksearch.training.build").block_module
         made: nn.Module = make(self, in_shape, width, seed)

@@ -44,7 +44,8 @@ def search(
     trials: Annotated[
         int,
         typer.Option(
-            help="Networks to sample in all: a study that has fewer goes on.",
+            help="Networks to sample in all, beside the reference networks: a study that has "
+            "fewer goes on.",
             rich_help_panel="Search",
         ),
     ] = 50,

@@ -141,9 +141,9 @@ def counted(summary: Summary) -> str:
 def _explained(summary: Summary) -> list[str]:
     modelled = any(entry.interval for entry in summary.known)
     model = (
-        "measured: the mean over the network's own seeds; expected: by a model of all results, "
-        "with its 95 % interval, which draws a network towards what its factors let expect; "
-        "the front is by the expected values"
+        "measured: the mean over the network's own seeds; expected: its mean over all seeds, with "
+        "a 95 % interval of that, so a measured seed may lie outside; by a model of all results, "
+        "which draws it towards what its factors let expect; the front is by the expected values"
     )
     return [
         *([model, *_uncertain(summary)] if modelled else []),

@@ -15,7 +15,7 @@ from blocksearch.arch.constraints import Budget
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, network_from
 from blocksearch.search.config import NAMED, StudyConfig, words
@@ -256,6 +256,8 @@ def opening(
             if name in NAMED:  # too small a map, say: there is no such network here
                 continue
             raise
+        except PluginError as error:
+            raise PluginError(f"{name}, which a study begins with: {error}") from error
         inputs = tuple(dict.fromkeys((task.input, *grammar.inputs)))
         if network.task.input not in inputs or network.task.classes != task.classes:
             raise ConfigError(

@@ -46,14 +46,10 @@ class Part:
     skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
-        if self.skeleton and (
-            self._layout_count * len(self.widths) * len(self.depths) > 1
-            or (self.stems, self.heads, self.depths) != (("block",), HEADS[:1], (1,))
-            or self.per_stage
-        ):
+        if self.skeleton and (around := self._around_the_block):
             raise SpecError(
-                "a skeleton takes one block: a space inside of it lists values of factors, and not "
-                "depth, stem, head, stages, several widths, or an input"
+                "a skeleton takes one block: a space inside of it lists values of factors alone, "
+                f"as squeeze and gates do, but this one has {', '.join(around)}"
             )
         if "conv" in self.stems and self.stages[:1] and self.stages[0][1:] != ((1,), (HALVING,)):
             raise SpecError(
@@ -74,6 +70,21 @@ class Part:
                     f"{len(self.options)} stages have options of their own, "
                     f"but widths={shown} has {len(widths)}"
                 )
+
+    @property
+    def _around_the_block(self) -> list[str]:
+        """What the part says about more than one block, as its author wrote it."""
+        given = {
+            f"stem={','.join(map(str, self.stems))}": self.stems != ("block",),
+            f"head={','.join(self.heads)}": self.heads != HEADS[:1],
+            f"depth={','.join(map(str, self.depths))}": self.depths != (1,),
+            "stages": bool(self.stages),
+            f"{len(self.widths)} widths": len(self.widths) > 1,
+            "per_stage=True": self.per_stage,
+            f"{len(self.resolutions)} resolutions": len(self.resolutions) > 1,
+            f"{len(self.channels)} numbers of channels": len(self.channels) > 1,
+        }
+        return [text for text, is_so in given.items() if is_so]
 
     @property
     def inputs(self) -> tuple[Shape, ...]:

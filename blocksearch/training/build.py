@@ -31,7 +31,7 @@ from blocksearch.arch.layers import (
     flat,
 )
 from blocksearch.arch.network import read_input
-from blocksearch.arch.shape import padding
+from blocksearch.arch.shape import Shape, padding
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.training.modules import (
     Classifiers,
@@ -81,7 +81,9 @@ def placed(layers: Layers, seed: int | None = None) -> nn.Module:
 
     Without a seed, weights are drawn from torch's own generator, as those of the other layers are.
     """
-    return Placed(*build(layers, drawn_seed() if seed is None else seed).children())
+    made = Placed(*build(layers, drawn_seed() if seed is None else seed).children())
+    made.output = layers[-1].output  # for the layers behind it: a block may give more channels
+    return made
 
 
 def drawn_seed() -> int:
@@ -94,8 +96,11 @@ class Placed(nn.Sequential):
     model may change it in place (`out += x`).
 
     Our normalisation gives channels last, on which a `view` in the other model would fail. Torch's
-    activations keep what they give for their gradients, so the other model gets a copy.
+    activations keep what they give for their gradients, so the other model gets a copy. `output` is
+    the shape of what they give for one image.
     """
+
+    output: Shape
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]

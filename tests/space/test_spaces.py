@@ -2,6 +2,7 @@
 the command around them.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -11,16 +12,24 @@ import runpy
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
-from blocksearch import TASKS, Shape, Task, cost, named_network, parse
+from blocksearch import TASKS, Block, Shape, Task, cost, named_network, parse
+from blocksearch.arch.factors import FACTORS
+from blocksearch.arch.skeleton import Skeleton
+from blocksearch.arch.zoo import NAMED
+from blocksearch.cli import app
+from blocksearch.errors import SpecError
 from blocksearch.space.load import find_space, load_space, read_space, shipped_spaces
 from blocksearch.training.build import build
 from tests.space import brute
@@ -74,14 +83,74 @@ def test_the_table_of_shipped_spaces_holds():
         assert asked.startswith(question.rstrip("?"))
 
 
-@pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_the_programs_of_the_guide_run(number, tmp_path):
+def trains(program: str) -> bool:
+    return ".search(" in program
+
+
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(each, marks=[pytest.mark.slow] if trains(each) else []) for each in PROGRAMS],
+    ids=range(len(PROGRAMS)),
+)
+def test_the_programs_of_the_guide_run(program, tmp_path, monkeypatch):
     """In a file, since constraints and ops are read from their files."""
-    (tmp_path / "mine.py").write_text(PROGRAMS[number])
-    if "\ngrammar = " in PROGRAMS[number]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(program)
+    if "\ngrammar = " in program:
         assert len(read_space(tmp_path / "mine.py").space()) > 1
     else:
         runpy.run_path(str(tmp_path / "mine.py"))
+
+
+(INSIDE,) = (each for each in PROGRAMS if "def around(" in each)
+
+
+def around(folder: Path) -> Callable[[Block], Any]:
+    (folder / "my_model.py").write_text(INSIDE)
+    return runpy.run_path(str(folder / "my_model.py"))["around"]
+
+
+def test_the_guides_model_takes_every_value_of_every_factor(tmp_path):
+    make = around(tmp_path)
+    tried = 0
+    for name, factor in FACTORS.items():
+        for value in factor.values:
+            if (name, value) != ("last", "none"):  # which no depthwise block can have
+                found = make(Block(**{name: value})).eval()(torch.zeros(2, 3, 32, 32))
+                assert found.shape == (2, 10), (name, value)
+                tried += 1
+    assert tried > 30
+    for name in NAMED:
+        with contextlib.suppress(SpecError):  # a network of several blocks
+            assert named_network(name, TASKS["digits"]).inside(Skeleton(make)).cost.flops
+
+
+def test_the_guide_names_the_spaces_that_go_inside_a_model(tmp_path):
+    make, said = around(tmp_path), README.partition("Of the shipped ones")[2].partition("do (")[0]
+    for name in NAMES:
+        if f"`{name}`" in said:
+            load_space(name).inside(make)
+        else:
+            with pytest.raises(SpecError, match=r"as squeeze and gates do, but this one has \S"):
+                load_space(name).inside(make)
+
+
+@pytest.mark.slow
+def test_the_guides_search_inside_a_model_runs_to_a_front_and_a_test(tmp_path, monkeypatch):
+    """Its commands as they are written, on fewer images."""
+    monkeypatch.chdir(tmp_path)
+    around(tmp_path)
+    lines = re.findall(r"^    blocksearch ((?:search|pareto|test) .*inside\.db.*)$", README, re.M)
+    assert [line.split()[0] for line in lines] == ["search", "pareto", "test"]
+    for line in lines:
+        words = line.replace("--max-images 1000", "--max-images 200 --executor serial").split()
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 0, found.output
+        said = " ".join(found.output.split())
+        assert "inside my_model.around" in said
+        if words[0] != "test":
+            assert "residual=add" in said
+            assert "on the front; hypervolume" in said
 
 
 def test_tiny_is_small_enough_to_be_trained_whole():
