@@ -82,7 +82,8 @@ def test_the_guides_lines_from_a_folder_to_a_loop_of_ones_own(tmp_path, monkeypa
         exec(program, names)
     (before, interval), (after, _) = said
     assert before == pytest.approx(run["accuracy"], abs=1e-4)  # a float32 of torch's
-    assert interval[0] <= after <= interval[1]
+    assert interval[0] <= before <= interval[1]
+    assert after >= interval[0]  # five epochs are few: what trains on may become better
     assert time.monotonic() - began < 600  # seconds
 
 
