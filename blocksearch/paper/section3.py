@@ -2,9 +2,10 @@
 with its reference; and what stored runs say of it, data set by data set.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from blocksearch.ablation.config import AblationConfig
@@ -91,18 +92,26 @@ class Recorded:
     the networks of Section 6 (`networks`, on test images), which are those of a `table`.
     """
 
-    dataset: str
+    title: str
     widths: tuple[int, ...]
-    epochs: int
     results: tuple[VariantResult, ...]
     networks: tuple[VariantResult, ...]
     table: int
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The runs of one task, recipe and version of the data, as far as something asks for them."""
+
+    task: Task
+    runs: tuple[Run, ...]
+    usual: bool  # whether they have the data set's own number of epochs
+
     @property
-    def title(self) -> str:
+    def conditions(self) -> str:
         """Say what was run."""
-        widths = ",".join(map(str, self.widths))
-        return f"{self.dataset}: widths {widths}, {self.epochs} epochs"
+        epochs = max(run.epoch_to for run in self.runs)
+        return f"widths {','.join(map(str, self.task.widths))}, {epochs} epochs"
 
 
 def recorded_in(
@@ -124,39 +133,90 @@ def recorded_in(
 
 
 def recorded(runs: Sequence[Run], dataset: str, number: int = 0, **how: Any) -> Recorded | None:
-    """Compare what stored runs hold of Section 3; None if they hold nothing.
+    """Compare what stored runs hold of Section 3, and of Section 6's networks; None if they hold
+    nothing.
 
-    Of several widths, recipes and versions of the data, those of which the most runs are there
-    speak alone. Seeds beyond five were added at interim analyses. `number` is the validation
-    split's.
+    Of several versions of the data, that of which the most runs are there speaks alone, and so do
+    of several widths and recipes those of the most runs, in each section by itself; of as many,
+    those of the data set's own schedule. Seeds beyond five were added at interim analyses. `number`
+    is the validation split's.
     """
-    kinds: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        if (run.key.dataset, run.key.protocol) == (dataset, split_id(number)):
-            kinds.setdefault((run.key.data, run.key.recipe), []).append(run)
-    best: tuple[int, Task, list[Run], list[Variant]] | None = None
-    for task in _reduced(TASKS[dataset]):
-        asked = section3(task, dataset)
-        wanted = {network.digest for variant in asked for network in variant.networks}
-        for own in kinds.values():
-            count = sum(run.key.network in wanted for run in own)
-            if count and (best is None or count > best[0]):
-                best = (count, task, own, asked)
-    if best is None:
+    own = [run for run in runs if run.key.dataset == dataset]
+    versions = [
+        [run for run in own if run.key.data == data]
+        for data in dict.fromkeys(run.key.data for run in own)
+    ]
+    table = max(_tables(dataset), default=0)
+    parts = [
+        (
+            _most(each, dataset, split_id(number), partial(_asked, dataset)),
+            _most(each, dataset, "test", partial(_tabled, table)),
+        )
+        for each in versions
+    ]
+    none: tuple[_Part | None, _Part | None] = (None, None)
+    asked, tested = max(parts, key=_size, default=none)
+    first = asked or tested
+    if first is None:
         return None
-    _, task, own, asked = best
-    known = {(run.key.network, run.key.seed): run for run in own}
+    networks = _networks(tested, table) if tested else ()
+    return Recorded(
+        title=f"{dataset}: {_conditions(asked, tested if networks else None)}",
+        widths=first.task.widths,
+        results=_answered(asked, dataset, how) if asked else (),
+        networks=networks,
+        table=table,
+    )
+
+
+def _most(
+    runs: Sequence[Run], dataset: str, protocol: str, wanted: Callable[[Task], set[str]]
+) -> _Part | None:
+    """Choose widths and recipe of which the most runs are there; None if nothing that is wanted
+    is.
+    """
+    recipes: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.key.protocol == protocol:
+            recipes.setdefault(run.key.recipe, []).append(run)
+    found = []
+    for task in _reduced(TASKS[dataset]):
+        networks = wanted(task)
+        for each in recipes.values():
+            own = tuple(run for run in each if run.key.network in networks)
+            usual = any(run.epoch_to == get(dataset).epochs for run in own)
+            found += [_Part(task=task, runs=own, usual=usual)] if own else []
+    return max(found, key=lambda part: (len(part.runs), part.usual), default=None)
+
+
+def _asked(dataset: str, task: Task) -> set[str]:
+    return {own.digest for variant in section3(task, dataset) for own in variant.networks}
+
+
+def _tabled(table: int, task: Task) -> set[str]:
+    return {network.digest for _, _, network in networks_of(table, task)} if table else set()
+
+
+def _size(parts: tuple[_Part | None, _Part | None]) -> int:
+    return sum(len(part.runs) for part in parts if part)
+
+
+def _conditions(asked: _Part | None, tested: _Part | None) -> str:
+    if asked and tested and asked.conditions != tested.conditions:
+        return f"{asked.conditions}; Section 6: {tested.conditions}"
+    first = asked or tested
+    return first.conditions if first else ""
+
+
+def _answered(part: _Part, dataset: str, how: Mapping[str, Any]) -> tuple[VariantResult, ...]:
+    """Compare the variants of Section 3, over as many seeds as their reference has."""
+    asked = section3(part.task, dataset)
+    known = {(run.key.network, run.key.seed): run for run in part.runs}
     seeds = sum(network == asked[0].reference.digest for network, _ in known)
     wished = f"{FIRST}..{seeds}" if seeds > FIRST else max(1, seeds)
     config = AblationConfig(factors=["all"], seeds=wished, **how)
-    results = compare_variants(asked, config, lambda arm, seed: known.get((arm[0].digest, seed)))
-    return Recorded(
-        dataset=dataset,
-        widths=task.widths,
-        epochs=max(run.epoch_to for run in own if run.key.network == asked[0].reference.digest),
-        results=with_claims(results),
-        networks=tuple(_networks(runs, dataset)),
-        table=max(_tables(dataset)),
+    return with_claims(
+        compare_variants(asked, config, lambda arm, seed: known.get((arm[0].digest, seed)))
     )
 
 
@@ -173,15 +233,14 @@ def _tables(dataset: str) -> list[int]:
     return sorted(number for number, (name, _) in TABLES.items() if name == dataset)
 
 
-def _networks(runs: Sequence[Run], dataset: str) -> Iterator[VariantResult]:
+def _networks(part: _Part, table: int) -> tuple[VariantResult, ...]:
     """Compare the networks of Section 6."""
-    tested = [run for run in runs if (run.key.dataset, run.key.protocol) == (dataset, "test")]
-    for number in _tables(dataset):
-        for task in _reduced(TASKS[dataset]):
-            rows = measured(networks_of(number, task), tested, range(FIRST))
-            for result in compared(number, rows, range(FIRST)):
-                if any(claim.section.startswith("6") for claim in claims_about(result.variant)):
-                    yield result
+    rows = measured(networks_of(table, part.task), part.runs, range(FIRST))
+    return tuple(
+        result
+        for result in compared(table, rows, range(FIRST))
+        if any(claim.section.startswith("6") for claim in claims_about(result.variant))
+    )
 
 
 def claims_across(found: Mapping[str, Recorded | None]) -> list[dict[str, object]]:

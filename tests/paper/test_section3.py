@@ -1,6 +1,7 @@
 """Section 3 from stored runs: what the shipped databases say, data set by data set."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,19 +82,45 @@ def test_two_networks_are_held_against_what_their_table_prints_as_the_table_does
     assert shown[claim] == "-1.39 hurts, agrees (paper -1.83)"
 
 
+def said(found):
+    return found.title, claims_across({"gtsrb": found})
+
+
 def test_runs_on_other_data_are_left_out(runs, found):
     """The same networks on images with another digest, all of them wrong: no answer mixes them."""
-    other = [
-        replace(run, key=replace(run.key, data="other"), accuracies=(1.0,))
-        for run in runs[: len(runs) // 3]
+    for kind in ("data", "recipe"):
+        other = [
+            replace(run, key=replace(run.key, **{kind: "other"}), accuracies=(1.0,))
+            for run in runs
+            if run.key.seed < 2
+        ]
+        for mixed in (recorded([*runs, *other], "gtsrb"), recorded([*other, *runs], "gtsrb")):
+            assert said(mixed) == said(found["gtsrb"])
+
+
+def test_of_as_many_runs_those_of_the_usual_schedule_speak(runs, found):
+    usual, _ = Counter(run.key.recipe for run in runs).most_common(1)[0]
+    short = [
+        replace(run, key=replace(run.key, recipe="other"), epoch_to=3, accuracies=(1.0,))
+        for run in runs
+        if run.key.recipe == usual
     ]
-    mixed = recorded([*runs, *other], "gtsrb")
-    assert [own.comparison for own in mixed.results] == [
-        own.comparison for own in found["gtsrb"].results
+    for mixed in (recorded([*runs, *short], "gtsrb"), recorded([*short, *runs], "gtsrb")):
+        assert said(mixed) == said(found["gtsrb"])
+
+
+def test_where_sections_were_run_in_other_ways_the_title_says_both(runs, found):
+    tested = [replace(run, epoch_to=12) if run.key.protocol == "test" else run for run in runs]
+    ways = "widths 8,16,32, 30 epochs; Section 6: widths 8,16,32, 12 epochs"
+    assert recorded(tested, "gtsrb").title == f"gtsrb: {ways}"
+    alone = recorded([run for run in runs if run.key.protocol == "test"], "gtsrb")
+    assert [own.comparison for own in alone.networks] == [
+        own.comparison for own in found["gtsrb"].networks
     ]
+    assert not alone.results
 
 
 def test_without_runs_nothing_is_said(runs):
     assert recorded([], "gtsrb") is None
     assert recorded(runs, "svhn") is None
-    assert recorded(runs, "gtsrb", number=7) is None
+    assert not recorded(runs, "gtsrb", number=7).results
