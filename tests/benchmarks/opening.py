@@ -1,7 +1,8 @@
 """How long a study of 10,000 trials takes to open and to have its front drawn: the whole process,
-from nothing.
+from nothing; or, once and with the memory, a study of as many trials as are asked for.
 
     python -m tests.benchmarks.opening
+    python -m tests.benchmarks.opening 1000000
 
 The study is written into a temporary folder: members of a space at random, with made-up accuracies,
 some of them with more seeds.
@@ -25,13 +26,13 @@ from tests.search.made import definition, row, write
 TRIALS, RUNS = 10_000, 3
 
 
-def study(file: Path, space: str, objectives: tuple[str, ...]) -> None:
+def study(file: Path, space: str, objectives: tuple[str, ...], trials: int = TRIALS) -> None:
     """Write a study of a space; where it is smaller, its members come more than once under other
     names.
     """
     rng = np.random.default_rng(0)
     pool = Candidates(load_space(space))
-    places = rng.permutation(np.arange(TRIALS) % pool.listed)
+    places = rng.permutation(np.arange(trials) % pool.listed)
     texts = {int(place): str(pool.network(int(place))) for place in np.unique(places)}
     rows = []
     for trial, place in enumerate(map(int, places)):
@@ -78,7 +79,22 @@ def measure(space: str, objectives: tuple[str, ...], *arguments: str) -> None:
         print(f"{what}: {passed:.2f} s ({worked:.2f} s of processor)")
 
 
+def large(trials: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file, page = Path(folder) / "study.db", Path(folder) / "a.html"
+        study(file, "section3", ("accuracy", "flops"), trials)
+        passed, worked = seconds("pareto", str(file), "--save", str(page))
+        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(
+            f"{trials:,} trials, {file.stat().st_size / 1e6:.0f} MB: {passed:.0f} s ({worked:.0f} "
+            f"s of processor), {most:.1f} GiB; a page of {page.stat().st_size / 1e6:.1f} MB"
+        )
+
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        large(int(sys.argv[1]))
+        sys.exit()
     for objectives in (("accuracy", "flops"), ("accuracy", "flops", "params")):
         measure("section3", objectives, "pareto")
     measure("per_stage", ("accuracy", "flops"), "pareto")
