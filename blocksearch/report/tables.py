@@ -269,9 +269,11 @@ def replaced_report(
         "FLOPs of one image, by torch's counter; a row counts a convolution with what it absorbs, "
         "then the block in their place; rows add up to the model"
     )
+    untrained = "the blocks are untrained, all weights elsewhere are kept: train the new model"
+    replaced = any(not row["reason"] for row in rows)
     table = Table(
         name="layers", columns=columns, rows=tuple(rows), data=tuple(rows), totals=(total,),
-        notes=(note,),
+        notes=(note, *([untrained] if replaced else [])),
     )  # fmt: skip
     facts = {"flops": flops[0], "new_flops": flops[1], "params": params[0], "new_params": params[1]}
     return Report(title=title, tables=(table,), facts=facts)

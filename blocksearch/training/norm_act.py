@@ -24,7 +24,7 @@ class NormAct(nn.BatchNorm2d):
 
     Parameters, running statistics and results are those of `BatchNorm2d` with the activation after
     it, which is also what runs wherever the loops of `kernels` do not: on other devices, in other
-    precisions, in evaluation.
+    precisions, in evaluation, in what `torch.compile` makes.
     """
 
     def __init__(self, channels: int, slope: float = LINEAR) -> None:
@@ -37,7 +37,8 @@ class NormAct(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and type(x) is Tensor
-        if not (self.training and plain):  # tensors without values, as in an export, have no loops
+        # Tensors without values, as in an export, have no loops, and dynamo cannot read them.
+        if not (self.training and plain) or torch.compiler.is_compiling():
             return self._by_torch(x)
         applied: tuple[Tensor, Tensor, Tensor] = _Function.apply(
             x, self.weight, self.bias, self.eps, self.slope

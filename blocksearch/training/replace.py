@@ -20,6 +20,7 @@ from blocksearch.arch.expansion import expand
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
 from blocksearch.training.build import placed
+from blocksearch.training.norm_act import LINEAR, NormAct
 from blocksearch.training.usage import CONVOLUTION, Call, Usage, use
 
 Where = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
@@ -239,7 +240,7 @@ def _chain(call: Call, seen: Usage) -> tuple[list[Call], bool]:
             return chain, activated or (following is not None and following.name in FUNCTIONS)
         module = following.module
         activation = isinstance(module, ACTIVATIONS)
-        activated |= activation
+        activated |= activation or (isinstance(module, NormAct) and module.slope != LINEAR)
         alone = len(readers) == 1 or getattr(module, "inplace", False)
         known = activation or isinstance(module, NORMS) or _halves(following)
         if not (alone and known) or seen.is_shared(following):

@@ -17,7 +17,6 @@ import cloudpickle  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost
@@ -26,6 +25,7 @@ from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.tree import ModelSource, UserModel
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.training.operators import Operators, graph_text, tensor_text
+from blocksearch.training.usage import flop_counter
 from blocksearch.training.users import failure
 
 _IMAGES = {True: 2, False: 1}  # in training, normalisation needs two
@@ -116,7 +116,7 @@ def _looked_at(module: nn.Module, input: Shape, classes: int, name: str) -> tupl
         module.train(training)
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             x = torch.zeros(_IMAGES[training], input.channels, input.height, input.width)
-            with _quiet(), FlopCounterMode(display=False) as counter, Operators(x) as seen:
+            with _quiet(), flop_counter() as counter, Operators(x) as seen:
                 try:
                     given = module(x)
                 except Exception as error:

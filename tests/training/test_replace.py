@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import blocksearch as bs
 from blocksearch.arch.layers import Activation
+from blocksearch.arch.skeleton import Skeleton
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from tests.strategies import blocks, tries
 
@@ -170,6 +171,70 @@ def test_a_new_model_learns_and_exports(make):
     example = torch.randn(2, 3, 32, 32)
     exported = torch.export.export(new.eval(), (example,)).module()
     torch.testing.assert_close(exported(example), new(example))
+
+
+class Attending(nn.Module):
+    """Convolutions, then an encoder over their 64 pixels."""
+
+    def __init__(self, block=None):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.conv = block.module((16, 8, 8), 16) if block else nn.Conv2d(16, 16, 3, padding=1)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = functional.relu(self.conv(functional.relu(self.stem(x))))
+        return self.head(self.encoder(x.flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_attention_counts_by_hand_though_fused_kernels_hide_it_from_torchs_counter():
+    n, e, hidden = 64, 16, 32
+    layer = 2 * n * (4 * e * e + 2 * e * hidden) + 2 * 2 * n * n * e
+    around = 2 * (27 * e * n + e * 10) + 2 * layer
+    model = Attending()
+    assert counted(model, torch.zeros(1, 3, 16, 16)) < 2 * layer
+    _, answer = bs.replace(model, "effnet", (3, 16, 16))
+    assert answer.data()["flops"] == around + 2 * 9 * e * e * n
+    (row,) = (row for row in answer.records() if not row["reason"])
+    assert answer.data()["new_flops"] == around + row["new_flops"]
+    dense = bs.Block(pooling="none", spatial="dense", last="none")
+    cost = Skeleton(Attending).cost(dense, bs.Shape(3, 16, 16), 10)
+    assert cost.flops == answer.data()["flops"]
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_new_model_is_copied_reloaded_compiled_and_replaced_again():
+    block = "spatial=dense last=none pooling=none"
+    new, _ = bs.replace(vgg(8), block, (3, 16, 16))
+    x = torch.randn(2, 3, 16, 16)
+    copy, learned = deepcopy(new), deepcopy(new)
+    fresh, _ = bs.replace(vgg(8), block, (3, 16, 16))
+    fresh.load_state_dict(new.state_dict())
+    compiled = torch.compile(learned, backend="eager", fullgraph=True)
+    for training in (True, False):
+        own, other = new.train(training)(x), (learned.train(training), compiled(x))[1]
+        torch.testing.assert_close(other, own)  # in evaluation, by the statistics of training
+        (gradient,) = torch.autograd.grad(other.sum(), learned[0].weight)
+        torch.testing.assert_close(gradient, torch.autograd.grad(own.sum(), new[0].weight)[0])
+    torch.testing.assert_close(new(x.contiguous(memory_format=torch.channels_last)), own)
+    copy.load_state_dict(new.state_dict())
+    assert torch.equal(
+        fresh.eval()(x), bs.replace(fresh, "effnet", x, where=lambda *_: False)[0](x)
+    )
+    assert torch.equal(copy.eval()(x), new(x))
+    rows = bs.replace(new, "mobilenet pooling=none", x)[1].records()
+    (row,) = (row for row in rows if not row["reason"])
+    assert row["name"].startswith("2.")  # the convolution in the first block
+    assert "activation=linear" not in row["block"]
+
+
+def test_the_table_says_that_blocks_are_untrained_where_there_are_any():
+    model = vgg(8)
+    assert "blocks are untrained" in bs.replace(model, "effnet", (3, 16, 16))[1].table()
+    none = bs.replace(model, "effnet", (3, 16, 16), where=lambda *_: False)[1]
+    assert "untrained" not in none.table()
 
 
 def test_what_follows_goes_along_and_what_others_read_stays():
