@@ -188,10 +188,12 @@ def expanded(location: str | Path) -> Path:
 
 
 def check_file(path: Path) -> None:
-    """Raise StoreError where a file that is there is no database, or something beside it is no
-    file: SQLite would wait for that, or write into it.
+    """Raise StoreError where a file that is there is no database, where it has the name of a log,
+    or where something beside it is no log: SQLite would wait for that, write into it or delete it.
     """
     start = b""
+    if path.name.endswith(BESIDE):
+        raise StoreError(f"{path} has a name that SQLite gives to a log, not to a database")
     for each in (path, *(path.with_name(path.name + ending) for ending in BESIDE)):
         try:
             kind = each.stat().st_mode
@@ -199,9 +201,12 @@ def check_file(path: Path) -> None:
                 raise StoreError(f"{each} is a folder, not a database file")
             if not stat.S_ISREG(kind):
                 raise StoreError(f"{each} is not a regular file")
+            with each.open("rb") as file:
+                begins = file.read(len(_HEADER))
             if each == path:
-                with each.open("rb") as file:
-                    start = file.read(len(_HEADER))
+                start = begins
+            elif begins == _HEADER:
+                raise StoreError(f"{each} is a database, which SQLite would take for {path}'s log")
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -133,8 +133,10 @@ def _unique(names: Sequence[str]) -> list[str]:
     """Return names that can stand beside each other and beside our columns."""
     found: list[str] = []
     for name in map(plain, names):
-        taken = sum(other.rstrip("'") == name for other in (*RESERVED, *found))
-        found.append(name + "'" * taken)
+        marks = 0
+        while (own := name + "'" * marks) in (*RESERVED, *found):
+            marks += 1
+        found.append(own)
     return found
 
 

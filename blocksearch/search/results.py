@@ -233,4 +233,7 @@ RESERVED = (
     "factor",
     "network",
     "limits",
+    "interval",
+    "count",
+    "shown",
 )  # columns of ours

@@ -423,6 +423,21 @@ def test_a_file_with_two_names_is_read_and_not_written(at, whole):
         ledger.add(make_job(5), make_run(make_job(5)))
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])
+def test_a_database_is_never_taken_for_the_log_of_another(at, whole, ending):
+    for name in ("x.db", f"x.db{ending}"):
+        Path(name).write_bytes(whole)
+    for name in ("x.db", f"x.db{ending}"):
+        with pytest.raises(StoreError, match="SQLite"):
+            Ledger(name)
+        with pytest.raises(StoreError, match="SQLite"):
+            summarise(name)
+    with pytest.raises(StoreError, match="a name that SQLite gives to a log"):
+        Ledger(f"new.db{ending}")
+    there = {each.name: each.read_bytes() for each in Path().iterdir()}
+    assert there == dict.fromkeys(("x.db", f"x.db{ending}"), whole)
+
+
 def test_a_file_cut_to_nothing_is_not_taken_for_new_without_a_word(at):
     Ledger("x.db").close()
     Ledger("a.db").close()

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -21,8 +23,9 @@ from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.report.front import front_report
 from blocksearch.report.table import Priority
 from blocksearch.report.writers import save
+from blocksearch.search import optuna_import
 from blocksearch.search.importance import study_effects
-from blocksearch.search.results import as_rows
+from blocksearch.search.results import RESERVED, as_rows, plain
 from blocksearch.search.summary import summarise
 from tests.search.made import HOSTILE, searched
 
@@ -331,6 +334,29 @@ def test_trials_without_parameters_say_so(tmp_path):
     table = front_report(summarise(str(tmp_path / "a.db"))).tables[0]
     assert table.notes == ()
     assert {row[-1] for row in table.cells(Priority.WIDE)[1]} == {"(no parameters)"}
+
+
+@given(
+    st.lists(st.sampled_from(["a", "a'", "a''", "trial", "trial'", "shown", "x\x1b"]), min_size=2)
+)
+def test_each_objective_has_a_name_of_its_own(names):
+    found = optuna_import._unique(names)
+    assert len({*found, *RESERVED}) == len(found) + len(RESERVED)
+    assert all(own.startswith(plain(name)) for own, name in zip(found, names, strict=True))
+
+
+@pytest.mark.parametrize(
+    "metrics", [("x", "a'", "a"), ("a", "a", "a'"), ("count", "shown", "trial")]
+)
+def test_no_value_stands_under_the_name_of_another_objective(tmp_path, metrics):
+    values = [(1.0, 10.0, 200.0), (2.0, 20.0, 100.0), (0.0, 5.0, 300.0)]
+    file = made_by_optuna(
+        tmp_path / "a.db", values, directions=["maximize", "minimize", "minimize"], metrics=metrics
+    )
+    found = summarise(file)
+    rows = {row["trial"]: row for row in as_rows(found.axes, found.entries)}
+    for number, own in enumerate(values):
+        assert tuple(rows[number][axis.name] for axis in found.axes) == own
 
 
 SAYS = "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1, "
