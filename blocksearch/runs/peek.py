@@ -13,10 +13,14 @@ from blocksearch.runs.schema import check_schema
 
 @dataclass(frozen=True)
 class Contents:
-    """Which tables a database has, and the names of the studies in Optuna's, oldest first."""
+    """Which tables a database has, and the names of the studies in Optuna's, oldest first.
+
+    `copies` are those of them with a trial that was copied from ours, which has a fingerprint.
+    """
 
     tables: frozenset[str]
     optuna: tuple[str, ...]
+    copies: frozenset[str] = frozenset()
 
 
 def contents(location: str) -> Contents:
@@ -32,10 +36,18 @@ def contents(location: str) -> Contents:
             if not tables >= {"studies", "study_directions"}:
                 return Contents(tables, ())
             studies = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
+            trials = sa.table("trials", sa.column("study_id"), sa.column("trial_id"))
+            told = sa.table("trial_user_attributes", sa.column("trial_id"), sa.column("key"))
             with engine.connect() as connection:
-                names = connection.execute(
-                    sa.select(studies.c.study_name).order_by(studies.c.study_id)
-                ).scalars()
-                return Contents(tables, tuple(map(str, names)))
+                rows = connection.execute(
+                    sa.select(studies.c.study_id, studies.c.study_name).order_by(studies.c.study_id)
+                ).all()
+                copied = set[object]()
+                if tables >= {trials.name, told.name}:
+                    ours = sa.select(trials.c.study_id).where(told.c.key == "fingerprint")
+                    ours = ours.where(trials.c.trial_id == told.c.trial_id).distinct()
+                    copied = set(connection.execute(ours).scalars())
+            names = tuple(str(name) for _, name in rows)
+            return Contents(tables, names, frozenset(str(n) for own, n in rows if own in copied))
     finally:
         engine.dispose()

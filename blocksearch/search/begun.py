@@ -10,7 +10,7 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.peek import contents
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition
-from blocksearch.search.trials import Studies
+from blocksearch.search.trials import TABLES, Studies, foreign
 from blocksearch.space.grammar import Grammar
 
 
@@ -19,9 +19,7 @@ def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Gramma
     the order of keywords makes no other space, but it numbers networks.
     """
     file = Location(location).file
-    if (file is not None and not file.is_file()) or (
-        "search_studies" not in contents(location).tables
-    ):
+    if (file is not None and not file.is_file()) or (not contents(location).tables & TABLES):
         return grammar
     with closing(Ledger(location, create=False)) as ledger:
         stored = Studies(ledger).definition(config.name)
@@ -50,7 +48,8 @@ def agree(stored: dict[str, Any] | None, definition: Definition, location: str) 
     """Raise ConfigError where a study of this name is there and means something else."""
     name = definition.config.name
     if stored is None:
-        if name in contents(location).optuna:
+        there = contents(location)
+        if name in foreign(there, location, {*there.optuna} - {name}):
             raise _foreign(location, name)
     elif differences := definition.differences(stored):
         raise ConfigError(
@@ -65,7 +64,7 @@ def refuse_foreign(location: str, name: str) -> None:
     if file is None or not file.is_file():
         return
     there = contents(location)
-    if name in there.optuna and "search_studies" not in there.tables:
+    if not there.tables & TABLES and name in foreign(there, location, ()):
         raise _foreign(location, name)
 
 

@@ -23,7 +23,7 @@ from blocksearch.search.objectives import Floats
 from blocksearch.search.observations import Observations, Whole
 from blocksearch.search.results import plain
 from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
-from blocksearch.search.trials import Studies, Trial
+from blocksearch.search.trials import TABLES, Studies, Trial, foreign
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,11 @@ def open_study(
     of that name.
     """
     there = contents(location)
-    if "search_studies" in there.tables:
+    if there.tables & TABLES:
         with closing(Ledger(location, read_only=True)) as ledger:
             studies = Studies(ledger)
             ours = studies.names()
-            chosen, others = _choose(
-                location, ours, [each for each in there.optuna if each not in ours], name
-            )
+            chosen, others = _choose(location, ours, foreign(there, location, ours), name)
             definition = studies.definition(chosen)
             return (
                 (chosen, others)
@@ -134,7 +132,7 @@ def open_study(
         raise ConfigError(
             f"{Location(location)} is a database of something else: it holds no study"
         )
-    return _choose(location, [], there.optuna, name)
+    return _choose(location, [], foreign(there, location, ()), name)
 
 
 def _sound(location: str, study: StoredStudy) -> StoredStudy:

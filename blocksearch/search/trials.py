@@ -19,7 +19,9 @@ from blocksearch.runs.described import checksums, seal_last, stored
 from blocksearch.runs.engine import RowIsThereError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.rows import checksum
+from blocksearch.runs.location import Location
+from blocksearch.runs.peek import Contents
+from blocksearch.runs.rows import METADATA, checksum
 from blocksearch.runs.schema import register
 from blocksearch.search.stored import definition_of, trial_of
 
@@ -57,6 +59,7 @@ register(
         "checksum VARCHAR(64) NOT NULL": "checksum VARCHAR(64) NOT NULL DEFAULT ''",
     },
 )
+TABLES = frozenset(_metadata.tables)
 _AT_A_TIME = 1_000  # rows read
 _PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
@@ -131,6 +134,20 @@ class Trial:
         return found
 
 
+def foreign(there: Contents, location: str, ours: Iterable[str]) -> list[str]:
+    """Return the names of the studies that Optuna alone made. Raises StoreError where one is a copy
+    of a study of ours that this database should have and has not.
+    """
+    found = [name for name in there.optuna if name not in set(ours)]
+    lost = [name for name in found if name in there.copies]
+    if lost and there.tables & {*METADATA.tables, *TABLES}:
+        raise StoreError(
+            f"{Location(location)}: table {_studies.name} has no row {lost[0]}, of which Optuna's "
+            "tables have a copy; the file was damaged or edited"
+        )
+    return found
+
+
 class Studies:
     """The searches in a ledger's database."""
 
@@ -138,8 +155,8 @@ class Studies:
         self._ledger = ledger
 
     def names(self) -> list[str]:
-        """Return the names of the searches, oldest first. Raises StoreError where a row is
-        damaged.
+        """Return the names of the searches, oldest first. Raises StoreError where a row is damaged
+        or a step is of no search.
         """
         return [row["name"] for row in self._rows()]
 
@@ -153,10 +170,24 @@ class Studies:
     def _rows(self) -> list[dict[str, Any]]:
         query = sa.select(_studies).order_by(_studies.c.created, _studies.c.name)
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
-            if not sa.inspect(connection).has_table(_studies.name):
-                return []
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [_checked(row, self._where(_studies, row["name"])) for row in rows]
+            there = sa.inspect(connection).has_table
+            known = there(_studies.name)
+            rows = [dict(row) for row in connection.execute(query).mappings()] if known else []
+            lost = self._of_no_study(connection, known) if there(_steps.name) else None
+        found = [_checked(row, self._where(_studies, row["name"])) for row in rows]
+        if lost is not None:
+            where = self._where(_steps, lost)
+            raise StoreError(f"{where} is of no study; the file was damaged or edited")
+        return found
+
+    def _of_no_study(self, connection: sa.Connection, known: bool) -> str | None:
+        """Return which step, or the last step of which study, is of no study; None for neither."""
+        query = sa.select(_steps.c.study, _steps.c.number).limit(1)
+        query = query.where(_steps.c.study.not_in(sa.select(_studies.c.name))) if known else query
+        if (row := connection.execute(query).first()) is not None:
+            return f"{row.study} {row.number}"
+        names = set(connection.execute(sa.select(_studies.c.name)).scalars()) if known else set()
+        return min(set(checksums(connection, _steps)) - names, default=None)
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step; it is the newest, whatever the clock
@@ -192,7 +223,7 @@ class Studies:
         if name not in self.names():
             return []
         # all are read, so that one whose study's name was changed is noticed
-        query, names = sa.select(_steps).order_by(_steps.c.number), {*self.names()}
+        query = sa.select(_steps).order_by(_steps.c.number)
         found = list[Trial]()
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             # first, because a search may append in between; rows of before have none
@@ -202,8 +233,6 @@ class Studies:
                 where = self._where(_steps, f"{row['study']} {row['number']}")
                 last = None if row["checksum"] == last else last
                 checked = _checked(row, where)
-                if row["study"] not in names:
-                    raise StoreError(f"{where} is of no study; the file was damaged or edited")
                 if row["study"] == name:
                     found.append(_trial(checked, where))
         gap = (place for place, trial in enumerate(found) if trial.number != place)

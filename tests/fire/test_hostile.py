@@ -162,6 +162,37 @@ def test_a_search_that_goes_on_from_another_shape_is_one_line(made, tmp_path, as
     assert ask("search", "tiny", "--dataset", "digits", "--db", file, "--name", "made")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("statements", "wrong"),
+    [
+        ("DELETE FROM search_studies", "table search_steps, row section3-gtsrb 0 is of no study"),
+        ("DROP TABLE search_studies", "table search_steps, row section3-gtsrb 0 is of no study"),
+        ("DELETE FROM search_studies; DELETE FROM search_steps", "no row section3-gtsrb, of which"),
+        ("DROP TABLE search_studies; DROP TABLE search_steps", "no row section3-gtsrb, of which"),
+    ],
+)
+def test_a_study_that_lost_its_row_is_not_optunas(tmp_path, ask, statements, wrong):
+    file = shutil.copy(SHIPPED.with_name("gtsrb-search.db"), tmp_path / "a.db")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(statements)
+    for act in ("pareto", "importance", "test"):
+        assert f"{file}: table search_" in ask(act, file)[1]
+        assert wrong in ask(act, file, "--name", "section3-gtsrb")[1]
+    assert wrong in ask("search", "tiny", "--db", file, "--name", "section3-gtsrb")[1]
+
+
+def test_steps_that_lost_their_study_are_noticed_beside_another(made, tmp_path, ask):
+    file = shutil.copy(made / "study.db", tmp_path / "a.db")
+    searched(file, name="more", trials=6)
+    assert ask("pareto", file, "--name", "made")[0] == 0
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM search_studies WHERE name = 'more'")
+    assert "row more 0 is of no study" in ask("pareto", file, "--name", "made")[1]
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM search_steps WHERE study = 'more'")
+    assert "row more is of no study" in ask("pareto", file, "--name", "made")[1]
+
+
 @pytest.mark.parametrize("text", ["[]", "{", DEEP, '"x"', "", "null", "NaN"])
 def test_a_definition_that_is_none_is_one_line(made, tmp_path, ask, text):
     file = shutil.copy(made / "study.db", tmp_path / "a.db")
