@@ -18,6 +18,12 @@ _HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shar
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
 MOST_TEXT = 2**30  # bytes of a text that is read whole
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
+_DATABASES = (  # how SQLite's files begin: a database, its journal, its log of either byte order
+    b"SQLite format 3\0",
+    b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",
+    b"\x37\x7f\x06\x82",
+    b"\x37\x7f\x06\x83",
+)
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -40,6 +46,20 @@ def check_regular(path: Path, *, may_be_new: bool = False) -> None:
         kind = _KINDS.get(stat.S_IFMT(mode), "a device")
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, f"it is {kind}, not a regular file", str(path))
+
+
+def check_output(path: Path) -> None:
+    """Refuse to replace what is no regular file, and any database of SQLite or the log of one.
+    Raises OSError.
+    """
+    check_regular(path, may_be_new=True)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(16)
+    except OSError:  # not there, or one that may be written only
+        return
+    if begins.startswith(_DATABASES):
+        raise OSError(errno.EEXIST, "it is a database, which is not replaced", str(path))
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
@@ -69,7 +89,7 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
 
     `content` is the file's, or a function that writes it.
     """
-    check_regular(path, may_be_new=True)
+    check_output(path)
     target = path.resolve()  # through a link, so that the link stays
     own = f"{_HERE}-{os.getpid()}-{secrets.token_hex(4)}"
     start = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])

@@ -20,6 +20,7 @@ from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.files import check_regular, replace_file
 from blocksearch.report.table import Report, rows_table
 from blocksearch.report.writers import WRITERS, save, writer_for
+from blocksearch.runs.ledger import Ledger
 from blocksearch.training.weights import save as save_arrays
 from blocksearch.training.weights import save_weights
 
@@ -185,6 +186,66 @@ def test_no_command_waits_for_what_is_no_file(tmp_path, monkeypatch, capsys, suf
         assert (ended.value.code, printed.out) == (2, "")
         assert printed.err.startswith("blocksearch: ")
         assert printed.err.count("\n") == 1
+
+
+REPLACING = [
+    "pareto p.html --save p.html",
+    "pareto p.html --save ./p.html",
+    "pareto p.html --save link.html",
+    "pareto sqlite:///p.html --save hard.html",
+    "show effnet --save other.json",
+    "compare --scores sc.csv --save sub/../sc.csv",
+    "compare --scores sc.csv --reference old --save link.csv",
+    "train effnet --dataset digits --db new.csv --save new.csv",
+    "train effnet --dataset digits --db new --keep-weights ./new",
+    "ablate --factor residual --dataset l.csv --save l.csv",
+    "search tiny --dataset digits --db new.json --save to-new.json",
+    "merge p.html other.json --save other.json",
+    "tabulate tiny --dataset digits --table other.csv",
+    "tabulate tiny --dataset digits --db new.csv --table ./new.csv",
+    "data describe l.csv --save l.csv",
+    "data describe pictures --sheet pictures/a/0.png",
+    "data describe digits --sheet other.png",
+    "show effnet --save a.html --save ./a.html",
+]
+
+
+@pytest.mark.parametrize("words", REPLACING)
+def test_no_output_replaces_a_database_or_what_its_command_reads(
+    tmp_path, monkeypatch, capsys, words
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("p.html", "other.json", "other.csv", "other.png"):
+        Ledger(name).close()
+    Path("link.html").symlink_to("p.html")
+    os.link("other.json", "hard.html")
+    Path("sc.csv").write_text("treatment,seed,score\nold,0,1\nnew,0,2\n")
+    Path("link.csv").symlink_to("sc.csv")
+    Path("to-new.json").symlink_to("new.json")
+    Path("l.csv").write_text("path,label\na.png,a\n")
+    Path("sub").mkdir()
+    Path("pictures/a").mkdir(parents=True)
+    Path("pictures/a/0.png").write_bytes(b"a picture")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    monkeypatch.setattr(sys, "argv", ["blocksearch", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
+    assert "replaced" in printed.err or "of its own" in printed.err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_an_earlier_answer_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sc.csv").write_text("treatment,seed,score\nold,0,1\nold,1,2\nnew,0,2\nnew,1,4\n")
+    for _ in range(2):
+        words = "compare --scores sc.csv --reference old --save a.csv"
+        monkeypatch.setattr(sys, "argv", ["blocksearch", *words.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+    assert Path("a.csv").read_text() != Path("sc.csv").read_text()
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):

@@ -15,6 +15,7 @@ from blocksearch.data.loaded import LoadedDataset, loaded
 from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
 from blocksearch.errors import ConfigError
+from blocksearch.files import check_output
 from blocksearch.report.datasets import checked_report, datasets_report, overview_report
 from blocksearch.report.table import Report, rows_table
 from blocksearch.space.load import read_space, shipped_spaces
@@ -92,6 +93,8 @@ def describe(
 
     config = DataConfig(**divided(fields, DataConfig)[0])
     count = len(seeds_of(seeds))
+    if sheet is not None:
+        _check_sheet(Path(sheet))
     found = overview(dataset, config, test=test, root=data_root, progress=progress)
     if sheet is not None:
         _save_sheet(found, Path(sheet))
@@ -127,10 +130,17 @@ def load_dataset(
 
 
 def _save_sheet(found: Overview, file: Path) -> None:
+    try:
+        found.save_sheet(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def _check_sheet(file: Path) -> None:
     if file.suffix.lower() != ".png":
         raise ConfigError(f"a contact sheet is a .png file, but got {file}")
     try:
-        found.save_sheet(file)
+        check_output(file)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, g
 
 import typer
 
+from blocksearch.cli.apart import check_apart
 from blocksearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def called(**given: Any) -> None:
+        check_apart(given)
         for name, (config, keys) in own.items():
             found = {key: given.pop(key) for key in keys}
             known = {key: value for key, value in found.items() if value not in (None, [])}

@@ -98,7 +98,7 @@ def _folder(folder: Path, config: DataConfig) -> Iterator[ListedPicture]:
     group = _by_path(config.group_by)
     for part, below in _parts(folder):
         inner = _inside(below)
-        loose = [entry.name for entry in inner if entry.is_file() and _is_picture(entry.name)]
+        loose = [entry.name for entry in inner if entry.is_file() and is_picture(entry.name)]
         if loose:
             raise DataError(
                 f"{below}: pictures lie in a folder for each class, but {loose[0]} does not"
@@ -162,11 +162,12 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Pat
     for entry in _inside(folder):
         if entry.is_dir():
             yield from _walk(Path(entry), (*above, own))
-        elif _is_picture(entry.name):
+        elif is_picture(entry.name):
             yield Path(entry)
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether a file of a folder is taken for a picture, by its name."""
     return not name.lower().endswith(NO_PICTURES) and name.lower() != "readme"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from blocksearch.errors import ConfigError
-from blocksearch.files import check_regular, replace_file
+from blocksearch.files import check_output, replace_file
 from blocksearch.report.table import Answer, Report, as_report, cleaned
 
 
@@ -89,7 +89,7 @@ def writer_for(path: Path) -> ReportWriter:
     try:
         if not path.parent.is_dir():
             raise ConfigError(f"an answer is saved in a folder that exists, but got {path}")
-        check_regular(path, may_be_new=True)
+        check_output(path)
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, DataError
-from blocksearch.files import read_text, replace_file
+from blocksearch.files import check_output, read_text, replace_file
+from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
 from blocksearch.runs.scheduler import Watch, ensure
@@ -53,6 +54,13 @@ def tabulate(
         )
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
+    try:
+        check_output(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    database = Location(request.ledger).file
+    if database is not None and database.resolve() == file.resolve():
+        raise ConfigError(f"{file} is the database of these runs: a table has a file of its own")
     everything = {network.digest: network for network in grammar}
     everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
