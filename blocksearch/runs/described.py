@@ -16,6 +16,7 @@ from blocksearch.arch.layers import Layers, decode
 from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, StoreError
 from blocksearch.runs.rows import CHECKSUMS, NETWORKS, RECIPES, REPORTS, checksum
+from blocksearch.training.recipe import Recipe
 
 _EDITED = "the file was damaged or edited"
 
@@ -68,6 +69,17 @@ def layers_of(row: Mapping[str, str], location: str) -> Layers:
     except Exception as error:  # a stranger's layers make their classes raise whatever they may
         where = f"{location}: table {NETWORKS.name}, row {row['fingerprint'][:12]}"
         raise StoreError(f"{where}: the layers cannot be read: {error}") from error
+
+
+def recipe_of(row: Mapping[str, str], location: str) -> Recipe:
+    """Read the recipe of a row. Raises StoreError where it is none, or a user's piece of it is not
+    known or not what it was.
+    """
+    try:
+        return Recipe.from_text(row["text"])
+    except Exception as error:  # a stranger's values make the class raise whatever they may
+        where = f"{location}: table {RECIPES.name}, row {row['digest'][:12]}"
+        raise StoreError(f"{where}: the recipe cannot be read: {error}") from error
 
 
 def insert_missing(

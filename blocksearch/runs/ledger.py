@@ -20,6 +20,7 @@ from blocksearch.runs.described import (
     insert_missing,
     layers_of,
     network_row,
+    recipe_of,
     recipe_row,
     report_rows,
     seal,
@@ -202,12 +203,12 @@ class Ledger:
             return network_row(connection, fingerprint, self.location)
 
     def recipe(self, digest: str) -> Recipe | None:
-        """Return a recipe by which something was trained, or None for another."""
+        """Return a recipe by which something was trained, or None for another. Raises StoreError
+        where it is damaged, or a user's piece of it changed.
+        """
         with self.guard(), self.engine.connect() as connection:
-            found = connection.execute(
-                sa.select(RECIPES.c.text).where(RECIPES.c.digest == digest)
-            ).scalar()
-        return None if found is None else Recipe.from_text(found)
+            row = recipe_row(connection, digest, self.location)
+        return None if row is None else recipe_of(row, self.location)
 
     def add_report(self, kind: str, title: str, content: str) -> None:
         """Save what a command concluded, as JSON, beside the runs it read; the same conclusion is

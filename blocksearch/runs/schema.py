@@ -10,6 +10,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from blocksearch.errors import StoreError
 from blocksearch.runs.location import Location
+from blocksearch.runs.rows import META
 
 _KNOWN: dict[str, set[str]] = {}  # statements by the names of tables and indexes
 _INDEXES: dict[str, set[str]] = {}  # names of a table's indexes
@@ -34,7 +35,31 @@ def register(metadata: sa.MetaData, earlier: dict[str, str] | None = None) -> No
 def check_schema(engine: sa.Engine, location: Location) -> frozenset[str]:
     """Return the names of a database's tables. Raises StoreError for what is not trusted."""
     if engine.dialect.name != "sqlite":
-        return frozenset(sa.inspect(engine).get_table_names())
+        tables = frozenset(sa.inspect(engine).get_table_names())
+    else:
+        tables = _checked_tables(engine, location)
+    _check_meta(engine, location, tables)
+    return tables
+
+
+def _check_meta(engine: sa.Engine, location: Location, tables: frozenset[str]) -> None:
+    """Raise StoreError where rows of ours are there, and what says of which schema they are is not:
+    the database would be taken for an empty one.
+    """
+    with engine.connect() as connection:
+        if META.name in tables:
+            schema = sa.select(META.c.value).where(META.c.key == "schema")
+            if connection.execute(schema).scalar() is not None:
+                return
+        for name in sorted(tables & set(_KNOWN)):
+            if connection.execute(sa.select(sa.text("1")).select_from(sa.table(name))).first():
+                raise StoreError(
+                    f"{location}: table {name} has rows, but table {META.name} has no row schema "
+                    "that says of which version they are; the file was damaged or edited"
+                )
+
+
+def _checked_tables(engine: sa.Engine, location: Location) -> frozenset[str]:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(
             "SELECT type, name, tbl_name, sql FROM sqlite_master"

@@ -112,7 +112,13 @@ def verify(
         raise ConfigError(f"the number of runs to train again must be at least 1, but got {count}")
     with closing(Ledger(location, read_only=True)) as ledger:
         runs = _repeatable(ledger)
-        chosen = _chosen(runs, count)
+        together = _together(runs)
+        if not together:
+            raise StoreError(
+                f"{ledger.location} has no complete run that could be trained again: of each, one "
+                "that shared its module is not stored or not complete"
+            )
+        chosen = _chosen(together, count)
         groups = [Group(tuple(_job(ledger, run.key, root) for run in own)) for own in chosen]
     _check_images(groups)
     again: dict[RunKey, Run] = {}
@@ -153,12 +159,12 @@ def _repeatable(ledger: Ledger) -> list[Run]:
     return found
 
 
-def _chosen(runs: Iterable[Run], count: int) -> list[list[Run]]:
+def _chosen(together: Iterable[list[Run]], count: int) -> list[list[Run]]:
     """Choose the groups of `count` runs, in an order that their digests fix, one network after
     another.
     """
     by_network: dict[str, list[list[Run]]] = defaultdict(list)
-    for own in sorted(_together(runs), key=lambda own: _mark(own[0])):
+    for own in sorted(together, key=lambda own: _mark(own[0])):
         by_network[own[0].key.network].append(own)
     networks = sorted(by_network.values(), key=lambda groups: _mark(groups[0][0]))
     in_turn = [

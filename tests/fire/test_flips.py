@@ -1,5 +1,6 @@
 """A bit that flipped in any row is noticed, or it changes no answer."""
 
+import hashlib
 import random
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ NETWORKS = ("layers", "texts", "described")
 TABLES = {  # and which questions their rows answer
     "ledger_meta": ("find", "names"),
     "ledger_networks": NETWORKS,
-    "ledger_recipes": ("described",),
+    "ledger_recipes": ("described", "recipe"),
     "ledger_runs": RUNS,
     "ledger_predictions": RUNS,
     "ledger_images": ("images",),
@@ -76,6 +77,7 @@ def asked(ledger):
         "layers": lambda: [ledger.layers(key.network) for key in keys],
         "texts": lambda: [ledger.network_text(key.network) for key in keys],
         "described": lambda: [ledger.described(key) for key in keys],
+        "recipe": lambda: [ledger.recipe(key.recipe) for key in keys],
         "images": lambda: [_plain(each) for each in ledger.all_images()],
         "reports": ledger.reports,
         "names": studies.names,
@@ -110,7 +112,7 @@ def is_sound(file, name, right, found):
             return "\n" not in str(found) and str(file) in str(found)
         case list() if name == "find":
             return all(each in right for each in found)
-        case list() if name in ("layers", "texts"):
+        case list() if name in ("layers", "texts", "recipe"):
             return found == right or None in found
         case None if name == "reached":
             return True
@@ -166,3 +168,17 @@ def test_a_run_whose_network_or_recipe_has_no_row_is_not_merged(tmp_path):
             with pytest.raises(StoreError, match=f"table {table} has no row"):
                 one.merge(other)
             assert one.runs() == []
+
+
+@pytest.mark.parametrize("forged", [False, True])
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000, '{"epochs": "x"}', '{"a": 1}'])
+def test_a_recipe_that_is_none_is_one_line(tmp_path, text, forged):
+    file, job = tmp_path / "a.db", make_job()
+    digest = hashlib.sha256(text.encode()).hexdigest() if forged else job.key.recipe
+    with closing(Ledger(file)) as ledger:
+        ledger.add(job, make_run(job))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE ledger_recipes SET digest = ?, text = ?", (digest, text))
+    wrong = f"table ledger_recipes, row {digest[:12]}: the recipe"
+    with closing(Ledger(file)) as ledger, pytest.raises(StoreError, match=wrong):
+        ledger.recipe(digest)

@@ -13,8 +13,11 @@ from blocksearch.runs.engine import open_engine, storing
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.merge import merge_ledgers
+from blocksearch.runs.questions import questions_in
+from blocksearch.runs.recall import recall
 from blocksearch.search.summary import summarise
 from tests.fire.test_names import whole as whole
+from tests.runs.test_ledger import make_job
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r"
 TABLES = ("ledger_runs", "ledger_meta", "ledger_networks", "search_steps", "trials", "studies")
@@ -77,3 +80,46 @@ def test_an_endless_statement_ends(tmp_path, monkeypatch):
     with engine.connect() as connection:  # and the next one has its own time
         assert connection.execute(sa.text("SELECT 1")).scalar() == 1
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "DELETE FROM ledger_meta",
+        "DROP TABLE ledger_meta",
+        "UPDATE ledger_meta SET value = NULL",
+        "UPDATE ledger_meta SET key = 'Schema'",
+        "DELETE FROM ledger_meta; DELETE FROM ledger_runs; DELETE FROM search_studies",
+    ],
+)
+def test_a_database_of_no_known_schema_is_not_taken_for_an_empty_one(whole, tmp_path, statements):
+    file = tmp_path / "x.db"
+    file.write_bytes(whole)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(statements)
+    Ledger(tmp_path / "a.db").close()
+    before, into = file.read_bytes(), str(tmp_path / "a.db")
+    for act in (
+        summarise,
+        Ledger,
+        lambda file: Ledger(file, read_only=True),
+        lambda file: merge_ledgers(into, file),
+        lambda file: merge_ledgers(file, into),
+        lambda file: recall([make_job()], file),
+        questions_in,
+    ):
+        with pytest.raises(StoreError, match="ledger_meta") as caught:
+            act(str(file))
+        assert str(file) in str(caught.value)
+    assert file.read_bytes() == before
+
+
+def test_a_ledger_that_is_empty_or_half_made_is_made_whole(tmp_path):
+    for statements in ("", "DELETE FROM ledger_meta"):
+        file = tmp_path / "x.db"
+        Ledger(file).close()
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(statements)
+        assert recall([make_job()], str(file)) == {}
+        with closing(Ledger(file)) as ledger:
+            assert ledger.runs() == []

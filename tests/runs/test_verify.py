@@ -1,6 +1,7 @@
 """Stored runs trained again come out equal to the bit, seeds that shared a module together."""
 
 import hashlib
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,7 @@ from blocksearch.runs.scheduler import Watch, ensure
 from blocksearch.runs.verify import Likeness, _seeds_with, verify
 from tests.ablation.test_study import made_run
 
+SHIPPED = Path(__file__).parents[2] / "studies" / "first-answer.db"
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 
 
@@ -90,6 +92,16 @@ def test_what_cannot_be_made_again_is_said(stored, tmp_path):
         connection.execute("delete from ledger_runs")
     with pytest.raises(StoreError, match="has no complete run"):
         verify(str(file), 1, stored.root)
+
+
+def test_runs_whose_modules_are_not_whole_are_said(tmp_path):
+    file = shutil.copy(SHIPPED, tmp_path / "a.db")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        lost = "select checksum from ledger_runs where seed in (1, 3)"
+        connection.execute(f"delete from ledger_predictions where run in ({lost})")
+        connection.execute("delete from ledger_runs where seed in (1, 3)")
+    with pytest.raises(StoreError, match="of each, one that shared its module is not stored"):
+        verify(str(file), 1, None)
 
 
 @pytest.mark.slow
