@@ -179,6 +179,8 @@ def expanded(location: str | Path) -> Path:
         name, whole = len(os.fsencode(path.name)), len(os.fsencode(path.absolute()))
     except (OSError, RuntimeError, ValueError) as error:  # a home that is not there, say
         raise StoreError(f"{str(location)!r} is no path of a file: {error}") from error
+    if not path.name or str(location).endswith(("/", "/.")):
+        raise StoreError(f"{str(location)!r} is a folder, or nothing: a database is a file")
     if name > LONGEST_NAME or whole > LONGEST_PATH:
         raise StoreError(
             f"{str(location)!r} is too long: a database's name has at most {LONGEST_NAME} bytes, "

@@ -181,6 +181,51 @@ def test_a_name_that_cannot_be_is_one_line_and_leaves_nothing(at, name):
     assert everything(at) == set()
 
 
+FOLDERS = ["", ".", "/", "..", "./", "//", "/.", "new/", "new/.", "sub", "sub/", "sqlite:///.", "~"]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_or_nothing_is_no_database(at, monkeypatch, name):
+    Path("sub").mkdir()
+    Ledger("a.db").close()
+    monkeypatch.setenv("HOME", "/")
+    before = everything(at.parent)
+    merges = (lambda file: merge_ledgers("a.db", file), lambda file: merge_ledgers(file, "a.db"))
+    for act in (Ledger, summarise, *merges):
+        with pytest.raises(StoreError, match="a folder"):
+            act(name)
+    assert everything(at.parent) == before
+
+
+@pytest.mark.parametrize("name", ["", "."])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "pareto {}",
+        "importance {}",
+        "test {}",
+        "verify {}",
+        "merge {} a.db",
+        "merge a.db {}",
+        "ablate --factor residual --dataset own.npz --db {}",
+        "search tiny --dataset own.npz --db {}",
+        "train effnet --dataset own.npz --db {}",
+    ],
+)
+def test_a_folder_or_nothing_as_a_database_is_one_line(at, monkeypatch, capsys, name, words):
+    images(at)
+    Ledger("a.db").close()
+    before = everything(at.parent)
+    given = [word.format(name) for word in words.split()]
+    monkeypatch.setattr(sys, "argv", ["blocksearch", *given])
+    assert cli._run() == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "a folder" in said.err
+    assert said.out == ""
+    assert everything(at.parent) == before
+
+
 SECRET = "s3cr3t"
 URLS = [
     f"postgresql://user:{SECRET}@127.0.0.1:1/db",
