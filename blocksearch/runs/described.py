@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from blocksearch.arch.layers import Layers, decode
 from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, StoreError
+from blocksearch.runs.fields import Fields
 from blocksearch.runs.rows import CHECKSUMS, NETWORKS, RECIPES, REPORTS, checksum
 from blocksearch.training.recipe import Recipe
 
@@ -53,6 +54,9 @@ def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]
     rows = connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
     found, known = [dict(row) for row in rows], checksums(connection, REPORTS)
     for row in found:
+        fields = Fields(row, f"{location}: table {REPORTS.name}, row {row['id']}")
+        for name in ("kind", "title", "created", "content"):
+            fields.text(name)
         if known.get(str(row["id"]), checksum(row)) != checksum(row):
             where = f"{location}: table {REPORTS.name}, row {row['id']}"
             raise StoreError(f"{where}: it does not match its checksum; {_EDITED}")

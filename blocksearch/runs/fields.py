@@ -167,9 +167,13 @@ class Fields:
 
     def _read(self, name: str) -> Any:
         try:
-            return json.loads(self.text(name), parse_constant=_refuse)
+            text = self.text(name)
+            found = json.loads(text, parse_constant=_refuse)
+            if "\\ud" in text.lower():  # half a character can neither be stored nor be digested
+                json.dumps(found, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            raise self.error(name, "JSON of finite numbers") from error
+            raise self.error(name, "JSON of finite numbers and whole characters") from error
+        return found
 
     def _checked(self, name: str, holds: Callable[[Any], bool], rule: str) -> Any:
         if name not in self._row or not holds(value := self._row[name]):

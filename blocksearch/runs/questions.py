@@ -15,10 +15,12 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.recall import there
 from blocksearch.runs.records import RunKey
 
+SEED = 2**63 - 1  # the largest that a database holds
 SEVERAL = "+"  # between the ids of several splits in one question
 Pairs = tuple[tuple[str, str], ...]  # digests of reference and variant
 
@@ -158,35 +160,35 @@ def _stored(ledger: Ledger) -> Iterator[Question]:
             return
         with ledger.engine.connect() as connection:
             rows = connection.execute(sa.select(QUESTIONS).order_by(QUESTIONS.c.id)).mappings()
-            found = [(row["digest"], row["content"]) for row in rows]
-    for digest, content in found:
-        try:
-            question = _read(json.loads(content))
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise _damaged(ledger) from error
-        if question.digest != digest:
-            raise _damaged(ledger)
+            found = [dict(row) for row in rows]
+    for row in found:
+        where = f"{ledger.location}: table {QUESTIONS.name}, row {row['id']}"
+        question = _read(Fields(row, where).json("content").object("content"))
+        if question.digest != row["digest"]:
+            raise StoreError(
+                f"{where}: a question does not match its checksum; the file was damaged or edited"
+            )
         yield question
 
 
-def _damaged(ledger: Ledger) -> StoreError:
-    return StoreError(
-        f"{ledger.location}: a question does not match its checksum; the file was damaged or edited"
-    )
-
-
-def _read(content: Mapping[str, Any]) -> Question:
-    pairs = tuple((str(one), str(other)) for one, other in content["pairs"])
+def _read(content: Fields) -> Question:
+    pairs = content.row.get("pairs")
+    if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
+        raise content.error("pairs", "pairs of texts")
     return Question(
-        dataset=str(content["dataset"]),
-        data=str(content["data"]),
-        split=str(content["split"]),
-        recipe=str(content["recipe"]),
-        pairs=pairs,
-        seeds=tuple(map(int, content["seeds"])),
-        stages=tuple(map(int, content["stages"])),
-        metric=str(content.get("metric", "accuracy")),
+        dataset=content.text("dataset"),
+        data=content.text("data"),
+        split=content.text("split"),
+        recipe=content.text("recipe"),
+        pairs=tuple((one, other) for one, other in pairs),
+        seeds=tuple(content.wholes("seeds", high=SEED)),
+        stages=tuple(content.wholes("stages", high=SEED)),
+        metric=content.text("metric") if content.has("metric") else "accuracy",
     )
+
+
+def _is_pair(each: object) -> bool:
+    return isinstance(each, list) and len(each) == 2 and all(isinstance(one, str) for one in each)
 
 
 def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
@@ -198,12 +200,18 @@ def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
             rows = json.loads(report["content"])
             if not all("fingerprint" in row for row in rows):
                 continue  # the oldest answers do not say which networks they compared
+            for row in rows:
+                _check_answer(Fields(row, f"{ledger.location}: table ledger_reports"))
             first = next(row for row in rows if row["reference"])
             known = dict(zip(first["seeds"], first["accuracies"], strict=True))
             question = _of_rows(rows, like)
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
+        except (
+            *(AttributeError, KeyError, RecursionError, StopIteration),
+            *(StoreError, TypeError, ValueError),
+        ) as error:
             raise StoreError(
-                f"{ledger.location}: the answer of {report['created']} cannot be read"
+                f"{ledger.location}: table ledger_reports, row {report['id']}: the answer of "
+                f"{report['created']} cannot be read"
             ) from error
         keys = {
             seed: RunKey(
@@ -217,6 +225,13 @@ def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
             for seed, value in known.items()
         ):
             yield question
+
+
+def _check_answer(row: Fields) -> None:
+    """Raise StoreError for a row of an answer of which networks and seeds cannot be looked up."""
+    if row.has("fingerprint") and row.text("fingerprint") and row.row.get("seeds") is not None:
+        row.text("fingerprint").encode()
+        row.wholes("seeds", high=SEED)
 
 
 def _of_rows(rows: Sequence[Mapping[str, Any]], like: Question) -> Question:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -112,6 +113,7 @@ CHECKSUMS = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")  # of a seed
 MOST_IMAGES = 10**8  # of one evaluation: more would be no data set that a row is of
 
 
@@ -241,5 +243,19 @@ def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
         right=np.unpackbits(np.frombuffer(right, np.uint8), count=images).astype(bool),
         predictions=predictions,
         seconds=fields.number("seconds", 0),
-        provenance=fields.named_texts("provenance"),
+        provenance=_provenance(fields),
     )
+
+
+def _provenance(fields: Fields) -> dict[str, str]:
+    """Read how a run was made, and hold against it which seeds shared its module, and how many."""
+    found = fields.named_texts("provenance")
+    seeds, mode = found.get("seeds"), found.get("mode", "serial")
+    if seeds is not None:
+        listed = seeds.split(",")
+        own = str(fields.row["seed"]) in listed and len(set(listed)) == len(listed)
+        if not own or not all(map(_NUMBER.fullmatch, listed)):
+            raise fields.error("provenance", "with the run's own seed among its seeds, each once")
+    elif not re.fullmatch(r"serial|[0-9]{1,9} seeds fused", mode):
+        raise fields.error("provenance", "with a mode such as serial or 3 seeds fused")
+    return found

@@ -61,9 +61,9 @@ def _check_meta(engine: sa.Engine, location: Location, tables: frozenset[str]) -
 
 def _checked_tables(engine: sa.Engine, location: Location) -> frozenset[str]:
     with engine.connect() as connection:
-        rows = connection.exec_driver_sql(
-            "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        ).all()
+        asked = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        rows = list(map(tuple, connection.exec_driver_sql(asked)))
+    rows = [(kind, _folded(name), _folded(of), statement) for kind, name, of, statement in rows]
     for kind, name, _, statement in rows:
         if kind not in ("table", "index") or _plain(statement or "").startswith("createvirtual"):
             raise StoreError(
@@ -81,6 +81,13 @@ def _checked_tables(engine: sa.Engine, location: Location) -> frozenset[str]:
     return frozenset(tables)
 
 
+def _folded(name: str) -> str:
+    """Return a name as SQLite compares it, which takes capitals of ASCII for small letters."""
+    return "".join(each.lower() if each.isascii() else each for each in name)
+
+
 def _plain(statement: str) -> str:
-    """Return a statement without what may be written one way or another."""
-    return "".join(statement.split()).replace('"', "").lower()
+    """Return a statement without what may be written one way or another; values in it stay."""
+    parts = statement.split("'")
+    parts[::2] = [_folded("".join(part.split()).replace('"', "")) for part in parts[::2]]
+    return "'".join(parts)

@@ -178,6 +178,9 @@ class Studies:
         if lost is not None:
             where = self._where(_steps, lost)
             raise StoreError(f"{where} is of no study; the file was damaged or edited")
+        for row in found:
+            fields = Fields(row, self._where(_studies, row["name"]))
+            _ = fields.text("name"), fields.text("created")
         return found
 
     def _of_no_study(self, connection: sa.Connection, known: bool) -> str | None:

@@ -193,6 +193,12 @@ def test_steps_that_lost_their_study_are_noticed_beside_another(made, tmp_path, 
     assert "row more is of no study" in ask("pareto", file, "--name", "made")[1]
 
 
+def test_a_study_made_at_no_time_is_one_line(made, tmp_path, ask):
+    file = shutil.copy(made / "study.db", tmp_path / "a.db")
+    edit(file, "search_studies", "created", b"\x01")
+    assert "table search_studies, row made: created must be a text" in ask("pareto", file)[1]
+
+
 @pytest.mark.parametrize("text", ["[]", "{", DEEP, '"x"', "", "null", "NaN"])
 def test_a_definition_that_is_none_is_one_line(made, tmp_path, ask, text):
     file = shutil.copy(made / "study.db", tmp_path / "a.db")
@@ -212,7 +218,10 @@ RUNS = {
     "losses": ["5", "{", "[Infinity]", '["0"]', DEEP],
     "right": ["text", b"", b"\x01" * 9],
     "images": [2**40, -1, "many", 10**8],
-    "provenance": ["[]", '{"torch": 2}', "null", '{"device": {"a": "b"}}', "{", DEEP],
+    "provenance": [
+        *("[]", '{"torch": 2}', "null", '{"device": {"a": "b"}}', "{", DEEP, '{"mode": "x"}'),
+        *(f'{{"seeds": "{seeds}"}}' for seeds in ("a,0", "0,0", "", "1", "0," + "9" * 5000)),
+    ],
     "epoch_to": [-2, "x", 0, 2**62],
     "epoch_from": [-1, 9],
     "seconds": ["long", -1.0],

@@ -37,8 +37,26 @@ SCHEMAS = [
     "DROP TABLE ledger_recipes; CREATE TABLE ledger_recipes (digest TEXT, text TEXT)",
     "DROP TABLE ledger_networks; CREATE TABLE ledger_networks (fingerprint VARCHAR(64) NOT NULL, "
     "text TEXT NOT NULL, layers TEXT NOT NULL, PRIMARY KEY (fingerprint) ON CONFLICT IGNORE)",
+    "DROP INDEX ledger_runs_once; ALTER TABLE ledger_runs RENAME TO zz; "
+    "ALTER TABLE zz RENAME TO LEDGER_RUNS",
+    "ALTER TABLE search_steps RENAME TO zz; ALTER TABLE zz RENAME TO Search_Steps; "
+    "ALTER TABLE Search_Steps ADD COLUMN extra TEXT",
+    "DROP TABLE ledger_meta; CREATE TABLE Ledger_Meta (key TEXT, value TEXT)",
     "DROP TABLE search_studies; CREATE VIRTUAL TABLE search_studies USING fts5(name)",
 ]
+
+
+def test_an_index_over_other_values_is_refused(tmp_path):
+    file = tmp_path / "x.db"
+    Ledger(file).close()
+    with closing(sqlite3.connect(file)) as connection:
+        asked = "SELECT sql FROM sqlite_master WHERE name = 'ledger_runs_once'"
+        (made,) = connection.execute(asked).fetchone()
+        connection.execute("DROP INDEX ledger_runs_once")
+        connection.execute(made.replace("'complete'", "'COMPLETE'"))
+        connection.commit()
+    with pytest.raises(StoreError, match="is not as this program makes it"):
+        Ledger(file)
 
 
 @pytest.mark.parametrize("statements", SCHEMAS)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import blocksearch as bs
 from blocksearch.errors import StoreError
+from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.merge import merge_ledgers
 from blocksearch.runs.questions import Question, questions_in, remember, remembered
 from tests.strategies import tries
@@ -144,3 +145,43 @@ def test_what_came_with_the_project_is_only_read(tmp_path):
     assert (found.number, found.count) == (2, 2)
     assert "came with the project" in found.unkept
     assert digest(file) == before
+
+
+ANSWER = {"fingerprint": "f", "reference": True, "seeds": [0], "accuracies": [1]}
+LIKE = Question(dataset="digits", data="d", split="s", recipe="r", pairs=(), seeds=(0,))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[1]", '["fingerprint"]', "5", "[" * 100_000),
+        *(json.dumps([ANSWER | {"fingerprint": own}]) for own in ({}, 3, "\ud800")),
+        *(json.dumps([ANSWER | {"seeds": own}]) for own in ([10**30], ["\ud800"], [1.5], "0")),
+    ],
+)
+def test_an_answer_of_another_shape_is_one_line(tmp_path, content):
+    file = str(tmp_path / "a.db")
+    with closing(Ledger(file)) as ledger:
+        ledger.add_report("ablate", "a", content)
+    with pytest.raises(StoreError, match="table ledger_reports, row 1"):
+        questions_in(file, LIKE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("seeds", own) for own in ([float("inf")], [10**30], "0", [True])),
+        *(("stages", own) for own in ([float("inf")], [0.5], None)),
+        *(("pairs", own) for own in ([["a"]], [["a", 1]], 5, "ab")),
+        *(("data", own) for own in ("\ud800", 5, None)),
+    ],
+)
+def test_a_question_of_another_shape_is_one_line(tmp_path, name, value):
+    file = str(tmp_path / "a.db")
+    remember([LIKE], file)
+    content = json.dumps(json.loads(LIKE.content) | {name: value}, sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE ledger_questions SET content = ?, digest = ?", (content, digest))
+    with pytest.raises(StoreError, match="table ledger_questions, row 1"):
+        questions_in(file)
