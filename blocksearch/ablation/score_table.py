@@ -25,6 +25,7 @@ from blocksearch.files import read_text
 NEEDED, MAY = ("treatment", "seed", "score"), ("group", "task")  # the order of tuples, too
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0*)?")  # data frames write whole numbers as 1.0
+_PLAIN = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")  # Python takes 5_0 as 50
 
 Key = tuple[str, str]  # task and treatment
 Seed = int | str
@@ -260,7 +261,8 @@ def _seed(value: Any, where: str) -> str:
 
 def _number(value: Any, where: str) -> float:
     try:
-        number = math.nan if isinstance(value, bool | np.bool_) else float(value)
+        odd = isinstance(value, str) and not _PLAIN.fullmatch(value.strip())
+        number = math.nan if odd or isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last of torch's tensors
         number = math.nan
     if abs(number) <= LARGEST:

@@ -218,6 +218,8 @@ def _table(file: Path, config: DataConfig) -> Iterator[ListedPicture]:
     Columns are separated by commas, semicolons or tabs, as a spreadsheet writes them.
     """
     names, rows = _rows(file)
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise DataError(f"{file}: columns have a name each, but {twice[0][:50]!r} is there twice")
     places = {key: _column(names, COLUMNS[key]) for key in COLUMNS}
     if places["path"] is None or places["label"] is None:
         raise DataError(
@@ -237,11 +239,12 @@ def _table(file: Path, config: DataConfig) -> Iterator[ListedPicture]:
         if divided and not cells["split"]:
             raise DataError(f"{where}: {PARTS_SAID} as in other rows, but is empty")
         entries.append(_entry(cells, file.parent, where, grouped=places["group"] is not None))
-        if again := seen.get(cells["path"]):
+        plain = os.path.normpath(entries[-1].path)
+        if again := seen.get(plain):
             raise DataError(
                 f"{where}: each picture is listed once, but {cells['path']!r} was in row {again}"
             )
-        seen[cells["path"]] = number
+        seen[plain] = number
         if entries[-1].group is None and config.group_by is not None:
             entries[-1] = replace(entries[-1], group=by_path(cells["path"]))
     if not entries:

@@ -83,10 +83,13 @@ def from_pillow(image: Any, where: Path) -> Pixels:
 
 
 def _content(path: Path, most: int) -> bytes:
-    if not path.is_file():
-        raise DataError(f"{path} is not there" if not path.exists() else f"{path} is no file")
-    with path.open("rb") as file:
-        content = file.read(most + 1)
+    try:
+        if not path.is_file():
+            raise DataError(f"{path} is not there" if not path.exists() else f"{path} is no file")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > most:
         raise DataError(
             f"{path}: an image file has at most {most:,} bytes, but this has "

@@ -147,6 +147,8 @@ def test_seeds_are_whole_numbers_or_any_texts(seeds, found):
         ("treatment,seed,score\na,0\n", "line 2 has no score, but only treatment, seed"),
         ("treatment,seed,score\na,0,81,5\n", "line 2 has 4 fields under 3 heads"),
         ("treatment;seed;score\na;0;81,5\n", "'81,5'; decimals need a point"),
+        ("treatment,seed,score\na,0,5_0\n", "no finite number: '5_0'"),
+        ("treatment,seed,score\na,0,\u0665\n", "no finite number: "),
         ("treatment,seed,score\na,0,True\n", "no finite number: 'True'"),
         ("treatment,seed,score,groups\na,0,1,x\na,0,2,y\n", "seed 0 again; only a column group"),
         ('treatment,seed,score\n"a,0,1\n', "cannot be read as CSV"),

@@ -176,6 +176,31 @@ def test_damaged_pictures_are_named_or_left_out(tmp_path):
     assert "4 damaged ones left out" in summary(Split(name)).origin
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that opens, unreadable")
+def test_a_picture_that_the_system_does_not_read_is_named_or_left_out(tmp_path):
+    source = folder(tmp_path / "photos")
+    (source / "ant" / "z.png").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"ant/z.png; .*z.png cannot be read: Input/output error"):
+        opened(source)
+    assert len(load(opened(source, skip_damaged=True), "train").labels) == 15
+
+
+@pytest.mark.parametrize("again", ["./{}", "x/../{}", ".//{}", "{folder}/{}"])
+def test_a_picture_is_listed_once_however_its_path_is_written(tmp_path, again):
+    save(tmp_path / "0.png", 0)
+    other = again.format("0.png", folder=tmp_path)
+    (tmp_path / "l.csv").write_text(f"path,label\n0.png,a\n{other},b\n")
+    with pytest.raises(DataError, match="listed once"):
+        opened(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize("head", ["path,label,label", "path,Path,label", "path,label,x, X "])
+def test_a_column_of_a_listing_is_there_once(tmp_path, head):
+    (tmp_path / "l.csv").write_text(f"{head}\n{','.join('abcd'[: head.count(',') + 1])}\n")
+    with pytest.raises(DataError, match="twice"):
+        opened(tmp_path / "l.csv")
+
+
 def test_groups_stay_together(tmp_path):
     source = tmp_path / "photos"
     for k in range(60):
