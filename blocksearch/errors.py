@@ -12,6 +12,8 @@ LONGEST = 300  # characters of an error
 # of a URL, of which a path has lost a slash; parts are bounded, so that a long text is read soon
 _SCHEME = r"[A-Za-z][\w+.-]{0,40}:/{1,2}"
 _USER = re.compile(rf"({_SCHEME})[^\s@:]{{0,200}}:")
+# without slashes: scheme:user:password@host
+_BARE = re.compile(r"(\b[A-Za-z][\w+.-]{1,40}:)[^\s@:/'\"]{1,200}:[^\s@/]{1,200}@")
 _SECRETS = (  # without a host, and in a query
     (re.compile(rf"({_SCHEME}[^\s/@:]{{0,200}}:)(?!\d{{1,5}}\b)[^\s/@]+"), r"\1***"),
     (
@@ -19,6 +21,8 @@ _SECRETS = (  # without a host, and in a query
         r"\1***",
     ),
 )
+# percent-encoded, maybe twice, in whatever text
+_ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
 _LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
 
 
@@ -44,6 +48,7 @@ def without_secrets(line: str) -> str:
     >>> without_secrets("--save ftp://me:secret@host/a.html: no such file")
     '--save ftp://***@host/a.html: no such file'
     """
+    line = _ENCODED.sub(r"\1***", _BARE.sub(r"\1***@", line))
     if not re.search(_SCHEME, line):
         return line
     for found in _USER.finditer(line):

@@ -17,7 +17,7 @@ NEW = ".new"  # ends the name of a file that is not in its place yet
 _HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shared by machines
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
 MOST_TEXT = 2**30  # bytes of a text that is read whole
-_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:(?:[^:@]*:.*@.*)?")
 _DATABASES = (  # how SQLite's files begin: a database, its journal, its log of either byte order
     b"SQLite format 3\0",
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",

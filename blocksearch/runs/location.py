@@ -24,6 +24,7 @@ BESIDE = ("-journal", "-wal", "-shm")  # SQLite opens these by itself
 _STEPS, _EVERY = 500, 1_000_000  # a statement ends after so many calls of so many instructions
 _HEADER = b"SQLite format 3\0"
 _SERVER = re.compile(r"(postgres\w*|mysql|mariadb|oracle|mssql|cockroachdb)(\+\w+)?:", re.ASCII)
+_BARE = re.compile(r"([A-Za-z][\w+.-]+:)/?[^/@:]*:[^@]*@")  # a URL that lost slashes
 _FORM = "is not a database URL that can be used here"
 
 
@@ -50,6 +51,8 @@ class Location(str):
         is_url = "://" in text and not text.startswith(("/", "."))
         if not is_url and (server := _SERVER.match(text)) and "@" in text:
             raise StoreError(f"{server[0]}*** {_FORM}: it begins as {server[0]}//")
+        if not is_url and (bare := _BARE.match(text)):
+            raise StoreError(f"{bare[1]}*** {_FORM}; a file of such a name begins with ./")
         return _read_url(text) if is_url else _made(text, expanded(text))
 
     def scrubbed(self, said: object) -> str:

@@ -298,6 +298,35 @@ def test_no_error_repeats_a_password_of_a_url(url, before):
     assert text.startswith(before)
 
 
+LOST = [
+    f"mssql+pyodbc:///?odbc_connect=DRIVER%3D1%3BPWD%3D{SECRET}",
+    f"password%3d{SECRET}",
+    f"x%253Bpwd%253D{SECRET}",
+    f"redis:/u:{SECRET}@h/x.db",
+    f"redis:u:{SECRET}@h/x.db",
+    f"postgresql:u:{SECRET}@h/d.db",
+]
+
+
+@pytest.mark.parametrize("text", LOST)
+def test_no_password_of_a_mangled_url_is_said_or_names_a_folder(at, text):
+    assert SECRET not in str(ConfigError(f"--save {text}: no such file"))
+    Ledger("a.db").close()
+    acts = [
+        Location,
+        lambda url: merge_ledgers("a.db", url),
+        lambda url: merge_ledgers(url, "a.db"),
+    ]
+    for act in [*acts, Ledger] if "@" in text else acts[:2]:
+        with pytest.raises(BlocksearchError) as caught:
+            act(text if "@" in text else f"mssql+nosuch://{text}")
+        assert SECRET not in str(caught.value)
+    if "@" in text:
+        with pytest.raises(ConfigError):
+            RunConfig(keep_weights=text)
+    assert everything(at) == {b"a.db"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
