@@ -45,7 +45,8 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.resize is not None and self.size is None:
+        text: object = self.resize  # anything, from Python
+        if text is not None and (not isinstance(text, str) or self.size is None):
             raise ConfigError(
                 f"resize must be height x width of {SIDES[0]} to {SIDES[1]}, such as 64x64, but "
                 f"got {self.resize!r}"

@@ -68,7 +68,7 @@ class LoadedDataset:
     """The training images of a data set, and how a split divides them into `train` and `val`.
 
     `images` are N×H×W×C uint8, mapped from a file that must not be changed; `labels` are numbers
-    from 0, N, in the order of `classes`, which is empty where classes have no names; `groups` are
+    from 0, N, in the order of `classes`, whose names are numbers where they have none; `groups` are
     images that are never divided, N, or None. `normalise` makes other images what networks read.
     """
 
@@ -97,12 +97,13 @@ def loaded(split: Split, root: Path | None = None) -> LoadedDataset:
         Subset(each.located(np.arange(len(each.labels))), whole, normalise)
         for each in (data.training, data.evaluation)
     )
+    named = known.about.classes or get(split.dataset).class_names
     return LoadedDataset(
         name=split.dataset,
         images=whole.pixels,
         labels=whole.labels,
         groups=whole.groups,
-        classes=known.about.classes or get(split.dataset).class_names,
+        classes=named or tuple(map(str, range(get(split.dataset).task.classes))),
         train=train,
         val=val,
         normalise=normalise,

@@ -4,6 +4,7 @@ name by which workers find the images.
 
 import os
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -161,6 +162,11 @@ def _source(
         if config.group_by is not None:
             raise ConfigError("group_by is for pictures by their path: items have their own groups")
         return ItemSource(dataset, what)
+    if not isinstance(dataset, str | PathLike):
+        raise DataError(
+            f"{what}: must be a name, a path, arrays (images, labels), a Dataset of PyTorch or an "
+            f"iterable of (image, label), but got {type(dataset).__name__}"
+        )
     return PictureSource(listing(_there(Path(dataset)), config))
 
 

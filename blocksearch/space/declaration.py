@@ -165,6 +165,13 @@ def _limited(name: str, values: Iterable[Any]) -> list[Any]:
     return chosen
 
 
+def with_widths(task: Task) -> Task:
+    """Return a task with widths, by which blocks inside a user's model, which has widths of its
+    own, are told apart.
+    """
+    return task if task.widths else replace(task, widths=(16, 32, 64))
+
+
 def make_part(
     task: Task,
     base: Block,
@@ -198,7 +205,10 @@ def make_part(
             )
         found["widths"] = (tuple(each.widths[0] for each in found["stages"]),)
     if "widths" not in found and not task.widths:
-        raise SpecError("the task has no usual widths: list some, such as widths=[(16, 32, 64)]")
+        raise SpecError(
+            "the task has no usual widths: list some, such as widths=[(16, 32, 64)]; only a space "
+            "with a skeleton needs none"
+        )
     usual = {"widths": (task.widths,), "stems": ("block",), "depths": (1,), "heads": HEADS[:1]}
     return Part(
         task=task,

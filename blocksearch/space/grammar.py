@@ -26,7 +26,7 @@ from blocksearch.arch.stem import Stem
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.declaration import Part, make_part
+from blocksearch.space.declaration import Part, make_part, with_widths
 from blocksearch.space.encoding import Encoding
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
 from blocksearch.space.inside import InsideEnumeration
@@ -71,7 +71,10 @@ class Grammar:
         **options: Iterable[Any],
     ) -> None:
         around = {"widths": widths, "stem": stem, "depth": depth, "head": head}
-        part = make_part(task, base or Block(), per_stage, around | options)
+        inside = skeleton is not None and widths is None
+        part = make_part(
+            with_widths(task) if inside else task, base or Block(), per_stage, around | options
+        )
         self._parts: tuple[Part, ...] = (part,)
         if skeleton is not None:
             self._parts = self.inside(skeleton)._parts

@@ -8,7 +8,7 @@ import torch
 
 import blocksearch as bs
 from blocksearch.data import DataConfig, Split, open_dataset, prepare
-from blocksearch.errors import BlocksearchError
+from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.training.batches import gather
 from tests.data.test_folders import NAMES, alone, folder, save  # noqa: F401 (a fixture for all)
 
@@ -58,3 +58,22 @@ def test_groups_are_those_of_the_images(tmp_path):
     for wrong in ({"sise": "8x8"}, {"val_split": -1}, {"resize": "8"}):
         with pytest.raises(BlocksearchError):
             bs.load_dataset(source, **wrong)
+
+
+@pytest.mark.parametrize("handed", [None, 5, object(), np.zeros(3), {"images": 1}])
+def test_what_is_no_data_set_is_refused_in_one_line(handed):
+    with pytest.raises(BlocksearchError, match="dataset") as raised:
+        bs.load_dataset(handed)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("resize", [(64, 64), 64, "64", ["64x64"]])
+def test_a_size_is_a_text(resize):
+    with pytest.raises(ConfigError, match="such as 64x64"):
+        bs.load_dataset("digits", resize=resize)
+
+
+def test_classes_without_names_have_numbers(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (60, 9, 9, 1), np.uint8)
+    found = bs.load_dataset((images, np.arange(60) % 3), data_root=tmp_path)
+    assert found.classes == ("0", "1", "2")

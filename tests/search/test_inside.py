@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,15 @@ def digits(count=300):
     found = load_digits()
     images = (found.images[:count, :, :, None] * 15).astype(np.uint8)
     return images, found.target[:count]
+
+
+def test_a_space_inside_a_model_needs_no_widths():
+    task = replace(TASK, widths=())
+    space = bs.Grammar(task, skeleton=make, residual=["none", "add"])
+    usual = bs.Grammar(TASK, skeleton=make, residual=["none", "add"])
+    assert [own.digest for own in space] == [own.digest for own in usual]
+    with pytest.raises(SpecError, match="only a space with a skeleton needs none"):
+        bs.Grammar(task, residual=["none", "add"])
 
 
 def test_a_space_inside_a_model_has_the_blocks_of_the_grammar():
