@@ -231,13 +231,14 @@ class Studies:
         with self._ledger.guard(), self._ledger.engine.connect() as connection:
             # first, because a search may append in between; rows of before have none
             last = checksums(connection, _steps, name).get(name)
-            streamed = connection.execution_options(yield_per=_AT_A_TIME).execute(query)
-            for row in map(dict, streamed.mappings()):
-                where = self._where(_steps, f"{row['study']} {row['number']}")
-                last = None if row["checksum"] == last else last
-                checked = _checked(row, where)
-                if row["study"] == name:
-                    found.append(_trial(checked, where))
+            streaming = connection.execution_options(yield_per=_AT_A_TIME)
+            with streaming.execute(query) as rows:  # closed on an error, too: else it keeps a lock
+                for row in map(dict, rows.mappings()):
+                    where = self._where(_steps, f"{row['study']} {row['number']}")
+                    last = None if row["checksum"] == last else last
+                    checked = _checked(row, where)
+                    if row["study"] == name:
+                        found.append(_trial(checked, where))
         gap = (place for place, trial in enumerate(found) if trial.number != place)
         lost = next(gap, None if last is None else len(found))
         if lost is not None:
