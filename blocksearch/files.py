@@ -18,8 +18,9 @@ _HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shar
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
 MOST_TEXT = 2**30  # bytes of a text that is read whole
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:(?:[^:@]*:.*@.*)?")
+SQLITE = b"SQLite format 3\0"  # begins a database
 _DATABASES = (  # how SQLite's files begin: a database, its journal, its log of either byte order
-    b"SQLite format 3\0",
+    SQLITE,
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",
     b"\x37\x7f\x06\x82",
     b"\x37\x7f\x06\x83",

@@ -21,3 +21,10 @@ def root(tmp_path_factory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def own_folders(monkeypatch, tmp_path):
+    """Let a test have a cache and a data folder that no other one has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))

@@ -90,7 +90,7 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
     return found
 
 
-def check_apart(training: Handed, test: Handed, argument: str = "test") -> None:
+def check_groups(training: Handed, test: Handed, argument: str = "test") -> None:
     """Raise DataError where training and test images are of one group."""
     own, other = (
         each.groups if isinstance(each, Arrays) else (*each, None)[2] for each in (training, test)

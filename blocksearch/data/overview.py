@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -10,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.arrays import check_apart, numbered, own_arrays, own_test_arrays
+from blocksearch.data.arrays import numbered
 from blocksearch.data.cache import load
 from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import PARTS, Arrays, get, times
 from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
 from blocksearch.data.opening import DatasetLike, is_named, plain_arrays, sources_of
-from blocksearch.data.own import Fit, Progress, other_shape, two_tests, unreadable
+from blocksearch.data.own import Fit, Own, Progress, other_shape, two_tests, unreadable
 from blocksearch.data.pictures import Pixels, fitted, write_png
 from blocksearch.data.sources import ArraySource, ImageSource, Sample
 from blocksearch.data.splits import divided
@@ -108,7 +109,7 @@ def overview(
     samples: list[Sample[_Seen]] = []
     tiles: dict[str | int, list[Pixels]] = {}
     for place, source in enumerate(sources):
-        for sample in source.samples(lambda pixels: _look(pixels, fit)):
+        for sample in source.samples(partial(_look, fit)):
             if place == 0 and sample.part is Purpose.TEST and len(sources) == 2:
                 raise two_tests(source.what)
             done += 1
@@ -136,11 +137,7 @@ def _refusals(
     """Yield the first of each kind of reason for which training refuses images."""
     try:
         if (plain := plain_arrays(dataset, config, test=test)) is not None:
-            training, tested = plain
-            if tested is not None:
-                own_test_arrays(tested, own_arrays(training))
-                check_apart(training, tested)
-            own_arrays(training)
+            Own(*plain)
             return
     except BlocksearchError as error:
         yield str(error)
@@ -185,7 +182,7 @@ def _named(name: str, root: Path | None) -> list[ImageSource]:
     return found
 
 
-def _look(pixels: Pixels, fit: Fit) -> _Seen:
+def _look(fit: Fit, pixels: Pixels) -> _Seen:
     size, refused = times(pixels.shape), ""
     try:
         pixels = fit(pixels)

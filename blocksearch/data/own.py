@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.data.arrays import Handed, check_apart, own_arrays, own_test_arrays
+from blocksearch.data.arrays import Handed, check_groups, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
 from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
 from blocksearch.data.config import SIDES, DataConfig
@@ -44,7 +44,7 @@ class Own:
         self._parts = {"train": own_arrays(data)}
         if test is not None:
             self._parts["test"] = own_test_arrays(test, self._parts["train"])
-            check_apart(data, test)
+            check_groups(data, test)
         self.name = own_name(self._parts["train"], list(map(digest, self._parts.values())))
 
     def keep(self, root: Path | None = None) -> str:

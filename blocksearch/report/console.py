@@ -65,17 +65,17 @@ def show(answer: Answer, *, wide: bool = False) -> None:
     if `wide`.
     """
     page = Page()
-    for text, bold in _lines(_readable(answer), page.width, wide=wide):
+    for text, bold in _lines(_for_terminal(answer), page.width, wide=wide):
         page.print(Text(text, "bold" if bold else ""), soft_wrap=True)
 
 
 def as_text(answer: Answer, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:
     """Write an answer as plain text of a width; no line ends in blanks."""
-    lines = _lines(_readable(answer), width, wide=wide)
+    lines = _lines(_for_terminal(answer), width, wide=wide)
     return "".join(f"{text}\n" for text, _ in lines)
 
 
-def _readable(answer: Answer) -> Report:
+def _for_terminal(answer: Answer) -> Report:
     """Clean what is printed of an answer, and leave the rest out."""
     report = as_report(answer)
     printed = tuple(table for table in report.tables if table.terminal)

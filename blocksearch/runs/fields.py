@@ -18,6 +18,7 @@ from blocksearch.errors import StoreError
 
 E = TypeVar("E", bound=StrEnum)
 MOST = 2**31 - 1  # of what is counted: images, epochs, seeds, trials
+SEED = 2**63 - 1  # the largest that a database holds
 SHOWN = 40  # letters of a wrong value that a message repeats
 
 

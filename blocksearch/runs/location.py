@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from blocksearch.errors import StoreError
+from blocksearch.files import SQLITE
 
 if TYPE_CHECKING:
     import sqlalchemy as sa  # loaded once a URL is read: files need none
@@ -22,7 +23,6 @@ LONGEST_NAME = 255 - len("-checkpoints")  # bytes: what lies beside a file has a
 LONGEST_PATH = 500  # bytes: SQLite's own limit, less the ending of its log
 BESIDE = ("-journal", "-wal", "-shm")  # SQLite opens these by itself
 _STEPS, _EVERY = 500, 1_000_000  # a statement ends after so many calls of so many instructions
-_HEADER = b"SQLite format 3\0"
 _SERVER = re.compile(r"(postgres\w*|mysql|mariadb|oracle|mssql|cockroachdb)(\+\w+)?:", re.ASCII)
 _BARE = re.compile(r"([A-Za-z][\w+.-]+:)/?[^/@:]*:[^@]*@")  # a URL that lost slashes
 _FORM = "is not a database URL that can be used here"
@@ -207,16 +207,16 @@ def check_file(path: Path) -> None:
             if not stat.S_ISREG(kind):
                 raise StoreError(f"{each} is not a regular file")
             with each.open("rb") as file:
-                begins = file.read(len(_HEADER))
+                begins = file.read(len(SQLITE))
             if each == path:
                 start = begins
-            elif begins == _HEADER:
+            elif begins == SQLITE:
                 raise StoreError(f"{each} is a database, which SQLite would take for {path}'s log")
         except FileNotFoundError:
             continue
         except OSError as error:
             raise StoreError(f"{each} cannot be read: {error.strerror}") from error
-    if start and start != _HEADER:
+    if start and start != SQLITE:
         raise StoreError(f"{path} is not a database: it does not begin as one of SQLite")
 
 

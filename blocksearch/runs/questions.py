@@ -15,12 +15,11 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import Fields
+from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.recall import there
 from blocksearch.runs.records import RunKey
 
-SEED = 2**63 - 1  # the largest that a database holds
 SEVERAL = "+"  # between the ids of several splits in one question
 Pairs = tuple[tuple[str, str], ...]  # digests of reference and variant
 

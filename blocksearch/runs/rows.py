@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import Fields
+from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.records import FINAL, EvaluatedImages, Run, RunKey, RunState
 
 METADATA = sa.MetaData()
@@ -233,7 +233,7 @@ def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
     if predictions is not None and len(predictions) != images:
         raise fields.error("classes", f"one for each of {images} images")
     return Run(
-        key=RunKey(**texts, seed=fields.whole("seed", high=2**63 - 1)),
+        key=RunKey(**texts, seed=fields.whole("seed", high=SEED)),
         epoch_from=first,
         epoch_to=last,
         state=state,

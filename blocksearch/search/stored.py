@@ -10,11 +10,10 @@ from typing import Any
 
 from blocksearch.arch.cost import EARLIER_NAMES
 from blocksearch.errors import BlocksearchError, ConfigError
-from blocksearch.runs.fields import Fields
+from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.measures import read_metric
 from blocksearch.search.measured import read_limit
 
-SEED = 2**63 - 1  # the largest that a database holds
 LARGE = 1e100  # of a cost: differences and products of such are still numbers
 
 

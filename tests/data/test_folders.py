@@ -19,10 +19,7 @@ from blocksearch.errors import BlocksearchError, ConfigError, DataError
 NAMES = ("ant", "bee", "cat")
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def save(path: Path, seed: int, shape=(10, 12)) -> np.ndarray:

@@ -10,7 +10,9 @@ import blocksearch as bs
 from blocksearch.data import DataConfig, Split, open_dataset, prepare
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.training.batches import gather
-from tests.data.test_folders import NAMES, alone, folder, save  # noqa: F401 (a fixture for all)
+from tests.data.test_folders import NAMES, folder, save
+
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (12, 10, 3)])

@@ -14,7 +14,9 @@ from blocksearch.data import DataConfig, load, open_dataset
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare, summary
 from blocksearch.errors import ConfigError, DataError
-from tests.data.test_folders import alone, folder, save  # noqa: F401 (a fixture for every test)
+from tests.data.test_folders import folder, save
+
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def test_an_overview_counts_what_training_would_use(tmp_path):

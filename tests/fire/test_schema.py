@@ -46,6 +46,14 @@ SCHEMAS = [
 ]
 
 
+def edited(file, whole, statements):
+    """Write a whole file, and run statements in it."""
+    file.write_bytes(whole)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(statements)
+    return file
+
+
 def test_an_index_over_other_values_is_refused(tmp_path):
     file = tmp_path / "x.db"
     Ledger(file).close()
@@ -61,10 +69,7 @@ def test_an_index_over_other_values_is_refused(tmp_path):
 
 @pytest.mark.parametrize("statements", SCHEMAS)
 def test_another_schema_is_refused_in_one_line(whole, tmp_path, statements):
-    file = tmp_path / "x.db"
-    file.write_bytes(whole)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(statements)
+    file = edited(tmp_path / "x.db", whole, statements)
     Ledger(tmp_path / "a.db").close()
     before, start = file.read_bytes(), time.monotonic()
     for act in (summarise, Ledger, lambda file: merge_ledgers(str(tmp_path / "a.db"), file)):
@@ -77,10 +82,9 @@ def test_another_schema_is_refused_in_one_line(whole, tmp_path, statements):
 
 
 def test_plain_tables_of_others_stay(whole, tmp_path):
-    file = tmp_path / "x.db"
-    file.write_bytes(whole)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript("CREATE TABLE notes (text TEXT); CREATE INDEX n ON notes (text)")
+    file = edited(
+        tmp_path / "x.db", whole, "CREATE TABLE notes (text TEXT); CREATE INDEX n ON notes (text)"
+    )
     summarise(str(file))
     Ledger(file).close()
     with closing(sqlite3.connect(file)) as connection:
@@ -111,10 +115,7 @@ def test_an_endless_statement_ends(tmp_path, monkeypatch):
     ],
 )
 def test_a_database_of_no_known_schema_is_not_taken_for_an_empty_one(whole, tmp_path, statements):
-    file = tmp_path / "x.db"
-    file.write_bytes(whole)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(statements)
+    file = edited(tmp_path / "x.db", whole, statements)
     Ledger(tmp_path / "a.db").close()
     before, into = file.read_bytes(), str(tmp_path / "a.db")
     for act in (

@@ -21,7 +21,9 @@ from blocksearch.report.progress import trainings
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import TrueClasses, read_metric
 from blocksearch.runs.records import Run, RunKey, RunState
-from tests.data.test_folders import alone, save  # noqa: F401 (a fixture for every test here)
+from tests.data.test_folders import save
+
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 TIMES = 300  # images are drawn again
 
