@@ -30,6 +30,7 @@ from blocksearch.report.console import as_text, show
 from blocksearch.report.pages import csv_text, stream_csv
 from blocksearch.report.table import (
     Column,
+    Made,
     Priority,
     Report,
     Table,
@@ -454,6 +455,17 @@ def test_words_that_all_texts_begin_with_are_said_once():
     assert split_texts([["a", "[c", "d]"], ["a", "[c", "e]"]]) == ("a", ["[c d]", "[c e]"])
     assert split_texts([["a", "b"]]) == ("", ["a b"])
     assert split_texts([]) == ("", [])
+
+
+def test_rows_that_are_made_where_they_are_read_are_those_that_are_there():
+    rows = [{"size": size, "name": f"\x1b{size}"} for size in range(7)]
+    there = rows_table("t", rows)
+    made = replace(there, rows=Made(range(7), rows.__getitem__))
+    for own in (there, made):
+        assert cleaned(own).records() == [{**row, "name": clean(row["name"])} for row in rows]
+    assert list(made.rows[2:5]) == rows[2:5]
+    assert len(made.rows) == 7
+    assert made.cells(Priority.WIDE) == there.cells(Priority.WIDE)
 
 
 @pytest.mark.parametrize("columns", range(40, 100, 7))
