@@ -114,6 +114,18 @@ def test_the_recall_of_a_class_has_wilsons_interval(right):
     assert found == pytest.approx([100 * end for end in wanted])
 
 
+def test_a_class_that_is_wholly_right_is_less_sure_the_fewer_images_it_has():
+    widths = []
+    for size in (3, 30, 3000):
+        labels = np.repeat([0, 1], [40, size])
+        predictions = np.where(np.arange(40 + size) < 20, 1, labels)  # half of the first are wrong
+        run = run_of(labels, predictions)
+        assert TrueClasses(labels).measure(read_metric("balanced-accuracy"), run) == 75
+        low, high = TrueClasses(labels).interval(read_metric("balanced-accuracy"), run)
+        widths.append(high - low)
+    assert widths[0] > 1.2 * widths[1] > 1.2 * widths[2]
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("right", [False, True])
 @pytest.mark.parametrize("counts", [(20,) * 5, (100, 10, 1), (1, 1), (30, 0, 30)])

@@ -185,3 +185,16 @@ def test_a_question_of_another_shape_is_one_line(tmp_path, name, value):
         connection.execute("UPDATE ledger_questions SET content = ?, digest = ?", (content, digest))
     with pytest.raises(StoreError, match="table ledger_questions, row 1"):
         questions_in(file)
+
+
+@pytest.mark.parametrize("name", ["kind", "title", "created", "content"])
+def test_an_answer_of_before_there_were_checksums_is_read_by_kind(tmp_path, name):
+    file = str(tmp_path / "a.db")
+    with closing(Ledger(file)) as ledger:
+        ledger.add_report("ablate", "a", json.dumps([ANSWER]))
+    with closing(sqlite3.connect(file)) as opened:
+        opened.execute("DELETE FROM ledger_checksums")
+        opened.execute(f"UPDATE ledger_reports SET {name} = x'00ff'")
+        opened.commit()
+    with pytest.raises(StoreError, match=f"table ledger_reports, row 1: {name} must be"):
+        questions_in(file, LIKE)
