@@ -25,6 +25,7 @@ _DATABASES = (  # how SQLite's files begin: a database, its journal, its log of 
     b"\x37\x7f\x06\x82",
     b"\x37\x7f\x06\x83",
 )
+_OWN_FILES = Path("/dev/fd")  # the descriptors of this process, where a system has such a folder
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -55,12 +56,28 @@ def check_output(path: Path) -> None:
     """
     check_regular(path, may_be_new=True)
     try:
-        with path.open("rb") as file:
-            begins = file.read(16)
+        begins = read_start(path, len(SQLITE))
     except OSError:  # not there, or one that may be written only
         return
     if begins.startswith(_DATABASES):
         raise OSError(errno.EEXIST, "it is a database, which is not replaced", str(path))
+
+
+def read_start(path: Path, count: int) -> bytes:
+    """Read the first bytes of a file that may be a database, which stays locked as it was.
+
+    A process loses its locks of a file when it closes any descriptor of it (POSIX, close); SQLite's
+    too, so that another process takes a log away that is in use here. Where this process has the
+    file open, it is read through that. Raises OSError.
+    """
+    this = path.stat()
+    with suppress(OSError):
+        for each in [int(own.name) for own in _OWN_FILES.iterdir()]:
+            with suppress(OSError):  # one that has been closed, as that of the list itself
+                if os.path.samestat(os.fstat(each), this):
+                    return os.pread(each, count, 0)
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

@@ -35,16 +35,17 @@ Line = tuple[str, bool]  # a text, and whether it is bold
 
 
 class Page(Console):
-    """A console that reads no markup and obeys no text; a reader may stop reading."""
+    """A console that reads no markup and obeys no text, and breaks no line; a reader may stop
+    reading.
+    """
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         if not os.environ.get("COLUMNS", "1").strip("0"):  # rich would cut every line to nothing
             width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
-        super().__init__(
-            **{"stderr": stderr, "markup": False, "highlight": False, "width": width} | options
-        )
+        own = {"stderr": stderr, "markup": False, "highlight": False, "soft_wrap": True}
+        super().__init__(**own | {"width": width} | options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, with texts cleaned."""
@@ -57,7 +58,7 @@ class Page(Console):
 
 def say(text: str, *, stderr: bool = False) -> None:
     """Print a text as it is, however long its lines are."""
-    Page(stderr=stderr).print(text, soft_wrap=True)
+    Page(stderr=stderr).print(text)
 
 
 def show(answer: Answer, *, wide: bool = False) -> None:
@@ -66,7 +67,7 @@ def show(answer: Answer, *, wide: bool = False) -> None:
     """
     page = Page()
     for text, bold in _lines(_for_terminal(answer), page.width, wide=wide):
-        page.print(Text(text, "bold" if bold else ""), soft_wrap=True)
+        page.print(Text(text, "bold" if bold else ""))
 
 
 def as_text(answer: Answer, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:

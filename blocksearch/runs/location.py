@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from blocksearch.errors import StoreError
-from blocksearch.files import SQLITE
+from blocksearch.files import SQLITE, read_start
 
 if TYPE_CHECKING:
     import sqlalchemy as sa  # loaded once a URL is read: files need none
@@ -100,8 +100,7 @@ def _is_settled(file: Path) -> bool:
     So it is with a copy of the file alone.
     """
     try:
-        with file.open("rb") as opened:
-            start = opened.read(20)
+        start = read_start(file, 20)
         return start[18:] == b"\2\2" and not file.with_name(f"{file.name}-wal").exists()
     except OSError:
         return False
@@ -206,8 +205,7 @@ def check_file(path: Path) -> None:
                 raise StoreError(f"{each} is a folder, not a database file")
             if not stat.S_ISREG(kind):
                 raise StoreError(f"{each} is not a regular file")
-            with each.open("rb") as file:
-                begins = file.read(len(SQLITE))
+            begins = read_start(each, len(SQLITE))
             if each == path:
                 start = begins
             elif begins == SQLITE:

@@ -1,16 +1,19 @@
 """Two commands on one ledger: what one trains the other waits for."""
 
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from blocksearch.errors import StoreError
+from blocksearch.api.studies import front
+from blocksearch.errors import BlocksearchError, StoreError
+from blocksearch.files import check_output, replace_file
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.records import Group
@@ -54,6 +57,44 @@ def test_commands_that_open_and_close_one_new_ledger_at_once_wait_for_each_other
     for number in range(ROUNDS):
         with closing(Ledger(tmp_path / f"{number}.db", create=False)) as ledger:
             assert len(ledger.reports()) == COMMANDS * ANSWERS
+
+
+LOGS = ("", "-wal", "-shm")
+DOORS = {  # whatever looks at a file that may be a database
+    "ledger": lambda file: Ledger(file).close(),
+    "ledger to read": lambda file: Ledger(file, create=False).close(),
+    "study": front,
+    "output": lambda file: [check_output(file.with_name(file.name + log)) for log in LOGS],
+    "file": lambda file: replace_file(file, b"other"),
+    **{f"ledger of{log}": lambda file, log=log: Ledger(f"{file}{log}").close() for log in LOGS[1:]},
+}
+TAKES_THE_LOG_AWAY = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0)
+connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+connection.execute("PRAGMA journal_mode=DELETE")
+"""
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_database_that_is_open_here_stays_locked_for_others_whatever_looks_at_it(tmp_path, door):
+    """A process loses its locks of a file with any descriptor of it that it closes; another one
+    then takes away a log that is in use, and cuts its index off (SIGBUS).
+    """
+    file = tmp_path / "a.db"
+    with closing(Ledger(file)) as ledger, closing(sqlite3.connect(file)) as connection:
+        ledger.add_report("ablate", "first", "[]")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the log is in use
+        index = file.with_name("a.db-shm").stat()
+        with suppress(BlocksearchError, OSError):
+            DOORS[door](file)
+        command = [sys.executable, "-c", TAKES_THE_LOG_AWAY, str(file)]
+        other = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert "database is locked" in other.stderr
+        assert os.path.samestat(file.with_name("a.db-shm").stat(), index)
+        ledger.add_report("ablate", "second", "[]")
+    with closing(Ledger(file, create=False)) as ledger:
+        assert len(ledger.reports()) == 2
 
 
 def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
