@@ -7,14 +7,16 @@ A search is replayed from it in seconds, as often as a comparison of samplers ne
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.errors import ConfigError, DataError, StoreError
 from blocksearch.files import check_output, read_text, replace_file
+from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.records import Run, RunKey
@@ -23,6 +25,8 @@ from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
 
+_FINGERPRINT = re.compile("[0-9a-f]{1,64}")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,18})(\.[0-9]{1,30})?(e-?[0-9]{1,3})?")
 _COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
 
 
@@ -130,11 +134,17 @@ def read_table(file: Path) -> Tabulated:
         text = lines.read()
         if about.get("digest", found := _digest(about, text)) != found:
             raise ValueError("it was damaged or edited, and does not have its digest")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        entries = dict(map(_entry, rows))
-        seeds = tuple(sorted({seed for _, seed in entries}))
-        return Tabulated(str(about["title"]), int(about["epochs"]), seeds, entries)
+        head = Fields(about, "its first line")
+        title, epochs = head.text("title"), head.whole("epochs", 1)
+        entries = {}
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 1):
+            key, accuracies = _entry(row, epochs, f"row {number}")
+            if key in entries:
+                raise ValueError(f"row {number} says again what an earlier one says")
+            entries[key] = accuracies
+        return Tabulated(title, epochs, tuple(sorted({seed for _, seed in entries})), entries)
     except (
+        StoreError,
         ValueError,
         KeyError,
         TypeError,
@@ -147,9 +157,27 @@ def read_table(file: Path) -> Tabulated:
         raise DataError(f"{file} is not a table of `blocksearch tabulate`: {error}") from error
 
 
-def _entry(row: Mapping[str, str]) -> tuple[tuple[str, int], tuple[float, ...]]:
-    """Read a row. Raises ValueError, KeyError or AttributeError for what is none."""
-    accuracies = tuple(map(float, row["accuracies"].split()))
-    if not all(0 <= each <= 100 for each in accuracies):
-        raise ValueError(f"accuracies must be percent, but are {row['accuracies']!r}")
-    return (row["fingerprint"], int(row["seed"])), accuracies
+def _entry(
+    row: Mapping[str, str], epochs: int, where: str
+) -> tuple[tuple[str, int], tuple[float, ...]]:
+    """Read a row. Raises StoreError or ValueError for what is none."""
+    texts = Fields(row, where)
+    accuracies = [_read(each, where) for each in texts.text("accuracies").split()]
+    read = Fields({"seed": _read(texts.text("seed"), where), "accuracies": accuracies}, where)
+    if len(accuracies) > epochs:
+        raise ValueError(f"{where} has {len(accuracies)} accuracies, of {epochs} epochs")
+    if not _FINGERPRINT.fullmatch(texts.text("fingerprint")):
+        raise ValueError(
+            f"{where} has a fingerprint that is none: {texts.text('fingerprint')!r:.40}"
+        )
+    key = (texts.text("fingerprint"), read.whole("seed", 0, SEED))
+    return key, read.numbers("accuracies", 0, 100)
+
+
+def _read(text: str, where: str) -> int | float:
+    """Read a number as it is written here: JSON's, in the digits 0 to 9."""
+    found = json.loads(text) if _NUMBER.fullmatch(text) else None
+    if found is None:
+        raise ValueError(f"{where} has no number where one belongs: {text!r:.40}")
+    number: int | float = found
+    return number

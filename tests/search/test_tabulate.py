@@ -96,6 +96,44 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, text):
         read_table(tmp_path / "none.csv")
 
 
+FIRST = '# {"title": "t", "epochs": 3}\nfingerprint,seed,state,accuracies,network\n'
+GOOD = "0a,1,complete,10.5 20 30.25,n\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            FIRST.replace("3", each, 1) + GOOD
+            for each in ("true", '"3"', "0", "3.0", "1e999", "-1")
+        ),
+        FIRST.replace('"t"', "7") + GOOD,
+        *(
+            FIRST + GOOD.replace(",1,", f",{each},")
+            for each in ("1_0", "\u0663", " 1", "+1", "1.0", "")
+        ),
+        *(
+            FIRST + GOOD.replace("20", each)
+            for each in ("nan", "inf", "1_0", "1e999", "0x10", "\uff12")
+        ),
+        FIRST + GOOD.replace("30.25", "30.25 40"),  # more than epochs
+        FIRST + GOOD.replace("20", "120"),
+        FIRST + GOOD + GOOD,
+        FIRST + "0a,1\n",
+        FIRST + GOOD.replace("0a", "no digest"),
+    ],
+)
+def test_a_tables_numbers_are_those_that_it_writes(tmp_path, text):
+    """A text that Python takes for a number is none here, nor is one out of range."""
+    file = tmp_path / "t.csv"
+    file.write_text(FIRST + GOOD)
+    assert read_table(file).accuracies == {("0a", 1): (10.5, 20, 30.25)}
+    file.write_text(text)
+    with pytest.raises(DataError, match=r"is not a table of `blocksearch tabulate`: .") as caught:
+        read_table(file)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
     request = Request(
         Split("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
