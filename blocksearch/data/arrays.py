@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blocksearch.data.config import SIDES
 from blocksearch.data.datasets import Arrays, times
-from blocksearch.errors import DataError
+from blocksearch.errors import ConfigError, DataError
 
 Handed: TypeAlias = Arrays | tuple[Any, ...]  # (images, labels) or (images, labels, groups)
 MOST_CHANNELS = 16
@@ -22,17 +22,21 @@ def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
     images that must not be divided, or None. Each class has two images, one to learn from and one
     to validate on; two groups where there are groups.
 
-    Raises DataError that names `argument`, the rule and the value.
+    Raises DataError or ConfigError that names `argument`, the rule and the value.
     """
     found = checked(handed, argument)
-    sides = found.images.shape[1:3]
-    if max(sides) > SIDES[1]:
-        raise DataError(
-            f"{argument}: images have at most {SIDES[1]}×{SIDES[1]} pixels, but these have "
-            f"{times(sides)}: they can be resized"
-        )
+    check_sides(found.images.shape[1:3], argument)
     check_classes(found, argument)
     return found
+
+
+def check_sides(sides: Sequence[int], where: str) -> None:
+    """Raise ConfigError unless networks here are for images of that height and width."""
+    if not SIDES[0] <= min(sides) <= max(sides) <= SIDES[1]:
+        raise ConfigError(
+            f"{where}: images must be {SIDES[0]} to {SIDES[1]} pixels a side, but one is "
+            f"{times(sides)}: resize brings all to one size, such as 64x64"
+        )
 
 
 def check_classes(found: Arrays, argument: str, names: Sequence[str] = ()) -> None:

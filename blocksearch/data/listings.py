@@ -51,12 +51,17 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class ListedPicture:
-    """A picture: its file, the name of its class, what it is for, and its group or None."""
+    """A picture: its file, the name of its class, what it is for, and its group or None.
+
+    `damage` says why a folder of pictures cannot be looked into, and is in the place of them. What
+    would be a class, but is none, has no label.
+    """
 
     path: Path
     label: str
     part: Purpose
     group: str | None
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Listing:
             except OSError:
                 seen = (-1, -1)
             told = (os.fsencode(each.path), seen, os.fsencode(each.label), each.part, each.group)
-            whole.update(repr(told).encode("utf-8", "surrogateescape"))
+            whole.update(f"{told!r}{each.damage}".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
 
 
@@ -97,28 +102,37 @@ def listing(source: Path, config: DataConfig) -> Listing:
 def _folder(folder: Path, config: DataConfig) -> Iterator[ListedPicture]:
     group = _by_path(config.group_by)
     for part, below in _parts(folder):
-        inner = _inside(below)
-        loose = [entry.name for entry in inner if entry.is_file() and is_picture(entry.name)]
-        if loose:
-            raise DataError(
-                f"{below}: pictures lie in a folder for each class, but {loose[0]} does not"
-            )
-        found = {entry.name: list(_walk(Path(entry))) for entry in inner if entry.is_dir()}
+        above = (_real(folder), _real(below))
+        found: dict[str, list[tuple[Path, str]]] = {}
+        for entry in _inside(below):
+            path = Path(entry)
+            if _is(entry.is_dir) and not _leads_back(_real(path), above):
+                found[entry.name] = list(_walk(path, above))
+            elif not is_picture(entry.name):
+                continue
+            elif _is(entry.is_file):
+                raise DataError(
+                    f"{below}: pictures lie in a folder for each class, but {entry.name} does not"
+                )
+            else:  # a class that is not there, or that is all of them again
+                for each, damage in _walk(path, above):
+                    yield ListedPicture(each, "", part, None, damage)
         if not found:
             raise DataError(f"{below}: there must be a folder for each class, but there is none")
         _check_spelling(found, below)
         for label, files in sorted(found.items()):
             if not files and part is Purpose.TRAIN:
                 raise DataError(f"{below}: each class has pictures, but {label!r} has none")
-            for path in files:
-                yield ListedPicture(path, label, part, group(path.relative_to(folder).as_posix()))
+            for path, damage in files:
+                own = None if damage else group(path.relative_to(folder).as_posix())
+                yield ListedPicture(path, label, part, own, damage)
 
 
 def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
     """Find the folders of training, validation and test pictures: the folder itself where it is
     not divided.
     """
-    folders = [entry.name for entry in _inside(folder) if entry.is_dir()]
+    folders = [entry.name for entry in _inside(folder) if _is(entry.is_dir)]
     known = {name: PART_NAMES[name.lower()] for name in folders if name.lower() in PART_NAMES}
     others = [name for name in folders if name not in known]
     if Purpose.TRAIN not in known.values() or (others and len(known) == 1):
@@ -143,7 +157,7 @@ def _same_inside(folders: Sequence[Path]) -> str:
     that they are parts of a set, whatever they are called.
     """
     inside = [_inside(each) for each in folders]
-    if len(inside) < 2 or any(not each.is_dir() for entries in inside for each in entries):
+    if len(inside) < 2 or not all(_is(each.is_dir) for entries in inside for each in entries):
         return ""
     return min(set.intersection(*({each.name for each in own} for own in inside)), default="")
 
@@ -154,16 +168,48 @@ def _inside(folder: Path) -> list["os.DirEntry[str]"]:
         return sorted(shown, key=lambda each: each.name)
 
 
-def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Yield the pictures below a folder; a link back to a folder above is not followed."""
-    stat = folder.stat()
-    if (own := (stat.st_dev, stat.st_ino)) in above:
-        return
-    for entry in _inside(folder):
-        if entry.is_dir():
-            yield from _walk(Path(entry), (*above, own))
-        elif is_picture(entry.name):
-            yield Path(entry)
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether something is of a kind, such as `entry.is_dir`; what cannot be reached is of none."""
+    try:
+        return kind()
+    except OSError:  # such as a link to itself: who opens it says what is wrong
+        return False
+
+
+def _real(path: Path) -> Path:
+    """Return where a path leads; unlike pathlib's, a link to itself is no error."""
+    return Path(os.path.realpath(path))
+
+
+def _leads_back(real: Path, above: Sequence[Path]) -> bool:
+    """Whether a folder has one of those in it that it was reached by."""
+    return any(each.is_relative_to(real) for each in above)
+
+
+def _walk(folder: Path, above: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield the pictures below a folder, in order, and instead of a folder's that cannot be looked
+    into the reason, such as a link back to what it was reached by: the folders `above`, and on.
+
+    A folder to which several links lead is looked into once.
+    """
+    seen = set()
+    waiting = [(folder, True, tuple(above))]
+    while waiting:
+        path, is_folder, above = waiting.pop()
+        if not is_folder:
+            yield path, ""
+        elif _leads_back(real := _real(path), above):
+            yield path, f"{path} is a link back to a folder that it lies in"
+        elif real not in seen:
+            seen.add(real)
+            try:
+                inner = _inside(path)
+            except OSError as error:
+                yield path, f"{path} cannot be read: {error.strerror or error}"
+                continue
+            below = (*above, real)
+            found = [(Path(each), _is(each.is_dir), below) for each in reversed(inner)]
+            waiting += [each for each in found if each[1] or is_picture(each[0].name)]
 
 
 def is_picture(name: str) -> bool:

@@ -182,10 +182,10 @@ def _named(name: str, root: Path | None) -> list[ImageSource]:
     return found
 
 
-def _look(fit: Fit, pixels: Pixels) -> _Seen:
+def _look(fit: Fit, pixels: Pixels, where: str) -> _Seen:
     size, refused = times(pixels.shape), ""
     try:
-        pixels = fit(pixels)
+        pixels = fit(pixels, where)
     except ConfigError as error:
         refused = str(error)
     same = fitted(pixels, None, 3) if pixels.shape[2] == 1 else pixels  # grey beside colour

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.data.arrays import Handed, check_groups, own_arrays, own_test_arrays
+from blocksearch.data.arrays import Handed, check_groups, check_sides, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
 from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
-from blocksearch.data.config import SIDES, DataConfig
+from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import About, Arrays, digest, times
 from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
@@ -33,11 +33,11 @@ class Own:
     are.
 
     Other test images beside the same training images are another data set, with runs of its own.
-    Raises DataError for arrays that are no images to learn from.
+    Raises DataError or ConfigError for arrays that are no images to learn from.
 
     >>> import numpy as np
-    >>> Own((np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) % 2)).name
-    'own-1x4x4-2-234c81157f494b0d'
+    >>> Own((np.zeros((8, 9, 8, 1), np.uint8), np.arange(8) % 2)).name
+    'own-1x9x8-2-f342e7f5aaa3dbe1'
     """
 
     def __init__(self, data: Handed, test: Handed | None = None) -> None:
@@ -172,16 +172,15 @@ class Fit:
     stretched: bool = field(default=False, init=False)
     scaled: bool = field(default=False, init=False)
 
-    def __call__(self, pixels: Pixels) -> Pixels:
-        """Return an image of the asked-for size. Raises ConfigError for one that is too large."""
+    def __call__(self, pixels: Pixels, where: str) -> Pixels:
+        """Return an image of the asked-for size. Raises ConfigError for one of no size that
+        networks here are for.
+        """
         (height, width, channels), size = pixels.shape, self.config.size
-        if size is None and not SIDES[0] <= min(height, width) <= max(height, width) <= SIDES[1]:
-            raise ConfigError(
-                f"images must be {SIDES[0]} to {SIDES[1]} pixels a side, but one is "
-                f"{height}×{width}: resize brings all to one size, such as 64x64"
-            )
+        if size is None:
+            check_sides((height, width), where)
         if self.config.grey and channels not in (1, 3):
-            raise ConfigError(f"grey is for images of 3 channels, but one has {channels}")
+            raise ConfigError(f"{where}: grey is for images of 3 channels, but one has {channels}")
         if size is not None and size != (height, width):
             self.scaled = True
             self.stretched |= height * size[1] != width * size[0]

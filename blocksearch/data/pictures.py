@@ -3,6 +3,7 @@ to pillow; no other program is run for any format.
 """
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,10 +85,12 @@ def from_pillow(image: Any, where: Path) -> Pixels:
 
 def _content(path: Path, most: int) -> bytes:
     try:
-        if not path.is_file():
-            raise DataError(f"{path} is not there" if not path.exists() else f"{path} is no file")
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for ever
+            raise DataError(f"{path} is no file")
         with path.open("rb") as file:
             content = file.read(most + 1)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > most:

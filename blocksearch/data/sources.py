@@ -50,8 +50,10 @@ class ImageSource:
     stamp: str | None = None
     classes: tuple[str, ...] | None = None
 
-    def samples(self, make: Callable[[Pixels], Made]) -> Iterator[Sample[Made]]:
-        """Yield what `make` makes of each image, H×W×C uint8, in an order that stays the same."""
+    def samples(self, make: Callable[[Pixels, str], Made]) -> Iterator[Sample[Made]]:
+        """Yield what `make` makes of each image, H×W×C uint8, and of its name, in an order that
+        stays the same.
+        """
         raise NotImplementedError
 
 
@@ -61,14 +63,16 @@ class PictureSource(ImageSource):
     def __init__(self, found: Listing) -> None:
         self.what = self.title = found.what
         self.count, self.stamp = len(found.entries), found.stamp
-        own = {each.label for each in found.entries if each.part is not Purpose.TEST}
+        own = {e.label for e in found.entries if e.label and e.part is not Purpose.TEST}
         self.classes = tuple(sorted(own))
         self._entries = found.entries
 
-    def samples(self, make: Callable[[Pixels], Made]) -> Iterator[Sample[Made]]:
+    def samples(self, make: Callable[[Pixels, str], Made]) -> Iterator[Sample[Made]]:
         def opened(each: ListedPicture) -> Sample[Made]:
+            if each.damage:
+                return _sample(each, None, each.damage)
             try:
-                return _sample(each, make(picture(each.path)))
+                return _sample(each, make(picture(each.path), str(each.path)))
             except DataError as error:
                 return _sample(each, None, str(error))
 
@@ -89,13 +93,14 @@ class ArraySource(ImageSource):
     def __init__(self, arrays: Arrays, what: str) -> None:
         self.what, self._arrays, self.count = what, arrays, len(arrays.labels)
 
-    def samples(self, make: Callable[[Pixels], Made]) -> Iterator[Sample[Made]]:
+    def samples(self, make: Callable[[Pixels, str], Made]) -> Iterator[Sample[Made]]:
         own = self._arrays
         for k, (pixels, label) in enumerate(zip(own.images, own.labels, strict=True)):
             held = own.held is not None and own.held[k]
             part = Purpose.VALIDATION if held else Purpose.TRAIN
             group = None if own.groups is None else int(own.groups[k])
-            yield Sample(f"{self.what}: image {k}", make(pixels), int(label), part, group)
+            name = f"{self.what}: image {k}"
+            yield Sample(name, make(pixels, name), int(label), part, group)
 
 
 class ItemSource(ImageSource):
@@ -114,7 +119,7 @@ class ItemSource(ImageSource):
         named = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
         self.classes = tuple(names) if named and names else None
 
-    def samples(self, make: Callable[[Pixels], Made]) -> Iterator[Sample[Made]]:
+    def samples(self, make: Callable[[Pixels, str], Made]) -> Iterator[Sample[Made]]:
         found = self._by_index() if self._indexed else self._in_turn()
         for number, item in enumerate(found):
             where = f"{self.what}: item {number}"
@@ -122,7 +127,7 @@ class ItemSource(ImageSource):
                 yield Sample(where, None, 0, Purpose.TRAIN, damage=str(item))
                 continue
             image, label, group = _parts_of(item, where)
-            yield Sample(where, make(_pixels(image, where)), label, Purpose.TRAIN, group)
+            yield Sample(where, make(_pixels(image, where), where), label, Purpose.TRAIN, group)
 
     def _by_index(self) -> Iterator[Any]:
         for number in range(self.count or 0):
@@ -179,7 +184,7 @@ def _pixels(image: Any, where: str) -> Pixels:
     found = np.asarray(image.detach().cpu() if tensor else image)
     if found.ndim == 2:
         found = found[None] if tensor else found[..., None]
-    if found.ndim != 3:
+    if found.ndim != 3 or not found.size:
         form = "C×H×W" if tensor else "H×W×C"
         raise DataError(f"{where}: an image must be {form}, but is of shape {found.shape}")
     if tensor:

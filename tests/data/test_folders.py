@@ -3,6 +3,7 @@ its classes, groups and parts; what is wrong with them is one line.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from blocksearch.data import DataConfig, load, open_dataset, summary
 from blocksearch.data.cache import describe
 from blocksearch.data.opening import label_of
+from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
 
@@ -284,11 +286,6 @@ def test_a_column_may_be_the_group(tmp_path):
     assert load(opened(tmp_path / "x.csv"), "train").groups is None
 
 
-def loop(source):
-    (source / "ant" / "again").symlink_to(source, target_is_directory=True)
-    (source / "ant" / "self").symlink_to(source / "ant" / "self")
-
-
 def copy(source, old, new):
     shutil.copytree(source / old, source / new)
 
@@ -326,11 +323,15 @@ WRONG = {
     ),
     "huge": (
         lambda s: save(s / "ant" / "0.png", 1, (300, 300)),
-        "8 to 224 pixels a side, but one is",
+        "photos/ant/0.png: images must be 8 to 224 pixels a side, but one is 300×300",
     ),
     "tiny": (
         lambda s: save(s / "ant" / "0.png", 1, (4, 300)),
-        "8 to 224 pixels a side, but one is",
+        "photos/ant/0.png: images must be 8 to 224 pixels a side, but one is 4×300",
+    ),
+    "no picture is there": (
+        lambda s: (s / "dog").symlink_to(s / "away"),
+        r"photos/dog; the first: ",
     ),
 }
 
@@ -347,15 +348,77 @@ def test_a_folder_that_is_no_data_set_is_one_line(tmp_path, case):
     assert not list((tmp_path / "data").rglob("own-*"))
 
 
-def test_links_in_a_loop_end(tmp_path):
+def twins(source):
+    save(source / "ant" / "deep" / "x.png", 9)
+    (source / "ant" / "deep" / "y").symlink_to(source / "bee" / "deep")
+    (source / "bee" / "deep").mkdir()
+    (source / "bee" / "deep" / "x").symlink_to(source / "ant" / "deep")
+
+
+def moved(source):
+    shutil.move(source / "cat", source.parent / "elsewhere" / "animals" / "cat")
+    (source / "cat").symlink_to(source.parent / "elsewhere" / "animals" / "cat")
+    (source / "cat" / "up").symlink_to("..")
+
+
+LOOPS = {  # what makes one, which links cannot be read, and how many pictures each class has
+    "itself": (lambda s: (s / "ant" / "self").symlink_to("self"), ["ant/self"], [5, 5, 5]),
+    "its folder": (lambda s: (s / "bee" / "a").symlink_to("."), ["bee/a"], [5, 5, 5]),
+    "all": (lambda s: (s / "cat" / "a").symlink_to(s), ["cat/a"], [5, 5, 5]),
+    "above all": (lambda s: (s / "cat" / "0").symlink_to("../.."), ["cat/0"], [5, 5, 5]),
+    "the root": (lambda s: (s / "cat" / "z").symlink_to("/"), ["cat/z"], [5, 5, 5]),
+    "a class": (lambda s: (s / "dog").symlink_to("."), ["photos/dog"], [5, 5, 5]),
+    "no class": (lambda s: (s / "dog").symlink_to("dog"), ["photos/dog"], [5, 5, 5]),
+    "each other": (twins, ["y/x", "x/y"], [6, 6, 5]),
+    "its real place": (moved, ["cat/up"], [5, 5, 5]),
+    "two": (
+        lambda s: [(s / "ant" / n).symlink_to(o) for n, o in (("p", "q"), ("q", "p"))],
+        ["ant/p", "ant/q"],
+        [5, 5, 5],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_a_link_in_a_loop_is_a_picture_that_cannot_be_read(tmp_path, case):
     source = folder(tmp_path / "photos")
-    (source / "ant" / "again").symlink_to(source / "ant", target_is_directory=True)
-    (source / "bee" / "above").symlink_to(source, target_is_directory=True)
-    counts = np.bincount(load(opened(source), "train").labels)
-    assert counts[0] == 5  # a link to a folder above it adds nothing
-    (source / "cat" / "self").symlink_to(source / "cat" / "self")
-    with pytest.raises(DataError, match="cat/self"):
+    make, named, counts = LOOPS[case]
+    make(source)
+    with pytest.raises(DataError, match="cannot be read: ") as caught:
         opened(source)
+    assert all(each in str(caught.value) for each in named)
+    found = overview(source, DataConfig(skip_damaged=True))
+    assert [each in told for each, told in zip(named, found.damaged, strict=True)] == [True] * len(
+        named
+    )
+    assert found.refused == ()
+    kept = load(opened(source, skip_damaged=True), "train")
+    assert np.bincount(kept.labels).tolist() == counts
+
+
+def test_folders_that_all_lead_to_each_other_are_read_in_a_moment(tmp_path):
+    source = folder(tmp_path / "photos")
+    rooms = [tmp_path / "rooms" / f"{k}" for k in range(14)]  # 14! ways through them
+    for k, room in enumerate(rooms):
+        save(room / "0.png", 500 + k)
+        for other in rooms:
+            (room / other.name).symlink_to(other)
+    (source / "ant" / "rooms").symlink_to(tmp_path / "rooms")
+    kept = load(opened(source, skip_damaged=True), "train")
+    assert np.bincount(kept.labels).tolist() == [5 + 14, 5, 5]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named_or_left_out(tmp_path):
+    source = folder(tmp_path / "photos")
+    inner, fds = "x" * 250, [os.open(source / "bee", os.O_RDONLY)]
+    for _ in range(20):  # until its path is longer than the system takes
+        os.mkdir(inner, dir_fd=fds[-1])
+        fds.append(os.open(inner, os.O_RDONLY, dir_fd=fds[-1]))
+    for fd in fds:
+        os.close(fd)
+    with pytest.raises(DataError, match=r"1 of 16 images cannot be read: .*File name too"):
+        opened(source)
+    assert len(load(opened(source, skip_damaged=True), "train").labels) == 15
 
 
 @pytest.mark.parametrize(
@@ -478,3 +541,72 @@ def test_what_is_for_images_of_ones_own_is_refused_for_others():
     for wrong in ("16", "16x", "7x16", "16x225", "axb"):
         with pytest.raises(ConfigError, match="resize must be height x width of 8 to 224"):
             DataConfig(resize=wrong)
+
+
+def as_folder(root, images, labels):
+    for k, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        (root / "photos" / f"c{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[..., 0]).save(root / "photos" / f"c{label}" / f"{k}.png")
+    return root / "photos"
+
+
+def as_listing(root, images, labels):
+    photos = as_folder(root, images, labels)
+    rows = [f"{path},{path.parent.name}" for path in sorted(photos.rglob("*.png"))]
+    return listing(root / "all.csv", rows, "path,label")
+
+
+def as_archive(root, images, labels):
+    np.savez(root / "a.npz", images=images, labels=labels)
+    return root / "a.npz"
+
+
+def as_pair(root, images, labels):
+    np.save(root / "images.npy", images)
+    np.save(root / "labels.npy", labels)
+    return str(root / "images.npy")
+
+
+class AsDataset:
+    def __init__(self, _, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, k):
+        return self.images[k], int(self.labels[k])
+
+
+DOORS = {
+    "arrays": (lambda _, images, labels: (images, labels), "dataset: "),
+    ".npz": (as_archive, "dataset: "),
+    ".npy": (as_pair, "dataset: "),
+    "Dataset": (AsDataset, "dataset: item 0: "),
+    "iterable": (lambda _, images, labels: zip(images, labels, strict=True), "dataset: item 0: "),
+    "folder": (as_folder, "photos/c0/0.png: "),
+    ".csv": (as_listing, "photos/c0/0.png: "),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("sides", [(7, 8), (8, 7), (4, 4), (225, 224), (100, 225), (8, 8)])
+def test_all_doors_ask_for_sizes_that_networks_are_for(tmp_path, door, sides):
+    make, where = DOORS[door]
+    images, labels = arrays(6, (*sides, 1))
+    if sides == (8, 8):
+        assert opened(make(tmp_path, images, labels)).startswith("own-1x8x8-3-")
+        return
+    says = f"{where}images must be 8 to 224 pixels a side, but one is {sides[0]}×{sides[1]}: resize"
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        opened(make(tmp_path, images, labels))
+    source = make(tmp_path / "other", images, labels) if door == "iterable" else None
+    assert opened(source or make(tmp_path, images, labels), resize="8x9").startswith("own-1x8x9-")
+
+
+@pytest.mark.parametrize("door", ["arrays", ".npz", ".npy", "Dataset", "iterable"])
+def test_all_doors_ask_for_at_most_16_channels(tmp_path, door):
+    make, where = DOORS[door]
+    assert opened(make(tmp_path, *arrays(6, (9, 8, 16)))).startswith("own-16x9x8-3-")
+    with pytest.raises(DataError, match=f"{where}.* 1 to 16 channels, but .*17"):
+        opened(make(tmp_path, *arrays(6, (9, 8, 17))))

@@ -113,8 +113,13 @@ WRONG = {
     ),
     "channels first": (
         lambda: with_item((IMAGES[0].transpose(2, 0, 1), 0)),
-        "8 to 224 pixels a side, but one is 3×9",
+        "dataset: item 24: images must be 8 to 224 pixels a side, but one is 3×9",
     ),
+    "no pixels": (
+        lambda: with_item((np.zeros((0, 9, 3)), 0)),
+        "item 24: .*, but is of shape .0, 9",
+    ),
+    "no channels": (lambda: with_item((IMAGES[0][..., :0], 0)), "but is of shape .9, 12, 0"),
     "empty": (lambda: iter(()), "there is no image to learn from"),
     "a class without images": (
         lambda: Mapped(lambda x: x, ["a", "b", "c", "d"]),

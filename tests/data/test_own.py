@@ -13,7 +13,7 @@ from blocksearch.data import Own, get, load
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import ConfigError, DataError
 
-IMAGES = np.arange(12 * 5 * 4 * 2, dtype=np.uint8).reshape(12, 5, 4, 2)
+IMAGES = np.arange(12 * 9 * 8 * 2).astype(np.uint8).reshape(12, 9, 8, 2)
 LABELS = np.array([0, 1, 2] * 4)
 GROUPS = np.arange(12) // 6 * 3 + LABELS
 
@@ -21,7 +21,7 @@ GROUPS = np.arange(12) // 6 * 3 + LABELS
 def test_what_is_handed_over_comes_back(tmp_path):
     name = Own((IMAGES, LABELS, GROUPS)).keep(tmp_path)
     assert name == Own((IMAGES, LABELS, GROUPS)).name
-    assert re.fullmatch(r"own-2x5x4-3-[0-9a-f]{16}", name)
+    assert re.fullmatch(r"own-2x9x8-3-[0-9a-f]{16}", name)
     back = load(name, "train", tmp_path)
     assert (back.images == IMAGES).all()
     assert (back.labels == LABELS).all()
@@ -30,7 +30,7 @@ def test_what_is_handed_over_comes_back(tmp_path):
     assert {
         path: path.stat().st_ino for path in tmp_path.rglob("*.npy")
     } == files  # who reads them is not disturbed
-    assert (get(name).task.input, get(name).task.classes) == (Shape(2, 5, 4), 3)
+    assert (get(name).task.input, get(name).task.classes) == (Shape(2, 9, 8), 3)
     assert (
         len(prepare(Split(name), tmp_path).training.labels) == 6
     )  # one of each class's two groups is held out
@@ -60,20 +60,20 @@ def test_other_images_have_another_name():
 
 
 def test_names_are_those_of_earlier_versions():
-    assert Own((IMAGES, LABELS)).name == "own-2x5x4-3-30524b6c98c75f22"
-    assert Own((IMAGES, LABELS), (IMAGES, LABELS)).name == "own-2x5x4-3-d3ab17f8fd13f726"
+    assert Own((IMAGES, LABELS)).name == "own-2x9x8-3-7a6f9550643943ae"
+    assert Own((IMAGES, LABELS), (IMAGES, LABELS)).name == "own-2x9x8-3-c81924ce2b14062d"
 
 
 def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     name = Own((IMAGES, LABELS)).keep(tmp_path / "one")
-    with pytest.raises(DataError, match=r"the train images of own-2x5x4-3-.* hand them over again"):
+    with pytest.raises(DataError, match=r"the train images of own-2x9x8-3-.* hand them over again"):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Split(name, test=True), tmp_path / "one")
     with pytest.raises(
-        ConfigError, match=r"unknown data set 'own-2x5x4'.* images of your own are a folder"
+        ConfigError, match=r"unknown data set 'own-2x9x8'.* images of your own are a folder"
     ):
-        get("own-2x5x4")
+        get("own-2x9x8")
 
 
 @pytest.mark.parametrize("test", [False, True])
@@ -101,9 +101,9 @@ def test_test_images_may_lack_a_class_and_have_one_image_of_another(tmp_path, la
 REFUSED = [
     (IMAGES, "must be arrays (images, labels) or (images, labels, groups), but got ndarray"),
     ((IMAGES,), "must be arrays (images, labels) or"),
-    ((IMAGES.astype(float), LABELS), "(uint8), but got float64 of shape (12, 5, 4, 2)"),
+    ((IMAGES.astype(float), LABELS), "(uint8), but got float64 of shape (12, 9, 8, 2)"),
     ((IMAGES[0, 0], LABELS), "N×H×W×C"),
-    ((IMAGES[:0], LABELS[:0]), "but got uint8 of shape (0, 5, 4, 2)"),
+    ((IMAGES[:0], LABELS[:0]), "but got uint8 of shape (0, 9, 8, 2)"),
     ((IMAGES, LABELS[:5]), "12 whole numbers, one an image, but got int64 of shape (5,)"),
     ((IMAGES, LABELS + 0.5), "12 whole numbers"),
     ((IMAGES, LABELS, LABELS[:3]), "groups must be 12 whole numbers"),
@@ -117,7 +117,6 @@ NOT_TO_LEARN_FROM = [
         (IMAGES, LABELS.astype(np.uint64) + 2**63),
         "without gaps, but one of 12 is 9223372036854775810",
     ),
-    ((np.zeros((12, 3, 225, 1), np.uint8), LABELS), "at most 224×224 pixels, but these have 3×225"),
     ((IMAGES, np.where(LABELS == 2, 3, LABELS)), "without gaps, but no image has 2"),
     ((IMAGES, np.array([2] + [0, 1] * 5 + [0])), "must have two images, one to learn from and"),
     ((IMAGES, LABELS, LABELS), "must have two groups, one to learn from and"),
@@ -125,7 +124,7 @@ NOT_TO_LEARN_FROM = [
 ]
 NOT_BESIDE = [
     ((IMAGES, np.where(LABELS == 2, 3, LABELS)), "labels must be 0 to 2 as those of the training "),
-    ((IMAGES[:, :4], LABELS), "images must be 5×4×2 as the training images are, but are 4×4×2"),
+    ((IMAGES[:, :4], LABELS), "images must be 9×8×2 as the training images are, but are 4×8×2"),
 ]
 
 

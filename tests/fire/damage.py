@@ -116,12 +116,12 @@ def cached(name: str) -> Callable[[Path], Path]:
 
 
 def archive(folder: Path) -> Path:
-    np.savez(folder / "own.npz", images=pixels(40, 6, 6, 1), labels=np.arange(40) % 2)
+    np.savez(folder / "own.npz", images=pixels(40, 8, 8, 1), labels=np.arange(40) % 2)
     return folder / "own.npz"
 
 
 def pair(folder: Path) -> Path:
-    np.save(folder / "images.npy", pixels(40, 6, 6, 1))
+    np.save(folder / "images.npy", pixels(40, 8, 8, 1))
     np.save(folder / "labels.npy", np.arange(40) % 2)
     return folder / "images.npy"
 
