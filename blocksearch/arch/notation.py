@@ -2,7 +2,7 @@
 
 effnet                                              a network of the zoo, on a task
 effnet residual=add stem=conv widths=8,16,32        with changes
-bottleneck=reduce(2) kernel=1x3+3x1                 a block for every stage
+bottleneck=reduce(2) kernel=1x3+3x1                 a block, here for every stage
 input=3x32x32 widths=8,16 classes=10 stem=block [kernel=3x3]      a network, with its task
 """
 
@@ -19,7 +19,7 @@ from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
-from blocksearch.arch.zoo import reference
+from blocksearch.arch.zoo import named, reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
@@ -86,12 +86,22 @@ def parse_inside(text: str, skeleton: Skeleton, ops: Ops = NO_OPS) -> Network:
 
 
 def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
-    """Read a block's text. Raises ParseError with the text.
+    """Read a block: its text, or the name of a reference network, whose block is meant, with
+    changes. Raises ParseError with the text.
 
     >>> parse_block("kernel=1x3+3x1 residual=add")
     Block(kernel='1x3+3x1', residual='add')
+    >>> parse_block("mobilenet pooling=last")
+    Block(spatial_activation='relu')
     """
-    return _changed(text, Block(), _pairs(text, list(_tokens(text)), _factor_keys(ops)))
+    block, tokens = Block(), list(_tokens(text))
+    if tokens and re.fullmatch(r"\w+", tokens[0].text):
+        try:
+            block = named(tokens[0].text).block
+        except ConfigError as error:
+            raise _error(text, tokens[0].at, str(error)) from error
+        tokens = tokens[1:]
+    return _changed(text, block, _pairs(text, tokens, _factor_keys(ops)))
 
 
 def divided(text: str, at: str = ",") -> list[str]:

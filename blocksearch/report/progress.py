@@ -143,7 +143,7 @@ class SpokenWatch(Watch):
 
     def timing(self, networks: int) -> None:
         """Say what happens before there is a plan."""
-        text = f"timing {networks} network{'s' * (networks > 1)}, a few steps each"
+        text = f"timing {networks} network{'s' * (networks > 1)}, for a few seconds"
         self._page.print(text)
         self._bar.begin(text)
 

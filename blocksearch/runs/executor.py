@@ -5,7 +5,7 @@ A user's own, for a cluster say, is a class with the methods of `Executor`, made
 workers and a device, and put into `EXECUTORS` by its name.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Protocol, Self, TypeVar
 
@@ -39,8 +39,11 @@ class Executor(Protocol):
     def check(self) -> None:
         """Raise ConfigError where a device was asked for that is not there."""
 
-    def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
-        """Estimate the seconds that each group would take; one that fails is left out."""
+    def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
+        """Estimate the seconds that each group would take; one that fails is left out. Groups are
+        given until the time for it is over: whoever asks for the next one as late as possible is
+        done the soonest.
+        """
 
     def train(
         self, groups: Iterable[Group | None], done: Done, begun: Begun = lambda _: None
@@ -87,7 +90,7 @@ class Serial:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
+    def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
         """See `Executor`."""
         found = {}
         for group in groups:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -140,7 +140,7 @@ class Workers:
         for group, answer in self._each(process.train_group, groups, begun):
             done(group, _runs(group, answer))
 
-    def probe(self, groups: Sequence[Group]) -> dict[Group, float]:
+    def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
         """Estimate from a few steps the seconds that each group would take; one that fails here is
         left out.
         """

@@ -2,8 +2,9 @@
 run before saying so.
 """
 
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from blocksearch.training.weights import forget
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
 SHARES = (range(3), range(3, 5))  # of each five, on processors: two groups keep two cores busy
 TOGETHER = (range(FIVE),)  # on a GPU, which has room for all
+PROBING = 3.0  # seconds in which networks are timed; others are estimated from these by FLOPs
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,8 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        """What the missing runs cost, forward and backward, which is three times forward."""
-        return sum(
-            3 * cost(job.layers).flops * job.images * job.recipe.epochs for job in self.missing
-        )
+        """What the missing runs cost."""
+        return sum(map(_flops, self.groups))
 
 
 class Watch:
@@ -57,7 +57,7 @@ class Watch:
         """Such a share of images of one's own is read; nothing is planned yet."""
 
     def timing(self, networks: int) -> None:
-        """So many networks are about to be timed, a few steps each."""
+        """Some of so many networks are about to be timed, for a few seconds."""
 
     def planned(self, plan: Plan) -> None:
         """A plan is made; nothing is trained yet."""
@@ -272,10 +272,30 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
         )
         groups += [Group(tuple(share), None, device) for share in shares]
     alike = {(_anonymous(group.jobs[0].key), len(group.jobs)): group for group in groups}
-    probed = workers.probe(list(alike.values()))
-    seconds = {kind: probed.get(group, 0.0) for kind, group in alike.items()}
+    probed = workers.probe(_in_time(list(alike.values()), workers.count))
+    rate = sum(probed.values()) / max(1, sum(map(_flops, probed)))
+    seconds = {kind: probed.get(own, rate * _flops(own)) for kind, own in alike.items()}
     total = sum(seconds[_anonymous(group.jobs[0].key), len(group.jobs)] for group in groups)
     return _seed_by_seed([group.kept_in(ledger.checkpoints) for group in groups]), total
+
+
+def _in_time(groups: Sequence[Group], workers: int) -> Iterator[Group]:
+    """Yield as many groups as there are workers, and others until `PROBING` seconds after one of
+    them is done. No result depends on it: it only says how long trainings may take.
+    """
+    yield from groups[:workers]
+    until = time.monotonic() + PROBING
+    for group in groups[workers:]:
+        if time.monotonic() > until:
+            return
+        yield group
+
+
+def _flops(group: Group) -> int:
+    """FLOPs of a group's trainings, forward and backward, which is three times forward."""
+    return sum(
+        3 * cost(each.layers).flops * each.images * each.recipe.epochs for each in group.jobs
+    )
 
 
 def _anonymous(key: RunKey) -> RunKey:

@@ -3,6 +3,7 @@ the driver stays light.
 """
 
 import ctypes
+import math
 import os
 import platform
 import signal
@@ -206,9 +207,8 @@ def step_seconds(group: Group) -> float:
     from blocksearch.training.timing import probe_step
 
     job = group.jobs[0]
-    return probe_step(
-        job.layers, _data(job), job.recipe, len(group.jobs), BENCH_STEPS, group.device
-    )
+    data, seeds = _data(job), len(group.jobs)
+    return probe_step(job.layers, data, job.recipe, seeds, BENCH_STEPS, group.device, math.inf)
 
 
 def plain_step(group: Group) -> float:

@@ -1,5 +1,6 @@
 """How long a step and an evaluation take here, from a few of each."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,18 +22,27 @@ from blocksearch.training.step import (
 from blocksearch.training.trainer import Training
 
 WARM_UP = 2  # calls before a measurement
+PATIENCE = 1.0  # seconds after its first call in which a measurement that is no benchmark goes on
 
 
 def probe_step(
-    layers: Layers, data: Prepared, recipe: Recipe, copies: int, steps: int, device: str = "cpu"
+    layers: Layers,
+    data: Prepared,
+    recipe: Recipe,
+    copies: int,
+    steps: int,
+    device: str = "cpu",
+    patience: float = PATIENCE,
 ) -> float:
-    """Measure the median seconds of one training step, after some to warm up."""
+    """Measure the median seconds of one training step, after some to warm up; of fewer where they
+    take longer than `patience`.
+    """
     few = recipe.batch * min(
         steps + WARM_UP, batches_per_epoch(len(data.training.labels), recipe.batch)
     )
     some = replace(data, training=data.training.first(few), evaluation=data.evaluation.first(1))
     training = Training(layers, some, recipe, range(copies), device)
-    return _median_seconds(training.step, steps, training.device)
+    return _median_seconds(training.step, steps, training.device, patience)
 
 
 def probe_evaluation(
@@ -47,12 +57,17 @@ def probe_evaluation(
     return _median_seconds(evaluate, batches, place) / count
 
 
-def _median_seconds(action: Callable[[], object], times: int, device: torch.device) -> float:
-    seconds = []
-    for _ in range(times + WARM_UP):
+def _median_seconds(
+    action: Callable[[], object], times: int, device: torch.device, patience: float = PATIENCE
+) -> float:
+    seconds: list[float] = []
+    until = math.inf
+    while len(seconds) < times + WARM_UP and (len(seconds) < 2 or time.perf_counter() < until):
         start = time.perf_counter()
         action()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[WARM_UP:]))
+        end = time.perf_counter()
+        seconds.append(end - start)
+        until = min(until, end + patience)  # the first call compiles
+    return float(np.median(seconds[min(WARM_UP, len(seconds) - 1) :]))

@@ -248,12 +248,23 @@ def test_impossible_values_name_the_rule_and_the_value(make, says):
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [*NAMED, "mobilenet_v2_6"])
+@pytest.mark.parametrize("changes", ["", " residual=add", " pooling=first\tactivation=linear"])
+def test_a_named_block_with_changes_is_the_block_of_that_network(name, changes):
+    (block,) = set(parse(name + changes, SETTING).blocks)
+    assert parse_block(name + changes) == block
+
+
 @pytest.mark.parametrize(
     ("text", "rule", "at"),
     [
         ("kernel=3x3 resdual=add", "unknown name 'resdual' (did you mean 'residual'?)", "resdual"),
         ("kernel=3x3 residual=ad", "residual must be none or add", "ad"),
-        ("kernel", "expected factor=value, but got 'kernel'", "kernel"),
+        ("kernel=3x3 pool", "expected factor=value, but got 'pool'", "pool"),
+        ("effnet effnet", "expected factor=value, but got 'effnet'", "effnet"),
+        ("efnet pooling=first", "unknown network 'efnet' (did you mean 'effnet'?)", "efnet"),
+        ("effnet stem=conv", "unknown name 'stem'", "stem"),
+        ("[kernel=3x3]", "expected factor=value, but got '['", "["),
         ("kernel=3x3 kernel=3x3", "kernel is given twice", "kernel=3x3"),
         ("minimum=0", "minimum must be a whole number of channels from 1, but got '0'", "0"),
         ("groups=both(0)", "groups must be none, last(g) or both(g)", "both(0)"),

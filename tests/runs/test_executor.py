@@ -2,6 +2,7 @@
 training, none outlives its driver.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,9 +23,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from blocksearch.arch.zoo import TASKS, named_network
+from blocksearch.arch.cost import cost
+from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError, StoreError
+from blocksearch.runs.executor import Serial
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.processes import Workers
@@ -34,6 +38,7 @@ from blocksearch.training.batches import gather
 from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.step import predict
+from blocksearch.training.timing import _median_seconds
 from blocksearch.training.trainer import Training, train
 from tests.ablation.test_study import made_run
 
@@ -100,6 +105,7 @@ class Listening(Workers):
     """Workers that note how many seeds each group has that they time."""
 
     def probe(self, groups):
+        groups = list(groups)
         self.sizes = sorted(len(group.jobs) for group in groups)
         return super().probe(groups)
 
@@ -240,6 +246,46 @@ def test_how_seeds_are_trained_depends_on_layers_and_device_alone():
     assert fused(NETWORK.layers, "cpu")
     assert not fused(wide.layers, "cpu")
     assert fused(wide.layers, "cuda:0")
+
+
+class Slow(Serial):
+    """Takes half a second to say of a training what it costs: a second for a million FLOPs."""
+
+    def probe(self, groups):
+        found = {}
+        for group in groups:
+            time.sleep(0.5)
+            found[group] = sum(cost(job.layers).flops for job in group.jobs) / 1e6
+        return found
+
+
+def test_time_for_timing_ends_and_others_are_estimated_by_their_flops(root, tmp_path, monkeypatch):
+    """Timed are the first, and what is begun in the second after it."""
+    monkeypatch.setattr("blocksearch.runs.scheduler.PROBING", 1.0)
+    networks = [named_network(name, NETWORK.task) for name in sorted(NAMED)[:6]]
+    jobs = conditions_at(root, tmp_path).jobs(networks, [0])
+    with Slow() as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
+        began = time.monotonic()
+        found = plan(jobs, ledger, workers, Watch())
+        assert time.monotonic() - began < 0.5 * len(networks)
+    wanted = sum(cost(network.layers).flops for network in networks) / 1e6
+    assert found.seconds == pytest.approx(wanted)
+
+
+def test_what_takes_seconds_is_timed_twice(monkeypatch):
+    """A first call compiles; a quick action is timed as often as it was to be."""
+    calls = []
+
+    def action(seconds):
+        calls.append(1)
+        time.sleep(seconds)
+
+    place = torch.device("cpu")
+    monkeypatch.setattr("blocksearch.training.timing.PATIENCE", 0.05)
+    for seconds, patience, times in ((0.06, 0.05, 2), (0.06, math.inf, 6), (0.001, 9.0, 6)):
+        calls.clear()
+        assert _median_seconds(partial(action, seconds), 4, place, patience) >= seconds
+        assert len(calls) == times
 
 
 class Told(Workers):
