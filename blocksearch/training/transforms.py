@@ -315,11 +315,12 @@ class Augmentation:
 
 def padding_of(texts: Sequence[str]) -> str:
     """Return the padding that transforms share. Raises ConfigError where they have two."""
-    every = [getattr(TRANSFORMS.made(text), "padding", None) for text in texts]
-    found = list(dict.fromkeys(padding for padding in every if padding is not None))
+    every = {text: getattr(TRANSFORMS.made(text), "padding", None) for text in texts}
+    found = list(dict.fromkeys(padding for padding in every.values() if padding is not None))
     if len(found) > 1:
+        each = [f"{text} has {padding}" for text, padding in every.items() if padding in found]
         raise ConfigError(
-            f"transforms must share one padding, but have {' and '.join(found)}: images are moved "
+            f"transforms must share one padding, but {' and '.join(each)}: images are moved "
             "and padded once"
         )
     return found[0] if found else PADDINGS[0]

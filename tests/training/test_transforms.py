@@ -288,7 +288,8 @@ BAD = [
     ("rotate(270)", "rotate: degrees must be at least 0 and at most 180"),
     ("brightness(1.5)", "brightness: by must be at least 0 and at most 1"),
     ("flip,flip(0.3)", "a transform is named once, but flip is there twice"),
-    ("shift(2,zero),rotate", "transforms must share one padding, but have zero and reflect"),
+    ("shift(2,zero),rotate", r"padding=zero\) has zero and rotate has reflect: images are moved"),
+    ("scale(padding=zero),flip,shear(0.2)", r"\) has zero and shear\(by=0.2\) has reflect: images"),
     ("cutout(size=many)", "cutout: size must be a whole number, but got 'many'"),
 ]
 
