@@ -236,11 +236,15 @@ class Conditions:
             images = f"only {self.training_images:,} of {self.available_images:,} training images"
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
         judged = f"judged on {self.evaluation_images:,} images of {judged}"
-        what = self.protocol.dataset + (f" ({self.origin})" if self.origin else "")
         how = f"{self.recipe.title}{self.doubts}"
-        what += self.brought
         by = "" if self.metric == ACCURACY else f" by {self.metric.title}"
-        return f"{name}, {self._form(network)}; {what}: {images}, {how}, {judged}{by}"
+        return f"{name}, {self._form(network)}; {self.what}: {images}, {how}, {judged}{by}"
+
+    @property
+    def what(self) -> str:
+        """Say which images these are, where they are from, and what was done to them."""
+        told = f" ({self.origin})" if self.origin else ""
+        return f"{self.protocol.dataset}{told}{self.brought}"
 
     def _form(self, network: Network) -> str:
         """Say how wide a network is, or whose model it is inside of."""

@@ -51,7 +51,7 @@ class Judged:
             images = f"only {shared.training_images:,} of {shared.available_images:,}"
         by = "" if shared.metric == ACCURACY else f" by {shared.metric.title}"
         title = (
-            f"{shared.protocol.dataset}{shared.brought}: {images} training images, "
+            f"{shared.what}: {images} training images, "
             f"{shared.recipe.title}{shared.doubts}, judged on "
             f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}{by}"
         )

@@ -106,7 +106,7 @@ def final(
             "again"
         )
     title = (
-        f"{study.name}: front of {len(chosen)} networks, {shared.protocol.dataset}: "
+        f"{study.name}: front of {len(chosen)} networks, {shared.what}: "
         f"{shared.training_images:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
         f"seeds, judged once on {shared.evaluation_images:,} test images"
     )

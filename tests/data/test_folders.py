@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blocksearch.data import DataConfig, load, open_dataset, summary
+from blocksearch.arch.zoo import named_network
+from blocksearch.data import DataConfig, get, load, open_dataset, summary
 from blocksearch.data.cache import describe
 from blocksearch.data.opening import label_of
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
+from blocksearch.runs.plan import Request, conditions
+from blocksearch.search.definition import Judged
+from blocksearch.training.recipe import Recipe
 
 NAMES = ("ant", "bee", "cat")
 
@@ -524,6 +528,19 @@ def test_a_pair_of_files_is_mapped(tmp_path):
     np.save(tmp_path / "x.npy", images)
     with pytest.raises(DataError, match=r"given as images.npy,labels.npy"):
         opened(str(tmp_path / "x.npy"))
+
+
+def test_titles_of_trainings_and_of_searches_say_what_was_done_to_pictures(tmp_path):
+    source = folder(tmp_path / "photos", shape=(20, 12))
+    (source / "ant" / "self").symlink_to("self")
+    name = opened(source, resize="16x16", skip_damaged=True)
+    network = named_network("effnet", get(name).task)
+    shared = conditions(Request(Split(name), Recipe(epochs=1), None, "", 1), network)
+    said = (
+        f"{name} (15 images of photos/, stretched to 16×16, 1 damaged ones left out): 12 training"
+    )
+    assert said in shared.title("effnet", network)
+    assert said in Judged.by(shared).title
 
 
 def test_arrays_are_resized_and_made_grey_too(tmp_path):
