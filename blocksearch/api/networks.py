@@ -39,12 +39,14 @@ def network(
     scale_to: str | None = None,
     resize: str | None = None,
     grey: bool = False,
+    skip_damaged: bool = False,
     skeleton: Maker = None,
 ) -> Network:
     """Read a network: a name, a name with changes, a block, or a network's whole text.
 
     `task` is a `Task`, or a data set: its name, its name with another input and number of classes
-    (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape.
+    (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape,
+    and of which `skip_damaged` leaves out what cannot be read.
     `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
     `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model, it is that model
     around the network's block. Raises ParseError, ConfigError or SpecError in one line.
@@ -54,7 +56,7 @@ def network(
     >>> network("effnet", task="cifar10:3x48x48/7").task.classes
     7
     """
-    pictures = DataConfig(resize=resize, grey=grey)
+    pictures = DataConfig(resize=resize, grey=grey, skip_damaged=skip_damaged)
     own, dataset = read_task(task, widths, input, classes, pictures)
     if "[" in text and (widths is not None or (dataset and own != get(dataset).task)):
         raise ConfigError(

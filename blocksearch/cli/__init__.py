@@ -3,9 +3,11 @@
 Nothing heavy is imported before a command needs it, so that `--help` is instant.
 """
 
+import errno
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -22,6 +24,8 @@ from threadpoolctl import threadpool_limits
 from blocksearch.cli.commands import Commands
 from blocksearch.errors import BlocksearchError, MissingError, one_line
 
+LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library hangs as it is loaded
+_NO_ROOM = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
@@ -46,7 +50,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, an interruption 130, a
     reader who had enough 141.
     """
-    if not _has_streams():
+    if not _has_streams() or not _has_memory():
         sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -70,6 +74,19 @@ def _has_streams() -> bool:
     return told
 
 
+def _has_memory() -> bool:
+    """Whether a process may have what libraries need as they are loaded: with less, some hang."""
+    import resource  # of POSIX
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if enough := most == resource.RLIM_INFINITY or most >= LEAST_MEMORY:
+        return enough
+    _complain(
+        f"a process may have {most:,} bytes here (ulimit -v), and needs {LEAST_MEMORY:,} at least"
+    )
+    return False
+
+
 def _run() -> int:
     try:
         # small matrices beside busy workers: more threads wait for each other
@@ -91,8 +108,14 @@ def _run() -> int:
     except OSError as error:
         if error.filename is not None:
             return _complain(f"{error.filename}: {error.strerror or error}")
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return _complain(f"no more files may be opened here (ulimit -n): {error.strerror}")
         _leave_stdout()
         return _complain(f"the answer cannot be written: {error.strerror or error}")
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and not _NO_ROOM.search(str(error)):
+            raise
+        return _complain(f"there is not enough memory: {error}")
     return code if isinstance(code, int) else 0
 
 
@@ -163,7 +186,8 @@ def _warn(message: Warning | str, kind: type[Warning], *_: object) -> None:
 
 
 def _complain(message: str) -> int:
-    print(one_line(f"blocksearch: {message}"), file=sys.stderr)
+    with suppress(OSError):  # a full device: the code says it still
+        print(one_line(f"blocksearch: {message}"), file=sys.stderr, flush=True)
     return 2
 
 

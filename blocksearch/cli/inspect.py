@@ -27,6 +27,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 Form = Annotated[Given, Options(Network, "Network")]
 Pictures = Annotated[Given, Options(DataConfig, "Images", without=("dataset",))]
+Shapes = Annotated[Given, Options(DataConfig, "Images", without=("dataset", "group_by"))]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),
@@ -35,19 +36,19 @@ DataRoot = Annotated[
 
 @app.command()
 @with_options
-def show(network: NetworkText, form: Form, output: Shown) -> None:
+def show(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> None:
     """Print the layers of a network, like the paper's Table 1.
 
     Example: blocksearch show effnet --dataset cifar10
     """
     from blocksearch.api.networks import layers
 
-    output.show(layers(network, form.pop("dataset"), **form))
+    output.show(layers(network, form.pop("dataset"), **form, **pictures))
 
 
 @app.command()
 @with_options
-def cost(network: NetworkText, form: Form, output: Shown) -> None:
+def cost(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> None:
     """Print what a network costs, before it is built.
 
     Example: blocksearch cost "kernel=1x3+3x1 residual=add" --widths 24,40,72 --input 3x48x64
@@ -55,7 +56,7 @@ def cost(network: NetworkText, form: Form, output: Shown) -> None:
     """
     from blocksearch.api.networks import price
 
-    output.show(price(network, form.pop("dataset"), **form))
+    output.show(price(network, form.pop("dataset"), **form, **pictures))
 
 
 @app.command()

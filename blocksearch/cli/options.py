@@ -177,7 +177,7 @@ class Network:
 
     dataset: str = field(
         default="cifar10",
-        metadata={"help": "Data set; `blocksearch list` names them, or an .npz file of arrays."},
+        metadata={"help": "Data set: a name (`blocksearch list`), or a path to your images."},
     )
     widths: str | None = field(
         default=None, metadata={"help": "Stage widths such as 24,40,72, instead of the data set's."}

@@ -258,8 +258,10 @@ class OwnImages(Dataset):
 
     def stamp(self, part: str, root: Path) -> list[Any]:
         raise DataError(
-            f"the {part} images of {self.name} are not under {root}: hand them over again, test "
-            "images as `test`"
+            f"the {part} images of {self.name} are not under {root}: where there are any, give "
+            "them with the data set again (`test`, or a folder or split of that name)"
+            if part == "test"
+            else f"the {part} images of {self.name} are not under {root}: give them again"
         )
 
     def origin(self, digest: str, images: int, part: str) -> str:

@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import numpy as np
 
 import blocksearch
 from blocksearch.data.splits import Prepared, Split, prepare
-from blocksearch.errors import BlocksearchError, DataError
+from blocksearch.errors import BlocksearchError, DataError, one_line
 from blocksearch.runs.devices import device_name, machine
 from blocksearch.runs.records import Group, Job, Run, RunState
 
@@ -42,7 +43,11 @@ def start_worker(lifeline: Connection) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, DRIVERS)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     _keep_pages()
-    set_up_torch()
+    try:
+        set_up_torch()
+    except (ImportError, MemoryError) as error:  # the pool would print where it is raised
+        print(one_line(f"blocksearch: a worker cannot begin: {error}"), file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def set_up_torch() -> Callable[[], None]:

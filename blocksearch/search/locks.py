@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from blocksearch.errors import ConfigError, StoreError
-from blocksearch.runs.location import Location
+from blocksearch.runs.location import PATIENCE, Location
 
 LONGEST = 200  # bytes of a lock's name; file systems take 255, and some need a few of their own
 
@@ -31,9 +31,17 @@ def alone(location: str, name: str) -> Iterator[None]:
 @contextmanager
 def making_tables(location: str) -> Iterator[None]:
     """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as
-    if nobody else did.
+    if nobody else did. Raises StoreError where one goes on to for longer than a transaction may.
     """
-    with _locked(_lock_file(location, ".tables"), timeout=-1):
+    held = _lock_file(location, ".tables")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(held, timeout=PATIENCE))
+        except Timeout as error:
+            raise StoreError(
+                f"{Location(location)}: another search has been opening it for {PATIENCE} seconds "
+                f"(it holds {held}): let that one go on, or end it"
+            ) from error
         yield
 
 
@@ -61,9 +69,7 @@ def _lock_file(location: str, ending: str) -> Path:
 
 @contextmanager
 def _locked(held: Path, timeout: float) -> Iterator[None]:
-    """Hold a lock. Raises Timeout where another process does after so many seconds; -1 waits for it
-    to let go, or to end.
-    """
+    """Hold a lock. Raises Timeout where another process does after so many seconds."""
     lock = FileLock(held, timeout=timeout)
     try:
         lock.acquire()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import blocksearch as bs
 from blocksearch.arch.zoo import named_network
 from blocksearch.data import DataConfig, get, load, open_dataset, summary
 from blocksearch.data.cache import describe
@@ -83,10 +84,19 @@ def test_damaged_pixels_are_read_again(tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(DataError, match="hand them over again"):
+    with pytest.raises(DataError, match="give them again"):
         load(name, "train")
     assert opened(source) == name
     assert len(load(name, "train").labels) == 15
+
+
+def test_a_network_is_priced_for_pictures_of_which_some_are_left_out(tmp_path):
+    source = folder(tmp_path / "photos")
+    (source / "ant" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match="1 of 15 images cannot be read"):
+        bs.network("effnet", source)
+    found = bs.network("effnet", source, skip_damaged=True, resize="16x20")
+    assert (str(found.task.input), found.task.classes) == ("1x16x20", 3)
 
 
 def test_subfolders_of_any_depth_and_files_that_are_no_pictures(tmp_path):

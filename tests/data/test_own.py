@@ -66,7 +66,7 @@ def test_names_are_those_of_earlier_versions():
 
 def test_images_that_are_not_here_are_asked_for_again(tmp_path):
     name = Own((IMAGES, LABELS)).keep(tmp_path / "one")
-    with pytest.raises(DataError, match=r"the train images of own-2x9x8-3-.* hand them over again"):
+    with pytest.raises(DataError, match=r"the train images of own-2x9x8-3-.* give them again"):
         load(name, "train", tmp_path / "other")
     with pytest.raises(DataError, match="the test images"):
         prepare(Split(name, test=True), tmp_path / "one")
