@@ -117,3 +117,18 @@ def test_a_split_that_the_user_chose_is_the_only_one():
     assert len(learn) == 21
     with pytest.raises(ConfigError, match="a validation split of their own, number 0, but got 1"):
         divided(arrays, 1)
+
+
+@given(st.integers(0, 10**6))
+def test_groups_of_all_sizes_are_drawn_anew_for_every_number(seed):
+    """The largest are not always held out, nor is more than about a fifth."""
+    random = np.random.default_rng(seed)
+    sizes = np.round(8 * np.exp(random.normal(1, 0.8, 40))).astype(int)
+    groups = np.repeat(np.arange(40, dtype=np.int32), sizes)
+    labels = np.concatenate([random.choice(4, n, p=random.dirichlet(np.ones(4))) for n in sizes])
+    judges = [validation_split(labels, groups, number)[1] for number in range(5)]
+    assert len({frozenset(groups[judge]) for judge in judges}) >= 4
+    for judge in judges:
+        shares = np.bincount(labels[judge], minlength=4) / np.bincount(labels)
+        assert abs(len(judge) / len(labels) - 0.2) < 0.08
+        assert abs(shares - 0.2).max() < 0.2
