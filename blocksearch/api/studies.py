@@ -102,14 +102,20 @@ def _foreseen(
     """Say how much a search would train at most, from a few of its networks."""
     from blocksearch.report.progress import duration
     from blocksearch.runs.plan import conditions
-    from blocksearch.search.definition import REPEATED, opening
+    from blocksearch.search.begun import check_goes_on, in_its_order
+    from blocksearch.search.definition import REPEATED, Judged, define, opening
+    from blocksearch.search.objectives import Prices
+    from blocksearch.space.candidates import Candidates
 
+    grammar = in_its_order(grammar, study, request.ledger)
     within = affordable(grammar, study)
     first = [
         one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
     ]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = conditions(request, drawn[0], grammar.inputs)
+    prices = Prices(Candidates(within, study.seed), study.costs)
+    check_goes_on(define(name, grammar, prices, Judged.by(shared), study), request.ledger)
     plan = foresee(
         shared.jobs(drawn, [0]), request.ledger, request.workers, Watch(), request.device
     )

@@ -141,6 +141,11 @@ def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
                 f"{folder}: pictures are divided into folders train, and maybe val and test, but "
                 f"there are {', '.join(folders)[:100]}, with {same!r} in each"
             )
+        for name in known:
+            inside = {each.name for each in _inside(folder / name) if _is(each.is_dir)}
+            if own := inside & {*others}:
+                where = f"{folder}: {min(own)!r} lies both beside {name} and in it"
+                raise DataError(f"{where}: then what is learned from lies in train")
         return [(Purpose.TRAIN, folder)]
     if others:
         raise DataError(

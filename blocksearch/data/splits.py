@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from blocksearch.data.cache import describe, verified
 from blocksearch.data.cache_files import Description
 from blocksearch.data.datasets import Arrays, OwnImages, get
+from blocksearch.data.grouped import held_out_groups
 from blocksearch.errors import ConfigError
 
 VERSION = 1
 AT_ONCE = 256  # images that are read into memory together
-DRAWS = 4  # of groups that have several classes
 PERCENT = 20  # NAS-Bench-101 holds out 10,000 of CIFAR-10's 50,000 training images, too
 
 
@@ -50,7 +50,7 @@ def validation_split(
     # RandomState's stream is frozen by numpy's policy (NEP 19); that of Generator is not.
     random = np.random.RandomState(number)
     if groups is not None and _mixed(labels, groups):
-        held_out = _of_mixed_groups(labels, groups, random)
+        held_out = held_out_groups(labels, groups, PERCENT / 100, random)
     else:
         held_out = _of_each_class(labels, groups, random)
     training, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -95,59 +95,6 @@ def _of_each_class(
         chosen = members[random.permutation(len(members))[:count]]
         held_out |= (labels == label) & np.isin(units, chosen)
     return held_out
-
-
-def _of_mixed_groups(
-    labels: NDArray[np.int64], groups: NDArray[np.int32], random: np.random.RandomState
-) -> NDArray[np.bool_]:
-    """Hold out groups that may have several classes: of a few draws the one that leaves the most
-    classes on both sides, and of those the nearest to the share of every class and of all images.
-    More draws would come to the same groups for every number.
-    """
-    classes = np.unique(labels, return_inverse=True)[1]
-    members = np.unique(groups, return_inverse=True)[1]
-    counts = np.zeros((members.max() + 1, classes.max() + 1))
-    np.add.at(counts, (members, classes), 1)
-    draws = [_drawn(counts, random.permutation(len(counts))) for _ in range(DRAWS)]
-    lacking = [int((counts[chosen].sum(0) == 0).sum()) for chosen in draws]
-    apart = [_apart(counts[chosen].sum(0), counts.sum(0)) for chosen in draws]
-    best = min(range(DRAWS), key=lambda k: (lacking[k], apart[k]))
-    found: NDArray[np.bool_] = draws[best][members]
-    return found
-
-
-def _drawn(counts: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Take groups (rows; columns are classes) in an order, each that brings the held-out shares
-    nearer to what they should be; then one for each class that has none; and give those back
-    without which it is nearer.
-
-    No group leaves a class without an image to learn from.
-    """
-    totals = counts.sum(0)
-    held, chosen = np.zeros(len(totals)), np.zeros(len(counts), bool)
-
-    def nearer(now: NDArray[np.float64]) -> bool:
-        return bool((now < totals).all()) and _apart(now, totals) < _apart(held, totals)
-
-    for group in order:
-        if nearer(held + counts[group]):
-            held, chosen[group] = held + counts[group], True
-    for label in np.flatnonzero(held == 0):
-        for group in order:
-            if not held[label] and counts[group, label] and (held + counts[group] < totals).all():
-                held, chosen[group] = held + counts[group], True
-    for group in order[chosen[order]]:  # of which those that came last may make it too many
-        without = held - counts[group]
-        if nearer(without) and ((without > 0) | (held == 0)).all():
-            held, chosen[group] = without, False
-    return chosen
-
-
-def _apart(held: NDArray[np.float64], totals: NDArray[np.float64]) -> float:
-    """Return how far held-out images are from their share, of each class and of all."""
-    share = PERCENT / 100
-    of_all = held.sum() / totals.sum() - share
-    return float(((held / totals - share) ** 2).mean() + of_all**2)
 
 
 def _interleaved(

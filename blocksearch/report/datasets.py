@@ -37,7 +37,7 @@ def overview_report(
         f"validation and {copies['training_and_test']:,} test images equal one that is learned",
     ]
     if found.groups is not None:
-        notes.append(f"{found.groups:,} groups: a validation split that divides one is refused")
+        notes.append(f"{found.groups:,} groups, each whole on one side of a validation split")
     if found.changed:
         notes.append(f"before training, images are {found.changed}")
     notes += _lacking(found)

@@ -26,7 +26,7 @@ def measured_by(report: Report, metric: str, title: str) -> Report:
 
 def _table(table: Table, title: str) -> Table:
     columns = tuple(
-        replace(each, label=title) if each.head.startswith("accuracy") else each
+        replace(each, label=title if each.head.startswith("accuracy") else _said(each.label, title))
         for each in table.columns
     )
     return replace(table, columns=columns)

@@ -112,7 +112,7 @@ def _spread(estimate: Estimate | None) -> tuple[float, float, float] | None:
 
 _TESTED = (
     Column(name="searched", label="expected in the search", unit="%", form=form(".2f")),
-    Column(name="accuracy", label="test", unit="%", form=form(".2f")),
+    Column(name="accuracy", label="test accuracy", unit="%", form=form(".2f")),
     Column(name="interval", label="95 % interval", unit="%", form=form(".2f")),
     Column(name="count", label="seeds", priority=_ROOM),
     Column(name="flops", label="FLOPs"),
@@ -155,8 +155,8 @@ def test_report(found: "Final") -> Report:
         notes=(
             *([f"all: {shared}"] if shared else []),
             "95 % interval: of the mean over the seeds, each by itself",
-            "expected in the search: by its model when the front was written down; "
-            f"{found.searched}",
+            f"expected in the search: {found.sought.title}, by its model when the front was "
+            f"written down; {found.searched}",
         ),
         facts={"date": found.date, "again": found.again, "searched": found.searched},
     )

@@ -18,11 +18,7 @@ def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Gramma
     """Return a space with its factors in the order in which the study has them, where there is one:
     the order of keywords makes no other space, but it numbers networks.
     """
-    file = Location(location).file
-    if (file is not None and not file.is_file()) or (not contents(location).tables & TABLES):
-        return grammar
-    with closing(Ledger(location, create=False)) as ledger:
-        stored = Studies(ledger).definition(config.name)
+    stored, _ = _stored(location, config.name)
     described = stored.get("described") if stored else None
     if not described or len(described) != len(grammar.parts):
         return grammar
@@ -32,6 +28,27 @@ def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Gramma
     ):
         return grammar
     return grammar.in_order_of(described)
+
+
+def _stored(location: str, name: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return the definition of a study, if there is one, and whether it has trials."""
+    file = Location(location).file
+    if (file is not None and not file.is_file()) or (not contents(location).tables & TABLES):
+        return None, False
+    with closing(Ledger(location, create=False)) as ledger:
+        studies = Studies(ledger)
+        return studies.definition(name), bool(studies.trials(name))
+
+
+def check_goes_on(definition: Definition, location: str) -> None:
+    """Raise ConfigError where a search would not begin a study, nor go on with one; nothing is
+    written.
+    """
+    name = definition.config.name
+    refuse_foreign(location, name)
+    stored, has_trials = _stored(location, name)
+    if stored is not None and has_trials:
+        agree(stored, replace(definition, config=settled(definition.config, stored, 0)), location)
 
 
 def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:

@@ -65,6 +65,7 @@ class Final:
     rows: tuple[Tested, ...]
     again: bool
     metric: Metric = ACCURACY
+    sought: Metric = ACCURACY  # by the search
 
 
 def final(
@@ -169,7 +170,8 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
             )
         rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric)))
     title = saved[1].object("content").text("title")
-    return Final(title, study.definition["title"], saved[0], tuple(rows), again, metric)
+    said = study.definition["title"]
+    return Final(title, said, saved[0], tuple(rows), again, metric, study.metric)
 
 
 def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:

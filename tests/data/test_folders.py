@@ -90,6 +90,18 @@ def test_damaged_pixels_are_read_again(tmp_path):
     assert len(load(name, "train").labels) == 15
 
 
+@pytest.mark.parametrize("part", ["test", "val", "Testing"])
+def test_test_pictures_beside_the_classes_are_no_class(tmp_path, part):
+    source = folder(tmp_path / "photos")
+    for number in range(2):
+        save(source / part / "a" / f"{number}.png", number)
+    classes = describe(opened(source), "train").about.classes
+    assert classes == tuple(sorted((*NAMES, part)))  # one more, by all that is known
+    folder(source / part, NAMES[:2])
+    with pytest.raises(DataError, match=f"'ant' lies both beside {part} and in it: .* in train$"):
+        opened(source)
+
+
 def test_a_network_is_priced_for_pictures_of_which_some_are_left_out(tmp_path):
     source = folder(tmp_path / "photos")
     (source / "ant" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")

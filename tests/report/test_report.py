@@ -24,9 +24,11 @@ from blocksearch.ablation.variant import Variant
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Measured, PaperTable
 from blocksearch.paper.tables import Row
+from blocksearch.report import study
 from blocksearch.report.comparisons import ablation_report, paper_report
 from blocksearch.report.console import Page as Console
 from blocksearch.report.console import as_text, show
+from blocksearch.report.measured import measured_by
 from blocksearch.report.pages import csv_text, stream_csv
 from blocksearch.report.table import (
     Column,
@@ -40,7 +42,9 @@ from blocksearch.report.table import (
     split_texts,
 )
 from blocksearch.report.writers import WRITERS, register_writer, save
+from blocksearch.runs.measures import read_metric
 from blocksearch.runs.records import Run, RunState
+from blocksearch.search import evaluation
 from tests.ablation.test_study import EFFNET, SHARED, made_up_runs, results
 
 HOSTILE = "<script>alert(1)</script> & | title"
@@ -491,3 +495,16 @@ def test_the_columns_of_a_pipe_are_those_that_are_asked_for(monkeypatch, capsys)
         show(wordy)
         lines = capsys.readouterr().out.splitlines()
         assert int(columns) - 5 <= max(map(len, lines)) <= int(columns)
+
+
+@pytest.mark.parametrize("asked", ["accuracy", "macro-f1", "recall:bee"])
+def test_a_test_says_what_it_measured_and_what_the_search_had(asked):
+    metric, sought = read_metric(asked), read_metric("balanced-accuracy")
+    text = "input=3x8x8 widths=4,8,16 classes=2 [kernel=3x3]"
+    row = evaluation.Tested(text, "random", 9, 9, 50.0, 60.0, (55.0, 65.0), (60.0,), ())
+    found = evaluation.Final(
+        "t", "on images", "2026-11-28", (row,), again=False, metric=metric, sought=sought
+    )
+    report = measured_by(study.test_report(found), asked, metric.title)
+    assert report.tables[0].columns[1].head == f"test {metric.title}, %"
+    assert any("expected in the search: balanced accuracy, by its" in note for note in report.notes)

@@ -176,7 +176,9 @@ def test_another_driver_and_another_question_are_refused_by_name(
         (["--epochs", "3"], "recipe: epochs was 2, now 3"),
         (["--max-images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
     ):
-        said = blocksearch("search", *SMALL, "--trials", "9", *changed, code=2).stderr
+        again = ("search", *SMALL, "--trials", "9", *changed)
+        said = blocksearch(*again, code=2).stderr
+        assert blocksearch(*again, "--dry-run", code=2).stderr == said
         assert said.startswith("blocksearch: study tiny-digits was begun otherwise (")
         assert says in said
         assert said.count("\n") == 1
