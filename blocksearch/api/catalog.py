@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,11 @@ def describe(
     if count > 1 and found.judged:
         deviation = 100 * math.sqrt(DISAGREEMENT / found.judged)
         least = smallest_effect(deviation, count, count - 1, 0.05)
-    return Answer(found, overview_report(found, count, least, DISAGREEMENT))
+    report = overview_report(found, count, least, DISAGREEMENT)
+    if sheet is not None:
+        said = f"{sheet}: a row of pictures for each class, in the order of the table"
+        report = replace(report, notes=(*report.notes, said))
+    return Answer(found, report)
 
 
 def load_dataset(

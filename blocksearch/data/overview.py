@@ -240,7 +240,7 @@ def _overview(
         guess=100 * float(judged.max() / max(1, judged.sum())),
         imbalance=float(every.max() / every[every > 0].min()),
         damaged=tuple(each.damage for each in samples if each.made is None),
-        sheet=_sheet([tiles[label] for label in order if label in tiles]),
+        sheet=_sheet([tiles.get(label, []) for label in order]),
     )
 
 

@@ -84,6 +84,9 @@ def test_a_contact_sheet_has_a_row_a_class(tmp_path):
     assert sheet.shape[0] == 4 + 3 * 52
     assert np.array_equal(sheet[4 + 52 : 52 + 52, 4:52, 0], first)
     assert answer.records()[0]["name"] == "ant"
+    assert any(
+        "sheet.png: a row of pictures for each class" in each for each in answer.report.notes
+    )
     facts = answer.data()
     assert facts["seeds"] == 3
     assert (
