@@ -132,6 +132,9 @@ def test_a_space_is_a_sequence():
     assert len(space.sample(2, seed=0)) == 2
     assert len(bs.load_space("tiny")) == 288
     assert bs.survey(space).data()["size"] == 4
+    # a named network takes its widths from the task, which a space of stages may leave out
+    for own, there in ((space, True), (bs.load_space("mobile96"), False)):
+        assert ("references" in [table.name for table in bs.survey(own).report.tables]) == there
 
 
 def test_a_study_answers_in_every_form(tmp_path):

@@ -73,7 +73,9 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
         spreads = {
             n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
         }
-    points = [_point(name, grammar, costs) for name in NAMED]
+    # named networks take their widths from the task: a space of stages may have none there
+    named = NAMED if grammar.task.widths else ()
+    points = [_point(name, grammar, costs) for name in named]
     combinations = sum(part.product.combinations for part in grammar.parts)
     return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
 
