@@ -239,6 +239,8 @@ def _references(
 
 def _why_alike(found: Sequence[Variant], *, asked: bool) -> str:
     own, *others = found
+    if own.factor == RECIPE:
+        return f"with what is given beside (epochs, batch, ...) every value is {own.value} again"
     if others and own.reference.skeleton:
         return f"{own.reference.skeleton.name} returns the same model whatever the value is"
     if others:

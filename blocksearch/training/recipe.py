@@ -180,7 +180,7 @@ def _checked(name: str, value: Any) -> Any:
         case "class_weights":
             return _class_weights(value)
         case "augment":
-            texts = [*filter(None, divided(value))] if isinstance(value, str) else value
+            texts = [*filter(None, divided(value, at="[,+]"))] if isinstance(value, str) else value
             listed = isinstance(texts, tuple | list)
             if not listed or not all(isinstance(each, str) for each in texts):
                 raise ConfigError(f"augment must be a text such as 'flip', but got {value!r}")

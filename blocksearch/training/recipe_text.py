@@ -94,6 +94,8 @@ def _file(path: Path) -> tuple[str, dict[str, Any]]:
     base = found.pop(_BASE, "paper")
     if not isinstance(base, str):
         raise ConfigError(f"recipe {path}: base must be the name of a recipe, but got {base!r}")
+    if base not in RECIPES:
+        raise ConfigError(f"recipe {path}: {unknown('base', base, RECIPES)}")
     for name in found:
         if name not in _FIELDS:
             raise ConfigError(f"recipe {path}: {unknown('field', name, [_BASE, *_FIELDS])}")

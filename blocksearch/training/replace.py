@@ -132,8 +132,13 @@ def _others(left: Mapping[str, nn.Module], before: Counted, after: Counted) -> I
             kinds[type(part)].append(name)
     for kind, names in kinds.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        called = "the model does not call it" if issubclass(kind, CONVOLUTION) else "no convolution"
-        row = Replaced(name=f"{names[0] or 'the model'}{more}", layer=kind.__name__, reason=called)
+        if issubclass(kind, CONVOLUTION):
+            why = "the model does not call it"
+        elif kind.__module__.startswith("torch.nn."):
+            why = "no convolution"
+        else:
+            why = "what it computes itself, outside of layers"
+        row = Replaced(name=f"{names[0] or 'the model'}{more}", layer=kind.__name__, reason=why)
         sums = [
             (sum(own.flops[each] for each in names), sum(own.params[each] for each in names))
             for own in (before, after)

@@ -124,6 +124,12 @@ def test_the_commands_own_recipe_is_the_reference():
     assert {v.recipe.batch for v in found} == {64}
 
 
+def test_a_command_whose_own_fields_make_all_recipes_one_is_told_so():
+    config = AblationConfig(factors="recipe", values="fast,fast epochs=4")
+    with pytest.raises(ConfigError, match=r"beside \(epochs, batch.* every value is fast again"):
+        ask(EFFNET, config, recipe_of=replace(RUN, epochs=3).recipe_of)
+
+
 def test_every_factor_leaves_the_recipe_alone():
     _, found = asked(factors="all")
     assert "recipe" not in {v.factor for v in found}

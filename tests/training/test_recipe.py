@@ -395,9 +395,17 @@ FILES = [
     (b"\xff\xfe", "mine.toml is not a TOML file"),
     (b"base = 3", "base must be the name of a recipe, but got 3"),
     (b"batch = true", "batch must be a whole number, but got True"),
-    (b'base = "fats"', "unknown recipe 'fats' .did you mean 'fast'"),
+    (b'base = "fats"', "recipe .*mine.toml: unknown base 'fats' .did you mean 'fast'"),
+    (b'base = "mine.toml"', "unknown base 'mine.toml'; known: paper, fast, augmented, signs$"),
     (b"learning_rate = inf", "learning_rate must be above 0, but got inf"),
 ]
+
+
+@pytest.mark.parametrize("joined", ["flip,shift(4)", "flip+shift(4)", "flip+shift(pixels=4)"])
+def test_transforms_are_joined_as_titles_join_them(joined):
+    """A list of recipes is divided at commas."""
+    own = recipe_named(f"fast augment={joined}", 3)
+    assert own == replace(RECIPES["fast"], epochs=3, augment=("flip", "shift(4)"))
 
 
 @pytest.mark.parametrize(("content", "says"), FILES)

@@ -145,6 +145,7 @@ def test_each_row_counts_its_own_layers_by_hand():
     rows = {row["name"]: row for row in answer.records()}
     replaced = {name for name, row in rows.items() if not row["reason"]}
     assert replaced == {"bare", "preactivated", "twice_named", "spectral", "gate"}
+    assert rows["the model"]["reason"] == "what it computes itself, outside of layers"
     macs = 8 * 8 * 9 * 1024
     assert rows["shared"]["flops"] == 2 * 2 * macs
     assert (rows["tied"]["params"], rows["other"]["params"]) == (8 * 72 + 8, 8)
