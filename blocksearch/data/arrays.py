@@ -122,9 +122,10 @@ def checked(handed: object, argument: str) -> Arrays:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+        advice = ": (255 * images).round().astype('uint8')" if images.dtype.kind == "f" else ""
         raise DataError(
             f"{argument}: images must be N×H×W×C whole numbers of 8 bits (uint8), but got "
-            f"{images.dtype} of shape {np.shape(handed[0])}"
+            f"{images.dtype} of shape {np.shape(handed[0])}{advice}"
         )
     if images.shape[3] > 4 >= images.shape[1]:
         raise DataError(

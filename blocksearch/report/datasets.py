@@ -31,7 +31,7 @@ def overview_report(
         f"a constant guess scores {found.guess:.2f} % on the {found.judged:,} validation images"
         if found.judged
         else "there are no validation images",
-        *([_imbalance(found.imbalance)] if len(found.classes) > 1 else []),
+        *([_imbalance(found)] if len(found.classes) > 1 else []),
         f"copies: {copies['within_a_class']:,} images equal an earlier one of their class, "
         f"{copies['across_classes']:,} one of another class; {copies['training_and_validation']:,} "
         f"validation and {copies['training_and_test']:,} test images equal one that is learned",
@@ -67,12 +67,24 @@ def overview_report(
     return Report(title=title, tables=tables, notes=tuple(notes), facts=facts)
 
 
-def _imbalance(factor: float) -> str:
-    """Compare the largest class with the smallest; what rounds to 1 is said in words."""
-    if factor == 1:
-        return "all classes have the same number of images"
-    said = "about as" if factor < 1.01 else f"{factor:.3g} times as"
-    return f"the largest class has {said} many images as the smallest"
+def _imbalance(found: Overview) -> str:
+    """Compare the largest class with the smallest that has images; what rounds to 1 is said in
+    words.
+    """
+    counts = [each.training + each.validation + each.test for each in found.classes]
+    empty = counts.count(0)
+    classes, smallest = (
+        (
+            f"all of the {len(counts) - empty} classes that have images",
+            "the smallest of those that have any",
+        )
+        if empty
+        else ("all classes", "the smallest")
+    )
+    if found.imbalance == 1:
+        return f"{classes} have the same number of images"
+    said = "about as" if found.imbalance < 1.01 else f"{found.imbalance:.3g} times as"
+    return f"the largest class has {said} many images as {smallest}"
 
 
 def _lacking(found: Overview) -> list[str]:

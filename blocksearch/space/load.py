@@ -1,6 +1,7 @@
 """Load a space by its name or file, with the ops that it defines. Only a named file is executed."""
 
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,10 +95,19 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
     return SpaceFile(path, options, next(iter(grammars.values()), None), question)
 
 
+def import_beside(path: Path) -> None:
+    """Let a file import modules that lie beside it, as a script may: after all others, so that none
+    takes a library's place.
+    """
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
+
+
 def run_file(path: Path) -> dict[str, Any]:
     """Execute a user's Python file and return what it defines, by name.
 
-    Raises SpecError with file and line if it is no Python file, fails, or loads itself.
+    It may import what lies beside it. Raises SpecError with file and line if it is no Python file,
+    fails, or loads itself.
     """
     if path.resolve() in _RUNNING:
         raise SpecError(f"{path} loads itself")
@@ -109,6 +119,7 @@ def run_file(path: Path) -> dict[str, Any]:
     if found is None or found.loader is None:
         raise SpecError(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(found)
+    import_beside(path)
     _RUNNING.add(path.resolve())
     try:
         found.loader.exec_module(module)

@@ -41,6 +41,7 @@ def recipe_named(
     if base not in RECIPES:
         raise unknown("recipe", base, RECIPES, "; or name a file such as mine.toml")
     own |= dict(_change(word) for word in words)
+    replace(RECIPES[base], **own)  # what is wrong there is said, whatever goes before it
     lasting = next((n for n in (epochs, own.get("epochs"), usual) if n is not None), None)
     own |= told | ({} if lasting is None else {"epochs": lasting})
     return replace(RECIPES[base], **own)

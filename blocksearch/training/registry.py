@@ -153,7 +153,10 @@ def load_source(registry: Registry[Any], name: str, source: Source) -> None:
     """
     if registry.sources.get(name) == source:
         return
+    from blocksearch.space.load import import_beside
+
     where = f"{registry.kind} {name!r}"
+    import_beside(Path(source.file))
     found = importlib.util.spec_from_file_location(Path(source.file).stem, source.file)
     if found is None or found.loader is None:
         raise ConfigError(f"{where} must be in a file of Python, but is in {source.file}")

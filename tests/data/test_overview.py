@@ -296,10 +296,12 @@ def test_classes_that_nothing_judges_are_named(tmp_path):
         ((201, 200), "has about as many images as"),
         ((10, 5), "has 2 times as many"),
         ((6, 5), "has 1.2 times as many"),
+        ((5, 0, 5), "all of the 2 classes that have images have the same number"),
+        ((6, 0, 3), "has 2 times as many images as the smallest of those that have any"),
     ],
 )
 def test_a_factor_near_one_is_said_in_words(counts, says):
-    labels = np.repeat(np.arange(2), counts)
+    labels = np.repeat(np.arange(len(counts)), counts)
     notes = bs.describe((np.zeros((len(labels), 8, 8), np.uint8), labels)).report.notes
     assert sum(says in note for note in notes) == 1
     assert not any("1 times" in note for note in notes)

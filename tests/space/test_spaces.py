@@ -250,6 +250,22 @@ def test_the_command_answers_in_json_and_csv():
         assert int(row["flops"]) == entry["flops"] == cost(parse(row["network"]).layers).flops
 
 
+def test_a_file_imports_what_lies_beside_it_and_takes_no_librarys_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "beside_of_mine.py").write_text("BLOCKS = ['none', 'add']\n")
+    (own / "colorsys.py").write_text("raise RuntimeError\n")  # a name of the standard library
+    (own / "mine.py").write_text(
+        "import colorsys\nfrom beside_of_mine import BLOCKS\n"
+        "from blocksearch import TASKS, Grammar\n"
+        "space = Grammar(TASKS['gtsrb'], residual=BLOCKS)\n"
+    )
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert load_space(own / "mine.py").size == 2
+    monkeypatch.delitem(sys.modules, "beside_of_mine")
+
+
 def test_a_file_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text(
         '"""Is wider better?"""\nfrom blocksearch import Grammar, TASKS\n'

@@ -397,6 +397,7 @@ FILES = [
     (b"batch = true", "batch must be a whole number, but got True"),
     (b'base = "fats"', "recipe .*mine.toml: unknown base 'fats' .did you mean 'fast'"),
     (b'base = "mine.toml"', "unknown base 'mine.toml'; known: paper, fast, augmented, signs$"),
+    (b"epochs = 0", "epochs must be at least 1, but got 0"),
     (b"learning_rate = inf", "learning_rate must be above 0, but got inf"),
 ]
 
