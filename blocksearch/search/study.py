@@ -27,6 +27,7 @@ from blocksearch.search.stored_study import StoredStudy, open_study
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.load import load_space
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 class Study:
     """A multi-objective search of `grammar`, kept in `file`; the same lines go on with it after a
-    stop.
+    stop. A space that is shipped, or in a file, may be named.
 
     `dataset` is a data set's name, a folder, a listing or a file, arrays (images N×H×W×C uint8,
     labels N, and maybe groups N), a Dataset of PyTorch's, or an iterable of (image, label); the
@@ -56,7 +57,7 @@ class Study:
 
     def __init__(
         self,
-        grammar: Grammar,
+        grammar: Grammar | str | Path,
         file: str | Path,
         *,
         dataset: DatasetLike = None,
@@ -68,7 +69,7 @@ class Study:
             raise ConfigError(
                 "a study takes a data set to train on, or an objective to call, and not both"
             )
-        self.file, self._objective, self._grammar = Location(file), objective, grammar
+        self.file, self._objective, self._grammar = Location(file), objective, _space(grammar)
         asked, self._runs = _divided(fields)
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
@@ -79,8 +80,8 @@ class Study:
             self._dataset = opened(keep=not later)
             self._keep = opened if later else None
             known = get(self._dataset).task
-            task = replace(grammar.task, input=known.input, classes=known.classes)
-            self._grammar = grammar.on(task)
+            task = replace(self._grammar.task, input=known.input, classes=known.classes)
+            self._grammar = self._grammar.on(task)
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"
@@ -215,6 +216,16 @@ class _Several(Audience):
         for each in self._callbacks:
             if hear := getattr(each, name, None):
                 hear(*happened)
+
+
+def _space(given: Grammar | str | Path) -> Grammar:
+    if isinstance(given, str | Path):
+        return load_space(given)
+    if not isinstance(given, Grammar):
+        raise ConfigError(
+            f"grammar must be a Grammar, or the name or file of a space, but got {given!r:.80}"
+        )
+    return given
 
 
 def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

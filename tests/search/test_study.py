@@ -14,8 +14,8 @@ import numpy as np
 import optuna
 import pytest
 
-from blocksearch import Grammar, Shape, Study, Task, cost
-from blocksearch.errors import ConfigError, DataError
+from blocksearch import Grammar, Shape, Study, Task, cost, load_space
+from blocksearch.errors import BlocksearchError, ConfigError, DataError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
 from blocksearch.search.loop import Audience
@@ -204,6 +204,20 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
     assert all(entry.mean is None for entry in lost)
     trials = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}").trials
     assert sum(trial.state.name == "FAIL" for trial in trials) == len(lost)
+
+
+def test_a_space_may_be_named(tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from blocksearch import TASKS, Grammar\n"
+        "s = Grammar(TASKS['gtsrb'], residual=['none', 'add'])\n"
+    )
+    for space in ("tiny", own, str(own), load_space("tiny")):
+        assert str(Study(space, tmp_path / "a.db", dataset="digits").file).endswith("a.db")
+    for wrong, says in (("tyni", "unknown space 'tyni'"), (3, "grammar must be a Grammar, .* 3$")):
+        with pytest.raises(BlocksearchError, match=says):
+            Study(wrong, tmp_path / "a.db", dataset="digits")
+    assert not (tmp_path / "a.db").exists()
 
 
 def test_data_or_an_objective(tmp_path):
