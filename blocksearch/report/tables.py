@@ -190,7 +190,7 @@ def space_report(
     tables = [
         rows_table("costs", spreads, f"costs of one image, {looked_at}"),
         *([histogram] if found.priced > len(bars) else []),
-        *([_references(found)] if found.points else []),
+        _references(found),
         *([rows_table("networks", listed, "networks")] if listed else []),
     ]
     return Report(

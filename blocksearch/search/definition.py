@@ -8,11 +8,11 @@ the same name is refused.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from blocksearch.arch.constraints import Budget
-from blocksearch.arch.network import Network, Task
+from blocksearch.arch.network import Network
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, PluginError, SpecError
@@ -23,6 +23,7 @@ from blocksearch.search.identity import source_digest
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Frame, Objective, Prices
 from blocksearch.space.grammar import Grammar
+from blocksearch.space.statistics import reference_task
 from blocksearch.training.recipe import Recipe
 
 REPEATED = 6  # networks that a study begins with get two seeds: six degrees of freedom
@@ -227,11 +228,6 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def opening_setting(grammar: Grammar) -> Task:
-    """Return the task of the reference networks: the grammar's, with the first of its widths."""
-    return replace(grammar.task, widths=grammar.parts[0].widths[0])
-
-
 def opening(
     grammar: Grammar,
     references: Sequence[str] = NAMED,
@@ -244,7 +240,7 @@ def opening(
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the
     user's that is.
     """
-    task = opening_setting(grammar)
+    task = reference_task(grammar)
     seen: set[str] = set()
     for name in dict.fromkeys((*references, *enqueue)):
         try:
@@ -279,7 +275,7 @@ def _cost_of(network: Network, quantity: str) -> int:
 
 def _baseline(grammar: Grammar) -> int:
     with suppress(SpecError):
-        found = named_network("baseline", opening_setting(grammar))
+        found = named_network("baseline", reference_task(grammar))
         own = grammar.skeleton
         return (found.inside(own) if own else found).cost.flops
     return 0

@@ -3,12 +3,12 @@ in it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.network import Network
+from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
@@ -73,9 +73,7 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
         spreads = {
             n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
         }
-    # named networks take their widths from the task: a space of stages may have none there
-    named = NAMED if grammar.task.widths else ()
-    points = [_point(name, grammar, costs) for name in named]
+    points = [_point(name, grammar, costs) for name in NAMED]
     combinations = sum(part.product.combinations for part in grammar.parts)
     return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
 
@@ -142,9 +140,14 @@ def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     ]
 
 
+def reference_task(grammar: Grammar) -> Task:
+    """Return the task of the reference networks: the grammar's, with the first of its widths."""
+    return replace(grammar.task, widths=grammar.parts[0].widths[0])
+
+
 def _point(name: str, grammar: Grammar, costs: Costs) -> Point:
     try:
-        network = named_network(name, grammar.task)
+        network = named_network(name, reference_task(grammar))
         network = network.inside(grammar.skeleton) if grammar.skeleton else network
         price = network.cost
     except SpecError as error:
