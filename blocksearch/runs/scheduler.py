@@ -209,7 +209,7 @@ def opened(location: str, workers: Executor) -> Ledger:
     if ledger.checkpoints and ledger.checkpoints.exists() and not ledger.checkpoints.is_dir():
         ledger.close()
         raise StoreError(
-            f"{ledger.checkpoints} must be a folder, for trainings in progress, but is a file: "
+            f"{ledger.checkpoints} must be a folder, for trainings in progress, but is none: "
             "move it away"
         )
     return ledger

@@ -404,7 +404,7 @@ def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(
     (tmp_path / "a.db-checkpoints").write_text("milk")
     with pytest.raises(
         StoreError,
-        match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is a file",
+        match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is none",
     ):
         ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
 
