@@ -97,13 +97,15 @@ def test_the_origin_is_found_out_from_the_digest(tmp_path, monkeypatch):
 
 
 def test_images_of_ones_own_say_so(tmp_path):
-    images, labels = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1), np.arange(8) % 2
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
+    labels = np.arange(8) % 2
     name = Own((images, labels)).keep(tmp_path)
     assert summary(Split(name), tmp_path).origin == origin(name, tmp_path) == "images of your own"
 
 
 def test_images_on_both_sides_of_a_split_are_counted(tmp_path):
-    images = np.arange(40 * 16).reshape(40, 4, 4, 1).astype(np.uint8)  # 16 apart: the last 24 copy
+    starts = 16 * np.arange(40)[:, None]  # so that the last 24 are copies
+    images = (starts + np.arange(64)).reshape(40, 8, 8, 1).astype(np.uint8)
     labels = np.arange(40) % 2
     name = Own((images, labels), (images[:6], labels[:6])).keep(tmp_path)
     for split, sides in ((Split(name), (32, 8)), (Split(name, test=True), (40, 6))):
