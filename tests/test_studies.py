@@ -296,6 +296,28 @@ def test_the_front_of_the_search(shipped):
         assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
 
 
+def test_the_front_of_svhns_search():
+    rows = [row for row in bs.front(STUDIES / "svhn.db").records() if row["front"]]
+    base = named_network("baseline", TASKS["svhn"]).cost.flops
+    found = table("blocksearch pareto studies/svhn.db")
+    assert len(found) == len(rows)
+    for (text, cells), row in zip(found.items(), rows, strict=True):
+        named = "" if row["origin"] == "evolution" else f" ({row['origin']})"
+        assert text == f"`{row['network'].split('classes=10 ')[1]}`{named}"
+        assert cells == [
+            f"{row['flops']:,}",
+            f"{row['flops'] / base:.2f}",
+            str(row["seeds"]),
+            f"{row['measured']:.2f}",
+            f"{row['expected']:.2f}",
+            f"{row['expected_low']:.2f} – {row['expected_high']:.2f}",
+        ]
+    assert {row["origin"] for row in rows} == {"evolution", "mob_imp"}
+    assert {row["seeds"] for row in rows} == {4, 5}
+    many = sum("residual=concatenate" in row["network"] for row in rows)
+    assert f"{many} of the {len(rows)} concatenate" in TEXT
+
+
 def test_the_schedule_of_svhn_is_the_shortest_whose_last_fifth_gains_little(shipped):
     runs = [run for run in shipped("svhn.db")[0] if run.key.protocol == split_id(0)]
     gains = {}
