@@ -115,7 +115,7 @@ def _run() -> int:
     except (MemoryError, ImportError) as error:
         if isinstance(error, ImportError) and not _NO_ROOM.search(str(error)):
             raise
-        return _complain(f"there is not enough memory: {error}")
+        return _complain(f"there is not enough memory: {str(error) or 'none is left'}")
     return code if isinstance(code, int) else 0
 
 

@@ -327,6 +327,7 @@ def test_a_set_of_little_is_described_in_whole_words(tmp_path):
     assert not any("as many" in note or "same number" in note for note in one.report.notes)
     gap = bs.describe((np.zeros((9, 8, 8), np.uint8), np.arange(9) // 6 * 2))
     assert gap.found.imbalance == 2
+    assert gap.found.sheet.shape[0] == 4 + 3 * 52  # a row for the class without images, too
     source = listed(tmp_path, "path,label", "a", "b")
     (tmp_path / "0.png").unlink()
     lost = bs.describe(source)

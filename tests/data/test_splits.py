@@ -132,3 +132,12 @@ def test_groups_of_all_sizes_are_drawn_anew_for_every_number(seed):
         shares = np.bincount(labels[judge], minlength=4) / np.bincount(labels)
         assert abs(len(judge) / len(labels) - 0.2) < 0.08
         assert abs(shares - 0.2).max() < 0.2
+
+
+@given(st.integers(0, 10**6))
+def test_few_groups_are_not_searched_for_the_one_best_split(seed):
+    """Which would be the same for every number."""
+    random = np.random.default_rng(seed)
+    groups, labels = np.repeat(np.arange(8, dtype=np.int32), 20), random.choice(3, 160)
+    judges = [validation_split(labels, groups, number)[1] for number in range(8)]
+    assert len({frozenset(groups[judge]) for judge in judges}) >= 4
