@@ -403,7 +403,11 @@ TRAINED = {
         "hypervolume": NUMBER,
         "networks": [{"trial": int, "flops": int}],
     },
-    "search tiny QUICK --trials 9 --seeds 1 --references none --dry-run": {"trials": int, "trainings": int, "flops": int},
+    "search tiny QUICK --trials 9 --seeds 1 --references none --dry-run": {
+        "trials": int,
+        "trainings": int,
+        "flops": int,
+    },
     "pareto results/digits.db": {"study": str, "networks": [{"trial": int, "flops": int}]},
     "importance results/digits.db": {"study": str, "levels": [{"factor": str, "level": str}]},
     "tabulate mine.py QUICK --seeds 1": {"file": str, "rows": [{"seed": int, "state": str}]},
