@@ -6,8 +6,9 @@ worker, say) may be tried again and then has another, and a partial one, stopped
 horizon, may go on and then has a longer one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,10 @@ class Ledger:
         """Return every row, partial and failed ones too, in the order they were written."""
         return list(self._read(sa.select(RUNS).order_by(RUNS.c.id)))
 
+    def of_rows(self, checksums: Set[str], *, predictions: bool) -> Iterator[Run]:
+        """Yield the runs whose rows have these checksums, with what they predicted if wanted."""
+        yield from self._read(sa.select(RUNS), checksums, predictions=predictions)
+
     def add_images(self, images: EvaluatedImages) -> None:
         """Store what the images of a data digest and split are, unless that is stored already."""
         if self.images(images.data, images.split) is None:
@@ -186,21 +191,13 @@ class Ledger:
                     added += 1
         return added
 
-    def network_text(self, fingerprint: str) -> str | None:
-        """Return how a network was written when it was first trained."""
-        row = self._network(fingerprint)
-        return None if row is None else row["text"]
-
     def layers(self, fingerprint: str) -> Layers | None:
         """Return the layers of a network that was trained, or None for another: its options' file
         is not needed.
         """
-        row = self._network(fingerprint)
-        return None if row is None else layers_of(row, self.location)
-
-    def _network(self, fingerprint: str) -> dict[str, str] | None:
         with self.guard(), self.engine.connect() as connection:
-            return network_row(connection, fingerprint, self.location)
+            row = network_row(connection, fingerprint, self.location)
+        return None if row is None else layers_of(row, self.location)
 
     def recipe(self, digest: str) -> Recipe | None:
         """Return a recipe by which something was trained, or None for another. Raises StoreError
@@ -261,8 +258,14 @@ class Ledger:
             )
         return network, recipe
 
-    def _read(self, query: "sa.Select[Any]") -> Iterator[Run]:
-        if self._has(PREDICTIONS):
+    def _read(
+        self,
+        query: "sa.Select[Any]",
+        only: Set[str] | None = None,
+        *,
+        predictions: bool = True,
+    ) -> Iterator[Run]:
+        if predictions and self._has(PREDICTIONS):
             own = PREDICTIONS.c.classes, PREDICTIONS.c.checksum.label("classes_checksum")
             query = query.add_columns(*own).outerjoin(
                 PREDICTIONS, PREDICTIONS.c.run == RUNS.c.checksum
@@ -270,7 +273,8 @@ class Ledger:
             self._check_predictions()
         with self.guard(), self.engine.connect() as connection:
             for row in connection.execute(query).mappings():
-                yield self._run(dict(row))
+                if only is None or row[RUNS.c.checksum] in only:
+                    yield self._run(dict(row))
 
     def _check_predictions(self) -> None:
         """Raise StoreError where predictions are of no run: then a run has lost its own."""
@@ -290,9 +294,9 @@ class Ledger:
         own = {"run": row["checksum"], "classes": classes}
         if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
             raise StoreError(f"{where}: its predictions do {_OTHER.replace('its', 'their')}")
-        if row.pop("checksum") != checksum(row):
+        if (stored_as := row.pop("checksum")) != checksum(row):
             raise StoreError(f"{where}: it does {_OTHER}")
-        return run_of(row, classes, where)
+        return replace(run_of(row, classes, where), row=stored_as)
 
     def _open(self, *, read_only: bool) -> bool:
         """Make what is missing; say whether there is a ledger, which a reader does not make."""

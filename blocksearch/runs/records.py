@@ -1,7 +1,7 @@
 """What a training is (`RunKey`, its identity) and what came of it (`Run`, its record)."""
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -144,7 +144,7 @@ class Run:
     beside them. `right` holds one bit per evaluated image after the last epoch, `predictions` its
     predicted class; runs of before have none. A run that diverged or failed has a `reason`.
     `provenance` says where and with what. `seconds` are those since the first epoch, whoever
-    trained them.
+    trained them. One that was read from a database has the checksum of its `row`.
     """
 
     key: RunKey
@@ -158,6 +158,7 @@ class Run:
     predictions: NDArray[np.uint16] | None = None
     seconds: float
     provenance: dict[str, str]
+    row: str = field(default="", compare=False)
 
     @property
     def accuracy(self) -> float | None:

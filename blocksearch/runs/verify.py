@@ -214,7 +214,8 @@ def _job(ledger: Ledger, key: RunKey, root: Path | None) -> Job:
     if layers is None or recipe is None:
         raise StoreError(f"{ledger.location} lacks the network or the recipe of a run it has")
     split = Split.from_id(key.dataset, key.protocol)
-    return Job(key, ledger.network_text(key.network) or "", layers, split, recipe, root, 0)
+    text = ledger.described(key)[0]["text"]
+    return Job(key, text, layers, split, recipe, root, 0)
 
 
 def _check_images(groups: Iterable[Group]) -> None:

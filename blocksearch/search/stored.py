@@ -78,6 +78,7 @@ def _check_measured(wishes: Fields) -> None:
 def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the fields of a trial from its row. Raises StoreError for a row of another shape."""
     fields = Fields(row, where).json("costs", "accuracies", "memory")
+    refers = isinstance(fields.row["accuracies"], str)
     memory = fields.object("memory")
     memory.wholes("code", -1)
     _ = memory.has("measured") and memory.named_numbers("measured", -LARGE, LARGE)
@@ -94,7 +95,8 @@ def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         "seed": fields.whole("seed", high=SEED),
         "epochs": fields.whole("epochs", 1),
         "costs": {_today(name): value for name, value in costs.items()},
-        "accuracies": fields.numbers("accuracies", 0, 100),
+        "accuracies": () if refers else fields.numbers("accuracies", 0, 100),
+        "run": fields.text("accuracies") if refers else "",
         "memory": memory.row,
     }
 

@@ -119,7 +119,7 @@ def open_study(
             studies = Studies(ledger)
             ours = studies.names()
             chosen, others = _choose(location, ours, foreign(there, location, ours), name)
-            definition = studies.definition(chosen)
+            definition = _with_origin(studies.definition(chosen), ledger)
             return (
                 (chosen, others)
                 if definition is None
@@ -133,6 +133,18 @@ def open_study(
             f"{Location(location)} is a database of something else: it holds no study"
         )
     return _choose(location, [], foreign(there, location, ()), name)
+
+
+def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str, Any] | None:
+    """Have the title say where the images are from, where it is of a version that did not."""
+    if definition is None or "protocol" not in definition:
+        return definition
+    dataset, title = str(definition["dataset"]), str(definition["title"])
+    images = ledger.images(definition["data"], definition["protocol"])
+    if images is None or not images.origin or images.origin in title:
+        return definition
+    said = title.replace(f"; {dataset}: ", f"; {dataset} ({images.origin}): ", 1)
+    return {**definition, "title": said}
 
 
 def _sound(location: str, study: StoredStudy) -> StoredStudy:

@@ -7,8 +7,11 @@ and where that fails too the search ends with the reason, so that the same comma
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
 
 from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Executor
@@ -16,9 +19,10 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.measures import ACCURACY, TrueClasses
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
+from blocksearch.runs.records import FINAL, EvaluatedImages, Group, Job, Run, RunState
 from blocksearch.search.measured import EvaluatedRun
 from blocksearch.search.objectives import Objective
+from blocksearch.search.reading import Reader
 from blocksearch.search.trials import Trial, TrialState
 from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
@@ -71,6 +75,28 @@ def check_returned(metric: str, measured: Sequence[Objective]) -> None:
             )
 
 
+def _known(judged: TrueClasses | None) -> TrueClasses:
+    assert judged is not None  # of images, which a search has
+    return judged
+
+
+def _evaluated(shared: Conditions) -> Iterator[EvaluatedImages]:
+    """Say what the images are by which runs will be judged, so that answers need none later."""
+    judged = _known(shared.judged)
+    for split, data in ((shared.protocol, shared.data), *shared.beside.values()):
+        yield EvaluatedImages(
+            dataset=split.dataset,
+            data=data,
+            split=split.id,
+            origin=shared.origin,
+            training=shared.training_images,
+            available=shared.available_images,
+            labels=judged.labels.astype(np.uint16),
+            groups=judged.groups,
+            classes=judged.classes,
+        )
+
+
 class Trainings:
     """What workers are given, and where what they bring goes. `rungs` are the epochs at which
     accuracies count; what else is `measured` counts at the last.
@@ -87,9 +113,12 @@ class Trainings:
     ) -> None:
         self._measured = tuple(measured)
         self._from, self._rungs, self._shared = trials, rungs, shared
+        self._read = Reader(rungs, shared.metric, lambda _: _known(shared.judged))
         self._ledger, self._workers, self._holds = ledger, workers, Holds()
         self._running: dict[Group, Trial] = {}
         self._waiting: list[Trial] = []
+        for images in _evaluated(shared):
+            ledger.add_images(images)
         self._failures: Counter[int] = Counter()  # by number of the trial
         self._given_up: str | None = None
 
@@ -136,7 +165,9 @@ class Trainings:
         self._forget(group, run)
         self._holds.let_go(group)
         if run.state is not RunState.FAILED:
-            self._finish(trial, run)
+            stored = self._ledger.reached(run.key, trial.epochs)
+            assert stored is not None
+            self._finish(trial, stored)
             return
         self._failures[trial.number] += 1
         self._waiting.append(trial)
@@ -151,17 +182,17 @@ class Trainings:
             checkpoint.forget(group.checkpoint)
 
     def _finish(self, trial: Trial, run: Run, *, reused: bool = False) -> None:
-        found = self._accuracies(trial, run)
+        found, trial = self._read.accuracies(run, trial.epochs), replace(trial, run=run.row)
         if found and trial.epochs == self._rungs[-1]:
             trial = trial.with_measured(self._others(trial, run))
         self._from.finish(trial, found, TrialState(run.state), reused=reused)
 
     def _others(self, trial: Trial, run: Run) -> dict[str, float]:
         """Measure what a whole training says beside its accuracy."""
-        judged, found = self._shared.judged, dict[str, float]()
+        found = dict[str, float]()
         if not self._measured:
             return found
-        assert judged is not None
+        judged = _known(self._shared.judged)
         for each in self._measured:
             if each.metric is not None:
                 found[each.name] = each.measure.checked(judged.measure(each.metric, run))
@@ -190,12 +221,3 @@ class Trainings:
         return Group((job,), None, self._workers.place.device, until=epochs).kept_in(
             self._ledger.checkpoints
         )
-
-    def _accuracies(self, trial: Trial, run: Run) -> tuple[float, ...]:
-        """Return the accuracies at each rung up to the trial's epochs; none where the run did not
-        come so far. Another metric is that of the images after the last epoch, the only rung.
-        """
-        if self._shared.metric != ACCURACY and run.accuracy is not None:
-            return self._shared.measured(run).accuracies
-        found = [run.accuracy_at(rung) for rung in self._rungs if rung <= trial.epochs]
-        return tuple(each for each in found if each is not None) if None not in found else ()

@@ -5,6 +5,7 @@ runs themselves are the ledger's.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.peek import Contents
 from blocksearch.runs.rows import METADATA, checksum
 from blocksearch.runs.schema import register
+from blocksearch.search.reading import Reader
 from blocksearch.search.stored import definition_of, trial_of
 
 _metadata = sa.MetaData()
@@ -94,7 +96,9 @@ class Trial:
 
     A trial that counts has a `state`, the `network`'s digest and `text`, its `costs` by name, and
     `accuracies`: percent, at each epoch at which the search looks, up to `epochs`; none where the
-    run diverged or failed. One that came to the last epoch has what else is `measured`, by name.
+    run diverged or failed. They are stored with its `run` alone, which is named by the checksum of
+    its row; a function has none, and neither have trainings of earlier versions. One that came to
+    the last epoch has what else is `measured`, by name.
     """
 
     number: int
@@ -110,6 +114,7 @@ class Trial:
     text: str = ""
     costs: Mapping[str, float] = field(default_factory=dict)
     accuracies: tuple[float, ...] = ()
+    run: str = field(default="", compare=False)
 
     @property
     def accuracy(self) -> float | None:
@@ -244,7 +249,27 @@ class Studies:
         if lost is not None:
             where = self._where(_steps, f"{name} {lost}")
             raise StoreError(f"{where} is missing; the file was edited")
-        return found
+        return self._with_accuracies(name, found)
+
+    def _with_accuracies(self, name: str, trials: list[Trial]) -> list[Trial]:
+        """Return trials with what their runs say. Raises StoreError where a run is missing."""
+        of = defaultdict[str, list[int]](list)
+        for trial in trials:
+            if trial.run:
+                of[trial.run].append(trial.number)
+        if not of:
+            return trials
+        definition = self.definition(name)
+        assert definition is not None
+        read = Reader.of(definition, self._ledger)
+        for run in self._ledger.of_rows(set(of), predictions=read.wants_predictions):
+            for number in of.pop(run.row, ()):
+                found = read.accuracies(run, trials[number].epochs)
+                trials[number] = replace(trials[number], accuracies=found)
+        if of:
+            where = self._where(_steps, f"{name} {min(of.values())[0]}")
+            raise StoreError(f"{where}: its run is missing; the file was damaged or edited")
+        return trials
 
     def append(self, name: str, trials: Iterable[Trial]) -> None:
         """Store trials that count, all in one transaction."""
@@ -276,6 +301,7 @@ def _as_row(study: str, trial: Trial) -> dict[str, Any]:
     row |= {"study": study, "trial": trial.candidate}
     row |= {"kind": trial.kind.value, "state": trial.state.value}
     row |= {name: json.dumps(getattr(trial, name)) for name in _JSON}
+    row |= {"accuracies": json.dumps(trial.run)} if trial.run else {}
     return row | {"checksum": checksum(row)}
 
 

@@ -142,6 +142,10 @@ def figures(rows: Rows) -> dict[str, Counter[str]]:
             if table == "ledger_predictions":  # of a run, which it names by a checksum
                 run = runs.get(row["run"], {"network": "none"})
                 plain["run"] = [run.get(name) for name in (*KEY, "epoch_to")]
+            if table == "search_steps" and isinstance(named := json.loads(row["accuracies"]), str):
+                run = runs[named]
+                plain["accuracies"] = json.loads(run["accuracies"])[: row["epochs"]]
+                plain["run"] = [run[name] for name in KEY]
             found.setdefault(table, Counter())[repr(sorted(plain.items()))] += 1
     return found
 

@@ -4,11 +4,13 @@ from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from blocksearch.data.splits import Split
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
+from blocksearch.runs.measures import TrueClasses
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Machine, RunState
 from blocksearch.runs.worker import failed_run
@@ -42,7 +44,8 @@ def asked():
 @pytest.fixture
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
-    shared = Conditions(Split("digits"), recipe, None, "d" * 64, 100, 100, 20)
+    judged = TrueClasses(np.zeros(20, np.int64))
+    shared = Conditions(Split("digits"), recipe, None, "d" * 64, 100, 100, 20, judged=judged)
     workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,
