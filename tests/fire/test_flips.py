@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from blocksearch.runs.records import EvaluatedImages
 from blocksearch.search.trials import Studies
 from tests.fire.flips import flip
 from tests.runs.test_ledger import make_job, make_run, partial
-from tests.search.made import searched
+from tests.search.made import definition, row, searched, write
 
-RUNS = ("runs", "find", "reached")
-NETWORKS = ("layers", "texts", "described")
+RUNS = ("runs", "find", "reached", "trials")
+NETWORKS = ("layers", "described")
 TABLES = {  # and which questions their rows answer
     "ledger_meta": ("find", "names"),
     "ledger_networks": NETWORKS,
@@ -64,6 +65,11 @@ def write_whole(file):
         ledger.add_images(IMAGES)
         ledger.add_report("final", "made", '{"title": "as it was"}')
         ledger.add_report("final front", "made", "[]")
+        trained = [run.row for run in ledger.find(make_job(seed).key for seed in range(3)).values()]
+    kind = definition([("residual", ["none", "add"])]) | {"rungs": [2]}
+    rows = [row(n, n, 1.0, {}, [n % 2], epochs=2) for n in range(3)]
+    rows = [replace(own, run=run) for own, run in zip(rows, trained, strict=True)]
+    write(file, "trained", kind, rows)
 
 
 def asked(ledger):
@@ -75,14 +81,13 @@ def asked(ledger):
         "find": lambda: [_plain(run) for _, run in sorted(ledger.find(seeds).items())],
         "reached": lambda: _plain(ledger.reached(OTHER.key, 1)),
         "layers": lambda: [ledger.layers(key.network) for key in keys],
-        "texts": lambda: [ledger.network_text(key.network) for key in keys],
         "described": lambda: [ledger.described(key) for key in keys],
         "recipe": lambda: [ledger.recipe(key.recipe) for key in keys],
         "images": lambda: [_plain(each) for each in ledger.all_images()],
         "reports": ledger.reports,
         "names": studies.names,
         "definitions": lambda: [studies.definition(name) for name in ("made", "more")],
-        "trials": lambda: [studies.trials(name) for name in ("made", "more")],
+        "trials": lambda: [studies.trials(name) for name in ("made", "more", "trained")],
     }
 
 

@@ -57,7 +57,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
         assert ledger.add(job, run)
     with closing(Ledger(tmp_path / "new" / "a.db", create=False)) as ledger:
         found = ledger.find([job.key])[job.key]
-        assert ledger.network_text(job.key.network) == job.text
+        assert ledger.described(job.key)[0]["text"] == job.text
     assert replace(found, right=run.right, predictions=run.predictions) == run
     assert (found.right == run.right).all()
     assert found.predictions.dtype == np.uint16
