@@ -103,6 +103,28 @@ __all__ = [
 ]
 
 
+# where people look first who know PyTorch, Optuna or NAS benchmarks
+_OTHERS = {
+    "create_study": "Study",
+    "datasets": "TASKS",
+    "list_datasets": "TASKS",
+    "list_models": "named_network",
+    "list_networks": "named_network",
+    "load_study": "front",
+    "pareto": "front",
+    "search": "Study",
+    "space": "load_space",
+    "SearchSpace": "Grammar",
+}
+
+
+def _hint(name: str) -> str:
+    from difflib import get_close_matches  # once there is a mistake
+
+    near = [_OTHERS[name]] if name in _OTHERS else get_close_matches(name, __all__, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
 if not TYPE_CHECKING:  # a checker knows the names above, and no others
 
     def __getattr__(name: str) -> object:
@@ -110,7 +132,7 @@ if not TYPE_CHECKING:  # a checker knows the names above, and no others
         if name == "data":
             return import_module("blocksearch.data")
         if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name)}")
         globals()[name] = found = getattr(import_module(f"blocksearch.{_MODULES[name]}"), name)
         return found
 

@@ -140,7 +140,7 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
     done = blocksearch(
         "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json"
     )
-    assert "2 runs to train (2 already in the ledger), about" in done.stderr
+    assert "2 runs to train (2 already in the database), about" in done.stderr
     assert "--epochs, --max-images, --seeds or --widths" in done.stderr
     answer = json.loads(done.stdout)
     assert "only 200 of 16,000 training images" in answer["title"]
@@ -149,7 +149,7 @@ def test_train_and_ablate_share_their_runs(blocksearch, tmp_path):
     again = blocksearch(
         "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--json"
     )
-    assert "nothing to train: all 4 runs are in the ledger" in again.stderr
+    assert "nothing to train: all 4 runs are in the database" in again.stderr
     assert again.stdout == done.stdout
     table = blocksearch(
         "ablate", "--factor", "residual", "--values", "add", *SMALL, "--seeds", "2", "--quiet"
@@ -187,7 +187,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
     small = [*SMALL[:-2], "--seeds", "2..3"]
     said = blocksearch(*command, *small, "--dry-run").stdout
     first, flops, later = re.search(
-        r"(\d+) runs to train \(0 already in the ledger\), (\S+) TFLOP .* at most (\d+) more where",
+        r"(\d+) runs to train \(0 already in .*\), (\S+) TFLOP .* at most (\d+) more where",
         said,
     ).groups()
     assert "interim analyses at 2, 3 seeds" in " ".join(said.split())
@@ -211,7 +211,7 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
     )  # the first look is in the ledger, and the third seed of the second
     assert more["more_at_most"] == 0
     assert (tmp_path / "results" / "digits.db").read_bytes() == kept
-    assert f"{first} runs to train (0 already in the ledger)" in done.stderr
+    assert f"{first} runs to train (0 already in the database)" in done.stderr
     rows = [
         row
         for row in json.loads(done.stdout)["comparisons"]
@@ -251,12 +251,12 @@ def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path
     assert first.returncode == 130
     kept = int(
         re.search(
-            r"interrupted: (\d+) of 120 runs are in the ledger; the same command goes on", error
+            r"interrupted: (\d+) of 120 runs are in the database; the same command goes on", error
         )[1]
     )
     assert "Traceback" not in error
     assert (
-        f"{120 - kept} runs to train ({kept} already in the ledger)"
+        f"{120 - kept} runs to train ({kept} already in the database)"
         in blocksearch(*arguments).stderr
     )
 

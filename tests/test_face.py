@@ -96,3 +96,32 @@ ONE_LINERS = {
 @pytest.mark.parametrize("name", ONE_LINERS)
 def test_what_people_try_first_works(name):
     assert ONE_LINERS[name](bs.network("effnet residual=add", task="cifar10"))
+
+
+def test_a_space_takes_the_name_of_a_task():
+    named = bs.Grammar("gtsrb", residual=["none", "add"])
+    assert named.digest == bs.Grammar(bs.TASKS["gtsrb"], residual=["none", "add"]).digest
+    with pytest.raises(bs.BlocksearchError, match="unknown task 'mnist'"):
+        bs.Grammar("mnist", residual=["none", "add"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("pareto", "front"),
+        ("load_study", "front"),
+        ("Gramar", "Grammar"),
+        ("create_study", "Study"),
+    ],
+)
+def test_a_name_that_is_not_there_says_what_is_meant(name, meant):
+    assert meant in bs.__all__
+    with pytest.raises(
+        AttributeError, match=rf"no attribute '{name}' \(did you mean '{meant}'\?\)"
+    ):
+        getattr(bs, name)
+
+
+def test_every_hint_is_a_name_that_is_there():
+    assert set(bs._OTHERS.values()) <= set(bs.__all__)
+    assert not set(bs._OTHERS) & set(bs.__all__)

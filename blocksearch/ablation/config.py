@@ -15,6 +15,9 @@ from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 MARGIN = 0.5  # points within which two accuracies count as equal
 MOST_LOOKS = 1000  # at scores from elsewhere
 MOST_MEMBERS = 10_000  # of a space, that a network is held against
+_SPREADS = (
+    "Spread between seeds to test by: own, or moderated, drawn towards that of all comparisons."
+)
 STAGES = (5, 8, 12, 20)  # seeds after which an undecided comparison is analysed again
 
 
@@ -65,11 +68,13 @@ class AblationConfig:
     )
     effect: float | None = field(
         default=None,
-        metadata={"help": "For a plan: an effect in points; says how many seeds would show it."},
+        metadata={
+            "help": "With --dry-run: an effect in points; says how many seeds would show it."
+        },
     )
     variance: Variance = field(
         default=Variance.MODERATED,
-        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
+        metadata={"help": _SPREADS},
     )
     strict: bool = field(
         default=False,
@@ -129,7 +134,7 @@ class ScoresConfig:
     )
     variance: Variance = field(
         default=Variance.MODERATED,
-        metadata={"help": "Spread to test by: moderated (by the family's), or own."},
+        metadata={"help": _SPREADS},
     )
     look: int = field(
         default=1,

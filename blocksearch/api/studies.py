@@ -142,12 +142,17 @@ def _foreseen(
 
 
 def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
-    """Return the front of a stored study, cheapest first; of one made with Optuna alone as well."""
+    """Return the front of a stored study, cheapest first; of one made with Optuna alone as well.
+
+    Each entry of `found.front` has its `network`, unless that has ops whose file is not loaded.
+    """
     from blocksearch.report.front import front_report
+    from blocksearch.search.exchange import read
     from blocksearch.search.summary import summarise
 
     found = summarise(Location(db), name)
-    return Answer(found, front_report(found))
+    read_front = tuple(replace(entry, network=read(entry.text)) for entry in found.front)
+    return Answer(replace(found, front=read_front), front_report(found))
 
 
 def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:

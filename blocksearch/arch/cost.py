@@ -6,9 +6,9 @@ and additions do not. Parameters include those of normalisation and the classifi
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import SpecError, unknown
@@ -87,7 +87,7 @@ class Layer:
 
     It must define `cost` (of itself alone) and, if its shape changes, `output`; the rest have
     defaults. Its name, or `stored_as`, is its kind in stored networks. `training.build` needs a
-    builder for it.
+    builder for it. A field that a layer gets once networks are stored is `added(default)`.
     """
 
     input: Shape
@@ -136,6 +136,13 @@ class Layer:
 
 Layers: TypeAlias = tuple[Layer, ...]
 LAYERS: dict[str, type[Layer]] = {}
+
+
+def added(default: Any) -> Any:
+    """Declare a field that a kind of layer gets once networks are stored: where it has its default,
+    they keep their digest.
+    """
+    return field(default=default, metadata={"added": True})
 
 
 def flat(layers: Iterable[Layer]) -> Iterator[Layer]:

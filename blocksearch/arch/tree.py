@@ -7,7 +7,7 @@ its stored form.
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, assert_never
 
 from blocksearch.arch.cost import LAYERS, Cost, Layer, Layers, Place, branch_cost, flat
@@ -199,10 +199,19 @@ def _to_data(value: Any) -> Any:
         case Layer() | Shape():
             kind = value.stored_as if isinstance(value, Layer) else "Shape"
             own = fields(value)  # type: ignore[arg-type]
-            names = [each.name for each in own if each.metadata.get("stored", True)]
+            names = [each.name for each in own if _is_stored(each, getattr(value, each.name))]
             return {"": kind} | {name: _to_data(getattr(value, name)) for name in names}
         case _:
             return value
+
+
+def _is_stored(field: Field[Any], value: Any) -> bool:
+    """Say whether a field is part of what a network is; one that was added later is where it is not
+    as before, so that stored networks keep their digest.
+    """
+    if field.metadata.get("added"):
+        return bool(value != field.default)
+    return bool(field.metadata.get("stored", True))
 
 
 def _layer(data: dict[str, Any]) -> Layer:

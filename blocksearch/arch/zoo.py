@@ -27,6 +27,19 @@ TASKS = {
 }
 
 
+def task_of(named: Task | str) -> Task:
+    """Return a task, or the one of a shipped data set by its name. Raises ConfigError.
+
+    >>> str(task_of("gtsrb").input)
+    '3x32x32'
+    """
+    if isinstance(named, Task):
+        return named
+    if named not in TASKS:
+        raise unknown("task", str(named), TASKS)
+    return TASKS[named]
+
+
 @dataclass(frozen=True)
 class Named:
     """A reference network: its stem, its block, and where the paper describes it.

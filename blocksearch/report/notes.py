@@ -63,8 +63,12 @@ def undecided_needs(own: "Comparison | None", both: str = "complete") -> list[st
         return []
     if own.n < 2:
         return [f"a comparison needs two seeds that both {both}"]
-    needs = [f"{own.n} seeds show ±{own.decides:.2g} or more"] if own.decides else []
+    needs = [f"{own.n} seeds show ±{_two_digits(own.decides)} or more"] if own.decides else []
     return needs + (["no interval: the seeds have no spread"] if own.interval is None else [])
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def _over_splits(compared: "Sequence[Comparison]") -> list[str]:

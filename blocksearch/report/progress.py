@@ -67,7 +67,7 @@ def plan_report(title: str, plan: Plan, more: int = 0) -> Report:
 
 def _planned(plan: Plan) -> str:
     count = len(plan.missing)
-    return f"{count} run{'s' * (count != 1)} to train ({plan.known} already in the ledger)"
+    return f"{count} run{'s' * (count != 1)} to train ({plan.known} already in the database)"
 
 
 class _Bar:
@@ -154,7 +154,7 @@ class SpokenWatch(Watch):
         self._began = 0.0
         self._bar.end()
         if not self._total:
-            return self._page.print(f"nothing to train: all {plan.known} runs are in the ledger")
+            return self._page.print(f"nothing to train: all {plan.known} runs are in the database")
         self._page.print(f"{_planned(plan)}, about {duration(plan.seconds)}{self._advice}")
         return self._bar.begin("trainings", self._total)
 
@@ -188,7 +188,7 @@ class SpokenWatch(Watch):
         self._bar.end()
         if kept is not None:
             self._page.print(
-                f"interrupted: {kept} of {self._total} runs are in the ledger; "
+                f"interrupted: {kept} of {self._total} runs are in the database; "
                 "the same command goes on from there"
             )
 
@@ -215,7 +215,7 @@ class SpokenAudience(Audience):
         result = f"{self._measured} {trial.accuracy:.2f} %" if known else trial.state
         result += f" after {trial.epochs} epochs" if trial.state == TrialState.PARTIAL else ""
         again = f", seed {trial.seed}" if trial.kind == TrialKind.SEED else ""
-        stored = ", from the ledger" if reused else ""
+        stored = ", from the database" if reused else ""
         number = trial.candidate
         where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{stored})"
         result += "".join(f", {name} {value:.2f}" for name, value in trial.measured.items())

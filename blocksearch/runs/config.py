@@ -57,7 +57,7 @@ class RunConfig(DataConfig):
     )
     val_split: int | str | Sequence[int] = field(
         default=0,
-        metadata={"help": "Index of the validation split (0, 1, ...); for an ablation also 0..4."},
+        metadata={"help": "Index of the validation split, or 0..4 for an ablation on five."},
     )
     data_root: Path | None = field(
         default=None,

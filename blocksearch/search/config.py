@@ -61,7 +61,8 @@ class StudyConfig:
     seeds: int = field(
         default=5,
         metadata={
-            "help": "Seeds that every network of the reported front gets. The first six get two."
+            "help": "Seeds that every network of the reported front gets. The first six networks "
+            "get two at once, for the noise between seeds."
         },
     )
     references: str | Sequence[str] = field(
@@ -73,11 +74,14 @@ class StudyConfig:
     )
     rungs: Sequence[int] = field(
         default=(),
-        metadata={"help": "Early stopping: epochs such as 2,5 that the best third gets past."},
+        metadata={"help": "Early stopping: at epochs such as 2,5 only the best third trains on."},
     )
     max_pending: int | None = field(
         default=None,
-        metadata={"help": "Trainings in flight at most. Default: one more than the workers."},
+        metadata={
+            "help": "Trainings at once, at most: fewer let each proposal know more results. "
+            "Default: one more than the workers."
+        },
     )
 
     def __post_init__(self) -> None:

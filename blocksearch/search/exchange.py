@@ -30,7 +30,7 @@ class Exchange:
     """
 
     def __init__(self, texts: Sequence[str], names: Sequence[str], costs: Sequence[str]) -> None:
-        self._networks = [_read(text) for text in texts]
+        self._networks = [read(text) for text in texts]
         self._costs, self.count = tuple(costs), len(costs)
         self._slots = max((int(name.split("@")[1]) for name in names if "@" in name), default=1)
         self._known: dict[Network, tuple[float, ...]] = {}
@@ -74,7 +74,8 @@ class Exchange:
         return self._known[network]
 
 
-def _read(text: str) -> Network | None:
+def read(text: str) -> Network | None:
+    """Return the network that a text means; None where that cannot be said."""
     with suppress(BlocksearchError):
         return parse(text)
     return None

@@ -22,7 +22,7 @@ from blocksearch.search.evolution import Evolution, EvolutionSampler
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
 from blocksearch.search.observations import Observation, Observations
-from blocksearch.search.samplers import RandomSampler, Sampler, Untrained
+from blocksearch.search.samplers import RandomSampler, Sampler, Untrained, check
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -93,9 +93,11 @@ class Policy:
         taken[[trial.row for trial in (*told, *pending)]] = True
         taken |= ~self.pool.members
         rng = np.random.default_rng([self.config.seed, new])
-        found = self.sampler.propose(told, pending, Untrained(self.pool, taken), rng)
+        candidates = Untrained(self.pool, taken)
+        found = self.sampler.propose(told, pending, candidates, rng)
         if found is None:
             return None
+        check(found, self.sampler.name, candidates)
         until = self.rungs[-1] if new < self._repeated else self.rungs[0]
         begun = self._begin(number, new, self.sampler.name, int(found.row), until)
         return replace(begun, memory=found.memory)

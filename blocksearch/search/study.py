@@ -66,8 +66,10 @@ class Study:
         **fields: Any,
     ) -> None:
         if (dataset is None) == (objective is None):
+            lacks = "neither was given" if dataset is None else "both were given"
             raise ConfigError(
-                "a study takes a data set to train on, or an objective to call, and not both"
+                "a study takes a data set to train on (dataset='digits'), or an objective to call, "
+                f"but {lacks}"
             )
         self.file, self._objective, self._grammar = Location(file), objective, _space(grammar)
         asked, self._runs = _divided(fields)

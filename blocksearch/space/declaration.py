@@ -13,6 +13,7 @@ from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
+from blocksearch.arch.zoo import task_of
 from blocksearch.errors import SpecError, unknown
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import HALVING, Layout, Product, StageOptions
@@ -165,15 +166,16 @@ def _limited(name: str, values: Iterable[Any]) -> list[Any]:
     return chosen
 
 
-def with_widths(task: Task) -> Task:
+def with_widths(task: Task | str) -> Task:
     """Return a task with widths, by which blocks inside a user's model, which has widths of its
     own, are told apart.
     """
-    return task if task.widths else replace(task, widths=(16, 32, 64))
+    own = task_of(task)
+    return own if own.widths else replace(own, widths=(16, 32, 64))
 
 
 def make_part(
-    task: Task,
+    task: Task | str,
     base: Block,
     per_stage: bool | Sequence[Mapping[str, Iterable[Value]]],
     declared: Mapping[str, Any],
@@ -181,6 +183,7 @@ def make_part(
     """Read what a user declares: options of factors by their names, and of the network around the
     blocks. Raises ConfigError or SpecError for what cannot be.
     """
+    task = task_of(task)
     around = {name: values for name, values in declared.items() if name in AROUND}
     options = {name: values for name, values in declared.items() if name not in AROUND}
     common = {name: options_of(name, values) for name, values in options.items()}

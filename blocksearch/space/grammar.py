@@ -59,7 +59,7 @@ class Grammar:
 
     def __init__(
         self,
-        task: Task,
+        task: Task | str,
         *,
         base: Block | None = None,
         widths: Iterable[Sequence[int]] | None = None,

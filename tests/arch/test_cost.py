@@ -80,7 +80,9 @@ PLACES = [(dataset, name) for dataset in EXPECTED for name in NAMED if name not 
 
 
 def check_against_torch(network: Network) -> None:
-    """Compare FLOPs, parameters and every output shape with the module on the meta device."""
+    """Compare FLOPs, parameters and every output shape with the module on the meta device; one of
+    two seeds has twice the parameters.
+    """
     price, task = cost(network.layers), network.task
     module = build(network.layers, device="meta").eval()
     x = torch.empty((2, task.input.channels, *task.input.map), device="meta")
@@ -88,6 +90,8 @@ def check_against_torch(network: Network) -> None:
         module(x)
     assert counter.get_total_flops() == 2 * price.flops
     assert sum(p.numel() for p in module.parameters()) == price.params
+    pair = build(network.layers, 0, 1, device="meta")
+    assert sum(p.numel() for p in pair.parameters()) == 2 * price.params
     for part, layer in zip(module, network.layers, strict=True):
         x = part(x)
         expected = (

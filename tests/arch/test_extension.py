@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from blocksearch import METRICS, TASKS, Block, Cost, Network, cost, op, parse
-from blocksearch.arch.cost import LAYERS, Layer, flat
+from blocksearch.arch.cost import LAYERS, Layer, added, flat
 from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import ActivationKind, Pool, PoolKind, Shape, decode, encode
 from blocksearch.arch.summary import layer_rows
-from blocksearch.arch.tree import Join, JoinKind, UserModel
+from blocksearch.arch.tree import Join, JoinKind, UserModel, fingerprint
 from blocksearch.errors import SpecError
 from blocksearch.training import build
 from tests.arch.test_cost import check_against_torch
@@ -181,6 +181,7 @@ def scale():
     @dataclass(frozen=True)
     class Scale(Layer):
         input: Shape
+        offset: int = added(0)
 
         @property
         def cost(self) -> Cost:
@@ -214,6 +215,17 @@ def test_a_new_layer_is_its_class_and_a_builder(scale):
     assert decode(encode(network.layers)) == network.layers
     assert any("+ scale" in row.label for row in layer_rows(network))
     assert sum(row.params for row in layer_rows(network)) == network.cost.params
+
+
+def test_a_field_that_a_layer_gets_later_changes_no_stored_network(scale):
+    shape = Shape(3, 4, 4)
+    before = f'[{{"":"Scale","input":{encode((scale(shape),))[21:-2]}}}]'
+    assert encode((scale(shape),)) == encode((scale(shape, offset=0),)) == before
+    assert "offset" not in before
+    changed = (scale(shape, offset=2),)
+    assert fingerprint(changed) != fingerprint((scale(shape),))
+    assert decode(encode(changed)) == changed
+    assert decode(before) == (scale(shape),)
 
 
 def walk(layers):

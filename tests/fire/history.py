@@ -145,7 +145,8 @@ class History:
         self.wrong += [f"SQLite says {sound}"] if sound != "ok" else []
         self._see(rows)
         told = len(re.findall(r"^\[\d+/\d+\] ", self.said, re.MULTILINE))
-        if told > len(rows.get(self._counted, [])) - before and "from the ledger" not in self.said:
+        new = len(rows.get(self._counted, [])) - before
+        if told > new and "from the database" not in self.said:
             self.wrong.append(f"{told} results were told, and fewer are kept")
         return process.returncode
 

@@ -58,7 +58,7 @@ def decoded(root: Path) -> set[str]:
 @pytest.mark.slow
 def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     foreseen = blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--dry-run").stdout
-    assert "12 runs to train (0 already in the ledger)" in foreseen
+    assert "12 runs to train (0 already in the database)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
     assert answer["title"].startswith(
         "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb (3 test images"

@@ -115,7 +115,7 @@ def test_two_searches_at_once_in_one_file_train_every_run_once(tmp_path, environ
     assert [driver.returncode for driver in drivers] == [0, 0]
     one, other = (steps(tmp_path / "a.db", name) for name in ("one", "other"))
     assert [step.accuracies for step in one] == [step.accuracies for step in other]
-    known = sum(text.count("from the ledger") for text in said)
+    known = sum(text.count("from the database") for text in said)
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         assert len(one) + len(other) - known == len(ledger.runs()) == len(one)
 
@@ -136,13 +136,13 @@ def test_a_training_that_the_ledger_has_is_not_repeated(blocksearch, tmp_path):
     ]
     blocksearch("train", "effnet", *common)
     said = blocksearch("search", *SMALL, "--trials", "1", "--enqueue", "effnet residual=add").stderr
-    assert "(effnet, from the ledger)" in said
+    assert "(effnet, from the database)" in said
     assert "(effnet residual=add)" in said
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         keys = [run.key for run in ledger.runs()]
     assert len(keys) == len(set(keys))
     other = ["search", *SMALL, "--trials", "1", "--name", "again", "--seed", "1"]
-    assert blocksearch(*other).stderr.count("from the ledger") >= 6  # the reference networks
+    assert blocksearch(*other).stderr.count("from the database") >= 6  # the reference networks
 
 
 @pytest.mark.slow

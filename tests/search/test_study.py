@@ -221,11 +221,10 @@ def test_a_space_may_be_named(tmp_path):
 
 
 def test_data_or_an_objective(tmp_path):
-    for both in ({}, {"dataset": "digits", "objective": accuracy}):
-        with pytest.raises(
-            ConfigError, match="a data set to train on, or an objective to call, and not both"
-        ):
-            Study(GRAMMAR, tmp_path / "a.db", **both)
+    both = {"dataset": "digits", "objective": accuracy}
+    for given, lacks in (({}, "neither was given"), (both, "both were given")):
+        with pytest.raises(ConfigError, match=rf"a data set to train on .* but {lacks}"):
+            Study(GRAMMAR, tmp_path / "a.db", **given)
 
 
 def test_what_an_objective_may_raise_is_a_failed_trial_with_its_reason(tmp_path):
@@ -301,6 +300,29 @@ def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path)
     flops = [entry.costs["flops"] for entry in found.entries]
     assert flops == sorted(flops)
     assert searched("cut", 3, 8)[1] == whole
+
+
+@pytest.mark.parametrize(
+    ("proposed", "says"),
+    [
+        (7, "must return a Proposal or None, but got 7"),
+        (Proposal(10**9), r"must propose one of rows 0 to [\d,]+, but got 1,000,000,000"),
+        (Proposal(-1), "must propose one of rows"),
+        (Proposal("a"), "must propose a row's number, but got 'a'"),
+        (Proposal(0), "proposed row 0, which is trained or beyond a budget"),
+    ],
+    ids=["no proposal", "beyond", "below", "a text", "twice"],
+)
+def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, proposed, says):
+    class Mistaken(Cheapest):
+        def propose(self, trials, pending, candidates, rng):
+            return proposed
+
+    asked = {"objective": accuracy, "sampler": Mistaken(), "references": "none", "seeds": 1}
+    study = Study(GRAMMAR, tmp_path / "a.db", **asked)
+    with pytest.raises(ConfigError, match=f"^sampler cheapest {says}"):
+        study.search(trials=3)
+    assert len(study.trials) <= 2  # a row that may be trained once, and its second seed
 
 
 @pytest.mark.parametrize(
