@@ -173,8 +173,8 @@ def _uncertain(summary: Summary) -> Iterator[str]:
     if count > 1:
         times = simultaneous_z(count) / Z
         yield (
-            f"intervals: 95 %, each by itself; all {count} of the front hold at once, with 95 % if "
-            f"the model is right, where they are {times:.2f} times as wide"
+            f"intervals: 95 % for each network by itself; those of all {count} of the front are "
+            f"right at once, with 95 % if the model is right, at {times:.2f} times the width"
         )
     if (noise := summary.noise) is None:
         return

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
 
 Seed = TypeVar("Seed", int, int | str)
 TOGETHER = (
-    "the intervals of all comparisons here hold together in at least 90 % of answers, in 95 % "
-    "where no end is zero"
+    "all intervals here are right at once in at least 90 % of answers, in 95 % where none ends at "
+    "zero"
 )
 
 
@@ -103,8 +103,8 @@ def unseen_note(compared: "Sequence[Comparison]", what: str = "network") -> list
     if not least:
         return []
     return [
-        f"where no run of a {what} collapsed, up to {unseen(least):.0%} of its runs could: "
-        f"{least} seeds cannot exclude it (95 %)"
+        f"a {what} of which no run collapsed here may collapse in up to {unseen(least):.0%} of its "
+        f"runs: {least} seeds cannot exclude it (95 %)"
     ]
 
 
@@ -144,7 +144,8 @@ def counted(looks: int, named: "Sequence[tuple[str, Comparison | None]]") -> str
     return (
         f"counted over all, each p is {looks} times what is printed, and one below "
         f"{ALPHA / looks:.2g} decides; {said}; "
-        f"uncounted, one such series in {ONE_IN.get(looks, 5)} decides something that is not there"
+        f"if they were not counted, one such series in {ONE_IN.get(looks, 5)} would decide a "
+        "difference that does not exist"
     )
 
 

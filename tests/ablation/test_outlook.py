@@ -70,7 +70,7 @@ def test_a_run_that_collapsed_is_flagged_in_its_row():
     (table,) = ablation_report(answer).tables
     said = table.rows[1]["outcome"]
     assert "collapsed, against a median of 61.0 %: seed 3 at 33.0 %" in said
-    assert any("up to 45% of its runs could" in note for note in table.notes)
+    assert any("may collapse in up to 45% of its runs" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("lost", [True, False])

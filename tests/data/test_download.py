@@ -271,13 +271,11 @@ def test_a_root_that_cannot_be_made_is_one_line(tmp_path):
 def test_a_listing_says_what_is_here_and_how_many_images_are_published(tmp_path):
     write_cifar10(tmp_path)
     rows = {row["name"]: row for row in fetch.listing(tmp_path)}
-    # Fashion-MNIST may lie where Debian's package puts it.
-    assert {name: row["here"] for name, row in rows.items() if name != "fashion-mnist"} == {
-        "cifar10": True,
-        "svhn": False,
-        "gtsrb": False,
-        "digits": True,
-    }
+    # Fashion-MNIST may lie where Debian's package puts it
+    assert rows["cifar10"]["here"]
+    assert rows["digits"]["here"]
+    assert not rows["svhn"]["here"]
+    assert not rows["gtsrb"]["here"]
     counts = rows["svhn"]["published_training"], rows["svhn"]["published_test"]
     assert counts == (73_257, 26_032)
     assert not any(character.isdigit() for character in rows["svhn"]["description"])
