@@ -173,14 +173,15 @@ class Training:
         }
 
     def weights(self, place: int) -> dict[str, NDArray[Any]]:
-        """Return the state dict of one seed's network, as `build(layers, seed)` names it.
+        """Return the state dict of one seed's network, as `build(layers, seed)` names it: a dropout
+        that the recipe adds or leaves out changes no name.
 
         What the module of several seeds holds copy by copy is cut out for the one at `place`. Those
         of a user's model have its own names.
         """
         if is_users(self.layers):
             return {n: own.cpu().numpy().copy() for n, own in self.module.state_dict().items()}
-        single = build(with_dropout(self.layers, self.recipe.dropout), device="meta").state_dict()
+        single = build(self.layers, device="meta").state_dict()
         whole = self.module.state_dict()
         found = {}
         for (name, meta), own in zip(single.items(), whole.values(), strict=True):

@@ -2,6 +2,8 @@
 training.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -173,3 +175,18 @@ def test_a_module_has_stages_by_name_and_takes_what_a_training_keeps(network, se
         other.load_state_dict({})
     with pytest.raises(RuntimeError, match="Unexpected key"):
         other.load_state_dict(flat.state_dict() | {"999.weight": x})
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize(("own", "recipes"), [(0.0, 0.5), (0.5, 0.0), (0.2, 0.5), (0.5, None)])
+def test_a_recipes_dropout_changes_no_name(root, own, recipes, seeds):
+    task = replace(TASKS["digits"], dropout=own)
+    network = named_network("effnet", task)
+    recipe = Recipe(epochs=1, batch=32, dropout=recipes)
+    training = Training(network.layers, prepare(Split("digits", images=64), root), recipe, seeds)
+    for place, seed in enumerate(seeds):
+        kept = {n: torch.from_numpy(each) for n, each in training.weights(place).items()}
+        module = network.module(seed=seed + 2)
+        module.load_state_dict(kept)
+        pairs = zip(module.parameters(), network.module(seed=seed).parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
