@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.answer import Answer
     from blocksearch.api.catalog import describe, load_dataset
     from blocksearch.api.models import replace
-    from blocksearch.api.networks import cost, layers, network, price, survey
+    from blocksearch.api.networks import cost, export, layers, network, price, survey
     from blocksearch.api.scores import compare
     from blocksearch.api.studies import Study, front, gain, importance, tabulate, test
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
@@ -40,7 +40,7 @@ _HOMES = {
     "api.answer": ("Answer",),
     "api.models": ("replace",),
     "api.catalog": ("describe", "load_dataset"),
-    "api.networks": ("cost", "layers", "network", "price", "survey"),
+    "api.networks": ("cost", "export", "layers", "network", "price", "survey"),
     "api.scores": ("compare",),
     "api.studies": ("Study", "front", "gain", "importance", "tabulate", "test"),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
@@ -79,6 +79,7 @@ __all__ = [
     "cost",
     "data",
     "describe",
+    "export",
     "front",
     "gain",
     "importance",

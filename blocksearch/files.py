@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from blocksearch.errors import ConfigError
+
 NEW = ".new"  # ends the name of a file that is not in its place yet
 _HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shared by machines
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
@@ -61,6 +63,36 @@ def check_output(path: Path) -> None:
         return
     if begins.startswith(_DATABASES):
         raise OSError(errno.EEXIST, "it is a database, which is not replaced", str(path))
+
+
+def check_suffix(suffix: str) -> str:
+    """Return a suffix under which a format is registered. Raises ConfigError for another text.
+
+    >>> check_suffix(".onnx")
+    '.onnx'
+    """
+    if not suffix.startswith(".") or suffix != suffix.lower():
+        raise ConfigError(f"a suffix is lower case and begins with a dot, but got {suffix!r}")
+    return suffix
+
+
+def check_place(path: Path, what: str) -> None:
+    """Refuse a place in which a file cannot be written, before anything is made for it.
+
+    Raises ConfigError.
+
+    >>> check_place(Path("no/a.html"), "an answer")
+    Traceback (most recent call last):
+    blocksearch.errors.ConfigError: an answer is saved in a folder that exists, but got no/a.html
+    """
+    try:
+        if not path.parent.is_dir():
+            raise ConfigError(f"{what} is saved in a folder that exists, but got {path}")
+        check_output(path)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
 
 
 def read_start(path: Path, count: int) -> bytes:
@@ -129,6 +161,18 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
             new.unlink()
         raise
     _sync_folder(target.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file as `replace_file` does. Raises ConfigError where it cannot be written."""
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def _remove_left(folder: Path, begins: str) -> None:

@@ -587,6 +587,17 @@ MISTAKES = [
         "an answer is saved in a folder that exists, but got nowhere/a.html",
     ),
     (["data", "check", "mnist"], "unknown data set 'mnist'"),
+    (
+        ["export", "effnet", "a.pt", "--weights", "notes.txt"],
+        "unknown model format '.pt' (did you mean '.pt2'?); known: .safetensors, .pt2",
+    ),
+    (
+        ["export", "effnet", "nowhere/a.pt2", "--weights", "notes.txt"],
+        "a model is saved in a folder that exists, but got nowhere/a.pt2",
+    ),
+    (["export", "effnet", "a.pt2", "--weights", "notes.txt"], "notes.txt is no whole file of weig"),
+    (["export", "effnet", "a.pt2", "--weights", "a.safetensors"], "weights a.safetensors cannot"),
+    (["export", "effnet", "a.pt2"], "--weights"),
 ]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.cli import main
 from blocksearch.data import DataConfig, open_dataset
 from blocksearch.errors import BlocksearchError, ConfigError
@@ -21,14 +22,17 @@ from blocksearch.files import check_regular, replace_file
 from blocksearch.report.table import Report, rows_table
 from blocksearch.report.writers import WRITERS, save, writer_for
 from blocksearch.runs.ledger import Ledger
+from blocksearch.training.exporters import export
 from blocksearch.training.weights import save as save_arrays
 from blocksearch.training.weights import save_weights
 
 REPORT = Report(title="t", tables=(rows_table("sizes", [{"size": 1.5, "name": "x" * 500}]),))
 ARRAYS = {"a": np.arange(500.0)}
+NETWORK = named_network("effnet", TASKS["digits"])
 WRITES = {
     "a.npz": lambda file: save_arrays(file, ARRAYS),
     "a.safetensors": lambda file: save_weights(file, ARRAYS, {"of": "a test"}),
+    "b.safetensors": lambda file: export(NETWORK, NETWORK.module(seed=0).state_dict(), file),
     **{f"a{suffix}": lambda file: save(REPORT, file) for suffix in WRITERS},
 }
 

@@ -63,6 +63,7 @@ DOORS = {
         "arch/skeleton",  # for a type alone, as in arch/block
         "training/build",
         "training/batches",
+        "training/exporters",
         "training/norm_act",
         "training/record",
         "training/replace",

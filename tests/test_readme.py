@@ -27,7 +27,10 @@ DOCUMENTS = [
     *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md")),
     *(
         ROOT / room / "README.md"
-        for room in ("studies", "search_spaces", "blocksearch/ablation", "blocksearch/data")
+        for room in (
+            *("studies", "search_spaces"),
+            *(f"blocksearch/{name}" for name in ("ablation", "data", "training")),
+        )
     ),
 ]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
@@ -134,7 +137,7 @@ def test_there_is_a_place_for_everything_that_may_be_added():
     assert len(text.splitlines()) <= 50
     for what in (
         *("factor", "layer", "data set", "augmentation", "objective", "sampler", "executor"),
-        *("format", "figure"),
+        *("model format", "file format", "figure"),
     ):
         assert re.search(rf"^\| an? (\w+ )?{what} \|", text, re.MULTILINE), what
 

@@ -1,7 +1,7 @@
-"""Networks from texts, what they cost, and spaces of them; nothing is trained."""
+"""Networks from texts, what they cost, their files, and spaces of them; nothing is trained."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,37 @@ def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: An
 
     found = text if isinstance(text, Network) else network(text, task, **how)
     return Answer(found.cost, cost_report(str(text), found, found.cost))
+
+
+def export(
+    net: str | Network,
+    file: str | Path,
+    *,
+    weights: str | Path | Mapping[str, Any],
+    task: "Task | DatasetLike" = "cifar10",
+    **how: Any,
+) -> Answer[Path]:
+    """Write a network with trained weights to a file for other programs, by the file's suffix.
+
+    `.pt2` is read by `torch.export.load`, without blocksearch, and takes any number of images;
+    `.safetensors` holds the weights alone. Formats of your own are registered by
+    `blocksearch.training.exporters.register_exporter`. `weights` are a file that `keep_weights`
+    gave, or what a module's `state_dict()` returns; `task` and `how` are the arguments of
+    `network`. Raises ConfigError, DataError or PluginError in one line.
+
+    >>> import blocksearch as bs
+    >>> net = bs.network("effnet", task="digits")
+    >>> own = net.module(seed=0).state_dict()  # of a module that is trained, rather
+    >>> bs.export(net, "effnet.pt2", weights=own)  # doctest: +SKIP
+    <Answer effnet.pt2: 318,212 bytes>
+    """
+    from blocksearch.report.table import Report
+    from blocksearch.training.exporters import export as write
+
+    found, path = net if isinstance(net, Network) else network(net, task, **how), Path(file)
+    size = write(found, weights, path)
+    facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}
+    return Answer(path, Report(title=f"{path}: {size:,} bytes", notes=(str(found),), facts=facts))
 
 
 def layers(

@@ -9,7 +9,7 @@ from typing import Any
 
 from blocksearch.errors import ConfigError
 
-WRITTEN = ("save", "sheet", "table", "keep_weights")  # parameters that name what is written
+WRITTEN = ("save", "sheet", "table", "file", "keep_weights")  # parameters that name what is written
 DATABASES = ("db", "into", "other")
 IMAGES = ("dataset", "test")
 NO_FILES = ("name",)  # texts that are never read as a file's name

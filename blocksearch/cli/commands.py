@@ -11,6 +11,7 @@ COMMANDS = {
     "inspect": {
         "show": "Print the layers of a network, like the paper's Table 1.",
         "cost": "Print what a network costs, before it is built.",
+        "export": "Write a network with trained weights to a file.",
         "replace": "Put blocks in the place of your own model's convolutions.",
         "space": "Show the size and costs of a space, before any training.",
         "list": "List data sets, networks, spaces and recipes.",

@@ -61,6 +61,30 @@ def cost(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> N
 
 @app.command()
 @with_options
+def export(
+    network: NetworkText,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to: .pt2 (torch.export), .safetensors.")
+    ],
+    weights: Annotated[Path, typer.Option(help="Trained weights, a file of --keep-weights.")],
+    form: Form,
+    pictures: Shapes,
+    output: Shown,
+) -> None:
+    """Write a network with trained weights to a file.
+
+    Its suffix says the format; a --plugin may register others.
+
+    Example: blocksearch export effnet effnet.pt2 --dataset digits --weights a.safetensors
+    """
+    from blocksearch.api.networks import export as call
+
+    task = form.pop("dataset")
+    output.show(call(network, file, weights=weights, task=task, **form, **pictures))
+
+
+@app.command()
+@with_options
 def replace(
     model: Annotated[
         str, typer.Argument(help="Your model, FILE:NAME: a module, or what makes it.")

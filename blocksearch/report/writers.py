@@ -1,12 +1,10 @@
 """Answers as files: one writer for each suffix, and a register for a user's own."""
 
-import errno
-import os
 from pathlib import Path
 from typing import Protocol
 
 from blocksearch.errors import ConfigError
-from blocksearch.files import check_output, replace_file
+from blocksearch.files import check_place, check_suffix, write_file
 from blocksearch.report.table import Answer, Report, as_report, cleaned
 
 
@@ -74,9 +72,7 @@ def register_writer(suffix: str, writer: ReportWriter) -> None:
 
     >>> register_writer(".lines", lambda report: str(len(report.tables)).encode())
     """
-    if not suffix.startswith(".") or suffix != suffix.lower():
-        raise ConfigError(f"a suffix is lower case and begins with a dot, but got {suffix!r}")
-    WRITERS[suffix] = writer
+    WRITERS[check_suffix(suffix)] = writer
 
 
 def writer_for(path: Path) -> ReportWriter:
@@ -86,14 +82,7 @@ def writer_for(path: Path) -> ReportWriter:
     if path.suffix.lower() not in WRITERS:
         known = ", ".join(WRITERS)
         raise ConfigError(f"an answer is saved as one of {known}, but got {path}")
-    try:
-        if not path.parent.is_dir():
-            raise ConfigError(f"an answer is saved in a folder that exists, but got {path}")
-        check_output(path)
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+    check_place(path, "an answer")
     return WRITERS[path.suffix.lower()]
 
 
@@ -109,12 +98,4 @@ def save(answer: Answer, path: str | Path) -> None:
     path = Path(path)
     write = writer_for(path)
     report = as_report(answer)
-    content = write(cleaned(report) if path.suffix.lower() != ".json" else report)
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}")
+    write_file(path, write(cleaned(report) if path.suffix.lower() != ".json" else report))

@@ -121,7 +121,7 @@ def read_splits(given: int | str | Sequence[int]) -> tuple[int, ...]:
 
 def loaded(files: Sequence[str | Path]) -> SpaceFile:
     """Load the files a user named, as one space: all their options, and the options per factor of
-    their grammars. What they register of recipes is known from then on.
+    their grammars. What they register is known from then on.
     """
     spaces = [read_space(file, registrations) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}

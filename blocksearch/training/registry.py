@@ -24,6 +24,11 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _REGISTERED: list[str] = []  # names in the order in which they were registered, again too
 
 
+def note_registration(name: str) -> None:
+    """Note that a piece was registered, whatever it is of."""
+    _REGISTERED.append(name)
+
+
 def registrations() -> int:
     """Count how often a piece was registered, so that a file that registers one is known by it."""
     return len(_REGISTERED)
@@ -62,7 +67,7 @@ class Registry(dict[str, Any], Generic[P]):
             raise ConfigError(f"another {self.kind} has the name {name!r} already")
         self.sources[name] = _source(f"{self.kind} {name!r}", piece)
         self[name] = piece
-        _REGISTERED.append(name)
+        note_registration(name)
 
     def made(self, text: str) -> P:
         """Make the piece that a text chooses. Raises ConfigError for what it cannot be."""

@@ -116,7 +116,7 @@ def _looked_at(module: nn.Module, input: Shape, classes: int, name: str) -> tupl
         module.train(training)
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             x = torch.zeros(_IMAGES[training], input.channels, input.height, input.width)
-            with _quiet(), flop_counter() as counter, Operators(x) as seen:
+            with quiet(), flop_counter() as counter, Operators(x) as seen:
                 try:
                     given = module(x)
                 except Exception as error:
@@ -176,7 +176,7 @@ def _digest(
         module.train(training)
         x = torch.zeros(2, input.channels, input.height, input.width)
         try:
-            with _quiet():
+            with quiet():
                 batch = {0: torch.export.Dim.AUTO}
                 exported = torch.export.export(module, (x,), dynamic_shapes=(batch,), strict=False)
         except Exception as error:
@@ -217,7 +217,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Let torch say nothing beside what it raises, which is our one line."""
     logger = logging.getLogger("torch")
     before = logger.level

@@ -4,7 +4,7 @@ gone when the run is kept.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.errors import DataError
 from blocksearch.files import NEW, check_regular, replace_file
 
 if TYPE_CHECKING:
@@ -80,10 +81,34 @@ def save_weights(file: Path, weights: dict[str, NDArray[Any]], description: dict
 
     Raises OSError where it cannot.
     """
+    saved = packed(weights, description)
+    _replaced(file, lambda opened: opened.write(saved))
+
+
+def packed(weights: Mapping[str, NDArray[Any]], description: Mapping[str, str]) -> bytes:
+    """Return weights and what they are of as the content of a file of safetensors."""
     from safetensors.numpy import save
 
-    saved = _in_order(save(weights, metadata=description))
-    _replaced(file, lambda opened: opened.write(saved))
+    return _in_order(save(dict(weights), metadata=dict(description)))
+
+
+def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a file of safetensors: torch's tensors by name, and what it says that they are of.
+
+    Raises DataError for another file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        check_regular(file)
+        with safe_open(file, "pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, (  # noqa: SIM118
+                opened.metadata() or {}
+            )
+    except OSError as error:
+        raise DataError(f"weights {file} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise DataError(f"{file} is no whole file of weights (safetensors): {error}") from error
 
 
 def _in_order(saved: bytes) -> bytes:
