@@ -10,8 +10,9 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.notation import parse
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.zoo import TASKS
-from blocksearch.errors import ConfigError, PluginError
+from blocksearch.errors import ConfigError
 from blocksearch.runs.plan import loaded
+from blocksearch.space.load import made_in, value_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,12 +72,7 @@ def model_from(place: str) -> "nn.Module":
     """
     from torch import nn
 
-    made = _named(place)
-    if callable(made) and not isinstance(made, nn.Module):
-        try:
-            made = made()
-        except Exception as error:
-            raise PluginError(f"{place}(): {type(error).__name__}: {error}") from error
+    made = made_in(place, "model", lambda own: isinstance(own, nn.Module))
     if not isinstance(made, nn.Module):
         raise ConfigError(f"{place} must be or return a torch.nn.Module, but is {type(made)}")
     return made
@@ -89,23 +85,10 @@ def read_skeleton(given: "Maker") -> Skeleton | None:
     """
     if given is None or isinstance(given, Skeleton):
         return given
-    made = _named(given) if isinstance(given, str) else given
+    made = value_in(given, "model") if isinstance(given, str) else given
     if hasattr(made, "forward") and not isinstance(made, type):
         raise ConfigError(
             f"{given if isinstance(given, str) else 'a skeleton'} is a model: give a function "
             "that takes a block and returns the model around it"
         )
     return Skeleton(made)
-
-
-def _named(place: str) -> Any:
-    """Run a user's file and return what a name in it is."""
-    from blocksearch.space.load import run_file
-
-    file, _, name = place.rpartition(":")
-    if not file or not name.isidentifier():
-        raise ConfigError(f"a model is named FILE:NAME, such as my_model.py:make, not {place!r}")
-    values = run_file(Path(file).expanduser())
-    if name not in values:
-        raise ConfigError(f"{file} defines no {name}")
-    return values[name]

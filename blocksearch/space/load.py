@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.arch.ops import Ops, ops_in
-from blocksearch.errors import ConfigError, SpecError, unknown
+from blocksearch.errors import ConfigError, PluginError, SpecError, near, unknown
 from blocksearch.files import check_regular
 from blocksearch.space.grammar import Grammar
 
@@ -103,18 +103,48 @@ def import_beside(path: Path) -> None:
         sys.path.append(folder)
 
 
+def made_in(place: str, kind: str, is_one: Callable[[Any], bool]) -> Any:
+    """Run a user's file and return what a name in it is, such as `my_model.py:make`; or what that
+    returns, where it can be called and is not one itself.
+
+    Raises SpecError, ConfigError or PluginError in one line.
+    """
+    made = value_in(place, kind)
+    if not callable(made) or is_one(made):
+        return made
+    try:
+        return made()
+    except Exception as error:
+        raise PluginError(f"{place}(): {type(error).__name__}: {error}") from error
+
+
+def value_in(place: str, kind: str) -> Any:
+    """Run a user's file and return what a name in it is. Raises as `made_in` does."""
+    file, _, name = place.rpartition(":")
+    if not file or not name.isidentifier():
+        raise ConfigError(f"a {kind} is named FILE:NAME, such as my_{kind}.py:make, not {place!r}")
+    try:
+        path = Path(file).expanduser()
+    except RuntimeError as error:  # no such user
+        raise SpecError(f"{file} cannot be read: {error}") from error
+    values = run_file(path)
+    if name not in values:
+        raise ConfigError(f"{file} defines no {name}{near(name, values)}")
+    return values[name]
+
+
 def run_file(path: Path) -> dict[str, Any]:
     """Execute a user's Python file and return what it defines, by name.
 
     It may import what lies beside it. Raises SpecError with file and line if it is no Python file,
     fails, or loads itself.
     """
-    if path.resolve() in _RUNNING:
-        raise SpecError(f"{path} loads itself")
     try:
         check_regular(path)
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
+    if path.resolve() in _RUNNING:
+        raise SpecError(f"{path} loads itself")
     found = importlib.util.spec_from_file_location(path.stem, path)
     if found is None or found.loader is None:
         raise SpecError(f"{path} is not a Python file: its name must end in .py")
