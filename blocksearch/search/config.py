@@ -13,8 +13,8 @@ from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, re
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
+from blocksearch.search.own import is_sampler, sampler_from
 from blocksearch.search.results import RESERVED
-from blocksearch.search.samplers import Sampler
 from blocksearch.space.candidates import COSTS
 
 OPTUNA = ("nsga2", "tpe", "gp")
@@ -55,7 +55,8 @@ class StudyConfig:
         },
     )
     sampler: Any = field(
-        default="evolution", metadata={"help": f"{', '.join(SAMPLERS[:-1])} or {SAMPLERS[-1]}."}
+        default="evolution",
+        metadata={"help": f"{', '.join(SAMPLERS)}; or one of yours, FILE:NAME such as mine.py:My."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of the search."})
     seeds: int = field(
@@ -114,13 +115,16 @@ class StudyConfig:
                 raise ConfigError(f"{words(name)} must be at least {least}, but got {value}")
 
     def _check_sampler(self) -> None:
+        if isinstance(self.sampler, str) and re.search(r":|\.py$", self.sampler):
+            object.__setattr__(self, "sampler", sampler_from(self.sampler))
         if isinstance(self.sampler, str):
             if self.sampler not in SAMPLERS:
-                raise unknown("sampler", self.sampler, SAMPLERS)
-        elif not (is_optuna(self.sampler) or isinstance(self.sampler, Sampler)):
+                yours = "; or one of yours, FILE:NAME"
+                raise unknown("sampler", self.sampler, SAMPLERS, yours)
+        elif not is_sampler(self.sampler):
             raise ConfigError(
                 "a sampler is a name, an instance of one of Optuna's, or an object with a name and "
-                f"propose(), but got {self.sampler!r}"
+                f"propose(), but got {self.sampler!r:.80}"
             )
         elif self.sampler_name in (*SAMPLERS, *NAMED):
             raise ConfigError(f"a sampler of your own cannot be named {self.sampler_name}")

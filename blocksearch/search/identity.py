@@ -7,7 +7,6 @@ import inspect
 from functools import partial
 from types import CodeType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 
 def source_digest(function: Any) -> tuple[str, str]:
@@ -33,13 +32,14 @@ def sampler_text(sampler: Any) -> str:
     """
     if isinstance(sampler, str):
         return sampler
-    if sampler not in _TEXTS:
-        _TEXTS[sampler] = _text_of(sampler)
-    return _TEXTS[sampler]
+    if id(sampler) not in _TEXTS:
+        _TEXTS[id(sampler)] = sampler, _text_of(sampler)
+    return _TEXTS[id(sampler)][1]
 
 
-# as they were when first seen: some of Optuna's change their own arguments once they are used
-_TEXTS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+# as they were when first seen: some of Optuna's change their own arguments once they are used; kept
+# with the samplers, which need have no hash
+_TEXTS: dict[int, tuple[Any, str]] = {}
 
 
 def _text_of(sampler: Any) -> str:

@@ -82,23 +82,6 @@ class Proposal:
             raise ConfigError("a proposal's memory must not have a 'code': a trial's own is there")
 
 
-def check(found: object, sampler: str, candidates: Untrained) -> None:
-    """Raise ConfigError unless a sampler proposed a network that may be trained next."""
-    if not isinstance(found, Proposal):
-        raise ConfigError(f"sampler {sampler} must return a Proposal or None, but got {found!r}")
-    row: object = found.row  # anything, from a sampler of a user's
-    if isinstance(row, bool) or not isinstance(row, int | np.integer):
-        raise ConfigError(f"sampler {sampler} must propose a row's number, but got {row!r}")
-    if not 0 <= row < len(candidates.pool):
-        rows = f"rows 0 to {len(candidates.pool) - 1:,}"
-        raise ConfigError(f"sampler {sampler} must propose one of {rows}, but got {row:,}")
-    if not candidates.is_free(int(row)):
-        raise ConfigError(
-            f"sampler {sampler} proposed row {row:,}, which is trained or beyond a budget: "
-            "candidates.is_free says which are left"
-        )
-
-
 @runtime_checkable
 class Sampler(Protocol):
     """Proposes networks; `name` stands in the trials."""

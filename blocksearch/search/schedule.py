@@ -22,7 +22,8 @@ from blocksearch.search.evolution import Evolution, EvolutionSampler
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
 from blocksearch.search.observations import Observation, Observations
-from blocksearch.search.samplers import RandomSampler, Sampler, Untrained, check
+from blocksearch.search.own import Guarded
+from blocksearch.search.samplers import RandomSampler, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -93,11 +94,9 @@ class Policy:
         taken[[trial.row for trial in (*told, *pending)]] = True
         taken |= ~self.pool.members
         rng = np.random.default_rng([self.config.seed, new])
-        candidates = Untrained(self.pool, taken)
-        found = self.sampler.propose(told, pending, candidates, rng)
+        found = self.sampler.propose(told, pending, Untrained(self.pool, taken), rng)
         if found is None:
             return None
-        check(found, self.sampler.name, candidates)
         until = self.rungs[-1] if new < self._repeated else self.rungs[0]
         begun = self._begin(number, new, self.sampler.name, int(found.row), until)
         return replace(begun, memory=found.memory)
@@ -248,14 +247,14 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
     if chosen in OPTUNA or is_optuna(chosen):
         from blocksearch.search.optuna_samplers import OptunaSampler
 
-        return OptunaSampler(chosen, prices, judge.further)
+        own = OptunaSampler(chosen, prices, judge.further)
+        return own if isinstance(chosen, str) else Guarded(own)
     if chosen == "evolution":
         return EvolutionSampler(judge, definition.rungs)
     if chosen == "random":
         return RandomSampler()
     assert not isinstance(chosen, str), f"sampler {chosen!r} has a name and is made nowhere"
-    found: Sampler = chosen
-    return found
+    return Guarded(chosen)
 
 
 def promoted(

@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from blocksearch import Grammar, Shape, Study, Task, cost, load_space
-from blocksearch.errors import BlocksearchError, ConfigError, DataError
+from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
 from blocksearch.search.loop import Audience
@@ -305,11 +305,11 @@ def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path)
 @pytest.mark.parametrize(
     ("proposed", "says"),
     [
-        (7, "must return a Proposal or None, but got 7"),
-        (Proposal(10**9), r"must propose one of rows 0 to [\d,]+, but got 1,000,000,000"),
-        (Proposal(-1), "must propose one of rows"),
-        (Proposal("a"), "must propose a row's number, but got 'a'"),
-        (Proposal(0), "proposed row 0, which is trained or beyond a budget"),
+        (7, "return a Proposal or None, but gave 7"),
+        (Proposal(10**9), r"propose one of rows 0 to [\d,]+, but gave 1,000,000,000"),
+        (Proposal(-1), "propose one of rows"),
+        (Proposal("a"), "propose a row's number, but gave 'a'"),
+        (Proposal(0), r"propose a row that is free \(candidates.is_free\), but gave 0"),
     ],
     ids=["no proposal", "beyond", "below", "a text", "twice"],
 )
@@ -320,7 +320,7 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
 
     asked = {"objective": accuracy, "sampler": Mistaken(), "references": "none", "seeds": 1}
     study = Study(GRAMMAR, tmp_path / "a.db", **asked)
-    with pytest.raises(ConfigError, match=f"^sampler cheapest {says}"):
+    with pytest.raises(PluginError, match=f"^sampler cheapest must {says}"):
         study.search(trials=3)
     assert len(study.trials) <= 2  # a row that may be trained once, and its second seed
 
