@@ -515,6 +515,8 @@ MISTAKES = [
     (["cost", "effnet", "--input", "3x4x4"], "a map is not pooled below 1×1"),
     (["cost", "effnet", "--classes", "x"], "'--classes': Input should be a valid integer"),
     (["data"], "Missing command"),
+    (["ablate"], "Missing option '--factor'. Factor to vary, such as residual"),
+    (["search"], "Missing argument 'SPACE'. Name of a space, such as section3"),
     (["effects", "a.db"], "No such command"),
     (["train", "effnet", "--ledger", "a.db"], "No such option"),
     (["cost"], "NETWORK"),

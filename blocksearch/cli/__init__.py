@@ -95,7 +95,7 @@ def _run() -> int:
         sys.stdout.flush()
     except typer.TyperException as error:
         called = f"(in: blocksearch {shlex.join(sys.argv[1:])})"
-        return _complain(f"{error.format_message()} {called}")
+        return _complain(f"{error.format_message()}{_lacking(error)} {called}")
     except MissingError as error:
         return _complain(f"{error}; {_making(error.location)}")
     except BlocksearchError as error:
@@ -117,6 +117,13 @@ def _run() -> int:
             raise
         return _complain(f"there is not enough memory: {str(error) or 'none is left'}")
     return code if isinstance(code, int) else 0
+
+
+def _lacking(error: Exception) -> str:
+    """Return what the help says of an option or argument that is missing, after a blank."""
+    param = getattr(error, "param", None)
+    said = getattr(param, "help", None) if type(error).__name__ == "MissingParameter" else None
+    return f" {said}" if said else ""
 
 
 def _leave_stdout() -> None:
