@@ -50,7 +50,7 @@ def open_dataset(
     if is_named(dataset, config, test=test):
         return str(dataset)
     if (plain := plain_arrays(dataset, config, test=test)) is not None:
-        own = Own(*plain)
+        own = Own(*plain, called=_called(dataset, test))
         return own.keep(root) if keep else own.name
     source, *rest = sources_of(dataset, config, test=test)
     return read_source(source, rest[0] if rest else None, config, root, progress)
@@ -90,13 +90,22 @@ def sources_of(
     """Return the images of one's own that something stands for, and beside them test images that
     are handed over apart. Raises DataError or ConfigError.
     """
-    handed, tested = _with_one_numbering(_arrays(dataset, "dataset"), _arrays(test, "test"))
-    found = [_source(dataset, handed, config, "dataset")]
+    called, called_test = _called(dataset, test)
+    handed, tested = _with_one_numbering(_arrays(dataset, called), _arrays(test, called_test))
+    found = [_source(dataset, handed, config, called)]
     if test is not None:
-        found.append(_source(test, tested, config, "test"))
+        found.append(_source(test, tested, config, called_test))
     elif handed is not None and "test" in handed:
-        found.append(ArraySource(checked(handed["test"], "test"), "test"))
+        found.append(ArraySource(checked(handed["test"], called_test), called_test))
     return found
+
+
+def _called(dataset: DatasetLike, test: DatasetLike) -> tuple[str, str]:
+    """Return what errors call training and test images: their file, else the argument."""
+    train = str(dataset) if isinstance(dataset, str | PathLike) else "dataset"
+    if isinstance(test, str | PathLike):
+        return train, str(test)
+    return train, "test" if test is not None or train == "dataset" else f"{train}, test"
 
 
 def _with_one_numbering(*sides: dict[str, Handed] | None) -> list[dict[str, Handed] | None]:

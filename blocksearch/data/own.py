@@ -33,17 +33,23 @@ class Own:
     are.
 
     Other test images beside the same training images are another data set, with runs of its own.
-    Raises DataError or ConfigError for arrays that are no images to learn from.
+    Raises DataError or ConfigError, by what training and test images are `called`, for arrays that
+    are no images to learn from.
 
     >>> import numpy as np
     >>> Own((np.zeros((8, 9, 8, 1), np.uint8), np.arange(8) % 2)).name
     'own-1x9x8-2-f342e7f5aaa3dbe1'
     """
 
-    def __init__(self, data: Handed, test: Handed | None = None) -> None:
-        self._parts = {"train": own_arrays(data)}
+    def __init__(
+        self,
+        data: Handed,
+        test: Handed | None = None,
+        called: tuple[str, str] = ("dataset", "test"),
+    ) -> None:
+        self._parts = {"train": own_arrays(data, called[0])}
         if test is not None:
-            self._parts["test"] = own_test_arrays(test, self._parts["train"])
+            self._parts["test"] = own_test_arrays(test, self._parts["train"], called[1])
             check_groups(data, test)
         self.name = own_name(self._parts["train"], list(map(digest, self._parts.values())))
 

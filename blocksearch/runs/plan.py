@@ -25,6 +25,7 @@ from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.registry import registrations
+from blocksearch.training.transforms import check_fits
 
 MOST_SEEDS = 1000
 MOST_SPLITS = 100
@@ -191,6 +192,9 @@ class Conditions:
     judged: TrueClasses | None = None
     beside: Mapping[Shape, tuple[Split, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fits(self.recipe.augment, get(self.protocol.dataset).task.input.map)
+
     def interval(self, run: Run) -> tuple[float, float] | None:
         """Return what other images might have given a run, 95 %, in percent."""
         judged = self.judged or TrueClasses(np.zeros(0, np.int64), (), self.evaluation_groups)
@@ -208,9 +212,7 @@ class Conditions:
         return replace(run, accuracies=(value,))
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
-        """One job per seed and network, seed by seed, so that an interrupted experiment has whole
-        pairs.
-        """
+        """One job per seed and network, seed by seed, so that what is interrupted has pairs."""
         chosen = list(networks)
         return [self.job(network, seed) for seed in seeds for network in chosen]
 

@@ -326,6 +326,16 @@ def padding_of(texts: Sequence[str]) -> str:
     return found[0] if found else PADDINGS[0]
 
 
+def check_fits(texts: Sequence[str], map: tuple[int, int]) -> None:
+    """Raise ConfigError where a transform in pixels leaves nothing of images of that size."""
+    for text in texts:
+        match TRANSFORMS.made(text):
+            case Shift(pixels=pixels) | Cutout(size=pixels) if pixels >= min(map):
+                raise ConfigError(
+                    f"{text} must be smaller than the images, but they are {map[0]}×{map[1]}"
+                )
+
+
 def canonical(texts: Sequence[str]) -> tuple[str, ...]:
     """Return the texts of transforms in their one form. Raises ConfigError for what cannot be."""
     found = tuple(TRANSFORMS.canonical(text) for text in texts)

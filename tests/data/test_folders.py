@@ -619,8 +619,8 @@ class AsDataset:
 
 DOORS = {
     "arrays": (lambda _, images, labels: (images, labels), "dataset: "),
-    ".npz": (as_archive, "dataset: "),
-    ".npy": (as_pair, "dataset: "),
+    ".npz": (as_archive, "a.npz: "),
+    ".npy": (as_pair, "images.npy: "),
     "Dataset": (AsDataset, "dataset: item 0: "),
     "iterable": (lambda _, images, labels: zip(images, labels, strict=True), "dataset: item 0: "),
     "folder": (as_folder, "photos/c0/0.png: "),

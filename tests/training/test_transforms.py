@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
+import blocksearch as bs
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Images, Prepared, Split, normalisation
 from blocksearch.errors import ConfigError
@@ -24,7 +25,7 @@ from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.trainer import Training
-from blocksearch.training.transforms import TRANSFORMS, Augmentation
+from blocksearch.training.transforms import TRANSFORMS, Augmentation, check_fits
 from tests.training.drawn import drawn_data
 
 CPU = torch.device("cpu")
@@ -298,6 +299,21 @@ BAD = [
 def test_what_cannot_be_is_refused(text, says):
     with pytest.raises(ConfigError, match=says):
         recipe_named(f"fast augment={text}", 1)
+
+
+@pytest.mark.parametrize("text", ["cutout(32)", "shift(32)", "shift(32,zero)"])
+def test_what_leaves_nothing_of_the_images_is_refused(tmp_path, monkeypatch, text):
+    """They are 32 pixels a side; one pixel less leaves something."""
+    monkeypatch.chdir(tmp_path)
+    own = {"dataset": "digits", "recipe": f"fast augment={text}", "epochs": 1, "db": "a.db"}
+    says = "must be smaller than the images, but they are 32×32"
+    with pytest.raises(ConfigError, match=says):
+        bs.train("effnet", **own)
+    asked = own | {"factor": "recipe", "values": [own.pop("recipe")], "recipe": "fast"}
+    with pytest.raises(ConfigError, match=says):
+        bs.ablate("effnet", **asked)
+    assert list(tmp_path.iterdir()) == []
+    check_fits([text.replace("32", "31")], (32, 32))
 
 
 def test_augmentation_is_part_of_a_recipe():
