@@ -71,8 +71,10 @@ def check_suffix(suffix: str) -> str:
     >>> check_suffix(".onnx")
     '.onnx'
     """
-    if not suffix.startswith(".") or suffix != suffix.lower():
-        raise ConfigError(f"a suffix is lower case and begins with a dot, but got {suffix!r}")
+    if not re.fullmatch(r"\.[a-z0-9_-]+", suffix):
+        raise ConfigError(
+            f"a suffix is one dot, then lower case letters or digits, but got {suffix!r}"
+        )
     return suffix
 
 

@@ -103,6 +103,17 @@ def test_a_space_takes_the_name_of_a_task():
     assert named.digest == bs.Grammar(bs.TASKS["gtsrb"], residual=["none", "add"]).digest
     with pytest.raises(bs.BlocksearchError, match="unknown task 'mnist'"):
         bs.Grammar("mnist", residual=["none", "add"])
+    with pytest.raises(bs.BlocksearchError, match=r"unknown task .*did you mean 'gtsrb'"):
+        bs.Grammar(["gtsrb"])
+
+
+def test_what_is_said_beside_a_network_is_refused():
+    net = bs.network("effnet", task="digits")
+    for ask in (bs.price, bs.layers):
+        with pytest.raises(bs.BlocksearchError, match="widths goes with a network's text"):
+            ask(net, widths=(8, 8))
+    with pytest.raises(bs.BlocksearchError, match=r"a network is a text .* but got 3"):
+        bs.price(3)
 
 
 @pytest.mark.parametrize(

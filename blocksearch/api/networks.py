@@ -56,6 +56,8 @@ def network(
     >>> network("effnet", task="cifar10:3x48x48/7").task.classes
     7
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"a network is a text such as 'effnet residual=add', but got {text!r}")
     pictures = DataConfig(resize=resize, grey=grey, skip_damaged=skip_damaged)
     own, dataset = read_task(task, widths, input, classes, pictures)
     if "[" in text and (widths is not None or (dataset and own != get(dataset).task)):
@@ -118,11 +120,20 @@ def _widths(text: str) -> tuple[int, ...]:
     return found
 
 
+def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]) -> Network:
+    """Return a network, or read its text. Raises ConfigError for what is said beside a network."""
+    if not isinstance(net, Network):
+        return network(net, task, **how)
+    if how:
+        raise ConfigError(f"{next(iter(how))} goes with a network's text: this one has its own")
+    return net
+
+
 def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
     """Return what a network costs, as an answer; `how` are the arguments of `network`."""
     from blocksearch.report.tables import cost_report
 
-    found = text if isinstance(text, Network) else network(text, task, **how)
+    found = _read(text, task, how)
     return Answer(found.cost, cost_report(str(text), found, found.cost))
 
 
@@ -151,7 +162,7 @@ def export(
     from blocksearch.report.table import Report
     from blocksearch.training.exporters import export as write
 
-    found, path = net if isinstance(net, Network) else network(net, task, **how), Path(file)
+    found, path = _read(net, task, how), Path(file)
     size = write(found, weights, path)
     facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}
     return Answer(path, Report(title=f"{path}: {size:,} bytes", notes=(str(found),), facts=facts))
@@ -164,7 +175,7 @@ def layers(
     from blocksearch.arch.summary import layer_rows
     from blocksearch.report.tables import layers_report
 
-    found = text if isinstance(text, Network) else network(text, task, **how)
+    found = _read(text, task, how)
     return Answer(found, layers_report(str(text), found, layer_rows(found), found.cost))
 
 

@@ -144,7 +144,8 @@ def _foreseen(
 def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
     """Return the front of a stored study, cheapest first; of one made with Optuna alone as well.
 
-    Each entry of `found.front` has its `network`, unless that has ops whose file is not loaded.
+    Each entry of `found.front` has its `network`, but for one that has ops of yours or is inside a
+    model of yours: `Study.front` has these.
     """
     from blocksearch.report.front import front_report
     from blocksearch.search.exchange import read

@@ -33,11 +33,12 @@ def task_of(named: Task | str) -> Task:
     >>> str(task_of("gtsrb").input)
     '3x32x32'
     """
-    if isinstance(named, Task):
-        return named
-    if named not in TASKS:
-        raise unknown("task", str(named), TASKS)
-    return TASKS[named]
+    given: object = named
+    if isinstance(given, Task):
+        return given
+    if not isinstance(given, str) or given not in TASKS:
+        raise unknown("task", str(given), TASKS, "; or a Task of your own")
+    return TASKS[given]
 
 
 @dataclass(frozen=True)

@@ -114,10 +114,10 @@ class Ledger:
         yield from self._read(sa.select(RUNS), checksums, predictions=predictions)
 
     def add_images(self, images: EvaluatedImages) -> None:
-        """Store what the images of a data digest and split are, unless that is stored already."""
-        if self.images(images.data, images.split) is None:
-            for table, row in image_rows(images):
-                with suppress(RowIsThereError), self.writing() as connection:
+        """Store what images are, and the names of their classes, unless that is stored already."""
+        if rows := image_rows(images, self.all_images()):
+            with suppress(RowIsThereError), self.writing() as connection:
+                for table, row in rows:
                     table.create(connection, checkfirst=True)
                     stored(connection, table.insert().values(**row))
 

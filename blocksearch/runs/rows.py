@@ -5,7 +5,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
@@ -148,13 +148,20 @@ def packed_classes(run: Run) -> bytes | None:
     return None if run.predictions is None or not len(run.predictions) else packed(run.predictions)
 
 
-def image_rows(images: EvaluatedImages) -> list[tuple[sa.Table, dict[str, Any]]]:
-    """Return the rows of evaluated images, and of the names of their classes if they have any."""
+def image_rows(
+    images: EvaluatedImages, known: Iterable[EvaluatedImages] = ()
+) -> list[tuple[sa.Table, dict[str, Any]]]:
+    """Return the rows of evaluated images, and of the names of their classes if they have any, but
+    for what is known.
+    """
+    of_data = [own for own in known if own.data == images.data]
+    there = any(own.split == images.split for own in of_data)
+    named = any(own.dataset == images.dataset and own.classes for own in of_data)
     groups = None if images.groups is None else packed(images.groups.astype(np.int32))
     row = {**vars(images), "labels": packed(images.labels.astype(np.uint16)), "groups": groups}
     names = json.dumps(row.pop("classes"))
-    found = [(IMAGES, row)]
-    if images.classes:
+    found = [] if there else [(IMAGES, row)]
+    if images.classes and not named:
         found.append((CLASSES, {"data": images.data, "dataset": images.dataset, "names": names}))
     return [(table, own | {"checksum": checksum(own)}) for table, own in found]
 

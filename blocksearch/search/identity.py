@@ -2,9 +2,9 @@
 elsewhere is not seen.
 """
 
-import hashlib
 import inspect
 from functools import partial
+from hashlib import sha256
 from types import CodeType
 from typing import Any
 
@@ -12,7 +12,7 @@ from typing import Any
 def source_digest(function: Any) -> tuple[str, str]:
     """Return the name of a callable, an object or a class, and the digest of its source."""
     name, source = described(function)
-    return name, hashlib.sha256(source.encode()).hexdigest()
+    return name, sha256(source.encode()).hexdigest()
 
 
 def is_optuna(sampler: object) -> bool:
@@ -25,7 +25,7 @@ def is_optuna(sampler: object) -> bool:
 
 def sampler_text(sampler: Any) -> str:
     """Return what a sampler is: its name, or its class with the arguments that are plain values; of
-    a class of the user's own its source, too.
+    a class of the user's own its source, too, and those of the user's that it is derived from.
 
     >>> sampler_text("evolution")
     'evolution'
@@ -47,7 +47,12 @@ def _text_of(sampler: Any) -> str:
     text = f"{type(sampler).__module__}.{type(sampler).__qualname__}({arguments})"
     if type(sampler).__module__.startswith("optuna."):
         return text
-    return f"{text} {source_digest(sampler)[1][:16]}"
+    own = [kind for kind in type(sampler).__mro__ if kind.__module__.split(".")[0] not in _OTHERS]
+    sources = "".join(source_digest(kind)[1] for kind in own)
+    return f"{text} {sources[:16] if len(own) == 1 else sha256(sources.encode()).hexdigest()[:16]}"
+
+
+_OTHERS = ("abc", "blocksearch", "builtins", "optuna", "typing")
 
 
 def _arguments(sampler: object) -> dict[str, str]:

@@ -2,6 +2,7 @@
 one fails.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def sampler_from(place: str) -> Any:
     if not is_sampler(made):
         raise ConfigError(
             f"{place} must be or make a sampler, an instance of one of Optuna's or an object with "
-            f"a name and propose(), but is {made!r:.80}"
+            f"a name and propose(), but is {_shown(made)}"
         )
     _know(made, Path(place.rpartition(":")[0]).expanduser())
     return made
@@ -96,12 +97,23 @@ class Guarded:
 def _why_not(found: object, candidates: Untrained) -> str | None:
     """Say why what a sampler returned cannot be trained next, if so."""
     if not isinstance(found, Proposal):
-        return f"return a Proposal or None, but gave {found!r:.80}"
+        return f"return a Proposal or None, but gave {_shown(found)}"
     row: object = found.row
     if isinstance(row, bool) or not isinstance(row, int | np.integer):
-        return f"propose a row's number, but gave {row!r:.80}"
+        return f"propose a row's number, but gave {_shown(row)}"
     if not 0 <= row < len(candidates.pool):
         return f"propose one of rows 0 to {len(candidates.pool) - 1:,}, but gave {row:,}"
     if not candidates.is_free(int(row)):
         return f"propose a row that is free (candidates.is_free), but gave {row:,}"
+    try:
+        json.dumps(dict(found.memory), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"have memory that is JSON, but gave {_shown(found.memory)} ({error})"
     return None
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # a user's own text of itself
+        return f"an object of {type(value).__name__}"

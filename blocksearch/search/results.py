@@ -52,8 +52,8 @@ class Entry:
     has more. `limits` says whether the limits on what is measured are kept, where there are any;
     `factor` is FLOPs against the baseline network. `named` networks were asked for by name;
     `origin` is that name, or who proposed the network. `units` are the parts of the text that
-    belong together, where these are not its words. `network` is there where a study in Python was
-    asked.
+    belong together, where these are not its words. `network` is there for those of a front that
+    Python asked for.
     """
 
     trial: int

@@ -2,6 +2,7 @@
 space's file nor its images are needed, and nothing is run.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -139,11 +140,13 @@ def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str,
     """Have the title say where the images are from, where it is of a version that did not."""
     if definition is None or "protocol" not in definition:
         return definition
-    dataset, title = str(definition["dataset"]), str(definition["title"])
-    images = ledger.images(definition["data"], definition["protocol"])
-    if images is None or not images.origin or images.origin in title:
+    unsaid = re.compile(rf"; {re.escape(str(definition['dataset']))}(?=[:,])")
+    if not unsaid.search(str(definition["title"])):
         return definition
-    said = title.replace(f"; {dataset}: ", f"; {dataset} ({images.origin}): ", 1)
+    images = ledger.images(definition["data"], definition["protocol"])
+    if images is None or not images.origin:
+        return definition
+    said = unsaid.sub(lambda own: f"{own[0]} ({images.origin})", definition["title"], count=1)
     return {**definition, "title": said}
 
 

@@ -415,7 +415,7 @@ def test_a_users_writer_is_used(tmp_path, monkeypatch):
     register_writer(".count", lambda report: f"{len(report.tables[0].rows)} rows".encode())
     save(rows_table("a", [{"b": 1}, {"b": 2}]), tmp_path / "a.count")
     assert Path(tmp_path / "a.count").read_text() == "2 rows"
-    with pytest.raises(ConfigError, match="begins with a dot"):
+    with pytest.raises(ConfigError, match="a suffix is one dot"):
         register_writer("count", lambda report: b"")
 
 

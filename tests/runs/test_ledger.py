@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -329,17 +329,47 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
     assert len(stored) <= len(said) + 1
 
 
+IMAGES = EvaluatedImages(
+    dataset="digits",
+    data="d" * 64,
+    split="val20-v1.0",
+    origin="drawn",
+    training=10,
+    available=20,
+    labels=np.arange(5, dtype=np.uint16),
+    groups=np.array([3, 3, 2, 2, 1], np.int32),
+)
+
+
+def test_names_of_classes_are_added_where_only_the_images_are_stored(tmp_path):
+    """As an earlier version left them; other splits of the images have the same names."""
+    named = replace(IMAGES, classes=("ant", "bee", "cat", "dog", "elk"))
+    other = replace(named, split="test")
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        for each in (IMAGES, named, named, other):
+            ledger.add_images(each)
+        assert [each.classes for each in ledger.all_images()] == [named.classes] * 2
+        assert {each.split for each in ledger.all_images()} == {"val20-v1.0", "test"}
+
+
+def test_images_and_the_names_of_their_classes_are_stored_at_once(tmp_path):
+    named = replace(IMAGES, classes=("ant", "bee", "cat", "dog", "elk"))
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
+        ledger.add(make_job(), make_run(make_job()))
+        with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
+            refuse = "create trigger refuse before insert on ledger_classes begin select raise"
+            connection.execute(f"{refuse}(abort, 'no space'); end")  # so the second one fails
+        with suppress(StoreError):
+            ledger.add_images(named)
+        with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
+            assert connection.execute("select * from ledger_images").fetchall() == []
+            connection.execute("drop trigger refuse")
+        ledger.add_images(named)
+        assert [each.classes for each in ledger.all_images()] == [named.classes]
+
+
 def test_what_the_images_are_is_stored_once_and_noticed_where_it_is_edited(tmp_path):
-    images = EvaluatedImages(
-        dataset="digits",
-        data="d" * 64,
-        split="val20-v1.0",
-        origin="drawn",
-        training=10,
-        available=20,
-        labels=np.arange(5, dtype=np.uint16),
-        groups=np.array([3, 3, 2, 2, 1], np.int32),
-    )
+    images = IMAGES
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.images(images.data, images.split) is None
         ledger.add_images(images)

@@ -15,6 +15,8 @@ import blocksearch as bs
 from blocksearch.cli import main
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.config import StudyConfig
+from blocksearch.search.identity import sampler_text
+from blocksearch.search.own import sampler_from
 from blocksearch.search.trials import Studies
 
 ROOT = Path(__file__).parents[2]
@@ -224,3 +226,17 @@ def test_a_class_is_no_sampler_but_what_it_makes_is(mine):
     assert StudyConfig(sampler="mine.py:Cheapest", rungs=[1]).sampler_name == "cheapest"
     with pytest.raises(bs.BlocksearchError, match="rungs go with evolution and random, but the"):
         StudyConfig(sampler="mine.py:tpe", rungs=[1])
+
+
+def test_a_sampler_derived_from_another_one_is_known_by_both(tmp_path):
+    base = (
+        "class Base:\n    name = 'own'\n    def propose(self, trials, pending, candidates, rng):\n"
+    )
+    derived = "\nclass Own(Base):\n    pass\n\nown = Own()\n"
+    texts = []
+    for place in ("0", "-1", "0"):
+        file = tmp_path / f"own{len(texts)}" / "mine.py"
+        file.parent.mkdir()
+        file.write_text(f"{base}        return candidates.free[{place}]\n{derived}")
+        texts.append(sampler_text(sampler_from(f"{file}:own")))
+    assert texts[0] == texts[2] != texts[1]

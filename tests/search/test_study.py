@@ -279,6 +279,13 @@ class Cheapest:
         return Proposal(rows[costs.argmin()]) if len(rows) else None
 
 
+class Unspeakable:
+    """It has no text."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
 def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path):
     def searched(name, *trials):
         study = Study(
@@ -310,8 +317,11 @@ def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path)
         (Proposal(-1), "propose one of rows"),
         (Proposal("a"), "propose a row's number, but gave 'a'"),
         (Proposal(0), r"propose a row that is free \(candidates.is_free\), but gave 0"),
+        (Proposal(3, {"note": np.int64(3)}), r"have memory that is JSON, but gave \{'note'.*int64"),
+        (Proposal(3, {"note": float("nan")}), "have memory that is JSON, but gave"),
+        (Unspeakable(), "return a Proposal or None, but gave an object of Unspeakable"),
     ],
-    ids=["no proposal", "beyond", "below", "a text", "twice"],
+    ids=["no proposal", "beyond", "below", "a text", "twice", "numpy", "nan", "unspeakable"],
 )
 def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, proposed, says):
     class Mistaken(Cheapest):

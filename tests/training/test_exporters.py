@@ -220,7 +220,7 @@ def test_a_format_of_ones_own_is_registered_in_one_place(tmp_path):
             bs.export(net, tmp_path / f"a{suffix}", weights=net.module().state_dict())
         assert "\n" not in str(caught.value)
     assert "test_exporters.py:" in str(caught.value)
-    with pytest.raises(bs.BlocksearchError, match="lower case and begins with a dot"):
+    with pytest.raises(bs.BlocksearchError, match="a suffix is one dot, then lower case letters"):
         register_exporter("names", names)
 
 
