@@ -198,8 +198,15 @@ def held(folder: Path) -> dict[str, list[str]]:
                 if said != "ok":
                     raise sqlite3.DatabaseError(said)
                 names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-                for (name,) in names.fetchall():
-                    rows = map(dict, connection.execute(f'SELECT * FROM "{name}"'))
+                runs = dict[str, str]()
+                for (name,) in sorted(names.fetchall(), key=lambda own: own[0] != "ledger_runs"):
+                    rows = list(map(dict, connection.execute(f'SELECT * FROM "{name}"')))
+                    if name == "ledger_runs":
+                        runs = {row["checksum"]: row["accuracies"] for row in rows}
+                    if name == "search_steps":  # a trial names its run by a checksum
+                        for row in rows:
+                            named = row["accuracies"].strip('"')
+                            row["accuracies"] = runs.get(named, named)
                     found[f"{file.name} {name}"] = sorted(
                         str(
                             {
