@@ -176,7 +176,7 @@ def test_revised_holds_the_points_of_section_6():
 
 
 def count_exactly(name: str, task: Task | None) -> int:
-    """Hold up to six hundred networks of a space against the scalar cost, the brute force and torch;
+    """Hold networks of a space, up to 600, against the scalar cost, the brute force and torch;
     return how many.
     """
     grammar = load_space(name) if task is None else load_space(name).on(task)
