@@ -299,8 +299,9 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     title = f"{location}: {equal} of {len(rows)} trainings done again are equal to the bit"
     table = Table(name="runs", columns=columns, rows=tuple(rows), data=tuple(rows))
     notes = (
-        "same machine: one kind of processor, with the same libraries and kernels; there they "
-        "must be equal",
+        "same machine: one kind of processor and of instructions (such as AVX2), with the same "
+        "libraries and kernels; there they must be equal, and runs without an answer do not say "
+        "by which instructions they were made",
         *([f"{wrong} had to be equal and are not"] if wrong else []),
     )
     return Report(title=title, tables=(replace(table, notes=notes),), facts={"equal": equal})

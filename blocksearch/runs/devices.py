@@ -67,6 +67,20 @@ def machine(device: str) -> str:
 
 
 @lru_cache(maxsize=8)
+def instructions(device: str) -> str:
+    """Name the instruction sets for which loops are compiled here, torch's and ours: they decide
+    how sums are rounded, and processors of one name may differ in them. Empty for a GPU.
+    """
+    if device != "cpu":
+        return ""
+    import torch
+
+    from blocksearch.training.kernels import compiled_for
+
+    return f"{torch.backends.cpu.get_cpu_capability()}, {compiled_for()}"
+
+
+@lru_cache(maxsize=8)
 def device_name(device: str) -> str:
     """Name a device for the record: `cpu`, or the kind of GPU."""
     if device == "cpu":

@@ -36,8 +36,9 @@ class Verified:
     """A stored run beside the same training done again.
 
     `spread` is the standard deviation in points over the seeds that are stored of the network, None
-    with fewer than two. `alike` says whether both were made on one kind of processor with the same
-    libraries and kernels, so that they must be equal; None where the stored run does not say it.
+    with fewer than two. `alike` says whether both were made on one kind of processor, by the same
+    instructions, libraries and kernels, so that they must be equal; None where the stored run does
+    not say it.
     `together` are the seeds that shared its module, by the record or, where it has none, by rule.
     """
 
@@ -240,9 +241,10 @@ def _spread(run: Run, runs: Iterable[Run]) -> float | None:
 
 
 def _alike(one: Run, other: Run) -> bool | None:
-    if "processor" not in one.provenance:
+    said, here = one.provenance, other.provenance
+    if "processor" not in said:
         return None
-    return all(
-        one.provenance.get(name, first) == other.provenance.get(name, first)
-        for name, first in BITS.items()
-    )
+    if any(said.get(name, first) != here.get(name, first) for name, first in BITS.items()):
+        return False
+    # runs of before do not say it, and processors of one name may differ in their instructions
+    return said["instructions"] == here["instructions"] if "instructions" in said else None

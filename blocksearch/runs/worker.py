@@ -23,7 +23,7 @@ import numpy as np
 import blocksearch
 from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.errors import BlocksearchError, DataError, one_line
-from blocksearch.runs.devices import device_name, machine
+from blocksearch.runs.devices import device_name, instructions, machine
 from blocksearch.runs.records import Group, Job, Run, RunState
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ def _provenance(device: str) -> dict[str, str]:
     import torch
 
     seen = {"device": device_name(device), "processor": machine(device)}
+    seen["instructions"] = instructions(device)
     return {"date": _now(), "threads": str(torch.get_num_threads())} | seen | _versions()
 
 

@@ -49,6 +49,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return made
 
 
+def compiled_for() -> str:
+    """Name the processor whose instructions these loops are compiled to."""
+    from numba.core.registry import cpu_target
+
+    return str(cpu_target.target_context.codegen().magic_tuple()[1])
+
+
 def wide(rows: int, channels: int) -> int:
     """Return how many rows are laid end to end so that an inner loop fills whole vector registers;
     it divides `rows`.

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 
@@ -58,18 +59,22 @@ def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(s
     with closing(Ledger(stored.ledger)) as old, closing(Ledger(file)) as new:
         job = conditions(stored, NETWORK).jobs([NETWORK], [0])[0]
         (known,) = old.find([job.key]).values()
-        for seed, processor in ((7, known.provenance["processor"]), (8, "another processor")):
+        elsewhere = [{}, {"processor": "another"}, {"instructions": "AVX2, another"}]
+        for seed, other in enumerate([*elsewhere, {"instructions": None}], 7):
             own = replace(job, key=replace(job.key, seed=seed))
             made = made_run(own.key, RunState.COMPLETE, (1.5, 2.5 + seed))
-            where = known.provenance | {"processor": processor, "seeds": str(seed)}
+            where = known.provenance | other | {"seeds": str(seed)}
+            where = {name: value for name, value in where.items() if value is not None}
             new.add(own, replace(made, losses=(1.0, 1.0), epoch_to=2, provenance=where))
-    found = {each.stored.key.seed: each for each in verify(str(file), 2, stored.root, 1)}
+    found = {each.stored.key.seed: each for each in verify(str(file), 4, stored.root, 1)}
     assert {each.likeness for each in found.values()} == {Likeness.DIFFERENT}
     assert (found[7].alike, found[7].wrong) == (True, True)
     assert (found[8].alike, found[8].wrong) == (False, False)
+    assert (found[9].alike, found[9].wrong) == (False, False)
+    assert (found[10].alike, found[10].wrong) == (None, False)  # as runs of before
     record = found[8].record()
     assert record["difference"] == pytest.approx(record["again"] - 10.5)
-    assert record["spreads"] == pytest.approx(record["difference"] / 0.5**0.5)
+    assert record["spreads"] == pytest.approx(record["difference"] / stdev((9.5, 10.5, 11.5, 12.5)))
 
 
 @pytest.mark.parametrize(
