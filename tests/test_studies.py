@@ -77,6 +77,7 @@ def judged_by_test(shipped: Callable[[str], Any], number: int) -> tuple[str, lis
     name = TABLES[number][0]
     task = replace(TASKS[name], widths=WIDTHS.get(name, TASKS[name].widths))
     runs = [run for run in shipped(f"{name}.db")[0] if run.key.protocol == "test"]
+    runs = [run for run in runs if run.key.seed in range(5)]  # the test of a search has others
     return name, networks_of(number, task), [run for run in runs if run.epoch_to == EPOCHS[name]]
 
 
@@ -313,7 +314,7 @@ def test_the_front_of_svhns_search():
             f"{row['expected_low']:.2f} – {row['expected_high']:.2f}",
         ]
     assert {row["origin"] for row in rows} == {"evolution", "mob_imp"}
-    assert {row["seeds"] for row in rows} == {4, 5}
+    assert {row["seeds"] for row in rows} == {5}
     many = sum("residual=concatenate" in row["network"] for row in rows)
     assert f"{many} of the {len(rows)} concatenate" in TEXT
 
