@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -56,7 +56,10 @@ def test_values_gradients_and_running_statistics_are_those_of_torch_in_double(
 ):
     ours, theirs, x, dy = pair(shape, slope, seed, layout)
     mine, double = x.clone().requires_grad_(), x.double().requires_grad_()
-    y, wanted = ours(mine), functional.leaky_relu(theirs(double), slope)
+    normalised = theirs(double)
+    # at the bend rounding decides the side, and with it a gradient of the whole channel
+    assume(slope == 1 or float(normalised.detach().abs().min()) > 5e-6)
+    y, wanted = ours(mine), functional.leaky_relu(normalised, slope)
     y.backward(dy)
     wanted.backward(dy.double())
     assert near(y, wanted)
