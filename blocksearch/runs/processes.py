@@ -48,7 +48,9 @@ class _Recorded(SpawnContext):
         _quieten_tracker()
 
     # its name in multiprocessing, where it is a class
-    def Process(self, *args: Any, **own: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+    def Process(  # type: ignore[override]  # noqa: N802
+        self, *args: Any, **own: Any
+    ) -> SpawnProcess:
         made = SpawnProcess(*args, **own)
         self.started = [each for each in self.started if each.exitcode is None] + [made]
         return made

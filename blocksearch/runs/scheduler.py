@@ -5,15 +5,17 @@ run before saying so.
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, UserModel
-from blocksearch.data.splits import SplitSummary, summary
-from blocksearch.errors import StoreError
+from blocksearch.data.datasets import is_own
+from blocksearch.data.splits import Split, SplitSummary, summary
+from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
@@ -123,7 +125,7 @@ def ensure(
         _sweep(own, ledger)
         todo = plan(own, ledger, pool, watch, known=len(elsewhere))
         watch.planned(todo)
-        remember_images(own, ledger)
+        remember_images({(job.protocol, job.key.data) for job in own}, own[0].root, ledger)
 
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
@@ -155,20 +157,24 @@ def _check_images(jobs: Sequence[Job], location: str) -> None:
         summary(split, root)
 
 
-def remember_images(jobs: Iterable[Job], ledger: Ledger) -> None:
-    """Store once what the images are by which runs are judged, so that answers need none later."""
-    for job in {(job.key.data, job.key.protocol): job for job in jobs}.values():
-        if ledger.images(job.key.data, job.key.protocol) is None:
-            found = summary(job.protocol, job.root)
-            if found.digest == job.key.data:
-                ledger.add_images(_evaluated(job.key, found))
+def remember_images(splits: Iterable[tuple[Split, str]], root: Path | None, ledger: Ledger) -> None:
+    """Store once what the images are by which runs of splits, each with its data digest, are
+    judged, so that answers need none later. Nothing is trained on images that are not here.
+    """
+    for split, data in splits:
+        known = ledger.images(data, split.id)
+        if known is None or (is_own(split.dataset) and not known.classes):
+            with suppress(DataError):
+                found = summary(split, root)
+                if found.digest == data:
+                    ledger.add_images(_evaluated(split, found))
 
 
-def _evaluated(key: RunKey, found: SplitSummary) -> EvaluatedImages:
+def _evaluated(split: Split, found: SplitSummary) -> EvaluatedImages:
     return EvaluatedImages(
-        dataset=key.dataset,
-        data=key.data,
-        split=key.protocol,
+        dataset=split.dataset,
+        data=found.digest,
+        split=split.id,
         origin=found.origin,
         training=found.training,
         available=found.available,

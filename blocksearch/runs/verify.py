@@ -38,8 +38,8 @@ class Verified:
     `spread` is the standard deviation in points over the seeds that are stored of the network, None
     with fewer than two. `alike` says whether both were made on one kind of processor, by the same
     instructions, libraries and kernels, so that they must be equal; None where the stored run does
-    not say it.
-    `together` are the seeds that shared its module, by the record or, where it has none, by rule.
+    not say it. `together` are the seeds that shared its module, by the record or, where it has
+    none, by rule.
     """
 
     text: str

@@ -261,8 +261,11 @@ def _now() -> str:
 def _provenance(device: str) -> dict[str, str]:
     import torch
 
-    seen = {"device": device_name(device), "processor": machine(device)}
-    seen["instructions"] = instructions(device)
+    seen = {
+        "device": device_name(device),
+        "processor": machine(device),
+        "instructions": instructions(device),
+    }
     return {"date": _now(), "threads": str(torch.get_num_threads())} | seen | _versions()
 
 

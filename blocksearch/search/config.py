@@ -80,7 +80,7 @@ class StudyConfig:
     max_pending: int | None = field(
         default=None,
         metadata={
-            "help": "Trainings at once, at most: fewer let each proposal know more results. "
+            "help": "Proposals that wait for their result, at most: fewer let each know more. "
             "Default: one more than the workers."
         },
     )

@@ -7,11 +7,9 @@ and where that fails too the search ends with the reason, so that the same comma
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
-
-import numpy as np
 
 from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Executor
@@ -19,7 +17,8 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.measures import ACCURACY, TrueClasses
 from blocksearch.runs.plan import Conditions
-from blocksearch.runs.records import FINAL, EvaluatedImages, Group, Job, Run, RunState
+from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
+from blocksearch.runs.scheduler import remember_images
 from blocksearch.search.measured import EvaluatedRun
 from blocksearch.search.objectives import Objective
 from blocksearch.search.reading import Reader
@@ -75,28 +74,6 @@ def check_returned(metric: str, measured: Sequence[Objective]) -> None:
             )
 
 
-def _known(judged: TrueClasses | None) -> TrueClasses:
-    assert judged is not None  # of images, which a search has
-    return judged
-
-
-def _evaluated(shared: Conditions) -> Iterator[EvaluatedImages]:
-    """Say what the images are by which runs will be judged, so that answers need none later."""
-    judged = _known(shared.judged)
-    for split, data in ((shared.protocol, shared.data), *shared.beside.values()):
-        yield EvaluatedImages(
-            dataset=split.dataset,
-            data=data,
-            split=split.id,
-            origin=shared.origin,
-            training=shared.training_images,
-            available=shared.available_images,
-            labels=judged.labels.astype(np.uint16),
-            groups=judged.groups,
-            classes=judged.classes,
-        )
-
-
 class Trainings:
     """What workers are given, and where what they bring goes. `rungs` are the epochs at which
     accuracies count; what else is `measured` counts at the last.
@@ -113,12 +90,14 @@ class Trainings:
     ) -> None:
         self._measured = tuple(measured)
         self._from, self._rungs, self._shared = trials, rungs, shared
-        self._read = Reader(rungs, shared.metric, lambda _: _known(shared.judged))
+        assert shared.judged is not None  # the classes of images, which a search has
+        self._judged = judged = shared.judged
+        self._read = Reader(rungs, shared.metric, lambda _: judged)
         self._ledger, self._workers, self._holds = ledger, workers, Holds()
         self._running: dict[Group, Trial] = {}
         self._waiting: list[Trial] = []
-        for images in _evaluated(shared):
-            ledger.add_images(images)
+        splits = [(shared.protocol, shared.data), *shared.beside.values()]
+        remember_images(splits, shared.root, ledger)
         self._failures: Counter[int] = Counter()  # by number of the trial
         self._given_up: str | None = None
 
@@ -190,14 +169,11 @@ class Trainings:
     def _others(self, trial: Trial, run: Run) -> dict[str, float]:
         """Measure what a whole training says beside its accuracy."""
         found = dict[str, float]()
-        if not self._measured:
-            return found
-        judged = _known(self._shared.judged)
         for each in self._measured:
             if each.metric is not None:
-                found[each.name] = each.measure.checked(judged.measure(each.metric, run))
+                found[each.name] = each.measure.checked(self._judged.measure(each.metric, run))
             else:
-                found[each.name] = each(self._evaluated(trial, run, judged))
+                found[each.name] = each(self._evaluated(trial, run, self._judged))
         return found
 
     def _evaluated(self, trial: Trial, run: Run, judged: TrueClasses) -> EvaluatedRun:

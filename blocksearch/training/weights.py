@@ -102,9 +102,8 @@ def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         check_regular(file)
         with safe_open(file, "pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, (  # noqa: SIM118
-                opened.metadata() or {}
-            )
+            names = opened.keys()  # it is no mapping
+            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except OSError as error:
         raise DataError(f"weights {file} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:

@@ -13,10 +13,9 @@ import pytest
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.errors import BlocksearchError, StoreError
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.records import EvaluatedImages
 from blocksearch.search.trials import Studies
 from tests.fire.flips import flip
-from tests.runs.test_ledger import make_job, make_run, partial
+from tests.runs.test_ledger import IMAGES, make_job, make_run, partial
 from tests.search.made import definition, row, searched, write
 
 RUNS = ("runs", "find", "reached", "trials")
@@ -33,17 +32,6 @@ TABLES = {  # and which questions their rows answer
     "search_studies": ("names", "definitions", "trials"),
     "search_steps": ("trials",),
 }
-IMAGES = EvaluatedImages(
-    dataset="digits",
-    data="d" * 64,
-    split="val20-v1.0",
-    origin="drawn",
-    training=10,
-    available=20,
-    labels=np.arange(13, dtype=np.uint16),
-    groups=np.arange(13, dtype=np.int32),
-)
-
 OTHER = make_job(0, named_network("mobilenet", TASKS["digits"]))
 
 

@@ -29,7 +29,7 @@ def answered(tmp_path_factory, root):
     ).request()
     jobs = conditions(request, NETWORK).jobs([NETWORK], (0, 1))
     with closing(Ledger(request.ledger)) as ledger:
-        remember_images(jobs, ledger)
+        remember_images([(jobs[0].protocol, jobs[0].key.data)], root, ledger)
         ledger.add_all((job, made_run(job.key, RunState.COMPLETE, (50.0,))) for job in jobs)
     return request
 

@@ -60,7 +60,13 @@ def test_nothing_is_trained_twice_or_over_budget(sampler):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "trials"),
-    [("evolution", 240), ("random", 240), ("nsga2", 400), ("tpe", 240), ("gp", 24)],
+    [
+        *(("evolution", 240), ("random", 240), ("nsga2", 400), ("tpe", 240), ("gp", 24)),
+        *(
+            pytest.param(*long, marks=pytest.mark.full)
+            for long in (("evolution", 400), ("random", 400), ("tpe", 300), ("gp", 40))
+        ),
+    ],
 )
 def test_nothing_is_trained_twice_or_over_budget_in_a_long_search(sampler, trials):
     check_filter(sampler, trials)
