@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
 from statistics import stdev
 
@@ -18,6 +19,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import SHARES
+from blocksearch.runs.worker import provenance_here
 
 # What decides how sums are rounded; runs of before the kernels had a version are of the first.
 BITS = {"processor": "", "torch": "", "numpy": "", "numba": "", "kernels": "1"}
@@ -106,7 +108,8 @@ def verify(
 ) -> tuple[Verified, ...]:
     """Train `count` runs of a database again, beside the seeds that shared a module with them.
 
-    Which runs is decided by their content, of different networks first; the database is only read.
+    Runs that must come out equal here are chosen first, of different networks first, and among
+    them as their content decides. The database is only read.
     Raises ConfigError, StoreError or DataError where that is not possible.
     """
     if count < 1:
@@ -119,19 +122,16 @@ def verify(
                 f"{ledger.location} has no complete run that could be trained again: of each, one "
                 "that shared its module is not stored or not complete"
             )
-        chosen = _chosen(together, count)
-        groups = [Group(tuple(_job(ledger, run.key, root) for run in own)) for own in chosen]
-    _check_images(groups)
-    again: dict[RunKey, Run] = {}
-    with Workers(workers, device) as pool:
-        placed = [replace(group, device=pool.place.device) for group in groups]
-        total = sum(len(group.jobs) for group in groups)
-
-        def keep(_: Group, done: list[Run]) -> None:
-            again.update({run.key: run for run in done})
-            progress(len(again) / total)
-
-        pool.train(placed, keep)
+        with Workers(workers, device) as pool:
+            place = pool.place.device
+            here = pool.together(provenance_here, Group((), device=place))[0]
+            chosen = _chosen(together, count, here)
+            groups = [
+                Group(tuple(_job(ledger, run.key, root) for run in own), device=place)
+                for own in chosen
+            ]
+            _check_images(groups)
+            again = _trained(pool, groups, progress)
     texts = {job.key: job.text for group in groups for job in group.jobs}
     return tuple(
         Verified(
@@ -139,12 +139,26 @@ def verify(
             stored=run,
             again=again[run.key],
             spread=_spread(run, runs),
-            alike=_alike(run, again[run.key]),
+            alike=_alike(run.provenance, again[run.key].provenance),
             together=tuple(each.key.seed for each in own),
         )
         for own in chosen
         for run in own
     )
+
+
+def _trained(
+    pool: Workers, groups: list[Group], progress: Callable[[float], None]
+) -> dict[RunKey, Run]:
+    again: dict[RunKey, Run] = {}
+    total = sum(len(group.jobs) for group in groups)
+
+    def keep(_: Group, done: list[Run]) -> None:
+        again.update({run.key: run for run in done})
+        progress(len(again) / total)
+
+    pool.train(groups, keep)
+    return again
 
 
 def _repeatable(ledger: Ledger) -> list[Run]:
@@ -160,21 +174,24 @@ def _repeatable(ledger: Ledger) -> list[Run]:
     return found
 
 
-def _chosen(together: Iterable[list[Run]], count: int) -> list[list[Run]]:
-    """Choose the groups of `count` runs, in an order that their digests fix, one network after
-    another.
+def _chosen(together: list[list[Run]], count: int, here: dict[str, str]) -> list[list[Run]]:
+    """Choose the groups of `count` runs: first those that must come out equal `here`, then those
+    that do not say it, then those of elsewhere.
     """
+    found: list[list[Run]] = []
+    for alike in (True, None, False):
+        found += _in_turn([own for own in together if _alike(own[0].provenance, here) is alike])
+    return found[:count]
+
+
+def _in_turn(together: Iterable[list[Run]]) -> list[list[Run]]:
+    """Order groups as their digests decide, one network after another."""
     by_network: dict[str, list[list[Run]]] = defaultdict(list)
     for own in sorted(together, key=lambda own: _mark(own[0])):
         by_network[own[0].key.network].append(own)
     networks = sorted(by_network.values(), key=lambda groups: _mark(groups[0][0]))
-    in_turn = [
-        groups[place]
-        for place in range(max(map(len, networks)))
-        for groups in networks
-        if place < len(groups)
-    ]
-    return in_turn[:count]
+    rounds = zip_longest(*networks)
+    return [own for each in rounds for own in each if own is not None]
 
 
 def _mark(run: Run) -> str:
@@ -240,8 +257,7 @@ def _spread(run: Run, runs: Iterable[Run]) -> float | None:
     return stdev(own) if len(own) > 1 else None
 
 
-def _alike(one: Run, other: Run) -> bool | None:
-    said, here = one.provenance, other.provenance
+def _alike(said: dict[str, str], here: dict[str, str]) -> bool | None:
     if "processor" not in said:
         return None
     if any(said.get(name, first) != here.get(name, first) for name, first in BITS.items()):

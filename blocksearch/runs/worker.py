@@ -141,7 +141,7 @@ def _trained(group: Group) -> list[Run]:
         keeper.keep_if_possible()
     mode = "serial" if len(group.jobs) == 1 else f"{len(group.jobs)} seeds fused"
     together = ",".join(map(str, group.seeds))
-    provenance = _provenance(group.device) | {"mode": mode, "seeds": together}
+    provenance = provenance_here(group) | {"mode": mode, "seeds": together}
     provenance |= {"resumed": f"in epoch {first + 1}"} if keeper.resumed else {}
     provenance |= {"not kept": keeper.trouble} if keeper.trouble else {}
     runs = [
@@ -258,9 +258,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _provenance(device: str) -> dict[str, str]:
+def provenance_here(group: Group) -> dict[str, str]:
+    """Return what a run made by this process would say of where and by what it was made."""
     import torch
 
+    device = group.device
     seen = {
         "device": device_name(device),
         "processor": machine(device),

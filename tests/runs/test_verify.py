@@ -54,7 +54,10 @@ def test_runs_come_out_equal_to_the_bit_and_the_file_is_only_read(stored):
 
 @pytest.mark.slow
 def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(stored, tmp_path):
-    """Runs with other figures than the training gives, one of this machine and one of another."""
+    """Runs with other figures than the training gives, one of this machine and three of others.
+
+    Chosen first is what must be equal here, then what does not say by which instructions it was.
+    """
     file = tmp_path / "other.db"
     with closing(Ledger(stored.ledger)) as old, closing(Ledger(file)) as new:
         job = conditions(stored, NETWORK).jobs([NETWORK], [0])[0]
@@ -66,6 +69,7 @@ def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(s
             where = known.provenance | other | {"seeds": str(seed)}
             where = {name: value for name, value in where.items() if value is not None}
             new.add(own, replace(made, losses=(1.0, 1.0), epoch_to=2, provenance=where))
+    assert [each.stored.key.seed for each in verify(str(file), 2, stored.root, 1)] == [7, 10]
     found = {each.stored.key.seed: each for each in verify(str(file), 4, stored.root, 1)}
     assert {each.likeness for each in found.values()} == {Likeness.DIFFERENT}
     assert (found[7].alike, found[7].wrong) == (True, True)
