@@ -17,7 +17,7 @@ from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
 from blocksearch.errors import ConfigError
 from blocksearch.files import check_output
-from blocksearch.report.datasets import checked_report, datasets_report, overview_report
+from blocksearch.report.datasets import overview_report
 from blocksearch.report.table import Report, rows_table
 from blocksearch.space.load import read_space, shipped_spaces
 from blocksearch.training.recipe import RECIPES
@@ -51,7 +51,7 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     """List data sets, and whether their files are there."""
     rows = listing(data_root)
-    return Answer(rows, datasets_report(rows))
+    return Answer(rows, Report(title="data sets", tables=(rows_table("datasets", rows),)))
 
 
 def checked(
@@ -68,7 +68,8 @@ def checked(
         )
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
-    return Answer(rows, checked_report(rows))
+    table = rows_table("datasets", rows, least="least of a class", most="most of a class")
+    return Answer(rows, Report(title="data sets, read whole", tables=(table,)))
 
 
 def describe(

@@ -163,7 +163,7 @@ def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
     from blocksearch.search.importance import study_effects
 
     found = study_effects(Location(db), name)
-    report = measured_by(importance_report(found), str(found.metric), found.metric.title)
+    report = measured_by(importance_report(found), found.metric)
     return Answer(found, report)
 
 
@@ -193,7 +193,7 @@ def test(
     ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
     found = final(Location(db), name, data_root, workers, device, watch, own, inside)
-    report = measured_by(test_report(found), str(found.metric), found.metric.title)
+    report = measured_by(test_report(found), found.metric)
     return Answer(found, report)
 
 

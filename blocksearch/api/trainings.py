@@ -89,7 +89,7 @@ def train(
     if dry_run:
         return planned(*foresee_training(str(net), found, seeds_of(seeds), request, watch))
     title, rows, classes = train_network(str(net), found, seeds_of(seeds), request, watch)
-    report = measured_by(runs_report(title, rows, classes), str(own), own.title)
+    report = measured_by(runs_report(title, rows, classes), own)
     return Answer(rows, report, any(row["state"] == "failed" for row in rows))
 
 
@@ -170,7 +170,7 @@ def _ablation(
     done: Ablation = run_ablation(name, found, question, request, watch, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
-    return Answer(done, measured_by(ablation_report(done), str(metric), metric.title), done.failed)
+    return Answer(done, measured_by(ablation_report(done), metric), done.failed)
 
 
 def planned(title: str, plan: Plan) -> Answer[Plan]:

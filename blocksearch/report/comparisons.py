@@ -1,6 +1,7 @@
 """Measured answers as reports: ablations, and the paper's tables beside what was measured."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.ablation.stats import Verdict
@@ -343,8 +344,5 @@ def _accuracies(rows: "Iterable[Measured]") -> Figure:
 
 def claims_report(titles: Sequence[str], shown: Sequence[Row], data: Sequence[Row]) -> Report:
     """Show what becomes of the paper's claims on several data sets, a column for each."""
-    printed_rows = rows_table("claims", shown)
-    table = Table(
-        name="claims", columns=printed_rows.columns, rows=printed_rows.rows, data=tuple(data)
-    )
+    table = replace(rows_table("claims", shown), data=tuple(data))
     return Report(title="\n".join(titles), tables=(table,), facts={"data": list(titles)})

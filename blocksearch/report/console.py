@@ -16,15 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from blocksearch.errors import clean
-from blocksearch.report.table import (
-    Answer,
-    Column,
-    Priority,
-    Report,
-    Table,
-    as_report,
-    cleaned,
-)
+from blocksearch.report.table import Column, Priority, Report, Table, cleaned
 
 PIPE_WIDTH = 120  # columns where the output is no terminal and COLUMNS is not set
 _READABLE = (36, 14)  # columns that a text gets before other columns do, and at least
@@ -61,24 +53,23 @@ def say(text: str, *, stderr: bool = False) -> None:
     Page(stderr=stderr).print(text)
 
 
-def show(answer: Answer, *, wide: bool = False) -> None:
-    """Print an answer: of each table the columns that matter, and others where there is room; all
+def show(report: Report, *, wide: bool = False) -> None:
+    """Print a report: of each table the columns that matter, and others where there is room; all
     if `wide`.
     """
     page = Page()
-    for text, bold in _lines(_for_terminal(answer), page.width, wide=wide):
+    for text, bold in _lines(_for_terminal(report), page.width, wide=wide):
         page.print(Text(text, "bold" if bold else ""))
 
 
-def as_text(answer: Answer, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:
-    """Write an answer as plain text of a width; no line ends in blanks."""
-    lines = _lines(_for_terminal(answer), width, wide=wide)
+def as_text(report: Report, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:
+    """Write a report as plain text of a width; no line ends in blanks."""
+    lines = _lines(_for_terminal(report), width, wide=wide)
     return "".join(f"{text}\n" for text, _ in lines)
 
 
-def _for_terminal(answer: Answer) -> Report:
-    """Clean what is printed of an answer, and leave the rest out."""
-    report = as_report(answer)
+def _for_terminal(report: Report) -> Report:
+    """Clean what is printed of a report, and leave the rest out."""
     printed = tuple(table for table in report.tables if table.terminal)
     return cleaned(replace(report, tables=printed, figures=(), facts={}))
 

@@ -1,23 +1,11 @@
-"""What data sets are, as reports: which there are, what reading them found, what is in them."""
+"""What is in a data set, as a report."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from blocksearch.data.overview import Overview
-from blocksearch.report.table import Report, Row, rows_table
+from blocksearch.report.table import Report, rows_table
 
 SHOWN = 5  # classes that a note names
-
-
-def datasets_report(rows: Sequence[Row]) -> Report:
-    """List data sets and whether their files are here."""
-    return Report(title="data sets", tables=(rows_table("datasets", rows),))
-
-
-def checked_report(rows: Sequence[Row]) -> Report:
-    """List what reading data sets whole has found."""
-    shown = rows_table("datasets", rows, least="least of a class", most="most of a class")
-    return Report(title="data sets, read whole", tables=(shown,))
 
 
 def overview_report(

@@ -1,9 +1,9 @@
-"""Figures as data: series, axes and marks, which `plotly_pages` and `pictures` draw alike."""
+"""Figures as data: series, axes and marks, which `interactive` and `pictures` draw alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle, islice
+from itertools import cycle
 
 GREY, BLUE, ORANGE, GREEN = "#8a919c", "#0072b2", "#d55e00", "#009e73"
 
@@ -145,7 +145,7 @@ def beside_cost(points: Sequence[tuple[str, int, Sequence[float]]]) -> Figure:
     """Draw every seed's accuracy over FLOPs; `points` are names, FLOPs and accuracies."""
     series = [
         Series(name=name, x=(flops,) * len(values), y=tuple(values), style=style)
-        for (name, flops, values), style in zip(points, islice(styles(), len(points)), strict=True)
+        for (name, flops, values), style in zip(points, styles(), strict=False)
     ]
     return Figure(
         name="costs",
@@ -164,7 +164,7 @@ def by_epoch(title: str, label: str, curves: Mapping[str, Sequence[Sequence[floa
     ]
     series = [
         Series(name=name, x=tuple(range(1, len(y) + 1)), y=y, kind=Kind.LINE, style=style)
-        for name, y, style in zip(known, means, islice(styles(), len(known)), strict=True)
+        for name, y, style in zip(known, means, styles(), strict=False)
     ]
     return Figure(
         name="curves",

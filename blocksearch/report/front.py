@@ -5,26 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from blocksearch.errors import ConfigError
-from blocksearch.report.figure import (
-    GREY,
-    ORANGE,
-    Figure,
-    Kind,
-    Mark,
-    Scale,
-    Series,
-    Style,
-)
-from blocksearch.report.table import (
-    Column,
-    Made,
-    Priority,
-    Report,
-    Row,
-    Table,
-    form,
-    shared_words,
-)
+from blocksearch.report.figure import GREY, ORANGE, Figure, Kind, Mark, Scale, Series, Style
+from blocksearch.report.table import Column, Made, Priority, Report, Row, Table, form, shared_words
 from blocksearch.search.measured import read_limit
 from blocksearch.search.results import Axis, Entry, Summary, Z, row_of, simultaneous_z
 

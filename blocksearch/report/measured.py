@@ -2,25 +2,28 @@
 
 from dataclasses import replace
 
-from blocksearch.report.figure import Figure, Scale
+from blocksearch.report.figure import Figure
 from blocksearch.report.table import Report, Table
+from blocksearch.runs.measures import ACCURACY, Metric
 
 
-def measured_by(report: Report, metric: str, title: str) -> Report:
+def measured_by(report: Report, metric: Metric) -> Report:
     """Say in columns and figures what was measured, such as "balanced accuracy".
 
     >>> from blocksearch.report.table import Column
+    >>> from blocksearch.runs.measures import read_metric
     >>> table = Table(name="runs", columns=(Column(name="accuracy"),), rows=())
-    >>> measured_by(Report(tables=(table,)), "macro-f1", "macro-F1").tables[0].columns[0].head
+    >>> measured_by(Report(tables=(table,)), read_metric("macro-f1")).tables[0].columns[0].head
     'macro-F1'
     """
-    if metric == "accuracy":
+    if metric == ACCURACY:
         return report
+    title = metric.title
     return replace(
         report,
         tables=tuple(_table(table, title) for table in report.tables),
         figures=tuple(_figure(figure, title) for figure in report.figures if figure.series),
-        facts={**report.facts, "metric": metric},
+        facts={**report.facts, "metric": str(metric)},
     )
 
 
@@ -33,12 +36,8 @@ def _table(table: Table, title: str) -> Table:
 
 
 def _figure(figure: Figure, title: str) -> Figure:
-    x, y = _scale(figure.x, title), _scale(figure.y, title)
+    x, y = (replace(axis, label=_said(axis.label, title)) for axis in (figure.x, figure.y))
     return replace(figure, title=_said(figure.title, title), x=x, y=y)
-
-
-def _scale(scale: Scale, title: str) -> Scale:
-    return replace(scale, label=_said(scale.label, title))
 
 
 def _said(text: str, title: str) -> str:

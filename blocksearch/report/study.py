@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.report.figure import Fork, fork_figure, short
-from blocksearch.report.table import (
-    Column,
-    Priority,
-    Report,
-    Table,
-    form,
-    split_texts,
-)
+from blocksearch.report.table import Column, Priority, Report, Table, form, shared_words
 from blocksearch.search.importance import Effects, Estimate, FactorImportance, Level, as_rows
 
 if TYPE_CHECKING:  # only to describe an argument: its module trains
@@ -124,11 +117,14 @@ _TESTED = (
 
 def test_report(found: "Final") -> Report:
     """Show how the front of a study did on the test set, beside what the search had expected."""
-    shared, texts = split_texts([row.text.split() for row in found.rows])
+    words = [row.text.split() for row in found.rows]
+    alike = shared_words(words)
+    shared = " ".join(words[0][:alike]) if words else ""
     rows = []
-    for row, text in zip(found.rows, texts, strict=True):
+    for row, own in zip(found.rows, words, strict=True):
         failed = f" ({'; '.join(row.failures)})" if row.failures else ""
-        rows.append(vars(row) | {"shown": text, "count": f"{len(row.accuracies)}{failed}"})
+        count = f"{len(row.accuracies)}{failed}"
+        rows.append(vars(row) | {"shown": " ".join(own[alike:]), "count": count})
     data = tuple(map(vars, found.rows))
     forks = [
         Fork(

@@ -207,20 +207,6 @@ class Report:
         }
 
 
-Answer = Report | Table | Sequence[Table]
-
-
-def as_report(answer: Answer) -> Report:
-    """Make a report of a table or of several; a report stays as it is."""
-    match answer:
-        case Report():
-            return answer
-        case Table():
-            return Report(title=answer.title, tables=(replace(answer, title=""),))
-        case _:
-            return Report(tables=tuple(answer))
-
-
 def rows_table(name: str, rows: Sequence[Row], title: str = "", **labels: str) -> Table:
     """Make a table of rows that are plain already; words stand to the left.
 
@@ -235,19 +221,12 @@ def rows_table(name: str, rows: Sequence[Row], title: str = "", **labels: str) -
     return Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows))
 
 
-def split_texts(words: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
-    """Take from texts, as words, those before the first bracket that all of them begin with.
-
-    >>> split_texts([["a=1", "b=2", "[c]"], ["a=1", "b=3", "[d]"]])
-    ('a=1', ['b=2 [c]', 'b=3 [d]'])
-    """
-    alike = shared_words(words)
-    return " ".join(words[0][:alike]) if words else "", [" ".join(own[alike:]) for own in words]
-
-
 def shared_words(texts: Iterable[Sequence[str]]) -> int:
     """Return how many words before the first bracket all of several texts begin with; each has one
     more at least.
+
+    >>> shared_words([["a=1", "b=2", "[c]"], ["a=1", "b=3", "[d]"]])
+    1
     """
     first: Sequence[str] = ()
     alike = count = 0

@@ -10,15 +10,7 @@ from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.summary import LayerRow
 from blocksearch.report.figure import by_epoch
-from blocksearch.report.table import (
-    Column,
-    Priority,
-    Report,
-    Row,
-    Table,
-    form,
-    rows_table,
-)
+from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
@@ -83,24 +75,16 @@ def cost_report(name: str, network: Network, price: Cost) -> Report:
     """List what one image costs a network, with the convention of each count."""
     peak = price.peak_activations
     by = f"counted by torch in {network.skeleton.name}" if network.skeleton else "as in the paper"
-    rows = (
+    handed_on = "values that convolutions and classifier hand on, summed"
+    counts = (
         ("FLOPs", price.flops, f"2 × MACs, {by}"),
         ("MACs", price.macs, "multiply-accumulates of convolutions and classifier"),
         ("parameters", price.params, "normalisation and bias included"),
-        (
-            "activations",
-            price.activations,
-            "values that convolutions and classifier hand on, summed",
-        ),
+        ("activations", price.activations, handed_on),
         ("peak activations", peak, f"values alive at once, shortcuts too; {4 * peak:,} bytes"),
     )
-    columns = (
-        Column(name="cost", left=True),
-        Column(name="value"),
-        Column(name="meaning", left=True),
-    )
-    named = tuple(dict(zip(("cost", "value", "meaning"), row, strict=True)) for row in rows)
-    table = Table(name="", columns=columns, rows=named, notes=(f"network id: {network.digest}",))
+    rows = [{"cost": cost, "value": value, "meaning": said} for cost, value, said in counts]
+    table = replace(rows_table("", rows), notes=(f"network id: {network.digest}",))
     return Report(title=_headed(name, network), tables=(table,), facts=_facts(name, network, price))
 
 
@@ -263,8 +247,7 @@ def replaced_report(
         Column(name="absorbed", left=True, priority=Priority.WIDE),
         Column(name="reason", label="left alone, because", left=True),
     )
-    total = {"name": "model", "flops": flops[0], "new_flops": flops[1]}
-    total |= {"params": params[0], "new_params": params[1]}
+    facts = {"flops": flops[0], "new_flops": flops[1], "params": params[0], "new_params": params[1]}
     note = (
         "FLOPs of one image, by torch's counter; a row counts a convolution with what it absorbs, "
         "then the block in their place; rows add up to the model"
@@ -272,10 +255,13 @@ def replaced_report(
     untrained = "the blocks are untrained, all weights elsewhere are kept: train the new model"
     replaced = any(not row["reason"] for row in rows)
     table = Table(
-        name="layers", columns=columns, rows=tuple(rows), data=tuple(rows), totals=(total,),
+        name="layers",
+        columns=columns,
+        rows=tuple(rows),
+        data=tuple(rows),
+        totals=({"name": "model", **facts},),
         notes=(note, *([untrained] if replaced else [])),
-    )  # fmt: skip
-    facts = {"flops": flops[0], "new_flops": flops[1], "params": params[0], "new_params": params[1]}
+    )
     return Report(title=title, tables=(table,), facts=facts)
 
 
@@ -297,14 +283,15 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     )
     equal = sum(row["result"] == "equal to the bit" for row in rows)
     title = f"{location}: {equal} of {len(rows)} trainings done again are equal to the bit"
-    table = Table(name="runs", columns=columns, rows=tuple(rows), data=tuple(rows))
     notes = (
         "same machine: one kind of processor and of instructions (such as AVX2), with the same "
         "libraries and kernels; there they must be equal, and runs without an answer do not say "
         "by which instructions they were made",
         *([f"{wrong} had to be equal and are not"] if wrong else []),
     )
-    return Report(title=title, tables=(replace(table, notes=notes),), facts={"equal": equal})
+    own = tuple(rows)
+    table = Table(name="runs", columns=columns, rows=own, data=own, notes=notes)
+    return Report(title=title, tables=(table,), facts={"equal": equal})
 
 
 def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) -> Report:

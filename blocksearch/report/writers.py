@@ -1,53 +1,23 @@
 """Answers as files: one writer for each suffix, and a register for a user's own."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from blocksearch.errors import ConfigError
 from blocksearch.files import check_place, check_suffix, write_file
-from blocksearch.report.table import Answer, Report, as_report, cleaned
+from blocksearch.report.console import as_text
+from blocksearch.report.pages import csv_text, html, json_text, markdown
+from blocksearch.report.table import Report, cleaned
+
+ReportWriter = Callable[[Report], bytes]  # a file's content; the texts are cleaned already
 
 
-class ReportWriter(Protocol):
-    """Turn a report into a file's content. Its texts are cleaned already."""
-
-    def __call__(self, report: Report, /) -> bytes:
-        """Return the content."""
-        ...
-
-
-def _html(report: Report) -> bytes:
-    from blocksearch.report.pages import html
-
-    return html(report).encode()
-
-
-def _markdown(report: Report) -> bytes:
-    from blocksearch.report.pages import markdown
-
-    return markdown(report).encode()
-
-
-def _csv(report: Report) -> bytes:
-    from blocksearch.report.pages import csv_text
-
-    return csv_text(report).encode()
-
-
-def _json(report: Report) -> bytes:
-    from blocksearch.report.pages import json_text
-
-    return json_text(report).encode()
-
-
-def _text(report: Report) -> bytes:
-    from blocksearch.report.console import as_text
-
-    return as_text(report).encode()
+def _encoded(write: Callable[[Report], str]) -> ReportWriter:
+    return lambda report: write(report).encode()
 
 
 def _picture(suffix: str) -> ReportWriter:
-    def write(report: Report, /) -> bytes:
+    def write(report: Report) -> bytes:
         from blocksearch.report.pictures import picture
 
         return picture(report, suffix)
@@ -56,11 +26,11 @@ def _picture(suffix: str) -> ReportWriter:
 
 
 WRITERS: dict[str, ReportWriter] = {
-    ".html": _html,
-    ".md": _markdown,
-    ".csv": _csv,
-    ".json": _json,
-    ".txt": _text,
+    ".html": _encoded(html),
+    ".md": _encoded(markdown),
+    ".csv": _encoded(csv_text),
+    ".json": _encoded(json_text),
+    ".txt": _encoded(as_text),
     ".svg": _picture("svg"),
     ".png": _picture("png"),
     ".pdf": _picture("pdf"),
@@ -86,16 +56,15 @@ def writer_for(path: Path) -> ReportWriter:
     return WRITERS[path.suffix.lower()]
 
 
-def save(answer: Answer, path: str | Path) -> None:
-    """Write an answer to a file, in the form of its suffix; what stood there is replaced whole or
+def save(report: Report, path: str | Path) -> None:
+    """Write a report to a file, in the form of its suffix; what stood there is replaced whole or
     not at all.
 
-    Pictures (.svg, .png, .pdf) show the main figures of a report, or its tables where it has none.
+    Pictures (.svg, .png, .pdf) show the main figures, or where there are none the tables.
     Raises ConfigError for an unknown suffix and where the file cannot be written.
 
-    >>> save(rows_table("sizes", [{"size": 2}]), "sizes.csv")  # doctest: +SKIP
+    >>> save(Report(title="nothing"), "nothing.csv")  # doctest: +SKIP
     """
     path = Path(path)
     write = writer_for(path)
-    report = as_report(answer)
     write_file(path, write(cleaned(report) if path.suffix.lower() != ".json" else report))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blocksearch.report.console import show
-from blocksearch.report.table import rows_table
+from blocksearch.report.table import Report, rows_table
 from blocksearch.search.importance import effects_of
 from blocksearch.search.results import Z
 from blocksearch.search.stored_study import StoredStudy, fitted
@@ -107,7 +107,8 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=15)
     asked = parser.parse_args()
     table = rows(World.read(TABLE), asked.repetitions, asked.searches)
-    show(rows_table("effects", table, "Effects of levels on accuracy against the truth"))
+    title = "Effects of levels on accuracy against the truth"
+    show(Report(title=title, tables=(rows_table("effects", table),)))
 
 
 if __name__ == "__main__":

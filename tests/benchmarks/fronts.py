@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from blocksearch.report.console import show
-from blocksearch.report.table import rows_table
+from blocksearch.report.table import Report, rows_table
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import REPEATED
 from blocksearch.search.objectives import Floats, front
@@ -145,7 +145,8 @@ def main() -> None:
         for noise in (QUIET, MIDDLE, LOUD, OWN)
         for rule, row in rows_of(world, searches, noise).items()
     ]
-    show(rows_table("fronts", table, f"Fronts of {asked.searches} searches against the truth"))
+    title = f"Fronts of {asked.searches} searches against the truth"
+    show(Report(title=title, tables=(rows_table("fronts", table),)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 
 from blocksearch.errors import BlocksearchError
 from blocksearch.report.console import show
-from blocksearch.report.table import rows_table
+from blocksearch.report.table import Report, rows_table
 from blocksearch.search.config import OPTUNA, read_rungs
 from blocksearch.search.objectives import Floats
 from tests.benchmarks.replay import Arm, Walk, World, epsilon, greedy, raced, replay
@@ -336,7 +336,7 @@ def main() -> None:
     title = _world(asked.table, asked.space, asked.dataset).table.title
     print(title)
     for name, rows in tables.items():
-        show(rows_table(name, rows, name))
+        show(Report(title=name, tables=(rows_table(name, rows),)))
     if asked.json:
         asked.json.write_text(
             json.dumps({"table": title, **tables}, indent=1, allow_nan=False) + "\n"

@@ -39,7 +39,7 @@ from blocksearch.report.table import (
     clean,
     cleaned,
     rows_table,
-    split_texts,
+    shared_words,
 )
 from blocksearch.report.writers import WRITERS, register_writer, save
 from blocksearch.runs.measures import read_metric
@@ -236,7 +236,8 @@ def test_files_hold_every_row_under_named_fields_with_all_digits(tmp_path, found
 def test_a_name_from_outside_is_no_formula(tmp_path):
     hostile = ("=1+1", "+1", "-1", "@x", "plain")
     rows = [{"name": name, "=cmd()": -1.5} for name in hostile]
-    save(rows_table("names", rows, '=HYPERLINK("x")'), tmp_path / "a.csv")
+    named = rows_table("names", rows, '=HYPERLINK("x")')
+    save(Report(tables=(named,)), tmp_path / "a.csv")
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [*(f"'{name}" for name in hostile[:-1]), "plain"]
     assert {(row["'=cmd()"], row["title"]) for row in rows} == {("-1.5", '\'=HYPERLINK("x")')}
@@ -379,7 +380,8 @@ def test_a_picture_of_an_ablation_is_its_effects(tmp_path, found):
 
 
 def test_a_picture_of_what_has_no_figure_is_its_table(tmp_path):
-    save(rows_table("sizes", [{"name": "$x^2$ <b>", "size": 1234}]), tmp_path / "a.svg")
+    table = rows_table("sizes", [{"name": "$x^2$ <b>", "size": 1234}])
+    save(Report(tables=(table,)), tmp_path / "a.svg")
     drawn = " ".join("".join(each.itertext()) for each in ET.parse(tmp_path / "a.svg").iter())
     assert "$x^2$ <b>" in drawn
     assert "1,234" in drawn
@@ -406,14 +408,14 @@ def test_a_file_that_cannot_be_written_leaves_the_former_one_whole(
 )
 def test_a_file_of_no_known_kind_is_refused_in_one_line(tmp_path, name, match):
     with pytest.raises(ConfigError, match=match) as error:
-        save(rows_table("a", [{"b": 1}]), tmp_path / name)
+        save(Report(tables=(rows_table("a", [{"b": 1}]),)), tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_a_users_writer_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr("blocksearch.report.writers.WRITERS", dict(WRITERS))
     register_writer(".count", lambda report: f"{len(report.tables[0].rows)} rows".encode())
-    save(rows_table("a", [{"b": 1}, {"b": 2}]), tmp_path / "a.count")
+    save(Report(tables=(rows_table("a", [{"b": 1}, {"b": 2}]),)), tmp_path / "a.count")
     assert Path(tmp_path / "a.count").read_text() == "2 rows"
     with pytest.raises(ConfigError, match="a suffix is one dot"):
         register_writer("count", lambda report: b"")
@@ -456,9 +458,9 @@ def test_nothing_that_a_terminal_obeys_is_printed(text, capsys):
 
 
 def test_words_that_all_texts_begin_with_are_said_once():
-    assert split_texts([["a", "[c", "d]"], ["a", "[c", "e]"]]) == ("a", ["[c d]", "[c e]"])
-    assert split_texts([["a", "b"]]) == ("", ["a b"])
-    assert split_texts([]) == ("", [])
+    assert shared_words([["a", "[c", "d]"], ["a", "[c", "e]"]]) == 1
+    assert shared_words([["a", "b"], ["a", "b"]]) == 1  # each keeps a word of its own
+    assert shared_words([["a", "b"]]) == shared_words([]) == 0
 
 
 def test_rows_that_are_made_where_they_are_read_are_those_that_are_there():
@@ -477,7 +479,7 @@ def test_a_word_is_broken_only_where_no_column_can_be_left_out_for_it(columns):
     roomy = [Column(name=f"number_{at}", priority=Priority.ROOM) for at in range(4)]
     row = {"name": "spatial_activation", **{own.name: 10**12 for own in roomy}}
     table = Table(name="t", columns=(Column(name="name", left=True), *roomy), rows=(row,))
-    text = as_text(table, columns, wide=False)
+    text = as_text(Report(tables=(table,)), columns, wide=False)
     assert "spatial_activation" in text
     assert max(map(len, text.splitlines())) <= columns
 
@@ -492,7 +494,7 @@ def test_the_columns_of_a_pipe_are_those_that_are_asked_for(monkeypatch, capsys)
     wordy = rows_table("t", [{"text": "word " * 60}])
     for columns in ("70", "150"):
         monkeypatch.setenv("COLUMNS", columns)
-        show(wordy)
+        show(Report(tables=(wordy,)))
         lines = capsys.readouterr().out.splitlines()
         assert int(columns) - 5 <= max(map(len, lines)) <= int(columns)
 
@@ -505,6 +507,6 @@ def test_a_test_says_what_it_measured_and_what_the_search_had(asked):
     found = evaluation.Final(
         "t", "on images", "2026-11-28", (row,), again=False, metric=metric, sought=sought
     )
-    report = measured_by(study.test_report(found), asked, metric.title)
+    report = measured_by(study.test_report(found), metric)
     assert report.tables[0].columns[1].head == f"test {metric.title}, %"
     assert any("expected in the search: balanced accuracy, by its" in note for note in report.notes)
