@@ -87,31 +87,20 @@ class AblationConfig:
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, read(text))
         object.__setattr__(self, "variance", read_variance(self.variance))
-        if not 0 < self.margin <= 100:
-            raise ConfigError(
-                f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
-            )
-        if self.effect is not None and not 0 < self.effect <= 100:
-            raise ConfigError(
-                f"effect must be points of accuracy above 0 and at most 100, but got {self.effect}"
-            )
-        if not self.stages:
-            read_seeds(self._seeds)
+        _check_points("margin", self.margin)
+        if self.effect is not None:
+            _check_points("effect", self.effect)
+        _ = self.seed_list  # raises an error for what is none
 
     @property
     def stages(self) -> tuple[int, ...]:
         """The numbers of seeds after which to analyse, () if all seeds are trained at once."""
-        return read_stages(self._seeds)
+        return read_stages(self.seeds) if isinstance(self.seeds, str) else ()
 
     @property
     def seed_list(self) -> tuple[int, ...]:
         """All seeds, of stages those of the last."""
-        return tuple(range(self.stages[-1])) if self.stages else read_seeds(self._seeds)
-
-    @property
-    def _seeds(self) -> str:
-        own = self.seeds
-        return str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},"
+        return tuple(range(self.stages[-1])) if self.stages else read_seeds(self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,18 +172,21 @@ class GainConfig:
             )
         if self.draw < 0:
             raise ConfigError(f"the seed of the draw must not be negative, but got {self.draw}")
-        if not 0 < self.margin <= 100:
-            raise ConfigError(
-                f"margin must be points of accuracy above 0 and at most 100, but got {self.margin}"
-            )
+        _check_points("margin", self.margin)
         if len(self.seed_list) < 2:
             raise ConfigError("a gain needs two seeds of the network, but got one")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
         """All seeds."""
-        own = self.seeds
-        return read_seeds(str(own) if isinstance(own, int | str) else f"{','.join(map(str, own))},")
+        return read_seeds(self.seeds)
+
+
+def _check_points(name: str, value: float) -> None:
+    if not 0 < value <= 100:
+        raise ConfigError(
+            f"{name} must be points of accuracy above 0 and at most 100, but got {value}"
+        )
 
 
 def _is_positive(value: object) -> bool:

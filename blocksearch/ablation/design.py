@@ -30,14 +30,6 @@ NO_SPACE = SpaceFile()
 RecipeOf = Callable[[str | None], Recipe]  # the recipe of a text, of None the command's own
 
 
-class InapplicableError(ConfigError):
-    """No value of a factor changes a block."""
-
-    def __init__(self, factor: str, rules: str) -> None:
-        super().__init__(f"factor {factor} does not apply to this block: {rules}")
-        self.rules = rules
-
-
 def _only_named(text: str | None) -> Recipe:
     return recipe_named(text or "fast", None)
 
@@ -95,8 +87,13 @@ def _under(
     """List a factor's variants of a network that may have a recipe of its own."""
     network, recipe = arm
     if factor == RECIPE:
-        return _checked(RECIPE, _by_recipe(network, values, recipe_of), values)
-    found = _variants_or_why_not(network, factor, values, asked)
+        return _checked(_by_recipe(network, values, recipe_of), values)
+    found = _listed(network, factor, values)
+    if asked == 1:
+        _checked(found, values)
+    elif rule := _why_none(found, values):
+        none = replace(found[0], value="any", network=None, reference_value="", role=Role.VARIANT)
+        found = [replace(none, rule=rule)]  # a row of several that says why it has no others
     return [replace(own, recipe=recipe, reference_recipe=recipe) for own in found]
 
 
@@ -136,17 +133,21 @@ def variants(
 
     Raises ConfigError for an unknown factor, or if no value changes the network.
     """
-    return _checked(factor, _listed(reference, factor, values), values)
+    return _checked(_listed(reference, factor, values), values)
 
 
-def _checked(factor: str, found: list[Variant], values: Sequence[Value] | None) -> list[Variant]:
-    if not any(variant.compared for variant in found):
-        raise InapplicableError(
-            factor,
-            "; ".join(v.rule for v in found if v.rule)
-            or _why_alike(found, asked=values is not None),
-        )
+def _checked(found: list[Variant], values: Sequence[Value] | None) -> list[Variant]:
+    if rule := _why_none(found, values):
+        raise ConfigError(f"factor {found[0].factor} does not apply to this block: {rule}")
     return found
+
+
+def _why_none(found: Sequence[Variant], values: Sequence[Value] | None) -> str:
+    """Say why no value of a factor changes a block; "" where one does."""
+    if any(variant.compared for variant in found):
+        return ""
+    rules = "; ".join(variant.rule for variant in found if variant.rule)
+    return rules or _why_alike(found, asked=values is not None)
 
 
 def interactions(found: Sequence[Variant]) -> list[Variant]:
@@ -275,26 +276,6 @@ def _changed(reference: Variant, value: Value) -> Variant:
         return replace(variant, network=network)
     except SpecError as error:
         return replace(variant, network=None, rule=str(error))
-
-
-def _variants_or_why_not(
-    reference: Network, factor: str, values: Sequence[Value] | None, asked: int
-) -> list[Variant]:
-    """List a factor's variants; one of several that does not apply is a row that says so."""
-    try:
-        return variants(reference, factor, values)
-    except InapplicableError as error:
-        if asked == 1:
-            raise
-        none = Variant(
-            factor=factor,
-            value="any",
-            network=None,
-            reference=reference,
-            reference_value="",
-            rule=error.rules,
-        )
-        return [none]
 
 
 def _options(

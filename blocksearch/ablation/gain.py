@@ -15,7 +15,7 @@ import numpy as np
 from blocksearch.ablation.config import GainConfig
 from blocksearch.ablation.moderation import PairedMean
 from blocksearch.ablation.power import two_sided
-from blocksearch.ablation.stats import Family, Verdict, interval_of
+from blocksearch.ablation.stats import Verdict, interval_of
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
@@ -89,8 +89,7 @@ def gain(
     watch: Watch,
 ) -> Gain:
     """Train what is missing of a network and of members drawn from a space, and compare them."""
-    shared, members, available, title = _drawn(space, grammar, network, config, request)
-    own, theirs = _jobs(shared, network, members, config)
+    shared, own, theirs, available, title = _planned(space, grammar, network, config, request)
     known = recall(theirs, request.ledger, *request.sources)
     runs = ensure([*own, *theirs], request.ledger, request.workers, watch, *request.means)
     accuracies = _accuracies(shared, own, runs)
@@ -102,7 +101,7 @@ def gain(
         network=network,
         flops=cost(network.layers).flops,
         available=available,
-        asked=len(members),
+        asked=len(theirs),
         stored=sum(job.key in known for job in theirs),
         accuracies={key.seed: value for key, value in accuracies.items()},
         members=tuple(found.values()),
@@ -126,8 +125,7 @@ def foresee_gain(
     watch: Watch,
 ) -> tuple[str, Plan]:
     """Say what would be trained, and for how long."""
-    shared, members, _, title = _drawn(space, grammar, network, config, request)
-    own, theirs = _jobs(shared, network, members, config)
+    _, own, theirs, _, title = _planned(space, grammar, network, config, request)
     return title, foresee([*own, *theirs], request.ledger, request.workers, watch, *request.means)
 
 
@@ -155,18 +153,21 @@ def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:
 def _judged(found: PairedMean | None, margin: float) -> tuple[tuple[float, float] | None, Verdict]:
     if found is None:
         return None, Verdict.UNDECIDED
-    low, high = interval_of(found, found.p, Family(ALPHA, margin)) or (-100.0, 100.0)
+    decided = found.p < ALPHA
+    low, high = interval_of(found, ALPHA, decided=decided) or (-100.0, 100.0)
     interval = max(low, -100.0), min(high, 100.0)
-    if found.p < ALPHA:
+    if decided:
         return interval, Verdict.HIGHER if found.mean > 0 else Verdict.LOWER
     inside = -margin < low and high < margin
     return interval, Verdict.WITHIN if inside else Verdict.UNDECIDED
 
 
-def _drawn(
+def _planned(
     space: str, grammar: Grammar, network: Network, config: GainConfig, request: Request
-) -> tuple[Conditions, list[Network], int, str]:
-    """Draw members that cost no more than a network; say what is asked of which images."""
+) -> tuple[Conditions, list[Job], list[Job], int, str]:
+    """Draw members that cost no more than a network; return its trainings and theirs, of how many
+    members they were drawn, and what is asked of which images.
+    """
     shared, flops = conditions(request, network), cost(network.layers).flops
     within = grammar.where(f"flops <= {flops}")
     available = within.size
@@ -174,21 +175,15 @@ def _drawn(
         raise ConfigError(
             f"{space} has {available} networks of at most {flops:,} FLOPs, and an average needs two"
         )
-    members = within.sample(min(config.members, available), config.draw)
-    seeds = ",".join(map(str, config.seed_list))
-    title = (
-        f"{shared.title(str(network), network)}; seeds {seeds}; against {len(members)} members of "
-        f"{space}, drawn from its {available:,} networks of at most {flops:,} FLOPs"
-    )
-    return shared, members, available, title
-
-
-def _jobs(
-    shared: Conditions, network: Network, members: Sequence[Network], config: GainConfig
-) -> tuple[list[Job], list[Job]]:
-    seeds = config.seed_list
+    seeds, members = config.seed_list, within.sample(min(config.members, available), config.draw)
+    own = [shared.job(network, seed) for seed in seeds]
     theirs = [shared.job(each, seeds[k % len(seeds)]) for k, each in enumerate(members)]
-    return [shared.job(network, seed) for seed in seeds], theirs
+    title = (
+        f"{shared.title(str(network), network)}; seeds {','.join(map(str, seeds))}; "
+        f"against {len(members)} members of {space}, drawn from its {available:,} networks of at "
+        f"most {flops:,} FLOPs"
+    )
+    return shared, own, theirs, available, title
 
 
 def _accuracies(

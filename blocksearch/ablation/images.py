@@ -10,15 +10,16 @@ than that over seeds alone. A claim about other images says more, so it is never
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.ablation.moderation import PairedMean
 from blocksearch.ablation.power import two_sided
-from blocksearch.ablation.stats import Comparison, Family, Name, Verdict, adjust, interval_of
+from blocksearch.ablation.stats import Comparison, Name, Verdict, adjust, interval_of
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.metrics import ALPHA, clustered_error
 from blocksearch.runs.plan import Conditions
@@ -56,10 +57,11 @@ class ImageGroups:
     """Which group each evaluated image belongs to, as a number from 0."""
 
     members: NDArray[np.intp]
-    sizes: Floats = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", np.bincount(self.members).astype(float))
+    @cached_property
+    def sizes(self) -> Floats:
+        """How many images each group has."""
+        return np.bincount(self.members).astype(float)
 
     @classmethod
     def of(cls, conditions: Conditions) -> "ImageGroups | None":
@@ -153,7 +155,8 @@ def _with_both(own: Comparison, error: float, freedom: int) -> PairedMean:
 def _judged(
     own: Comparison, error: float, both: PairedMean, p_value: float, size: int
 ) -> OtherImages:
-    interval = interval_of(both, p_value, Family(ALPHA, own.margin, own.share, size))
+    level = ALPHA * own.share / size
+    interval = interval_of(both, level, decided=p_value < ALPHA)
     if interval and own.interval:
         (low, high), (own_low, own_high) = interval, own.interval
         interval = min(low, own_low), max(high, own_high)

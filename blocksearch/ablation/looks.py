@@ -1,10 +1,9 @@
 """Look at results while seeds are added: interim analyses that keep the error rate."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Unpack
 
-from blocksearch.ablation.config import MARGIN, Variance
 from blocksearch.ablation.stats import Comparison, Name, Pair, Rules, Verdict, compare_pairs
-from blocksearch.runs.metrics import ALPHA
 
 
 def shares(analyses: int) -> tuple[float, ...]:
@@ -22,11 +21,7 @@ def sequential(
     names: Iterable[Name],
     stages: Sequence[int],
     more: Callable[[list[Name], int], Mapping[Name, Pair]],
-    *,
-    alpha: float = ALPHA,
-    margin: float = MARGIN,
-    variance: Variance = Variance.MODERATED,
-    overlap: float = 0.0,
+    **how: Unpack[Rules],
 ) -> dict[Name, Comparison]:
     """Compare at growing numbers of seeds until each comparison is decided or the stages are over.
 
@@ -36,17 +31,16 @@ def sequential(
     Intervals are the repeated ones, each at its stage's share. A comparison is the one of the
     stage that decided it, or of the last; its `p_value` is divided by the stage's share, so
     that it is below α exactly if a difference was found. A variant without a pair at some stage
-    gets no more seeds.
+    gets no more seeds. `how` comparisons are decided are arguments of `compare_pairs`.
     """
     order, found, seen = list(names), dict[Name, Comparison](), dict[Name, Pair]()
-    how: Rules = {"margin": margin, "variance": variance, "overlap": overlap}
     for stage, share in zip(stages, shares(len(stages)), strict=True):
         open_ = [name for name in order if name not in found or _is_open(found[name])]
         if not open_:
             break
         seen |= more(open_, stage)
         rejected = {name for name, own in found.items() if own.verdict.differs}
-        analysed = compare_pairs(seen, alpha=alpha, share=share, rejected=rejected, **how)
+        analysed = compare_pairs(seen, share=share, rejected=rejected, **how)
         found |= {name: analysed[name] for name in open_ if name in analysed}
     return found
 

@@ -26,16 +26,6 @@ SHOWN = ("flops", "params", "activations")  # of `arch.cost.METRICS`
 Lookup = Callable[[Arm, int], Run | None]  # the run of a network under a recipe, with a seed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """Further validation splits with which seeds are crossed: the runs on each, and how many images
-    a split judges for each that it learns from.
-    """
-
-    others: tuple[Lookup, ...]
-    overlap: float
-
-
 class Absence(StrEnum):
     """Why a row of an ablation has no comparison."""
 
@@ -203,17 +193,19 @@ def compare_variants(
     lookup: Lookup,
     train: Callable[[Iterable[Variant], Sequence[int]], None] = lambda *_: None,
     groups: ImageGroups | None = None,
-    splits: Splits | None = None,
+    others: Sequence[Lookup] = (),
+    overlap: float = 0.0,
 ) -> list[VariantResult]:
     """Compare variants with their references over the seeds that both completed.
 
     `lookup` returns the run of a network with a seed, None if there is none, after `train` was
     asked for it. `groups` are those of the images that judged, if other images are asked about.
-    With further `splits`, a seed counts that both completed on all of them. Variants that compare
-    the same networks are one comparison of the family, and say so.
+    `others` have the runs on further validation splits, with which seeds are crossed: a seed counts
+    that both completed on all of them, and a split judges `overlap` images for each that it learns
+    from. Variants that compare the same networks are one comparison of the family, and say so.
     """
     first, seeds = alike(found), config.seed_list
-    lookups = (lookup, *(splits.others if splits else ()))
+    lookups = (lookup, *others)
     every = [*dict.fromkeys(first.values())]
     counts: dict[int, int] = {}
 
@@ -225,7 +217,6 @@ def compare_variants(
         train([found[index] for index in indices], seeds[:count])
         return pairs(indices, count)
 
-    overlap = splits.overlap if splits else 0.0
     how: Rules = {"margin": config.margin, "variance": config.variance, "overlap": overlap}
     if config.stages:
         compared = sequential(every, config.stages, more, **how)

@@ -29,7 +29,7 @@ Pair = tuple[Accuracies, Accuracies]  # of a reference, and of its variant
 Name = TypeVar("Name", bound=Hashable)
 
 
-class Rules(TypedDict):
+class Rules(TypedDict, total=False):
     """How comparisons are decided: what a user chooses, and of what the images are."""
 
     margin: float
@@ -123,24 +123,6 @@ class Comparison:
         return smallest_effect(deviation, self.n, self.freedom, self.level)
 
 
-@dataclass(frozen=True)
-class Family:
-    """The rules that the comparisons of one analysis share.
-
-    The analysis may spend a share of the error rate `alpha`, and has `size` comparisons.
-    """
-
-    alpha: float
-    margin: float
-    share: float = 1.0
-    size: int = 1
-
-    @property
-    def level(self) -> float:
-        """The strictest level, Bonferroni's."""
-        return self.alpha * self.share / self.size
-
-
 def compare_pairs(
     pairs: Mapping[Name, Pair],
     *,
@@ -181,14 +163,13 @@ def compare_pairs(
     _check(pairs, alpha, margin)
     bare = {name: _paired(*pair, margin) for name, pair in pairs.items()}
     found, prior = _estimates(pairs, bare, variance, alpha, overlap)
-    family = Family(alpha, margin, share, max(1, len(found)))
+    level = alpha * share / max(1, len(found))  # the strictest, Bonferroni's
     adjusted = adjust({name: own.p for name, own in found.items()}, share, rejected)
-    return {
-        name: replace(_judged(own, found[name], adjusted[name], family), prior=prior)
-        if name in found
-        else own
-        for name, own in bare.items()
+    judged = {
+        name: _judged(bare[name], own, adjusted[name], level, decided=adjusted[name] < alpha)
+        for name, own in found.items()
     }
+    return bare | {name: replace(own, share=share, prior=prior) for name, own in judged.items()}
 
 
 def adjust(
@@ -272,13 +253,15 @@ def _estimates(
     return {name: crossed(each, overlap) for name, each in over.items()}, None
 
 
-def _judged(own: Comparison, found: PairedMean, p_value: float, family: Family) -> Comparison:
-    """Say what a test decided about a comparison of two seeds or more."""
-    differences, found = np.array(own.differences), found.at(family.level)
-    interval = interval_of(found, p_value, family)
-    if p_value < family.alpha:
+def _judged(
+    own: Comparison, found: PairedMean, p_value: float, level: float, *, decided: bool
+) -> Comparison:
+    """Say what a test found out about a comparison of two seeds or more."""
+    differences, found = np.array(own.differences), found.at(level)
+    interval = interval_of(found, level, decided=decided)
+    if decided:
         verdict = Verdict.HELPS if found.mean > 0 else Verdict.HURTS
-    elif interval and -family.margin < interval[0] and interval[1] < family.margin:
+    elif interval and -own.margin < interval[0] and interval[1] < own.margin:
         verdict = Verdict.WITHIN
     else:
         verdict = Verdict.UNDECIDED
@@ -295,19 +278,18 @@ def _judged(own: Comparison, found: PairedMean, p_value: float, family: Family) 
         correlation=_correlation(np.array(own.reference), np.array(own.variant)),
         error=found.error,
         freedom=found.freedom,
-        level=family.level,
-        share=family.share,
+        level=level,
     )
 
 
-def interval_of(found: PairedMean, p_value: float, family: Family) -> tuple[float, float] | None:
-    """Return the interval of an effect that says the same of zero as its adjusted p; None where
-    there is no error to measure and nothing is decided.
+def interval_of(found: PairedMean, level: float, *, decided: bool) -> tuple[float, float] | None:
+    """Return the interval of an effect, which says the same of zero as the test that decided; None
+    where there is no error to measure and nothing is decided.
     """
-    decided, mean = p_value < family.alpha, found.mean
+    mean = found.mean
     if found.error == 0:
-        return (mean, mean) if decided or smallest_flip(found.n) < family.level else None
-    reach = critical(found.freedom, family.level) * found.error
+        return (mean, mean) if decided or smallest_flip(found.n) < level else None
+    reach = critical(found.freedom, level) * found.error
     low, high = mean - reach, mean + reach
     if not decided:  # Bonferroni's holds zero wherever Holm rejects nothing, but for rounding
         return min(low, 0.0), max(high, 0.0)

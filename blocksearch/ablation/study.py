@@ -8,9 +8,8 @@ from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import INPUT_FACTORS, RECIPE
 from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
-from blocksearch.ablation.results import Lookup, Splits, compare_variants
+from blocksearch.ablation.results import Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
-from blocksearch.arch.network import Network
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
@@ -34,59 +33,33 @@ def ablate(
     `splits`, by number, everything is trained on each of them, too. Raises ConfigError before
     anything is trained, except if stored runs are of different kinds and `config` is strict.
     """
-    shared, title = _planned(name, found, config, request, splits)
-    others = _on_splits(found[0].reference, request, splits)
-    runs: dict[RunKey, Run] = {}
+    every, title = _planned(name, found, config, request, splits)
+    shared, runs = every[0], dict[RunKey, Run]()
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        missing = _crossed_jobs(list(wanted), (shared, *others), seeds)
+        missing = jobs(wanted, every, seeds)
         runs.update(ensure(missing, request.ledger, request.workers, watch, *request.means))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
-    groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not others else None
-    crossed = _crossed(shared, others, runs)
-    results = compare_variants(found, config, _lookup(shared, runs), train, groups, crossed)
+    groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not splits else None
+    lookup, *others = (_lookup(each, runs) for each in every)
+    results = compare_variants(found, config, lookup, train, groups, others, _overlap(every))
     mixed = mixture(runs.values(), strict=config.strict)
     return Ablation(
         title=f"{title}; {mixed}" if mixed else title,
         results=tuple(results),
         notes=tuple(notes("the first reference", found[0].reference, runs.values(), shared)),
-        asked=_remembered(found, config, (shared, *others), request),
+        asked=_remembered(found, config, every, request),
     )
 
 
-def _on_splits(
-    reference: Network, request: Request, splits: Sequence[int]
-) -> tuple[Conditions, ...]:
-    """Return the conditions on further validation splits."""
-    return tuple(
-        conditions(replace(request, protocol=replace(request.protocol, number=number)), reference)
-        for number in splits
-    )
-
-
-def _crossed(
-    shared: Conditions, others: Sequence[Conditions], runs: Mapping[RunKey, Run]
-) -> Splits | None:
-    """Say on what else than one split comparisons are; None if on nothing.
+def _overlap(every: Sequence[Conditions]) -> float:
+    """Return how many images splits judge for each that they learn from.
 
     Under a cap on images, splits overlap as little as the share of all images that they judge.
     """
-    if not others:
-        return None
-    every = (shared, *others)
-    judged, learnt = (
-        sum(getattr(each, name) for each in every)
-        for name in ("evaluation_images", "available_images")
-    )
-    lookups = tuple(_lookup(each, runs) for each in others)
-    return Splits(others=lookups, overlap=judged / learnt)
-
-
-def _crossed_jobs(
-    wanted: Sequence[Variant], every: Sequence[Conditions], seeds: Sequence[int]
-) -> list[Job]:
-    return [job for shared in every for job in jobs(wanted, shared, seeds)]
+    judged = sum(each.evaluation_images for each in every)
+    return judged / sum(each.available_images for each in every)
 
 
 def _remembered(
@@ -137,15 +110,14 @@ def foresee_ablation(
     splits: Sequence[int] = (),
 ) -> Foreseen:
     """Say what an ablation would train, and how many seeds its comparisons need on one split."""
-    shared, title = _planned(name, found, config, request, splits)
-    others = _on_splits(found[0].reference, request, splits)
-    every = wanted = _crossed_jobs(found, (shared, *others), config.seed_list)
-    later, known = 0, recall(every, request.ledger, *request.sources)
+    every, title = _planned(name, found, config, request, splits)
+    whole = wanted = jobs(found, every, config.seed_list)
+    later, known = 0, recall(whole, request.ledger, *request.sources)
     if config.stages:
-        wanted = _next_stage(found, config, (shared, *others), known)
+        wanted = _next_stage(found, config, every, known)
         keys, arms = {job.key for job in wanted}, {_arm(job.key) for job in wanted}
         later = sum(
-            _arm(job.key) in arms and job.key not in keys and job.key not in known for job in every
+            _arm(job.key) in arms and job.key not in keys and job.key not in known for job in whole
         )
     own = foresee(wanted, request.ledger, request.workers, watch, *request.means)
     return Foreseen(
@@ -154,7 +126,7 @@ def foresee_ablation(
         later=later,
         effect=config.effect,
         margin=config.margin,
-        needed=() if others else tuple(outlook(found, config, _lookup(shared, known))),
+        needed=() if splits else tuple(outlook(found, config, _lookup(every[0], known))),
     )
 
 
@@ -164,32 +136,34 @@ def _planned(
     config: AblationConfig,
     request: Request,
     splits: Sequence[int],
-) -> tuple[Conditions, str]:
+) -> tuple[tuple[Conditions, ...], str]:
+    """Return the conditions on each validation split, and the title of the answer."""
     reference = found[0].reference
     arms = [network.task.input for variant in found for network in variant.networks]
     asked = {v.factor for v in found} | {v.given_factor for v in found}
     shared = conditions(request, reference, arms if asked & {*INPUT_FACTORS} else ())
     rescaled = any(variant.rescaled for variant in found)
     name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
-    others = {
+    recipes = {
         (own.given_value if own.given_factor == RECIPE else own.value): own.recipe
         for own in found
         if own.recipe and own.recipe != request.recipe
     }
     told = "".join(
         f"; recipe {name}: {recipe.title}{shared.trained_by(recipe).doubts}"
-        for name, recipe in others.items()
+        for name, recipe in recipes.items()
     )
     seeds = f"seeds {','.join(map(str, config.seed_list))}"
     if config.stages:
         seeds = f"interim analyses at {', '.join(map(str, config.stages))} seeds"
     margin = "" if config.margin == MARGIN else f"; margin ±{config.margin:g} points"
     again = f"; again on validation split {', '.join(map(str, splits))}" if splits else ""
-    return shared, f"{shared.title(name, reference)}{again}{told}; {seeds}{margin}"
-
-
-class _MissingError(Exception):
-    """What an analysis needs has not been trained."""
+    further = (
+        conditions(replace(request, protocol=replace(request.protocol, number=number)), reference)
+        for number in splits
+    )
+    title = f"{shared.title(name, reference)}{again}{told}; {seeds}{margin}"
+    return (shared, *further), title
 
 
 def _next_stage(
@@ -202,33 +176,29 @@ def _next_stage(
     asked: list[Job] = []
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        needed = _crossed_jobs(list(wanted), every, seeds)
-        if any(job.key not in runs for job in needed):
-            asked[:] = needed
-            raise _MissingError
+        needed = jobs(wanted, every, seeds)
+        if not asked and any(job.key not in runs for job in needed):
+            asked.extend(needed)
 
-    shared, *others = every
-    crossed = _crossed(shared, others, runs)
-    try:
-        compare_variants(found, config, _lookup(shared, runs), train, splits=crossed)
-    except _MissingError:
-        return asked
-    return []
+    lookup, *others = (_lookup(each, runs) for each in every)
+    compare_variants(found, config, lookup, train, None, others, _overlap(every))
+    return asked
 
 
-def jobs(found: Iterable[Variant], shared: Conditions, seeds: Sequence[int]) -> list[Job]:
-    """List the trainings that variants and their references need, seed by seed, so that an
-    interrupted experiment has whole pairs; equal layers share them.
+def jobs(found: Iterable[Variant], every: Sequence[Conditions], seeds: Sequence[int]) -> list[Job]:
+    """List the trainings that variants and their references need on each split, seed by seed, so
+    that an interrupted experiment has whole pairs; equal layers share them.
     """
     arms = {
         own: arm for each in found for own, arm in zip(each.arm_digests, each.arms, strict=True)
     }
-    every = [
+    wanted = [
         shared.trained_by(recipe).job(network, seed)
+        for shared in every
         for seed in seeds
         for network, recipe in arms.values()
     ]
-    return list({job.key: job for job in every}.values())
+    return list({job.key: job for job in wanted}.values())
 
 
 def _arm(key: RunKey) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.api.answer import Answer, divided
-from blocksearch.api.trainings import Seeds, seeds_of
+from blocksearch.api.trainings import Seeds
 from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig, Split, open_dataset
 from blocksearch.data import data_root as folder_of
@@ -19,6 +19,7 @@ from blocksearch.errors import ConfigError
 from blocksearch.files import check_output
 from blocksearch.report.datasets import overview_report
 from blocksearch.report.table import Report, rows_table
+from blocksearch.runs.plan import read_seeds
 from blocksearch.space.load import read_space, shipped_spaces
 from blocksearch.training.recipe import RECIPES
 
@@ -94,7 +95,7 @@ def describe(
     from blocksearch.ablation.power import smallest_effect
 
     config = DataConfig(**divided(fields, DataConfig)[0])
-    count = len(seeds_of(seeds))
+    count = len(read_seeds(seeds))
     if sheet is not None:
         _check_sheet(Path(sheet))
     found = overview(dataset, config, test=test, root=data_root, progress=progress)

@@ -9,17 +9,17 @@ from typing import Any
 from blocksearch.api.answer import Answer, divided, together
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
-from blocksearch.api.trainings import Seeds, planned, run_config, seeds_of
+from blocksearch.api.trainings import Seeds, planned, run_config
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse_inside
 from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
-from blocksearch.report.table import Report, Table, rows_table
+from blocksearch.report.table import Report, rows_table
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import Request, loaded
+from blocksearch.runs.plan import Request, loaded, read_seeds
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.evaluation import Final
@@ -248,7 +248,7 @@ def tabulate(
     name, grammar = placed(space, config.dataset)
     where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
     watch, request = together(Watch, callbacks), config.request()
-    title, rows = run_table(name, grammar, seeds_of(seeds), request, where, watch)
+    title, rows = run_table(name, grammar, read_seeds(seeds), request, where, watch)
     said = f"{where}: {title}; {len(rows)} rows"
-    table: Table = rows_table("rows", rows)
-    return Answer(where, Report(title=said, tables=(table,), facts={"file": str(where)}))
+    tables = (rows_table("rows", rows),)
+    return Answer(where, Report(title=said, tables=tables, facts={"file": str(where)}))

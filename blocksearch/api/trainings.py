@@ -44,14 +44,6 @@ def run_config(
     return replace(config, dataset=name, db=db)
 
 
-def seeds_of(seeds: Seeds) -> tuple[int, ...]:
-    """Return seeds that are given as a count, a list, or the text of either."""
-    own = seeds if isinstance(seeds, str) else str(seeds)
-    if not isinstance(seeds, int | str):
-        own = "".join(f"{seed}," for seed in seeds)
-    return read_seeds(own)
-
-
 def train(
     net: str | Network,
     *,
@@ -87,8 +79,8 @@ def train(
     watch = together(Watch, callbacks)
     request = replace(config.request(), metric=own)
     if dry_run:
-        return planned(*foresee_training(str(net), found, seeds_of(seeds), request, watch))
-    title, rows, classes = train_network(str(net), found, seeds_of(seeds), request, watch)
+        return planned(*foresee_training(str(net), found, read_seeds(seeds), request, watch))
+    title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, watch)
     report = measured_by(runs_report(title, rows, classes), own)
     return Answer(rows, report, any(row["state"] == "failed" for row in rows))
 
@@ -208,7 +200,11 @@ def reproduce(
         raise ConfigError(f"variance is asked of section3, which is a large family, not of {part}")
     spread = {} if variance is None else {"variance": variance}
     if part == "flops":
-        return _flops()
+        from blocksearch.paper.tables import flops_cells
+        from blocksearch.report.tables import flops_report
+
+        cells = flops_cells()
+        return Answer(cells, flops_report(cells))
     if part == "section3" and "," in dataset:
         return _across([name.strip() for name in dataset.split(",")], spread, fields)
     try:
@@ -216,21 +212,13 @@ def reproduce(
             question = {"seeds": "5..12" if seeds is None else seeds, "strict": strict, **spread}
             return _section3(dataset, widths, question, fields, callbacks, dry_run=dry_run)
         if part in numbers:
-            own = seeds_of(5 if seeds is None else seeds)
+            own = read_seeds(5 if seeds is None else seeds)
             how = {"strict": strict, "dry_run": dry_run}
             return _table(numbers[part], own, widths, fields, together(Watch, callbacks), **how)
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
     raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}")
-
-
-def _flops() -> Answer[Any]:
-    from blocksearch.paper.tables import flops_cells
-    from blocksearch.report.tables import flops_report
-
-    cells = flops_cells()
-    return Answer(cells, flops_report(cells))
 
 
 def _section3(

@@ -74,22 +74,23 @@ def task_from(
     return task if classes is None else replace(task, classes=classes)
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Read `5` as a count (seeds 0 to 4) and `0,3,7` as a list. Raises ConfigError."""
-    given = text.strip()
-    if re.fullmatch(r"[0-9]{1,9}", given):
-        count = int(given)
+def read_seeds(given: int | str | Sequence[int]) -> tuple[int, ...]:
+    """Read a count (5: seeds 0 to 4) or a list (0,3,7), as it is or as text. Raises ConfigError."""
+    text = str(given) if isinstance(given, int | str) else "".join(f"{seed}," for seed in given)
+    written = text.strip()
+    if re.fullmatch(r"[0-9]{1,9}", written):
+        count = int(written)
         if not 1 <= count <= MOST_SEEDS:
             raise ConfigError(
                 f"seeds must be a count of at least 1 and at most {MOST_SEEDS}, or a list, but "
                 f"got {text}"
             )
         return tuple(range(count))
-    if not re.fullmatch(r"[0-9]{1,9}( *, *[0-9]{1,9})*( *,)?", given):
+    if not re.fullmatch(r"[0-9]{1,9}( *, *[0-9]{1,9})*( *,)?", written):
         raise ConfigError(
             f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}"
         )
-    seeds = [int(seed) for seed in given.split(",") if seed]
+    seeds = [int(seed) for seed in written.split(",") if seed]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds must be distinct, but got {text!r}")
     return tuple(seeds)

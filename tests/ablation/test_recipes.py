@@ -32,7 +32,7 @@ def made_runs(found, config, accuracy):
     """A run of each job, whose accuracy is a function of the recipe's name, the block and seed."""
     names = {RUN.recipe_of(name).digest: name for name in GAINS}
     runs = {}
-    for job in jobs(found, SHARED, config.seed_list):
+    for job in jobs(found, [SHARED], config.seed_list):
         value = accuracy(names[job.key.recipe], "residual=add" in job.text, job.key.seed)
         runs[job.key] = Run(
             key=job.key,
@@ -106,7 +106,7 @@ def test_what_a_recipe_does_under_each_block():
 
 def test_each_arm_is_trained_once_seed_by_seed():
     config, found = asked(factors="residual", values=("add",), given="recipe=fast,augmented")
-    wanted = jobs(found, SHARED, config.seed_list)
+    wanted = jobs(found, [SHARED], config.seed_list)
     assert len(wanted) == 4 * 5 == len({job.key for job in wanted})
     assert [job.key.seed for job in wanted] == sorted(job.key.seed for job in wanted)
     assert {job.recipe.digest for job in wanted} == {job.key.recipe for job in wanted}

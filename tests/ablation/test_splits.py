@@ -10,7 +10,7 @@ from scipy import stats
 
 import blocksearch as bs
 from blocksearch.ablation.design import ask
-from blocksearch.ablation.results import Splits, compare_variants
+from blocksearch.ablation.results import compare_variants
 from blocksearch.ablation.splits import crossed
 from blocksearch.ablation.stats import compare_pairs
 from blocksearch.errors import ConfigError
@@ -114,8 +114,8 @@ def test_a_seed_counts_that_completed_on_every_split():
 
         return lookup
 
-    splits = Splits(others=(runs_of(1),), overlap=OVERLAP)
-    reference, found = compare_variants(asked, config(seeds=3), runs_of(0), splits=splits)
+    both = {"others": [runs_of(1)], "overlap": OVERLAP}
+    reference, found = compare_variants(asked, config(seeds=3), runs_of(0), **both)
     assert found.comparison.seeds == (0, 1)
     assert found.record()["differences_by_split"] == [1.0, 1.0]
     assert found.accuracies == {0: 51.5, 1: 52.5}
