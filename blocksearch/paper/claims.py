@@ -14,7 +14,7 @@ from blocksearch.arch.network import Network
 from blocksearch.paper.tables import printed_difference
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Claim:
     """A section says what `value` of a factor does against `reference`: it *helps*, *hurts* or
     changes almost nothing (*within*).
@@ -76,7 +76,7 @@ class Claim:
         return replace(self, direction=Verdict.HIGHER if lower else Verdict.LOWER)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Operations:
     """A section's claim about FLOPs: those of `value` are between `least` and `most` times those of
     `reference`.
@@ -103,24 +103,10 @@ class Operations:
 
 
 def _claims(
-    section: str,
-    factor: str,
-    reference: str,
-    values: str,
-    direction: str,
-    given: str = "",
-    words: str = "",
+    section: str, factor: str, reference: str, values: str, direction: str, given: str = ""
 ) -> list[Claim]:
     return [
-        Claim(
-            section=section,
-            factor=factor,
-            reference=reference,
-            value=value,
-            direction=Verdict(direction),
-            given=given,
-            words=words,
-        )
+        Claim(section, factor, reference, value, Verdict(direction), given)
         for value in values.split()
     ]
 
@@ -157,58 +143,34 @@ CLAIMS = (
     # "clearly preferable … a similar number of operations"
     *_claims("7", "network", "baseline", "effnet_large", "helps"),
     *(
-        claim
-        for rate in RATES
-        for claim in _claims(
+        Claim(
             "6.3",
             "network",
             f"mobilenet_v2{rate}",
             f"effnet_revised{rate}",
-            "helps",
+            Verdict.HELPS,
             words="helps in most settings",
         )
+        for rate in RATES
     ),
     *_claims("6.3", "network", "effnet_revised", "mob_imp", "helps"),
 )
 
 
-def _operations(section: str, factor: str, pair: str, words: str, **bounds: float) -> Operations:
-    reference, value = pair.split()
-    return Operations(
-        section=section, factor=factor, reference=reference, value=value, words=words, **bounds
-    )
-
-
 _LESS, _MORE = 1 - 1e-9, 1 + 1e-9
+_FIRST = "saves about 30% of the first layer"
+_EQUAL, _FEWER = "has as many FLOPs", "has fewer FLOPs"
 OPERATIONS = (
-    _operations(
-        "3",
-        "stem",
-        "conv block",
-        "saves about 30% of the first layer",
-        least=0.6,
-        most=0.8,
-    ),
-    _operations("6.1", "kernel", "3x3 1x3+3x1", "has fewer FLOPs", most=_LESS),
-    _operations(
-        "4.2",
-        "pooling",
-        "separable_end separable_conv",
-        "has as many FLOPs",
-        least=0.95,
-        most=1.05,
-    ),
+    Operations("3", "stem", "conv", "block", _FIRST, least=0.6, most=0.8),
+    Operations("6.1", "kernel", "3x3", "1x3+3x1", _FEWER, most=_LESS),
+    Operations("4.2", "pooling", "separable_end", "separable_conv", _EQUAL, least=0.95, most=1.05),
     *(
-        _operations(
-            "6.3",
-            "network",
-            f"mobilenet_v2{rate} effnet_revised{rate}",
-            "has fewer FLOPs",
-            most=_LESS,
+        Operations(
+            "6.3", "network", f"mobilenet_v2{rate}", f"effnet_revised{rate}", _FEWER, most=_LESS
         )
         for rate in RATES
     ),
-    _operations("6.3", "network", "effnet_revised mob_imp", "has more FLOPs", least=_MORE),
+    Operations("6.3", "network", "effnet_revised", "mob_imp", "has more FLOPs", least=_MORE),
 )
 
 

@@ -58,8 +58,7 @@ def conversions(task: Task, dataset: str | None = None) -> list[Variant]:
     """Ask what a baseline loses as MobileNet or ShuffleNet, at a task's widths and at half of them
     (Section 3, beginning).
     """
-    half = replace(task, widths=tuple(max(1, width // 2) for width in task.widths))
-    found = [variant for own in (task, half) for variant in _conversions(own, dataset)]
+    found = [variant for own in (task, _divided(task, 2)) for variant in _conversions(own, dataset)]
     return found + interactions(found)
 
 
@@ -146,7 +145,8 @@ def recorded(runs: Sequence[Run], dataset: str, number: int = 0, **how: Any) -> 
         [run for run in own if run.key.data == data]
         for data in dict.fromkeys(run.key.data for run in own)
     ]
-    table = max(_tables(dataset), default=0)
+    # of Section 5's table and Section 6's the latter
+    table = max((number for number, (name, _) in TABLES.items() if name == dataset), default=0)
     parts = [
         (
             _most(each, dataset, split_id(number), partial(_asked, dataset)),
@@ -180,7 +180,7 @@ def _most(
         if run.key.protocol == protocol:
             recipes.setdefault(run.key.recipe, []).append(run)
     found = []
-    for task in _reduced(TASKS[dataset]):
+    for task in (_divided(TASKS[dataset], part) for part in PARTS):
         networks = wanted(task)
         for each in recipes.values():
             own = tuple(run for run in each if run.key.network in networks)
@@ -220,17 +220,9 @@ def _answered(part: _Part, dataset: str, how: Mapping[str, Any]) -> tuple[Varian
     )
 
 
-def _reduced(task: Task) -> list[Task]:
-    """A task at the widths of the paper's networks, and at a half and a quarter of them."""
-    return [
-        replace(task, widths=tuple(max(1, width // part) for width in task.widths))
-        for part in PARTS
-    ]
-
-
-def _tables(dataset: str) -> list[int]:
-    """List the tables of the paper about a data set: Section 5's, then Section 6's."""
-    return sorted(number for number, (name, _) in TABLES.items() if name == dataset)
+def _divided(task: Task, part: int) -> Task:
+    """Return a task at a part of its widths."""
+    return replace(task, widths=tuple(max(1, width // part) for width in task.widths))
 
 
 def _networks(part: _Part, table: int) -> tuple[VariantResult, ...]:

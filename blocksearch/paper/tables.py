@@ -94,9 +94,13 @@ class FlopsCell:
     label: str
     network: str
     published: str
-    flops: int | None
-    flops_actual: int | None
-    matches: bool | None
+    flops: int | None = None
+    flops_actual: int | None = None
+
+    @property
+    def matches(self) -> bool | None:
+        """Whether the count is printed as it was published."""
+        return None if self.flops is None else printed(self.flops, self.published) == self.published
 
     @property
     def difference(self) -> int | None:
@@ -105,11 +109,10 @@ class FlopsCell:
 
     def record(self) -> dict[str, Any]:
         """Return a flat record; `rounded` is the count as the paper would print it."""
-        rounded = None if self.flops is None else printed(self.flops, self.published)
-        published = int(printed_value(self.published))
         return asdict(self) | {
-            "published_flops": published,
-            "rounded": rounded,
+            "matches": self.matches,
+            "published_flops": int(printed_value(self.published)),
+            "rounded": None if self.flops is None else printed(self.flops, self.published),
             "difference": self.difference,
         }
 
@@ -121,20 +124,11 @@ def flops_cells() -> list[FlopsCell]:
 
 def _cell(table: int, dataset: str, row: Row) -> FlopsCell:
     if row.network is None:
-        return FlopsCell(table, dataset, row.label, "effnet large", row.flops, None, None, None)
+        return FlopsCell(table, dataset, row.label, "effnet large", row.flops)
     network = named_network(row.network, TASKS[dataset], dataset=dataset)
     actual = cost(network.layers).flops
     compared = baseline_flops(TASKS[dataset], "published") if row.network == "baseline" else actual
-    return FlopsCell(
-        table,
-        dataset,
-        row.label,
-        row.network,
-        row.flops,
-        compared,
-        actual,
-        printed(compared, row.flops) == row.flops,
-    )
+    return FlopsCell(table, dataset, row.label, row.network, row.flops, compared, actual)
 
 
 def printed(flops: int, like: str) -> str:
