@@ -26,6 +26,7 @@ from blocksearch.errors import ConfigError
 if TYPE_CHECKING:
     from blocksearch.api.answer import Answer
 
+WHERE = ("data_root", "workers", "device")  # fields that say on what trainings run, not of what
 Given = dict[str, Any]  # options that a user gave, by the names of a configuration's fields
 PLAIN = (bool, int, float, str, Path)  # types that a word of a command becomes; others are texts
 OFTEN = {"factors": "--factor", "budgets": "--budget"}  # fields that are given one by one
@@ -39,7 +40,7 @@ class Options:
     """
 
     config: Any
-    panel: str
+    panel: str | None
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -85,10 +86,12 @@ def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter
     name = OFTEN.get(own.name, f"--{own.name.replace('_', '-')}")
     kind, default = _kind(hint), options.defaults.get(own.name, own.default)
     several = get_origin(kind) is list
-    if several or isinstance(default, tuple):
-        default = ",".join(map(str, default)) if default and not several else _required(own)
-    elif default is MISSING:
+    if default is MISSING:
         default = inspect.Parameter.empty
+    elif several:
+        default = None
+    elif isinstance(default, tuple):
+        default = ",".join(map(str, default)) or None
     elif kind is str and default is not None:
         default = str(default)
     optional = kind if kind is bool or isinstance(default, str) else kind | None
@@ -105,10 +108,6 @@ def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter
         default=default,
         annotation=Annotated[optional, about],
     )
-
-
-def _required(own: "Field[Any]") -> Any:
-    return inspect.Parameter.empty if own.default is MISSING else None
 
 
 def _kind(hint: Any) -> Any:
@@ -268,20 +267,16 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Skeleton = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="FILE:NAME",
-        help="Your model around the block: a function from a block to a torch.nn.Module.",
-    ),
-]
+Model = Annotated[Given, Options(Network, None, only=("skeleton",))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
     rich_help_panel="Question",
 )
 Measured = Annotated[str, METRIC]
+Seeds = Annotated[
+    str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
+]
 Database = Annotated[str, typer.Argument(metavar="DB", help="Database file or URL.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in the database.")]
 Shown = Annotated[Output, Options(Output, "Output", without=("quiet", "dry_run"))]

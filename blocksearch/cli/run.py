@@ -7,12 +7,14 @@ import typer
 from blocksearch.ablation.config import AblationConfig, ScoresConfig
 from blocksearch.cli.options import (
     ADVICE,
+    WHERE,
     Given,
     Measured,
     Network,
     NetworkText,
     Options,
     Planned,
+    Seeds,
     Shown,
     Spoken,
     with_options,
@@ -22,15 +24,11 @@ from blocksearch.runs.config import RunConfig
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(RunConfig, "Training")]
 Question = Annotated[Given, Options(AblationConfig, "Question")]
-_TIMED = ("dataset", "max_images", "recipe", "batch", "precision", "data_root", "workers", "device")
+_TIMED = ("dataset", "max_images", "recipe", "batch", "precision", *WHERE)
 Timing = Annotated[Given, Options(RunConfig, "Training", only=_TIMED)]
-_WHERE = ("data_root", "workers", "device")
-Again = Annotated[Given, Options(RunConfig, "Training", only=_WHERE)]
+Again = Annotated[Given, Options(RunConfig, "Training", only=WHERE)]
 Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins", "skeleton"))]
 Own = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
-Seeds = Annotated[
-    str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
-]
 Compared = Annotated[Given, Options(ScoresConfig, "Question")]
 Scores = Annotated[
     str,

@@ -1,7 +1,7 @@
 """Commands that search a space, and show what was found."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,14 +9,16 @@ from blocksearch.ablation.config import GainConfig
 from blocksearch.cli.options import (
     ADVICE,
     METRIC,
+    WHERE,
     Database,
     Given,
+    Model,
     Network,
     NetworkText,
     Options,
     Planned,
+    Seeds,
     Shown,
-    Skeleton,
     Space,
     Spoken,
     StudyName,
@@ -25,9 +27,13 @@ from blocksearch.cli.options import (
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
 
+if TYPE_CHECKING:
+    from blocksearch.search.importance import Effects
+    from blocksearch.search.results import Summary
+
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(RunConfig, "Training")]
-Testing = Annotated[Given, Options(RunConfig, "Training", only=("data_root", "workers", "device"))]
+Testing = Annotated[Given, Options(RunConfig, "Training", only=WHERE)]
 Again = Annotated[Given, Options(Network, "Network", only=("plugins", "skeleton"))]
 Against = Annotated[Given, Options(GainConfig, "Question")]
 Wish = Annotated[Given, Options(StudyConfig, "Search", defaults={"name": None})]
@@ -40,7 +46,7 @@ def search(
     study: Wish,
     run: Training,
     output: Planned,
-    model: Skeleton = None,
+    form: Model,
     trials: Annotated[
         int,
         typer.Option(
@@ -66,7 +72,7 @@ def search(
 
     effort: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
     with searching(quiet=output.quiet, metric=study.get("metric", "accuracy")) as heard:
-        answer = call(space, skeleton=model, callbacks=[heard], **effort, **study, **run)
+        answer = call(space, callbacks=[heard], **effort, **form, **study, **run)
     output.show(answer)
 
 
@@ -82,7 +88,7 @@ def pareto(db: Database, output: Shown, name: StudyName = None) -> None:
     from blocksearch.api.studies import front
 
     answer = front(db, name)
-    _tell_of_others(answer.found.name, answer.found.others if name is None else ())
+    _tell_of_others(answer.found, name)
     output.show(answer)
 
 
@@ -98,7 +104,7 @@ def importance(db: Database, output: Shown, name: StudyName = None) -> None:
     from blocksearch.api.studies import importance as call
 
     answer = call(db, name)
-    _tell_of_others(answer.found.name, answer.found.others if name is None else ())
+    _tell_of_others(answer.found, name)
     output.show(answer)
 
 
@@ -129,12 +135,14 @@ def gain(
     output.show(answer)
 
 
-def _tell_of_others(name: str, others: tuple[str, ...]) -> None:
+def _tell_of_others(found: "Summary | Effects", asked: str | None) -> None:
+    """Say which study is shown where a file has several, and none was asked for by name."""
     from blocksearch.report.console import say
-    from blocksearch.report.front import other_studies
 
-    if others:
-        say(other_studies(name, others), stderr=True)
+    if found.others and asked is None:
+        others = ", ".join(found.others)
+        text = f"study {found.name} of {len(found.others) + 1}; --name shows another: {others}"
+        say(text, stderr=True)
 
 
 @app.command()
@@ -143,9 +151,7 @@ def tabulate(
     space: Space,
     run: Training,
     output: Spoken,
-    seeds: Annotated[
-        str, typer.Option(help="A count (5) or a list (0,3,7).", rich_help_panel="Training")
-    ] = "3",
+    seeds: Seeds = "3",
     table: Annotated[
         Path | None, typer.Option(help="Table to write. Default: results/SPACE-DATASET.csv.")
     ] = None,

@@ -189,11 +189,6 @@ def amount(value: float | None) -> str:
             return f"{value:.2f}" if 10 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def other_studies(name: str, others: Sequence[str]) -> str:
-    """Say which study is shown where a file has several."""
-    return f"study {name} of {len(others) + 1}; --name shows another: {', '.join(others)}"
-
-
 # ---- figures of a front
 
 

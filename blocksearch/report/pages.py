@@ -58,7 +58,7 @@ def html(report: Report) -> str:
 
     shown = [part for table in report.tables if table.terminal for part in table.parts()]
     rest = [table for table in report.tables if not table.terminal]
-    notes = [f"<p>{escape(note)}</p>" for note in report.notes]
+    notes = _paragraphs(report.notes)
     figures = [
         f'<figure role="group" aria-label="{escape(figure.title)}">'
         f"<figcaption>{escape(figure.title)}</figcaption>{plot}</figure>"
@@ -66,7 +66,7 @@ def html(report: Report) -> str:
     ]
     body = [
         *map(_html_table, shown),
-        *([f'<div class="notes">{"".join(notes)}</div>'] if notes else []),
+        *([f'<div class="notes">{notes}</div>'] if notes else []),
         *figures,
         *(
             f"<details><summary>{escape(table.title)}</summary>{_html_table(table)}</details>"
@@ -84,8 +84,8 @@ def html(report: Report) -> str:
 def fragment(report: Report) -> str:
     """Write what a notebook shows: title, tables and notes, without figures."""
     tables = [part for table in report.tables if table.terminal for part in table.parts()]
-    notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
-    return f"<h3>{_lines(report.title)}</h3>{''.join(map(_html_table, tables))}{notes}"
+    shown = "".join(map(_html_table, tables))
+    return f"<h3>{_lines(report.title)}</h3>{shown}{_paragraphs(report.notes)}"
 
 
 def _html_table(table: Table) -> str:
@@ -115,12 +115,15 @@ def _html_table(table: Table) -> str:
         lines.append(f"<tr{section}>{''.join(cells)}</tr>")
     heading = f"<h2>{_lines(table.title)}</h2>" if table.title and table.terminal else ""
     label = escape(table.title or table.name or "table")
-    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
     return (
         f'{heading}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-        f'<div class="notes">{notes}</div>'
+        f'<div class="notes">{_paragraphs(table.notes)}</div>'
     )
+
+
+def _paragraphs(notes: Sequence[str]) -> str:
+    return "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
 def _lines(text: str) -> str:

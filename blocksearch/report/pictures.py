@@ -90,7 +90,8 @@ def _figures(report: Report, figures: Sequence[Figure]) -> Canvas:
         _panel(panel, figure)
     panels[0].set_ylabel(figures[0].y.label)
     columns = 100 if len(figures) == 1 else 72 * len(figures)
-    above = [report.title, figures[0].title if rows else "", *_first_titles(report)]
+    counts = [table.title for table in report.tables[:1] if not table.grouped]
+    above = [report.title, figures[0].title if rows else "", *counts]
     title = [line for text in above for line in textwrap.wrap(text, columns)]
     canvas.suptitle("\n".join(title), fontsize=10, x=0.01, ha="left")
     legend = {
@@ -105,10 +106,6 @@ def _figures(report: Report, figures: Sequence[Figure]) -> Canvas:
     for panel, figure in zip(panels, figures, strict=True):
         _label(panel, figure)
     return canvas
-
-
-def _first_titles(report: Report) -> list[str]:
-    return [table.title for table in report.tables[:1] if not table.grouped]
 
 
 def _panel(panel: Axes, figure: Figure) -> None:

@@ -47,7 +47,7 @@ def plain(value: Any) -> str:
             return str(value)
 
 
-def form(spec: str, scale: float = 1) -> Callable[[Any], str]:
+def form(spec: str) -> Callable[[Any], str]:
     """Make a format for a number, for an interval (low, high), or for a mean with its interval.
 
     >>> form("+.2f")(1.234), form(".1f")((1, 2)), form(".0%")((0.5, 0.4, 0.6)), form(".2f")(None)
@@ -59,11 +59,11 @@ def form(spec: str, scale: float = 1) -> Callable[[Any], str]:
             case None:
                 return ""
             case (low, high):
-                return f"[{low * scale:{spec}}, {high * scale:{spec}}]"
+                return f"[{low:{spec}}, {high:{spec}}]"
             case (mean, low, high):
                 return f"{write(mean)} {write((low, high))}"
             case _:
-                return f"{value * scale:{spec}}"
+                return f"{value:{spec}}"
 
     return write
 
