@@ -125,10 +125,9 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
         )
         _name_axes(made, [axis.name for axis in found.axes])
         made.set_user_attr("title", study.definition["title"])
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
     choices = _distributions(study.choices)
     for entry in found.entries:
-        trial = first[entry.trial]
+        trial = study.first[entry.trial]
         params = {} if entry.named else choices
         if entry.mean is None or not entry.accuracies:
             state = TrialState.FAIL if entry.mean is None else TrialState.PRUNED

@@ -129,7 +129,7 @@ class Study:
     def front(self) -> tuple[Entry, ...]:
         """The networks that nothing beats, cheapest first, each with its `network`."""
         space = self._grammar.where(*self.config.exact_budgets)
-        first = {each.candidate: each for each in reversed(self.trials)}
+        first = self._stored().first
 
         def found(entry: Entry) -> Network:
             trial = first[entry.trial]
