@@ -154,11 +154,12 @@ class Evolution:
             first = results[: doubled if doubled >= REFITS else base]
             reading = Reading(first)
             scales = self._scales(self._seen(reading.gather(first)), reading)
-            known = reading.gather(results[:base])
+            based = results[:base]
+            known = reading.gather(based)
             seen = self._seen(known)
             model = Model(self.features, scales, seen)
             watched = self._candidates(model, list(known), seen, base, trials)
-            self._fit = FoldedModel(results[:base], reading, known, model, watched, self._rows)
+            self._fit = FoldedModel(based, reading, known, seen, model, watched, self._rows)
         self._fit.take_up(results)
         return self._fit
 

@@ -269,20 +269,16 @@ def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:
 def as_rows(effects: Effects) -> list[dict[str, object]]:
     """Return the levels of all factors as rows of plain words and numbers."""
     return [
-        {"factor": factor.name} | _spread("bits", factor.importance) | dict(_level(level))
-        for factor in effects.factors
-        for level in factor.levels
-    ]
-
-
-def _level(level: Level) -> Mapping[str, object]:
-    return (
-        {"level": level.name, "networks": level.networks, "share": level.share}
+        {"factor": factor.name}
+        | _spread("bits", factor.importance)
+        | {"level": level.name, "networks": level.networks, "share": level.share}
         | _spread("on_front", level.on_front)
         | _spread("lift", level.lift)
         | _spread("accuracy", level.accuracy)
         | {"log10_flops": level.flops}
-    )
+        for factor in effects.factors
+        for level in factor.levels
+    ]
 
 
 def _spread(name: str, estimate: Estimate | None) -> dict[str, object]:

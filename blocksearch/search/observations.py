@@ -172,6 +172,7 @@ class FoldedModel:
         base: Sequence[Observation],
         reading: Reading,
         known: dict[int, Finals],
+        seen: Seen,
         model: Model,
         watched: NDArray[np.int64],
         features: Callable[[NDArray[np.int64]], Floats],
@@ -183,9 +184,9 @@ class FoldedModel:
         self._variance = model.variance(self._rows)
         self._place = {int(row): place for place, row in enumerate(watched)}
         self._order = {row: place for place, row in enumerate(known)}
-        first, room = as_seen(known, features(np.array(self.trained))), (0, LATER_REFITS)
-        self._known_rows = np.pad(first.rows[:], (room, (0, 0)))
-        self._means, self._counts = np.pad(first.means, room), np.pad(first.counts, room)
+        room = (0, LATER_REFITS)
+        self._known_rows = np.pad(seen.rows[:], (room, (0, 0)))
+        self._means, self._counts = np.pad(seen.means, room), np.pad(seen.counts, room)
 
     def leads_to(self, results: Sequence[Observation], base: int) -> bool:
         """Say whether this fit was made of the first `base` results and saw no others."""

@@ -21,8 +21,7 @@ from blocksearch.search.definition import Definition, opening
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
-from blocksearch.search.own import Guarded
-from blocksearch.search.samplers import RandomSampler, Sampler, Untrained
+from blocksearch.search.samplers import Guarded, RandomSampler, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -246,7 +245,7 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
     if chosen in OPTUNA or is_optuna(chosen):
         from blocksearch.search.optuna_samplers import OptunaSampler
 
-        own = OptunaSampler(chosen, prices, judge.further)
+        own = OptunaSampler(chosen, prices, judge.further.measures, judge.further.limits)
         return own if isinstance(chosen, str) else Guarded(own)
     if chosen == "evolution":
         return judge

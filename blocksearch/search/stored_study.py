@@ -111,14 +111,10 @@ def open_study(
             ours = studies.names()
             chosen, others = _choose(location, ours, foreign(there, location, ours), name)
             definition = _with_origin(studies.definition(chosen), ledger)
-            return (
-                (chosen, others)
-                if definition is None
-                else _sound(
-                    location,
-                    StoredStudy(chosen, others, definition, tuple(studies.trials(chosen))),
-                )
-            )
+            if definition is None:
+                return chosen, others
+            trials = tuple(studies.trials(chosen))
+        return _sound(location, StoredStudy(chosen, others, definition, trials))
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(
             f"{Location(location)} is a database of something else: it holds no study"
@@ -143,15 +139,17 @@ def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str,
 def _sound(location: str, study: StoredStudy) -> StoredStudy:
     """Return a study whose trials fit its definition. Raises StoreError for another."""
     sizes, rungs = study.sizes, study.definition["rungs"]
-    costs = {*study.costs, *MODELLED}
+    costs, measured = {*study.costs, *MODELLED}, {each.name for each in study.measures}
     for each in study.trials:
-        levels = len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes))
-        counts = len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs)
         whole = each.accuracies and each.epochs >= rungs[-1]
-        measured = not whole or {own.name for own in study.measures} <= {*each.measured}
-        if not (levels and counts and measured and costs <= {*each.costs}):
-            wrong = "levels" if not levels else "costs" if counts and measured else "accuracies"
-            wrong = wrong if measured else "measured values"
+        holds = {
+            "measured values": not whole or measured <= {*each.measured},
+            "levels": len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes)),
+            "accuracies": len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs),
+            "costs": costs <= {*each.costs},
+        }
+        if not all(holds.values()):
+            wrong = next(name for name, own in holds.items() if not own)
             raise StoreError(
                 f"{Location(location)}: table search_steps, row {plain(study.name)} "
                 f"{each.number}: its {wrong} are not those of its study; the file was edited"

@@ -109,16 +109,8 @@ class Study:
                 self._keep()
             search(name, self._grammar, self.config, self._request(), effort, heard)
         else:
-            evaluate(
-                name,
-                self._grammar,
-                self.config,
-                self._objective,
-                self.file,
-                effort,
-                heard,
-                catch,
-            )
+            function, file = self._objective, self.file
+            evaluate(name, self._grammar, self.config, function, file, effort, heard, catch)
         return self.summary()
 
     def summary(self) -> Summary:
