@@ -39,10 +39,9 @@ DOORS = {
         "search/optuna_import",
         "search/optuna_io",
         "search/optuna_samplers",
-        "search/optuna_storage",
         "search/study",
     },
-    "filelock": {"search/locks", "runs/locks"},
+    "filelock": {"search/begun", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},
     "scipy": {"ablation/moderation", "ablation/power", "data/readers", "runs/metrics"},
     "sqlalchemy": {

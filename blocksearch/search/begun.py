@@ -1,17 +1,27 @@
-"""A study as it was begun: a later command goes on with it, or is told what it means otherwise."""
+"""A study as it was begun: a later command goes on with it, or is told what it means otherwise; and
+one driver at a time does, by a lock on a file beside the study's.
+"""
 
-from contextlib import closing
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from blocksearch.errors import ConfigError
+from filelock import FileLock, Timeout
+
+from blocksearch.errors import BlocksearchError, ConfigError, StoreError
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.location import Location
+from blocksearch.runs.location import PATIENCE, Location
 from blocksearch.runs.peek import contents
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition
 from blocksearch.search.trials import TABLES, Studies, foreign
 from blocksearch.space.grammar import Grammar
+
+LONGEST = 200  # bytes of a lock's name; file systems take 255, and some need a few of their own
 
 
 def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Grammar:
@@ -90,3 +100,64 @@ def _foreign(location: str, name: str) -> ConfigError:
         f"{Location(location)} has a study {name} that was made elsewhere: give this one "
         "another name"
     )
+
+
+def alone(location: str, name: str) -> AbstractContextManager[None]:
+    """Hold a study. Raises ConfigError where another driver does; one that dies lets go."""
+    busy = ConfigError(
+        f"another search is running study {name} in {Location(location)}: end it, or give this one "
+        "another name"
+    )
+    return _locked(_lock_file(location, f"-{name}"), 0, busy)
+
+
+def making_tables(location: str) -> AbstractContextManager[None]:
+    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as
+    if nobody else did. Raises StoreError where one goes on to for longer than a transaction may.
+    """
+    held = _lock_file(location, ".tables")
+    busy = StoreError(
+        f"{Location(location)}: another search has been opening it for {PATIENCE} seconds "
+        f"(it holds {held}): let that one go on, or end it"
+    )
+    return _locked(held, PATIENCE, busy)
+
+
+def _lock_file(location: str, ending: str) -> Path:
+    """Return a file beside the study's, or for a server's database one on this machine: drivers
+    elsewhere do not see that.
+    """
+    where = Location(location)
+    if where.secret_url is not None:
+        url = where.secret_url.render_as_string(hide_password=False)
+        digest = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
+    if where.file is None:
+        raise ConfigError(f"a study needs a file that remains, but got {where}")
+    file = where.file.resolve()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file.parent} cannot be made: {error.strerror}") from error
+    name = f"{file.name}{ending}.lock"
+    if len(name.encode(errors="surrogateescape")) > LONGEST:
+        name = f"{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:32]}.lock"
+    return file.with_name(name)
+
+
+@contextmanager
+def _locked(held: Path, timeout: float, busy: BlocksearchError) -> Iterator[None]:
+    """Hold a lock. Raises `busy` where another process does after so many seconds."""
+    lock = FileLock(held, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise busy from error
+    except OSError as error:
+        raise StoreError(f"{held} cannot be made: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a file that stays holds nobody up
+            held.unlink(missing_ok=True)
+        lock.release()

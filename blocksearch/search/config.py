@@ -13,8 +13,8 @@ from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, re
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
-from blocksearch.search.own import is_sampler, sampler_from
 from blocksearch.search.results import RESERVED
+from blocksearch.search.samplers import is_sampler, sampler_from
 from blocksearch.space.candidates import COSTS
 
 OPTUNA = ("nsga2", "tpe", "gp")
@@ -158,13 +158,7 @@ class StudyConfig:
     @property
     def axis_names(self) -> tuple[str, ...]:
         """The names of all objectives as they are shown: the metric's for accuracy."""
-        measured = (each.name for each in self.measured)
-        return (read_metric(self.metric).title, *self.cost_names, *measured)
-
-    @property
-    def cost_names(self) -> tuple[str, ...]:
-        """The names of the objectives that are known before anything is trained."""
-        return tuple(each if isinstance(each, str) else each.name for each in self.costs)
+        return (read_metric(self.metric).title, *self.objective_names[1:])
 
     @property
     def costs(self) -> tuple[str | Objective, ...]:

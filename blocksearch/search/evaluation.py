@@ -236,11 +236,10 @@ def _chosen(
     saved, name = _saved(ledger, CHOSEN, study.name), study.name
     if not saved and not front:
         raise ConfigError(f"study {name} has no front yet: search first")
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
+    found = [(study.first[entry.trial], entry.mean) for entry in front]
     rows: list[dict[str, Any]] = [
-        {"fingerprint": first[entry.trial].network, "searched": entry.mean}
-        | dict(_named(first[entry.trial]))
-        for entry in front
+        {"fingerprint": trial.network, "searched": mean, **dict(_named(trial))}
+        for trial, mean in found
     ]
     rows = _written(saved[1], study) if saved else rows
     read = {each["fingerprint"]: _layers(ledger, each)[0].input for each in rows}

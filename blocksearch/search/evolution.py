@@ -6,23 +6,38 @@ space; a space that is small enough is a candidate whole. The one with the large
 hypervolume is proposed. A candidate whose optimistic accuracy is dominated at its cost is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.constraints import Budget
-from blocksearch.search.fit import LATER_REFITS, FoldedModel
 from blocksearch.search.further import Expected, Further, below
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Boxes, Floats, Frame, Prices, dominated, ranks
-from blocksearch.search.observations import Known, Observation, Observations, Reading, Whole
+from blocksearch.search.observations import (
+    LATER_REFITS,
+    Finals,
+    Fitted,
+    FoldedModel,
+    Observation,
+    Observations,
+    Reading,
+    as_seen,
+)
 from blocksearch.search.samplers import Proposal, Untrained
-from blocksearch.search.surrogate import Codes, Features, Model, Scales, Seen, choose_scales
+from blocksearch.search.surrogate import (
+    MODELLED,
+    Codes,
+    Features,
+    Model,
+    Scales,
+    Seen,
+    choose_scales,
+)
 from blocksearch.search.trials import Trial, TrialKind
 
 LEARNS_AFTER = 6  # networks with results; before, candidates are spread over the costs
-MODELLED = ("flops", "params", "peak_activations")  # the costs that the model sees
 REFITS = 16  # results between fits, at first
 LATER = 256  # results from which on there are fewer fits
 WATCHED = 1024  # candidates whose variance is followed
@@ -31,63 +46,66 @@ OPTIMISM = 3.0  # deviations above the mean
 
 
 class Evolution:
-    """Proposes rows of a pool, by what it is told and by the generator alone."""
+    """Proposes rows of a pool, by trials and by the generator alone, and says what is expected of
+    the networks that have results. `rungs` are the epochs at which the search looks.
+    """
+
+    name = "evolution"
 
     def __init__(
         self,
         prices: Prices,
         frame: Frame,
+        rungs: Sequence[int],
         measures: Sequence[Measure] = (),
         limits: Sequence[Budget] = (),
-        horizon: int = 1,
     ) -> None:
         self.pool, self.frame, self._prices = prices.pool, frame, prices
         levels = self.pool.encoding.sizes
         self.features = Features(levels, self.pool.costs(MODELLED))
-        self.further = Further(measures, limits, horizon, levels, self._made_of)
+        self.further = Further(measures, limits, rungs[-1], levels, self._made_of)
+        self._observations = Observations(rungs)
         self._fit: FoldedModel | None = None
 
     def propose(
         self,
-        results: Sequence[Observation],
-        pending: Sequence[int],
-        taken: NDArray[np.bool_],
+        trials: Sequence[Trial],
+        pending: Sequence[Trial],
+        candidates: Untrained,
         rng: np.random.Generator,
-        trials: Sequence[Trial] = (),
-    ) -> int | None:
-        """Return the row to train next; None where no member is left.
-
-        `results` are in the order in which they came to count, and `trials` those that they are of;
-        `pending` rows are in training; `taken` rows are not proposed.
-        """
+    ) -> Proposal | None:
+        """See `Sampler`."""
+        results = self._observations.of(trials)
+        awaited = list(dict.fromkeys(each.row for each in pending if each.kind == TrialKind.NEW))
         if not _enough(results):
-            return self._spread([each.row for each in results] + list(pending), taken, rng)
+            there = [each.row for each in results] + awaited
+            row = self._spread(there, candidates.taken, rng)
+            return None if row is None else Proposal(row)
         fit = self._fitted(results, trials)
         # a fit may have added members of a large space
-        taken = np.pad(taken, (0, len(self.pool) - len(taken)))
+        taken = np.pad(candidates.taken, (0, len(self.pool) - len(candidates.taken)))
         left = fit.watched[~taken[fit.watched]]
-        if not len(left):
-            return self.pool.draw(rng, taken)
-        return self._best(fit, left, pending, trials)
+        if len(left):
+            return Proposal(self._best(fit, left, awaited, trials))
+        row = self.pool.draw(rng, taken)
+        return None if row is None else Proposal(row)
 
-    def settled(
-        self, results: Sequence[Observation], trials: Sequence[Trial] = ()
-    ) -> tuple[list[int], Floats]:
+    def settled(self, trials: Sequence[Trial]) -> tuple[Sequence[int], Floats]:
         """Return the rows that have results, and the model's means of their accuracy."""
+        results = self._observations.of(trials)
         if not _enough(results):
-            reading = Reading.of(results)
+            reading = Reading(results)
             known = reading.gather(results)
             seen = self._seen(known)
-            model = Model(self.features, self._scales(known, reading), seen)
-            return [each.row for each in known], model.settled_means(seen)
+            model = Model(self.features, self._scales(seen, reading), seen)
+            return list(known), model.settled_means(seen)
         fit = self._fitted(results, trials)
         return fit.trained, fit.model.settled_means(fit.seen)
 
-    def whole(
-        self, results: Sequence[Observation], trials: Sequence[Trial] = ()
-    ) -> tuple[tuple[int, ...], Floats]:
+    def whole(self, trials: Sequence[Trial]) -> tuple[Sequence[int], Floats]:
         """Return the same by one fit to all results."""
-        found = Whole.of(results, self.pool.encoding.sizes, self._made_of)
+        results = self._observations.of(trials)
+        found = Fitted.of(results, self.pool.encoding.sizes, self._made_of)
         return found.rows, found.model.settled_means(found.seen)
 
     def points(
@@ -97,18 +115,15 @@ class Evolution:
         and which of these keep the limits.
         """
         found = self.further.expected(trials, rows)
-        points = np.column_stack([means, self.prices()[list(rows)], self.further.losses(found)])
+        costs = self._prices.all()[list(rows)]
+        points = np.column_stack([means, costs, self.further.losses(found)])
         return points, self.further.feasible(means, found)
 
     def _made_of(self, rows: list[int]) -> tuple[Codes, Floats]:
         return self.pool.codes[rows], self.pool.costs(MODELLED)[rows]
 
-    def prices(self) -> Floats:
-        """Return the exact costs that are objectives, of all rows of the pool."""
-        return self._prices.all()
-
-    def _scales(self, known: Sequence[Known], reading: Reading) -> Scales:
-        return choose_scales(self.features, self._seen(known), reading.seeds)
+    def _scales(self, seen: Seen, reading: Reading) -> Scales:
+        return choose_scales(self.features, seen, reading.noise.variance)
 
     def _spread(
         self, there: Sequence[int], taken: NDArray[np.bool_], rng: np.random.Generator
@@ -117,7 +132,7 @@ class Evolution:
         drawn = [row for row in (self.pool.draw(rng, taken) for _ in range(8)) if row is not None]
         if not drawn or not there:
             return drawn[0] if drawn else None
-        prices = self.prices()
+        prices = self._prices.all()
         costs = (
             self.frame.first(prices.shape[1]).scaled_costs(prices)
             if any(self.frame.linear)
@@ -137,27 +152,21 @@ class Evolution:
             # scales are chosen anew at 8, 16, 32, … results
             doubled = 1 << (base.bit_length() - 1)
             first = results[: doubled if doubled >= REFITS else base]
-            reading = Reading.of(first)
-            scales = self._scales(reading.gather(first), reading)
-            known = reading.gather(results[:base])
+            reading = Reading(first)
+            scales = self._scales(self._seen(reading.gather(first)), reading)
+            based = results[:base]
+            known = reading.gather(based)
             seen = self._seen(known)
             model = Model(self.features, scales, seen)
-            self._fit = FoldedModel(
-                results[:base],
-                reading,
-                known,
-                model,
-                self._candidates(model, known, seen, base, trials),
-                self._rows,
-            )
+            watched = self._candidates(model, list(known), seen, base, trials)
+            self._fit = FoldedModel(based, reading, known, seen, model, watched, self._rows)
         self._fit.take_up(results)
         return self._fit
 
     def _candidates(
-        self, model: Model, known: Sequence[Known], seen: Seen, seed: int, trials: Sequence[Trial]
+        self, model: Model, trained: Sequence[int], seen: Seen, seed: int, trials: Sequence[Trial]
     ) -> NDArray[np.int64]:
         rng = np.random.default_rng(seed)
-        trained = [each.row for each in known]
         listed = np.arange(self.pool.listed)
         free = listed[~np.isin(listed, trained)]
         if self.pool.whole and len(free) <= WATCHED:
@@ -170,24 +179,21 @@ class Evolution:
         gain = self._gain(free, optimistic, np.full(len(free), 1e-6), boxes, further)
         best = free[np.argsort(-gain, kind="stable")[: WATCHED - CHILDREN]]
         drawn = rng.choice(free, min(len(free), CHILDREN), replace=False)
-        found = np.unique(
-            np.concatenate(
-                [best, drawn, self._children(self._parents(model, known, seen, trials), rng)]
-            )
-        )
+        children = self._children(self._parents(model, trained, seen, trials), rng)
+        found = np.unique(np.concatenate([best, drawn, children]))
         found = found[self.pool.members[found] & ~np.isin(found, trained)]
         order = np.argsort([self.pool.rank(int(row)) for row in found])
         ordered: NDArray[np.int64] = found[order]
         return ordered
 
     def _parents(
-        self, model: Model, known: Sequence[Known], seen: Seen, trials: Sequence[Trial]
+        self, model: Model, trained: Sequence[int], seen: Seen, trials: Sequence[Trial]
     ) -> list[int]:
         means = model.settled_means(seen)
-        points, keeps = self.points([each.row for each in known], means, trials)
+        points, keeps = self.points(trained, means, trials)
         order = np.lexsort((-means, ranks(points), ~keeps))
         best = int(((ranks(points) == 0) & keeps).sum())
-        return [known[place].row for place in order[: max(8, best)]]
+        return [trained[place] for place in order[: max(8, best)]]
 
     def _children(self, parents: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
         found: dict[int, None] = {}
@@ -256,38 +262,13 @@ class Evolution:
     def _losses(
         self, rows: NDArray[np.int64], further: Expected, steps: Sequence[float] | Floats
     ) -> Floats:
-        return np.column_stack([self.prices()[rows], self.further.losses(further, steps)])
+        return np.column_stack([self._prices.all()[rows], self.further.losses(further, steps)])
 
     def _rows(self, rows: NDArray[np.int64]) -> Floats:
         return self.features.rows(self.pool.codes[rows], self.pool.costs(MODELLED)[rows])
 
-    def _seen(self, known: Sequence[Known]) -> Seen:
-        rows = self._rows(np.array([each.row for each in known]))
-        return Seen(
-            rows, np.array([each.mean for each in known]), np.array([each.count for each in known])
-        )
-
-
-class EvolutionSampler:
-    """Our sampler, told of trials."""
-
-    name = "evolution"
-
-    def __init__(self, evolution: Evolution, rungs: Sequence[int]) -> None:
-        self._evolution, self._observations = evolution, Observations(rungs)
-
-    def propose(
-        self,
-        trials: Sequence[Trial],
-        pending: Sequence[Trial],
-        candidates: Untrained,
-        rng: np.random.Generator,
-    ) -> Proposal | None:
-        """See `Sampler`."""
-        rows = list(dict.fromkeys(each.row for each in pending if each.kind == TrialKind.NEW))
-        observed = self._observations.of(trials)
-        row = self._evolution.propose(observed, rows, candidates.taken, rng, trials)
-        return None if row is None else Proposal(row)
+    def _seen(self, known: Mapping[int, Finals]) -> Seen:
+        return as_seen(known, self._rows(np.array(list(known))))
 
 
 def _enough(results: Sequence[Observation]) -> bool:

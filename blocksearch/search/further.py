@@ -4,7 +4,7 @@ the limits on what is measured.
 Each is modelled as accuracy is, by itself, from trainings that came to the last epoch alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import erfc
 
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.constraints import Budget
 from blocksearch.search.measured import Floats, Measure
-from blocksearch.search.observations import Observation, Observations, Whole
-from blocksearch.search.surrogate import Codes
+from blocksearch.search.observations import Fitted, MadeOf, Observation, Observations
 from blocksearch.search.trials import Trial
 
 Rows = Sequence[int] | NDArray[np.int64]
-MadeOf = Callable[[list[int]], tuple[Codes, Floats]]
 NOTHING_KNOWN = (50.0, 25.0)  # mean and deviation, in points, before any result
 
 _erfc = np.frompyfunc(erfc, 1, 1)
@@ -60,7 +58,7 @@ class Further:
         self.measures, self.limits = tuple(measures), tuple(limits)
         self._levels, self._made_of = levels, made_of
         self._observations = [Observations((horizon,), each) for each in measures]
-        self._fits: dict[int, tuple[list[Observation], Whole]] = {}
+        self._fits: dict[int, tuple[list[Observation], Fitted]] = {}
         self._signs = np.array([each.sign for each in measures], float)
 
     def expected(self, trials: Sequence[Trial], rows: Rows) -> Expected:
@@ -123,17 +121,17 @@ class Further:
         if not results:
             mean, deviation = NOTHING_KNOWN
             return np.full(len(rows), mean), np.full(len(rows), deviation)
-        known, whole = self._fits.get(place, ([], None))
-        if whole is None or known != results:
-            whole = Whole.of(results, self._levels, self._made_of)
-            self._fits[place] = results, whole
-        model = whole.model
-        features = whole.features.rows(*self._made_of(list(rows)))
+        known, fit = self._fits.get(place, ([], None))
+        if fit is None or known != results:
+            fit = Fitted.of(results, self._levels, self._made_of)
+            self._fits[place] = results, fit
+        model = fit.model
+        features = model.features.rows(*self._made_of(list(rows)))
         means = model.mean(features)
         deviations = np.sqrt(model.unexplained(features) + model.variance(features))
-        own = {row: at for at, row in enumerate(whole.rows)}
+        own = {row: at for at, row in enumerate(fit.rows)}
         here = np.array([at for at, row in enumerate(rows) if row in own], int)
         there = [own[row] for row in rows if row in own]
-        settled, apart = whole.averaged() if self._averaged else model.settled(whole.seen)
+        settled, apart = fit.averaged() if self._averaged else model.settled(fit.seen)
         means[here], deviations[here] = settled[there], apart[there]
         return means, deviations

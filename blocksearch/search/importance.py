@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric
-from blocksearch.search.evolution import MODELLED
 from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.objectives import Floats, dominated
+from blocksearch.search.observations import Fitted
 from blocksearch.search.results import Z, plain
 from blocksearch.search.stored_study import (
-    Fitted,
     StoredStudy,
     expected_further,
     fitted,
     objective_costs,
     open_study,
 )
+from blocksearch.search.surrogate import MODELLED
 
 DRAWS = 400
 Interval = tuple[float, float]
@@ -108,26 +108,24 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
 
 def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
     """Say what the factors of a study do. Raises ConfigError where it has no result."""
-    model = fitted(study)
+    fit = fitted(study)
     rng = np.random.default_rng(0)
-    fronts = _fronts(study, model, draws, rng)
-    texts = {trial.candidate: trial.text for trial in study.trials}
-    networks = [texts[trial] for trial in model.trials]
+    fronts = _fronts(study, fit, draws, rng)
+    networks = [study.first[each].text for each in fit.rows]
     exchange = Exchange(networks, tuple(study.choices), MODELLED)
     factors = []
     for place, (factor, values) in enumerate(study.choices.items()):
-        bits = importance(model.codes[:, place], len(values), fronts, rng)
-        contrasts = _contrasts(model, exchange, place, factor, values)
-        levels = _levels(model, place, tuple(map(plain, values)), fronts, contrasts)
-        factors.append(FactorImportance(plain(factor), bits, levels, contrasts.networks))
+        codes = fit.codes[:, place]
+        bits = importance(codes, len(values), fronts, rng)
+        exchanged, effects = _contrasts(fit, exchange, place, factor, values)
+        levels = _levels(codes, tuple(map(plain, values)), fronts, effects)
+        factors.append(FactorImportance(plain(factor), bits, levels, exchanged))
     factors.sort(key=lambda factor: -factor.importance.mean)
-    others = tuple(map(plain, study.others))
-    title = plain(study.definition["title"])
     return Effects(
         plain(study.name),
-        title,
-        others,
-        len(model.trials),
+        plain(study.definition["title"]),
+        tuple(map(plain, study.others)),
+        len(fit.rows),
         _estimate(fronts.sum(1)),
         tuple(factors),
         study.sampler != "random",
@@ -136,18 +134,17 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
 
 
 def _fronts(
-    study: StoredStudy, model: Fitted, draws: int, rng: np.random.Generator
+    study: StoredStudy, fit: Fitted, draws: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Draw what is measured of each network, and say which are on the front, draws × N."""
-    costs, (further, beside) = (
-        objective_costs(study, model.trials),
-        expected_further(study, model.trials),
-    )
+    means, deviations = fit.averaged()
+    costs = objective_costs(study, fit.rows)
+    further, beside = expected_further(study, fit.rows)
     if not (further.measures or further.limits):
-        return drawn_fronts(model.means, model.deviations, costs, draws, rng)
-    found = np.zeros((draws, len(model.trials)), bool)
+        return drawn_fronts(means, deviations, costs, draws, rng)
+    found = np.zeros((draws, len(means)), bool)
     for row in found:
-        accuracies = model.means + model.deviations * rng.standard_normal(len(model.means))
+        accuracies = means + deviations * rng.standard_normal(len(means))
         drawn = further.drawn(beside, rng)
         keeps = np.flatnonzero(further.feasible(accuracies, drawn))
         points = np.column_stack([accuracies, costs, further.losses(drawn)])[keeps]
@@ -210,25 +207,13 @@ def _bits(codes: NDArray[np.int16], levels: int, chosen: NDArray[np.bool_]) -> F
     return found
 
 
-@dataclass(frozen=True)
-class _Contrasts:
-    """What levels change, on average over some networks: effects on accuracy and on log10 FLOPs by
-    level; none where no network can be changed.
-    """
-
-    networks: int
-    effects: Mapping[int, tuple[Estimate, float]]
-
-
 def _levels(
-    model: Fitted,
-    place: int,
+    codes: NDArray[np.int16],
     names: Sequence[str],
     fronts: NDArray[np.bool_],
-    contrasts: _Contrasts,
+    effects: Mapping[int, tuple[Estimate, float]],
 ) -> tuple[Level, ...]:
-    """Say what each level of a factor does."""
-    codes = model.codes[:, place]
+    """Say what each level of a factor does, by its codes and the effects on accuracy and FLOPs."""
     known = np.flatnonzero(codes >= 0)
     sizes = np.maximum(fronts[:, known].sum(1), 1)
     found = []
@@ -239,38 +224,41 @@ def _levels(
             continue
         shares = fronts[:, own].sum(1) / sizes
         share = float(own.sum() / len(known))
-        accuracy, flops = contrasts.effects.get(level, (None, None))
+        accuracy, flops = effects.get(level, (None, None))
         front, lift = _estimate(shares), _estimate(shares / share)
         found.append(Level(name, int(own.sum()), share, front, lift, accuracy, flops))
     return tuple(found)
 
 
 def _contrasts(
-    model: Fitted, exchange: Exchange, place: int, factor: str, values: Sequence[str]
-) -> _Contrasts:
+    fit: Fitted, exchange: Exchange, place: int, factor: str, values: Sequence[str]
+) -> tuple[int, dict[int, tuple[Estimate, float]]]:
     """Exchange the levels of a factor that were trained; all else stays as it is in each network,
     and a network in which one of them cannot be is left out of all.
+
+    Return how many networks are left, and what levels change on average over these: effects on
+    accuracy and on log10 FLOPs by level, none where no network is left.
     """
-    codes = model.codes[:, place]
+    codes, model = fit.codes[:, place], fit.model
     there = [level for level in range(len(values)) if (codes == level).any()]
     known = [int(row) for row in np.flatnonzero(codes >= 0)]
     kept, costs = exchanged_costs(exchange, known, factor, [values[level] for level in there])
     if not kept:
-        return _Contrasts(0, {})
+        return 0, {}
     rows = []
     for level, own in zip(there, costs, strict=True):
-        exchanged = model.codes[kept].copy()
+        exchanged = fit.codes[kept].copy()
         exchanged[:, place] = level
         rows.append(model.features.rows(exchanged, own).mean(0))
     changes: Floats = np.array(rows) - np.mean(rows, axis=0)
     flops = np.log10(np.maximum(costs[:, :, 0], 1.0)).mean(1)
-    unexplained = 2 * model.model.scales.unexplained / len(kept)
+    unexplained = 2 * model.scales.unexplained / len(kept)
     found = {}
     for level, row, log in zip(there, changes, flops - flops.mean(), strict=True):
-        mean = float(row @ model.model.weights)
-        half = Z * float(np.sqrt(max(row @ model.model.covariance @ row, 0.0) + unexplained))
+        mean = float(row @ model.weights)
+        half = Z * float(np.sqrt(max(row @ model.covariance @ row, 0.0) + unexplained))
         found[level] = Estimate(mean, (mean - half, mean + half)), float(log)
-    return _Contrasts(len(kept), found)
+    return len(kept), found
 
 
 def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:
@@ -281,20 +269,16 @@ def _estimate(values: Floats | NDArray[np.int64]) -> Estimate:
 def as_rows(effects: Effects) -> list[dict[str, object]]:
     """Return the levels of all factors as rows of plain words and numbers."""
     return [
-        {"factor": factor.name} | _spread("bits", factor.importance) | dict(_level(level))
-        for factor in effects.factors
-        for level in factor.levels
-    ]
-
-
-def _level(level: Level) -> Mapping[str, object]:
-    return (
-        {"level": level.name, "networks": level.networks, "share": level.share}
+        {"factor": factor.name}
+        | _spread("bits", factor.importance)
+        | {"level": level.name, "networks": level.networks, "share": level.share}
         | _spread("on_front", level.on_front)
         | _spread("lift", level.lift)
         | _spread("accuracy", level.accuracy)
         | {"log10_flops": level.flops}
-    )
+        for factor in effects.factors
+        for level in factor.levels
+    ]
 
 
 def _spread(name: str, estimate: Estimate | None) -> dict[str, object]:

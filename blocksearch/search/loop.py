@@ -21,12 +21,18 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.scheduler import opened
-from blocksearch.search.begun import agree, in_its_order, refuse_foreign, settled
+from blocksearch.search.begun import (
+    agree,
+    alone,
+    in_its_order,
+    making_tables,
+    refuse_foreign,
+    settled,
+)
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Definition, Judged, define, opening
 from blocksearch.search.identity import is_optuna
-from blocksearch.search.locks import alone, making_tables
-from blocksearch.search.objectives import Prices
+from blocksearch.search.objectives import Objective, Prices
 from blocksearch.search.optuna_io import Export, forget
 from blocksearch.search.schedule import Course, policy_of
 from blocksearch.search.trainings import Trainings, check_judge, check_returned
@@ -126,9 +132,7 @@ def search(
         start(request.executor, request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
-        study = _Study(
-            request.ledger, definition, prices, ledger, effort, audience, workers.count + 1
-        )
+        study = Driver(ledger, definition, prices, effort, audience, workers.count + 1)
         with (
             study.ending(),
             closing(
@@ -156,15 +160,16 @@ def evaluate(
     and is passed on, with a note of the trial, which is not stored; where it is of the kinds in
     `catch`, the trial counts as failed and keeps the reason.
     """
-    check_returned(config.metric, config.measured)
+    measured = config.measured
+    check_returned(config.metric, measured)
     grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Judged.by_function(function), config)
     refuse_foreign(location, config.name)
     with alone(location, config.name), closing(Ledger(location)) as ledger:
-        study = _Study(location, definition, prices, ledger, effort, audience, 1)
-        shares = _Shares()
+        study = Driver(ledger, definition, prices, effort, audience, 1)
+        values = list[float]()
         with study.ending():
             while (trial := study.next()) is not None:
                 try:
@@ -181,42 +186,38 @@ def evaluate(
                         f"catch=({type(error).__name__},) it counts as failed"
                     )
                     raise
-                accuracies, others = _results(found, config)
-                shares.add(accuracies)
+                accuracies, others = _results(found, measured)
+                values += accuracies
+                if accuracies:
+                    _warn_of_shares(values)
                 study.finish(trial.with_measured(others), accuracies, TrialState.DIVERGED)
 
 
-class _Shares:
-    """Warns, once, where what should be percent looks like shares of 1."""
-
-    def __init__(self) -> None:
-        self._seen: int | None = 0
-
-    def add(self, accuracies: Sequence[float]) -> None:
-        """Look at a result."""
-        if self._seen is None or not accuracies:
-            return
-        self._seen = self._seen + 1 if accuracies[0] <= 1 else None
-        if self._seen == SHARES_AFTER:
-            self._seen = None
-            warnings.warn(
-                "an objective returns percent between 0 and 100, but all values so far are at most "
-                f"1, such as {accuracies[0]:g}: is this a share?",
-                UserWarning,
-                stacklevel=4,
-            )
+def _warn_of_shares(values: Sequence[float]) -> None:
+    """Warn, once, where what should be percent looks like shares of 1."""
+    if len(values) == SHARES_AFTER and max(values) <= 1:
+        warnings.warn(
+            "an objective returns percent between 0 and 100, but all values so far are at most "
+            f"1, such as {values[-1]:g}: is this a share?",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
-def _results(found: object, config: StudyConfig) -> tuple[tuple[float, ...], dict[str, float]]:
+def _results(
+    found: object, measured: Sequence[Objective]
+) -> tuple[tuple[float, ...], dict[str, float]]:
     """Return the accuracy that a function gave, if any, and what else is measured by name."""
-    if found is None or not config.measured:
-        return (() if found is None else (_percent(found),)), {}
-    names = ["accuracy", *(each.name for each in config.measured)]
+    if found is None:
+        return (), {}
+    if not measured:
+        return (_percent(found),), {}
+    names = ["accuracy", *(each.name for each in measured)]
     if not isinstance(found, Mapping) or set(found) != set(names):
         raise ConfigError(
             f"an objective must return {' and '.join(names)} by name, or None, but got {found!r}"
         )
-    others = {each.name: each.measure.checked(found[each.name]) for each in config.measured}
+    others = {each.name: each.measure.checked(found[each.name]) for each in measured}
     return (_percent(found["accuracy"]),), others
 
 
@@ -228,15 +229,14 @@ def _percent(found: object) -> float:
     return float(found)
 
 
-class _Study:
-    """A driver's hold on a study: its course, and where each trial that counts is written."""
+class Driver:
+    """A hold on a study: its course, and where each trial that counts is written."""
 
     def __init__(
         self,
-        location: str,
+        ledger: Ledger,
         definition: Definition,
         prices: Prices,
-        ledger: Ledger,
         effort: Effort,
         audience: Audience,
         pending: int,
@@ -246,10 +246,10 @@ class _Study:
         stored, told = self._studies.definition(self._name), self._studies.trials(self._name)
         definition = replace(definition, config=settled(definition.config, stored, pending))
         if stored is not None and definition.differences(stored) and not told:
-            forget(location, self._name)  # a first attempt that came to nothing
+            forget(ledger.location, self._name)  # a first attempt that came to nothing
             self._studies.forget(self._name)
             stored = None
-        agree(stored, definition, location)
+        agree(stored, definition, ledger.location)
         if stored is not None:  # one that was begun before networks were repeated goes on without
             definition = replace(definition, repeated=int(stored.get("repeated", 0)))
         self._config = definition.config
@@ -257,10 +257,12 @@ class _Study:
         policy = policy_of(prices, definition)
         if stored is None:
             self._studies.add(self._name, definition.as_data())
-        with making_tables(location):
-            self._export = Export(location, definition, self.pool)
+        with making_tables(ledger.location):
+            self._export = Export(ledger.location, definition, self.pool)
         self._export.add(told)
-        self.course = Course(policy, effort.trials, [self._recalled(trial) for trial in told])
+        rows = (self.pool.recall(each.network, each.code, each.text) for each in told)
+        recalled = [replace(each, row=row) for each, row in zip(told, rows, strict=True)]
+        self.course = Course(policy, effort.trials, recalled)
         self._total = effort.trials + len(policy.opening)
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
         self._late, self._begun = False, len(told)
@@ -268,8 +270,8 @@ class _Study:
         audience.began(self._name, len(told), self._total)
 
     def next(self) -> Trial | None:
-        """Return the trial to carry out now; None where that has to wait, nothing is left, or the
-        time is up.
+        """Return the trial to carry out now; None where it has to wait, or nothing or no time is
+        left.
         """
         self._late = self._deadline is not None and time.monotonic() >= self._deadline
         return None if self._late else self.course.next()
@@ -285,16 +287,15 @@ class _Study:
         """Take the accuracies of a trial, or none and what became of it `otherwise`, and write what
         counts now.
         """
-        state = otherwise
         if accuracies:
             whole = trial.epochs == self.course.policy.rungs[-1]
-            state = TrialState.COMPLETE if whole else TrialState.PARTIAL
+            otherwise = TrialState.COMPLETE if whole else TrialState.PARTIAL
         self._reused[trial.number] = reused
         network = self.pool.network(trial.row)
         code = {"code": [int(level) for level in self.pool.codes[trial.row]]}
         finished = replace(
             trial,
-            state=state,
+            state=otherwise,
             accuracies=accuracies,
             network=network.digest,
             text=str(network),
@@ -345,6 +346,3 @@ class _Study:
                 "take the steps of an uninterrupted search"
             )
         return found
-
-    def _recalled(self, trial: Trial) -> Trial:
-        return replace(trial, row=self.pool.recall(trial.network, trial.code, trial.text))

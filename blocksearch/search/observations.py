@@ -1,14 +1,13 @@
-"""What trials say of networks: accuracies as observations, early ones read by a learning-curve
-model, and the model of everything observed that is reported.
-
-The learning-curve model is a line for each rung, from the accuracy there to the one after the last
-epoch, learnt from runs that have both.
+"""What trials say of networks: accuracies as observations, early ones read by what they say of the
+last epoch, and the models that are fitted to all of them: at once for what is reported, once in a
+while for what a search goes by.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blocksearch.search.averaging import averaged
 from blocksearch.search.measured import ACCURACY, Measure
@@ -24,11 +23,13 @@ from blocksearch.search.surrogate import (
 )
 from blocksearch.search.trials import Trial
 
-SLOPE, SLOPE_WORTH = (
-    0.7,
-    2.0,
-)  # before anything is known: differences shrink by a third, a guess worth two runs
+# before anything is known, differences shrink by a third: a guess worth two runs
+SLOPE, SLOPE_WORTH = 0.7, 2.0
 SPREAD, SPREAD_WORTH = 4.0, 2.0  # percentage points around the line, a guess worth two runs
+LATER_REFITS = 64  # results between fits, once there are many: new networks for which there is room
+# of a network: its accuracy after the last epoch by seed, and what that is worth
+Finals = dict[int, tuple[float, float]]
+MadeOf = Callable[[list[int]], tuple[Codes, Floats]]  # codes N×F and modelled costs of rows
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,34 @@ class _Line:
     slope: float
     variance: float
 
+    @classmethod
+    def through(cls, x: Floats, y: Floats, early: Sequence[float]) -> "_Line":
+        """Learn it from accuracies x of runs that came to y; of all runs that came to x, these are
+        `early`.
+        """
+        if not len(x):  # nothing came to the end yet: early results are as good as themselves
+            middle = float(np.mean(early))
+            return cls(middle, middle, SLOPE, 4 * SPREAD**2)
+        start, middle = float(x.mean()), float(y.mean())
+        own = float(((x - start) ** 2).sum())
+        prior = SLOPE_WORTH * max(own / len(x), 1.0)
+        slope = (float(((x - start) * (y - middle)).sum()) + prior * SLOPE) / (own + prior)
+        squares = float(((y - middle - slope * (x - start)) ** 2).sum())
+        freedom = SPREAD_WORTH + max(0, len(x) - 1)
+        return cls(start, middle, slope, (SPREAD_WORTH * SPREAD**2 + squares) / freedom)
 
-class LearningCurves:
-    """Expects final accuracies from earlier ones."""
+
+class Reading:
+    """How results are read: what early ones say of the last epoch, by a line for each rung that is
+    learnt from runs that have both, and the noise between seeds that this is held against.
+    """
 
     def __init__(self, results: Sequence[Observation]) -> None:
         finals = {(each.row, each.seed): each.accuracy for each in results if each.epochs is None}
+        by_row: dict[int, list[float]] = {}
+        for (row, _), accuracy in finals.items():
+            by_row.setdefault(row, []).append(accuracy)
+        self.noise = SeedNoise.of(list(by_row.values()))
         self._lines: dict[int, _Line] = {}
         for rung in {each.epochs for each in results if each.epochs is not None}:
             early = {
@@ -67,149 +90,157 @@ class LearningCurves:
             }
             both = [key for key in early if key in finals]
             x, y = np.array([early[key] for key in both]), np.array([finals[key] for key in both])
-            self._lines[rung] = _fitted(x, y, list(early.values()))
+            self._lines[rung] = _Line.through(x, y, list(early.values()))
 
     def final(self, result: Observation) -> tuple[float, float]:
         """Return the expected accuracy after the last epoch, and the variance that this adds."""
         if result.epochs is None:
             return result.accuracy, 0.0
-        line = self._lines.get(result.epochs) or _fitted(
-            np.zeros(0), np.zeros(0), [result.accuracy]
-        )
+        line = self._lines.get(result.epochs)
+        line = line or _Line.through(np.zeros(0), np.zeros(0), [result.accuracy])
         return line.middle + line.slope * (result.accuracy - line.start), line.variance
 
-
-def _fitted(x: Floats, y: Floats, early: Sequence[float]) -> _Line:
-    if not len(x):  # nothing came to the end yet: early results are as good as themselves
-        middle = float(np.mean(early))
-        return _Line(middle, middle, SLOPE, 4 * SPREAD**2)
-    start, middle = float(x.mean()), float(y.mean())
-    own = float(((x - start) ** 2).sum())
-    prior = SLOPE_WORTH * max(own / len(x), 1.0)
-    slope = (float(((x - start) * (y - middle)).sum()) + prior * SLOPE) / (own + prior)
-    squares = float(((y - middle - slope * (x - start)) ** 2).sum())
-    return _Line(
-        start,
-        middle,
-        slope,
-        (SPREAD_WORTH * SPREAD**2 + squares) / (SPREAD_WORTH + max(0, len(x) - 1)),
-    )
-
-
-@dataclass(frozen=True)
-class Known:
-    """All that is known of a network: its row in the pool, and by seed its final accuracy
-    (percent), as far as it is known.
-
-    `worth` is 1 for a seed that was trained to the end, and less the less its early result says of
-    that.
-    """
-
-    row: int
-    accuracies: Mapping[int, float]
-    worth: Mapping[int, float]
-
-    @property
-    def count(self) -> float:
-        return sum(self.worth.values())
-
-    @property
-    def mean(self) -> float:
-        return sum(self.accuracies[seed] * worth for seed, worth in self.worth.items()) / self.count
-
-    @property
-    def finals(self) -> list[float]:
-        return [self.accuracies[seed] for seed, worth in self.worth.items() if worth == 1]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How results are read: what early ones say of the last epoch, and the noise between seeds that
-    this is held against.
-    """
-
-    curves: LearningCurves
-    noise: SeedNoise
-
-    @property
-    def seeds(self) -> float:
-        """The variance between seeds."""
-        return self.noise.variance
-
-    @classmethod
-    def of(cls, results: Sequence[Observation]) -> "Reading":
-        """Learn it from results."""
-        finals: dict[int, list[float]] = {}
-        for each in results:
-            if each.epochs is None:
-                finals.setdefault(each.row, []).append(each.accuracy)
-        return cls(LearningCurves(results), SeedNoise.of(list(finals.values())))
-
-    def with_result(self, known: Known | None, result: Observation) -> Known:
-        """Add a result to what is known of its network; it takes the place of an earlier one of the
-        same run.
+    def read(self, result: Observation) -> tuple[float, float]:
+        """Return the accuracy after the last epoch as far as it is known, and what that is worth: 1
+        for a run that came there, and less the less its early result says of that.
         """
-        accuracy, added = self.curves.final(result)
-        worth = self.seeds / (self.seeds + added) if self.seeds + added else 1.0
-        if known is None:
-            return Known(result.row, {result.seed: accuracy}, {result.seed: worth})
-        return Known(
-            result.row,
-            {**known.accuracies, result.seed: accuracy},
-            {**known.worth, result.seed: worth},
-        )
+        accuracy, added = self.final(result)
+        seeds = self.noise.variance
+        return accuracy, seeds / (seeds + added) if seeds + added else 1.0
 
-    def gather(self, results: Sequence[Observation]) -> list[Known]:
-        """Bring the results of each network together, networks in the order of their first."""
-        found: dict[int, Known] = {}
+    def gather(self, results: Sequence[Observation]) -> dict[int, Finals]:
+        """Bring the results of each network together, networks in the order of their first; a
+        result takes the place of an earlier one of the same run.
+        """
+        found: dict[int, Finals] = {}
         for each in results:
-            found[each.row] = self.with_result(found.get(each.row), each)
-        return list(found.values())
+            found.setdefault(each.row, {})[each.seed] = self.read(each)
+        return found
+
+
+def mean_and_count(finals: Finals) -> tuple[float, float]:
+    """Return the mean accuracy of a network over its seeds, and how many seeds that is worth."""
+    count = sum(worth for _, worth in finals.values())
+    return sum(accuracy * worth for accuracy, worth in finals.values()) / count, count
+
+
+def as_seen(known: Mapping[int, Finals], rows: Floats | FeatureRows) -> Seen:
+    """Return what is known of networks as a model takes it, by their features."""
+    values = [mean_and_count(finals) for finals in known.values()]
+    means, counts = np.array(values, float).reshape(len(values), 2).T.copy()
+    return Seen(rows, means, counts)
 
 
 @dataclass(frozen=True)
-class Whole:
-    """The model of everything known at once, and of which rows: what is reported, once further
-    seeds have confirmed it.
+class Fitted:
+    """The model of everything observed at once, and of which rows, with their codes N×F: what is
+    reported, once further seeds have confirmed it.
     """
 
     rows: tuple[int, ...]
-    features: Features
+    codes: Codes
     model: Model
     seen: Seen
     noise: SeedNoise
 
     @classmethod
-    def of(
-        cls,
-        results: Sequence[Observation],
-        levels: Sequence[int],
-        made_of: Callable[[list[int]], tuple[Codes, Floats]],
-    ) -> "Whole":
-        """Fit it; `made_of` returns the codes N×F of rows and their modelled costs."""
-        reading = Reading.of(results)
+    def of(cls, results: Sequence[Observation], levels: Sequence[int], made_of: MadeOf) -> "Fitted":
+        """Fit it; `levels` says how many options each factor has."""
+        reading = Reading(results)
         known = reading.gather(results)
-        rows = [each.row for each in known]
-        codes, costs = made_of(rows)
+        codes, costs = made_of(list(known))
         features = Features(levels, costs)
-        means, counts = (
-            np.array([each.mean for each in known]),
-            np.array([each.count for each in known]),
-        )
-        seen = Seen(FeatureRows(features, codes, costs), means, counts)
-        return cls(
-            tuple(rows),
-            features,
-            Model(features, choose_scales(features, seen, reading.seeds), seen),
-            seen,
-            reading.noise,
-        )
+        found = as_seen(known, FeatureRows(features, codes, costs))
+        model = Model(features, choose_scales(features, found, reading.noise.variance), found)
+        return cls(tuple(known), codes, model, found, reading.noise)
 
     def averaged(self) -> tuple[Floats, Floats]:
         """Return mean and deviation of the true accuracy of each network, averaged over what the
         noise between seeds, and what features do not explain, may be.
         """
-        return averaged(self.features, self.seen, self.noise, self.model.scales)
+        return averaged(self.model.features, self.seen, self.noise, self.model.scales)
+
+
+class FoldedModel:
+    """A model fitted to the first results, and what came since.
+
+    `watched` are rows of candidates.
+    """
+
+    def __init__(
+        self,
+        base: Sequence[Observation],
+        reading: Reading,
+        known: dict[int, Finals],
+        seen: Seen,
+        model: Model,
+        watched: NDArray[np.int64],
+        features: Callable[[NDArray[np.int64]], Floats],
+    ) -> None:
+        self.model, self.watched = model, watched
+        self._base, self._taken_up = len(base), list(base)
+        self._reading, self._known, self._features = reading, known, features
+        self._rows = features(watched)
+        self._variance = model.variance(self._rows)
+        self._place = {int(row): place for place, row in enumerate(watched)}
+        self._order = {row: place for place, row in enumerate(known)}
+        room = (0, LATER_REFITS)
+        self._known_rows = np.pad(seen.rows[:], (room, (0, 0)))
+        self._means, self._counts = np.pad(seen.means, room), np.pad(seen.counts, room)
+
+    def leads_to(self, results: Sequence[Observation], base: int) -> bool:
+        """Say whether this fit was made of the first `base` results and saw no others."""
+        seen = len(self._taken_up)
+        return self._base == base and seen <= len(results) and self._taken_up == results[:seen]
+
+    @property
+    def trained(self) -> list[int]:
+        return list(self._known)
+
+    @property
+    def seen(self) -> Seen:
+        known = len(self._known)
+        return Seen(self._known_rows[:known], self._means[:known], self._counts[:known])
+
+    def take_up(self, results: Sequence[Observation]) -> None:
+        """Fold in, one by one, the results that this fit has not seen."""
+        for each in results[len(self._taken_up) :]:
+            place = self._order.setdefault(each.row, len(self._known))
+            before = (0.0, 0.0)
+            if each.row in self._known:
+                before = self._weight_and_mean(place)
+            else:
+                self._known_rows[place] = self._features(np.array([each.row]))[0]
+            finals = self._known.setdefault(each.row, {})
+            finals[each.seed] = self._reading.read(each)
+            self._means[place], self._counts[place] = mean_and_count(finals)
+            row, after = self._known_rows[place], self._weight_and_mean(place)
+            step = self.model.fold_in(row, before, after)
+            self._variance = np.maximum(self._variance - (self._rows @ step) ** 2, 0.0)
+            self._taken_up.append(each)
+
+    def _weight_and_mean(self, place: int) -> tuple[float, float]:
+        row, mean, count = self._known_rows[place], self._means[place], self._counts[place]
+        return self.model.weight(row, count), float(mean)
+
+    def believed(self, pending: Sequence[int]) -> Floats:
+        """Return the accuracies that are expected of pending rows."""
+        return self.model.mean(self._features(np.array(pending, np.int64)))
+
+    def expected(self, rows: NDArray[np.int64], pending: Sequence[int]) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the accuracy of watched rows, less what pending results will
+        tell of them.
+        """
+        places = [self._place[int(row)] for row in rows]
+        variance, covariance = self._variance[places], self.model.covariance
+        for row in self._features(np.array(pending, np.int64)):
+            across = covariance @ row
+            step = across / np.sqrt(1 / self.model.weight(row, 1) + float(row @ across))
+            covariance = covariance - np.outer(step, step)
+            variance = variance - (self._rows[places] @ step) ** 2
+        return self.model.mean(self._rows[places]), np.sqrt(
+            self.model.scales.unexplained + np.maximum(variance, 0.0)
+        )
 
 
 class Observations:

@@ -1,4 +1,4 @@
-"""Studies out to Optuna, by its public API.
+"""Studies out to Optuna, by its public API; and how its tables of a database are opened.
 
 What we search is copied into Optuna's tables of the same file, so that optuna-dashboard opens it. A
 network is there once, when its first training to the last epoch has counted, or failed: one that a
@@ -7,40 +7,41 @@ batches after our own tables are written, and what a killed search did not come 
 next one; nothing that we answer is read from them.
 """
 
+import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from blocksearch.arch.constraints import Budget
+from blocksearch.errors import StoreError
+from blocksearch.runs import engine
+from blocksearch.runs.location import Location
 from blocksearch.search import trials as ours
 from blocksearch.search.definition import Definition
-from blocksearch.search.measured import Measure, violation
+from blocksearch.search.measured import violation
 from blocksearch.search.objectives import Objective
-from blocksearch.search.optuna_storage import open_storage, quiet, storing
 from blocksearch.search.results import Summary
 from blocksearch.search.stored_study import StoredStudy
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
-from blocksearch.space.encoding import Encoding
 
 BATCH = 16  # trials that are copied at once
 
 
-def distributions(encoding: Encoding) -> dict[str, CategoricalDistribution]:
+def distributions(choices: Mapping[str, Sequence[Any]]) -> dict[str, CategoricalDistribution]:
     """Return each choice of a grammar as Optuna knows it: a category of texts."""
-    return _distributions(
-        {name: [str(value) for value in values] for name, values in encoding.levels.items()}
-    )
-
-
-def _distributions(choices: Mapping[str, Sequence[str]]) -> dict[str, CategoricalDistribution]:
-    return {name: CategoricalDistribution(list(values)) for name, values in choices.items()}
+    return {
+        name: CategoricalDistribution([str(value) for value in values])
+        for name, values in choices.items()
+    }
 
 
 def forget(location: str, name: str) -> None:
@@ -54,24 +55,23 @@ class Export:
 
     def __init__(self, location: str, definition: Definition, pool: Candidates) -> None:
         self._location, self._pool = location, pool
-        self._costs, self._limits = definition.config.cost_names, definition.config.limits
-        measures = [each.measure for each in definition.config.measured]
-        self._measured = [each.name for each in measures]
+        config = definition.config
+        self._objectives, self._limits = config.objective_names, config.limits
         with storing(location):
             self._storage = open_storage(location)
             self._study = optuna.create_study(
                 storage=self._storage,
-                study_name=definition.config.name,
-                directions=_directions(definition.config.costs, measures),
+                study_name=config.name,
+                directions=_directions(config.objectives),
                 sampler=optuna.samplers.RandomSampler(0),
                 load_if_exists=True,
             )
             if not self._study.user_attrs.get("title"):
-                _name_axes(self._study, definition.config.axis_names)
+                _name_axes(self._study, config.axis_names)
                 self._study.set_user_attr("title", definition.title)
             known = self._study.get_trials(deepcopy=False)
         self._there = {trial.user_attrs.get("trial") for trial in known}
-        self._distributions = distributions(pool.encoding)
+        self._distributions = distributions(definition.choices)
         self._waiting: list[FrozenTrial] = []
 
     def add(self, trials: Iterable[Trial]) -> None:
@@ -102,7 +102,7 @@ class Export:
         if trial.accuracy is None:
             return frozen(trial, params, TrialState.FAIL)
         known = {"accuracy": trial.accuracy, **trial.costs, **trial.measured}
-        values = [known[name] for name in ("accuracy", *self._costs, *self._measured)]
+        values = [known[name] for name in self._objectives]
         return frozen(trial, params, TrialState.COMPLETE, values, broken(self._limits, known))
 
     def _params(self, trial: Trial) -> dict[str, CategoricalDistribution]:
@@ -125,10 +125,9 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
         )
         _name_axes(made, [axis.name for axis in found.axes])
         made.set_user_attr("title", study.definition["title"])
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
-    choices = _distributions(study.choices)
+    choices = distributions(study.choices)
     for entry in found.entries:
-        trial = first[entry.trial]
+        trial = study.first[entry.trial]
         params = {} if entry.named else choices
         if entry.mean is None or not entry.accuracies:
             state = TrialState.FAIL if entry.mean is None else TrialState.PRUNED
@@ -179,13 +178,10 @@ def frozen(
     )
 
 
-def _directions(
-    costs: Sequence[str | Objective], measures: Sequence[Measure]
-) -> list[StudyDirection]:
+def _directions(objectives: Sequence[str | Objective]) -> list[StudyDirection]:
     """Return which way each objective is better: accuracy upwards, costs mostly downwards."""
-    upward = [True, *(isinstance(each, Objective) and each.maximise for each in costs)]
-    upward += [each.maximise for each in measures]
-    return [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in upward]
+    upward = (isinstance(each, Objective) and each.maximise for each in objectives[1:])
+    return [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in (True, *upward)]
 
 
 def _name_axes(study: optuna.Study, names: Sequence[str]) -> None:
@@ -193,3 +189,45 @@ def _name_axes(study: optuna.Study, names: Sequence[str]) -> None:
         # names of axes: the worst they can do is vanish
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(names))
+
+
+@contextmanager
+def storing(location: str) -> Iterator[None]:
+    """Keep Optuna quiet, and turn what its storage raises into a StoreError of one line."""
+    where = Location(location)
+    with engine.storing(where), quiet():
+        try:
+            yield
+        except StorageInternalError as error:
+            if error.__cause__ is None:
+                raise StoreError(f"{where}: {where.scrubbed(error)}") from error
+            raise error.__cause__ from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from saying what nobody asked for, and leave its settings as they were."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def open_storage(location: str, *, read_only: bool = False) -> RDBStorage:
+    """Open Optuna's tables: a file by its name and by no URL."""
+    where = Location(location)
+    if where.secret_url is not None:
+        url = where.secret_url.render_as_string(hide_password=False)
+        return RDBStorage(url.replace("{", "{{").replace("}", "}}"), skip_table_creation=read_only)
+    events = [] if read_only else [(_configure_sqlite, "connect")]
+    own = {**engine.options(where, read_only=read_only), "pool_events": events}
+    return RDBStorage("sqlite://", engine_kwargs=own, skip_table_creation=read_only)
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # the ledger's own connection makes trials survive a power cut; what this one loses then is
+    # added again
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")

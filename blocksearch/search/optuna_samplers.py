@@ -17,11 +17,10 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.search.further import Further
+from blocksearch.arch.constraints import Budget
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Prices
-from blocksearch.search.optuna_io import broken, distributions
-from blocksearch.search.optuna_storage import quiet
+from blocksearch.search.optuna_io import broken, distributions, quiet
 from blocksearch.search.samplers import Proposal, Untrained
 from blocksearch.search.trials import Trial, TrialKind
 
@@ -47,18 +46,20 @@ class OptunaSampler:
     """
 
     def __init__(
-        self, chosen: str | BaseSampler, prices: Prices, further: Further | None = None
+        self,
+        chosen: str | BaseSampler,
+        prices: Prices,
+        measures: Sequence[Measure] = (),
+        limits: Sequence[Budget] = (),
     ) -> None:
         self._made = chosen if isinstance(chosen, BaseSampler) else None
         self.name = chosen if isinstance(chosen, str) else type(chosen).__name__
         self._evolves = chosen == "nsga2" or isinstance(chosen, NSGAIISampler)
-        pool = prices.pool
-        self._pool, self._prices = pool, prices
-        self._measures = further.measures if further else ()
-        self._limits = further.limits if further else ()
+        self._pool, self._prices = prices.pool, prices
+        self._measures, self._limits = measures, limits
         down = [StudyDirection.MINIMIZE] * (len(prices.costs) + len(self._measures))
         self._directions = [StudyDirection.MAXIMIZE, *down]
-        self._space = distributions(pool.encoding)
+        self._space = distributions(prices.pool.encoding.levels)
         self._study = self._new_study()
         self._held: list[int] = []  # the row of each trial in memory
 
@@ -115,13 +116,10 @@ class OptunaSampler:
         """
         if not self._evolves:
             return {}
-        generation = self._storage.get_trial(number).system_attrs.get(
-            GENERATION, 0
-        )  # a space without a choice is not evolved
-        return {
-            "generation": generation,
-            "parents": {k: v for k, v in self._parents().items() if k not in before},
-        }
+        # a space without a choice is not evolved
+        generation = self._storage.get_trial(number).system_attrs.get(GENERATION, 0)
+        parents = {k: v for k, v in self._parents().items() if k not in before}
+        return {"generation": generation, "parents": parents}
 
     def _parents(self) -> dict[str, Any]:
         attributes = self._storage.get_study_system_attrs(self._study_id)
@@ -203,9 +201,8 @@ class OptunaSampler:
         return self._evolves or bool(self._pool.members[row])
 
     def _choices(self, row: int) -> Choices:
-        levels = np.maximum(
-            self._pool.codes[row], 0
-        )  # a choice for which a member has no room may be any
+        # a choice for which a member has no room may be any
+        levels = np.maximum(self._pool.codes[row], 0)
         return {
             name: self._space[name].choices[level]
             for name, level in zip(self._space, levels, strict=True)

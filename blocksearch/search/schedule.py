@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from blocksearch.search.config import MAX_PENDING, OPTUNA, StudyConfig
 from blocksearch.search.definition import Definition, opening
-from blocksearch.search.evolution import Evolution, EvolutionSampler
+from blocksearch.search.evolution import Evolution
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
-from blocksearch.search.observations import Observation, Observations
-from blocksearch.search.own import Guarded
-from blocksearch.search.samplers import RandomSampler, Sampler, Untrained
+from blocksearch.search.samplers import Guarded, RandomSampler, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -56,7 +54,7 @@ class Policy:
         self.pool, self.config, self.rungs = pool, config, tuple(rungs)
         self._repeated = repeated
         self.sampler, self.opening = sampler, tuple(opening)
-        self._judge, self._observations = judge, Observations(rungs)
+        self._judge = judge
 
     def decide(self, told: Sequence[Trial], pending: Sequence[Trial], trials: int) -> Trial | None:
         """Return the trial after those told and pending, or None where there is none as far as is
@@ -119,7 +117,7 @@ class Policy:
             return None
         # the last trial of a run goes farthest
         reached = {trial.row: trial.epochs for trial in every if trial.seed == 0}
-        rows, means = self._judge.settled(self._observations.of(told), told)
+        rows, means = self._judge.settled(told)
         points, keeps = self._judge.points(rows, means, told)
         for place in reversed(range(len(self.rungs) - 1)):
             there = {t.row for t in told if t.seed == 0 and len(t.accuracies) > place}
@@ -170,12 +168,12 @@ class Policy:
     def _front(
         self,
         told: Sequence[Trial],
-        settled: Callable[[Sequence[Observation], Sequence[Trial]], tuple[Sequence[int], Floats]],
+        settled: Callable[[Sequence[Trial]], tuple[Sequence[int], Floats]],
     ) -> list[int]:
         whole = {t.row for t in told if t.accuracies and t.epochs == self.rungs[-1]}
         if not whole:
             return []
-        rows, means = settled(self._observations.of(told), told)
+        rows, means = settled(told)
         points, keeps = self._judge.points(rows, means, told)
         places = [place for place, row in enumerate(rows) if row in whole and keeps[place]]
         return [rows[places[place]] for place in front(points[places])]
@@ -235,7 +233,7 @@ def policy_of(prices: Prices, definition: Definition) -> Policy:
     """Put together what decides the trials of a study."""
     config, pool = definition.config, prices.pool
     measures = [each.measure for each in config.measured]
-    judge = Evolution(prices, definition.frame, measures, config.limits, definition.rungs[-1])
+    judge = Evolution(prices, definition.frame, definition.rungs, measures, config.limits)
     begun = opening(pool.grammar, config.references, config.enqueue, config.exact_budgets)
     start = [(name, pool.row(network)) for name, network in begun]
     sampler = _sampler(prices, definition, judge)
@@ -247,10 +245,10 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
     if chosen in OPTUNA or is_optuna(chosen):
         from blocksearch.search.optuna_samplers import OptunaSampler
 
-        own = OptunaSampler(chosen, prices, judge.further)
+        own = OptunaSampler(chosen, prices, judge.further.measures, judge.further.limits)
         return own if isinstance(chosen, str) else Guarded(own)
     if chosen == "evolution":
-        return EvolutionSampler(judge, definition.rungs)
+        return judge
     if chosen == "random":
         return RandomSampler()
     assert not isinstance(chosen, str), f"sampler {chosen!r} has a name and is made nowhere"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.peek import contents
-from blocksearch.search.evolution import MODELLED
 from blocksearch.search.further import Expected, Further
 from blocksearch.search.measured import Measure, read_limit
 from blocksearch.search.objectives import Floats
-from blocksearch.search.observations import Observations, Whole
+from blocksearch.search.observations import Fitted, Observations
 from blocksearch.search.results import plain
-from blocksearch.search.surrogate import Codes, Features, Model, SeedNoise
+from blocksearch.search.surrogate import MODELLED, Codes
 from blocksearch.search.trials import TABLES, Studies, Trial, foreign
 
 
@@ -85,24 +84,15 @@ class StoredStudy:
         """What codes of networks mean: each factor's levels, factors in the order of a code."""
         return dict(self.definition["choices"])
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many levels each factor has."""
+        return [len(levels) for levels in self.choices.values()]
 
-@dataclass(frozen=True)
-class Fitted:
-    """The search's model of everything a study knows: of N networks with results, codes N×F, costs
-    N×3 and features.
-
-    `means` and `deviations` are of the true accuracy, percent, averaged over what scales may be;
-    `trials` say which networks these are.
-    """
-
-    trials: tuple[int, ...]
-    codes: Codes
-    costs: Floats
-    features: Features
-    model: Model
-    noise: SeedNoise
-    means: Floats
-    deviations: Floats
+    @cached_property
+    def first(self) -> Mapping[int, Trial]:
+        """The first trial of each network, by the network's number."""
+        return {trial.candidate: trial for trial in reversed(self.trials)}
 
 
 def open_study(
@@ -121,14 +111,10 @@ def open_study(
             ours = studies.names()
             chosen, others = _choose(location, ours, foreign(there, location, ours), name)
             definition = _with_origin(studies.definition(chosen), ledger)
-            return (
-                (chosen, others)
-                if definition is None
-                else _sound(
-                    location,
-                    StoredStudy(chosen, others, definition, tuple(studies.trials(chosen))),
-                )
-            )
+            if definition is None:
+                return chosen, others
+            trials = tuple(studies.trials(chosen))
+        return _sound(location, StoredStudy(chosen, others, definition, trials))
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(
             f"{Location(location)} is a database of something else: it holds no study"
@@ -152,16 +138,18 @@ def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str,
 
 def _sound(location: str, study: StoredStudy) -> StoredStudy:
     """Return a study whose trials fit its definition. Raises StoreError for another."""
-    sizes = [len(values) for values in study.choices.values()]
-    costs, rungs = {*study.costs, "flops", "params", *MODELLED}, study.definition["rungs"]
+    sizes, rungs = study.sizes, study.definition["rungs"]
+    costs, measured = {*study.costs, *MODELLED}, {each.name for each in study.measures}
     for each in study.trials:
-        levels = len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes))
-        counts = len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs)
         whole = each.accuracies and each.epochs >= rungs[-1]
-        measured = not whole or {own.name for own in study.measures} <= {*each.measured}
-        if not (levels and counts and measured and costs <= {*each.costs}):
-            wrong = "levels" if not levels else "costs" if counts and measured else "accuracies"
-            wrong = wrong if measured else "measured values"
+        holds = {
+            "measured values": not whole or measured <= {*each.measured},
+            "levels": len(each.code) == len(sizes) and all(map(int.__lt__, each.code, sizes)),
+            "accuracies": len(each.accuracies) <= sum(rung <= each.epochs for rung in rungs),
+            "costs": costs <= {*each.costs},
+        }
+        if not all(holds.values()):
+            wrong = next(name for name, own in holds.items() if not own)
             raise StoreError(
                 f"{Location(location)}: table search_steps, row {plain(study.name)} "
                 f"{each.number}: its {wrong} are not those of its study; the file was edited"
@@ -182,42 +170,33 @@ def _choose(
 
 
 def fitted(study: StoredStudy) -> Fitted:
-    """Fit the search's model to everything that a study knows."""
+    """Fit the search's model to everything that a study knows; its rows are the networks."""
     observed = Observations(study.definition["rungs"]).of(study.trials)
     if not observed:
         raise ConfigError(f"study {plain(study.name)} has no result yet")
-    sizes = [len(values) for values in study.choices.values()]
-    found = Whole.of(observed, sizes, partial(made_of, study))
-    return Fitted(
-        found.rows,
-        *made_of(study, list(found.rows)),
-        found.features,
-        found.model,
-        found.noise,
-        *found.averaged(),
-    )
+    return Fitted.of(observed, study.sizes, partial(made_of, study))
 
 
-def made_of(study: StoredStudy, trials: list[int]) -> tuple[Codes, Floats]:
+def made_of(study: StoredStudy, networks: list[int]) -> tuple[Codes, Floats]:
     """Return the codes of networks, and the costs that the model sees."""
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
-    codes = np.array([first[trial].code for trial in trials], np.int16)
-    costs = [[first[trial].costs[name] for name in MODELLED] for trial in trials]
-    return codes.reshape(len(trials), len(study.choices)), np.array(costs, float)
+    first = [study.first[each] for each in networks]
+    codes = np.array([trial.code for trial in first], np.int16)
+    costs = [[trial.costs[name] for name in MODELLED] for trial in first]
+    return codes.reshape(len(networks), len(study.choices)), np.array(costs, float)
 
 
-def expected_further(study: StoredStudy, trials: Sequence[int]) -> tuple[Further, Expected]:
+def expected_further(study: StoredStudy, networks: Sequence[int]) -> tuple[Further, Expected]:
     """Return what is expected of what networks are measured by beside accuracy."""
-    sizes = [len(values) for values in study.choices.values()]
     limits, made = study.limits, partial(made_of, study)
-    further = Further(study.measures, limits, study.horizon, sizes, made, averaged=True)
-    return further, further.expected(study.trials, trials)
+    further = Further(study.measures, limits, study.horizon, study.sizes, made, averaged=True)
+    return further, further.expected(study.trials, networks)
 
 
-def objective_costs(study: StoredStudy, trials: Sequence[int]) -> Floats:
-    """Return the costs that are objectives, trials × costs; what is to be maximised is negated."""
-    first = {trial.candidate: trial for trial in reversed(study.trials)}
+def objective_costs(study: StoredStudy, networks: Sequence[int]) -> Floats:
+    """Return the costs that are objectives, networks × costs; what is to be maximised is
+    negated.
+    """
     signs = [-1 if name in study.maximised else 1 for name in study.costs]
-    values = [[first[trial].costs[name] for name in study.costs] for trial in trials]
-    found: Floats = np.array(values, float).reshape(len(trials), len(signs)) * signs
+    values = [[study.first[each].costs[name] for name in study.costs] for each in networks]
+    found: Floats = np.array(values, float).reshape(len(networks), len(signs)) * signs
     return found

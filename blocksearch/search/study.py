@@ -109,16 +109,8 @@ class Study:
                 self._keep()
             search(name, self._grammar, self.config, self._request(), effort, heard)
         else:
-            evaluate(
-                name,
-                self._grammar,
-                self.config,
-                self._objective,
-                self.file,
-                effort,
-                heard,
-                catch,
-            )
+            function, file = self._objective, self.file
+            evaluate(name, self._grammar, self.config, function, file, effort, heard, catch)
         return self.summary()
 
     def summary(self) -> Summary:
@@ -129,7 +121,7 @@ class Study:
     def front(self) -> tuple[Entry, ...]:
         """The networks that nothing beats, cheapest first, each with its `network`."""
         space = self._grammar.where(*self.config.exact_budgets)
-        first = {each.candidate: each for each in reversed(self.trials)}
+        first = self._stored().first
 
         def found(entry: Entry) -> Network:
             trial = first[entry.trial]

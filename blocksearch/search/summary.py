@@ -19,7 +19,6 @@ from blocksearch.search.results import (
     walk,
 )
 from blocksearch.search.stored_study import (
-    Fitted,
     StoredStudy,
     expected_further,
     fitted,
@@ -51,15 +50,20 @@ def _summary(study: StoredStudy) -> Summary:
     trials, noise = list[int](), None
     points, keeps = np.zeros((0, 1 + len(frame.least))), np.zeros(0, bool)
     if any(each.accuracy is not None for each in study.trials):
-        model = fitted(study)
-        further, beside = expected_further(study, model.trials)
-        noise, expected = model.noise, _by_trial(model, study.measures, beside)
+        fit = fitted(study)
+        means, deviations = fit.averaged()
+        further, beside = expected_further(study, fit.rows)
+        every = Expected(
+            np.column_stack([means, beside.means]),
+            np.column_stack([deviations, beside.deviations]),
+        )
+        noise, expected = fit.noise, _by_trial(fit.rows, study.measures, every)
         # one that a race left behind is no member of the front
-        rows = [row for row, trial in enumerate(model.trials) if trial in whole]
-        trials = [model.trials[row] for row in rows]
-        losses = objective_costs(study, model.trials), further.losses(beside)
-        points = np.column_stack([model.means, *losses])[rows]
-        keeps = further.feasible(model.means, beside)[rows]
+        rows = [row for row, trial in enumerate(fit.rows) if trial in whole]
+        trials = [fit.rows[row] for row in rows]
+        losses = objective_costs(study, fit.rows), further.losses(beside)
+        points = np.column_stack([means, *losses])[rows]
+        keeps = further.feasible(means, beside)[rows]
     kept = [trial for trial, own in zip(trials, keeps, strict=True) if own]
     chosen = [kept[place] for place in front(points[keeps])]
     entries = _entries(study, expected, chosen)
@@ -94,15 +98,13 @@ def _axes(study: StoredStudy) -> Iterator[Axis]:
         yield Axis(plain(each.name), maximise=each.maximise, measured=True)
 
 
-def _by_trial(model: Fitted, measures: Sequence[Measure], beside: Expected) -> dict[int, _Expected]:
+def _by_trial(
+    trials: Sequence[int], measures: Sequence[Measure], found: Expected
+) -> dict[int, _Expected]:
     """Return what is expected of each network with a result, by the name of what is measured."""
     names = ["accuracy", *(each.name for each in measures)]
-    means = np.column_stack([model.means, beside.means]).tolist()
-    deviations = np.column_stack([model.deviations, beside.deviations]).tolist()
-    return {
-        trial: dict(zip(names, zip(*own, strict=True), strict=True))
-        for trial, *own in zip(model.trials, means, deviations, strict=True)
-    }
+    both = zip(trials, found.means.tolist(), found.deviations.tolist(), strict=True)
+    return {trial: dict(zip(names, zip(*own, strict=True), strict=True)) for trial, *own in both}
 
 
 def _entries(
@@ -184,20 +186,11 @@ def _framed(frame: Frame, study: StoredStudy, costs: Sequence[str]) -> str:
 
 
 def _notes(entries: Sequence[Entry]) -> tuple[str, ...]:
-    failures, early = (
-        sum(entry.failures for entry in entries),
-        sum(entry.early for entry in entries),
-    )
-    unknown_networks = sum(entry.mean is None for entry in entries)
-    found = [f"{failures} trainings diverged or failed"] if failures else []
-    found += (
-        [f"{unknown_networks} networks have no result and are not drawn"]
-        if unknown_networks
-        else []
-    )
-    found += (
-        [f"{early} trainings were stopped early: the model reads what they say of the last epoch"]
-        if early
-        else []
-    )
-    return tuple(found)
+    counts = {
+        "trainings diverged or failed": sum(entry.failures for entry in entries),
+        "networks have no result and are not drawn": sum(entry.mean is None for entry in entries),
+        "trainings were stopped early: the model reads what they say of the last epoch": sum(
+            entry.early for entry in entries
+        ),
+    }
+    return tuple(f"{count} {said}" for said, count in counts.items() if count)

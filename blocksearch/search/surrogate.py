@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import sqrt
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int16]
 Lone = TypeVar("Lone", float, Floats)
+MODELLED = ("flops", "params", "peak_activations")  # the costs that the model sees
 # percentage points, before any network has two seeds: what effnet's seeds differ by on GTSRB
 SEED_DEVIATION = 2.0
 SEED_FREEDOM = 2.0  # how many degrees of freedom that guess is worth
@@ -113,19 +114,13 @@ class Scales:
         return self.unexplained + self.factors * lone_factors + self.pairs * lone_pairs
 
 
-class Rows(Protocol):
-    """Features N×P, as an array or made where they are read."""
-
-    def __getitem__(self, place: slice | NDArray[np.intp], /) -> Floats: ...
-
-
 @dataclass(frozen=True)
 class FeatureRows:
     """Features of networks, N×P, made from their codes and costs where they are read: a million
     networks have gigabytes of them.
     """
 
-    features: "Features"
+    features: Features
     codes: Codes
     costs: Floats
 
@@ -139,7 +134,7 @@ class Seen:
     is worth.
     """
 
-    rows: Rows
+    rows: Floats | FeatureRows
     means: Floats
     counts: Floats
 

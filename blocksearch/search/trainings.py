@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Executor
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
-from blocksearch.runs.measures import ACCURACY, TrueClasses
+from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
 from blocksearch.runs.scheduler import remember_images
@@ -23,31 +23,12 @@ from blocksearch.search.measured import EvaluatedRun
 from blocksearch.search.objectives import Objective
 from blocksearch.search.reading import Reader
 from blocksearch.search.trials import Trial, TrialState
-from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
 
+if TYPE_CHECKING:  # which loads this module
+    from blocksearch.search.loop import Driver
+
 ATTEMPTS = 3  # of a training that fails
-
-
-class Trials(Protocol):
-    """Gives out the trials of a search, and takes what became of them."""
-
-    pool: Candidates
-
-    def next(self) -> Trial | None:
-        """Return the trial to carry out now; None where that has to wait, nothing is left, or the
-        time is up.
-        """
-
-    def finish(
-        self,
-        trial: Trial,
-        accuracies: tuple[float, ...],
-        otherwise: TrialState,
-        *,
-        reused: bool = False,
-    ) -> None:
-        """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
 def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
@@ -75,13 +56,14 @@ def check_returned(metric: str, measured: Sequence[Objective]) -> None:
 
 
 class Trainings:
-    """What workers are given, and where what they bring goes. `rungs` are the epochs at which
-    accuracies count; what else is `measured` counts at the last.
+    """What workers are given, and where what they bring goes: the trials of a driver, until it has
+    none to be carried out now. `rungs` are the epochs at which accuracies count; what else is
+    `measured` counts at the last.
     """
 
     def __init__(
         self,
-        trials: Trials,
+        driver: "Driver",
         rungs: Sequence[int],
         shared: Conditions,
         ledger: Ledger,
@@ -89,7 +71,7 @@ class Trainings:
         measured: Sequence[Objective] = (),
     ) -> None:
         self._measured = tuple(measured)
-        self._from, self._rungs, self._shared = trials, rungs, shared
+        self._driver, self._rungs, self._shared = driver, rungs, shared
         assert shared.judged is not None  # the classes of images, which a search has
         self._judged = judged = shared.judged
         self._read = Reader(rungs, shared.metric, lambda _: judged)
@@ -115,7 +97,7 @@ class Trainings:
         some are running here, or where one was given up.
         """
         while self._given_up is None and (trial := self._following()) is not None:
-            job = self._shared.job(self._from.pool.network(trial.row), trial.seed)
+            job = self._shared.job(self._driver.pool.network(trial.row), trial.seed)
             group = self._group(job, trial.epochs)
             held = self._holds.take(group)
             known = self._ledger.reached(group.jobs[0].key, trial.epochs)
@@ -135,7 +117,7 @@ class Trainings:
         return None
 
     def _following(self) -> Trial | None:
-        return self._waiting.pop() if self._waiting else self._from.next()
+        return self._waiting.pop() if self._waiting else self._driver.next()
 
     def done(self, group: Group, runs: list[Run]) -> None:
         """Store what a training gave, then let its trial count; one that failed is tried again."""
@@ -164,7 +146,7 @@ class Trainings:
         found, trial = self._read.accuracies(run, trial.epochs), replace(trial, run=run.row)
         if found and trial.epochs == self._rungs[-1]:
             trial = trial.with_measured(self._others(trial, run))
-        self._from.finish(trial, found, TrialState(run.state), reused=reused)
+        self._driver.finish(trial, found, TrialState(run.state), reused=reused)
 
     def _others(self, trial: Trial, run: Run) -> dict[str, float]:
         """Measure what a whole training says beside its accuracy."""
@@ -173,10 +155,11 @@ class Trainings:
             if each.metric is not None:
                 found[each.name] = each.measure.checked(self._judged.measure(each.metric, run))
             else:
-                found[each.name] = each(self._evaluated(trial, run, self._judged))
+                found[each.name] = each(self._evaluated(trial, run))
         return found
 
-    def _evaluated(self, trial: Trial, run: Run, judged: TrueClasses) -> EvaluatedRun:
+    def _evaluated(self, trial: Trial, run: Run) -> EvaluatedRun:
+        judged = self._judged
         if run.predictions is None:
             raise ConfigError(
                 f"the run of trial {trial.candidate}, seed {trial.seed}, is of a version that did "
@@ -184,7 +167,7 @@ class Trainings:
             )
         assert run.accuracy is not None
         return EvaluatedRun(
-            network=self._from.pool.network(trial.row),
+            network=self._driver.pool.network(trial.row),
             seed=trial.seed,
             accuracy=run.accuracy,
             labels=judged.labels,

@@ -24,8 +24,7 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.peek import Contents
 from blocksearch.runs.rows import METADATA, checksum
 from blocksearch.runs.schema import register
-from blocksearch.search.reading import Reader
-from blocksearch.search.stored import definition_of, trial_of
+from blocksearch.search.reading import Reader, definition_of, trial_of
 
 _metadata = sa.MetaData()
 _studies = sa.Table(

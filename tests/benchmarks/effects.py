@@ -39,8 +39,8 @@ class Held:
 
 def held(world: World, pool: Candidates, study: StoredStudy) -> list[Held]:
     """Hold the effects of a study against the truth of its networks with the levels exchanged."""
-    model = fitted(study)
-    unexplained = model.model.scales.unexplained
+    fit = fitted(study)
+    unexplained = fit.model.scales.unexplained
     found = []
     for factor in effects_of(study, draws=2).factors:
         place = list(study.choices).index(factor.name)
@@ -48,7 +48,7 @@ def held(world: World, pool: Candidates, study: StoredStudy) -> list[Held]:
         there = [level for level in factor.levels if level.accuracy is not None]
         truths = []
         for level in there:
-            exchanged = model.codes.copy()
+            exchanged = fit.codes.copy()
             exchanged[:, place] = names.index(level.name)
             rows = [pool.decode(code) for code in exchanged.tolist()]
             truths.append(

@@ -23,7 +23,7 @@ from blocksearch.report.table import Report, rows_table
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import REPEATED
 from blocksearch.search.objectives import Floats, front
-from blocksearch.search.observations import Observations, Whole
+from blocksearch.search.observations import Fitted, Observations
 from blocksearch.search.results import Z, simultaneous_z
 from blocksearch.search.schedule import Course, policy_of
 from blocksearch.search.stored_study import StoredStudy, made_of, objective_costs
@@ -85,14 +85,12 @@ def searched(
 def front_of(world: World, study: StoredStudy, rule: str = AVERAGED) -> Front:
     """Hold the front of a study against the truth."""
     observed = Observations(study.definition["rungs"]).of(study.trials)
-    sizes = [len(values) for values in study.choices.values()]
-    whole = Whole.of(observed, sizes, partial(made_of, study))
-    means, deviations = whole.averaged() if rule == AVERAGED else whole.model.settled(whole.seen)
-    chosen = front(np.column_stack([means, objective_costs(study, whole.rows)]))
-    digests = {trial.candidate: trial.network for trial in study.trials}
-    truths = np.array([world.truths[digests[each]] for each in whole.rows])
+    fit = Fitted.of(observed, study.sizes, partial(made_of, study))
+    means, deviations = fit.averaged() if rule == AVERAGED else fit.model.settled(fit.seen)
+    chosen = front(np.column_stack([means, objective_costs(study, fit.rows)]))
+    truths = np.array([world.truths[study.first[each].network] for each in fit.rows])
     errors: Floats = means - truths
-    noise = whole.noise
+    noise = fit.noise
     return Front(tuple(errors[chosen]), tuple(deviations[chosen]), noise.deviation, noise.freedom)
 
 

@@ -65,7 +65,7 @@ def import_everything() -> None:
     import blocksearch
     from blocksearch import cli
     from blocksearch.runs import worker
-    from blocksearch.search.optuna_storage import open_storage
+    from blocksearch.search.optuna_io import open_storage
 
     for found in pkgutil.walk_packages(blocksearch.__path__, "blocksearch."):
         if not found.name.endswith("__main__"):

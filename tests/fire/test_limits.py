@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from blocksearch.errors import StoreError
-from blocksearch.search import locks
+from blocksearch.search import begun
 
 ABLATE = ["ablate", "--factor", "residual", "--dataset", "digits", "--max-images", "200", "--quiet"]
 SHOWN = 300  # letters of a line at most
@@ -67,13 +67,13 @@ def test_a_full_device_for_errors_does_not_change_the_code(tmp_path):
 
 
 def test_a_search_that_stands_still_as_it_opens_a_database_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(begun, "PATIENCE", 0.1)
     held = tmp_path / "a.db.tables.lock"
     with (
         FileLock(held),
         pytest.raises(StoreError, match=rf"another search has been opening it .*{held.name}"),
-        locks.making_tables(str(tmp_path / "a.db")),
+        begun.making_tables(str(tmp_path / "a.db")),
     ):
         pass
-    with locks.making_tables(str(tmp_path / "a.db")):
+    with begun.making_tables(str(tmp_path / "a.db")):
         assert held.exists()

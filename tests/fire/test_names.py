@@ -21,7 +21,7 @@ from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.merge import merge_ledgers
-from blocksearch.search.optuna_storage import open_storage, storing
+from blocksearch.search.optuna_io import open_storage, storing
 from blocksearch.search.stored_study import open_study
 from blocksearch.search.study import Study
 from blocksearch.search.summary import summarise

@@ -3,12 +3,12 @@ images opened once.
 """
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from blocksearch.runs.scheduler import Watch
 from blocksearch.search.evaluation import final
 from tests.data.test_data import write_gtsrb
 from tests.paper.test_reproduce import decoded
+from tests.search.processes import python
 
 SEARCH = [
     "search",
@@ -82,23 +83,8 @@ def test_a_test_that_was_edited_is_refused_in_one_line(shipped, statement, says)
 @pytest.fixture
 def blocksearch(tmp_path):
     write_gtsrb(tmp_path / "data")
-
-    def run(*arguments, code=0):
-        environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == code, done.stderr
-        return done
-
-    return run
+    data = {"BLOCKSEARCH_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
+    return partial(python, tmp_path, "-m", "blocksearch", **data)
 
 
 def reports(file):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 
 import optuna
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from blocksearch.cli import main
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.trials import Studies
+from tests.search.processes import python
 
 SMALL = [
     "tiny",
@@ -39,22 +41,8 @@ def environment(root):
 
 
 @pytest.fixture
-def blocksearch(tmp_path, environment):
-    def run(*arguments, code=0):
-        command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == code, done.stderr
-        return done
-
-    return run
+def blocksearch(tmp_path, root):
+    return partial(python, tmp_path, "-m", "blocksearch", BLOCKSEARCH_DATA=str(root), COLUMNS="200")
 
 
 def steps(file, name="tiny-digits"):

@@ -16,7 +16,7 @@ from blocksearch.cli import main
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.identity import sampler_text
-from blocksearch.search.own import sampler_from
+from blocksearch.search.samplers import sampler_from
 from blocksearch.search.trials import Studies
 
 ROOT = Path(__file__).parents[2]

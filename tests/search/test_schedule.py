@@ -13,7 +13,7 @@ from blocksearch import TASKS, Grammar, cost
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Judged, define
 from blocksearch.search.objectives import Prices, ranks
-from blocksearch.search.observations import LearningCurves, Observation
+from blocksearch.search.observations import Observation, Reading
 from blocksearch.search.schedule import SHARE, Course, best_first, policy_of, promoted
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.courses import done
@@ -62,7 +62,7 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
     results = [Observation(row, a, 0, 3) for row, a in enumerate(early)] + [
         Observation(row, a) for row, a in enumerate(finals)
     ]
-    expected, added = LearningCurves(results).final(Observation(99, 35.0, 0, 3))
+    expected, added = Reading(results).final(Observation(99, 35.0, 0, 3))
     assert expected == pytest.approx(rise + slope * 35.0, abs=1 + noise)
     assert added == pytest.approx(
         drawn.var(ddof=1), rel=0.15, abs=0.6
@@ -70,8 +70,8 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
 
 
 def test_a_finished_run_is_itself_and_an_early_one_of_which_nothing_is_known_is_doubted():
-    assert LearningCurves([]).final(Observation(0, 71.0)) == (71.0, 0.0)
-    _, added = LearningCurves([Observation(0, 30.0, 0, 2)]).final(Observation(0, 30.0, 0, 2))
+    assert Reading([]).final(Observation(0, 71.0)) == (71.0, 0.0)
+    _, added = Reading([Observation(0, 30.0, 0, 2)]).final(Observation(0, 30.0, 0, 2))
     assert added > 25
 
 

@@ -3,7 +3,6 @@ script without a guard.
 """
 
 import linecache
-import os
 import subprocess
 import sys
 import warnings
@@ -22,6 +21,7 @@ from blocksearch.search.loop import Audience
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
 from blocksearch.search.trials import Studies, TrialState
+from tests.search.processes import python
 
 GRAMMAR = Grammar(
     Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4),
@@ -52,33 +52,16 @@ def accuracy(network, seed):
 @pytest.mark.slow
 def test_ten_lines_search_a_users_own_images(tmp_path):
     (tmp_path / "mine.py").write_text(SCRIPT)
-    environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data")}
-    command = [sys.executable, "-W", "error", "mine.py"]
-    first = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    ten_lines = partial(
+        python, tmp_path, "-W", "error", "mine.py", BLOCKSEARCH_DATA=str(tmp_path / "data")
     )
-    assert first.returncode == 0, first.stderr
+    first = ten_lines()
     assert first.stderr == ""
     lines = [line.split() for line in first.stdout.splitlines()]
     assert lines
     assert all(float(mean) > 30 for mean, *_ in lines)
     assert [int(flops) for _, flops, *_ in lines] == sorted(int(flops) for _, flops, *_ in lines)
-    again = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert again.stdout == first.stdout
+    assert ten_lines().stdout == first.stdout
 
 
 def test_an_objective_of_ones_own_is_called_once_for_each_network_and_seed(tmp_path):

@@ -2,10 +2,8 @@
 where it is none.
 """
 
-import os
-import subprocess
-import sys
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -19,6 +17,7 @@ from blocksearch.search.definition import opening
 from blocksearch.search.tabulate import read_table, tabulate
 from blocksearch.space.load import load_space
 from blocksearch.training.recipe import Recipe
+from tests.search.processes import python
 
 SPACE = """
 from blocksearch import TASKS, Grammar
@@ -30,7 +29,6 @@ grammar = Grammar(TASKS["digits"], widths=[(4, 6)], kernel=kernels, residual=["n
 @pytest.mark.slow
 def test_a_table_is_what_was_trained(tmp_path):
     (tmp_path / "small.py").write_text(SPACE)
-    environment = os.environ | {"BLOCKSEARCH_DATA": str(tmp_path / "data")}
     options = [
         "--max-images",
         "200",
@@ -43,17 +41,9 @@ def test_a_table_is_what_was_trained(tmp_path):
         "--table",
         "t.csv",
     ]
-    command = [sys.executable, "-m", "blocksearch", "tabulate", "small.py", *options]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    words = ("-m", "blocksearch", "tabulate", "small.py", *options)
+    tabulated = partial(python, tmp_path, *words, BLOCKSEARCH_DATA=str(tmp_path / "data"))
+    tabulated()
     table = read_table(tmp_path / "t.csv")
     grammar = load_space(str(tmp_path / "small.py")).on(get("digits").task)
     networks = {network.digest for network in grammar} | {
@@ -71,16 +61,7 @@ def test_a_table_is_what_was_trained(tmp_path):
         assert table.accuracies[key] == accuracies  # every digit
     assert (table.epochs, table.seeds) == (2, (0, 1))
     assert "only 200 of 16,000 training images" in table.title
-    again = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert "nothing to train: all 20 runs" in again.stderr
+    assert "nothing to train: all 20 runs" in tabulated().stderr
 
 
 @pytest.mark.parametrize(
