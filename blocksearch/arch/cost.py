@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blocksearch.arch.network import Network
 
 METRICS = ("flops", "macs", "params", "activations", "peak_activations")
+COSTS = tuple(name for name in METRICS if name != "macs")  # half the FLOPs, so no other objective
 EARLIER_NAMES = {"floats": "activations", "peak": "peak_activations"}  # in stored texts
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
-from blocksearch.arch.expansion import bottleneck_channels, expand
+from blocksearch.arch.expansion import FIRST, expand
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.arch.skeleton import Skeleton
@@ -204,7 +204,9 @@ class Network:
         """The channels that each stage's first pointwise layer gives, or None without one."""
         shapes = (self.task.input, *(stage[-1].output for stage in self.stages[:-2]))
         entries = shapes[-len(self.widths) :]
-        return tuple(map(bottleneck_channels, self.stage_blocks, entries, self.widths))
+        blocks = map(FIRST.of, self.stage_blocks)
+        placed = zip(blocks, entries, self.widths, strict=True)
+        return tuple(first.channels(entry, width) for first, entry, width in placed)
 
     @property
     def stage_blocks(self) -> tuple[Block, ...]:
