@@ -56,13 +56,14 @@ class Block:
 
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
-        return " ".join(f"{name}={value}" for name, value in self._changed().items())
+        return " ".join(f"{name}={value}" for name, value in self.changed().items())
 
     def __repr__(self) -> str:
-        changed = self._changed().items()
+        changed = self.changed().items()
         return f"Block({', '.join(f'{name}={str(value)!r}' for name, value in changed)})"
 
-    def _changed(self) -> dict[str, Value]:
+    def changed(self) -> dict[str, Value]:
+        """Return the values that are not their factor's default."""
         return {name: value for name, value in self.__dict__.items() if value != DEFAULTS[name]}
 
     def values(self) -> dict[str, Value]:

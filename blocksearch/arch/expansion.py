@@ -5,7 +5,7 @@ and priced step by step, without a look at whole blocks.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, assert_never
+from typing import Any, Literal, NamedTuple, TypeVar, assert_never
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Layer, Layers
@@ -241,25 +241,16 @@ def _averaged(entry: Shape, body: Shape, *, overlap: bool = False) -> Layers:
     return (Pool(entry, "average", size, (rows, columns)),)
 
 
-_Kind = TypeVar("_Kind", bound=NamedTuple)
-
-
-class Step(Generic[_Kind]):
-    """One step of the expansion of any block: which factors it reads, and how it reads them."""
-
-    def __init__(self, kind: type[_Kind]) -> None:
-        self.factors, self._kind = kind._fields, kind
-
-    def of(self, block: Block) -> _Kind:
-        """Take the step's factors, and no others, out of a block."""
-        return self._kind(*map(block.__dict__.__getitem__, self.factors))
-
-
-FIRST, AROUND = Step(FirstPointwise), Step(Around)
-STEPS: tuple[Step[Any], ...] = (FIRST, Step(Spatial), Step(Attention), Step(LastPointwise))
-_READ = {name for step in (AROUND, *STEPS) for name in step.factors}
+_Step = TypeVar("_Step", bound=NamedTuple)
+STEPS: tuple[type[Any], ...] = (FirstPointwise, Spatial, Attention, LastPointwise)
+_READ = {*Around._fields, *(name for step in STEPS for name in step._fields)}
 if set(FACTORS) != _READ:  # else spaces would be counted wrong
     raise TypeError(f"factors that no step reads, or unknown ones: {sorted(_READ ^ set(FACTORS))}")
+
+
+def step_of(block: Block, step: type[_Step]) -> _Step:
+    """Return a step with its factors, and no others, of a block."""
+    return step(*map(block.__dict__.__getitem__, step._fields))
 
 
 def expand(block: Block, entry: Shape, width: int) -> Layers:
@@ -274,7 +265,7 @@ def expand(block: Block, entry: Shape, width: int) -> Layers:
     body: Layers = ()
     shape = entry
     for step in STEPS:
-        if made := step.of(block).layers(shape, width):
+        if made := step_of(block, step).layers(shape, width):
             body, shape = body + made, made[-1].output
-    around = AROUND.of(block).shortcut(entry, width)
+    around = step_of(block, Around).shortcut(entry, width)
     return (Join(entry, around.kind, (body, around.layers)), *around.after) if around else body

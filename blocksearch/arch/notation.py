@@ -24,7 +24,7 @@ from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
 _TOKEN = re.compile(r"[\[\]]|[^\s\[\]]+")
-_EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
+EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
 _SHOWN = 80
 _Tokens: TypeAlias = Sequence[re.Match[str]]
 _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value is, and its reader
@@ -134,7 +134,7 @@ def _read_dropout(text: str) -> float | None:
 
 
 def _read_stem(text: str) -> Stem:
-    return read_stem(_EARLIER_STEMS.get(text, text))
+    return read_stem(EARLIER_STEMS.get(text, text))
 
 
 def _read_head(text: str) -> str | None:

@@ -225,8 +225,7 @@ class Automaton:
         if state.step < len(STEPS):
             following = state._replace(step=state.step + 1, stages=stages, known=known)
         else:
-            goes_on_with = known if goes_on else ()
-            following = State(state.part, rest, stages[-1].output, state.head, known=goes_on_with)
+            following = State(state.part, rest, stages[-1].output, state.head, known=known)
         return word, following, decided
 
     def _block(self, part: int, values: Values) -> Block:

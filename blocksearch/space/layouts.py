@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from blocksearch.arch.block import RULES, Block
 from blocksearch.arch.constraints import Rule
-from blocksearch.arch.expansion import AROUND, STEPS
+from blocksearch.arch.expansion import STEPS, Around
 from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
@@ -126,7 +126,7 @@ def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Decision, ...
 
     Raises SpecError for a factor that no step declares: its values would be left out of the count.
     """
-    reads = [step.factors for step in (AROUND, *STEPS)]
+    reads = [Around._fields, *(step._fields for step in STEPS)]
     first = {
         name: next(i for i, names in enumerate(reads) if name in names)
         for names in reads

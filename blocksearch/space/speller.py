@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, Layer, Layers, layer_cost
-from blocksearch.arch.expansion import AROUND, STEPS
+from blocksearch.arch.expansion import STEPS, Around, step_of
 from blocksearch.arch.network import Network
 from blocksearch.arch.shape import Shape
 from blocksearch.arch.stem import ConvStem
@@ -101,7 +101,7 @@ class Speller:
         """Spell the shortcuts of some stages, which fixes what each stage reads and hands on."""
         words, opened = [], []
         for width, block in stages:
-            key = width, entry, *(vars(block)[name] for name in AROUND.factors)
+            key = width, entry, *(vars(block)[name] for name in Around._fields)
             word, stage = _remember(self._opened, key, self._open_stage, block, entry, width)
             words.append(word)
             opened.append(stage)
@@ -109,7 +109,7 @@ class Speller:
         return self._side_by_side(words), tuple(opened)
 
     def _open_stage(self, block: Block, entry: Shape, width: int) -> tuple[Word, Cursor]:
-        step = AROUND.of(block)
+        step = step_of(block, Around)
         body, around = step.body(entry, width), step.shortcut(entry, width)
         if around is None:
             return (), Cursor(width, entry, body)
@@ -123,14 +123,14 @@ class Speller:
         words, after = [], []
         for block, stage in zip(blocks, stages, strict=True):
             values = vars(block)
-            key = step, *stage[:-1], *[values[name] for name in STEPS[step].factors]
+            key = step, *stage[:-1], *[values[name] for name in STEPS[step]._fields]
             word, moved = _remember(self._stepped, key, self._step_stage, step, block, stage)
             words.append(word + stage.tail if step == len(STEPS) - 1 else word)
             after.append(moved._replace(tail=stage.tail) if stage.tail else moved)
         return self._side_by_side(words), tuple(after)
 
     def _step_stage(self, step: int, block: Block, stage: Cursor) -> tuple[Word, Cursor]:
-        layers = STEPS[step].of(block).layers(stage.shape, stage.width)
+        layers = step_of(block, STEPS[step]).layers(stage.shape, stage.width)
         word, folding = self._symbols(layers, stage.held, stage.fresh, stage.folding)
         shape = layers[-1].output if layers else stage.shape
         fresh = stage.fresh and not layers
