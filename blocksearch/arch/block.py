@@ -1,16 +1,52 @@
-"""A block as a value of factors. What it expands to is in `expansion`."""
+"""A block as a value of factors, and rules between these. What it expands to is in `expansion`."""
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blocksearch.arch.constraints import Condition, Rule
 from blocksearch.arch.factors import DEFAULTS, POOLINGS, Value, factor_named
 from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A factor has one of some values, or none of them."""
+
+    factor: str
+    values: tuple[Value, ...]
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.factor}{'!=' if self.negated else '='}{'|'.join(map(str, self.values))}"
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        return (values[self.factor] in self.values) != self.negated
+
+
+@dataclass(frozen=True)
+class Rule:
+    """At least one condition holds in every block; which factors it reads is known, so that whole
+    spaces can be counted.
+    """
+
+    name: str
+    conditions: tuple[Condition, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.conditions))
+
+    @property
+    def factors(self) -> frozenset[str]:
+        return frozenset(condition.factor for condition in self.conditions)
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        return any(condition.holds(values) for condition in self.conditions)
+
 
 _AT_LAST = tuple(name for name, pooling in POOLINGS.items() if pooling.needs_last)
 RULES = (

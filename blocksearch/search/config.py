@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import COSTS, METRICS
+from blocksearch.arch.cost import COSTS, METRICS, Budget
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text

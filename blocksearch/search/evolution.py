@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.search.fit import LATER_REFITS, FoldedModel
 from blocksearch.search.further import Expected, Further, below
 from blocksearch.search.measured import Measure

@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.search import trials as ours
 from blocksearch.search.definition import Definition
 from blocksearch.search.measured import Measure, violation

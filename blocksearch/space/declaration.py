@@ -6,8 +6,8 @@ from itertools import islice, product
 from math import prod
 from typing import Any
 
-from blocksearch.arch.block import Block
-from blocksearch.arch.constraints import Budget, Rule
+from blocksearch.arch.block import Block, Rule
+from blocksearch.arch.cost import Budget
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution

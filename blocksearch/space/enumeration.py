@@ -15,8 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import metric_named
+from blocksearch.arch.cost import Budget, metric_named
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.automaton import Automaton, spelling

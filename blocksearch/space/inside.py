@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import Cost
+from blocksearch.arch.cost import Budget, Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.errors import SpecError

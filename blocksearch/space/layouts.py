@@ -9,8 +9,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
-from blocksearch.arch.block import RULES, Block
-from blocksearch.arch.constraints import Rule
+from blocksearch.arch.block import RULES, Block, Rule
 from blocksearch.arch.expansion import STEPS, Around
 from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.layers import Shape
