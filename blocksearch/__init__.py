@@ -120,10 +120,9 @@ _OTHERS = {
 
 
 def _hint(name: str) -> str:
-    from difflib import get_close_matches  # once there is a mistake
+    from blocksearch.errors import near  # once there is a mistake
 
-    near = [_OTHERS[name]] if name in _OTHERS else get_close_matches(name, __all__, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f" (did you mean {_OTHERS[name]!r}?)" if name in _OTHERS else near(name, __all__)
 
 
 if not TYPE_CHECKING:  # a checker knows the names above, and no others

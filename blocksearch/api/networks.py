@@ -201,7 +201,7 @@ def survey(
 
 def read_grammar(space: "Grammar | str | Path", budgets: Sequence[str]) -> tuple[str, str, Grammar]:
     """Return a space within budgets, with its name and the question that it asks."""
-    from blocksearch.arch.constraints import read_budget
+    from blocksearch.arch.cost import read_budget
     from blocksearch.space.load import read_space
 
     within = [read_budget(text) for text in budgets]

@@ -1,16 +1,52 @@
-"""A block as a value of factors. What it expands to is in `expansion`."""
+"""A block as a value of factors, and rules between these. What it expands to is in `expansion`."""
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blocksearch.arch.constraints import Condition, Rule
 from blocksearch.arch.factors import DEFAULTS, POOLINGS, Value, factor_named
 from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A factor has one of some values, or none of them."""
+
+    factor: str
+    values: tuple[Value, ...]
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.factor}{'!=' if self.negated else '='}{'|'.join(map(str, self.values))}"
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        return (values[self.factor] in self.values) != self.negated
+
+
+@dataclass(frozen=True)
+class Rule:
+    """At least one condition holds in every block; which factors it reads is known, so that whole
+    spaces can be counted.
+    """
+
+    name: str
+    conditions: tuple[Condition, ...]
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.conditions))
+
+    @property
+    def factors(self) -> frozenset[str]:
+        return frozenset(condition.factor for condition in self.conditions)
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        return any(condition.holds(values) for condition in self.conditions)
+
 
 _AT_LAST = tuple(name for name, pooling in POOLINGS.items() if pooling.needs_last)
 RULES = (
@@ -56,13 +92,14 @@ class Block:
 
     def __str__(self) -> str:
         """Write the factors that differ from their defaults, in the order of `FACTORS`."""
-        return " ".join(f"{name}={value}" for name, value in self._changed().items())
+        return " ".join(f"{name}={value}" for name, value in self.changed().items())
 
     def __repr__(self) -> str:
-        changed = self._changed().items()
+        changed = self.changed().items()
         return f"Block({', '.join(f'{name}={str(value)!r}' for name, value in changed)})"
 
-    def _changed(self) -> dict[str, Value]:
+    def changed(self) -> dict[str, Value]:
+        """Return the values that are not their factor's default."""
         return {name: value for name, value in self.__dict__.items() if value != DEFAULTS[name]}
 
     def values(self) -> dict[str, Value]:

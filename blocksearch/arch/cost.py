@@ -3,21 +3,37 @@
 Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs;
 convolutions and the classifier count, for one image; biases, normalisation, activations, pooling
 and additions do not. Parameters include those of normalisation and the classifier's bias.
+A budget is a bound on a cost.
 """
 
-from collections.abc import Iterable, Iterator
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from blocksearch.arch.shape import Shape
-from blocksearch.errors import SpecError, unknown
+from blocksearch.errors import ConfigError, SpecError, unknown
 
 if TYPE_CHECKING:
     from blocksearch.arch.network import Network
 
 METRICS = ("flops", "macs", "params", "activations", "peak_activations")
+COSTS = tuple(name for name in METRICS if name != "macs")  # half the FLOPs, so no other objective
 EARLIER_NAMES = {"floats": "activations", "peak": "peak_activations"}  # in stored texts
+
+_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+_BUDGET = re.compile(  # the last relation counts, so that a long text is read in one go
+    r"(.+)(<=|>=|<|>)\s*(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
+)
+_SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def metric_named(name: str) -> str:
@@ -214,3 +230,49 @@ def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     return replace(
         cost(branch), peak_activations=max(first.peak_activations, rest.peak_activations)
     )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on a cost of the whole network, or on what is measured of it."""
+
+    name: str
+    quantity: str
+    relation: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.relation} {str(self.bound).removesuffix('.0')}"
+
+    def of(self, cost: Cost) -> int:
+        """Return the number of a cost that the bound is for."""
+        return int(getattr(cost, self.quantity))
+
+    def holds(self, value: Any) -> Any:
+        """Compare a cost, or an array of costs."""
+        return _RELATIONS[self.relation](value, self.bound)
+
+
+def read_budget(text: str, name: str = "") -> Budget:
+    """Read a budget such as `flops <= 12e6`; its text is its name where none is given. Raises
+    ConfigError.
+    """
+    quantity, relation, bound = read_bound(text)
+    quantity = metric_named(quantity)
+    if bound != int(bound) or bound < 0:
+        raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")
+    budget = Budget("", quantity, relation, int(bound))
+    return replace(budget, name=name or str(budget))
+
+
+def read_bound(text: str) -> tuple[str, str, Decimal]:
+    """Return what a budget bounds, its relation and the bound. Raises ConfigError.
+
+    >>> read_bound("accuracy >= 92.5")
+    ('accuracy', '>=', Decimal('92.5'))
+    """
+    match = _BUDGET.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
+    quantity, relation, number, scale = match.groups()
+    return quantity.strip(), relation, Decimal(number) * _SCALES[scale]

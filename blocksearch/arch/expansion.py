@@ -5,8 +5,7 @@ and priced step by step, without a look at whole blocks.
 """
 
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple, assert_never
+from typing import Any, Literal, NamedTuple, TypeVar, assert_never
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Layer, Layers
@@ -194,6 +193,7 @@ class Around(NamedTuple):
         return entry.strided(POOLINGS[self.pooling].whole).with_channels(width)
 
     def shortcut(self, entry: Shape, width: int) -> Shortcut | None:
+        """Return the way around the body, or None without one."""
         if self.residual == "none":
             return None
         body = self.body(entry, width)
@@ -241,31 +241,16 @@ def _averaged(entry: Shape, body: Shape, *, overlap: bool = False) -> Layers:
     return (Pool(entry, "average", size, (rows, columns)),)
 
 
-class Step:
-    """One step of the expansion of any block: which factors it reads, and what it makes."""
-
-    def __init__(self, kind: Any) -> None:
-        self.factors: tuple[str, ...] = kind._fields
-        one = len(self.factors) == 1
-        self._pick = itemgetter(*self.factors, *(self.factors if one else ()))
-        self._make = (lambda values: kind(values[0])) if one else kind._make
-
-    def of(self, block: Block) -> Any:
-        """Take the step's factors, and no others, out of a block."""
-        return self._make(self._pick(block.__dict__))
-
-    def layers(self, block: Block, entry: Shape, width: int) -> Layers:
-        """Return the layers that it adds to a running shape."""
-        made: Layers = self._make(self._pick(block.__dict__)).layers(entry, width)
-        return made
-
-
-_FIRST, _AROUND = Step(FirstPointwise), Step(Around)
-STEPS = (_FIRST, Step(Spatial), Step(Attention), Step(LastPointwise))
-SHORTCUT_FACTORS = _AROUND.factors
-_READ = {name for step in (_AROUND, *STEPS) for name in step.factors}
+_Step = TypeVar("_Step", bound=NamedTuple)
+STEPS: tuple[type[Any], ...] = (FirstPointwise, Spatial, Attention, LastPointwise)
+_READ = {*Around._fields, *(name for step in STEPS for name in step._fields)}
 if set(FACTORS) != _READ:  # else spaces would be counted wrong
     raise TypeError(f"factors that no step reads, or unknown ones: {sorted(_READ ^ set(FACTORS))}")
+
+
+def step_of(block: Block, step: type[_Step]) -> _Step:
+    """Return a step with its factors, and no others, of a block."""
+    return step(*map(block.__dict__.__getitem__, step._fields))
 
 
 def expand(block: Block, entry: Shape, width: int) -> Layers:
@@ -280,25 +265,7 @@ def expand(block: Block, entry: Shape, width: int) -> Layers:
     body: Layers = ()
     shape = entry
     for step in STEPS:
-        if made := step.layers(block, shape, width):
+        if made := step_of(block, step).layers(shape, width):
             body, shape = body + made, made[-1].output
-    around = shortcut(block, entry, width)
+    around = step_of(block, Around).shortcut(entry, width)
     return (Join(entry, around.kind, (body, around.layers)), *around.after) if around else body
-
-
-def shortcut(block: Block, entry: Shape, width: int) -> Shortcut | None:
-    """Return a block's way around its body, or None."""
-    made: Shortcut | None = _AROUND.of(block).shortcut(entry, width)
-    return made
-
-
-def body_output(block: Block, entry: Shape, width: int) -> Shape:
-    """Return the shape that the body of a block ends in."""
-    made: Shape = _AROUND.of(block).body(entry, width)
-    return made
-
-
-def bottleneck_channels(block: Block, entry: Shape, width: int) -> int | None:
-    """Return the channels that a block's first pointwise layer gives, or None without one."""
-    made: int | None = _FIRST.of(block).channels(entry, width)
-    return made

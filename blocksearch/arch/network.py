@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
-from blocksearch.arch.expansion import bottleneck_channels, expand
+from blocksearch.arch.expansion import FirstPointwise, expand, step_of
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.arch.skeleton import Skeleton
@@ -204,7 +204,10 @@ class Network:
         """The channels that each stage's first pointwise layer gives, or None without one."""
         shapes = (self.task.input, *(stage[-1].output for stage in self.stages[:-2]))
         entries = shapes[-len(self.widths) :]
-        return tuple(map(bottleneck_channels, self.stage_blocks, entries, self.widths))
+        return tuple(
+            step_of(block, FirstPointwise).channels(entry, width)
+            for block, entry, width in zip(self.stage_blocks, entries, self.widths, strict=True)
+        )
 
     @property
     def stage_blocks(self) -> tuple[Block, ...]:

@@ -7,10 +7,10 @@ input=3x32x32 widths=8,16 classes=10 stem=block [kernel=3x3]      a network, wit
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
@@ -23,15 +23,11 @@ from blocksearch.arch.zoo import named, reference
 from blocksearch.errors import ConfigError, ParseError, SpecError, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
-_TOKEN = re.compile(r"(?P<bracket>[\[\]])|(?P<word>[^\s\[\]]+)")
-_EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
+_TOKEN = re.compile(r"[\[\]]|[^\s\[\]]+")
+EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
 _SHOWN = 80
-
-
-@dataclass(frozen=True)
-class _Token:
-    text: str
-    at: int
+_Tokens: TypeAlias = Sequence[re.Match[str]]
+_Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value is, and its reader
 
 
 def parse(
@@ -52,19 +48,19 @@ def parse(
     `as_written`, see `zoo.named_network`. Raises ParseError with the text, ConfigError for an
     unknown name, SpecError if the network cannot be built.
     """
-    tokens = list(_tokens(text))
-    if any(token.text == "[" or token.text.startswith(_TASK_KEYS) for token in tokens):
+    tokens = list(_TOKEN.finditer(text))
+    if any(token[0] == "[" or token[0].startswith(_TASK_KEYS) for token in tokens):
         return _network(text, tokens, ops)
     if task is None:
         raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")
-    name = "" if tokens and "=" in tokens[0].text else tokens[0].text if tokens else text
-    changes = tokens if tokens and not name else tokens[1:]
-    found = _pairs(text, changes, _CHANGES | _factor_keys(ops))
+    is_block = bool(tokens) and "=" in tokens[0][0]
+    found = _pairs(text, tokens if is_block else tokens[1:], _CHANGES | _factor_keys(ops))
     task = replace(task, widths=found.pop("widths", task.widths))
-    if not name and tokens:
+    if is_block:
         stem, widths = "block", task.widths
         blocks: tuple[Block, ...] = (Block(),)
     else:
+        name = tokens[0][0] if tokens else text
         stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
     stem = found.pop("first_layer", found.pop("stem", stem))
     head = found.pop("head", "flatten")
@@ -94,12 +90,12 @@ def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
     >>> parse_block("mobilenet pooling=last")
     Block(spatial_activation='relu')
     """
-    block, tokens = Block(), list(_tokens(text))
-    if tokens and re.fullmatch(r"\w+", tokens[0].text):
+    block, tokens = Block(), list(_TOKEN.finditer(text))
+    if tokens and re.fullmatch(r"\w+", tokens[0][0]):
         try:
-            block = named(tokens[0].text).block
+            block = named(tokens[0][0]).block
         except ConfigError as error:
-            raise _error(text, tokens[0].at, str(error)) from error
+            raise _error(text, tokens[0].start(), str(error)) from error
         tokens = tokens[1:]
     return _changed(text, block, _pairs(text, tokens, _factor_keys(ops)))
 
@@ -138,21 +134,18 @@ def _read_dropout(text: str) -> float | None:
 
 
 def _read_stem(text: str) -> Stem:
-    return read_stem(_EARLIER_STEMS.get(text, text))
+    return read_stem(EARLIER_STEMS.get(text, text))
 
 
 def _read_head(text: str) -> str | None:
     return text if text in HEADS else None
 
 
-_Keys = Mapping[str, tuple[str, Callable[[str], Any]]]
-_STEM = (RULE, _read_stem)
-_HEAD = (" or ".join(HEADS), _read_head)
 _WIDTHS = ("whole numbers such as 64,128,256", read_widths)
-_CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "stem": _STEM,
-    "first_layer": _STEM,
-    "head": _HEAD,
+_CHANGES: _Keys = {
+    "stem": (RULE, _read_stem),
+    "first_layer": (RULE, _read_stem),
+    "head": (" or ".join(HEADS), _read_head),
     "widths": _WIDTHS,
 }
 _NETWORK_KEYS: _Keys = {
@@ -160,20 +153,11 @@ _NETWORK_KEYS: _Keys = {
     "widths": _WIDTHS,
     "classes": ("a whole number", _read_classes),
     "dropout": ("a rate from 0 and below 1", _read_dropout),
-    "stem": _STEM,
-    "first_layer": _STEM,
-    "head": _HEAD,
-}
+} | _CHANGES
 
 
-def _factor_keys(ops: Ops) -> dict[str, tuple[str, Callable[[str], Any]]]:
+def _factor_keys(ops: Ops) -> _Keys:
     return {name: (each.rule, partial(each.parse, ops=ops)) for name, each in FACTORS.items()}
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    for match in _TOKEN.finditer(text):
-        group = "bracket" if match["bracket"] else "word"
-        yield _Token(match[group], match.start(group))
 
 
 def _error(text: str, at: int, rule: str) -> ParseError:
@@ -184,19 +168,19 @@ def _error(text: str, at: int, rule: str) -> ParseError:
     return ParseError(f"{rule}, at column {at + 1} of '{part}'")
 
 
-def _pairs(text: str, tokens: list[_Token], keys: _Keys) -> dict[str, Any]:
+def _pairs(text: str, tokens: _Tokens, keys: _Keys) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for token in tokens:
-        key, equals, written = token.text.partition("=")
+        key, equals, written = token[0].partition("=")
         if not equals:
-            raise _error(text, token.at, f"expected factor=value, but got {token.text!r}")
+            raise _error(text, token.start(), f"expected factor=value, but got {token[0]!r}")
         if key not in keys:
             hint = near(key, keys) or f"; known: {', '.join(keys)}"
-            raise _error(text, token.at, f"unknown name {key!r}{hint}")
+            raise _error(text, token.start(), f"unknown name {key!r}{hint}")
         if key in found:
-            raise _error(text, token.at, f"{key} is given twice")
+            raise _error(text, token.start(), f"{key} is given twice")
         rule, read = keys[key]
-        at = token.at + len(key) + 1
+        at = token.start() + len(key) + 1
         try:
             value = read(written)
         except SpecError as error:
@@ -214,8 +198,8 @@ def _changed(text: str, block: Block, values: Mapping[str, Any], at: int = 0) ->
         raise _error(text, at, str(error)) from error
 
 
-def _network(text: str, tokens: list[_Token], ops: Ops) -> Network:
-    depth = next((i for i, token in enumerate(tokens) if token.text == "["), len(tokens))
+def _network(text: str, tokens: _Tokens, ops: Ops) -> Network:
+    depth = next((i for i, token in enumerate(tokens) if token[0] == "["), len(tokens))
     given = _pairs(text, tokens[:depth], _NETWORK_KEYS)
     for key in ("input", "widths", "classes"):
         if key not in given:
@@ -231,20 +215,20 @@ def _network(text: str, tokens: list[_Token], ops: Ops) -> Network:
         raise _error(text, 0, str(error)) from error
 
 
-def _brackets(text: str, tokens: list[_Token], ops: Ops) -> Iterator[Block]:
+def _brackets(text: str, tokens: _Tokens, ops: Ops) -> Iterator[Block]:
     start = None
     for index, token in enumerate(tokens):
-        match token.text, start:
+        match token[0], start:
             case "[", None:
                 start = index
             case "]", int():
                 found = _pairs(text, tokens[start + 1 : index], _factor_keys(ops))
-                yield _changed(text, Block(), found, tokens[start].at)
+                yield _changed(text, Block(), found, tokens[start].start())
                 start = None
             case (("[" | "]"), _):
-                raise _error(text, token.at, f"unexpected {token.text!r}")
+                raise _error(text, token.start(), f"unexpected {token[0]!r}")
             case _, None:
-                rule = f"expected a block in brackets, but got {token.text!r}"
-                raise _error(text, token.at, rule)
+                rule = f"expected a block in brackets, but got {token[0]!r}"
+                raise _error(text, token.start(), rule)
     if start is not None:
-        raise _error(text, tokens[start].at, "this bracket is not closed")
+        raise _error(text, tokens[start].start(), "this bracket is not closed")

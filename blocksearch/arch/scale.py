@@ -4,7 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
-from blocksearch.arch.constraints import Budget, read_budget
+from blocksearch.arch.cost import Budget, read_budget
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 

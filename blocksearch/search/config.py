@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import METRICS
+from blocksearch.arch.cost import COSTS, METRICS, Budget
 from blocksearch.errors import ConfigError, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
@@ -15,7 +14,6 @@ from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
 from blocksearch.search.results import RESERVED
 from blocksearch.search.samplers import is_sampler, sampler_from
-from blocksearch.space.candidates import COSTS
 
 OPTUNA = ("nsga2", "tpe", "gp")
 SAMPLERS = ("evolution", "random", *OPTUNA)

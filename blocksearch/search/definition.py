@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network

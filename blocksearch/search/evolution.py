@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.search.further import Expected, Further, below
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Boxes, Floats, Frame, Prices, dominated, ranks

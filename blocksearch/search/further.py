@@ -11,7 +11,7 @@ from math import erfc
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.search.measured import Floats, Measure
 from blocksearch.search.observations import Fitted, MadeOf, Observation, Observations
 from blocksearch.search.trials import Trial

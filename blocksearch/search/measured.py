@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget, read_bound, read_budget
-from blocksearch.arch.cost import EARLIER_NAMES, METRICS
+from blocksearch.arch.cost import EARLIER_NAMES, METRICS, Budget, read_bound, read_budget
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, PluginError, unknown
 from blocksearch.runs.measures import is_metric, read_metric
@@ -139,7 +138,7 @@ class Shown(StrEnum):
 def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]) -> Shown:
     """Say whether all limits are kept, by an interval of each measured value.
 
-    >>> from blocksearch.arch.constraints import Budget
+    >>> from blocksearch.arch.cost import Budget
     >>> shown([Budget("", "accuracy", ">=", 90.0)], {"accuracy": (89.1, 91.5)})
     <Shown.UNDECIDED: 'undecided'>
     """
@@ -152,7 +151,7 @@ def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]
 def violation(limit: Budget, value: float) -> float:
     """Return by how much a value is beyond a limit, as Optuna reads it: 0 or less where it holds.
 
-    >>> from blocksearch.arch.constraints import Budget
+    >>> from blocksearch.arch.cost import Budget
     >>> violation(Budget("", "accuracy", ">=", 90.0), 89.0)
     1.0
     """

@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.errors import StoreError
 from blocksearch.runs import engine
 from blocksearch.runs.location import Location

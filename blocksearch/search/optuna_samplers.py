@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_io import broken, distributions, quiet

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple, TypeAlias
 from blocksearch.arch.block import Block
 from blocksearch.arch.expansion import STEPS
 from blocksearch.arch.layers import Shape
-from blocksearch.arch.network import Network, classifier
+from blocksearch.arch.network import classifier
 from blocksearch.arch.stem import STEM, ConvStem
 from blocksearch.errors import SpecError
-from blocksearch.space.alphabet import Word
 from blocksearch.space.layouts import (
     DECISIONS,
     Decision,
@@ -33,7 +32,7 @@ from blocksearch.space.layouts import (
     StageKind,
     Undecided,
 )
-from blocksearch.space.speller import Cursor, Speller
+from blocksearch.space.speller import Cursor, Speller, Word
 
 Values = tuple[tuple[str, Any], ...]  # of factors; of a stage its width, depth and stride
 Bundle: TypeAlias = tuple[Stage, ...] | Undecided
@@ -69,9 +68,7 @@ class Automaton:
     """Spell the networks of a union of products. States are numbers, in order of first use."""
 
     def __init__(self, products: Sequence[Product], *, lockstep: bool) -> None:
-        self.products, self._speller = products, Speller(lockstep=lockstep)
-        self.alphabet = self._speller.alphabet
-        self.alphabet = self._speller.alphabet
+        self.products, self.speller = products, Speller(lockstep=lockstep)
         self._states: list[State] = []
         self._numbers: dict[State, int] = {}
         self._transitions: dict[int, tuple[Transition, ...]] = {}
@@ -84,7 +81,7 @@ class Automaton:
         for part, made in enumerate(self.products):
             for layout in made.layouts:
                 rest = None
-                if made.stages and not self._speller.lockstep:
+                if made.stages and not self.speller.lockstep:
                     rest = layout.plan(made.stages)
                 found.setdefault(self._start(part, layout, rest), (part, layout))
         return found
@@ -93,7 +90,7 @@ class Automaton:
         """Return the state before a layout's networks, or those of all choices of `rest`."""
         if rest is None:
             stages = layout.stages
-            rest = (stages,) if self._speller.lockstep else tuple((stage,) for stage in stages)
+            rest = (stages,) if self.speller.lockstep else tuple((stage,) for stage in stages)
         stem = layout.stem if isinstance(layout.stem, ConvStem) else None
         return self._number(State(part, rest, layout.input, layout.head, stem))
 
@@ -114,10 +111,6 @@ class Automaton:
                 Transition(word, following, decided) for (word, following), decided in found.items()
             )
         return self._transitions[state]
-
-    def word(self, network: Network) -> Word:
-        """Spell any network."""
-        return self._speller.word(network)
 
     def spell(self, word: Word) -> Genotype:
         """Return what the network of a word is made of, by the first options that spell it."""
@@ -188,7 +181,7 @@ class Automaton:
             yield from self._stem(state, state.stem)
             return
         if not state.rest:
-            word = self._speller.plain(classifier(made.task, state.entry, state.head))
+            word = self.speller.plain(classifier(made.task, state.entry, state.head))
             yield word, State(state.part, (), state.entry, state.head, step=_FINAL), ()
             return
         if isinstance(state.rest[0], Undecided):
@@ -212,7 +205,7 @@ class Automaton:
         with suppress(SpecError):  # the map may be too small for it
             layers = stem.layers(state.entry)
             after = state._replace(entry=layers[-1].output, stem=None)
-            yield self._speller.plain(layers), after, ()
+            yield self.speller.plain(layers), after, ()
 
     def _decide(
         self, state: State, block: Block, decided: Values, decision: Decision
@@ -222,9 +215,9 @@ class Automaton:
         blocks = [_stage_block(stage, block) for stage in bundle]
         if state.step == 0:
             widths = [stage.width for stage in bundle]
-            word, stages = self._speller.open(tuple(zip(widths, blocks, strict=True)), state.entry)
+            word, stages = self.speller.open(tuple(zip(widths, blocks, strict=True)), state.entry)
         else:
-            word, stages = self._speller.step(state.step - 1, blocks, state.stages)
+            word, stages = self.speller.step(state.step - 1, blocks, state.stages)
         goes_on = bool(rest) and _kind(rest[0]) is StageKind.SHARED
         known = tuple(
             pair for pair in state.known + decided if goes_on or pair[0] in decision.needed
@@ -232,8 +225,7 @@ class Automaton:
         if state.step < len(STEPS):
             following = state._replace(step=state.step + 1, stages=stages, known=known)
         else:
-            goes_on_with = known if goes_on else ()
-            following = State(state.part, rest, stages[-1].output, state.head, known=goes_on_with)
+            following = State(state.part, rest, stages[-1].output, state.head, known=known)
         return word, following, decided
 
     def _block(self, part: int, values: Values) -> Block:

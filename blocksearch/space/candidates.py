@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import Cost
+from blocksearch.arch.cost import COSTS
 from blocksearch.arch.network import Network
 from blocksearch.errors import SpecError
 from blocksearch.space.enumeration import Enumeration
@@ -20,13 +20,7 @@ from blocksearch.space.grammar import Grammar
 MOST, LISTED = 20_000, 5_000  # networks of a space listed whole, and listed of a larger one
 _ROUNDS = 100  # of drawing `LISTED` networks, until as many are within the budgets
 _ROUNDS_OF_MODELS = 3  # the same where each has to be made to be priced
-_BATCHES = (
-    4,
-    64,
-    1024,
-    16_384,
-)  # networks drawn in turn from a space not listed, until one is free
-COSTS = ("flops", "params", "activations", "peak_activations")
+_BATCHES = 4, 64, 1024, 16_384  # networks drawn from a space not listed, until one is free
 
 
 class Candidates:
@@ -94,8 +88,7 @@ class Candidates:
         if rank is not None:
             return self._row(rank)
         if network.digest not in self._outside:
-            price: Cost = network.cost
-            costs = [price.flops, price.params, price.activations, price.peak_activations]
+            costs = [getattr(network.cost, name) for name in COSTS]
             code = self.encoding.encode_network(network)
             self._outside[network.digest] = self._append(None, code, costs)
             self._networks[len(self) - 1] = network

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from blocksearch.arch.constraints import Budget, Condition, Rule, read_budget
+from blocksearch.arch.block import Condition, Rule
+from blocksearch.arch.cost import Budget, read_budget
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.errors import ConfigError, SpecError
 

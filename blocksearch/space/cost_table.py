@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.cost import metric_named
 
+ROWS = ("macs", "params", "activations", "peak_activations")  # of `Costs`, in order
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -25,8 +27,7 @@ class Costs:
     @classmethod
     def joined(cls, chunks: Sequence["Costs"]) -> "Costs":
         """Join costs of several sets of networks, in order."""
-        rows = ("macs", "params", "activations", "peak_activations")
-        return cls(*(np.concatenate([getattr(each, row) for each in chunks]) for row in rows))
+        return cls(*(np.concatenate([getattr(each, row) for each in chunks]) for row in ROWS))
 
     @property
     def flops(self) -> NDArray[np.int64]:

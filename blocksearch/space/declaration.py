@@ -1,13 +1,13 @@
 """One product of options as a user declares it, read and checked."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from math import prod
 from typing import Any
 
-from blocksearch.arch.block import Block
-from blocksearch.arch.constraints import Budget, Rule
+from blocksearch.arch.block import Block, Rule
+from blocksearch.arch.cost import Budget
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
@@ -303,6 +303,11 @@ AROUND = {  # what a user may list of the network around the blocks, and where a
     "resolution": "resolutions",
     "channels": "channels",
 }
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "stem": read_stem,
+    "resolution": read_resolution,
+    "channels": read_channels,
+}
 
 
 def around_values(task: Task, name: str, values: Any) -> tuple[Any, ...]:
@@ -310,15 +315,11 @@ def around_values(task: Task, name: str, values: Any) -> tuple[Any, ...]:
     match name:
         case "widths":
             return _widths(values, task)
-        case "stem":
-            return tuple(dict.fromkeys(map(read_stem, _limited(name, values))))
         case "head":
             return _listed(name, values, HEADS)
         case "stages":
             return _stages(values)
-        case "resolution":
-            return tuple(dict.fromkeys(map(read_resolution, _limited(name, values))))
-        case "channels":
-            return tuple(dict.fromkeys(map(read_channels, _limited(name, values))))
+        case "stem" | "resolution" | "channels":
+            return tuple(dict.fromkeys(map(_READERS[name], _limited(name, values))))
         case _:
             return _depths(values)

@@ -18,8 +18,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.space.alphabet import FREE, Price, Word
 from blocksearch.space.automaton import Automaton
+from blocksearch.space.speller import FREE, Price, Word
 
 CHUNK = 1 << 18
 LARGEST = 1 << 62  # more networks than this are counted and ranked, but not priced as arrays
@@ -65,15 +65,7 @@ class Diagram:
 
     def unrank(self, rank: int) -> Word:
         """Return the word of the network of a rank."""
-        node = self.nodes[self.root]
-        word: Word = ()
-        while True:
-            if node.kind is not None and rank == 0:
-                return word
-            edge = bisect_right(node.before, rank) - 1
-            rank -= node.before[edge]
-            word += node.words[edge]
-            node = self.nodes[node.nexts[edge]]
+        return tuple(symbol for node, edge in self._way(rank) for symbol in node.words[edge])
 
     def rank(self, word: Word) -> int | None:
         """Return the rank of the network that a word spells, or None if it spells none."""
@@ -161,7 +153,7 @@ class Diagram:
         before = accumulate(
             (self.nodes[following].count for following in nexts), initial=int(bool(parts))
         )
-        prices = tuple(self.automaton.alphabet.price(word) for word in words)
+        prices = tuple(self.automaton.speller.price(word) for word in words)
         kind = self._kind(frozenset(parts)) if parts else None
         self.nodes.append(Node(kind, tuple(words), prices, tuple(nexts), tuple(before)))
         self._numbers[key] = len(self.nodes) - 1
@@ -224,17 +216,19 @@ class Diagram:
         return found
 
     def _priced_alone(self, rank: int) -> NDArray[np.int64]:
-        word = self.unrank(rank)
-        node, price, at = self.root, FREE, 0
-        while at < len(word):
-            edge = self._edges[node][word[at]]
-            found = self.nodes[node]
-            price, at, node = (
-                price.then(found.prices[edge]),
-                at + len(found.words[edge]),
-                found.nexts[edge],
-            )
-        return np.array([*price, self.nodes[node].kind], np.int64)
+        price, last = FREE, self.root
+        for node, edge in self._way(rank):
+            price, last = price.then(node.prices[edge]), node.nexts[edge]
+        return np.array([*price, self.nodes[last].kind], np.int64)
+
+    def _way(self, rank: int) -> Iterator[tuple[Node, int]]:
+        """Descend to the network of a rank: each node on the way, and the edge taken there."""
+        node = self.nodes[self.root]
+        while node.kind is None or rank > 0:
+            edge = bisect_right(node.before, rank) - 1
+            rank -= node.before[edge]
+            yield node, edge
+            node = self.nodes[node.nexts[edge]]
 
     @cached_property
     def _table(self) -> "_Table":

@@ -15,13 +15,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import metric_named
+from blocksearch.arch.cost import Budget, metric_named
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
-from blocksearch.space.cost_table import Costs, Count, estimate
+from blocksearch.space.cost_table import ROWS, Costs, Count, estimate
 from blocksearch.space.diagram import LARGEST, Arrays, Diagram, drawn_numbers, undominated
 from blocksearch.space.layouts import Genotype, Product
 
@@ -172,11 +171,10 @@ class Enumeration:
                     "iterate over them, or restrict the options"
                 )
             found = []
-            for start, chunk in _numbered(self.diagram.chunks()):
-                ranks = np.arange(start, start + chunk.shape[1])
+            for ranks, chunk in self._numbered_chunks():
                 found.append(ranks[self._passes(chunk, ranks)])
                 if progress:
-                    progress((start + chunk.shape[1]) / self.diagram.size)
+                    progress((int(ranks[-1]) + 1) / self.diagram.size)
             if not sum(map(len, found)):
                 raise SpecError(self._none_left())
             self._kept = np.concatenate(found)
@@ -203,9 +201,11 @@ class Enumeration:
 
     def chunks(self) -> Iterator[Costs]:
         """Price all networks in order, some hundred thousand at a time."""
-        for start, chunk in _numbered(self.diagram.chunks()):
-            ranks = np.arange(start, start + chunk.shape[1]) if self.filtered else None
-            yield _costs(chunk if ranks is None else chunk[:, self._passes(chunk, ranks)])
+        if not self.filtered:
+            yield from map(_costs, self.diagram.chunks())
+            return
+        for ranks, chunk in self._numbered_chunks():
+            yield _costs(chunk[:, self._passes(chunk, ranks)])
 
     def extremes(self) -> tuple[Costs, Costs]:
         """Return the least and the largest of each cost by options and rules, exactly at any size,
@@ -257,9 +257,15 @@ class Enumeration:
         return list(dict.fromkeys(each for filters in self.filters for each in filters))
 
     def _passing(self) -> Iterator[int]:
-        for start, chunk in _numbered(self.diagram.chunks()):
-            ranks = np.arange(start, start + chunk.shape[1])
+        for ranks, chunk in self._numbered_chunks():
             yield from ranks[self._passes(chunk, ranks)].tolist()
+
+    def _numbered_chunks(self) -> Iterator[tuple[NDArray[np.int64], Arrays]]:
+        """Price all networks before filters, some at a time, with their ranks."""
+        start = 0
+        for chunk in self.diagram.chunks():
+            yield np.arange(start, start + chunk.shape[1]), chunk
+            start += chunk.shape[1]
 
     def _none_left(self) -> str:
         """Say that no network meets the filters, and which of several excludes all on its own."""
@@ -277,8 +283,7 @@ class Enumeration:
 
     def _is_met(self, each: Filter) -> bool:
         return any(
-            self._holds(each, chunk, np.arange(start, start + chunk.shape[1])).any()
-            for start, chunk in _numbered(self.diagram.chunks())
+            self._holds(each, chunk, ranks).any() for ranks, chunk in self._numbered_chunks()
         )
 
     def _rank_at(self, index: int) -> int:
@@ -286,7 +291,7 @@ class Enumeration:
 
     def _spelled(self, network: Network) -> int | None:
         try:
-            return self.diagram.rank(self.diagram.automaton.word(network))
+            return self.diagram.rank(self.diagram.automaton.speller.word(network))
         except SpecError:
             return None
 
@@ -327,14 +332,6 @@ class Enumeration:
         return np.array([each.holds(self.network(self.unrank(int(rank)))) for rank in ranks], bool)
 
 
-def _numbered(chunks: Iterator[Arrays]) -> Iterator[tuple[int, Arrays]]:
-    """Yield each chunk with the rank of its first network."""
-    start = 0
-    for chunk in chunks:
-        yield start, chunk
-        start += chunk.shape[1]
-
-
 def _named(each: Filter) -> str:
     return each.name if each.name == str(each) else f"{each.name} ({each})"
 
@@ -344,5 +341,5 @@ def _costs(priced: Arrays) -> Costs:
 
 
 def _row(quantity: str) -> int:
-    rows = {"macs": 0, "flops": 0, "params": 1, "activations": 2, "peak_activations": 3}
-    return rows[metric_named(quantity)]
+    name = metric_named(quantity)
+    return ROWS.index("macs" if name == "flops" else name)

@@ -27,13 +27,12 @@ from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, make_part, with_widths
-from blocksearch.space.encoding import Encoding
+from blocksearch.space.encoding import Encoding, crossed, neighbours
 from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
 from blocksearch.space.inside import InsideEnumeration
 from blocksearch.space.reasons import why_empty, why_not
 from blocksearch.space.revision import extended, moved, ordered, restricted
 from blocksearch.space.serialisation import as_call, as_data, from_data, lines, text
-from blocksearch.space.variation import crossed, neighbours
 
 
 class Grammar:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.constraints import Budget
-from blocksearch.arch.cost import Cost
+from blocksearch.arch.cost import Budget, Cost
 from blocksearch.arch.network import Network
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.errors import SpecError
-from blocksearch.space.cost_table import Costs
+from blocksearch.space.cost_table import ROWS, Costs
 from blocksearch.space.diagram import Arrays, undominated
 from blocksearch.space.enumeration import Enumeration, Filter, Ranks
 from blocksearch.space.layouts import Genotype, Product
@@ -57,8 +56,7 @@ class InsideEnumeration(Enumeration):
     def price(self, ranks: Sequence[int]) -> Costs:
         """Price models by the ranks of their blocks."""
         found = [self._cost(rank) for rank in ranks]
-        names = ("macs", "params", "activations", "peak_activations")
-        return Costs(*(np.array([getattr(own, n) for own in found], np.int64) for n in names))
+        return Costs(*(np.array([getattr(own, n) for own in found], np.int64) for n in ROWS))
 
     def _cost(self, rank: int) -> Cost:
         return self.network(self.unrank(int(rank))).cost
@@ -76,7 +74,7 @@ class InsideEnumeration(Enumeration):
     def extremes(self) -> tuple[Costs, Costs]:
         """Return the least and the largest of each cost among at most a hundred networks."""
         costs = self.price(self.fitting(self.some(PRICED)))
-        rows = (costs.macs, costs.params, costs.activations, costs.peak_activations)
+        rows = [costs.of(name) for name in ROWS]
         return (
             Costs(*(row.min(keepdims=True) for row in rows)),
             Costs(*(row.max(keepdims=True) for row in rows)),

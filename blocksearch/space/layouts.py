@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from math import prod
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
-from blocksearch.arch.block import RULES, Block
-from blocksearch.arch.constraints import Rule
-from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
+from blocksearch.arch.block import RULES, Block, Rule
+from blocksearch.arch.expansion import STEPS, Around
 from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
@@ -126,7 +125,7 @@ def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Decision, ...
 
     Raises SpecError for a factor that no step declares: its values would be left out of the count.
     """
-    reads = [SHORTCUT_FACTORS, *(step.factors for step in STEPS)]
+    reads = [Around._fields, *(step._fields for step in STEPS)]
     first = {
         name: next(i for i, names in enumerate(reads) if name in names)
         for names in reads
@@ -192,24 +191,15 @@ class Product:
 
     def network(self, layout: Layout, blocks: Sequence[Block]) -> Network:
         """Put blocks into the slots of a layout. Raises SpecError if that cannot be built."""
-        coming, placed = iter(blocks), []
-        for stage in layout.stages:
-            match stage.kind:
-                case StageKind.CONV:
-                    continue
-                case StageKind.OWN:
-                    own = next(coming)
-                case StageKind.SHARED:
-                    pass
-                case _:
-                    assert_never(stage.kind)
+        coming, placed, stages = iter(blocks), list[Block](), layout.stages
+        for stage in stages:
+            if stage.kind is StageKind.CONV:
+                continue
+            if stage.kind is StageKind.OWN:
+                own = next(coming)
             placed.append(own if stage.halves else own.with_factors({"pooling": "none"}))
-        widths = tuple(stage.width for stage in layout.stages)
+        widths = tuple(stage.width for stage in stages)
         task = replace(self.task, input=layout.input, widths=widths)
-        single = layout.shared and all(stage.halves for stage in layout.stages)
-        return Network(
-            task=task,
-            blocks=tuple(placed[:1] if single else placed),
-            stem=layout.stem,
-            head=layout.head,
-        )
+        single = layout.shared and all(stage.halves for stage in stages)
+        made = tuple(placed[:1] if single else placed)
+        return Network(task=task, blocks=made, stem=layout.stem, head=layout.head)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from blocksearch.arch.block import RULES, Block
-from blocksearch.arch.constraints import Budget, Rule
+from blocksearch.arch.block import RULES, Block, Rule
+from blocksearch.arch.cost import Budget
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.network import Network
 from blocksearch.errors import SpecError

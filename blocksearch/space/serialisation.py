@@ -5,11 +5,10 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from blocksearch.arch.block import Block
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.layers import fingerprint
 from blocksearch.arch.network import HEADS, Task
-from blocksearch.arch.notation import parse_block, read_shape
+from blocksearch.arch.notation import EARLIER_STEMS, parse_block, read_shape
 from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import TASKS
@@ -18,8 +17,7 @@ from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.declaration import Part, make_part
 from blocksearch.space.layouts import StageOptions
 
-_STORED_STEMS = {"conv": "vanilla", "block": "block"}  # words of the first stored spaces
-_READ_STEMS = {stored: stem for stem, stored in _STORED_STEMS.items()}
+_STORED_STEMS = {stem: stored for stored, stem in EARLIER_STEMS.items()}
 
 
 def as_data(part: Part) -> dict[str, Any]:
@@ -121,7 +119,7 @@ def _around(data: Mapping[str, Any]) -> dict[str, Any]:
     """Read what a stored grammar lists of the network around the blocks."""
     own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
     around: dict[str, Any] = {
-        "stem": [_READ_STEMS.get(stem, stem) for stem in data["first_layer"]],
+        "stem": [EARLIER_STEMS.get(stem, stem) for stem in data["first_layer"]],
         "head": data.get("head", HEADS[:1]),
         "resolution": data.get("resolution"),
         "channels": data.get("channels"),
@@ -191,9 +189,7 @@ def as_call(part: Part) -> str:
     """Write a part as the call that makes it, with a user's ops and functions by their names."""
     task = next((f'TASKS["{name}"]' for name, task in TASKS.items() if task == part.task), None)
     arguments = [task or repr(part.task)]
-    if part.base != (usual := Block()):
-        values, defaults = part.base.values(), usual.values()
-        changed = {name: value for name, value in values.items() if value != defaults[name]}
+    if changed := part.base.changed():
         written = ", ".join(f"{name}={_written(value)}" for name, value in changed.items())
         arguments.append(f"base=Block({written})")
     if part.stages:

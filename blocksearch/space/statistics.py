@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.cost import COSTS
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
@@ -15,7 +16,6 @@ from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.enumeration import Enumeration, Progress
 from blocksearch.space.grammar import Grammar
 
-COSTS = ("flops", "params", "activations", "peak_activations")
 _WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample
 _SAMPLED = 100_000
 _BINS = 12
@@ -101,14 +101,7 @@ def listed(
 
 
 def _row(network: Network) -> dict[str, object]:
-    price = network.cost
-    return {
-        "flops": price.flops,
-        "params": price.params,
-        "activations": price.activations,
-        "peak_activations": price.peak_activations,
-        "network": str(network),
-    }
+    return {name: getattr(network.cost, name) for name in COSTS} | {"network": str(network)}
 
 
 def _sampled(space: Enumeration) -> Costs:

@@ -14,7 +14,7 @@ from torch import nn
 
 from blocksearch import METRICS, TASKS, Block, Cost, Network, cost, op, parse
 from blocksearch.arch.cost import LAYERS, Layer, added, flat
-from blocksearch.arch.expansion import SHORTCUT_FACTORS, STEPS
+from blocksearch.arch.expansion import STEPS, Around
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import ActivationKind, Pool, PoolKind, Shape, decode, encode
 from blocksearch.arch.summary import layer_rows
@@ -119,7 +119,7 @@ def test_a_step_that_reads_a_factor_must_declare_it(tmp_path, left_out):
 
 
 def test_every_factor_is_read_and_drawn():
-    assert {*SHORTCUT_FACTORS, *(name for step in STEPS for name in step.factors)} == set(FACTORS)
+    assert {name for step in (Around, *STEPS) for name in step._fields} == set(FACTORS)
     assert list(OPTIONS) == list(FACTORS)
     assert list(Block().values()) == list(FACTORS)
 

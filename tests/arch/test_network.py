@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.cost import read_budget
 from blocksearch.arch.expansion import expand
 from blocksearch.arch.factors import FACTORS, Expand, Reduce
 from blocksearch.arch.layers import (

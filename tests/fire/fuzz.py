@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from blocksearch.ablation.config import AblationConfig, ScoresConfig, read_given, read_values
 from blocksearch.ablation.scores import compare_scores
 from blocksearch.api.networks import network
-from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.cost import read_budget
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.notation import parse, parse_block
 from blocksearch.arch.zoo import NAMED, TASKS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blocksearch as bs
-from blocksearch.arch.constraints import Budget
+from blocksearch.arch.cost import Budget
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.runs.ledger import Ledger

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blocksearch import Grammar, cost
+from blocksearch.arch.cost import COSTS
 from blocksearch.errors import SpecError
 from blocksearch.search.definition import opening
 from blocksearch.space import candidates
-from blocksearch.space.candidates import COSTS, LISTED, MOST, Candidates
+from blocksearch.space.candidates import LISTED, MOST, Candidates
 from blocksearch.space.load import load_space, shipped_spaces
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import declarations

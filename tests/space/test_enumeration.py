@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blocksearch import TASKS, Block, Grammar, Network, Shape, Task, cost, parse
-from blocksearch.arch.constraints import read_budget
+from blocksearch.arch.cost import read_budget
 from blocksearch.arch.layers import encode
 from blocksearch.errors import SpecError
 from blocksearch.space import automaton

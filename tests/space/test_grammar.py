@@ -115,7 +115,7 @@ def test_a_stored_constraint_is_a_function_if_its_source_is_stored_whatever_its_
     ],
 )
 def test_a_factor_that_no_step_declares_is_named(monkeypatch, make):
-    declared = tuple(step for step in layouts.STEPS if "attention" not in step.factors)
+    declared = tuple(step for step in layouts.STEPS if "attention" not in step._fields)
     monkeypatch.setattr(layouts, "STEPS", declared)
     with pytest.raises(SpecError, match="no step of a block declares that it reads the factor att"):
         make()
