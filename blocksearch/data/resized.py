@@ -72,7 +72,7 @@ class AtInput(Dataset):
 
     def about(self, part: str, root: Path) -> About:
         known, base, input = cache.describe(self.base, part, root), get(self.base), self.task.input
-        told = known.about.origin or base.origin(known.digest, len(known.labels), part)
+        told = known.origin(base, part)
         done = [f"brought to {times(input.map)}"] if input.map != base.task.input.map else []
         if input.channels != base.task.input.channels:
             done.append("grey" if input.channels == 1 else "of three channels")

@@ -336,14 +336,4 @@ def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> Spli
         stored = stored_images(protocol.dataset, protocol.id, databases)
         if len(stored) != 1:
             raise
-    (found,) = stored
-    return SplitSummary(
-        digest=found.data,
-        training=found.training,
-        available=found.available,
-        labels=found.labels.astype(np.int64),
-        groups=found.groups,
-        origin=found.origin,
-        copies=0,
-        classes=found.classes,
-    )
+    return stored[0]

@@ -9,18 +9,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.data.datasets import is_own
-from blocksearch.data.splits import Split, SplitSummary, summary
+from blocksearch.data.splits import Split, summary
 from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.recall import recall, there
-from blocksearch.runs.records import FINAL, EvaluatedImages, Group, Job, Run, RunKey
+from blocksearch.runs.records import FINAL, Group, Job, Run, RunKey
 from blocksearch.training.weights import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
@@ -167,21 +165,7 @@ def remember_images(splits: Iterable[tuple[Split, str]], root: Path | None, ledg
             with suppress(DataError):
                 found = summary(split, root)
                 if found.digest == data:
-                    ledger.add_images(_evaluated(split, found))
-
-
-def _evaluated(split: Split, found: SplitSummary) -> EvaluatedImages:
-    return EvaluatedImages(
-        dataset=split.dataset,
-        data=found.digest,
-        split=split.id,
-        origin=found.origin,
-        training=found.training,
-        available=found.available,
-        labels=found.labels.astype(np.uint16),
-        groups=found.groups,
-        classes=found.classes,
-    )
+                    ledger.add_images(found)
 
 
 def foresee(
