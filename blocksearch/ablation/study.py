@@ -75,10 +75,8 @@ def _crossed(
     if not others:
         return None
     every = (shared, *others)
-    judged, learnt = (
-        sum(getattr(each, name) for each in every)
-        for name in ("evaluation_images", "available_images")
-    )
+    judged = sum(each.images.evaluation for each in every)
+    learnt = sum(each.images.available for each in every)
     lookups = tuple(_lookup(each, runs) for each in others)
     return Splits(others=lookups, overlap=judged / learnt)
 

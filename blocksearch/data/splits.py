@@ -220,7 +220,7 @@ class SplitSummary:
     available: int
     labels: NDArray[np.int64]
     groups: NDArray[np.int32] | None = None
-    origin: str
+    origin: str = ""
     classes: tuple[str, ...] = ()
 
     @property

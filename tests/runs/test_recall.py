@@ -64,8 +64,8 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
     )
     network = named_network("mobilenet", TASKS["gtsrb"])
     shared = conditions(request, network)
-    assert shared.data == "e" * 64
-    assert shared.evaluation_images == len(images.labels)
+    assert shared.images.digest == "e" * 64
+    assert shared.images.evaluation == len(images.labels)
     with pytest.raises(DataError):
         conditions(replace(request, ledger=str(nowhere / "none.db")), network)
 
