@@ -94,7 +94,7 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
     return found
 
 
-def check_groups(training: Handed, test: Handed, argument: str = "test") -> None:
+def check_groups(training: Handed, test: Handed) -> None:
     """Raise DataError where training and test images are of one group."""
     own, other = (
         each.groups if isinstance(each, Arrays) else (*each, None)[2] for each in (training, test)
@@ -104,7 +104,7 @@ def check_groups(training: Handed, test: Handed, argument: str = "test") -> None
     both = np.intersect1d(np.asarray(own).astype(str), np.asarray(other).astype(str))
     if both.size:
         raise DataError(
-            f"{argument}: a group must be on one side, but {both.size:,} are divided; the first: "
+            f"test: a group must be on one side, but {both.size:,} are divided; the first: "
             f"{str(both[0])[:50]!r} is in train and in test"
         )
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from blocksearch.errors import BlocksearchError, RunError
 from blocksearch.runs import worker as process
@@ -65,11 +65,11 @@ def _quieten_tracker() -> None:
         sys.warnoptions.remove("ignore:resource_tracker:UserWarning")
 
 
-class Failure(Generic[T]):
+@dataclass(frozen=True)
+class Failure:
     """Why a job gave no result."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    reason: str
 
 
 class Workers:
@@ -177,7 +177,7 @@ class Workers:
         function: Callable[[Group], T],
         groups: Iterable[Group | None],
         begun: Callable[[Group], None] = lambda _: None,
-    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+    ) -> Iterator[tuple[Group, T | Failure]]:
         coming = iter(groups)
         yield from self._stream(function, lambda: next(coming, None), begun)
 
@@ -187,7 +187,7 @@ class Workers:
         following: Callable[[], Group | None],
         begun: Callable[[Group], None],
         attempts: int = ATTEMPTS,
-    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+    ) -> Iterator[tuple[Group, T | Failure]]:
         again: deque[tuple[Group, int]] = deque()
         free: list[int] | None = None
         running: dict[Future[T], tuple[int, Group, int]] = {}
@@ -220,9 +220,8 @@ class Workers:
                         again.append((group, attempt + 1))
                     else:
                         yield group, Failure(_died(attempts))
-                except (
-                    Exception
-                ) as error:  # whatever a training raised becomes the reason of its row
+                except Exception as error:
+                    # whatever a training raised becomes the reason of its row
                     yield group, Failure(process.reason_of(error))
 
     def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
@@ -316,7 +315,7 @@ def _deferring() -> Iterator[None]:
         before[number](number, frame)
 
 
-def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:
+def _runs(group: Group, answer: list[Run] | Failure) -> list[Run]:
     return (
         [process.failed_run(job, answer.reason) for job in group.jobs]
         if isinstance(answer, Failure)

@@ -243,12 +243,10 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], like: Question) -> Question:
             pairs[reference, row["fingerprint"]] = None
             counts.add(len(row["seeds"]))
             seeds |= set(row["seeds"])
-    return Question(
-        dataset=like.dataset,
-        data=like.data,
-        split=like.split,
-        recipe=like.recipe,
+    return replace(
+        like,
         pairs=tuple(sorted(pairs)),
         seeds=tuple(sorted(seeds)),
         stages=tuple(sorted(counts)) if len(counts) > 1 else (),
+        metric="accuracy",
     )

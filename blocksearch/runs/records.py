@@ -30,6 +30,11 @@ class RunKey:
     seed: int
 
     @property
+    def without_seed(self) -> "RunKey":
+        """The same training of no seed in particular: equal for all seeds."""
+        return replace(self, seed=0)
+
+    @property
     def file_name(self) -> str:
         """Name of the file of this run's weights."""
         return f"{hashlib.sha256(repr(self).encode()).hexdigest()[:32]}.safetensors"
