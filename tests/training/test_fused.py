@@ -15,9 +15,9 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.runs.plan import loaded
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES
-from blocksearch.training.trainer import Training, train
+from blocksearch.training.trainer import Training
 from tests.strategies import networks
-from tests.training.drawn import drawn_data
+from tests.training.drawn import drawn_data, train
 
 RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
 OPTIONS = {
