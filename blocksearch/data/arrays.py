@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.config import SIDES
+from blocksearch.data.config import SIDES, suits
 from blocksearch.data.datasets import Arrays, times
 from blocksearch.errors import ConfigError, DataError
 
@@ -32,7 +32,7 @@ def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
 
 def check_sides(sides: Sequence[int], where: str) -> None:
     """Raise ConfigError unless networks here are for images of that height and width."""
-    if not SIDES[0] <= min(sides) <= max(sides) <= SIDES[1]:
+    if not suits(sides):
         raise ConfigError(
             f"{where}: images must be {SIDES[0]} to {SIDES[1]} pixels a side, but one is "
             f"{times(sides)}: resize brings all to one size, such as 64x64"

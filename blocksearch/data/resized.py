@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
 from blocksearch.data import cache
-from blocksearch.data.config import SIDES
+from blocksearch.data.config import SIDES, suits
 from blocksearch.data.datasets import About, Arrays, Dataset, get, times
 from blocksearch.data.pictures import fitted
 from blocksearch.errors import ConfigError
@@ -90,7 +90,7 @@ def made_from(name: str) -> AtInput | None:
         return None
     base, own = get(match["base"]), get(match["base"]).task.input
     channels, *size = map(int, match["input"].split("x"))
-    if not SIDES[0] <= min(size) <= max(size) <= SIDES[1]:
+    if not suits(size):
         raise ConfigError(
             f"images are brought to {SIDES[0]} to {SIDES[1]} pixels a side, but got {times(size)}"
         )

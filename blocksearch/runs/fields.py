@@ -177,6 +177,11 @@ class Fields:
         return value
 
 
+def damaged(what: str) -> StoreError:
+    """Make the error for rows that no version of this program leaves."""
+    return StoreError(f"{what}; the file was damaged or edited")
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 

@@ -29,6 +29,7 @@ from blocksearch.runs.described import (
     stored,
 )
 from blocksearch.runs.engine import RowIsThereError, open_engine, put_away, storing, to_write
+from blocksearch.runs.fields import damaged
 from blocksearch.runs.location import Location
 from blocksearch.runs.records import FINAL, Job, Run, RunKey
 from blocksearch.runs.rows import (
@@ -55,7 +56,6 @@ from blocksearch.training.recipe import Recipe
 
 SCHEMA = "1"
 register(METADATA)
-_OTHER = "not match its checksum; the file was damaged or edited"
 
 _Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
 
@@ -251,9 +251,8 @@ class Ledger:
             recipe = recipe_row(connection, key.recipe, self.location)
         if network is None or recipe is None:
             lacking, of = (NETWORKS, key.network) if network is None else (RECIPES, key.recipe)
-            raise StoreError(
-                f"{self.location}: table {lacking.name} has no row {of[:12]}, of which a run is; "
-                "the file was damaged or edited"
+            raise damaged(
+                f"{self.location}: table {lacking.name} has no row {of[:12]}, of which a run is"
             )
         return network, recipe
 
@@ -282,19 +281,17 @@ class Ledger:
         )
         with self.guard(), self.engine.connect() as connection:
             if (run := connection.execute(lost.limit(1)).scalar()) is not None:
-                raise StoreError(
-                    f"{self.location}: table {PREDICTIONS.name}, row {run[:12]} is of no run; the "
-                    "file was damaged or edited"
-                )
+                where = f"{self.location}: table {PREDICTIONS.name}, row {run[:12]}"
+                raise damaged(f"{where} is of no run")
 
     def _run(self, row: dict[str, Any]) -> Run:
         number, classes = row.pop("id"), row.pop("classes", None)
         where = f"{self.location}: table {RUNS.name}, row {number}"
         own = {"run": row["checksum"], "classes": classes}
         if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
-            raise StoreError(f"{where}: its predictions do {_OTHER.replace('its', 'their')}")
+            raise damaged(f"{where}: its predictions do not match their checksum")
         if (stored_as := row.pop("checksum")) != checksum(row):
-            raise StoreError(f"{where}: it does {_OTHER}")
+            raise damaged(f"{where}: it does not match its checksum")
         return replace(run_of(row, classes, where), row=stored_as)
 
     def _open(self, *, read_only: bool) -> bool:

@@ -28,6 +28,9 @@ from blocksearch.runs.records import Group, Machine, Run
 
 A = TypeVar("A")
 T = TypeVar("T")
+Following = Callable[[], Group | None]
+Done = Callable[[Group, list[Run]], None]
+Begun = Callable[[Group], None]
 
 ATTEMPTS = 2
 PATIENCE = 5  # attempts in a search, which may run for days: a step that is given up is lost to it
@@ -129,23 +132,14 @@ class Workers:
         self._far_end.close()
 
     def train(
-        self,
-        groups: Iterable[Group | None],
-        done: Callable[[Group, list[Run]], None],
-        begun: Callable[[Group], None] = lambda _: None,
+        self, groups: Iterable[Group | None], done: Done, begun: Begun = lambda _: None
     ) -> None:
-        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones
-        too.
-
-        None among them says that there is nothing to do until one that runs is done.
-        """
+        """See `Executor`."""
         for group, answer in self._each(process.train_group, groups, begun):
             done(group, _runs(group, answer))
 
     def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
-        """Estimate from a few steps the seconds that each group would take; one that fails here is
-        left out.
-        """
+        """See `Executor`."""
         return {
             group: seconds
             for group, seconds in self._each(process.probe_group, groups)
@@ -160,15 +154,8 @@ class Workers:
         running = [self._hand_over(slot, function, group) for slot in range(len(self._pools))]
         return [future.result() for future in running]
 
-    def train_as_they_come(
-        self,
-        following: Callable[[], Group | None],
-        done: Callable[[Group, list[Run]], None],
-        begun: Callable[[Group], None],
-    ) -> None:
-        """Train what `following` gives, asked whenever a worker is free; it ends when none is given
-        and none is running.
-        """
+    def train_as_they_come(self, following: Following, done: Done, begun: Begun) -> None:
+        """See `Executor`."""
         for group, answer in self._stream(process.train_group, following, begun, PATIENCE):
             done(group, _runs(group, answer))
 
@@ -176,7 +163,7 @@ class Workers:
         self,
         function: Callable[[Group], T],
         groups: Iterable[Group | None],
-        begun: Callable[[Group], None] = lambda _: None,
+        begun: Begun = lambda _: None,
     ) -> Iterator[tuple[Group, T | Failure]]:
         coming = iter(groups)
         yield from self._stream(function, lambda: next(coming, None), begun)
@@ -184,8 +171,8 @@ class Workers:
     def _stream(
         self,
         function: Callable[[Group], T],
-        following: Callable[[], Group | None],
-        begun: Callable[[Group], None],
+        following: Following,
+        begun: Begun,
         attempts: int = ATTEMPTS,
     ) -> Iterator[tuple[Group, T | Failure]]:
         again: deque[tuple[Group, int]] = deque()

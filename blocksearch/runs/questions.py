@@ -15,7 +15,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import SEED, Fields
+from blocksearch.runs.fields import SEED, Fields, damaged
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.recall import there
 from blocksearch.runs.records import RunKey
@@ -164,9 +164,7 @@ def _stored(ledger: Ledger) -> Iterator[Question]:
         where = f"{ledger.location}: table {QUESTIONS.name}, row {row['id']}"
         question = _read(Fields(row, where).json("content").object("content"))
         if question.digest != row["digest"]:
-            raise StoreError(
-                f"{where}: a question does not match its checksum; the file was damaged or edited"
-            )
+            raise damaged(f"{where}: a question does not match its checksum")
         yield question
 
 

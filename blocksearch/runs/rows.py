@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blocksearch.data.splits import SplitSummary
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import SEED, Fields
+from blocksearch.runs.fields import SEED, Fields, damaged
 from blocksearch.runs.records import FINAL, Run, RunKey, RunState
 
 METADATA = sa.MetaData()
@@ -213,9 +213,7 @@ def _images_of(
 
 def _verify(row: dict[str, Any], where: str, what: str) -> None:
     if row.pop("checksum") != checksum(row):
-        raise StoreError(
-            f"{where}: the {what} do not match their checksum; the file was damaged or edited"
-        )
+        raise damaged(f"{where}: the {what} do not match their checksum")
 
 
 def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
