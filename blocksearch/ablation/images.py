@@ -70,9 +70,10 @@ class ImageGroups:
         """
         if conditions.ungrouped:
             return None
-        if conditions.evaluation_groups is None:
-            return cls(np.arange(conditions.evaluation_images))
-        return cls(np.unique(conditions.evaluation_groups, return_inverse=True)[1])
+        groups = conditions.images.groups
+        if groups is None:
+            return cls(np.arange(conditions.images.evaluation))
+        return cls(np.unique(groups, return_inverse=True)[1])
 
     def right(self, run: Run | None) -> Floats | None:
         """Count the images of each group that a run got right; None where it has no bits of these

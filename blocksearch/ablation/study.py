@@ -58,8 +58,8 @@ def _overlap(every: Sequence[Conditions]) -> float:
 
     Under a cap on images, splits overlap as little as the share of all images that they judge.
     """
-    judged = sum(each.evaluation_images for each in every)
-    return judged / sum(each.available_images for each in every)
+    judged = sum(each.images.evaluation for each in every)
+    return judged / sum(each.images.available for each in every)
 
 
 def _remembered(

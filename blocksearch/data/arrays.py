@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.config import SIDES
+from blocksearch.data.config import SIDES, suits
 from blocksearch.data.datasets import Arrays, times
 from blocksearch.errors import ConfigError, DataError
 
@@ -32,7 +32,7 @@ def own_arrays(handed: Handed, argument: str = "dataset") -> Arrays:
 
 def check_sides(sides: Sequence[int], where: str) -> None:
     """Raise ConfigError unless networks here are for images of that height and width."""
-    if not SIDES[0] <= min(sides) <= max(sides) <= SIDES[1]:
+    if not suits(sides):
         raise ConfigError(
             f"{where}: images must be {SIDES[0]} to {SIDES[1]} pixels a side, but one is "
             f"{times(sides)}: resize brings all to one size, such as 64x64"
@@ -94,7 +94,7 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
     return found
 
 
-def check_groups(training: Handed, test: Handed, argument: str = "test") -> None:
+def check_groups(training: Handed, test: Handed) -> None:
     """Raise DataError where training and test images are of one group."""
     own, other = (
         each.groups if isinstance(each, Arrays) else (*each, None)[2] for each in (training, test)
@@ -104,7 +104,7 @@ def check_groups(training: Handed, test: Handed, argument: str = "test") -> None
     both = np.intersect1d(np.asarray(own).astype(str), np.asarray(other).astype(str))
     if both.size:
         raise DataError(
-            f"{argument}: a group must be on one side, but {both.size:,} are divided; the first: "
+            f"test: a group must be on one side, but {both.size:,} are divided; the first: "
             f"{str(both[0])[:50]!r} is in train and in test"
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.data.datasets import ARRAYS, About, Arrays, digest, named, prints
+from blocksearch.data.datasets import ARRAYS, About, Arrays, Dataset, digest, named, prints
 from blocksearch.files import check_regular, replace_file
 
 FORMAT = 1
@@ -48,6 +48,10 @@ class Description:
             prints=prints(arrays.images),
             about=about or About(),
         )
+
+    def origin(self, data: Dataset, part: str) -> str:
+        """Say in a phrase what the images are; empty where they may be as published."""
+        return self.about.origin or data.origin(self.digest, len(self.labels), part)
 
     @property
     def check(self) -> str:

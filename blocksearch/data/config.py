@@ -1,12 +1,18 @@
 """What a user says of images of one's own: the fields that Python and the command line share."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blocksearch.data.datasets import DEFAULT
 from blocksearch.errors import ConfigError
 
 SIDES = (8, 224)  # of images that networks here are for
+
+
+def suits(sides: Sequence[int]) -> bool:
+    """Whether networks here are for images of that height and width."""
+    return SIDES[0] <= min(sides) <= max(sides) <= SIDES[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +66,8 @@ class DataConfig:
         found = re.fullmatch(r"\s*([0-9]{1,4})\s*[x×]\s*([0-9]{1,4})\s*", self.resize or "")
         if found is None:
             return None
-        height, width = int(found[1]), int(found[2])
-        return (
-            (height, width)
-            if SIDES[0] <= min(height, width) <= max(height, width) <= SIDES[1]
-            else None
-        )
+        size = int(found[1]), int(found[2])
+        return size if suits(size) else None
 
     @property
     def changes(self) -> tuple[str, ...]:

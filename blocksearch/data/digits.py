@@ -112,10 +112,9 @@ def digest_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw `count` images. Each chunk has a stream of its own."""
     labels = np.random.RandomState(seed).permutation(np.arange(count, dtype=np.int64) % 10)
-    chunks = range(0, count, CHUNK)
     images = [
         _draw_chunk(labels[start : start + CHUNK], np.random.RandomState([seed, start]))
-        for start in chunks
+        for start in range(0, count, CHUNK)
     ]
     return np.concatenate(images), labels
 
@@ -155,9 +154,8 @@ class _Pose:
 
     def __init__(self, random: np.random.RandomState, n: int) -> None:
         x, y = _grid()
-        half_turn = _between(
-            random, -0.16, 0.16, n, 1
-        )  # tangent of half the angle: sine and cosine are rational in it
+        # tangent of half the angle: sine and cosine are rational in it
+        half_turn = _between(random, -0.16, 0.16, n, 1)
         one = np.float32(1)
         scale = one + half_turn * half_turn
         cosine, sine = (one - half_turn * half_turn) / scale, (half_turn + half_turn) / scale

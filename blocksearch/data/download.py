@@ -205,7 +205,7 @@ def listing(root: Path | None = None) -> list[dict[str, object]]:
 
 def _known_origin(data: Dataset, root: Path) -> str:
     found = noted(data.name, "train", root)
-    return data.origin(found.digest, len(found.labels), "train") if found else ""
+    return found.origin(data, "train") if found else ""
 
 
 def check(name: str, root: Path | None = None) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from blocksearch.data.arrays import Handed, checked
 from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import DATASETS, Arrays, get, is_own
 from blocksearch.data.listings import listing
-from blocksearch.data.own import Own, Progress, read_source
+from blocksearch.data.own import Own, Progress, read_source, two_tests
 from blocksearch.data.sources import ArraySource, ImageSource, ItemSource, PictureSource, is_items
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import check_regular
@@ -129,7 +129,7 @@ def _test_of(handed: Mapping[str, Handed], tested: Mapping[str, Handed] | None) 
     if tested is None:
         return handed.get("test")
     if "test" in handed:
-        raise ConfigError("the data set has test images, and others were handed over")
+        raise two_tests("the data set")
     return tested["train"]
 
 

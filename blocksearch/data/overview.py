@@ -200,10 +200,8 @@ def _tile(pixels: Pixels) -> Pixels:
 
 def _slim(sample: Sample[_Seen], *, for_test: bool) -> Sample[_Seen]:
     """Leave out the pixels, and say that all of a second source is for testing."""
-    own = sample.made
-    made = own and replace(own, pixels=None)
-    part = Purpose.TEST if for_test else sample.part
-    return Sample(sample.name, made, sample.label, part, sample.group, sample.damage)
+    made = sample.made and replace(sample.made, pixels=None)
+    return replace(sample, made=made, part=Purpose.TEST if for_test else sample.part)
 
 
 def _overview(

@@ -5,7 +5,7 @@ find them. What was read once is not read again.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,51 +95,45 @@ def read_source(
     """
     folder = data_root(root)
     sources = [source] if test is None else [source, test]
-    stamps = [each.stamp for each in sources]
-    known = None if None in stamps else _known_name([each or "" for each in stamps], config, folder)
-    if known is not None and known.name is not None:
-        return known.name
+    notes = _notes(sources, config, folder)
+    if known := _known_name(notes, folder):
+        return known
     fit = Fit(config)
     try:
         name = _read(sources, fit, folder, progress)
     except _ColourError:  # the first were grey
         fit = Fit(config, channels=3)
         name = _read(sources, fit, folder, progress)
-    if known is not None:
-        known.remember(name)
+    if notes:
+        with suppress(OSError):  # where it cannot be noted, it is read again next time
+            notes[0].parent.mkdir(parents=True, exist_ok=True)
+            replace_file(notes[0], json.dumps({"name": name}).encode())
     return name
 
 
-@dataclass(frozen=True)
-class _KnownName:
-    """What a source became when it was read last: a file that says so, and the name if it holds."""
-
-    file: Path
-    name: str | None
-
-    def remember(self, name: str) -> None:
-        """Say what the source became. Where that cannot be written, it is read again next time."""
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.file, json.dumps({"name": name}).encode())
-        except OSError:
-            return
-
-
-def _known_name(stamps: Sequence[str], config: DataConfig, root: Path) -> _KnownName:
-    """Look up what unchanged pictures became under the same configuration."""
+def _notes(sources: Sequence[ImageSource], config: DataConfig, root: Path) -> list[Path]:
+    """List the files that may say what these pictures became under this configuration; none where
+    nothing says whether they changed.
+    """
+    stamps = [each.stamp for each in sources]
+    if None in stamps:
+        return []
     told = [*stamps, config.size, config.grey, config.group_by, config.skip_damaged]
     key = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
-    files = [place / "sources" / f"{key}.json" for place in places(root)]
-    for file in files:
+    return [place / "sources" / f"{key}.json" for place in places(root)]
+
+
+def _known_name(notes: Sequence[Path], root: Path) -> str | None:
+    """Return what unchanged pictures became when they were read last, if it is there."""
+    for file in notes:
         try:
             check_regular(file)
             name = json.loads(file.read_text())["name"]
             if noted(name, "train", root):
-                return _KnownName(file, str(name))
+                return str(name)
         except (OSError, ValueError, LookupError, TypeError, ConfigError):
             continue
-    return _KnownName(files[0], None)
+    return None
 
 
 def other_shape(wanted: Sequence[int], shape: Sequence[int], name: str) -> ConfigError:
@@ -195,11 +189,9 @@ class Fit:
     @property
     def told(self) -> str:
         """Say what was done to pictures, to follow what they are."""
-        done = []
-        if self.scaled:
-            how = "stretched" if self.stretched else "scaled"
-            done.append(f"{how} to {times(self.config.size or ())}")
-        return "".join(f", {each}" for each in [*done, *(["grey"] if self.config.grey else [])])
+        how = "stretched" if self.stretched else "scaled"
+        brought = f", {how} to {times(self.config.size or ())}" if self.scaled else ""
+        return brought + (", grey" if self.config.grey else "")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
 from blocksearch.data import cache
-from blocksearch.data.config import SIDES
+from blocksearch.data.config import SIDES, suits
 from blocksearch.data.datasets import About, Arrays, Dataset, get, times
 from blocksearch.data.pictures import fitted
 from blocksearch.errors import ConfigError
@@ -72,7 +72,7 @@ class AtInput(Dataset):
 
     def about(self, part: str, root: Path) -> About:
         known, base, input = cache.describe(self.base, part, root), get(self.base), self.task.input
-        told = known.about.origin or base.origin(known.digest, len(known.labels), part)
+        told = known.origin(base, part)
         done = [f"brought to {times(input.map)}"] if input.map != base.task.input.map else []
         if input.channels != base.task.input.channels:
             done.append("grey" if input.channels == 1 else "of three channels")
@@ -90,7 +90,7 @@ def made_from(name: str) -> AtInput | None:
         return None
     base, own = get(match["base"]), get(match["base"]).task.input
     channels, *size = map(int, match["input"].split("x"))
-    if not SIDES[0] <= min(size) <= max(size) <= SIDES[1]:
+    if not suits(size):
         raise ConfigError(
             f"images are brought to {SIDES[0]} to {SIDES[1]} pixels a side, but got {times(size)}"
         )

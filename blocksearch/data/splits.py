@@ -205,21 +205,22 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """What a split is, without its pixels: the digest of the training images, counts, and labels,
-    groups and origin of the evaluated images, in their order.
+    """What a split is, without its pixels: its data set and id, the digest of the training images,
+    counts, and labels and groups of the evaluated images, in their order.
 
-    `available` counts the training images before any cap, `copies` the evaluated images that equal
-    a training image; `classes` are the names of classes in the order of labels, where they have
-    any.
+    `training` of the `available` images are learnt from. `origin` says in a phrase what the images
+    are, where they are not the published ones; `classes` are the names of classes in the order of
+    labels, where they have any.
     """
 
+    dataset: str
+    split: str
     digest: str
     training: int
     available: int
     labels: NDArray[np.int64]
-    groups: NDArray[np.int32] | None
-    origin: str
-    copies: int
+    groups: NDArray[np.int32] | None = None
+    origin: str = ""
     classes: tuple[str, ...] = ()
 
     @property
@@ -245,31 +246,21 @@ def summary(split: Split, root: Path | None = None) -> SplitSummary:
     available, learn, judge = len(learn), learn[: split.cap], judge[: split.cap]
     data, part = get(split.dataset), "test" if split.test else "train"
     told = known.about.origin or data.origin(judged.digest, len(judged.labels), part)
-    copies = int(np.isin(judged.prints[judge], known.prints[learn]).sum())
-    if copies and isinstance(data, OwnImages):
-        told += f", {copies:,} of {len(judge):,} evaluated images equal a training image"
+    if isinstance(data, OwnImages):
+        copies = int(np.isin(judged.prints[judge], known.prints[learn]).sum())
+        if copies:
+            told += f", {copies:,} of {len(judge):,} evaluated images equal a training image"
     return SplitSummary(
+        dataset=split.dataset,
+        split=split.id,
         digest=known.digest,
         training=len(learn),
         available=available,
         labels=judged.labels[judge],
         groups=None if judged.groups is None else judged.groups[judge],
         origin=told,
-        copies=copies,
         classes=known.about.classes or data.class_names,
     )
-
-
-def origin(name: str, root: Path | None = None, *, test: bool = False) -> str:
-    """Say in a phrase what the images of a data set are, found out from their digest; empty where
-    they may be as published.
-
-    >>> origin("digits")
-    'synthetic, drawn from a seed'
-    """
-    part = "test" if test else "train"
-    found = describe(name, part, root)
-    return found.about.origin or get(name).origin(found.digest, len(found.labels), part)
 
 
 def prepare(split: Split, root: Path | None = None) -> Prepared:

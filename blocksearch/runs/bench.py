@@ -113,9 +113,5 @@ def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
 
 def with_batches(request: Request) -> Request:
     """Keep a request's images few enough that a benchmark starts at once."""
-    return replace(
-        request,
-        protocol=replace(
-            request.protocol, images=request.protocol.images or 64 * request.recipe.batch
-        ),
-    )
+    few = request.protocol.images or 64 * request.recipe.batch
+    return replace(request, protocol=replace(request.protocol, images=few))

@@ -15,11 +15,9 @@ import sqlalchemy as sa
 from blocksearch.arch.layers import Layers, decode
 from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, StoreError
-from blocksearch.runs.fields import Fields
+from blocksearch.runs.fields import Fields, damaged
 from blocksearch.runs.rows import CHECKSUMS, NETWORKS, RECIPES, REPORTS, checksum
 from blocksearch.training.recipe import Recipe
-
-_EDITED = "the file was damaged or edited"
 
 
 def network_row(
@@ -29,14 +27,14 @@ def network_row(
     row = _row(connection, NETWORKS, NETWORKS.c.fingerprint, fingerprint)
     if row is None:
         return None
-    where = f"{location}: table {NETWORKS.name}, row {fingerprint[:12]}"
+    where = _place(location, NETWORKS, fingerprint)
     if _digest(row["layers"]) != fingerprint:
-        raise StoreError(f"{where}: the layers do not match their fingerprint; {_EDITED}")
+        raise damaged(f"{where}: the layers do not match their fingerprint")
     known = checksums(connection, NETWORKS, fingerprint).get(fingerprint)
     if known is None and not _is_text_of(row):
-        raise StoreError(f"{where}: the text is not that of its layers; {_EDITED}")
+        raise damaged(f"{where}: the text is not that of its layers")
     if known is not None and known != checksum(row):
-        raise StoreError(f"{where}: it does not match its checksum; {_EDITED}")
+        raise damaged(f"{where}: it does not match its checksum")
     return row
 
 
@@ -44,8 +42,8 @@ def recipe_row(connection: sa.Connection, digest: str, location: str) -> dict[st
     """Return a recipe's row, None where there is none. Raises StoreError where it is damaged."""
     row = _row(connection, RECIPES, RECIPES.c.digest, digest)
     if row is not None and _digest(row["text"]) != digest:
-        where = f"{location}: table {RECIPES.name}, row {digest[:12]}"
-        raise StoreError(f"{where}: the recipe does not match its digest; {_EDITED}")
+        where = _place(location, RECIPES, digest)
+        raise damaged(f"{where}: the recipe does not match its digest")
     return row
 
 
@@ -54,15 +52,14 @@ def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]
     rows = connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
     found, known = [dict(row) for row in rows], checksums(connection, REPORTS)
     for row in found:
-        fields = Fields(row, f"{location}: table {REPORTS.name}, row {row['id']}")
+        where = _place(location, REPORTS, row["id"])
         for name in ("kind", "title", "created", "content"):
-            fields.text(name)
+            Fields(row, where).text(name)
         if known.get(str(row["id"]), checksum(row)) != checksum(row):
-            where = f"{location}: table {REPORTS.name}, row {row['id']}"
-            raise StoreError(f"{where}: it does not match its checksum; {_EDITED}")
+            raise damaged(f"{where}: it does not match its checksum")
     lost = set(known) - {str(row["id"]) for row in found}
     if lost:
-        raise StoreError(f"{location}: table {REPORTS.name}, row {min(lost)} is missing; {_EDITED}")
+        raise damaged(f"{_place(location, REPORTS, min(lost))} is missing")
     return found
 
 
@@ -71,7 +68,7 @@ def layers_of(row: Mapping[str, str], location: str) -> Layers:
     try:
         return decode(row["layers"])
     except Exception as error:  # a stranger's layers make their classes raise whatever they may
-        where = f"{location}: table {NETWORKS.name}, row {row['fingerprint'][:12]}"
+        where = _place(location, NETWORKS, row["fingerprint"])
         raise StoreError(f"{where}: the layers cannot be read: {error}") from error
 
 
@@ -82,7 +79,7 @@ def recipe_of(row: Mapping[str, str], location: str) -> Recipe:
     try:
         return Recipe.from_text(row["text"])
     except Exception as error:  # a stranger's values make the class raise whatever they may
-        where = f"{location}: table {RECIPES.name}, row {row['digest'][:12]}"
+        where = _place(location, RECIPES, row["digest"])
         raise StoreError(f"{where}: the recipe cannot be read: {error}") from error
 
 
@@ -136,6 +133,10 @@ def _row(
 ) -> dict[str, Any] | None:
     rows: Sequence[Any] = connection.execute(sa.select(table).where(key == value)).mappings().all()
     return dict(rows[0]) if rows else None
+
+
+def _place(location: str, table: sa.Table, key: object) -> str:
+    return f"{location}: table {table.name}, row {str(key)[:12]}"
 
 
 def _digest(text: object) -> str:

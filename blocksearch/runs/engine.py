@@ -152,9 +152,8 @@ def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
             try:
                 connection.exec_driver_sql(f"PRAGMA journal_mode={mode}")
                 break
-            except (
-                OperationalError
-            ) as error:  # two at once: SQLite lets one of them wait, and refuses the other at once
+            except OperationalError as error:
+                # two at once: SQLite lets one of them wait, and refuses the other at once
                 if "locked" not in str(error.orig) or time.monotonic() >= deadline:
                     raise
                 time.sleep(_PAUSE)

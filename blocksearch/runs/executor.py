@@ -7,18 +7,13 @@ workers and a device, and put into `EXECUTORS` by its name.
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 
 from blocksearch.errors import BlocksearchError, unknown
 from blocksearch.runs import worker
 from blocksearch.runs.devices import find_places
-from blocksearch.runs.processes import Workers
-from blocksearch.runs.records import Group, Machine, Run
-
-T = TypeVar("T")
-Following = Callable[[], Group | None]
-Done = Callable[[Group, list[Run]], None]
-Begun = Callable[[Group], None]
+from blocksearch.runs.processes import Begun, Done, Following, Workers
+from blocksearch.runs.records import Group, Machine
 
 
 class Executor(Protocol):

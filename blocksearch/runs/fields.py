@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from blocksearch.errors import StoreError
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 MOST = 2**31 - 1  # of what is counted: images, epochs, seeds, trials
 SEED = 2**63 - 1  # the largest that a database holds
 SHOWN = 40  # letters of a wrong value that a message repeats
@@ -36,8 +37,7 @@ class Fields:
 
     def text(self, name: str) -> str:
         """Return a text."""
-        found: str = self._checked(name, lambda value: isinstance(value, str), "a text")
-        return found
+        return self._of(name, str, "a text")
 
     def whole(self, name: str, low: int = 0, high: int = MOST) -> int:
         """Return a whole number between two limits."""
@@ -69,26 +69,15 @@ class Fields:
 
     def truth(self, name: str) -> bool:
         """Return yes or no."""
-        found: bool = self._checked(name, lambda value: isinstance(value, bool), "true or false")
-        return found
+        return self._of(name, bool, "true or false")
 
     def truths(self, name: str) -> list[bool]:
         """Return a list of yes and no."""
-        found: list[bool] = self._checked(
-            name,
-            lambda value: isinstance(value, list) and all(isinstance(each, bool) for each in value),
-            "a list of true and false",
-        )
-        return found
+        return self._list_of(name, bool, "a list of true and false")
 
     def texts(self, name: str) -> list[str]:
         """Return a list of texts."""
-        found: list[str] = self._checked(
-            name,
-            lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
-            "a list of texts",
-        )
-        return found
+        return self._list_of(name, str, "a list of texts")
 
     def named_texts(self, name: str) -> dict[str, str]:
         """Return texts by name."""
@@ -118,16 +107,11 @@ class Fields:
 
     def object(self, name: str) -> "Fields":
         """Return the fields of an object within."""
-        found = self._checked(name, lambda value: isinstance(value, dict), "an object")
-        return Fields(found, f"{self.where}, {name}")
+        return Fields(self._of(name, dict, "an object"), f"{self.where}, {name}")
 
     def objects(self, name: str) -> list["Fields"]:
         """Return the fields of each object of a list."""
-        found = self._checked(
-            name,
-            lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value),
-            "a list of objects",
-        )
+        found = self._list_of(name, dict, "a list of objects")
         return [Fields(each, f"{self.where}, item {place}") for place, each in enumerate(found)]
 
     def has(self, name: str) -> bool:
@@ -157,8 +141,7 @@ class Fields:
 
     def blob(self, name: str) -> bytes:
         """Return bytes."""
-        found: bytes = self._checked(name, lambda value: isinstance(value, bytes), "bytes")
-        return found
+        return self._of(name, bytes, "bytes")
 
     def error(self, name: str, rule: str) -> StoreError:
         """Make the error for a field that breaks a rule."""
@@ -176,10 +159,27 @@ class Fields:
             raise self.error(name, "JSON of finite numbers and whole characters") from error
         return found
 
+    def _of(self, name: str, kind: type[T], rule: str) -> T:
+        found: T = self._checked(name, lambda value: isinstance(value, kind), rule)
+        return found
+
+    def _list_of(self, name: str, kind: type[T], rule: str) -> list[T]:
+        found: list[T] = self._checked(
+            name,
+            lambda value: isinstance(value, list) and all(isinstance(each, kind) for each in value),
+            rule,
+        )
+        return found
+
     def _checked(self, name: str, holds: Callable[[Any], bool], rule: str) -> Any:
         if name not in self._row or not holds(value := self._row[name]):
             raise self.error(name, rule)
         return value
+
+
+def damaged(what: str) -> StoreError:
+    """Make the error for rows that no version of this program leaves."""
+    return StoreError(f"{what}; the file was damaged or edited")
 
 
 def _refuse(constant: str) -> None:
@@ -190,7 +190,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_number(value: Any, low: float = -inf, high: float = inf) -> bool:
+def _is_number(value: Any, low: float, high: float) -> bool:
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         return False
     try:

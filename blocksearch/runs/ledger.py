@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blocksearch.arch.layers import Layers, encode
+from blocksearch.data.splits import SplitSummary
 from blocksearch.errors import StoreError
 from blocksearch.runs.described import (
     insert_missing,
@@ -28,8 +29,9 @@ from blocksearch.runs.described import (
     stored,
 )
 from blocksearch.runs.engine import RowIsThereError, open_engine, put_away, storing, to_write
+from blocksearch.runs.fields import damaged
 from blocksearch.runs.location import Location
-from blocksearch.runs.records import FINAL, EvaluatedImages, Job, Run, RunKey
+from blocksearch.runs.records import FINAL, Job, Run, RunKey
 from blocksearch.runs.rows import (
     CLASSES,
     FINAL_STATES,
@@ -54,7 +56,6 @@ from blocksearch.training.recipe import Recipe
 
 SCHEMA = "1"
 register(METADATA)
-_OTHER = "not match its checksum; the file was damaged or edited"
 
 _Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
 
@@ -100,10 +101,8 @@ class Ledger:
         far = sa.and_(RUNS.c.state.in_(("complete", "partial")), RUNS.c.epoch_to >= epoch)
         enough = sa.or_(RUNS.c.state == "diverged", far)
         same = (RUNS.c[name] == getattr(key, name) for name in KEY)
-        return next(
-            self._read(sa.select(RUNS).where(*same, enough).order_by(RUNS.c.epoch_to).limit(1)),
-            None,
-        )
+        query = sa.select(RUNS).where(*same, enough).order_by(RUNS.c.epoch_to).limit(1)
+        return next(self._read(query), None)
 
     def runs(self) -> list[Run]:
         """Return every row, partial and failed ones too, in the order they were written."""
@@ -113,7 +112,7 @@ class Ledger:
         """Yield the runs whose rows have these checksums, with what they predicted if wanted."""
         yield from self._read(sa.select(RUNS), checksums, predictions=predictions)
 
-    def add_images(self, images: EvaluatedImages) -> None:
+    def add_images(self, images: SplitSummary) -> None:
         """Store what images are, and the names of their classes, unless that is stored already."""
         if rows := image_rows(images, self.all_images()):
             with suppress(RowIsThereError), self.writing() as connection:
@@ -121,11 +120,11 @@ class Ledger:
                     table.create(connection, checkfirst=True)
                     stored(connection, table.insert().values(**row))
 
-    def images(self, data: str, split: str) -> EvaluatedImages | None:
+    def images(self, data: str, split: str) -> SplitSummary | None:
         """Return what the images of a data digest and split are; None where that is not stored."""
-        return {(each.data, each.split): each for each in self.all_images()}.get((data, split))
+        return {(each.digest, each.split): each for each in self.all_images()}.get((data, split))
 
-    def all_images(self) -> list[EvaluatedImages]:
+    def all_images(self) -> list[SplitSummary]:
         """Return what is stored of the images that judged runs here."""
         return images_of(self._rows(IMAGES), self._rows(CLASSES))
 
@@ -252,9 +251,8 @@ class Ledger:
             recipe = recipe_row(connection, key.recipe, self.location)
         if network is None or recipe is None:
             lacking, of = (NETWORKS, key.network) if network is None else (RECIPES, key.recipe)
-            raise StoreError(
-                f"{self.location}: table {lacking.name} has no row {of[:12]}, of which a run is; "
-                "the file was damaged or edited"
+            raise damaged(
+                f"{self.location}: table {lacking.name} has no row {of[:12]}, of which a run is"
             )
         return network, recipe
 
@@ -283,19 +281,17 @@ class Ledger:
         )
         with self.guard(), self.engine.connect() as connection:
             if (run := connection.execute(lost.limit(1)).scalar()) is not None:
-                raise StoreError(
-                    f"{self.location}: table {PREDICTIONS.name}, row {run[:12]} is of no run; the "
-                    "file was damaged or edited"
-                )
+                where = f"{self.location}: table {PREDICTIONS.name}, row {run[:12]}"
+                raise damaged(f"{where} is of no run")
 
     def _run(self, row: dict[str, Any]) -> Run:
         number, classes = row.pop("id"), row.pop("classes", None)
         where = f"{self.location}: table {RUNS.name}, row {number}"
         own = {"run": row["checksum"], "classes": classes}
         if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
-            raise StoreError(f"{where}: its predictions do {_OTHER.replace('its', 'their')}")
+            raise damaged(f"{where}: its predictions do not match their checksum")
         if (stored_as := row.pop("checksum")) != checksum(row):
-            raise StoreError(f"{where}: it does {_OTHER}")
+            raise damaged(f"{where}: it does not match its checksum")
         return replace(run_of(row, classes, where), row=stored_as)
 
     def _open(self, *, read_only: bool) -> bool:
@@ -342,9 +338,5 @@ class Ledger:
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:
     same = (RUNS.c[name] == row[name] for name in (*KEY, "epoch_from"))
-    return (
-        connection.execute(
-            sa.select(RUNS.c.id).where(RUNS.c.state.in_(FINAL_STATES), *same)
-        ).first()
-        is not None
-    )
+    final = sa.select(RUNS.c.id).where(RUNS.c.state.in_(FINAL_STATES), *same)
+    return connection.execute(final).first() is not None

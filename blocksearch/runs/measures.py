@@ -168,17 +168,15 @@ class TrueClasses:
         return float((2 * hits[both > 0] / both[both > 0]).mean())
 
     def _wanted(self, metric: Metric, size: int) -> int:
-        found = self._number(metric, size)
+        if metric.wanted in self.classes:
+            found = self.classes.index(metric.wanted)
+        elif metric.wanted.isdecimal() and int(metric.wanted) < size:
+            found = int(metric.wanted)
+        else:
+            raise unknown("class", metric.wanted, self.classes or [f"0 to {size - 1}"])
         if not (self.labels == found).any():
             raise ConfigError(f"{metric}: no evaluated image is of this class")
         return found
-
-    def _number(self, metric: Metric, size: int) -> int:
-        if metric.wanted in self.classes:
-            return self.classes.index(metric.wanted)
-        if metric.wanted.isdecimal() and int(metric.wanted) < size:
-            return int(metric.wanted)
-        raise unknown("class", metric.wanted, self.classes or [f"0 to {size - 1}"])
 
 
 def recalls(run: Run, judged: TrueClasses) -> Sequence[tuple[str, float]]:

@@ -19,7 +19,7 @@ ALPHA = 0.05
 RESOLUTION = 1e-9  # points, and share of the data's size: below it a difference is rounding
 
 
-def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, float] | None:
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return Student's interval of a mean accuracy over seeds, in percent, between 0 and 100.
 
     None below two seeds, and if all are equal, because there is no spread to measure.
@@ -31,7 +31,7 @@ def mean_interval(values: Sequence[float], alpha: float = ALPHA) -> tuple[float,
     if len(values) < 2 or spread(np.array(values, float)) == 0:
         return None
     half = (
-        float(special.stdtrit(len(values) - 1, 1 - alpha / 2))
+        float(special.stdtrit(len(values) - 1, 1 - ALPHA / 2))
         * float(np.std(values, ddof=1))
         / math.sqrt(len(values))
     )
@@ -47,9 +47,9 @@ def spread(values: NDArray[np.float64]) -> float:
 
 
 def accuracy_interval(
-    bits: NDArray[np.bool_], groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
+    bits: NDArray[np.bool_], groups: NDArray[Any] | None = None
 ) -> tuple[float, float]:
-    """Return the 1 − α interval of one run's accuracy, in percent, over what other images might
+    """Return the 95 % interval of one run's accuracy, in percent, over what other images might
     have given.
 
     Without groups it is Wilson's. With one group label per image (tracks whose frames are
@@ -64,7 +64,7 @@ def accuracy_interval(
     if bits.size == 0:
         raise ConfigError("an accuracy needs at least one evaluated image, but there is none")
     if groups is None:
-        return _wilson(float(bits.mean()), bits.size, alpha)
+        return _wilson(float(bits.mean()), bits.size)
     if len(groups) != len(bits):
         raise ConfigError(
             f"each image needs one group, but there are {len(bits)} images and {len(groups)} groups"
@@ -73,13 +73,13 @@ def accuracy_interval(
     weights = (np.ones(bits.size), bits)
     sizes, right = (np.bincount(members, own).astype(np.float64) for own in weights)
     error = 0.0 if np.ptp(right / sizes) <= RESOLUTION else clustered_error(right, sizes)
-    return _over_groups(float(bits.mean()), error, sizes.size, sizes.size, alpha)
+    return _over_groups(float(bits.mean()), error, sizes.size, sizes.size)
 
 
 def mean_share_interval(
-    shares: "Shares", groups: NDArray[Any] | None = None, *, alpha: float = ALPHA
+    shares: "Shares", groups: NDArray[Any] | None = None
 ) -> tuple[float, float]:
-    """Return the 1 − α interval of the mean over classes of each class's share, in percent, over
+    """Return the 95 % interval of the mean over classes of each class's share, in percent, over
     what other images might have given.
 
     It is made as that of an accuracy is: Wilson's, or Student's over groups. The linearised error
@@ -117,8 +117,8 @@ def mean_share_interval(
     alone = len(each) ** 2 / float((1 / worth).sum())
     error = error if 0 < mean < 1 else 0.0
     if groups is None:
-        return _wilson(mean, mean * (1 - mean) / error if error else alone, alpha)
-    return _over_groups(mean, math.sqrt(error), shape[1], alone, alpha)
+        return _wilson(mean, mean * (1 - mean) / error if error else alone)
+    return _over_groups(mean, math.sqrt(error), shape[1], alone)
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,13 @@ class Shares:
     images: NDArray[np.int64]
 
 
-def _over_groups(
-    share: float, error: float, groups: int, alone: float, alpha: float
-) -> tuple[float, float]:
+def _over_groups(share: float, error: float, groups: int, alone: float) -> tuple[float, float]:
     """Return Student's interval on the logit scale; Wilson's for so many groups `alone` where they
     show no error.
     """
     if error == 0:
-        return _wilson(share, alone, alpha)
-    reach = float(special.stdtrit(groups - 1, 1 - alpha / 2)) * error / (share * (1 - share))
+        return _wilson(share, alone)
+    reach = float(special.stdtrit(groups - 1, 1 - ALPHA / 2)) * error / (share * (1 - share))
     centre = float(special.logit(share))
     low, high = (float(special.expit(centre + side * reach)) for side in (-1, 1))
     return 100 * low, 100 * high
@@ -163,9 +161,9 @@ def clustered_error(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> fl
     return math.sqrt(count / (count - 1) * float(apart @ apart)) / float(sizes.sum())
 
 
-def _wilson(share: float, count: float, alpha: float) -> tuple[float, float]:
+def _wilson(share: float, count: float) -> tuple[float, float]:
     """Source: Wilson 1927, JASA 22, 209-212."""
-    z = float(special.ndtri(1 - alpha / 2))
+    z = float(special.ndtri(1 - ALPHA / 2))
     shrink = 1 / (1 + z**2 / count)
     middle = shrink * (share + z**2 / (2 * count))
     reach = shrink * z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

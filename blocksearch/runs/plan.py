@@ -1,20 +1,13 @@
-"""From what a user asked to the jobs that answer it: networks from names or text, seeds, protocol,
-recipe.
-"""
+"""From what a user asked to the jobs that answer it: task, seeds, splits, images, recipe."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blocksearch.arch.layers import Layers, Shape
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import parse, read_shape, read_widths
-from blocksearch.arch.ops import NO_OPS, Ops
-from blocksearch.arch.scale import rescaled
+from blocksearch.arch.notation import read_shape, read_widths
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
 from blocksearch.data.resized import at_input
@@ -29,27 +22,6 @@ from blocksearch.training.transforms import check_fits
 
 MOST_SEEDS = 1000
 MOST_SPLITS = 100
-
-
-def network_from(
-    text: str,
-    task: Task,
-    *,
-    dataset: str | None = None,
-    as_written: bool = False,
-    options: Ops = NO_OPS,
-    fill: str | None = None,
-) -> Network:
-    """Read a network as `arch.notation.parse` does, and rescale its widths to a budget, `fill`.
-
-    A network's text brings its own task, so one that differs from the data set's is refused.
-    """
-    if "[" in text and dataset is not None and task != get(dataset).task:
-        raise ConfigError(
-            "a network's text has its own widths, input and classes: change them there"
-        )
-    network = parse(text, task, options, dataset=dataset, as_written=as_written)
-    return rescaled(network, fill) if fill else network
 
 
 def task_from(
@@ -172,8 +144,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything but the network that the runs of one experiment share, with the counts that its
-    title states.
+    """Everything but the network that the runs of one experiment share, with its `images`.
 
     Networks of another input than the images have are trained on the same images brought to it:
     `beside` has their split and digest.
@@ -182,31 +153,29 @@ class Conditions:
     protocol: Split
     recipe: Recipe
     root: Path | None
-    data: str
-    training_images: int
-    available_images: int
-    evaluation_images: int
-    evaluation_groups: NDArray[np.int32] | None = None
-    origin: str = ""
+    images: SplitSummary
     weights: Path | None = None
     metric: Metric = ACCURACY
-    judged: TrueClasses | None = None
     beside: Mapping[Shape, tuple[Split, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fits(self.recipe.augment, get(self.protocol.dataset).task.input.map)
 
+    @property
+    def judged(self) -> TrueClasses:
+        """The true classes of the evaluated images."""
+        return TrueClasses(self.images.labels, self.images.classes, self.images.groups)
+
     def interval(self, run: Run) -> tuple[float, float] | None:
         """Return what other images might have given a run, 95 %, in percent."""
-        judged = self.judged or TrueClasses(np.zeros(0, np.int64), (), self.evaluation_groups)
-        return judged.interval(self.metric, run)
+        return self.judged.interval(self.metric, run)
 
     def measured(self, run: Run) -> Run:
         """Return a run with what is asked of it in the place of its accuracies.
 
         Raises ConfigError where it has not stored what that needs.
         """
-        if self.metric == ACCURACY or run.accuracy is None or self.judged is None:
+        if self.metric == ACCURACY or run.accuracy is None:
             return run
         value = self.judged.measure(self.metric, run)
         assert value is not None
@@ -223,9 +192,9 @@ class Conditions:
 
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""
-        split, data = self.beside.get(layers[0].input, (self.protocol, self.data))
+        split, data = self.beside.get(layers[0].input, (self.protocol, self.images.digest))
         key = RunKey(fingerprint, split.dataset, data, split.id, self.recipe.digest, seed)
-        job = Job(key, text, layers, split, self.recipe, self.root, self.training_images)
+        job = Job(key, text, layers, split, self.recipe, self.root, self.images.training)
         return job.keeping(self.weights)
 
     def trained_by(self, recipe: Recipe | None) -> "Conditions":
@@ -234,11 +203,12 @@ class Conditions:
 
     def title(self, name: str, network: Network) -> str:
         """Say what was run, with every reduction named."""
-        images = f"{self.training_images:,} training images"
-        if self.training_images < self.available_images:
-            images = f"only {self.training_images:,} of {self.available_images:,} training images"
+        known = self.images
+        images = f"{known.training:,} training images"
+        if known.training < known.available:
+            images = f"only {known.training:,} of {known.available:,} training images"
         judged = "test" if self.protocol.test else f"validation split {self.protocol.number}"
-        judged = f"judged on {self.evaluation_images:,} images of {judged}"
+        judged = f"judged on {known.evaluation:,} images of {judged}"
         how = f"{self.recipe.title}{self.doubts}"
         by = "" if self.metric == ACCURACY else f" by {self.metric.title}"
         return f"{name}, {self._form(network)}; {self.what}: {images}, {how}, {judged}{by}"
@@ -246,7 +216,7 @@ class Conditions:
     @property
     def what(self) -> str:
         """Say which images these are, where they are from, and what was done to them."""
-        told = f" ({self.origin})" if self.origin else ""
+        told = f" ({self.images.origin})" if self.images.origin else ""
         return f"{self.protocol.dataset}{told}{self.brought}"
 
     def _form(self, network: Network) -> str:
@@ -297,18 +267,11 @@ def conditions(request: Request, network: Network, inputs: Iterable[Shape] = ())
         protocol=protocol,
         recipe=recipe,
         root=root,
-        data=known.digest,
-        training_images=known.training,
-        available_images=known.available,
-        evaluation_images=known.evaluation,
-        evaluation_groups=known.groups,
-        origin=known.origin,
+        images=known,
         weights=request.keep_weights,
         metric=request.metric,
-        judged=TrueClasses(known.labels, known.classes, known.groups),
     )
-    if found.judged is not None:
-        found.judged.check(request.metric)
+    found.judged.check(request.metric)
     return reading(found, inputs, (request.ledger, *request.sources))
 
 
@@ -337,14 +300,4 @@ def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> Spli
         stored = stored_images(protocol.dataset, protocol.id, databases)
         if len(stored) != 1:
             raise
-    (found,) = stored
-    return SplitSummary(
-        digest=found.data,
-        training=found.training,
-        available=found.available,
-        labels=found.labels.astype(np.int64),
-        groups=found.groups,
-        origin=found.origin,
-        copies=0,
-        classes=found.classes,
-    )
+    return stored[0]

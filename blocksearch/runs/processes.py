@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from blocksearch.errors import BlocksearchError, RunError
 from blocksearch.runs import worker as process
@@ -28,6 +28,9 @@ from blocksearch.runs.records import Group, Machine, Run
 
 A = TypeVar("A")
 T = TypeVar("T")
+Following = Callable[[], Group | None]
+Done = Callable[[Group, list[Run]], None]
+Begun = Callable[[Group], None]
 
 ATTEMPTS = 2
 PATIENCE = 5  # attempts in a search, which may run for days: a step that is given up is lost to it
@@ -65,11 +68,11 @@ def _quieten_tracker() -> None:
         sys.warnoptions.remove("ignore:resource_tracker:UserWarning")
 
 
-class Failure(Generic[T]):
+@dataclass(frozen=True)
+class Failure:
     """Why a job gave no result."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    reason: str
 
 
 class Workers:
@@ -129,23 +132,14 @@ class Workers:
         self._far_end.close()
 
     def train(
-        self,
-        groups: Iterable[Group | None],
-        done: Callable[[Group, list[Run]], None],
-        begun: Callable[[Group], None] = lambda _: None,
+        self, groups: Iterable[Group | None], done: Done, begun: Begun = lambda _: None
     ) -> None:
-        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones
-        too.
-
-        None among them says that there is nothing to do until one that runs is done.
-        """
+        """See `Executor`."""
         for group, answer in self._each(process.train_group, groups, begun):
             done(group, _runs(group, answer))
 
     def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
-        """Estimate from a few steps the seconds that each group would take; one that fails here is
-        left out.
-        """
+        """See `Executor`."""
         return {
             group: seconds
             for group, seconds in self._each(process.probe_group, groups)
@@ -160,15 +154,8 @@ class Workers:
         running = [self._hand_over(slot, function, group) for slot in range(len(self._pools))]
         return [future.result() for future in running]
 
-    def train_as_they_come(
-        self,
-        following: Callable[[], Group | None],
-        done: Callable[[Group, list[Run]], None],
-        begun: Callable[[Group], None],
-    ) -> None:
-        """Train what `following` gives, asked whenever a worker is free; it ends when none is given
-        and none is running.
-        """
+    def train_as_they_come(self, following: Following, done: Done, begun: Begun) -> None:
+        """See `Executor`."""
         for group, answer in self._stream(process.train_group, following, begun, PATIENCE):
             done(group, _runs(group, answer))
 
@@ -176,18 +163,18 @@ class Workers:
         self,
         function: Callable[[Group], T],
         groups: Iterable[Group | None],
-        begun: Callable[[Group], None] = lambda _: None,
-    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+        begun: Begun = lambda _: None,
+    ) -> Iterator[tuple[Group, T | Failure]]:
         coming = iter(groups)
         yield from self._stream(function, lambda: next(coming, None), begun)
 
     def _stream(
         self,
         function: Callable[[Group], T],
-        following: Callable[[], Group | None],
-        begun: Callable[[Group], None],
+        following: Following,
+        begun: Begun,
         attempts: int = ATTEMPTS,
-    ) -> Iterator[tuple[Group, T | Failure[T]]]:
+    ) -> Iterator[tuple[Group, T | Failure]]:
         again: deque[tuple[Group, int]] = deque()
         free: list[int] | None = None
         running: dict[Future[T], tuple[int, Group, int]] = {}
@@ -220,9 +207,8 @@ class Workers:
                         again.append((group, attempt + 1))
                     else:
                         yield group, Failure(_died(attempts))
-                except (
-                    Exception
-                ) as error:  # whatever a training raised becomes the reason of its row
+                except Exception as error:
+                    # whatever a training raised becomes the reason of its row
                     yield group, Failure(process.reason_of(error))
 
     def _hand_over(self, slot: int, function: Callable[[Group], T], group: Group) -> Future[T]:
@@ -316,7 +302,7 @@ def _deferring() -> Iterator[None]:
         before[number](number, frame)
 
 
-def _runs(group: Group, answer: list[Run] | Failure[list[Run]]) -> list[Run]:
+def _runs(group: Group, answer: list[Run] | Failure) -> list[Run]:
     return (
         [process.failed_run(job, answer.reason) for job in group.jobs]
         if isinstance(answer, Failure)

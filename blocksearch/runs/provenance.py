@@ -45,13 +45,13 @@ def sources(runs: Collection[Run]) -> str:
         return "no run completed"
     dates = sorted(each["date"][:10] for each in made)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    parts = [
-        f"{name} {_all(made, key)}"
-        for name, key in (("blocksearch", "blocksearch"), ("commits", "commit"), ("torch", "torch"))
-    ]
+    made_by = (
+        f"blocksearch {_all(made, 'blocksearch')}, commits {_all(made, 'commit')}, "
+        f"torch {_all(made, 'torch')}"
+    )
     data = ", ".join(sorted({f"{run.key.dataset} {run.key.data[:12]}" for run in _made(runs)}))
     made_on = f"on {_all(made, 'device')}, {when}"
-    return f"{len(made):,} runs: {', '.join(parts)}, {made_on}, of images {data}"
+    return f"{len(made):,} runs: {made_by}, {made_on}, of images {data}"
 
 
 def sampling(name: str, run: Run, conditions: Conditions) -> str:
@@ -60,13 +60,12 @@ def sampling(name: str, run: Run, conditions: Conditions) -> str:
     """
     low, high = conditions.interval(run) or (0.0, 100.0)
     found = conditions.measured(run).accuracy
-    drawn = "single images drawn" if conditions.evaluation_groups is None else "whole tracks drawn"
+    drawn = "single images drawn" if conditions.images.groups is None else "whole tracks drawn"
     if conditions.ungrouped:
         drawn += f", although they come in {conditions.ungrouped}, so it is more"
     return (
         f"on other images, seed {run.key.seed} of {name} ({found:.2f} %) might have come "
-        "out "
-        f"at {low:.2f} to {high:.2f} % (95 %, {drawn}); "
+        f"out at {low:.2f} to {high:.2f} % (95 %, {drawn}); "
         "the intervals above are over seeds, on these images"
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import SEED, Fields
+from blocksearch.runs.fields import SEED, Fields, damaged
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.recall import there
 from blocksearch.runs.records import RunKey
@@ -164,9 +164,7 @@ def _stored(ledger: Ledger) -> Iterator[Question]:
         where = f"{ledger.location}: table {QUESTIONS.name}, row {row['id']}"
         question = _read(Fields(row, where).json("content").object("content"))
         if question.digest != row["digest"]:
-            raise StoreError(
-                f"{where}: a question does not match its checksum; the file was damaged or edited"
-            )
+            raise damaged(f"{where}: a question does not match its checksum")
         yield question
 
 
@@ -243,12 +241,10 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], like: Question) -> Question:
             pairs[reference, row["fingerprint"]] = None
             counts.add(len(row["seeds"]))
             seeds |= set(row["seeds"])
-    return Question(
-        dataset=like.dataset,
-        data=like.data,
-        split=like.split,
-        recipe=like.recipe,
+    return replace(
+        like,
         pairs=tuple(sorted(pairs)),
         seeds=tuple(sorted(seeds)),
         stages=tuple(sorted(counts)) if len(counts) > 1 else (),
+        metric="accuracy",
     )

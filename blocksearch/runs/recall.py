@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
+from blocksearch.data.splits import SplitSummary
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
-from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey
+from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.shipped import BESIDE
 
 
@@ -20,14 +21,14 @@ def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
     return found
 
 
-def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[EvaluatedImages]:
+def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[SplitSummary]:
     """Return what databases say of the images that judge a data set's split, each digest once."""
-    found: dict[str, EvaluatedImages] = {}
+    found: dict[str, SplitSummary] = {}
     for location in filter(there, locations):
         with closing(Ledger(location, read_only=True)) as ledger:
             for images in ledger.all_images():
                 if (images.dataset, images.split) == (dataset, split):
-                    found.setdefault(images.data, images)
+                    found.setdefault(images.digest, images)
     return list(found.values())
 
 

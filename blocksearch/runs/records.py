@@ -30,6 +30,11 @@ class RunKey:
     seed: int
 
     @property
+    def without_seed(self) -> "RunKey":
+        """The same training of no seed in particular: equal for all seeds."""
+        return replace(self, seed=0)
+
+    @property
     def file_name(self) -> str:
         """Name of the file of this run's weights."""
         return f"{hashlib.sha256(repr(self).encode()).hexdigest()[:32]}.safetensors"
@@ -168,25 +173,3 @@ class Run:
     def accuracy_at(self, epoch: int) -> float | None:
         """Percent after an epoch, counted from 1, or None where the run did not come so far."""
         return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedImages:
-    """The images by which runs of one data digest and split are judged, as far as answers need
-    them.
-
-    `labels` and `groups` (images that belong together, such as frames of one sign, or None) are in
-    the order of a run's predictions. `training` of the `available` images are learnt from. `origin`
-    says in a phrase what the images are, where they are not the published ones; `classes` are the
-    names of classes in the order of labels, where they have any.
-    """
-
-    dataset: str
-    data: str
-    split: str
-    origin: str
-    training: int
-    available: int
-    labels: NDArray[np.uint16]
-    groups: NDArray[np.int32] | None = None
-    classes: tuple[str, ...] = ()

@@ -13,9 +13,10 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from blocksearch.data.splits import SplitSummary
 from blocksearch.errors import StoreError
-from blocksearch.runs.fields import SEED, Fields
-from blocksearch.runs.records import FINAL, EvaluatedImages, Run, RunKey, RunState
+from blocksearch.runs.fields import SEED, Fields, damaged
+from blocksearch.runs.records import FINAL, Run, RunKey, RunState
 
 METADATA = sa.MetaData()
 META = sa.Table(
@@ -149,20 +150,22 @@ def packed_classes(run: Run) -> bytes | None:
 
 
 def image_rows(
-    images: EvaluatedImages, known: Iterable[EvaluatedImages] = ()
+    images: SplitSummary, known: Iterable[SplitSummary] = ()
 ) -> list[tuple[sa.Table, dict[str, Any]]]:
     """Return the rows of evaluated images, and of the names of their classes if they have any, but
     for what is known.
     """
-    of_data = [own for own in known if own.data == images.data]
+    of_data = [own for own in known if own.digest == images.digest]
     there = any(own.split == images.split for own in of_data)
     named = any(own.dataset == images.dataset and own.classes for own in of_data)
     groups = None if images.groups is None else packed(images.groups.astype(np.int32))
-    row = {**vars(images), "labels": packed(images.labels.astype(np.uint16)), "groups": groups}
-    names = json.dumps(row.pop("classes"))
-    found = [] if there else [(IMAGES, row)]
+    plain = ("dataset", "split", "origin", "training", "available")
+    row = {name: getattr(images, name) for name in plain}
+    row |= {"data": images.digest, "labels": packed(images.labels.astype(np.uint16))}
+    found = [] if there else [(IMAGES, row | {"groups": groups})]
     if images.classes and not named:
-        found.append((CLASSES, {"data": images.data, "dataset": images.dataset, "names": names}))
+        names = json.dumps(images.classes)
+        found.append((CLASSES, {"data": images.digest, "dataset": images.dataset, "names": names}))
     return [(table, own | {"checksum": checksum(own)}) for table, own in found]
 
 
@@ -173,7 +176,7 @@ def packed(values: NDArray[np.integer[Any]]) -> bytes:
 Rows: TypeAlias = list[tuple[dict[str, Any], str]]  # each with what errors call it
 
 
-def images_of(rows: Rows, classes: Rows) -> list[EvaluatedImages]:
+def images_of(rows: Rows, classes: Rows) -> list[SplitSummary]:
     """Read what images are from their rows and those of classes. Raises StoreError for a row that
     is damaged or of another shape.
     """
@@ -187,7 +190,7 @@ def images_of(rows: Rows, classes: Rows) -> list[EvaluatedImages]:
 
 def _images_of(
     row: dict[str, Any], where: str, names: Mapping[tuple[str, str], tuple[str, ...]]
-) -> EvaluatedImages:
+) -> SplitSummary:
     _verify(row, where, "labels")
     fields = Fields(row, where)
     labels = fields.packed("labels", np.uint16, MOST_IMAGES)
@@ -195,14 +198,14 @@ def _images_of(
     if groups is not None and len(groups) != len(labels):
         raise fields.error("groups", f"one for each of {len(labels)} images")
     data, dataset = fields.text("data"), fields.text("dataset")
-    return EvaluatedImages(
+    return SplitSummary(
         dataset=dataset,
-        data=data,
+        digest=data,
         split=fields.text("split"),
         origin=fields.text("origin"),
         training=fields.whole("training"),
         available=fields.whole("available"),
-        labels=labels,
+        labels=labels.astype(np.int64),
         groups=groups,
         classes=names.get((data, dataset), ()),
     )
@@ -210,9 +213,7 @@ def _images_of(
 
 def _verify(row: dict[str, Any], where: str, what: str) -> None:
     if row.pop("checksum") != checksum(row):
-        raise StoreError(
-            f"{where}: the {what} do not match their checksum; the file was damaged or edited"
-        )
+        raise damaged(f"{where}: the {what} do not match their checksum")
 
 
 def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:

@@ -9,18 +9,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.data.datasets import is_own
-from blocksearch.data.splits import Split, SplitSummary, summary
+from blocksearch.data.splits import Split, summary
 from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.recall import recall, there
-from blocksearch.runs.records import FINAL, EvaluatedImages, Group, Job, Run, RunKey
+from blocksearch.runs.records import FINAL, Group, Job, Run, RunKey
 from blocksearch.training.weights import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
@@ -86,9 +84,7 @@ def plan(
     A run whose weights are wanted and not there is missing, too: it is trained to the same bits.
     """
     found = ledger.find(job.key for job in jobs)
-    missing = list(
-        {job.key: job for job in jobs if job.key not in found or job.lacks_weights}.values()
-    )
+    missing = list({job.key: job for job in _untrained(jobs, found)}.values())
     if not missing:
         return Plan((), known + len(found), 0.0)
     watch.timing(len({job.key.network for job in missing}))
@@ -115,7 +111,7 @@ def ensure(
     on the same file trains meanwhile is waited for.
     """
     elsewhere = recall(jobs, *sources)
-    own = [job for job in jobs if job.key not in elsewhere or job.lacks_weights]
+    own = _untrained(jobs, elsewhere)
     if not own:
         watch.planned(Plan((), len(elsewhere), 0.0))
         watch.ended(None)
@@ -149,10 +145,14 @@ def ensure(
         return elsewhere | collect(own, ledger)
 
 
+def _untrained(jobs: Iterable[Job], known: Collection[RunKey]) -> list[Job]:
+    """Return the jobs without a known run, or without the weights that are wanted."""
+    return [job for job in jobs if job.key not in known or job.lacks_weights]
+
+
 def _check_images(jobs: Sequence[Job], location: str) -> None:
     """Raise DataError where images that must be trained on are not here, before a file is made."""
-    known = recall(jobs, location)
-    lacking = (job for job in jobs if job.key not in known or job.lacks_weights)
+    lacking = _untrained(jobs, recall(jobs, location))
     for split, root in {(job.protocol, job.root) for job in lacking}:
         summary(split, root)
 
@@ -167,21 +167,7 @@ def remember_images(splits: Iterable[tuple[Split, str]], root: Path | None, ledg
             with suppress(DataError):
                 found = summary(split, root)
                 if found.digest == data:
-                    ledger.add_images(_evaluated(split, found))
-
-
-def _evaluated(split: Split, found: SplitSummary) -> EvaluatedImages:
-    return EvaluatedImages(
-        dataset=split.dataset,
-        data=found.digest,
-        split=split.id,
-        origin=found.origin,
-        training=found.training,
-        available=found.available,
-        labels=found.labels.astype(np.uint16),
-        groups=found.groups,
-        classes=found.classes,
-    )
+                    ledger.add_images(found)
 
 
 def foresee(
@@ -195,7 +181,7 @@ def foresee(
 ) -> Plan:
     """Plan what `ensure` would train; train and write nothing."""
     elsewhere = recall(jobs, *sources)
-    own = [job for job in jobs if job.key not in elsewhere or job.lacks_weights]
+    own = _untrained(jobs, elsewhere)
     if not own:
         return Plan((), len(elsewhere), 0.0)
     _check_images(own, location)
@@ -269,7 +255,7 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
     device = workers.place.device
     by_network: dict[RunKey, list[Job]] = defaultdict(list)
     for job in jobs:
-        by_network[_anonymous(job.key)].append(job)
+        by_network[job.key.without_seed].append(job)
     groups: list[Group] = []
     for own in by_network.values():
         together = fused(own[0].layers, device)
@@ -277,12 +263,14 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
             divide(own, SHARES if device == "cpu" else TOGETHER) if together else [[j] for j in own]
         )
         groups += [Group(tuple(share), None, device) for share in shares]
-    alike = {(_anonymous(group.jobs[0].key), len(group.jobs)): group for group in groups}
+    alike = {(group.jobs[0].key.without_seed, len(group.jobs)): group for group in groups}
     probed = workers.probe(_in_time(list(alike.values()), workers.count))
     rate = sum(probed.values()) / max(1, sum(map(_flops, probed)))
     seconds = {kind: probed.get(own, rate * _flops(own)) for kind, own in alike.items()}
-    total = sum(seconds[_anonymous(group.jobs[0].key), len(group.jobs)] for group in groups)
-    return _seed_by_seed([group.kept_in(ledger.checkpoints) for group in groups]), total
+    total = sum(seconds[group.jobs[0].key.without_seed, len(group.jobs)] for group in groups)
+    # seed by seed, so that an interrupted experiment has whole pairs
+    groups.sort(key=lambda group: group.seeds[0])
+    return [group.kept_in(ledger.checkpoints) for group in groups], total
 
 
 def _in_time(groups: Sequence[Group], workers: int) -> Iterator[Group]:
@@ -304,15 +292,6 @@ def _flops(group: Group) -> int:
     )
 
 
-def _anonymous(key: RunKey) -> RunKey:
-    return RunKey(key.network, key.dataset, key.data, key.protocol, key.recipe, 0)
-
-
-def _seed_by_seed(groups: list[Group]) -> list[Group]:
-    """Order groups by their seeds, so that an interrupted experiment has whole pairs."""
-    return sorted(groups, key=lambda group: group.seeds[0])
-
-
 def _sweep(jobs: Sequence[Job], ledger: Ledger) -> None:
     """Remove checkpoints of runs that are stored, which a command left that was killed in between;
     in whatever shares it had divided them.
@@ -323,7 +302,7 @@ def _sweep(jobs: Sequence[Job], ledger: Ledger) -> None:
     by_network: dict[RunKey, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.key in final and not job.lacks_weights:
-            by_network[_anonymous(job.key)].append(job)
+            by_network[job.key.without_seed].append(job)
     holds = Holds()
     for own in by_network.values():
         for share in (*divide(own), *divide(own, TOGETHER), *([job] for job in own)):

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.fields import damaged
 from blocksearch.runs.location import Location
 from blocksearch.runs.rows import META
 
@@ -53,9 +54,9 @@ def _check_meta(engine: sa.Engine, location: Location, tables: frozenset[str]) -
                 return
         for name in sorted(tables & set(_KNOWN)):
             if connection.execute(sa.select(sa.text("1")).select_from(sa.table(name))).first():
-                raise StoreError(
+                raise damaged(
                     f"{location}: table {name} has rows, but table {META.name} has no row schema "
-                    "that says of which version they are; the file was damaged or edited"
+                    "that says of which version they are"
                 )
 
 

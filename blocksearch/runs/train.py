@@ -52,16 +52,16 @@ def foresee_training(
 
 
 def _by_class(runs: Sequence[Run], shared: Conditions) -> list[dict[str, object]]:
-    if not runs or shared.judged is None or not shared.judged.classes:
+    if not runs or not shared.images.classes:
         return []
     each = [dict(recalls(run, shared.judged)) for run in runs]
-    counts = np.bincount(shared.judged.labels, minlength=len(shared.judged.classes))
+    counts = np.bincount(shared.images.labels, minlength=len(shared.images.classes))
     return [
         {
             "name": name,
             "images": int(counts[k]),
             "recall": sum(own[name] for own in each) / len(each),
         }
-        for k, name in enumerate(shared.judged.classes)
+        for k, name in enumerate(shared.images.classes)
         if counts[k]
     ]

@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
@@ -204,7 +204,7 @@ def _together(runs: Iterable[Run]) -> list[list[Run]]:
     """
     alike: dict[RunKey, dict[int, Run]] = defaultdict(dict)
     for run in runs:
-        alike[replace(run.key, seed=0)][run.key.seed] = run
+        alike[run.key.without_seed][run.key.seed] = run
     found: dict[tuple[RunKey, ...], list[Run]] = {}
     for by_seed in alike.values():
         for run in by_seed.values():
@@ -248,12 +248,9 @@ def _check_images(groups: Iterable[Group]) -> None:
 
 def _spread(run: Run, runs: Iterable[Run]) -> float | None:
     """Return the standard deviation over the seeds of a run's network, in points."""
-    kind = replace(run.key, seed=0)
-    own = [
-        each.accuracy
-        for each in runs
-        if each.accuracy is not None and replace(each.key, seed=0) == kind
-    ]
+    kind = run.key.without_seed
+    alike = (each.accuracy for each in runs if each.key.without_seed == kind)
+    own = [accuracy for accuracy in alike if accuracy is not None]
     return stdev(own) if len(own) > 1 else None
 
 

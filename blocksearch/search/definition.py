@@ -13,11 +13,12 @@ from typing import Any
 
 from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import parse
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
-from blocksearch.runs.plan import Conditions, network_from
+from blocksearch.runs.plan import Conditions
 from blocksearch.search.config import NAMED, StudyConfig, words
 from blocksearch.search.identity import source_digest
 from blocksearch.search.measured import Measure
@@ -47,18 +48,19 @@ class Judged:
     @classmethod
     def by(cls, shared: Conditions) -> "Judged":
         """Describe trainings, with every reduction named."""
-        images = f"{shared.training_images:,}"
-        if shared.training_images < shared.available_images:
-            images = f"only {shared.training_images:,} of {shared.available_images:,}"
+        known = shared.images
+        images = f"{known.training:,}"
+        if known.training < known.available:
+            images = f"only {known.training:,} of {known.available:,}"
         by = "" if shared.metric == ACCURACY else f" by {shared.metric.title}"
         title = (
             f"{shared.what}: {images} training images, "
             f"{shared.recipe.title}{shared.doubts}, judged on "
-            f"{shared.evaluation_images:,} images of validation split {shared.protocol.number}{by}"
+            f"{known.evaluation:,} images of validation split {shared.protocol.number}{by}"
         )
         return cls(
             shared.protocol.dataset,
-            shared.data,
+            known.digest,
             shared.protocol.id,
             shared.recipe.text,
             shared.recipe.epochs,
@@ -244,7 +246,7 @@ def opening(
     seen: set[str] = set()
     for name in dict.fromkeys((*references, *enqueue)):
         try:
-            network = named_network(name, task) if name in NAMED else network_from(name, task)
+            network = named_network(name, task) if name in NAMED else parse(name, task)
             if grammar.skeleton:
                 network = network.inside(grammar.skeleton)
                 _ = network.cost  # a reference network that does not fit is left out

@@ -108,8 +108,8 @@ def final(
         )
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.what}: "
-        f"{shared.training_images:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
-        f"seeds, judged once on {shared.evaluation_images:,} test images"
+        f"{shared.images.training:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
+        f"seeds, judged once on {shared.images.evaluation:,} test images"
     )
     with closing(Ledger(location, create=False)) as ledger:
         ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
@@ -215,16 +215,8 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
             f"the images of {protocol.dataset} are not those that study {study.name} was searched "
             "on"
         )
-    return Conditions(
-        protocol,
-        recipe,
-        root,
-        known.digest,
-        known.training,
-        known.available,
-        known.evaluation,
-        known.groups,
-    )
+    known = replace(known, origin="")  # which the title of the search says
+    return Conditions(protocol, recipe, root, known)
 
 
 def _chosen(

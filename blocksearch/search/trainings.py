@@ -34,9 +34,9 @@ ATTEMPTS = 3  # of a training that fails
 def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
     """Raise ConfigError for what cannot be measured by the images that judge trainings."""
     for each in measured:
-        if each.metric is not None and shared.judged is not None:
+        if each.metric is not None:
             shared.judged.check(each.metric)
-        elif each.metric is None and each.function is None:
+        elif each.function is None:
             raise ConfigError(f"objective {each.name} needs a function of an evaluated run")
 
 
@@ -72,13 +72,12 @@ class Trainings:
     ) -> None:
         self._measured = tuple(measured)
         self._driver, self._rungs, self._shared = driver, rungs, shared
-        assert shared.judged is not None  # the classes of images, which a search has
         self._judged = judged = shared.judged
         self._read = Reader(rungs, shared.metric, lambda _: judged)
         self._ledger, self._workers, self._holds = ledger, workers, Holds()
         self._running: dict[Group, Trial] = {}
         self._waiting: list[Trial] = []
-        splits = [(shared.protocol, shared.data), *shared.beside.values()]
+        splits = [(shared.protocol, shared.images.digest), *shared.beside.values()]
         remember_images(splits, shared.root, ledger)
         self._failures: Counter[int] = Counter()  # by number of the trial
         self._given_up: str | None = None

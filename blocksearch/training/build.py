@@ -145,9 +145,8 @@ def initialise(module: nn.Module, seeds: Sequence[int]) -> None:
                 part.bias.data.zero_()
         elif isinstance(part, SeededDropout):
             for seed, generator in zip(seeds, part.generators, strict=True):
-                generator.manual_seed(
-                    seed + (dropouts << 32)
-                )  # two layers of one shape must not draw the same masks
+                # two layers of one shape must not draw the same masks
+                generator.manual_seed(seed + (dropouts << 32))
             dropouts += 1
 
 

@@ -3,10 +3,10 @@ register for a user's own.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +49,8 @@ class Trained:
         return dict(zip(names, own.values(), strict=True))
 
 
-class Exporter(Protocol):
-    """Turn a network with trained weights into a file's content."""
-
-    def __call__(self, trained: Trained, /) -> bytes:
-        """Return the content."""
-        ...
+# Turns a network with trained weights into a file's content.
+Exporter: TypeAlias = Callable[[Trained], bytes]
 
 
 def _safetensors(trained: Trained) -> bytes:

@@ -80,11 +80,8 @@ class SeededDropout(nn.Module):
 
     def __init__(self, input: Shape, rate: float, copies: int) -> None:
         super().__init__()
-        self.input, self.rate, self.generators = (
-            input,
-            rate,
-            [torch.Generator() for _ in range(copies)],
-        )
+        self.input, self.rate = input, rate
+        self.generators = [torch.Generator() for _ in range(copies)]
         self._mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,13 +103,8 @@ class SeededDropout(nn.Module):
 
     def _drawn(self, images: int) -> Tensor:
         own = images, self.input.channels, *self.input.map
-        keep = (
-            torch.cat(
-                [torch.rand(own, generator=generator) for generator in self.generators], dim=1
-            )
-            >= self.rate
-        )
-        return keep / (1 - self.rate)
+        drawn = [torch.rand(own, generator=generator) for generator in self.generators]
+        return (torch.cat(drawn, dim=1) >= self.rate) / (1 - self.rate)
 
 
 class Classifiers(nn.Module):

@@ -6,7 +6,7 @@ treat each number by itself: none that looks at the norm of a whole tensor. torc
 one is made, so that names can be checked without it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,11 +105,6 @@ def _on_gpu(groups: list[Group]) -> bool:
     return bool(groups[0]["params"][0].is_cuda)
 
 
-def _parameters(optimizer: "torch.optim.Optimizer") -> Iterator["Tensor"]:
-    for group in optimizer.param_groups:
-        yield from group["params"]
-
-
 def stored(optimizer: "torch.optim.Optimizer") -> dict[str, "NDArray[Any]"]:
     """Return what an optimiser remembers, as arrays by name."""
     import torch
@@ -127,7 +122,7 @@ def restore(optimizer: "torch.optim.Optimizer", arrays: Mapping[str, "NDArray[An
     import torch
 
     state: dict[int, dict[str, Tensor]] = {}
-    parameters = list(_parameters(optimizer))
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     for key, array in arrays.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/")

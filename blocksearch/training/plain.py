@@ -5,13 +5,13 @@ workers, one seed after another.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Images, Prepared
@@ -45,7 +45,7 @@ def plain_seconds(
     """Train one seed for some batches the plain way; return the seconds of a batch, the first
     `warm` left out.
     """
-    loop = _Loop(layers, data, recipe, 0, device, loaders=2)
+    loop = _Loop(layers, data, recipe, 0, device)
     start, done = 0.0, 0
     while done < warm + batches:
         for x, y in loop.loader:
@@ -60,60 +60,11 @@ def plain_seconds(
     return (time.perf_counter() - start) / batches
 
 
-def plain_accuracy(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> float:
-    """Train one seed for the whole horizon the plain way; return the last epoch's accuracy in
-    percent.
-
-    Weights and batch order are those of our own training of that seed, so that the two can be
-    compared pair by pair.
-    """
-    loop = _Loop(
-        layers,
-        data,
-        recipe,
-        seed,
-        "cpu",
-        loaders=0,
-        sampler=_Order(seed, len(data.training.labels)),
-    )
-    steps = recipe.epochs * len(loop.loader)
-    for epoch in range(recipe.epochs):
-        for batch, (x, y) in enumerate(loop.loader):
-            for group in loop.optimizer.param_groups:
-                group["lr"] = recipe.rate_at(epoch * len(loop.loader) + batch, steps)
-            loop.step(x, y)
-    loop.module.eval()
-    with torch.no_grad():
-        batches = DataLoader(_Pictures(data.evaluation, data), recipe.batch)
-        right = sum(int((loop.module(x).argmax(1) == y).sum()) for x, y in batches)
-    return 100 * right / len(data.evaluation.labels)
-
-
-class _Order(Sampler[int]):
-    """The order in which a seed reads the images, epoch by epoch."""
-
-    def __init__(self, seed: int, images: int) -> None:
-        self._stream, self._images = np.random.Generator(np.random.PCG64(seed)), images
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._stream.permutation(self._images).tolist())
-
-    def __len__(self) -> int:
-        return self._images
-
-
 class _Loop:
     """Everything the loop needs, set up as a user would."""
 
     def __init__(
-        self,
-        layers: Layers,
-        data: Prepared,
-        recipe: Recipe,
-        seed: int,
-        device: str,
-        loaders: int,
-        sampler: Sampler[int] | None = None,
+        self, layers: Layers, data: Prepared, recipe: Recipe, seed: int, device: str
     ) -> None:
         if recipe.augment:
             raise ConfigError("the plain loop augments no images: time a recipe without `augment`")
@@ -123,11 +74,10 @@ class _Loop:
         self.loader = DataLoader(
             _Pictures(data.training, data),
             recipe.batch,
-            shuffle=sampler is None,
-            sampler=sampler,
-            num_workers=loaders,
+            shuffle=True,
+            num_workers=2,
             drop_last=images >= recipe.batch,
-            persistent_workers=loaders > 0,
+            persistent_workers=True,
         )
         own = build(with_dropout(layers, recipe.dropout), seed)
         self.module = _operators(own).to(device)
@@ -156,13 +106,9 @@ def _operators(module: nn.Module) -> nn.Module:
     """Put torch's own operators in the place of normalisation and activation in one step."""
     for name, part in list(module.named_children()):
         if isinstance(part, NormAct):
-            activation = (
-                nn.Identity()
-                if part.slope == LINEAR
-                else nn.LeakyReLU(part.slope)
-                if part.slope
-                else nn.ReLU()
-            )
+            activation: nn.Module = nn.LeakyReLU(part.slope) if part.slope else nn.ReLU()
+            if part.slope == LINEAR:
+                activation = nn.Identity()
             setattr(module, name, nn.Sequential(nn.BatchNorm2d(part.num_features), activation))
         else:
             _operators(part)

@@ -60,13 +60,9 @@ def _change(word: str) -> tuple[str, Any]:
     name, equals, text = word.partition("=")
     if not equals:
         raise ConfigError(f"a change of a recipe must be name=value, but got {word!r}")
-    _check_name(name)
-    return name, _value(name, text)
-
-
-def _check_name(name: str) -> None:
     if name not in _FIELDS:
         raise unknown("field of a recipe", name, _FIELDS)
+    return name, _value(name, text)
 
 
 def _value(name: str, text: str) -> Any:

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_WARM_UP = (
-    3  # steps on another stream, so that libraries choose their ways before anything is recorded
-)
+# steps on another stream, so that libraries choose their ways before anything is recorded
+_WARM_UP = 3
 
 
 class RecordedStep:
@@ -50,9 +49,8 @@ class RecordedStep:
             for tensor, before in weights:
                 tensor.copy_(before)
             for tensor in self._moments():
-                tensor.copy_(
-                    moments.get(id(tensor), torch.zeros_like(tensor))
-                )  # Adam starts from zeros
+                # Adam starts from zeros
+                tensor.copy_(moments.get(id(tensor), torch.zeros_like(tensor)))
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._losses = self._body(indices)

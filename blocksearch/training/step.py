@@ -17,10 +17,8 @@ from blocksearch.training.build import build
 from blocksearch.training.recipe import Precision
 
 EVALUATION_BATCH = 500  # images that are judged together, where their maps are small
-SMALL, LARGE = (
-    2**18,
-    2**25,
-)  # peak activations of a small image's maps, and of a batch of larger ones
+SMALL = 2**18  # peak activations of a small image's maps
+LARGE = 2**25  # and of a batch of larger ones
 
 
 def with_dropout(layers: Layers, rate: float | None) -> Layers:

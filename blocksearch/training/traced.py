@@ -37,7 +37,8 @@ def made(skeleton: Skeleton, block: Block, seed: int) -> nn.Module:
     Raises SpecError for a block that does not fit, ConfigError or PluginError for other failures.
     """
     where = f"{skeleton.name} on [{block}]"
-    with _seeded(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         try:
             module = skeleton.make(block)
         except SpecError:
@@ -228,10 +229,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -7,7 +7,7 @@ and taken up again to the same bits.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,29 +41,13 @@ from blocksearch.training.transforms import Augmentation
 from blocksearch.training.users import Draws
 
 
-def train(
-    layers: Layers,
-    data: Prepared,
-    recipe: Recipe,
-    seed: int,
-    on_epoch: Callable[[int], None] | None = None,
-) -> Outcome:
-    """Train for the recipe's horizon and evaluate after each epoch, or `once`; the last is the
-    result, never the best one.
+class Training:
+    """A training in progress: stepped, stopped, stored and taken up again. It ends at the recipe's
+    horizon; the last accuracy is the result, never the best one.
 
     Seed s gives the same batch order to every network, and weights and dropout from streams of
     their own. Repeated with the same number of threads it is bit-identical. A loss that is not
-    finite ends the run as `diverged`.
-    """
-    training = Training(layers, data, recipe, [seed])
-    while not training.finished:
-        if training.step() and on_epoch:
-            on_epoch(training.epoch)
-    return training.outcomes()[0]
-
-
-class Training:
-    """A training in progress: stepped, stopped, stored and taken up again.
+    finite ends a seed's run as diverged.
 
     On a GPU the step is recorded (`recorded` says so, and can be asked for anywhere), and losses
     wait there for the epoch's end.

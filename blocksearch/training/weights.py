@@ -52,12 +52,7 @@ class Keeper:
         written (a full disk, say).
         """
         if time.monotonic() - self._kept >= self.every:
-            try:
-                self.keep()
-                self.trouble = ""
-            except OSError as error:
-                self.trouble = error.strerror or str(error)
-                self._kept = time.monotonic()
+            self.keep_if_possible()
 
     def keep_if_possible(self) -> None:
         """Write the file; where that fails, note why in `trouble`.
@@ -66,8 +61,10 @@ class Keeper:
         """
         try:
             self.keep()
+            self.trouble = ""
         except OSError as error:
             self.trouble = error.strerror or str(error)
+            self._kept = time.monotonic()
 
     def keep(self) -> None:
         """Write the file. Raises OSError where it cannot be written."""

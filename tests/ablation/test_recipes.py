@@ -11,7 +11,7 @@ from blocksearch.ablation.design import ask
 from blocksearch.ablation.results import compare_variants
 from blocksearch.ablation.study import _lookup, jobs
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Split
+from blocksearch.data.splits import Split, SplitSummary
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Conditions
@@ -19,7 +19,15 @@ from blocksearch.runs.records import Run, RunState
 
 EFFNET = named_network("effnet", TASKS["digits"])
 RUN = RunConfig(dataset="digits", epochs=2)
-SHARED = Conditions(Split("digits"), RUN.recipe_of(), None, "d" * 64, 100, 100, 20)
+IMAGES = SplitSummary(
+    dataset="digits",
+    split="val20-v1.0",
+    digest="d" * 64,
+    training=100,
+    available=100,
+    labels=np.zeros(20, np.int64),
+)
+SHARED = Conditions(Split("digits"), RUN.recipe_of(), None, IMAGES)
 GAINS = {"fast": 0.0, "augmented": 6.0, "paper": -3.0}
 
 

@@ -14,8 +14,9 @@ from blocksearch.ablation.results import compare_variants
 from blocksearch.ablation.study import ablate
 from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.factors import FACTORS
+from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Split
+from blocksearch.data.splits import Split, SplitSummary
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
 from blocksearch.paper.claims import with_claims
 from blocksearch.paper.section3 import conversions, section3
@@ -28,7 +29,6 @@ from blocksearch.runs.plan import (
     Request,
     conditions,
     loaded,
-    network_from,
     read_seeds,
     task_from,
 )
@@ -39,7 +39,15 @@ from blocksearch.training.recipe import Recipe
 from tests.data.test_data import write_gtsrb
 
 EFFNET = named_network("effnet", TASKS["digits"])
-SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, "d", 100, 100, 50)
+IMAGES = SplitSummary(
+    dataset="digits",
+    split="val20-v1.0",
+    digest="d",
+    training=100,
+    available=100,
+    labels=np.zeros(50, np.int64),
+)
+SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, IMAGES)
 
 
 def made_run(key, state, accuracies, *, reason="", right=None, provenance=None):
@@ -291,7 +299,7 @@ def remembered(signs, tmp_path):
                         devices[place % len(devices)],
                         accuracy=50 + seed + swing,
                         key=job.key,
-                        images=shared.evaluation_images,
+                        images=shared.images.evaluation,
                     ),
                 )
         return ablate("effnet", found, config(**wishes), request, Watch())
@@ -399,20 +407,18 @@ def test_seeds_that_are_neither(text):
 
 def test_networks_from_names_changes_and_texts():
     task = TASKS["digits"]
-    changed = network_from("effnet residual=add stem=conv", task)
+    changed = parse("effnet residual=add stem=conv", task)
     assert changed.blocks[0].residual == "add"
     assert changed.stem == "conv"
-    assert (
-        network_from("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
-    )
-    assert network_from("input=3x9x9 widths=5 classes=3 [kernel=3x3]", task).task.classes == 3
+    assert parse("bottleneck=2 minimum=6 kernel=1x3+3x1 pooling=separable_conv", task) == EFFNET
+    assert parse("input=3x9x9 widths=5 classes=3 [kernel=3x3]", task).task.classes == 3
     for text, says in (
         ("efnet", "did you mean 'effnet'"),
         ("effnet residul=add", "did you mean 'residual'"),
         ("", "unknown network"),
     ):
         with pytest.raises(BlocksearchError, match=says):
-            network_from(text, task)
+            parse(text, task)
 
 
 @pytest.mark.parametrize(

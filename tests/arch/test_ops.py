@@ -30,7 +30,7 @@ from blocksearch.ablation.design import ask
 from blocksearch.arch.layers import Activation, Conv, CustomOp, Join, decode, encode
 from blocksearch.arch.summary import layer_rows
 from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
-from blocksearch.runs.plan import loaded, network_from
+from blocksearch.runs.plan import loaded
 from blocksearch.space.load import read_space
 from blocksearch.training.build import build
 from tests.arch.test_cost import (
@@ -92,9 +92,7 @@ def test_a_changed_definition_is_another_network(tmp_path):
         code = (SPACES / "gates.py").read_text().replace('"hardsigmoid"', f'"{slope}"')
         (tmp_path / "gates.py").write_text(code)
         options = read_space(tmp_path / "gates.py").options
-        return network_from(
-            "effnet activation=gates.swish()", TASKS["gtsrb"], options=options
-        ).digest
+        return parse("effnet activation=gates.swish()", TASKS["gtsrb"], options).digest
 
     assert fingerprint("hardsigmoid") == fingerprint("hardsigmoid") != fingerprint("sigmoid")
 
@@ -207,7 +205,7 @@ def test_a_file_that_is_not_loaded_is_named():
         ParseError,
         match=r"attention=squeeze.se\(ratio=2\) is defined in squeeze.py, which is not loaded",
     ):
-        network_from("effnet attention=squeeze.se(ratio=2)", TASKS["gtsrb"])
+        parse("effnet attention=squeeze.se(ratio=2)", TASKS["gtsrb"])
 
 
 GRAMMAR = "from blocksearch import Grammar, TASKS\n"
@@ -257,11 +255,7 @@ def test_the_command_line_takes_a_space(tmp_path):
     )
     assert (
         price["macs"]
-        == cost(
-            network_from(
-                "effnet attention=squeeze.se(ratio=4)", TASKS["gtsrb"], options=OPTIONS
-            ).layers
-        ).macs
+        == cost(parse("effnet attention=squeeze.se(ratio=4)", TASKS["gtsrb"], OPTIONS).layers).macs
     )
     without = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (without.returncode, "squeeze.py, which is not loaded" in without.stderr) == (2, True)

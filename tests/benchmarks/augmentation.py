@@ -13,8 +13,9 @@ from statistics import median
 
 import torch
 
+from blocksearch.arch.notation import parse
 from blocksearch.data.splits import Split, prepare
-from blocksearch.runs.plan import network_from, task_from
+from blocksearch.runs.plan import task_from
 from blocksearch.training.recipe import RECIPES
 from blocksearch.training.trainer import Training
 
@@ -28,7 +29,7 @@ def main(name: str = "effnet", widths: str = "8,16,32") -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     data = prepare(Split("digits", images=128 * (STEPS + WARM_UP)))
-    layers = network_from(name, task_from("digits", widths), dataset="digits").layers
+    layers = parse(name, task_from("digits", widths), dataset="digits").layers
     for seeds in ((0,), (0, 1, 2)):
         trainings = {
             text: Training(layers, data, replace(RECIPES["fast"], augment=text), seeds)

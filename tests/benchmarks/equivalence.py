@@ -18,8 +18,9 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import stats
 
+from blocksearch.arch.notation import parse
 from blocksearch.data.splits import Prepared, Split, prepare
-from blocksearch.runs.plan import network_from, task_from
+from blocksearch.runs.plan import task_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("baseline", "mobilenet_v2", "mob_imp")
@@ -35,7 +36,7 @@ def data() -> Prepared:
 
 
 def layers(name: str):
-    return network_from(name, task_from("digits", "8,16,32"), dataset="digits").layers
+    return parse(name, task_from("digits", "8,16,32"), dataset="digits").layers
 
 
 def fast(name: str, seeds: list[int]) -> list[float]:
@@ -50,9 +51,33 @@ def fast(name: str, seeds: list[int]) -> list[float]:
 
 def plain(name: str, seeds: list[int]) -> list[float]:
     """The user's way: one seed after another."""
-    from blocksearch.training.plain import plain_accuracy
+    return [_plain_accuracy(name, data(), seed) for seed in seeds]
 
-    return [plain_accuracy(layers(name), data(), RECIPE, seed) for seed in seeds]
+
+def _plain_accuracy(name: str, images: Prepared, seed: int) -> float:
+    """Train one seed the plain way, with weights and batch order of our own training of it; return
+    the last epoch's accuracy in percent.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    from blocksearch.training.plain import _Loop, _Pictures
+
+    loop = _Loop(layers(name), images, RECIPE, seed, "cpu")
+    order, count = np.random.Generator(np.random.PCG64(seed)), len(images.training.labels)
+    pictures, steps = loop.loader.dataset, count // RECIPE.batch
+    for epoch in range(RECIPE.epochs):
+        own = order.permutation(count).tolist()
+        loader = DataLoader(pictures, RECIPE.batch, sampler=own, drop_last=True)
+        for batch, (x, y) in enumerate(loader):
+            for group in loop.optimizer.param_groups:
+                group["lr"] = RECIPE.rate_at(epoch * steps + batch, RECIPE.epochs * steps)
+            loop.step(x, y)
+    loop.module.eval()
+    with torch.no_grad():
+        batches = DataLoader(_Pictures(images.evaluation, images), RECIPE.batch)
+        right = sum(int((loop.module(x).argmax(1) == y).sum()) for x, y in batches)
+    return 100 * right / len(images.evaluation.labels)
 
 
 def one_thread() -> None:

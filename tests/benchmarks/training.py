@@ -11,9 +11,10 @@ same is shown by tests/training/test_fused.py.
 import sys
 from statistics import median
 
+from blocksearch.arch.notation import parse
 from blocksearch.data.splits import Split
 from blocksearch.runs.bench import bench, with_batches
-from blocksearch.runs.plan import Request, network_from, task_from
+from blocksearch.runs.plan import Request, task_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("effnet", "mobilenet", "mobilenet_v2", "baseline")
@@ -24,7 +25,7 @@ def main(sizes: list[str]) -> None:
     for size in sizes or list(WIDTHS):
         ratios = []
         for name in NETS:
-            network = network_from(name, task_from("digits", WIDTHS[size]), dataset="digits")
+            network = parse(name, task_from("digits", WIDTHS[size]), dataset="digits")
             _, ways = bench(
                 network,
                 with_batches(Request(Split("digits"), RECIPES["fast"], None, "none", None)),

@@ -39,8 +39,9 @@ from blocksearch.training.build import build
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.step import predict
 from blocksearch.training.timing import _median_seconds
-from blocksearch.training.trainer import Training, train
+from blocksearch.training.trainer import Training
 from tests.ablation.test_study import made_run
+from tests.training.drawn import train
 
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 

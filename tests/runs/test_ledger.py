@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from blocksearch.arch.layers import decode
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Split
+from blocksearch.data.splits import Split, SplitSummary
 from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.peek import contents
-from blocksearch.runs.records import EvaluatedImages, Job, Run, RunKey, RunState
+from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.training.recipe import Recipe
 from tests.strategies import tries
 
@@ -329,14 +329,14 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
     assert len(stored) <= len(said) + 1
 
 
-IMAGES = EvaluatedImages(
+IMAGES = SplitSummary(
     dataset="digits",
-    data="d" * 64,
+    digest="d" * 64,
     split="val20-v1.0",
     origin="drawn",
     training=10,
     available=20,
-    labels=np.arange(5, dtype=np.uint16),
+    labels=np.arange(5),
     groups=np.array([3, 3, 2, 2, 1], np.int32),
 )
 
@@ -371,7 +371,7 @@ def test_images_and_the_names_of_their_classes_are_stored_at_once(tmp_path):
 def test_what_the_images_are_is_stored_once_and_noticed_where_it_is_edited(tmp_path):
     images = IMAGES
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert ledger.images(images.data, images.split) is None
+        assert ledger.images(images.digest, images.split) is None
         ledger.add_images(images)
         ledger.add_images(replace(images, origin="another"))
         (found,) = ledger.all_images()

@@ -16,5 +16,5 @@ def test_planning_reads_no_pixels(tmp_path):
     recipe = recipe_named("fast", 1, {})
     request = Request(Split("gtsrb"), recipe, tmp_path, str(tmp_path / "runs.db"), 1)
     planned = conditions(request, named_network("effnet", TASKS["gtsrb"]))
-    assert (planned.training_images, planned.evaluation_images) == (43 * 2, 43 * 2)
+    assert (planned.images.training, planned.images.evaluation) == (43 * 2, 43 * 2)
     assert not pixels.exists()  # decoding again would have put it there

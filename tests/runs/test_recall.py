@@ -53,7 +53,7 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
     """GTSRB's images are not here; runs of it are asked for by the digest that they were of."""
     with closing(Ledger(answered.ledger)) as ledger:
         (images,) = ledger.all_images()
-        ledger.add_images(replace(images, dataset="gtsrb", data="e" * 64))
+        ledger.add_images(replace(images, dataset="gtsrb", digest="e" * 64))
     nowhere = Path(answered.ledger).parent / "nothing here"
     request = Request(
         protocol=replace(answered.protocol, dataset="gtsrb"),
@@ -64,8 +64,8 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
     )
     network = named_network("mobilenet", TASKS["gtsrb"])
     shared = conditions(request, network)
-    assert shared.data == "e" * 64
-    assert shared.evaluation_images == len(images.labels)
+    assert shared.images.digest == "e" * 64
+    assert shared.images.evaluation == len(images.labels)
     with pytest.raises(DataError):
         conditions(replace(request, ledger=str(nowhere / "none.db")), network)
 
@@ -73,9 +73,9 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
 def test_images_of_two_digests_are_not_mixed(answered):
     with closing(Ledger(answered.ledger)) as ledger:
         (images,) = ledger.all_images()
-        ledger.add_images(replace(images, data="f" * 64))
+        ledger.add_images(replace(images, digest="f" * 64))
     found = stored_images(images.dataset, images.split, [answered.ledger])
-    assert [each.data for each in found] == [images.data, "f" * 64]
+    assert [each.digest for each in found] == [images.digest, "f" * 64]
 
 
 def test_what_is_nowhere_is_not_known(answered, tmp_path):

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from blocksearch.data.splits import Split
+from blocksearch.data.splits import Split, SplitSummary
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.measures import TrueClasses
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Machine, RunState
 from blocksearch.runs.worker import failed_run
@@ -44,8 +43,15 @@ def asked():
 @pytest.fixture
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
-    judged = TrueClasses(np.zeros(20, np.int64))
-    shared = Conditions(Split("digits"), recipe, None, "d" * 64, 100, 100, 20, judged=judged)
+    images = SplitSummary(
+        dataset="digits",
+        split="val20-v1.0",
+        digest="d" * 64,
+        training=100,
+        available=100,
+        labels=np.zeros(20, np.int64),
+    )
+    shared = Conditions(Split("digits"), recipe, None, images)
     workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,

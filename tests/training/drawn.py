@@ -1,7 +1,11 @@
-"""Drawn images to train on, prepared as a data set's are."""
+"""Drawn images to train on, prepared as a data set's are, and a whole training of one seed."""
 
+from blocksearch.arch.layers import Layers
 from blocksearch.data import digits
 from blocksearch.data.splits import Images, Prepared, normalisation
+from blocksearch.training.outcome import Outcome
+from blocksearch.training.recipe import Recipe
+from blocksearch.training.trainer import Training
 
 
 def drawn_data(count: int, learnt: int) -> Prepared:
@@ -12,3 +16,11 @@ def drawn_data(count: int, learnt: int) -> Prepared:
         Images(images[learnt:], labels[learnt:]),
     )
     return Prepared(learn, judge, normalisation(learn), "d")
+
+
+def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> Outcome:
+    """Train one seed to the recipe's horizon."""
+    training = Training(layers, data, recipe, [seed])
+    while not training.finished:
+        training.step()
+    return training.outcomes()[0]

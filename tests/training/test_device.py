@@ -134,7 +134,8 @@ LIMITED = """
 import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
-from blocksearch.runs.plan import Request, conditions, network_from, task_from
+from blocksearch.arch.notation import parse
+from blocksearch.runs.plan import Request, conditions, task_from
 from blocksearch.runs.worker import train_group
 from blocksearch.runs.records import Group
 from blocksearch.data.splits import Split
@@ -143,7 +144,7 @@ from blocksearch.training.recipe import RECIPES
 seeds, limit, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
-network = network_from("baseline", task_from("digits", "64,64,64"))
+network = parse("baseline", task_from("digits", "64,64,64"))
 recipe = replace(RECIPES["fast"], epochs=1)
 request = Request(Split("digits", images=256), recipe, folder, "none", 1)
 jobs = conditions(request, network).jobs([network], range(seeds))

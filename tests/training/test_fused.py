@@ -10,13 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS
-from blocksearch.runs.plan import loaded, network_from
+from blocksearch.runs.plan import loaded
 from blocksearch.training.build import build
 from blocksearch.training.recipe import RECIPES
-from blocksearch.training.trainer import Training, train
+from blocksearch.training.trainer import Training
 from tests.strategies import networks
-from tests.training.drawn import drawn_data
+from tests.training.drawn import drawn_data, train
 
 RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
 OPTIONS = {
@@ -35,9 +36,7 @@ TEXTS = [
 
 
 def network(text):
-    return network_from(
-        text, replace(TASKS["gtsrb"], widths=(8, 12, 16), classes=10), options=OPTIONS
-    )
+    return parse(text, replace(TASKS["gtsrb"], widths=(8, 12, 16), classes=10), OPTIONS)
 
 
 @pytest.fixture(scope="module")

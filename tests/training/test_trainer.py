@@ -26,8 +26,8 @@ from blocksearch.arch.layers import (
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import NAMED, TASKS, named_network
-from blocksearch.data import digits, load, validation_split
-from blocksearch.data.splits import Images, Prepared, Split, normalisation, prepare
+from blocksearch.data import load, validation_split
+from blocksearch.data.splits import Images, Split, normalisation, prepare
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
@@ -42,8 +42,8 @@ from blocksearch.training.step import (
     predict,
     with_dropout,
 )
-from blocksearch.training.trainer import Training, train
-from tests.training.drawn import drawn_data
+from blocksearch.training.trainer import Training
+from tests.training.drawn import drawn_data, train
 
 NETWORK = named_network("effnet", TASKS["digits"])
 
@@ -168,12 +168,8 @@ def test_a_seed_that_diverges_in_the_last_epoch_is_not_judged(data, last):
 
 @pytest.mark.slow
 def test_a_small_net_learns_digits():
-    images, labels = digits.draw(3000, seed=3)
-    learn, judge = Images(images[:2500], labels[:2500]), Images(images[2500:], labels[2500:])
-    data = Prepared(learn, judge, normalisation(learn), "d")
-    outcome = train(
-        named_network("baseline", TASKS["digits"]).layers, data, replace(RECIPE, epochs=4), seed=0
-    )
+    layers = named_network("baseline", TASKS["digits"]).layers
+    outcome = train(layers, drawn_data(3000, learnt=2500), replace(RECIPE, epochs=4), seed=0)
     assert outcome.accuracies[-1] > 20
 
 
