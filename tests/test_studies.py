@@ -6,14 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 import blocksearch
 import blocksearch as bs
@@ -35,6 +38,7 @@ from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.comparisons import interval_text, verdict_of
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.metrics import mean_interval
+from blocksearch.search.evaluation import SEEDS
 
 STUDIES = Path(__file__).parent.parent / "studies"
 TEXT = (STUDIES / "README.md").read_text()
@@ -297,13 +301,33 @@ def test_the_front_of_the_search(shipped):
         assert "kernel=1x3+3x1 depth_multiplier=2" in row["text"]
 
 
-def test_the_front_of_svhns_search():
-    rows = [row for row in bs.front(STUDIES / "svhn.db").records() if row["front"]]
+@pytest.fixture(scope="module")
+def svhns_front():
+    return [row for row in bs.front(STUDIES / "svhn.db").records() if row["front"]]
+
+
+def on_svhns_test(runs: Sequence[Any], digest: str, seeds: Collection[int]) -> list[float]:
+    """Return the five test accuracies of a network after 20 epochs on all crops."""
+    own = [run for run in runs if (run.key.protocol, run.key.network) == ("test", digest)]
+    own = [run for run in own if run.key.seed in seeds]
+    assert (len(own), {run.epoch_to for run in own}) == (5, {EPOCHS["svhn"]})
+    assert len({(run.key.recipe, run.key.data) for run in own}) == 1
+    return [run.accuracy for run in own]
+
+
+def test_the_front_of_svhns_search(svhns_front, shipped):
+    rows = svhns_front
+    runs, _ = shipped("svhn.db")
+    tested = {row["text"]: row["accuracies"] for row in bs.test(STUDIES / "svhn.db").records()}
+    assert set(tested) == {row["network"] for row in rows}
     base = named_network("baseline", TASKS["svhn"]).cost.flops
     found = table("blocksearch pareto studies/svhn.db")
     assert len(found) == len(rows)
     for (text, cells), row in zip(found.items(), rows, strict=True):
         named = "" if row["origin"] == "evolution" else f" ({row['origin']})"
+        own = on_svhns_test(runs, parse(row["network"]).digest, SEEDS)
+        assert sorted(own) == sorted(tested[row["network"]])
+        low, high = mean_interval(own)
         assert text == f"`{row['network'].split('classes=10 ')[1]}`{named}"
         assert cells == [
             f"{row['flops']:,}",
@@ -312,11 +336,60 @@ def test_the_front_of_svhns_search():
             f"{row['measured']:.2f}",
             f"{row['expected']:.2f}",
             f"{row['expected_low']:.2f} – {row['expected_high']:.2f}",
+            f"{sum(own) / 5:.2f}",
+            f"{low:.2f} – {high:.2f}",
         ]
     assert {row["origin"] for row in rows} == {"evolution", "mob_imp"}
     assert {row["seeds"] for row in rows} == {5}
     many = sum("residual=concatenate" in row["network"] for row in rows)
     assert f"{many} of the {len(rows)} concatenate" in TEXT
+    means = [sum(tested[row["network"]]) for row in rows]
+    assert sum(before > after for before, after in pairwise(means)) == 3
+
+
+def test_svhns_front_beside_the_networks_of_the_paper(svhns_front, shipped):
+    """Each network's row has the front's largest that is no larger; Welch's intervals by scipy."""
+    runs, _ = shipped("svhn.db")
+    found = table("the paper's networks beside the front")
+    named = {
+        LARGE.get(name, row.label): network
+        for number in (3, 6)
+        for name, row, network in networks_of(number, TASKS["svhn"])
+        if name != "mob_imp"  # which is on the front
+    }
+    assert list(found) == list(named)
+    better, keys = [], set()
+    for label, network in named.items():
+        theirs = on_svhns_test(runs, network.digest, range(5))
+        flops = network.cost.flops
+        nearest = max(
+            (row for row in svhns_front if row["flops"] <= flops), key=itemgetter("flops")
+        )
+        digest = parse(nearest["network"]).digest
+        ours = on_svhns_test(runs, digest, SEEDS)
+        keys |= {
+            (run.key.recipe, run.key.data)
+            for run in runs
+            if run.key.protocol == "test" and run.key.network in (digest, network.digest)
+        }
+        welch = ttest_ind(ours, theirs, equal_var=False)
+        low, high = welch.confidence_interval(1 - 0.05 / len(named))
+        share = nearest["flops"] / flops
+        assert found[label] == [
+            f"{flops:,}",
+            f"{sum(theirs) / 5:.2f}",
+            f"{nearest['flops']:,}, {share:.2f}",
+            f"{sum(ours) / 5:.2f}",
+            f"{(sum(ours) - sum(theirs)) / 5:+.2f}",
+            f"[{low:+.2f}, {high:+.2f}]",
+        ]
+        assert high > 0
+        better += [share] if low > 0 else []
+    assert len(keys) == 1
+    most, least = (f"{100 * (1 - share):.0f}" for share in (max(better), min(better)))
+    said = f"better than seven of the twelve, with {most} to {least} % fewer FLOPs"
+    assert (len(better), len(named)) == (7, 12)
+    assert said in " ".join(TEXT.split())
 
 
 def test_the_schedule_of_svhn_is_the_shortest_whose_last_fifth_gains_little(shipped):
