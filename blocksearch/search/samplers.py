@@ -1,8 +1,8 @@
 """Who proposes networks. A sampler is a pure function of the trials, so that a killed search goes
 on to the same steps.
 
-A user's own is an object, or what a name in a file is or makes, of a class with a `name` and
-`propose`; what it returns is looked at, and where it fails that is said:
+A user's own sampler is an object with a `name` and `propose`, given as it is or by its place in a
+file. What it proposes is checked, and a failure names it:
 
 >>> class Cheapest:
 ...     name = "cheapest"

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Executor
@@ -23,12 +23,31 @@ from blocksearch.search.measured import EvaluatedRun
 from blocksearch.search.objectives import Objective
 from blocksearch.search.reading import Reader
 from blocksearch.search.trials import Trial, TrialState
+from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
 
-if TYPE_CHECKING:  # which loads this module
-    from blocksearch.search.loop import Driver
-
 ATTEMPTS = 3  # of a training that fails
+
+
+class Trials(Protocol):
+    """Gives out the trials of a search, and takes what became of them; `loop.Driver` does."""
+
+    pool: Candidates
+
+    def next(self) -> Trial | None:
+        """Return the trial to carry out now; None where it has to wait, or nothing or no time is
+        left.
+        """
+
+    def finish(
+        self,
+        trial: Trial,
+        accuracies: tuple[float, ...],
+        otherwise: TrialState,
+        *,
+        reused: bool = False,
+    ) -> None:
+        """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
 def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
@@ -63,7 +82,7 @@ class Trainings:
 
     def __init__(
         self,
-        driver: "Driver",
+        driver: Trials,
         rungs: Sequence[int],
         shared: Conditions,
         ledger: Ledger,

@@ -11,22 +11,16 @@ from blocksearch.ablation.design import ask
 from blocksearch.ablation.results import compare_variants
 from blocksearch.ablation.study import _lookup, jobs
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Split, SplitSummary
+from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Conditions
 from blocksearch.runs.records import Run, RunState
+from tests.made import made_images
 
 EFFNET = named_network("effnet", TASKS["digits"])
 RUN = RunConfig(dataset="digits", epochs=2)
-IMAGES = SplitSummary(
-    dataset="digits",
-    split="val20-v1.0",
-    digest="d" * 64,
-    training=100,
-    available=100,
-    labels=np.zeros(20, np.int64),
-)
+IMAGES = made_images()
 SHARED = Conditions(Split("digits"), RUN.recipe_of(), None, IMAGES)
 GAINS = {"fast": 0.0, "augmented": 6.0, "paper": -3.0}
 

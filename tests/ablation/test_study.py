@@ -16,7 +16,7 @@ from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.notation import parse
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Split, SplitSummary
+from blocksearch.data.splits import Split
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
 from blocksearch.paper.claims import with_claims
 from blocksearch.paper.section3 import conversions, section3
@@ -37,16 +37,10 @@ from blocksearch.runs.records import Run, RunState
 from blocksearch.runs.scheduler import Watch
 from blocksearch.training.recipe import Recipe
 from tests.data.test_data import write_gtsrb
+from tests.made import made_images
 
 EFFNET = named_network("effnet", TASKS["digits"])
-IMAGES = SplitSummary(
-    dataset="digits",
-    split="val20-v1.0",
-    digest="d",
-    training=100,
-    available=100,
-    labels=np.zeros(50, np.int64),
-)
+IMAGES = made_images(count=50)
 SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, IMAGES)
 
 

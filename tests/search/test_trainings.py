@@ -4,10 +4,9 @@ from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from blocksearch.data.splits import Split, SplitSummary
+from blocksearch.data.splits import Split
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Conditions
@@ -17,6 +16,7 @@ from blocksearch.search.trainings import ATTEMPTS, Trainings
 from blocksearch.space.candidates import Candidates
 from blocksearch.training.recipe_text import recipe_named
 from tests.benchmarks.courses import proposed
+from tests.made import made_images
 from tests.search.spaces import TWELVE
 
 
@@ -43,14 +43,7 @@ def asked():
 @pytest.fixture
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
-    images = SplitSummary(
-        dataset="digits",
-        split="val20-v1.0",
-        digest="d" * 64,
-        training=100,
-        available=100,
-        labels=np.zeros(20, np.int64),
-    )
+    images = made_images()
     shared = Conditions(Split("digits"), recipe, None, images)
     workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 import blocksearch as bs
 from blocksearch.arch.zoo import TASKS, named_network
-from blocksearch.data.splits import Images, Prepared, Split, SplitSummary, normalisation
+from blocksearch.data.splits import Images, Prepared, Split, normalisation
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Conditions
@@ -26,6 +26,7 @@ from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.trainer import Training
 from blocksearch.training.transforms import TRANSFORMS, Augmentation, check_fits
+from tests.made import made_images
 from tests.training.drawn import drawn_data
 
 CPU = torch.device("cpu")
@@ -336,14 +337,7 @@ def test_augmentation_is_part_of_a_recipe():
 )
 def test_a_title_says_which_transform_does_not_suit_the_images(dataset, recipe, says):
     found = RunConfig(dataset=dataset, epochs=2).recipe_of(recipe)
-    images = SplitSummary(
-        dataset=dataset,
-        split="val20-v1.0",
-        digest="d" * 64,
-        training=100,
-        available=100,
-        labels=np.zeros(20, np.int64),
-    )
+    images = made_images(dataset)
     shared = Conditions(Split(dataset), found, None, images)
     title = shared.title("effnet", named_network("effnet", TASKS[dataset]))
     assert says in title
