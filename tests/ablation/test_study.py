@@ -704,7 +704,7 @@ def test_runs_of_different_kinds_are_flagged_and_refused_where_that_is_asked_for
     assert (
         sources(alike)
         == "2 runs: blocksearch 1, commits c, torch 2.13.0+cpu, 2.13.1, on cpu, 2026-01-01, "
-        "of images digits d"
+        "of images digits dddddddddddd"
     )
 
 
