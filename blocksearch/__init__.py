@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, export, layers, network, price, survey
     from blocksearch.api.scores import compare
-    from blocksearch.api.studies import Study, front, gain, importance, tabulate, test
+    from blocksearch.api.studies import front, gain, importance, tabulate, test
+    from blocksearch.api.study import Study
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
     from blocksearch.arch.block import Block
     from blocksearch.arch.cost import METRICS, Cost
@@ -42,7 +43,8 @@ _HOMES = {
     "api.catalog": ("describe", "load_dataset"),
     "api.networks": ("cost", "export", "layers", "network", "price", "survey"),
     "api.scores": ("compare",),
-    "api.studies": ("Study", "front", "gain", "importance", "tabulate", "test"),
+    "api.studies": ("front", "gain", "importance", "tabulate", "test"),
+    "api.study": ("Study",),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
     "arch.block": ("Block",),
     "arch.cost": ("METRICS", "Cost"),

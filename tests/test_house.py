@@ -36,10 +36,10 @@ DOORS = {
     "plotly": {"report/interactive"},
     "matplotlib": {"report/pictures"},
     "optuna": {
+        "api/study",
         "search/optuna_import",
         "search/optuna_io",
         "search/optuna_samplers",
-        "search/study",
     },
     "filelock": {"search/begun", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},

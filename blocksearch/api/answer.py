@@ -90,11 +90,13 @@ def together(kind: type[Heard], callbacks: Sequence[Heard]) -> Heard:
     return made
 
 
-def divided(given: Mapping[str, Any], *kinds: Any) -> list[dict[str, Any]]:
+def divided(
+    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Divide keyword arguments among configuration classes. Raises ConfigError for one that none of
-    them has.
+    them has, or that is given in another way (`without`).
     """
-    names = [[each.name for each in fields(kind)] for kind in kinds]
+    names = [[each.name for each in fields(kind) if each.name not in without] for kind in kinds]
     known = [name for own in names for name in own]
     for name in given:
         if name not in known:

@@ -26,32 +26,8 @@ from blocksearch.search.evaluation import Final
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Audience, Effort, affordable
 from blocksearch.search.results import Summary
-from blocksearch.search.study import Study as Search
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
-
-
-class Study(Search):
-    __doc__ = Search.__doc__
-
-    def answer(self) -> Answer[Summary]:
-        """Return the front of the study, to print, draw and save."""
-        return front(self.file, self.config.name)
-
-    def table(self) -> str:
-        """Return the front as plain text, to print."""
-        return self.answer().table()
-
-    def figure(self) -> Any:
-        """Return the front as a figure of plotly's."""
-        return self.answer().figure()
-
-    def save(self, path: str | Path) -> None:
-        """Write the front and all networks to a file, in the form of its suffix."""
-        self.answer().save(path)
-
-    def _repr_html_(self) -> str:
-        return self.answer()._repr_html_()
 
 
 def search(

@@ -15,6 +15,7 @@ import pytest
 from optuna.study import StudyDirection
 
 from blocksearch import cli
+from blocksearch.api.study import Study
 from blocksearch.data import DataConfig, open_dataset
 from blocksearch.errors import BlocksearchError, ConfigError, MissingError, StoreError
 from blocksearch.runs.config import RunConfig
@@ -23,7 +24,6 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.merge import merge_ledgers
 from blocksearch.search.optuna_io import open_storage, storing
 from blocksearch.search.stored_study import open_study
-from blocksearch.search.study import Study
 from blocksearch.search.summary import summarise
 from blocksearch.training.recipe_text import recipe_named
 from tests.fire.forks import images

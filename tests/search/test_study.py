@@ -238,7 +238,7 @@ def test_shares_that_are_taken_for_percent_are_doubted_aloud(tmp_path):
 def test_importing_leaves_the_verbosity_of_optuna_alone():
     code = (
         "import optuna; before = optuna.logging.get_verbosity(); "
-        "import blocksearch.search.study, blocksearch.search.optuna_samplers; "
+        "import blocksearch.api.study, blocksearch.search.optuna_samplers; "
         "assert optuna.logging.get_verbosity() == before == optuna.logging.INFO"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

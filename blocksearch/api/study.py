@@ -5,12 +5,14 @@ Accuracy comes from trainings, on a data set by its name or on images of one's o
 function.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.studies import front
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
@@ -72,7 +74,7 @@ class Study:
                 f"but {lacks}"
             )
         self.file, self._objective, self._grammar = Location(file), objective, _space(grammar)
-        asked, self._runs = _divided(fields)
+        asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
         self._dataset, self._keep = "", None
@@ -102,7 +104,7 @@ class Study:
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
-        effort, heard = Effort(trials, timeout), _Several(callbacks)
+        effort, heard = Effort(trials, timeout), together(Audience, callbacks)
         name = self.config.name
         if self._objective is None:
             if self._keep is not None:
@@ -181,6 +183,25 @@ class Study:
 
         return to_optuna(self._stored(), self.summary())
 
+    def answer(self) -> Answer[Summary]:
+        """Return the front of the study, to print, draw and save."""
+        return front(self.file, self.config.name)
+
+    def table(self) -> str:
+        """Return the front as plain text, to print."""
+        return self.answer().table()
+
+    def figure(self) -> Any:
+        """Return the front as a figure of plotly's."""
+        return self.answer().figure()
+
+    def save(self, path: str | Path) -> None:
+        """Write the front and all networks to a file, in the form of its suffix."""
+        self.answer().save(path)
+
+    def _repr_html_(self) -> str:
+        return self.answer()._repr_html_()
+
     def _stored(self) -> StoredStudy:
         found = open_study(self.file, self.config.name)
         if not isinstance(found, StoredStudy):
@@ -191,27 +212,6 @@ class Study:
         return RunConfig(dataset=self._dataset, db=self.file, **self._runs).request()
 
 
-class _Several(Audience):
-    """Passes on what happens to several, each of whom has the methods that it wants."""
-
-    def __init__(self, callbacks: Sequence[Any]) -> None:
-        self._callbacks = tuple(callbacks)
-
-    def began(self, title: str, trials: int, total: int) -> None:
-        self._tell("began", title, trials, total)
-
-    def told(self, trial: Trial, total: int, reused: bool) -> None:
-        self._tell("told", trial, total, reused)
-
-    def ended(self, reason: str) -> None:
-        self._tell("ended", reason)
-
-    def _tell(self, name: str, *happened: Any) -> None:
-        for each in self._callbacks:
-            if hear := getattr(each, name, None):
-                hear(*happened)
-
-
 def _space(given: Grammar | str | Path) -> Grammar:
     if isinstance(given, str | Path):
         return load_space(given)
@@ -220,16 +220,3 @@ def _space(given: Grammar | str | Path) -> Grammar:
             f"grammar must be a Grammar, or the name or file of a space, but got {given!r:.80}"
         )
     return given
-
-
-def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide arguments into those of the study and those of its trainings."""
-    own = [each.name for each in fields(StudyConfig)]
-    runs = [each.name for each in fields(RunConfig) if each.name not in ("dataset", "db")]
-    for name in given:
-        if name not in (*own, *runs):
-            raise unknown("argument", name, [*own, *runs])
-    return (
-        {name: value for name, value in given.items() if name in own},
-        {name: value for name, value in given.items() if name in runs},
-    )
