@@ -266,6 +266,18 @@ def test_section_3(name, section3):
     assert rows == table(f"`blocksearch reproduce section3 --dataset {name}", "seeds")
 
 
+@pytest.mark.parametrize("name", ["gtsrb", "svhn"])
+def test_section_3_prints_without_images(name, section3, tmp_path, monkeypatch):
+    """The seeds that are not named are those of the shipped runs."""
+    monkeypatch.chdir(tmp_path)
+    rows = bs.reproduce("section3", dataset=name).records()
+    found = [row["difference"] for row in rows if row["difference"] is not None]
+    own = [each.comparison for each in section3[name].results if each.comparison is not None]
+    assert found == pytest.approx([each.difference for each in own])
+    seeds = [len(row["seeds"]) for row in rows if row["difference"] is not None]
+    assert seeds == [each.n for each in own]
+
+
 def test_what_two_questions_leave_undecided(section3):
     """The shortcuts were asked about again, so that a p below α / 2 decides."""
     undone = [
