@@ -41,7 +41,7 @@ def search(
     callbacks: Sequence[Audience] = (),
     **fields: Any,
 ) -> Answer[Any]:
-    """Search a space for the networks that nothing beats in accuracy and costs.
+    """Search a space for its Pareto-optimal networks in accuracy and costs.
 
     `fields` are those of `StudyConfig` and of `RunConfig`. The same call goes on after a stop. The
     answer is the front; with `dry_run` it is what would be trained. With a `skeleton`, a function

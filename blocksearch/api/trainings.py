@@ -247,7 +247,7 @@ def _across(
 ) -> Answer[Any]:
     """Say what the stored runs of several data sets say of the paper's claims."""
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
-    from blocksearch.report.comparisons import claims_report
+    from blocksearch.report.tables import claims_report
 
     requests = {name: run_config(name, fields).request() for name in names}
     where = {name: (own.ledger, *own.sources) for name, own in requests.items()}

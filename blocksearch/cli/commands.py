@@ -28,7 +28,7 @@ COMMANDS = {
     "search": {
         "search": "Search a space for its best networks, and show the front.",
         "pareto": "Show the front of a study, cheapest network first.",
-        "importance": "Say which factors put a network on the front of a study.",
+        "importance": "Show how important each factor is for being on the front.",
         "gain": "Hold a network against random ones of a space.",
         "tabulate": "Train every network of a small space, into one table.",
         "test": "Test the front of a study on the test images, once.",

@@ -127,7 +127,7 @@ def space(
         list[str] | None,
         typer.Option(help="Keep networks within it, such as 'flops <= 400k'; several."),
     ] = None,
-    sample: Annotated[int | None, typer.Option(help="Also list so many random networks.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Also list this many random networks.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     enumerate: Annotated[
         bool, typer.Option("--enumerate", help="List every network, in order.")

@@ -110,7 +110,7 @@ def section3(question: Section3, spread: Spread, run: Training, output: Planned)
 def everything(question: All, run: Testing, output: Planned) -> None:
     """Reproduce Tables 2-7 and Section 3, one after another.
 
-    What has no images here is said not to have been run. `--save answer.html` writes a file for
+    A part without its images is skipped, and named. `--save answer.html` writes a file for
     each: answer-table2.html and so on.
 
     Example: blocksearch reproduce all --dry-run

@@ -57,13 +57,15 @@ def search(
     ] = 50,
     timeout: Annotated[
         float | None,
-        typer.Option(help="Begin no training after so many seconds.", rich_help_panel="Search"),
+        typer.Option(
+            help="Stop starting new trainings after this many seconds.", rich_help_panel="Search"
+        ),
     ] = None,
 ) -> None:
     """Search a space for its best networks, and show the front.
 
-    These are networks that nothing beats in accuracy and costs at once. The same command goes on
-    after a stop.
+    These are the Pareto-optimal networks in accuracy and costs. The same command goes on after a
+    stop.
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
@@ -95,7 +97,7 @@ def pareto(db: Database, output: Shown, name: StudyName = None) -> None:
 @app.command()
 @with_options
 def importance(db: Database, output: Shown, name: StudyName = None) -> None:
-    """Say which factors put a network on the front of a study.
+    """Show how important each factor is for being on the front.
 
     What each level of a factor does is shown with intervals.
 

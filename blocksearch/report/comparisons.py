@@ -1,7 +1,6 @@
 """Measured answers as reports: ablations, and the paper's tables beside what was measured."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.ablation.stats import Verdict
@@ -24,7 +23,7 @@ from blocksearch.report.notes import (
     undecided_needs,
     units_note,
 )
-from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
+from blocksearch.report.table import Column, Priority, Report, Row, Table, form
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.answer import Ablation
@@ -247,18 +246,11 @@ _PAPER = (
     ),
     Column(name="factor", label="here, relative FLOPs", form=form(".2f"), priority=_WIDE),
 )
-_COMPARED = (
-    Column(name="value", label="network", left=True),
-    Column(name="reference", label="against", left=True),
-    Column(name="n", label="seeds", priority=_ROOM),
-    *_EFFECT,
-)
 
 
 def paper_report(found: "PaperTable") -> Report:
     """Put a table of the paper beside its reproduction, and its networks against each other."""
     records = found.records()
-    compared = [(own, own.record(found.asked)) for own in found.compared]
     tables = [
         Table(
             name="networks",
@@ -267,13 +259,7 @@ def paper_report(found: "PaperTable") -> Report:
             data=tuple(records),
             units=_PERCENT | {"published_accuracy": "%"},
         ),
-        Table(
-            name="comparisons",
-            columns=_COMPARED,
-            rows=tuple(record | _outcome(own) for own, record in compared),
-            data=tuple(record for _, record in compared),
-            units=_PERCENT | _POINTS,
-        ),
+        *([_compared(found)] if found.compared else []),
     ]
     losses = {row.label: row.losses for row in found.rows}
     points = [
@@ -289,7 +275,7 @@ def paper_report(found: "PaperTable") -> Report:
     by_flops, _ = found.order_by_flops or (None, None)
     return Report(
         title=found.title,
-        tables=tuple(tables if found.compared else tables[:1]),
+        tables=tuple(tables),
         figures=(_accuracies(found.rows), beside_cost(points), learnt),
         notes=(
             *([units] if found.compared else []),
@@ -303,6 +289,25 @@ def paper_report(found: "PaperTable") -> Report:
             "rank_correlation_of_flops": by_flops,
             **looks(found.asked),
         },
+    )
+
+
+def _compared(found: "PaperTable") -> Table:
+    """List its networks against each other, named as in the table itself."""
+    names = {row.name: row.label for row in found.rows}
+    called = [
+        Column(name=key, label=head, left=True, form=lambda own: names.get(own, str(own)))
+        for key, head in (("value", "network"), ("reference", "against"))
+    ]
+    records = [own.record(found.asked) for own in found.compared]
+    return Table(
+        name="comparisons",
+        columns=(*called, Column(name="n", label="seeds", priority=_ROOM), *_EFFECT),
+        rows=tuple(
+            record | _outcome(own) for own, record in zip(found.compared, records, strict=True)
+        ),
+        data=tuple(records),
+        units=_PERCENT | _POINTS,
     )
 
 
@@ -340,9 +345,3 @@ def _accuracies(rows: "Iterable[Measured]") -> Figure:
         forks,
         beside="paper",
     )
-
-
-def claims_report(titles: Sequence[str], shown: Sequence[Row], data: Sequence[Row]) -> Report:
-    """Show what becomes of the paper's claims on several data sets, a column for each."""
-    table = replace(rows_table("claims", shown), data=tuple(data))
-    return Report(title="\n".join(titles), tables=(table,), facts={"data": list(titles)})

@@ -160,7 +160,7 @@ def _question(own: "Question") -> str:
     dense = len(seeds) == last - first + 1 and len(seeds) > 2
     said = f"{first} to {last}" if dense else ", ".join(map(str, seeds))
     count = f"{len(own.pairs)} comparison{'s' * (len(own.pairs) != 1)}"
-    stages = f", looks at {', '.join(map(str, own.stages))}" if own.stages else ""
+    stages = f", interim analyses at {', '.join(map(str, own.stages))}" if own.stages else ""
     return f"{count} over seed{'s' * (len(seeds) > 1)} {said}{stages}"
 
 

@@ -27,16 +27,42 @@ main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
 p, figcaption, summary { overflow-wrap: anywhere; max-width: 60rem; }
-.scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); }
+.scroll { overflow: auto; max-width: 100%; max-height: 90vh; border: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
   vertical-align: top; white-space: nowrap; font-weight: normal; }
-thead th { background: var(--soft); white-space: normal; vertical-align: bottom; font-weight: 600; }
+thead th { background: var(--soft); white-space: normal; vertical-align: bottom; font-weight: 600;
+  position: sticky; top: 0; cursor: pointer; }
+th[aria-sort=ascending]::after { content: " ↑"; } th[aria-sort=descending]::after { content: " ↓"; }
 .left { text-align: left; } .long { white-space: normal; min-width: 16rem; }
 tr.section > * { border-top: 2px solid var(--line); }
 @media (max-width: 600px) { h1 { font-size: 1.05rem; } }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 details { margin: 1.5rem 0; } .notes { font-size: .9rem; }
+"""
+_SORT = """
+for (const head of document.querySelectorAll("thead th")) {
+  const sort = () => {
+    const table = head.closest("table"), body = table.tBodies[0], at = head.cellIndex;
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    const read = row => row.cells[at].textContent.trim();
+    const size = { k: 1e3, M: 1e6, G: 1e9 };
+    const number = text => {
+      const own = text.replace("\u2212", "-").replace(/,/g, "").match(/^[<+]?(-?[\\d.]+)([kMG]?)/);
+      return own ? parseFloat(own[1]) * (size[own[2]] || 1) : NaN; };
+    const rows = [...body.rows], filled = rows.filter(row => read(row));
+    const numeric = filled.every(row => !isNaN(number(read(row))));
+    const compare = (a, b) => numeric ? number(read(a)) - number(read(b))
+      : read(a).localeCompare(read(b));
+    filled.sort((a, b) => up ? compare(a, b) : compare(b, a));
+    body.append(...filled, ...rows.filter(row => !read(row)));
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending"); };
+  head.tabIndex = 0;
+  head.title = "sort by this column";
+  head.addEventListener("click", sort);
+  head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+}
 """
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -46,7 +72,7 @@ _PAGE = """<!doctype html>
 <body><main>
 <h1>{title}</h1>
 {body}
-</main></body></html>
+</main><script>{sort}</script></body></html>
 """
 MOST_ROWS = 2_000  # of a table on a page, which a browser keeps whole
 _LONG = 28  # characters from which on a text may be broken into lines
@@ -76,6 +102,7 @@ def html(report: Report) -> str:
     return _PAGE.format(
         name=escape(report.title.split("\n")[0][:80]),
         style=_STYLE,
+        sort=_SORT,
         title=_lines(report.title),
         body="\n".join(body),
     )

@@ -181,7 +181,8 @@ class Table:
 class Report:
     """Hold a whole answer: tables (the main one first), figures, and notes under them.
 
-    `facts` are numbers and words of the whole answer, by their fields in JSON.
+    `facts` are numbers and words of the whole answer, by their fields in JSON, and `units` those of
+    such fields.
     """
 
     title: str = ""
@@ -189,6 +190,7 @@ class Report:
     figures: tuple["Figure", ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
         """Return everything that the answer says as plain words and numbers with named fields."""
@@ -202,7 +204,7 @@ class Report:
             "title": self.title,
             **self.facts,
             **{table.name: table.records() for table in self.tables if table.name},
-            "units": {name: own for name, own in units.items() if own},
+            "units": {**self.units, **{name: own for name, own in units.items() if own}},
             "notes": [*self.notes, *(note for table in self.tables for note in table.notes)],
         }
 

@@ -43,7 +43,7 @@ def layers_report(name: str, network: Network, rows: Sequence[LayerRow], price: 
         notes=_legend(rows),
     )
     facts = _facts(name, network, price)
-    return Report(title=_headed(name, network), tables=(table,), facts=facts)
+    return Report(title=_headed(name, network), tables=(table,), facts=facts, units=UNITS)
 
 
 _LEGEND = {
@@ -85,12 +85,22 @@ def cost_report(name: str, network: Network, price: Cost) -> Report:
     )
     rows = [{"cost": cost, "value": value, "meaning": said} for cost, value, said in counts]
     table = replace(rows_table("", rows), notes=(f"network id: {network.digest}",))
-    return Report(title=_headed(name, network), tables=(table,), facts=_facts(name, network, price))
+    facts = _facts(name, network, price)
+    return Report(title=_headed(name, network), tables=(table,), facts=facts, units=UNITS)
 
 
 def _headed(name: str, network: Network) -> str:
     text = str(network)
     return text if name == text else f"{name}\n{text}"
+
+
+UNITS = {
+    "macs": "multiply-accumulates",
+    "flops": "operations, two for each multiply-accumulate",
+    "params": "numbers",
+    "activations": "values",
+    "peak_activations": "values",
+}
 
 
 def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
@@ -313,3 +323,9 @@ def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) ->
     by_class = rows_table("classes", classes, "recall of each class, %, mean over seeds")
     tables = (table, *([by_class] if classes else []))
     return Report(title=title, tables=tables, figures=(replace(figure, main=True),))
+
+
+def claims_report(titles: Sequence[str], shown: Sequence[Row], data: Sequence[Row]) -> Report:
+    """Show what becomes of the paper's claims on several data sets, a column for each."""
+    table = replace(rows_table("claims", shown), data=tuple(data))
+    return Report(title="\n".join(titles), tables=(table,), facts={"data": list(titles)})

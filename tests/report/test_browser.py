@@ -19,10 +19,7 @@ from tests.report.test_markup import report
 
 CHROMIUM = """--headless --no-sandbox --disable-gpu --disable-background-networking
 --disable-component-update --disable-sync --no-first-run --virtual-time-budget=10000"""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 WATCH = """<script>window.errors = [];
 addEventListener('error', e => errors.push(e.message));</script>"""
 POINT = """<script>addEventListener('load', async () => { const said = [];
@@ -87,6 +84,7 @@ def test_a_browser_draws_the_page_without_errors_and_loads_nothing(tmp_path, mad
     assert all(re.search(r'aria-label="[^"]{10,}"', plot) for plot in plots)
 
 
+@pytest.mark.slow
 def test_in_a_browser_no_text_becomes_an_element(tmp_path, hostile):  # noqa: F811
     dom, told = browsed(front_report(hostile), tmp_path)
     assert told["errors"] == []
@@ -105,7 +103,9 @@ LISTEN = """<script>for (const name of ['alert', 'confirm', 'prompt', 'open'])
   window[name] = said => errors.push(name + said);</script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", MARKUP, ids=ascii)
+@pytest.mark.slow
 def test_in_a_browser_no_hostile_name_runs_or_is_a_tag(tmp_path, text):
     dom, told = browsed(report(text), tmp_path, listen=LISTEN)
     assert (told["errors"], told["loaded"]) == ([], [])
@@ -115,11 +115,13 @@ def test_in_a_browser_no_hostile_name_runs_or_is_a_tag(tmp_path, text):
     assert not re.search(r"\son\w+=", re.sub(r'"[^"]*"', "", "".join(re.findall("<[^>]*>", body))))
 
 
+@pytest.mark.slow
 def test_the_browser_would_tell_what_ran(tmp_path):
     told = browsed(report("a"), tmp_path, listen=LISTEN + "<script>alert(7)</script>")[1]
     assert told["errors"] == ["alert7"]
 
 
+@pytest.mark.slow
 def test_on_a_phone_tables_scroll_and_the_page_does_not(tmp_path, made):  # noqa: F811
     # a headless window is at least 500 pixels wide: the page is put into a frame of 390
     columns = tuple(Column(name=f"column{n}") for n in range(40))
@@ -142,6 +144,7 @@ def test_on_a_phone_tables_scroll_and_the_page_does_not(tmp_path, made):  # noqa
     assert inside > 1000
 
 
+@pytest.mark.slow
 def test_a_page_is_dark_where_that_is_preferred(tmp_path, made):  # noqa: F811
     report = front_report(made)
     _, light = browsed(report, tmp_path)
@@ -155,6 +158,35 @@ def test_a_page_is_dark_where_that_is_preferred(tmp_path, made):  # noqa: F811
     assert light["drawn"] != dark["drawn"]
 
 
+SORTED = """<script>addEventListener('load', () => {
+  const said = [], read = table => [...table.tBodies[0].rows].map(row => row.cells[1].textContent);
+  const table = document.querySelector('table'), heads = table.tHead.rows[0].cells;
+  for (const press of [() => heads[1].click(), () => heads[1].click(),
+      () => heads[0].dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'}))]) {
+    press(); said.push([read(table), [...heads].map(each => each.getAttribute('aria-sort'))]); }
+  const mark = document.createElement('pre'); mark.id = 'sorted';
+  mark.textContent = JSON.stringify(said); document.body.append(mark); });</script>"""
+
+
+@pytest.mark.slow
+def test_a_press_on_a_head_sorts_by_what_the_cells_are_worth(tmp_path):
+    """Numbers by their size, with units and signs; what is empty stays last."""
+    columns = (Column(name="name", left=True), Column(name="size", left=True))
+    sizes = ["900", "1.5k", "−3", "", "2,000", "+7"]
+    rows = tuple({"name": f"n{9 - n}", "size": own} for n, own in enumerate(sizes))
+    table = Table(name="sizes", columns=columns, rows=rows)
+    dom, told = browsed(Report(title="sizes", tables=(table,)), tmp_path, listen=SORTED)
+    assert told["errors"] == []
+    found = json.loads(html.unescape(re.search(r'<pre id="sorted">(.*?)</pre>', dom)[1]))
+    up = ["−3", "+7", "900", "1.5k", "2,000", ""]
+    assert found == [
+        [up, [None, "ascending"]],
+        [[*up[-2::-1], ""], [None, "descending"]],
+        [sizes[::-1], ["ascending", None]],
+    ]
+
+
+@pytest.mark.slow
 def test_a_page_of_nothing_is_a_page(tmp_path):
     empty = Report(title="nothing", tables=(Table(name="rows", columns=(), rows=({"a": 1},)),))
     save(empty, tmp_path / "a.html")

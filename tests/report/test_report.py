@@ -182,7 +182,7 @@ def test_a_page_of_a_table_shows_the_papers_values_every_seed_and_how_it_was_lea
     text = file.read_text()
     assert "<script>alert" not in text
     assert "paper and here: +0.50 (p = 0.250)" in text
-    assert Page(text).rows[-1][:5] == ["effnet", "mobilenet", "5", "+1.50", "[+1.00, +2.00]"]
+    assert Page(text).rows[-1][:5] == ["b", "mobilenet", "5", "+1.50", "[+1.00, +2.00]"]
     assert Page(text).rows[-1][-2:] == ["helps", "5: helps, agrees"]
     assert "5 runs" in text
     accuracies, costs, curves = figures_of(text)

@@ -75,7 +75,7 @@ def test_asking_again_with_more_seeds_is_counted(tmp_path, monkeypatch):
         assert row["p_value_counted"] == min(1.0, 3 * row["p_value"])
     said = " ".join(fewer.data()["notes"])
     assert "question 3 of 3 about these runs" in said
-    assert "looks at 5, 8, 12" in said
+    assert "interim analyses at 5, 8, 12" in said
     assert "each p is 3 times what is printed, and one below 0.017 decides" in said
     assert "undecided is then residual add;" in said
     other = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8, val_split=1)
