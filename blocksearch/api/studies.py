@@ -22,7 +22,6 @@ from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request, loaded, read_seeds
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig, made_name
-from blocksearch.search.evaluation import Final
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Audience, Effort, affordable
 from blocksearch.search.results import Summary
@@ -153,22 +152,27 @@ def test(
     metric: str | None = None,
     skeleton: Maker = None,
     plugins: Sequence[str | Path | Op] = (),
+    dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
-) -> Answer[Final]:
+) -> Answer[Any]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
     inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
-    blocks have: as `plugins`, or the files that define them.
+    blocks have: as `plugins`, or the files that define them. With
+    `dry_run` the answer is what would be trained.
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
-    from blocksearch.search.evaluation import final
+    from blocksearch.search.evaluation import final, foresee_final
 
     watch, own = together(Watch, callbacks), read_metric(metric) if metric else None
     files = [each for each in plugins if not isinstance(each, Op)]
     ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
-    found = final(Location(db), name, data_root, workers, device, watch, own, inside)
+    how = (Location(db), name, data_root, workers, device, watch)
+    if dry_run:
+        return planned(*foresee_final(*how, inside))
+    found = final(*how, own, inside)
     report = measured_by(test_report(found), found.metric)
     return Answer(found, report)
 
@@ -214,17 +218,25 @@ def tabulate(
     *,
     dataset: DatasetLike = "digits",
     seeds: Seeds = 3,
+    dry_run: bool = False,
     callbacks: Sequence[Watch] = (),
     **fields: Any,
-) -> Answer[Path]:
-    """Train every network of a small space, and write a table from which a search is replayed."""
+) -> Answer[Any]:
+    """Train every network of a small space, and write a table from which a search is replayed.
+
+    The answer is the table's file; with `dry_run` it is what would be trained.
+    """
+    from blocksearch.search.tabulate import foresee_tabulate
     from blocksearch.search.tabulate import tabulate as run_table
 
     config = run_config(dataset, fields, callbacks)
     name, grammar = placed(space, config.dataset)
     where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
     watch, request = together(Watch, callbacks), config.request()
-    title, rows = run_table(name, grammar, read_seeds(seeds), request, where, watch)
+    asked = (name, grammar, read_seeds(seeds), request, where, watch)
+    if dry_run:
+        return planned(*foresee_tabulate(*asked))
+    title, rows = run_table(*asked)
     said = f"{where}: {title}; {len(rows)} rows"
     tables = (rows_table("rows", rows),)
     return Answer(where, Report(title=said, tables=tables, facts={"file": str(where)}))

@@ -20,7 +20,6 @@ from blocksearch.cli.options import (
     Seeds,
     Shown,
     Space,
-    Spoken,
     StudyName,
     with_options,
 )
@@ -152,7 +151,7 @@ def _tell_of_others(found: "Summary | Effects", asked: str | None) -> None:
 def tabulate(
     space: Space,
     run: Training,
-    output: Spoken,
+    output: Planned,
     seeds: Seeds = "3",
     table: Annotated[
         Path | None, typer.Option(help="Table to write. Default: results/SPACE-DATASET.csv.")
@@ -168,7 +167,8 @@ def tabulate(
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
-        answer = call(space, table, seeds=seeds, callbacks=[heard], **run)
+        how: Given = {"dry_run": output.dry_run, "callbacks": [heard]}
+        answer = call(space, table, seeds=seeds, **how, **run)
     output.show(answer)
 
 
@@ -177,7 +177,7 @@ def tabulate(
 def test(
     db: Database,
     run: Testing,
-    output: Spoken,
+    output: Planned,
     form: Again,
     name: StudyName = None,
     metric: Annotated[str | None, METRIC] = None,
@@ -192,5 +192,6 @@ def test(
     from blocksearch.report.progress import trainings
 
     with trainings(quiet=output.quiet) as heard:
-        answer = call(db, name, metric=metric, callbacks=[heard], **form, **run)
+        how: Given = {"dry_run": output.dry_run, "callbacks": [heard]}
+        answer = call(db, name, metric=metric, **how, **form, **run)
     output.show(answer)

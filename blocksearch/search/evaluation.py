@@ -22,7 +22,7 @@ from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions, reading
 from blocksearch.runs.records import Job, Run, RunKey, RunState
-from blocksearch.runs.scheduler import Watch, ensure
+from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 from blocksearch.search.results import Entry, plain
 from blocksearch.search.stored_study import StoredStudy, open_study
 from blocksearch.search.summary import summarise
@@ -84,21 +84,13 @@ def final(
     Raises ConfigError where a study has no front or no images, DataError where test images are
     missing, StoreError where what was written down is damaged.
     """
-    study = open_study(location, name)
-    if not isinstance(study, StoredStudy):
-        raise ConfigError(
-            f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot "
-            "be trained"
-        )
+    study = _trainable(location, name)
     metric = metric or study.metric
     with closing(Ledger(location, create=False)) as ledger:
         if _saved(ledger, TESTED, study.name):
             return _answer(ledger, study, metric, again=True)
-        shared = _conditions(study, root)
-        front = summarise(location, study.name).front
-        chosen, shared, saved = _chosen(ledger, front, study, shared)
-        jobs = _jobs(ledger, shared, chosen, inside)
-        if not saved:
+        title, jobs, chosen = _planned(ledger, study, root, inside)
+        if not _saved(ledger, CHOSEN, study.name):
             ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
     runs = ensure(jobs, location, workers, watch, device)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
@@ -106,14 +98,49 @@ def final(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
             "again"
         )
+    with closing(Ledger(location, create=False)) as ledger:
+        ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
+        return _answer(ledger, study, metric, again=False)
+
+
+def foresee_final(
+    location: str,
+    name: str | None,
+    root: Path | None,
+    workers: int | None,
+    device: str,
+    watch: Watch,
+    inside: Inside | None = None,
+) -> tuple[str, Plan]:
+    """Say what `final` would train, and for how long; write nothing to the database."""
+    study = _trainable(location, name)
+    with closing(Ledger(location, read_only=True)) as ledger:
+        title, jobs, _ = _planned(ledger, study, root, inside)
+    return title, foresee(jobs, location, workers, watch, device)
+
+
+def _trainable(location: str, name: str | None) -> StoredStudy:
+    study = open_study(location, name)
+    if not isinstance(study, StoredStudy):
+        raise ConfigError(
+            f"{study[0]} was made elsewhere: what its networks are is not known, and they cannot "
+            "be trained"
+        )
+    return study
+
+
+def _planned(
+    ledger: Ledger, study: StoredStudy, root: Path | None, inside: Inside | None
+) -> tuple[str, list[Job], list[dict[str, Any]]]:
+    """Return the title of a test, its trainings, and the networks that are tested."""
+    front = summarise(ledger.location, study.name).front
+    chosen, shared = _chosen(ledger, front, study, _conditions(study, root))
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.what}: "
         f"{shared.images.training:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
         f"seeds, judged once on {shared.images.evaluation:,} test images"
     )
-    with closing(Ledger(location, create=False)) as ledger:
-        ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
-        return _answer(ledger, study, metric, again=False)
+    return title, _jobs(ledger, shared, chosen, inside), chosen
 
 
 def _saved(ledger: Ledger, kind: str, name: str) -> tuple[str, Fields] | None:
@@ -221,9 +248,9 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
 
 def _chosen(
     ledger: Ledger, front: Sequence[Entry], study: StoredStudy, shared: Conditions
-) -> tuple[list[dict[str, Any]], Conditions, bool]:
-    """Return the networks to test, how they are trained, each on images of its own input, and
-    whether an earlier attempt has written them down; else they are the front now.
+) -> tuple[list[dict[str, Any]], Conditions]:
+    """Return the networks to test, those that an earlier attempt has written down or the front now,
+    and how they are trained, each on images of its own input.
     """
     saved, name = _saved(ledger, CHOSEN, study.name), study.name
     if not saved and not front:
@@ -240,7 +267,7 @@ def _chosen(
         for each in rows:
             if other := shared.beside.get(read[each["fingerprint"]]):
                 each["images"] = [other[0].dataset, other[1]]
-    return rows, shared, saved is not None
+    return rows, shared
 
 
 def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:

@@ -19,8 +19,8 @@ from blocksearch.files import check_output, read_text, replace_file
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Run, RunKey
-from blocksearch.runs.scheduler import Watch, ensure
+from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
@@ -51,11 +51,30 @@ def tabulate(
 
     Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
-    if grammar.enumeration.diagram.size > MOST:
+    _check_file(file, request)
+    title, networks, jobs, epochs = _planned(space, grammar, seeds, request)
+    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
+    failed = [run for run in runs.values() if run.state == "failed"]
+    if failed:
         raise ConfigError(
-            f"{space} has more than {MOST:,} networks: a table is for a space that can be trained "
-            "whole"
+            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
+            "again"
         )
+    rows = _rows(networks, runs)
+    _write(file, title, epochs, rows)
+    return title, rows
+
+
+def foresee_tabulate(
+    space: str, grammar: Grammar, seeds: Sequence[int], request: Request, file: Path, watch: Watch
+) -> tuple[str, Plan]:
+    """Say what `tabulate` would train, and for how long; write nothing."""
+    _check_file(file, request)
+    title, _, jobs, _ = _planned(space, grammar, seeds, request)
+    return title, foresee(jobs, request.ledger, request.workers, watch, *request.means)
+
+
+def _check_file(file: Path, request: Request) -> None:
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
     try:
@@ -65,25 +84,25 @@ def tabulate(
     database = Location(request.ledger).file
     if database is not None and database.resolve() == file.resolve():
         raise ConfigError(f"{file} is the database of these runs: a table has a file of its own")
+
+
+def _planned(
+    space: str, grammar: Grammar, seeds: Sequence[int], request: Request
+) -> tuple[str, list[Network], list[Job], int]:
+    """Return the title of a table, its networks, their trainings, and their number of epochs."""
+    if grammar.enumeration.diagram.size > MOST:
+        raise ConfigError(
+            f"{space} has more than {MOST:,} networks: a table is for a space that can be trained "
+            "whole"
+        )
     everything = {network.digest: network for network in grammar}
     everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
     shared = conditions(request, networks[0], grammar.inputs)
-    runs = ensure(
-        shared.jobs(networks, seeds), request.ledger, request.workers, watch, *request.means
-    )
-    failed = [run for run in runs.values() if run.state == "failed"]
-    if failed:
-        raise ConfigError(
-            f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
-            "again"
-        )
     title = shared.title(
         f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0]
     )
-    rows = _rows(networks, runs)
-    _write(file, title, shared.recipe.epochs, rows)
-    return title, rows
+    return title, networks, shared.jobs(networks, seeds), shared.recipe.epochs
 
 
 def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[str, object]]:

@@ -103,6 +103,10 @@ def test_the_front_is_tested_once_whatever_is_searched_later(blocksearch, tmp_pa
     assert decoded(tmp_path / "data") == {
         "gtsrb-train"
     }  # a search never reads test images, and pareto no images
+    before = (tmp_path / "a.db").read_bytes()
+    ahead = json.loads(blocksearch("test", "a.db", "--dry-run", "--json").stdout)
+    assert (ahead["missing"], ahead["known"]) == (5 * len(front), 0)
+    assert (tmp_path / "a.db").read_bytes() == before
     found = json.loads(blocksearch("test", "a.db", "--json").stdout)
     assert decoded(tmp_path / "data") == {"gtsrb-train", "gtsrb-test"}
     assert found["again"] is False

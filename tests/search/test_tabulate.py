@@ -2,6 +2,7 @@
 where it is none.
 """
 
+import json
 from contextlib import closing
 from functools import partial
 
@@ -43,6 +44,8 @@ def test_a_table_is_what_was_trained(tmp_path):
     ]
     words = ("-m", "blocksearch", "tabulate", "small.py", *options)
     tabulated = partial(python, tmp_path, *words, BLOCKSEARCH_DATA=str(tmp_path / "data"))
+    ahead = json.loads(tabulated("--dry-run", "--json").stdout)
+    assert not list(tmp_path.glob("t.*"))
     tabulated()
     table = read_table(tmp_path / "t.csv")
     grammar = load_space(str(tmp_path / "small.py")).on(get("digits").task)
@@ -50,6 +53,7 @@ def test_a_table_is_what_was_trained(tmp_path):
         network.digest for _, network in opening(grammar)
     }
     assert len(networks) == 4 + 6
+    assert ahead["missing"] == 2 * len(networks)
     with closing(Ledger(tmp_path / "t.db", create=False)) as ledger:
         runs = {(run.key.network, run.key.seed): run.accuracies for run in ledger.runs()}
     assert (
