@@ -81,6 +81,48 @@ def test_a_mistake_is_one_line(asked, says):
     assert "\n" not in str(caught.value)
 
 
+MISTYPED = {  # calls with a value of another type than they take
+    "seeds": lambda own: bs.train("effnet", seeds=own),
+    "workers": lambda own: bs.train("effnet", workers=own),
+    "device": lambda own: bs.train("effnet", device=own),
+    "metric": lambda own: bs.train("effnet", metric=own),
+    "factors": lambda own: bs.ablate("effnet", factor=own),
+    "given": lambda own: bs.ablate("effnet", factor="residual", given=own),
+    "widths": lambda own: bs.network("effnet", widths=own),
+    "input": lambda own: bs.network("effnet", input=own),
+    "plugins": lambda own: bs.network("effnet", plugins=own),
+    "budget": lambda own: bs.network("effnet", scale_to=own),
+    "task": lambda own: bs.parse("effnet", own),
+    "name": lambda own: bs.named_network(own, "digits"),
+    "a network": bs.parse,
+    "a block": bs.parse_block,
+    "net": bs.cost,
+    "file": lambda own: bs.export("effnet", own, weights={}),
+    "a database": lambda own: bs.Study("tiny", own, dataset="digits"),
+    "database": bs.front,
+    "trials": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(own),
+    "timeout": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(1, own),
+    "a space": bs.load_space,
+    "space": bs.tabulate,
+    "model": bs.replace,
+    "seed": lambda own: bs.network("effnet").module(seed=own),
+}
+
+
+@pytest.mark.parametrize("what", MISTYPED)
+def test_a_value_of_a_wrong_type_is_one_line(what):
+    for own in (object(), {"bottleneck": [2, 4]}, 1j):
+        with pytest.raises(bs.BlocksearchError, match=what) as caught:
+            MISTYPED[what](own)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_a_task_stands_for_it():
+    for text in ("effnet", "effnet_revised", "effnet residual=add"):
+        assert bs.parse(text, "svhn") == bs.network(text, "svhn")
+    assert bs.named_network("effnet_revised", "svhn") == bs.network("effnet_revised", "svhn")
+
+
 def test_training_keeps_weights_and_answers_with_records(tmp_path):
     net = bs.network("effnet", task="digits", widths=(4, 8, 8))
     runs = bs.train(net, dataset="digits", seeds=2, keep_weights="weights", **SMALL)

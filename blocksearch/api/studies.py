@@ -66,8 +66,8 @@ def placed(
     space: Grammar | str | Path, dataset: str, skeleton: Maker = None
 ) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
-    name = "space" if isinstance(space, Grammar) else Path(space).stem
     found = (space if isinstance(space, Grammar) else load_space(space)).on(get(dataset).task)
+    name = "space" if isinstance(space, Grammar) else Path(space).stem
     own = read_skeleton(skeleton)
     return name, found.inside(own) if own else found
 

@@ -15,7 +15,7 @@ from numbers import Real
 from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_fields
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import read_metric
@@ -68,6 +68,7 @@ class Effort:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.trials < 1:
             raise ConfigError(f"trials must be at least 1, but got {self.trials}")
         if self.timeout is not None and not self.timeout > 0:
