@@ -11,6 +11,7 @@ import pytest
 
 import blocksearch as bs
 from blocksearch.arch.zoo import NAMED
+from blocksearch.runs.scheduler import Watch
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -115,6 +116,33 @@ def test_a_value_of_a_wrong_type_is_one_line(what):
         with pytest.raises(bs.BlocksearchError, match=what) as caught:
             MISTYPED[what](own)
         assert "\n" not in str(caught.value)
+
+
+class Misspelt:
+    def finishd(self, group, runs): ...
+
+    reading = 3  # not a method
+
+
+HEARD = {
+    "train": lambda heard: bs.train("effnet", callbacks=heard),
+    "ablate": lambda heard: bs.ablate("effnet", factor="residual", callbacks=heard),
+    "gain": lambda heard: bs.gain("tiny", "effnet", callbacks=heard),
+    "reproduce": lambda heard: bs.reproduce("table2", callbacks=heard),
+    "tabulate": lambda heard: bs.tabulate("tiny", callbacks=heard),
+    "test": lambda heard: bs.test("s.db", callbacks=heard),
+    "search": lambda heard: bs.Study(SPACE, "s.db", dataset="digits").search(1, callbacks=heard),
+}
+
+
+@pytest.mark.parametrize("call", HEARD)
+def test_what_can_hear_nothing_is_no_callback(call, tmp_path):
+    for wrong in (print, Misspelt(), Watch):
+        with pytest.raises(bs.BlocksearchError, match=r"callback is .* methods reading, .*ended"):
+            HEARD[call]([wrong])
+    with pytest.raises(bs.BlocksearchError, match="callbacks must be a list"):
+        HEARD[call](print)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_name_of_a_task_stands_for_it():

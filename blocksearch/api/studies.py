@@ -50,14 +50,14 @@ def search(
     from blocksearch.search.loop import search as run_search
 
     asked, rest = divided(fields, StudyConfig, RunConfig)
-    config = run_config(dataset, rest, callbacks)
+    heard = together(Audience, callbacks)
+    config = run_config(dataset, rest, heard.reading)
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     request = replace(config.request(), metric=read_metric(study.metric))
     effort = Effort(trials, timeout)
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)
-    heard = together(Audience, callbacks)
     run_search(name, grammar, study, request, effort, heard)
     return front(request.ledger, study.name)
 
@@ -198,10 +198,11 @@ def gain(
     from blocksearch.report.gain import gain_report
 
     asked, rest = divided(fields, GainConfig, RunConfig)
-    question, config = GainConfig(**asked), run_config(dataset, rest, callbacks)
+    question, watch = GainConfig(**asked), together(Watch, callbacks)
+    config = run_config(dataset, rest, watch.reading)
     name, grammar = placed(space, config.dataset)
     own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
-    request, watch = config.request(), together(Watch, callbacks)
+    request = config.request()
     if dry_run:
         return planned(*foresee_gain(name, grammar, own, question, request, watch))
     found = run_gain(name, grammar, own, question, request, watch)
@@ -220,10 +221,11 @@ def tabulate(
     """Train every network of a small space, and write a table from which a search is replayed."""
     from blocksearch.search.tabulate import tabulate as run_table
 
-    config = run_config(dataset, fields, callbacks)
+    watch = together(Watch, callbacks)
+    config = run_config(dataset, fields, watch.reading)
     name, grammar = placed(space, config.dataset)
     where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
-    watch, request = together(Watch, callbacks), config.request()
+    request = config.request()
     title, rows = run_table(name, grammar, read_seeds(seeds), request, where, watch)
     said = f"{where}: {title}; {len(rows)} rows"
     tables = (rows_table("rows", rows),)
