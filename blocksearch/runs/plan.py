@@ -40,9 +40,11 @@ def task_from(
         task = replace(task, widths=read)
     if input is not None:
         shape = read_shape(input)
-        if shape is None:
+        channels_last = shape and min(shape.channels, shape.height) > 4 and shape.width in (1, 3)
+        if shape is None or channels_last:
+            hint = f": did you mean {shape.width}x{shape.channels}x{shape.height}?" if shape else ""
             raise ConfigError(
-                f"input must be channels x height x width such as 3x32x32, but got {input!r}"
+                f"input must be channels x height x width such as 3x32x32, but got {input!r}{hint}"
             )
         task = replace(task, input=shape)
     return task if classes is None else replace(task, classes=classes)
