@@ -82,6 +82,12 @@ def test_a_mistake_is_one_line(asked, says):
     assert "\n" not in str(caught.value)
 
 
+def best_of(flops):
+    study = bs.Study(SPACE, "s.db", objective=lambda net, seed: 50.0, references="none", seeds=1)
+    study.search(trials=1)
+    return study.best(flops=flops)
+
+
 MISTYPED = {  # calls with a value of another type than they take
     "seeds": lambda own: bs.train("effnet", seeds=own),
     "workers": lambda own: bs.train("effnet", workers=own),
@@ -103,6 +109,8 @@ MISTYPED = {  # calls with a value of another type than they take
     "database": bs.front,
     "trials": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(own),
     "timeout": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(1, own),
+    "flops": best_of,
+    "runs": lambda own: bs.verify("s.db", runs=own),
     "a space": bs.load_space,
     "space": bs.tabulate,
     "model": bs.replace,

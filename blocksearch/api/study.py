@@ -17,7 +17,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
@@ -138,7 +138,8 @@ class Study:
         is none.
         """
         front, axes = self.front, self.summary().axes[1:]
-        for name in most:
+        for name, limit in most.items():
+            check_type(name, limit, float)
             if front and name not in front[0].costs:
                 raise unknown("cost", name, front[0].costs)
         least = {axis.name for axis in axes if axis.maximise} & {*most}
