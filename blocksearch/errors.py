@@ -5,8 +5,15 @@ All are siblings below `BlocksearchError`, so that catching one kind never hides
 
 import difflib
 import re
+import types
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 LONGEST = 300  # characters of an error
 # of a URL, of which a path has lost a slash; parts are bounded, so that a long text is read soon
@@ -23,6 +30,8 @@ _SECRETS = (  # without a host, and in a query
 )
 # percent-encoded, maybe twice, in whatever text
 _ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
+_TAKEN: dict[Any, Any] = {int: Integral, float: Real, Path: str | PathLike}  # numpy's numbers too
+_NOUNS = {int: "whole number", float: "number", str: "text", Path: "path", Any: "value"}
 _LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
 
 
@@ -136,3 +145,57 @@ def near(name: str, known: Iterable[str]) -> str:
         return ""
     found = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def check_fields(given: Any) -> None:
+    """Hold the fields of a dataclass against their annotations. Raises ConfigError."""
+    for name, kind in _kinds(given.__class__).items():
+        check_type(name, getattr(given, name), kind)
+
+
+@cache
+def _kinds(of: type) -> dict[str, Any]:
+    hints = get_type_hints(of)
+    return {each.name: hints[each.name] for each in fields(of)}
+
+
+def check_type(name: str, value: object, kind: Any) -> None:
+    """Raise ConfigError where a value is not of the kind that an annotation says.
+
+    >>> check_type("seeds", {1}, int | Sequence[int])
+    >>> check_type("epochs", "two", int | None)
+    Traceback (most recent call last):
+    blocksearch.errors.ConfigError: epochs must be a whole number, but got 'two'
+    """
+    if not _is_of(value, kind):
+        raise ConfigError(f"{name} must be {_called(kind)}, but got {value!r:.80}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    origin, of = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(_is_of(value, each) for each in of)
+    if origin is tuple and ... not in of:
+        pair = isinstance(value, tuple | list) and len(value) == len(of)
+        return pair and all(map(_is_of, value, of))
+    if origin in (tuple, Sequence):
+        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        return several and all(_is_of(each, of[0]) for each in value)
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    return kind is Any or isinstance(value, _TAKEN.get(kind, origin or kind))
+
+
+def _called(kind: Any, *, several: bool = False) -> str:
+    origin, of = get_origin(kind), [each for each in get_args(kind) if each is not types.NoneType]
+    if origin in (Union, types.UnionType):
+        return " or ".join(_called(each, several=several) for each in of)
+    if origin is tuple and ... not in of:
+        return f"a pair ({', '.join(map(_called, of))})"
+    if origin in (tuple, Sequence):
+        return f"a list of {_called(of[0], several=True)}"
+    if kind is bool:
+        return "True or False"
+    noun = _NOUNS.get(kind, getattr(kind, "__name__", "value"))
+    article = "an" if noun[0] in "AEIOU" else "a"
+    return f"{noun}s" if several else f"{article} {noun}"

@@ -11,6 +11,7 @@ import pytest
 
 import blocksearch as bs
 from blocksearch.arch.zoo import NAMED
+from blocksearch.runs.scheduler import Watch
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -79,6 +80,83 @@ def test_a_mistake_is_one_line(asked, says):
     with pytest.raises(bs.BlocksearchError, match=says) as caught:
         asked()
     assert "\n" not in str(caught.value)
+
+
+def best_of(flops):
+    study = bs.Study(SPACE, "s.db", objective=lambda net, seed: 50.0, references="none", seeds=1)
+    study.search(trials=1)
+    return study.best(flops=flops)
+
+
+MISTYPED = {  # calls with a value of another type than they take
+    "seeds": lambda own: bs.train("effnet", seeds=own),
+    "workers": lambda own: bs.train("effnet", workers=own),
+    "device": lambda own: bs.train("effnet", device=own),
+    "metric": lambda own: bs.train("effnet", metric=own),
+    "factors": lambda own: bs.ablate("effnet", factor=own),
+    "given": lambda own: bs.ablate("effnet", factor="residual", given=own),
+    "widths": lambda own: bs.network("effnet", widths=own),
+    "input": lambda own: bs.network("effnet", input=own),
+    "plugins": lambda own: bs.network("effnet", plugins=own),
+    "budget": lambda own: bs.network("effnet", scale_to=own),
+    "task": lambda own: bs.parse("effnet", own),
+    "name": lambda own: bs.named_network(own, "digits"),
+    "a network": bs.parse,
+    "a block": bs.parse_block,
+    "net": bs.cost,
+    "file": lambda own: bs.export("effnet", own, weights={}),
+    "a database": lambda own: bs.Study("tiny", own, dataset="digits"),
+    "database": bs.front,
+    "trials": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(own),
+    "timeout": lambda own: bs.Study("tiny", "s.db", dataset="digits").search(1, own),
+    "flops": best_of,
+    "runs": lambda own: bs.verify("s.db", runs=own),
+    "a space": bs.load_space,
+    "space": bs.tabulate,
+    "model": bs.replace,
+    "seed": lambda own: bs.network("effnet").module(seed=own),
+}
+
+
+@pytest.mark.parametrize("what", MISTYPED)
+def test_a_value_of_a_wrong_type_is_one_line(what):
+    for own in (object(), {"bottleneck": [2, 4]}, 1j):
+        with pytest.raises(bs.BlocksearchError, match=what) as caught:
+            MISTYPED[what](own)
+        assert "\n" not in str(caught.value)
+
+
+class Misspelt:
+    def finishd(self, group, runs): ...
+
+    reading = 3  # not a method
+
+
+HEARD = {
+    "train": lambda heard: bs.train("effnet", callbacks=heard),
+    "ablate": lambda heard: bs.ablate("effnet", factor="residual", callbacks=heard),
+    "gain": lambda heard: bs.gain("tiny", "effnet", callbacks=heard),
+    "reproduce": lambda heard: bs.reproduce("table2", callbacks=heard),
+    "tabulate": lambda heard: bs.tabulate("tiny", callbacks=heard),
+    "test": lambda heard: bs.test("s.db", callbacks=heard),
+    "search": lambda heard: bs.Study(SPACE, "s.db", dataset="digits").search(1, callbacks=heard),
+}
+
+
+@pytest.mark.parametrize("call", HEARD)
+def test_what_can_hear_nothing_is_no_callback(call, tmp_path):
+    for wrong in (print, Misspelt(), Watch):
+        with pytest.raises(bs.BlocksearchError, match=r"callback is .* methods reading, .*ended"):
+            HEARD[call]([wrong])
+    with pytest.raises(bs.BlocksearchError, match="callbacks must be a list"):
+        HEARD[call](print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_name_of_a_task_stands_for_it():
+    for text in ("effnet", "effnet_revised", "effnet residual=add"):
+        assert bs.parse(text, "svhn") == bs.network(text, "svhn")
+    assert bs.named_network("effnet_revised", "svhn") == bs.network("effnet_revised", "svhn")
 
 
 def test_training_keeps_weights_and_answers_with_records(tmp_path):

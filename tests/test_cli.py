@@ -333,6 +333,14 @@ def test_options_show_people_words():
             assert each.param_type_name == "argument" or each.help, (path, each.name)
 
 
+def test_help_says_in_which_order_an_input_is_and_which_data_sets_there_are():
+    found = dict(commands(typer.main.get_command(app)))
+    (input,) = [each for each in found[("cost",)].params if each.name == "input"]
+    assert "channels x height x width" in input.help
+    (name,) = [each for each in found[("data", "fetch")].params if each.name == "name"]
+    assert all(each in name.help for each in ("gtsrb", "cifar10", "digits"))
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself():
     listed = typer.main.get_command(app).commands.values()
     by_module = {}
@@ -515,7 +523,17 @@ MISTAKES = [
     ),
     (["cost", "effnet", "--input", "3x4x4"], "a map is not pooled below 1×1"),
     (["cost", "effnet", "--classes", "x"], "'--classes': Input should be a valid integer"),
-    (["data"], "Missing command"),
+    (["data"], "Missing command. Known: list, check, describe, fetch."),
+    (
+        ["reproduce", "table1"],
+        "No such command 'table1'. Known: flops, table2, table3, table4, table5, table6, table7, "
+        "section3, all. (in: ",
+    ),
+    (
+        ["cost", "effnet", "--input", "96x64x3", "--widths", "16,32"],
+        "channels x height x width such as 3x32x32, but got '96x64x3': did you mean 3x96x64?",
+    ),
+    (["cost", "effnet", "--dataset", "cifar10:96x96x1/7"], "did you mean 1x96x96?"),
     (["ablate"], "Missing option '--factor'. Factor to vary, such as residual"),
     (["search"], "Missing argument 'SPACE'. Name of a space, such as section3"),
     (["effects", "a.db"], "No such command"),

@@ -6,13 +6,26 @@ import pickle
 import sys
 import unicodedata
 import xml.etree.ElementTree as ET
+from dataclasses import MISSING, fields
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from blocksearch.ablation.config import AblationConfig, GainConfig, ScoresConfig
 from blocksearch.cli import main
-from blocksearch.errors import LONGEST, BlocksearchError, ParseError, clean, one_line, unknown
+from blocksearch.errors import (
+    LONGEST,
+    BlocksearchError,
+    ConfigError,
+    ParseError,
+    clean,
+    one_line,
+    unknown,
+)
+from blocksearch.runs.config import RunConfig
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.loop import Effort
 
 WILD = st.text(st.characters(exclude_categories=())) | st.text(max_size=900).map(lambda t: 9 * t)
 EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
@@ -95,3 +108,23 @@ def test_a_mistake_on_the_command_line_is_one_short_clean_line(
     assert printed.err.startswith("blocksearch: ")
     assert printed.err.endswith("\n")
     assert one_line(printed.err) == printed.err[:-1]
+
+
+CONFIGURATIONS = (RunConfig, AblationConfig, ScoresConfig, StudyConfig, GainConfig, Effort)
+NEEDED = {"factors": ("residual",), "trials": 1}
+FIELDS = [(kind, each) for kind in CONFIGURATIONS for each in fields(kind)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), FIELDS, ids=[f"{kind.__name__}.{own.name}" for kind, own in FIELDS]
+)
+def test_a_value_of_a_wrong_type_is_one_line(kind, field):
+    """In every field but the one whose values a factor reads when it is known."""
+    needed = {own.name: NEEDED[own.name] for own in fields(kind) if own.default is MISSING}
+    wrong = [object(), {"a": object()}, [object()], 1j]
+    if field.name == "reference":  # a treatment may be a number, and is known by its text
+        return
+    for value in wrong if field.name != "values" else [wrong[0], wrong[1]]:
+        with pytest.raises(ConfigError) as caught:
+            kind(**{**needed, field.name: value})
+        assert field.name.split("_")[0] in str(caught.value)

@@ -136,3 +136,15 @@ def test_a_name_that_is_not_there_says_what_is_meant(name, meant):
 def test_every_hint_is_a_name_that_is_there():
     assert set(bs._OTHERS.values()) <= set(bs.__all__)
     assert not set(bs._OTHERS) & set(bs.__all__)
+
+
+def test_what_is_large_says_what_it_is_in_a_line():
+    space = bs.load_space("tiny")
+    study = bs.Study(space, "a.db", objective=lambda net, seed: 50.0, references="none", seeds=1)
+    found = study.search(trials=4)
+    assert repr(space.costs()) == "<Costs of 288 networks, flops 25,984 to 435,200>"
+    assert repr(found) == (
+        f"<Summary of study 'study': 4 networks, {len(found.front)} on the front, "
+        f"hypervolume {found.volume:.3f}>"
+    )
+    assert repr(study.importance()) == "<Effects in study 'study': 7 factors of 4 networks>"

@@ -5,11 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from numbers import Real
+from typing import Any
 
-from blocksearch.arch.factors import Value
 from blocksearch.arch.notation import divided
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
@@ -28,7 +27,7 @@ class Variance(StrEnum):
     OWN = "own"
 
 
-Given = tuple[str, Sequence[Value]]  # a factor, and values under each of which to ask
+Given = tuple[str, Sequence[Any]]  # a factor, and values under each of which to ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class AblationConfig:
             "help": "Factor to vary, such as residual or recipe; several may be given, or all."
         }
     )
-    values: Sequence[Value] | None = field(
+    values: Sequence[Any] | None = field(
         default=None, metadata={"help": "Only these values of the factor, such as none,add."}
     )
     given: Given | None = field(
@@ -87,6 +86,7 @@ class AblationConfig:
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, read(text))
         object.__setattr__(self, "variance", read_variance(self.variance))
+        check_fields(self)
         _check_points("margin", self.margin)
         if self.effect is not None:
             _check_points("effect", self.effect)
@@ -136,9 +136,10 @@ class ScoresConfig:
         object.__setattr__(self, "variance", read_variance(self.variance))
         if self.reference is not None:
             object.__setattr__(self, "reference", str(self.reference))
-        if self.margin is not None and not _is_positive(self.margin):
+        check_fields(self)
+        if self.margin is not None and not 0 < self.margin < math.inf:
             raise ConfigError(f"margin must be a positive number, but got {self.margin!r}")
-        if type(self.look) is not int or not 1 <= self.look <= MOST_LOOKS:
+        if not 1 <= self.look <= MOST_LOOKS:
             raise ConfigError(
                 f"look must be a whole number from 1 to {MOST_LOOKS}, but got {self.look!r}"
             )
@@ -166,6 +167,7 @@ class GainConfig:
     )
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 2 <= self.members <= MOST_MEMBERS:
             raise ConfigError(
                 f"members must be at least 2 and at most {MOST_MEMBERS:,}, but got {self.members}"
@@ -187,10 +189,6 @@ def _check_points(name: str, value: float) -> None:
         raise ConfigError(
             f"{name} must be points of accuracy above 0 and at most 100, but got {value}"
         )
-
-
-def _is_positive(value: object) -> bool:
-    return type(value) is not bool and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def read_stages(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.notation import parse
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.zoo import TASKS
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, check_type
 from blocksearch.runs.plan import loaded
 from blocksearch.space.load import made_in, value_in
 
@@ -45,9 +45,12 @@ def replace(
     >>> [(row["name"], row["flops"], row["new_flops"]) for row in table.records()]
     [('0', 9437184, 1196032)]
     """
+    from torch import nn
+
     from blocksearch.report.tables import replaced_report
     from blocksearch.training.replace import read_example, replace_convolutions
 
+    check_type("model", model, nn.Module)
     own = _block(block, plugins)
     new, rows, counts = replace_convolutions(model, own, read_example(example_input), where)
     found = [asdict(row) for row in rows]

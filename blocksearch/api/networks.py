@@ -10,14 +10,14 @@ from blocksearch.api.answer import Answer
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
-from blocksearch.arch.layers import Layers
+from blocksearch.arch.layers import Layer, Layers
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, read_widths
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.opening import DatasetLike, is_path
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, check_type
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
@@ -85,6 +85,7 @@ def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") 
         case str():
             return network(net, task).cost
         case _:
+            check_type("net", net, str | Network | tuple[Layer, ...])
             return cost_of(net)
 
 
@@ -96,6 +97,7 @@ def read_task(
     pictures: DataConfig = DataConfig(),  # noqa: B008 (frozen)
 ) -> tuple[Task, str | None]:
     """Return a task with what is given changed, and the data set that it is of, if any."""
+    check_type("widths", widths, str | Sequence[int] | None)
     text = widths if isinstance(widths, str | None) else ",".join(map(str, widths))
     if isinstance(task, Task):
         return (task if text is None else replace(task, widths=_widths(text))), None
@@ -162,6 +164,7 @@ def export(
     from blocksearch.report.table import Report
     from blocksearch.training.exporters import export as write
 
+    check_type("file", file, str | Path)
     found, path = _read(net, task, how), Path(file)
     size = write(found, weights, path)
     facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}

@@ -49,14 +49,14 @@ def search(
     from blocksearch.search.loop import search as run_search
 
     asked, rest = divided(fields, StudyConfig, RunConfig)
-    config = run_config(dataset, rest, callbacks)
+    heard = together(Audience, callbacks)
+    config = run_config(dataset, rest, heard.reading)
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     request = replace(config.request(), metric=read_metric(study.metric))
     effort = Effort(trials, timeout)
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)
-    heard = together(Audience, callbacks)
     run_search(name, grammar, study, request, effort, heard)
     return front(request.ledger, study.name)
 
@@ -65,8 +65,8 @@ def placed(
     space: Grammar | str | Path, dataset: str, skeleton: Maker = None
 ) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
-    name = "space" if isinstance(space, Grammar) else Path(space).stem
     found = (space if isinstance(space, Grammar) else load_space(space)).on(get(dataset).task)
+    name = "space" if isinstance(space, Grammar) else Path(space).stem
     own = read_skeleton(skeleton)
     return name, found.inside(own) if own else found
 
@@ -202,10 +202,11 @@ def gain(
     from blocksearch.report.gain import gain_report
 
     asked, rest = divided(fields, GainConfig, RunConfig)
-    question, config = GainConfig(**asked), run_config(dataset, rest, callbacks)
+    question, watch = GainConfig(**asked), together(Watch, callbacks)
+    config = run_config(dataset, rest, watch.reading)
     name, grammar = placed(space, config.dataset)
     own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
-    request, watch = config.request(), together(Watch, callbacks)
+    request = config.request()
     if dry_run:
         return planned(*foresee_gain(name, grammar, own, question, request, watch))
     found = run_gain(name, grammar, own, question, request, watch)
@@ -229,11 +230,11 @@ def tabulate(
     from blocksearch.search.tabulate import foresee_tabulate
     from blocksearch.search.tabulate import tabulate as run_table
 
-    config = run_config(dataset, fields, callbacks)
+    watch = together(Watch, callbacks)
+    config = run_config(dataset, fields, watch.reading)
     name, grammar = placed(space, config.dataset)
     where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
-    watch, request = together(Watch, callbacks), config.request()
-    asked = (name, grammar, read_seeds(seeds), request, where, watch)
+    asked = (name, grammar, read_seeds(seeds), config.request(), where, watch)
     if dry_run:
         return planned(*foresee_tabulate(*asked))
     title, rows = run_table(*asked)

@@ -7,7 +7,7 @@ function.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from blocksearch.api.studies import front
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
-from blocksearch.data.opening import DatasetLike
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.data.opening import DatasetLike, foreseen_name
+from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 class Study:
     """A multi-objective search of `grammar`, kept in `file`; the same lines go on with it after a
-    stop. A space that is shipped, or in a file, may be named.
+    stop. A space that is shipped, or in a file, may be named. Nothing is written before `search`.
 
     `dataset` is a data set's name, a folder, a listing or a file, arrays (images N×H×W×C uint8,
     labels N, and maybe groups N), a Dataset of PyTorch's, or an iterable of (image, label); the
@@ -52,7 +52,7 @@ class Study:
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
-    >>> study = Study(space, "mine.db", dataset="digits", seeds=3)  # nothing is written yet
+    >>> study = Study(space, "mine.db", dataset="digits", seeds=3)
     >>> study.config.seeds
     3
     """
@@ -73,19 +73,14 @@ class Study:
                 "a study takes a data set to train on (dataset='digits'), or an objective to call, "
                 f"but {lacks}"
             )
-        self.file, self._objective, self._grammar = Location(file), objective, _space(grammar)
+        self.file, self._objective, self._space = Location(file), objective, _space(grammar)
         asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
-        self._dataset, self._keep = "", None
-        if dataset is not None:
-            opened = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
-            later = isinstance(dataset, tuple)  # arrays are kept when they are trained on
-            self._dataset = opened(keep=not later)
-            self._keep = opened if later else None
-            known = get(self._dataset).task
-            task = replace(self._grammar.task, input=known.input, classes=known.classes)
-            self._grammar = self._grammar.on(task)
+        if objective is None:
+            self._open = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
+            if (name := foreseen_name(dataset, runs, test=test)) is not None:
+                self._grammar = self._on(name)
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"
@@ -107,8 +102,6 @@ class Study:
         effort, heard = Effort(trials, timeout), together(Audience, callbacks)
         name = self.config.name
         if self._objective is None:
-            if self._keep is not None:
-                self._keep()
             search(name, self._grammar, self.config, self._request(), effort, heard)
         else:
             function, file = self._objective, self.file
@@ -145,7 +138,8 @@ class Study:
         is none.
         """
         front, axes = self.front, self.summary().axes[1:]
-        for name in most:
+        for name, limit in most.items():
+            check_type(name, limit, float)
             if front and name not in front[0].costs:
                 raise unknown("cost", name, front[0].costs)
         least = {axis.name for axis in axes if axis.maximise} & {*most}
@@ -210,6 +204,21 @@ class Study:
 
     def _request(self) -> Request:
         return RunConfig(dataset=self._dataset, db=self.file, **self._runs).request()
+
+    @cached_property
+    def _dataset(self) -> str:
+        """The name of the images, which are where workers find them from now on."""
+        return self._open()
+
+    @cached_property
+    def _grammar(self) -> Grammar:
+        """The space on the images, which are read for it if they must be."""
+        return self._on(self._dataset) if self._objective is None else self._space
+
+    def _on(self, name: str) -> Grammar:
+        known = get(name).task
+        task = replace(self._space.task, input=known.input, classes=known.classes)
+        return self._space.on(task)
 
 
 def _space(given: Grammar | str | Path) -> Grammar:

@@ -14,6 +14,7 @@ from blocksearch.arch.network import Network
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
+from blocksearch.data.own import Progress
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.config import RESULTS, RunConfig
@@ -26,20 +27,14 @@ Seeds = int | str | Sequence[int]
 
 
 def run_config(
-    dataset: DatasetLike, fields: Mapping[str, Any], callbacks: Sequence[Any] = ()
+    dataset: DatasetLike, fields: Mapping[str, Any], reading: Progress = lambda _: None
 ) -> RunConfig:
     """Make the configuration of trainings on a data set, which may be images of one's own: those
-    are read first, and `callbacks` that have a method `reading` hear the share that is done.
+    are read first, and `reading` hears the share that is done.
     """
     (own,) = divided(fields, RunConfig)
     config = RunConfig(**own)
-    hear = [each.reading for each in callbacks if hasattr(each, "reading")]
-
-    def progress(share: float) -> None:
-        for tell in hear:
-            tell(share)
-
-    name = open_dataset(dataset, config, root=config.data_root, progress=progress)
+    name = open_dataset(dataset, config, root=config.data_root, progress=reading)
     db = config.db or (f"{RESULTS}/{label_of(dataset)}.db" if is_own(name) else None)
     return replace(config, dataset=name, db=db)
 
@@ -74,9 +69,9 @@ def train(
     from blocksearch.report.tables import runs_report
     from blocksearch.runs.train import foresee_training, train_network
 
-    config, own = run_config(dataset, fields, callbacks), read_metric(metric)
+    watch, own = together(Watch, callbacks), read_metric(metric)
+    config = run_config(dataset, fields, watch.reading)
     found = _network(net, config.dataset, widths, plugins, skeleton)
-    watch = together(Watch, callbacks)
     request = replace(config.request(), metric=own)
     if dry_run:
         return planned(*foresee_training(str(net), found, read_seeds(seeds), request, watch))
@@ -114,11 +109,12 @@ def ablate(
 
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
-    config = run_config(dataset, rest, callbacks)
+    watch = together(Watch, callbacks)
+    config = run_config(dataset, rest, watch.reading)
     reference = _network(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
     own = read_metric(metric)
-    return _ablation(str(block), found, question, config, callbacks, dry_run=dry_run, metric=own)
+    return _ablation(str(block), found, question, config, watch, dry_run=dry_run, metric=own)
 
 
 def _network(
@@ -139,7 +135,7 @@ def _ablation(
     found: Sequence[Any],
     question: AblationConfig,
     config: RunConfig,
-    callbacks: Sequence[Watch],
+    watch: Watch,
     *,
     dry_run: bool,
     metric: Metric = ACCURACY,
@@ -150,8 +146,7 @@ def _ablation(
     from blocksearch.report.comparisons import ablation_report
     from blocksearch.report.measured import measured_by
 
-    watch, request = together(Watch, callbacks), replace(config.first_request(), metric=metric)
-    others = config.splits[1:]
+    request, others = replace(config.first_request(), metric=metric), config.splits[1:]
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
@@ -195,6 +190,7 @@ def reproduce(
     >>> sum(cell["matches"] is True for cell in bs.reproduce("flops").records())
     34
     """
+    watch = together(Watch, callbacks)
     part = f"table{what}" if isinstance(what, int) else what
     numbers = {f"table{number}": number for number in range(2, 8)}
     if variance is not None and part != "section3":
@@ -211,11 +207,11 @@ def reproduce(
     try:
         if part == "section3":
             question = {"seeds": seeds, "strict": strict, **spread}
-            return _section3(dataset, widths, question, fields, callbacks, dry_run=dry_run)
+            return _section3(dataset, widths, question, fields, watch, dry_run=dry_run)
         if part in numbers:
             own = read_seeds(5 if seeds is None else seeds)
             how = {"strict": strict, "dry_run": dry_run}
-            return _table(numbers[part], own, widths, fields, together(Watch, callbacks), **how)
+            return _table(numbers[part], own, widths, fields, watch, **how)
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
@@ -227,19 +223,19 @@ def _section3(
     widths: str | Sequence[int] | None,
     question: Mapping[str, Any],
     fields: Mapping[str, Any],
-    callbacks: Sequence[Watch],
+    watch: Watch,
     *,
     dry_run: bool,
 ) -> Answer[Any]:
     from blocksearch.api.networks import read_task
     from blocksearch.paper.section3 import analyses, section3
 
-    config = run_config(dataset, fields)
+    config = run_config(dataset, fields, watch.reading)
     found = section3(read_task(config.dataset, widths)[0], config.dataset)
     seeds = analyses(config.dataset) if question["seeds"] is None else question["seeds"]
     asked = AblationConfig(factors=["all"], **{**question, "seeds": seeds})
     name = "Section 3, factors of effnet"
-    return _ablation(name, found, asked, config, callbacks, dry_run=dry_run)
+    return _ablation(name, found, asked, config, watch, dry_run=dry_run)
 
 
 def _across(

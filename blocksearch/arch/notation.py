@@ -19,8 +19,8 @@ from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
-from blocksearch.arch.zoo import named, reference
-from blocksearch.errors import ConfigError, ParseError, SpecError, near
+from blocksearch.arch.zoo import named, reference, task_of
+from blocksearch.errors import ConfigError, ParseError, SpecError, check_type, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
 _TOKEN = re.compile(r"[\[\]]|[^\s\[\]]+")
@@ -32,7 +32,7 @@ _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value i
 
 def parse(
     text: str,
-    task: Task | None = None,
+    task: Task | str | None = None,
     ops: Ops = NO_OPS,
     *,
     dataset: str | None = None,
@@ -44,10 +44,11 @@ def parse(
     >>> parse("effnet residual=add", TASKS["gtsrb"]).cost.flops
     344064
 
-    A network's text brings its own task. `ops` are a user's, by name; for `dataset` and
-    `as_written`, see `zoo.named_network`. Raises ParseError with the text, ConfigError for an
-    unknown name, SpecError if the network cannot be built.
+    A network's text brings its own task; the name of a shipped data set stands for its task. `ops`
+    are a user's, by name; for `dataset` and `as_written`, see `zoo.named_network`. Raises
+    ParseError with the text, ConfigError for an unknown name, SpecError if it cannot be built.
     """
+    check_type("a network", text, str)
     tokens = list(_TOKEN.finditer(text))
     if any(token[0] == "[" or token[0].startswith(_TASK_KEYS) for token in tokens):
         return _network(text, tokens, ops)
@@ -55,6 +56,7 @@ def parse(
         raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")
     is_block = bool(tokens) and "=" in tokens[0][0]
     found = _pairs(text, tokens if is_block else tokens[1:], _CHANGES | _factor_keys(ops))
+    dataset, task = task if isinstance(task, str) else dataset, task_of(task)
     task = replace(task, widths=found.pop("widths", task.widths))
     if is_block:
         stem, widths = "block", task.widths
@@ -90,6 +92,7 @@ def parse_block(text: str, ops: Ops = NO_OPS) -> Block:
     >>> parse_block("mobilenet pooling=last")
     Block(spatial_activation='relu')
     """
+    check_type("a block", text, str)
     block, tokens = Block(), list(_TOKEN.finditer(text))
     if tokens and re.fullmatch(r"\w+", tokens[0][0]):
         try:

@@ -6,7 +6,7 @@ from math import floor
 
 from blocksearch.arch.cost import Budget, read_budget
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_type
 
 _HALF = Fraction(1, 2)
 _MOST_CHANNELS = 10**7
@@ -23,6 +23,7 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
     next width up does not. Raises ConfigError for a budget that is no upper bound, SpecError if
     even the thinnest network breaks it.
     """
+    check_type("a budget", budget, Budget | str)
     limit = read_budget(budget) if isinstance(budget, str) else budget
     if limit.relation not in ("<=", "<"):
         raise ConfigError(

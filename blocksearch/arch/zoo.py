@@ -16,7 +16,7 @@ from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.stem import stages_without_block
-from blocksearch.errors import unknown
+from blocksearch.errors import check_type, unknown
 
 _SHAPE = Shape(3, 32, 32)
 TASKS = {
@@ -125,6 +125,7 @@ def named(name: str) -> Named:
 
     Raises ConfigError with the known names.
     """
+    check_type("a network's name", name, str)
     name = name.removesuffix("_6") if f"{name.removesuffix('_6')}_4" in NAMED else name
     if name not in NAMED:
         raise unknown("network", name, NAMED, "; or write a block such as 'kernel=1x3+3x1'")
@@ -148,9 +149,9 @@ def reference(
 
 
 def named_network(
-    name: str, task: Task, *, dataset: str | None = None, as_written: bool = False
+    name: str, task: Task | str, *, dataset: str | None = None, as_written: bool = False
 ) -> Network:
-    """Place a reference network on a task, at the task's widths.
+    """Place a reference network on a task, or the one of a shipped data set, at the task's widths.
 
     >>> named_network("effnet", TASKS["gtsrb"]).cost.flops
     344064
@@ -158,6 +159,7 @@ def named_network(
     On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand,
     whatever the widths; elsewhere, and with `as_written`, it pools as Section 6.2 is written.
     """
+    dataset, task = task if isinstance(task, str) else dataset, task_of(task)
     stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
     return Network(task=task, blocks=blocks, widths=widths, stem=stem)
 

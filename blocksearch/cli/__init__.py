@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 from threadpoolctl import threadpool_limits
 
-from blocksearch.cli.commands import Commands
+from blocksearch.cli.commands import Commands, Few
 from blocksearch.errors import BlocksearchError, MissingError, one_line
 
 LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library hangs as it is loaded
@@ -120,9 +120,14 @@ def _run() -> int:
 
 
 def _lacking(error: Exception) -> str:
-    """Return what the help says of an option or argument that is missing, after a blank."""
+    """Return what the help says of an option or argument that is missing, or which commands are in
+    a group, after a blank.
+    """
     param = getattr(error, "param", None)
     said = getattr(param, "help", None) if type(error).__name__ == "MissingParameter" else None
+    group = getattr(getattr(error, "ctx", None), "command", None)
+    if isinstance(group, Few) and " command" in str(error):
+        said = f"Known: {', '.join(group.commands)}."
     return f" {said}" if said else ""
 
 

@@ -56,6 +56,13 @@ class Deferred(TyperCommand):
         return self.load().make_context(*arguments, **options)
 
 
+class Few(TyperGroup):
+    """A group whose commands are all listed where one is none of them, so that none is guessed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"suggest_commands": False}))
+
+
 class Commands(TyperGroup):
     """Hold the commands of `COMMANDS`, so that `--help` lists them and loads none."""
 

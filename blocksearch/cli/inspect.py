@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from blocksearch.cli.commands import Few
 from blocksearch.cli.options import (
+    COMPLETED,
     Given,
     Network,
     NetworkText,
@@ -16,11 +18,12 @@ from blocksearch.cli.options import (
     Spoken,
     with_options,
 )
-from blocksearch.data.config import DataConfig
+from blocksearch.data import DATASETS, DataConfig
 from blocksearch.errors import ConfigError, DataError
 
 app = typer.Typer(rich_markup_mode="markdown")
 data_app = typer.Typer(
+    cls=Few,
     help="List, check and fetch data sets.\n\nExample: blocksearch data list",
     rich_markup_mode="markdown",
 )
@@ -240,7 +243,13 @@ def data_describe(
 @data_app.command("fetch")
 @with_options
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="Data set.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=f"{', '.join(DATASETS)}, of which some have nothing to download.",
+            autocompletion=COMPLETED["dataset"],
+        ),
+    ],
     output: Spoken,
     data_root: DataRoot = None,
 ) -> None:

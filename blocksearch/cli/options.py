@@ -182,7 +182,10 @@ class Network:
         default=None, metadata={"help": "Stage widths such as 24,40,72, instead of the data set's."}
     )
     input: str | None = field(
-        default=None, metadata={"help": "Input shape such as 3x48x64, instead of the data set's."}
+        default=None,
+        metadata={
+            "help": "Input, channels x height x width such as 3x48x64, instead of the data set's."
+        },
     )
     classes: int | None = field(
         default=None, metadata={"help": "Number of classes, instead of the data set's."}

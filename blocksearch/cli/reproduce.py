@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from blocksearch.ablation.config import AblationConfig
+from blocksearch.cli.commands import Few
 from blocksearch.cli.options import ADVICE, Given, Options, Output, Planned, Shown, with_options
 from blocksearch.errors import DataError
 from blocksearch.runs.config import RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
 reproduce_app = typer.Typer(
+    cls=Few,
     help="Reproduce the EffNet paper's tables and claims.\n\n"
     "Example: blocksearch reproduce all --dry-run",
     rich_markup_mode="markdown",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blocksearch.data.datasets import DEFAULT
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, check_fields
 
 SIDES = (8, 224)  # of images that networks here are for
 
@@ -51,8 +51,8 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        text: object = self.resize  # anything, from Python
-        if text is not None and (not isinstance(text, str) or self.size is None):
+        check_fields(self)
+        if self.resize is not None and self.size is None:
             raise ConfigError(
                 f"resize must be height x width of {SIDES[0]} to {SIDES[1]}, such as 64x64, but "
                 f"got {self.resize!r}"

@@ -56,6 +56,23 @@ def open_dataset(
     return read_source(source, rest[0] if rest else None, config, root, progress)
 
 
+def foreseen_name(
+    dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None
+) -> str | None:
+    """Return the name of a data set before anything is written; None for pictures and items, which
+    have one once they are read. Raises as `open_dataset` does, but for what is in pictures.
+
+    >>> foreseen_name("digits", DataConfig())
+    'digits'
+    """
+    if is_named(dataset, config, test=test):
+        return str(dataset)
+    if (plain := plain_arrays(dataset, config, test=test)) is not None:
+        return Own(*plain, called=_called(dataset, test)).name
+    sources_of(dataset, config, test=test)
+    return None
+
+
 def is_named(dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None) -> bool:
     """Whether something is the name of a data set. Raises ConfigError for an unknown name, and for
     what is said beside a name and only suits images of one's own.

@@ -63,7 +63,7 @@ class RunConfig(DataConfig):
         default=None,
         metadata={"help": "Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."},
     )
-    db: str | None = field(
+    db: str | Path | None = field(
         default=None,
         metadata={"help": f"Database file or URL of runs. Default: {RESULTS}/DATASET.db."},
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from blocksearch.errors import StoreError
+from blocksearch.errors import StoreError, check_type
 from blocksearch.files import SQLITE, read_start
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Location(str):
     def __new__(cls, location: str | Path) -> "Location":
         if isinstance(location, Location):
             return location
+        check_type("a database", location, str | Path)
         text = os.fspath(location)
         is_url = "://" in text and not text.startswith(("/", "."))
         if not is_url and (server := _SERVER.match(text)) and "@" in text:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.records import Run
 
 
@@ -58,6 +58,7 @@ def read_metric(text: str) -> Metric:
     >>> read_metric("recall:stop sign").title, str(read_metric("recall(3)"))
     ('recall of stop sign', 'recall:3')
     """
+    check_type("metric", text, str)
     kind, wanted = _parts(text)
     if kind not in list(MetricKind) or (kind == MetricKind.RECALL) != bool(wanted):
         raise ConfigError(f"a metric is {FORMS}, but got {text!r}")

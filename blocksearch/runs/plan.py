@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from blocksearch.arch.layers import Layers, Shape
 from blocksearch.arch.network import Network, Task
@@ -12,7 +13,7 @@ from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
 from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, summary
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.errors import ConfigError, DataError, check_fields, check_type
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.space.load import SpaceFile, read_space
@@ -29,6 +30,7 @@ def task_from(
 ) -> Task:
     """Take a data set's task and change what is given. Raises ConfigError or SpecError."""
     task = get(dataset).task
+    check_type("input", input, str | None)
     if widths is not None:
         read = read_widths(widths)
         if read is None:
@@ -38,17 +40,23 @@ def task_from(
         task = replace(task, widths=read)
     if input is not None:
         shape = read_shape(input)
-        if shape is None:
+        channels_last = shape and min(shape.channels, shape.height) > 4 and shape.width in (1, 3)
+        if shape is None or channels_last:
+            hint = f": did you mean {shape.width}x{shape.channels}x{shape.height}?" if shape else ""
             raise ConfigError(
-                f"input must be channels x height x width such as 3x32x32, but got {input!r}"
+                f"input must be channels x height x width such as 3x32x32, but got {input!r}{hint}"
             )
         task = replace(task, input=shape)
     return task if classes is None else replace(task, classes=classes)
 
 
+def _is_list(given: int | str | Sequence[int]) -> TypeGuard[Sequence[int]]:
+    return isinstance(given, Iterable) and not isinstance(given, str)
+
+
 def read_seeds(given: int | str | Sequence[int]) -> tuple[int, ...]:
     """Read a count (5: seeds 0 to 4) or a list (0,3,7), as it is or as text. Raises ConfigError."""
-    text = str(given) if isinstance(given, int | str) else "".join(f"{seed}," for seed in given)
+    text = "".join(f"{seed}," for seed in given) if _is_list(given) else str(given)
     written = text.strip()
     if re.fullmatch(r"[0-9]{1,9}", written):
         count = int(written)
@@ -75,7 +83,7 @@ def read_splits(given: int | str | Sequence[int]) -> tuple[int, ...]:
     >>> read_splits(1), read_splits("0,2"), read_splits("0..4")
     ((1,), (0, 2), (0, 1, 2, 3, 4))
     """
-    text = str(given) if isinstance(given, int | str) else ",".join(map(str, given))
+    text = ",".join(map(str, given)) if _is_list(given) else str(given)
     wanted = (
         f"validation splits must be an index such as 1, a list such as 0,2 or a range such as "
         f"0..4, at most {MOST_SPLITS}, but got {text!r}"
@@ -97,6 +105,7 @@ def loaded(files: Sequence[str | Path]) -> SpaceFile:
     """Load the files a user named, as one space: all their options, and the options per factor of
     their grammars. What they register is known from then on.
     """
+    check_type("plugins", files, Sequence[str | Path])
     spaces = [read_space(file, registrations) for file in files]
     options = {name: family for space in spaces for name, family in space.options.items()}
     grammars = [space.grammar for space in spaces if space.grammar]
@@ -127,6 +136,7 @@ class Request:
     executor: str = "processes"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
         named = r"(cpu|cuda:(0|[1-9][0-9]{0,2}))"

@@ -14,7 +14,7 @@ import numpy as np
 
 from blocksearch.arch.layers import UserModel
 from blocksearch.data.splits import Split, summary
-from blocksearch.errors import ConfigError, DataError, StoreError
+from blocksearch.errors import ConfigError, DataError, StoreError, check_type
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, Job, Run, RunKey, RunState
@@ -112,6 +112,8 @@ def verify(
     them as their content decides. The database is only read.
     Raises ConfigError, StoreError or DataError where that is not possible.
     """
+    check_type("runs", count, int)
+    check_type("workers", workers, int | None)
     if count < 1:
         raise ConfigError(f"the number of runs to train again must be at least 1, but got {count}")
     with closing(Ledger(location, read_only=True)) as ledger:

@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from blocksearch.arch.cost import COSTS, METRICS, Budget
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
@@ -89,6 +89,7 @@ class StudyConfig:
                 object.__setattr__(self, name, read(text))
         for name in ("objectives", "budgets", "enqueue", "rungs"):
             object.__setattr__(self, name, _several(getattr(self, name)))
+        check_fields(self)
         object.__setattr__(self, "references", _references(self.references))
         object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
@@ -238,7 +239,8 @@ def _objective(given: str | Objective, metric: str) -> str | Objective:
 
 
 def _several(given: Any) -> tuple[Any, ...]:
-    return (given,) if isinstance(given, str | Objective) else tuple(given)
+    one = isinstance(given, str | Mapping) or not isinstance(given, Iterable)
+    return (given,) if one else tuple(given)
 
 
 def _references(given: str | Sequence[str]) -> tuple[str, ...]:

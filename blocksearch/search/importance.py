@@ -92,6 +92,10 @@ class Effects:
     chosen: bool
     metric: Metric = ACCURACY
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.factors)} factors of {self.networks:,} networks"
+        return f"<Effects in study {self.name!r}: {counts}>"
+
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
     """Read a study and say what its factors do. Raises StoreError or ConfigError where that cannot

@@ -15,7 +15,7 @@ from numbers import Real
 from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_fields
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import read_metric
@@ -48,6 +48,9 @@ SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percen
 class Audience:
     """Hears how a search goes, and says nothing; views have one that speaks."""
 
+    def reading(self, share: float) -> None:
+        """Such a share of images of one's own is read; nothing is proposed yet."""
+
     def began(self, title: str, trials: int, total: int) -> None:
         """A search begins, or goes on after so many trials, to so many networks in all."""
 
@@ -60,14 +63,13 @@ class Audience:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to search: until so many networks are sampled and the front has its seeds, or
-    `timeout` seconds have passed.
-    """
+    """How long to search: until so many are sampled and the front has its seeds, or `timeout` s."""
 
     trials: int
     timeout: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.trials < 1:
             raise ConfigError(f"trials must be at least 1, but got {self.trials}")
         if self.timeout is not None and not self.timeout > 0:

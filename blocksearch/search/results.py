@@ -98,6 +98,10 @@ class Summary:
     notes: tuple[str, ...] = ()
     noise: SeedNoise | None = None
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.entries):,} networks, {len(self.front):,} on the front"
+        return f"<Summary of study {self.name!r}: {counts}, hypervolume {self.volume:.3f}>"
+
     @property
     def costs(self) -> tuple[Axis, ...]:
         """All objectives but the first."""

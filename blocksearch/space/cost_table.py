@@ -24,6 +24,10 @@ class Costs:
     def __len__(self) -> int:
         return len(self.macs)
 
+    def __repr__(self) -> str:
+        flops = f", flops {self.flops.min():,} to {self.flops.max():,}" if len(self) else ""
+        return f"<Costs of {len(self):,} networks{flops}>"
+
     @classmethod
     def joined(cls, chunks: Sequence["Costs"]) -> "Costs":
         """Join costs of several sets of networks, in order."""

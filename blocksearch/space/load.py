@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blocksearch.arch.ops import Ops, ops_in
-from blocksearch.errors import ConfigError, PluginError, SpecError, near, unknown
+from blocksearch.errors import ConfigError, PluginError, SpecError, check_type, near, unknown
 from blocksearch.files import check_regular
 from blocksearch.space.grammar import Grammar
 
@@ -58,6 +58,7 @@ def shipped_spaces() -> dict[str, Path]:
 
 def find_space(name: str | Path) -> Path:
     """Return the file of a shipped space, or of a path. Raises ConfigError for an unknown name."""
+    check_type("a space", name, str | Path)
     try:
         path = Path(name).expanduser()
         if path.suffix or len(path.parts) > 1 or path.exists():

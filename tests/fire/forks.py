@@ -112,7 +112,7 @@ def _train(folder: Path) -> None:
 
     torch.set_num_threads(1)
     known = {"db": str(folder / "a.db"), "data_root": folder / "data", "epochs": 1}
-    config = run_config(str(folder / "own.npz"), known, [])
+    config = run_config(str(folder / "own.npz"), known)
     for block in ("effnet", "effnet residual=add pooling=last groups=both(4)", "mobilenet"):
         net = network(block, config.dataset, widths="4,8,16")
         shared = conditions(config.request(), net)

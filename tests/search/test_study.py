@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import optuna
 import pytest
+from PIL import Image
 
 from blocksearch import Grammar, Shape, Study, Task, cost, load_space
 from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
@@ -244,11 +245,63 @@ def test_importing_leaves_the_verbosity_of_optuna_alone():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_images_are_kept_when_they_are_trained_on_and_not_before(tmp_path):
-    labels = np.arange(40) % 4
-    images = np.zeros((40, 16, 16, 1), np.uint8)
-    Study(GRAMMAR, tmp_path / "a.db", dataset=(images, labels), data_root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+class Items:
+    """What PyTorch calls a Dataset."""
+
+    def __len__(self):
+        return len(LABELS)
+
+    def __getitem__(self, number):
+        return IMAGES[number], int(LABELS[number])
+
+
+def pictured(tmp_path):
+    for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        (tmp_path / f"photos/{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(tmp_path / f"photos/{label}/{number}.png")
+    return tmp_path / "photos"
+
+
+def archived(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS)
+    return str(tmp_path / "mine.npz")
+
+
+LABELS = np.arange(40) % 4
+IMAGES = np.arange(40 * 16 * 16, dtype=np.uint8).reshape(40, 16, 16, 1)
+FORMS = {
+    "a name": lambda _: "digits",
+    "arrays": lambda _: (IMAGES, LABELS),
+    "a Dataset": lambda _: Items(),
+    "a list": lambda _: list(zip(IMAGES, LABELS.tolist(), strict=True)),
+    "a generator": lambda _: zip(IMAGES, LABELS.tolist(), strict=True),
+    "a folder": pictured,
+    "a file": archived,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_are_kept_when_they_are_trained_on_and_not_before(form, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, dataset = tmp_path / "data", FORMS[form](tmp_path)
+    before = set(tmp_path.rglob("*"))
+    study = Study(
+        GRAMMAR,
+        tmp_path / "a.db",
+        dataset=dataset,
+        data_root=root,
+        executor="serial",
+        epochs=1,
+        batch=8,
+        seeds=1,
+        references="none",
+        **({"max_images": 60} if form == "a name" else {}),
+    )
+    assert set(tmp_path.rglob("*")) == before
+    assert len(study.search(trials=1).entries) == 1
+    assert len(study.search(trials=2).entries) == 2
+    assert list(root.rglob("own-*")) or form == "a name"
+    assert study.front[0].network.task.classes == (10 if form == "a name" else 4)
 
 
 class Cheapest:
