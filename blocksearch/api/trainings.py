@@ -249,7 +249,9 @@ def _across(
     where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
     found = recorded_in(where, next(iter(requests.values())).protocol.number, **spread)
     titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
-    return Answer(found, claims_report(titles, claims_shown(found), claims_across(found)))
+    notes = [f"{name}: {own.images}" for name, own in found.items() if own]
+    report = claims_report(titles, claims_shown(found), claims_across(found), notes)
+    return Answer(found, report)
 
 
 def _table(

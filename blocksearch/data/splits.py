@@ -263,6 +263,16 @@ def summary(split: Split, root: Path | None = None) -> SplitSummary:
     )
 
 
+def both_origins(training: str, tested: str) -> str:
+    """Say in a phrase what training and test images are, once where they are the same.
+
+    >>> both_origins("whole frames", "the first 10 frames")
+    'whole frames; tested on the first 10 frames'
+    """
+    same = training == tested or not tested
+    return training if same else f"{training}; tested on {tested}".removeprefix("; ")
+
+
 def prepare(split: Split, root: Path | None = None) -> Prepared:
     """Load and divide a data set. Raises DataError where files are missing or damaged.
 

@@ -16,6 +16,7 @@ from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import get, split_id
+from blocksearch.data.splits import SplitSummary, both_origins
 from blocksearch.errors import SpecError
 from blocksearch.paper.claims import Claim, claims_about, with_claims
 from blocksearch.paper.reproduce import compared, measured, networks_of
@@ -94,10 +95,12 @@ def _conversions(task: Task, dataset: str | None) -> list[Variant]:
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
     """What stored runs of a data set say of Section 3 (`results`, on a validation split), and of
-    the networks of Section 6 (`networks`, on test images), which are those of a `table`.
+    the networks of Section 6 (`networks`, on test images), which are those of a `table`. `images`
+    says which images these are, by how many runs, and of how many runs on others nothing is said.
     """
 
     title: str
+    images: str
     widths: tuple[int, ...]
     results: tuple[VariantResult, ...]
     networks: tuple[VariantResult, ...]
@@ -128,23 +131,33 @@ def recorded_in(
     found: dict[str, Recorded | None] = {}
     for dataset, own in locations.items():
         runs: dict[RunKey, Run] = {}
+        stored: list[SplitSummary] = []
         get(dataset)  # raises an error for a name that is none
         for location in own:
             if there(location):
                 with closing(Ledger(location, read_only=True)) as ledger:
                     runs = {run.key: run for run in ledger.runs()} | runs
-        found[dataset] = recorded(list(runs.values()), dataset, number, **how) if runs else None
+                    stored = ledger.all_images() + stored
+        told = {(each.digest, each.split): each.origin for each in stored}
+        every = list(runs.values())
+        found[dataset] = recorded(every, dataset, number, told, **how) if runs else None
     return found
 
 
-def recorded(runs: Sequence[Run], dataset: str, number: int = 0, **how: Any) -> Recorded | None:
+def recorded(
+    runs: Sequence[Run],
+    dataset: str,
+    number: int = 0,
+    told: Mapping[tuple[str, str], str] | None = None,
+    **how: Any,
+) -> Recorded | None:
     """Compare what stored runs hold of Section 3, and of Section 6's networks; None if they hold
     nothing.
 
     Of several versions of the data, that of which the most runs are there speaks alone, and so do
     of several widths and recipes those of the most runs, in each section by itself; of as many,
     those of the data set's own schedule. Seeds beyond five were added at interim analyses. `number`
-    is the validation split's.
+    is the validation split's; what is `told` of images is their origin, by digest and split.
     """
     own = [run for run in runs if run.key.dataset == dataset]
     versions = [
@@ -168,6 +181,7 @@ def recorded(runs: Sequence[Run], dataset: str, number: int = 0, **how: Any) -> 
     networks = _networks(tested, table) if tested else ()
     return Recorded(
         title=f"{dataset}: {_conditions(asked, tested if networks else None)}",
+        images=_images(parts, (asked, tested), told or {}),
         widths=first.task.widths,
         results=_answered(asked, dataset, how) if asked else (),
         networks=networks,
@@ -205,6 +219,23 @@ def _tabled(table: int, task: Task) -> set[str]:
 
 def _size(parts: tuple[_Part | None, _Part | None]) -> int:
     return sum(len(part.runs) for part in parts if part)
+
+
+def _images(
+    parts: Sequence[tuple[_Part | None, _Part | None]],
+    shown: tuple[_Part | None, _Part | None],
+    told: Mapping[tuple[str, str], str],
+) -> str:
+    """Say which images the shown runs are of, and how many runs of other images are not shown."""
+    keys = [part.runs[0].key if part else None for part in shown]
+    said = both_origins(*(told.get((key.data, key.protocol), "") if key else "" for key in keys))
+    (data, *_) = (key.data for key in keys if key)
+    others = sum(_size(part) for part in parts if part != shown)
+    return (
+        f"{_size(shown)} runs of images {data[:12]}"
+        + (f" ({said})" if said else "")
+        + (f"; {others} runs of other images are stored, too, and not shown" if others else "")
+    )
 
 
 def _conditions(asked: _Part | None, tested: _Part | None) -> str:

@@ -12,7 +12,7 @@ from blocksearch.arch.notation import read_shape, read_widths
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
 from blocksearch.data.resized import at_input
-from blocksearch.data.splits import Split, SplitSummary, summary
+from blocksearch.data.splits import Split, SplitSummary, both_origins, summary
 from blocksearch.errors import ConfigError, DataError, check_fields, check_type
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.records import Job, Run, RunKey
@@ -226,7 +226,13 @@ class Conditions:
     @property
     def what(self) -> str:
         """Say which images these are, where they are from, and what was done to them."""
-        told = f" ({self.images.origin})" if self.images.origin else ""
+        said = self.images.origin
+        if said and self.protocol.test:  # the origin that is kept is that of the judged images
+            learnt = get(self.protocol.dataset)
+            said = both_origins(
+                learnt.origin(self.images.digest, self.images.available, "train"), said
+            )
+        told = f" ({said})" if said else ""
         return f"{self.protocol.dataset}{told}{self.brought}"
 
     def _form(self, network: Network) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.arch.network import Network
-from blocksearch.data.splits import Split, summary
+from blocksearch.data.splits import Split, both_origins, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
@@ -196,9 +196,18 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
                 "missing, which was tested"
             )
         rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric)))
-    title = saved[1].object("content").text("title")
+    title = _with_origins(saved[1].object("content").text("title"), ledger, study, protocol)
     said = study.definition["title"]
     return Final(title, said, saved[0], tuple(rows), again, metric, study.metric)
+
+
+def _with_origins(title: str, ledger: Ledger, study: StoredStudy, protocol: Split) -> str:
+    """Have a title say what the images of training and test are, where that is stored."""
+    data, splits = study.definition["data"], (study.definition["protocol"], protocol.id)
+    stored = [ledger.images(data, split) for split in splits]
+    said = both_origins(*(each.origin if each else "" for each in stored))
+    name = f", {protocol.dataset}"
+    return title.replace(f"{name}:", f"{name} ({said}):", 1) if said else title
 
 
 def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
