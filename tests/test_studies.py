@@ -167,7 +167,8 @@ def test_what_shortcuts_do_asked_alone(shipped):
     assert "p is 0.062 for project and concatenate" in " ".join(TEXT.split())
     assert "count twice, which changes no verdict" in " ".join(TEXT.split())
     assert all(2 * each.p_value < 0.05 for each in columns[0].values())
-    assert max(abs(end) for each in columns[2].values() for end in each.interval[:2]) < 1.6
+    assert 1.5 < max(abs(end) for each in columns[2].values() for end in each.interval) < 1.6
+    assert "exclude that one helps or hurts by more than 1.6 points" in " ".join(TEXT.split())
     picture = (STUDIES / "gtsrb-residual.svg").read_text()
     for effect in columns[0].values():
         assert re.search(rf"{re.escape(f'{effect.difference:+.2f}')}\b", picture)
@@ -221,6 +222,7 @@ def test_what_the_data_sets_say_together(section3):
     ]
     assert apart == ["residual concatenate against none"]
     said = " ".join(TEXT.split())
+    assert "In this table, verdicts contradict each other once: a concatenated" in said
     assert sum(all(", agrees" in cell for cell in row[3:]) for row in rows) == 8
     assert "Eight claims agree on all three" in said
     here, shown, there = (3 + list(section3).index(name) for name in ("gtsrb", "svhn", "cifar10"))
@@ -278,27 +280,59 @@ def test_section_3_prints_without_images(name, section3, tmp_path, monkeypatch):
     assert seeds == [each.n for each in own]
 
 
-def test_what_two_questions_leave_undecided(section3):
+def label_of_row(own: Any) -> str:
+    return " ".join(filter(None, (own.variant.given, own.variant.factor, own.variant.value)))
+
+
+@pytest.mark.parametrize(("name", "many"), [("gtsrb", "seven"), ("svhn", "three")])
+def test_what_two_questions_leave_undecided(section3, name, many):
     """The shortcuts were asked about again, so that a p below α / 2 decides."""
-    undone = [
-        " ".join(filter(None, (own.variant.given, own.variant.factor, own.variant.value)))
-        for own in section3["gtsrb"].results
-        if own.comparison and own.comparison.verdict.differs and own.comparison.p_value >= 0.025
+    decided = [
+        own for own in section3[name].results if own.comparison and own.comparison.verdict.differs
     ]
-    assert len(undone) == 7
-    assert f"undecided: {', '.join(undone)}." in " ".join(TEXT.split())
+    undone = [label_of_row(own) for own in decided if own.comparison.p_value >= 0.025]
+    assert len(undone) == {"seven": 7, "three": 3}[many]
+    said = f"has {many} verdicts undecided: {', '.join(undone)}."
+    assert said in " ".join(TEXT.split())
 
 
-def test_which_verdicts_hold_on_other_images(tmp_path, monkeypatch):
+def test_how_many_claims_two_questions_leave(section3):
+    kept = {
+        name: {
+            label_of_row(own)
+            for own in found.results
+            if own.comparison and (name == "cifar10" or own.comparison.p_value < 0.025)
+            if {"agrees"} == {str(e.agreement) for e in own.statements if e.text in CLAIMED}
+        }
+        for name, found in section3.items()
+    }
+    assert len(kept["svhn"]) == 8
+    assert "Then 8 claims agree." in " ".join(TEXT.split())
+    shares = [{alike(own, found.widths) for own in kept[name]} for name, found in section3.items()]
+    assert len(set.intersection(*shares)) == 6
+    assert "six of the eight are left" in " ".join(TEXT.split())
+
+
+def alike(label: str, widths: Sequence[int]) -> str:
+    """Name widths and their halves alike for all data sets."""
+    halves = ",".join(str(width // 2) for width in widths)
+    whole = label.replace(f"widths={','.join(map(str, widths))} ", "all ")
+    return whole.replace(f"widths={halves} ", "half ")
+
+
+@pytest.mark.parametrize(("name", "held"), [("gtsrb", (22, 26)), ("svhn", (11, 12))])
+def test_which_verdicts_hold_on_other_images(tmp_path, monkeypatch, name, held):
     monkeypatch.chdir(tmp_path)
-    rows = [row for row in bs.reproduce("section3").records() if row["other_images"]]
+    rows = [row for row in bs.reproduce("section3", dataset=name).records() if row["other_images"]]
     unshown = [
         " ".join(filter(None, (row["given"], row["factor"], row["value"])))
         for row in rows
         if row["other_images"] == "not shown"
     ]
-    assert (len(rows) - len(unshown), len(rows)) == (22, 26)
-    assert f"Not shown there are {', '.join(unshown)}." in " ".join(TEXT.split())
+    assert (len(rows) - len(unshown), len(rows)) == held
+    said = " ".join(TEXT.split())
+    assert f"{held[0]} of the {held[1]} verdicts hold. Not shown there are" in said
+    assert f"Not shown there are {', '.join(unshown)}." in said
 
 
 @pytest.mark.parametrize(
@@ -384,6 +418,8 @@ def test_the_front_of_svhns_search(svhns_front, shipped):
     assert f"{many} of the {len(rows)} concatenate" in TEXT
     means = [sum(tested[row["network"]]) for row in rows]
     assert sum(before > after for before, after in pairwise(means)) == 3
+    text = TEXT[TEXT.index("## A search on SVHN") :]
+    assert "rises along the front but for three pairs of neighbours" in text
 
 
 def test_svhns_front_beside_the_networks_of_the_paper(svhns_front, shipped):
@@ -447,6 +483,42 @@ def test_the_schedule_of_svhn_is_the_shortest_whose_last_fifth_gains_little(ship
             gains.setdefault(epochs, []).append(mean[-1] - mean[-1 - epochs // 5])
     assert [epochs for epochs, own in gains.items() if max(own) < 0.3] == [20]
     assert get("svhn").epochs == 20
+    (ten, twenty), said = (gains[10], gains[20]), " ".join(TEXT.replace("−", "-").split())
+    assert f"It gained {ten[0]:.2f} and {ten[1]:.2f} points at 10 epochs and" in said
+    error = np.std([each[-1] - each[-5] for each in own], ddof=1) / 5**0.5
+    assert f"{twenty[0]:.2f} and {twenty[1]:.2f} at 20, mean of five seeds" in said
+    assert f"the last has a standard error of {error:.2f}." in said
+
+
+def test_what_is_said_of_the_images_and_searches_of_svhn(section3, svhns_front):
+    """Sentences of the document, made again from the database."""
+    with closing(Ledger(STUDIES / "svhn.db", read_only=True)) as ledger:
+        images = {each.split: each for each in ledger.all_images()}
+    learnt, judged = images["test"].available, images["test"].evaluation
+    held = images[split_id(0)].evaluation
+    published = re.search(r"of which ([\d,]+) are", images[split_id(0)].origin)[1]
+    found = bs.front(STUDIES / "svhn.db").found
+    named = sum(entry.named for entry in found.entries)
+    every = [each.comparison.interval for each in section3["svhn"].results if each.comparison]
+    wide = sum(high - low > 2 for low, high in every)
+    (concatenate,) = [
+        each.comparison.interval
+        for each in section3["svhn"].results
+        if each.variant.value == "concatenate"
+    ]
+    said = " ".join(TEXT.split())
+    for sentence in (
+        f"{published} of its {learnt:,} training crops are published test crops",
+        f"all {learnt:,} training crops, judged once on the first {judged:,} crops",
+        f"{published} of the training crops are from the published test set",
+        f"accuracies on the {held:,} validation images",
+        f"evaluated it on the {judged:,} test images",
+        f"{len(found.entries) - named} networks of the space `paper` and six named ones",
+        f"{wide} of the {len(every)} intervals are more than two points wide",
+        f"between {-concatenate[0]:.2f} points worse and {concatenate[1]:.2f} better",
+    ):
+        assert sentence in said
+    assert named == 6
 
 
 def test_what_recipes_give(tmp_path):
