@@ -397,6 +397,14 @@ SCHEMAS = {  # what each command's --json has at least: names, and the types of 
     },
     "data list": {"datasets": [{"name": str, "classes": int}]},
     "data fetch digits": {"title": str, "dataset": str},
+    "compare --scores scores.csv": {
+        "comparisons": [{"treatment": str, "n": int, "scores": [NUMBER]}]
+    },
+    "replace model.py:make --input 3x16x16": {
+        "flops": int,
+        "new_flops": int,
+        "layers": [{"name": str, "block": str, "new_flops": int}],
+    },
     "reproduce flops": {"matching": int, "cells": [{"network": str, "flops": int}]},
     "reproduce section3 --dataset gtsrb,svhn": {
         "claims": [{"section": str, "says": str, "gtsrb_verdict": str}]
@@ -406,6 +414,10 @@ TRAINED = {
     "train effnet SMALL --seeds 2": {"title": str, "runs": [RUN]},
     "ablate --factor residual --values add SMALL --seeds 2": {
         "comparisons": [{"value": str, "n": int, "accuracies": [NUMBER]}]
+    },
+    "gain mine.py effnet SMALL --seeds 2 --members 2": {
+        "title": str,
+        "gain": [{"network_id": str, "gain": NUMBER, "members": int, "verdict": str}],
     },
     "ablate --factor residual SMALL --dry-run": {"missing": int, "flops": int, "seconds": NUMBER},
     "search tiny QUICK --trials 1 --seeds 1 --references none": {
@@ -440,8 +452,22 @@ def agrees(value, schema, where):
             assert isinstance(value, schema), where
 
 
+MODEL = """from torch import nn
+
+def make():
+    return nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(2)))
+"""
+SCORES = "treatment,seed,score\n" + "".join(
+    f"{name},{seed},{score + seed}\n"
+    for name, score in (("old", 80), ("new", 82))
+    for seed in (0, 1)
+)
+
+
 @pytest.mark.parametrize("command", SCHEMAS)
-def test_json_has_named_fields(blocksearch, command):
+def test_json_has_named_fields(blocksearch, tmp_path, command):
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "scores.csv").write_text(SCORES)
     agrees(json.loads(blocksearch(*command.split(), "--json").stdout), SCHEMAS[command], command)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +167,9 @@ def _judged(
             holds = None
         case Verdict.WITHIN:
             holds = bool(interval and max(map(abs, interval)) < own.margin)
-        case _:
+        case Verdict.HELPS | Verdict.HURTS | Verdict.HIGHER | Verdict.LOWER:
             holds = p_value < ALPHA
+        case _:
+            assert_never(own.verdict)
     known = {None: None, True: Generality.YES, False: Generality.NOT_SHOWN}
     return OtherImages(error=error, interval=interval, p_value=p_value, generality=known[holds])

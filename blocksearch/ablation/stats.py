@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypedDict, TypeVar
+from typing import TypedDict, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,12 @@ class Verdict(StrEnum):
     @property
     def differs(self) -> bool:
         """Whether a difference was found; *within* and *undecided* found none."""
-        return self not in (Verdict.WITHIN, Verdict.UNDECIDED)
+        match self:
+            case Verdict.HELPS | Verdict.HURTS | Verdict.HIGHER | Verdict.LOWER:
+                return True
+            case Verdict.WITHIN | Verdict.UNDECIDED:
+                return False
+        assert_never(self)
 
     def of_effects(self) -> "Verdict":
         """Say the verdict of a difference as one about two effects.
@@ -58,7 +63,14 @@ class Verdict(StrEnum):
         >>> str(Verdict.HURTS.of_effects())
         'lower'
         """
-        return {Verdict.HELPS: Verdict.HIGHER, Verdict.HURTS: Verdict.LOWER}.get(self, self)
+        match self:
+            case Verdict.HELPS | Verdict.HIGHER:
+                return Verdict.HIGHER
+            case Verdict.HURTS | Verdict.LOWER:
+                return Verdict.LOWER
+            case Verdict.WITHIN | Verdict.UNDECIDED:
+                return self
+        assert_never(self)
 
 
 @dataclass(frozen=True, kw_only=True)

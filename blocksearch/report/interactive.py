@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from blocksearch.report.figure import Figure, Kind, Scale, Series
 
-_SHAPES = {Kind.STEPS: "hv", Kind.RISES: "vh", Kind.LINE: "linear"}
+_SHAPES = {Kind.STEPS: "hv", Kind.RISES: "vh", Kind.LINE: "linear", Kind.POINTS: None}
 _SCRIPT = """<script>
 function blocksearchColors() {
   const dark = matchMedia('(prefers-color-scheme: dark)').matches, narrow = innerWidth < 600;
@@ -82,7 +82,7 @@ def _axis(scale: Scale, values: Sequence[float | str]) -> dict[str, Any]:
 
 
 def _trace(series: Series) -> dict[str, Any]:
-    style, shape = series.style, _SHAPES.get(series.kind)
+    style, shape = series.style, _SHAPES[series.kind]
     symbol = f"{style.symbol}-open" if style.hollow else style.symbol
     lines = series.kind is Kind.LINE
     found: dict[str, Any] = {

@@ -34,7 +34,12 @@ STYLE: Any = {
 }
 _SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "x": "x", "triangle-up": "^"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
-_STEPS: Any = {Kind.STEPS: "steps-post", Kind.RISES: "steps-pre", Kind.LINE: "default"}
+_JOINED: dict[Kind, Any] = {
+    Kind.STEPS: "steps-post",
+    Kind.RISES: "steps-pre",
+    Kind.LINE: "default",
+    Kind.POINTS: None,
+}
 FARTHEST = 1e150  # beyond, squares of coordinates overflow
 _TEXT_WIDTH = 110  # columns of a picture of tables
 # points offset, and which side of the text is nearest
@@ -160,7 +165,7 @@ def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -
         y,
         **bars,
         fmt="" if series.kind is Kind.LINE else _SYMBOLS[style.symbol],
-        linestyle=_DASHES[style.dash] if series.kind in _STEPS else "none",
+        linestyle=_DASHES[style.dash] if _JOINED[series.kind] else "none",
         ms=0.7 * style.size,
         mfc="none" if style.hollow else style.color,
         color=style.color,
@@ -169,8 +174,8 @@ def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -
         label=series.name,
         zorder=order,
     )
-    if series.kind in _STEPS:
-        drawn.lines[0].set_drawstyle(_STEPS[series.kind])
+    if joined := _JOINED[series.kind]:
+        drawn.lines[0].set_drawstyle(joined)
 
 
 def _numbers(values: Sequence[float | str], rows: Sequence[str]) -> list[float]:

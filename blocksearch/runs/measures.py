@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,16 @@ class Metric:
     @property
     def title(self) -> str:
         """Name it in words."""
-        words = {MetricKind.BALANCED: "balanced accuracy", MetricKind.MACRO_F1: "macro-F1"}
-        recall = f"recall of {self.wanted}" if self.wanted else ""
-        return recall or words.get(self.kind, str(self.kind))
+        match self.kind:
+            case MetricKind.BALANCED:
+                return "balanced accuracy"
+            case MetricKind.MACRO_F1:
+                return "macro-F1"
+            case MetricKind.RECALL:
+                return f"recall of {self.wanted}"
+            case MetricKind.ACCURACY:
+                return str(self.kind)
+        assert_never(self.kind)
 
 
 ACCURACY = Metric()

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,8 +138,18 @@ class RunState(StrEnum):
     DIVERGED = "diverged"  # a loss left the finite numbers
     FAILED = "failed"  # the machine's fault, not the network's; it is tried again
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the training is over; one that is not is taken up again."""
+        match self:
+            case RunState.COMPLETE | RunState.DIVERGED:
+                return True
+            case RunState.PARTIAL | RunState.FAILED:
+                return False
+        assert_never(self)
 
-FINAL = (RunState.COMPLETE, RunState.DIVERGED)
+
+FINAL = tuple(state for state in RunState if state.is_final)
 
 
 @dataclass(frozen=True, kw_only=True)

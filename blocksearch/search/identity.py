@@ -3,8 +3,10 @@ elsewhere is not seen.
 """
 
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
+from itertools import takewhile
 from types import CodeType
 from typing import Any
 
@@ -24,27 +26,33 @@ def is_optuna(sampler: object) -> bool:
 
 
 def sampler_text(sampler: Any) -> str:
-    """Return what a sampler is: its name, or its class with the arguments that are plain values; of
-    a class of the user's own its source, too, and those of the user's that it is derived from.
+    """Return what a sampler is: its name, or its class with the arguments that it keeps; of a class
+    of the user's own its source, too, and those of the user's that it is derived from.
 
     >>> sampler_text("evolution")
     'evolution'
     """
+    return sampler_texts(sampler)[0]
+
+
+def sampler_texts(sampler: Any) -> tuple[str, str]:
+    """Return what a sampler is, and how studies had it before: with plain arguments alone."""
     if isinstance(sampler, str):
-        return sampler
+        return sampler, sampler
     if id(sampler) not in _TEXTS:
-        _TEXTS[id(sampler)] = sampler, _text_of(sampler)
+        texts = _text_of(sampler, _arguments(sampler)), _text_of(sampler, _plain(sampler))
+        _TEXTS[id(sampler)] = sampler, texts
     return _TEXTS[id(sampler)][1]
 
 
 # as they were when first seen: some of Optuna's change their own arguments once they are used; kept
 # with the samplers, which need have no hash
-_TEXTS: dict[int, tuple[Any, str]] = {}
+_TEXTS: dict[int, tuple[Any, tuple[str, str]]] = {}
 
 
-def _text_of(sampler: Any) -> str:
-    arguments = ", ".join(f"{name}={value}" for name, value in _arguments(sampler).items())
-    text = f"{type(sampler).__module__}.{type(sampler).__qualname__}({arguments})"
+def _text_of(sampler: Any, arguments: Mapping[str, str]) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    text = f"{type(sampler).__module__}.{type(sampler).__qualname__}({given})"
     if type(sampler).__module__.startswith("optuna."):
         return text
     own = [kind for kind in type(sampler).__mro__ if kind.__module__.split(".")[0] not in _OTHERS]
@@ -55,16 +63,77 @@ def _text_of(sampler: Any) -> str:
 _OTHERS = ("abc", "blocksearch", "builtins", "optuna", "typing")
 
 
-def _arguments(sampler: object) -> dict[str, str]:
-    """Return the plain arguments that an object was made with, as far as it keeps them."""
+def _arguments(made: object) -> dict[str, str]:
+    """Return what an object keeps of the arguments that it was made with."""
+    names = inspect.signature(type(made)).parameters
+    kept = {name: _kept(made, name) for name in names}
+    return {name: _told(value) for name, value in kept.items() if value is not _LOST}
+
+
+def _plain(made: object) -> dict[str, str]:
+    """Return the plain arguments among those that an object keeps itself."""
     found = {}
-    for name in inspect.signature(type(sampler)).parameters:
-        value = getattr(sampler, f"_{name}", getattr(sampler, name, None))
+    for name in inspect.signature(type(made)).parameters:
+        value = getattr(made, f"_{name}", getattr(made, name, None))
         if isinstance(value, bool | int | float | str | tuple):
             found[name] = repr(value)
         elif callable(value) and hasattr(value, "__qualname__"):
             found[name] = f"{value.__module__}.{value.__qualname__}"
     return found
+
+
+_LOST = object()
+_OTHERWISE = {"deterministic_objective": "_deterministic"}  # where Optuna keeps an argument
+
+
+def _kept(made: object, name: str) -> object:
+    """Return an argument that an object keeps, itself or in a part of it that is Optuna's."""
+    parts = [part for part in getattr(made, "__dict__", {}).values() if _is_of_optuna(part)]
+    for place in (made, *parts) if name != "seed" else (made,):
+        for own in (f"_{name}", name, _OTHERWISE.get(name, name)):
+            if hasattr(place, own):
+                return getattr(place, own)
+    return _LOST
+
+
+def _is_of_optuna(value: object) -> bool:
+    return any(kind.__module__.startswith("optuna.") for kind in type(value).__mro__)
+
+
+def _told(value: Any) -> str:
+    """Write an argument such that another process writes it alike: no address, and no order that
+    means nothing.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return repr(value)
+        case dict():
+            items = (f"{_told(key)}: {_told(own)}" for key, own in value.items())
+            return f"{{{', '.join(sorted(items))}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_told, value))}]"
+        case set() | frozenset():
+            return f"{{{', '.join(sorted(map(_told, value)))}}}"
+    if hasattr(value, "tolist"):
+        return _told(value.tolist())
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if _is_of_optuna(value):
+        return _text_of(value, _arguments(value)).removeprefix(f"{type(value).__module__}.")
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def apart(old: str, new: str) -> tuple[str, str]:
+    """Cut two texts to what a line has room for; those of one class to where they differ.
+
+    >>> apart("A(a=1, b=2)", "A(a=1, b=4)")
+    ('A(… b=2)', 'A(… b=4)')
+    """
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    head, start = old[: old.find("(") + 1], old.rfind(", ", 0, same) + 2
+    if not 2 <= len(head) < start:
+        return f"{old:.90}", f"{new:.90}"
+    return f"{head}… {old[start:]:.36}", f"{head}… {new[start:]:.36}"
 
 
 def described(function: Any) -> tuple[str, str]:

@@ -335,10 +335,8 @@ class Driver:
                 "there"
             )
         if done < trials:
-            return (
-                "no network is left that is within the budgets and untrained: the search ends "
-                f"after {done} trials"
-            )
+            why = self.course.policy.why_no_more(self.course.told)
+            return f"{why}: the search ends after {done} trials"
         if len(self.course.told) == self._begun:
             return f"nothing to do: the study has {done} trials, and {trials} is a total"
         found = f"{done} trials, {len(self.course.told)} trainings"

@@ -7,12 +7,13 @@ likely.
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from math import prod
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -75,19 +76,23 @@ class OptunaSampler:
         if spare is None:
             return None
         self._bring_up_to_date(trials, pending)
+        if self._study.stopped or self._has_whole_grid():
+            return None
         before = self._parents()
         base = self._made or _sampler(self.name, int(rng.integers(2**31)))
-        self._study.sampler = _Filter(
+        self._study.sampler = asked = _Filter(
             base,
             self._space,
             lambda draw: self._chosen(draw, spare, candidates, rng),
+            self._storage.get_trial,
             keeps=self._made is not None,
         )
         trial = self._study.ask(fixed_distributions=dict(self._space))
         row = self._pool.decode(self._code(trial.params))
         assert row is not None
         self._held.append(row)
-        return Proposal(row, self._memory(trial.number, before))
+        noted = {"noted": asked.noted} if asked.noted else {}
+        return Proposal(row, self._memory(trial.number, before) | noted)
 
     def _chosen(
         self,
@@ -120,6 +125,17 @@ class OptunaSampler:
         generation = self._storage.get_trial(number).system_attrs.get(GENERATION, 0)
         parents = {k: v for k, v in self._parents().items() if k not in before}
         return {"generation": generation, "parents": parents}
+
+    def _has_whole_grid(self) -> bool:
+        """Say whether each point of a grid sampler was proposed; it says so itself once all have
+        results, and until then proposes some again.
+        """
+        if not isinstance(self._made, GridSampler):
+            return False
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        told = [each.system_attrs for each in trials if "grid_id" in each.system_attrs]
+        sizes = map(len, told[0]["search_space"].values()) if told else ()
+        return bool(told) and len({each["grid_id"] for each in told}) == prod(sizes)
 
     def _parents(self) -> dict[str, Any]:
         attributes = self._storage.get_study_system_attrs(self._study_id)
@@ -158,7 +174,10 @@ class OptunaSampler:
             values=result,
             params=self._choices(proposed.row),
             distributions=dict(self._space),
-            system_attrs={GENERATION: proposed.memory.get("generation", 0)},
+            system_attrs={
+                GENERATION: proposed.memory.get("generation", 0),
+                **proposed.memory.get("noted", {}),
+            },
             constraints=self._violations(result) if result else None,
         )
         self._study.add_trial(trial)
@@ -213,30 +232,44 @@ class OptunaSampler:
             distribution.choices.index(choices[name]) for name, distribution in self._space.items()
         ]
 
-    def _new_study(self) -> optuna.Study:
+    def _new_study(self) -> "_Memory":
         self._storage = InMemoryStorage()
         with quiet():
-            study = optuna.create_study(
-                storage=self._storage,
-                directions=self._directions,
-                sampler=self._made or _sampler(self.name, 0),
-            )
-        self._study_id = self._storage.get_study_id_from_name(study.study_name)
-        return study
+            self._study_id = self._storage.create_new_study(self._directions)
+        name = self._storage.get_study_name_from_id(self._study_id)
+        return _Memory(name, self._storage, self._made or _sampler(self.name, 0))
+
+
+class _Memory(optuna.Study):
+    """A study that remembers that its sampler has no more to propose; Optuna's own is asked for
+    that in a loop of Optuna's alone.
+    """
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
 
 class _Filter(BaseSampler):
-    """Gives every choice of a trial at once, as `chosen` takes it from the draws of a sampler."""
+    """Gives every choice of a trial at once, as `chosen` takes it from the draws of a sampler.
+
+    A sampler that is kept may note something with a trial before it draws: `read` gives the trial
+    with it, and `noted` is what it was.
+    """
 
     def __init__(
         self,
         base: BaseSampler,
         space: Mapping[str, CategoricalDistribution],
         chosen: Callable[[Callable[[], Choices]], Choices],
+        read: Callable[[int], FrozenTrial],
         *,
         keeps: bool,
     ) -> None:
         self._base, self._space, self._chosen_by, self._keeps = base, space, chosen, keeps
+        self._read = read
+        self.noted: dict[str, Any] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self._keeps:
@@ -260,10 +293,15 @@ class _Filter(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        trial = copy(trial)
+        # the numbers of a storage's only study are its keys
+        trial = copy(self._read(trial.number))
+        self.noted = dict(trial.system_attrs)
+        together = search_space
+        if self._keeps:
+            together = self._base.infer_relative_search_space(study, trial)
 
         def draw() -> Choices:
-            found = self._base.sample_relative(study, trial, search_space)
+            found = self._base.sample_relative(study, trial, together)
             for name, distribution in search_space.items():
                 if name in found:
                     continue

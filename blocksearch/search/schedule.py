@@ -88,16 +88,24 @@ class Policy:
     def _new(
         self, number: int, new: int, told: Sequence[Trial], pending: Sequence[Trial]
     ) -> Trial | None:
-        taken = np.zeros(len(self.pool), bool)
-        taken[[trial.row for trial in (*told, *pending)]] = True
-        taken |= ~self.pool.members
         rng = np.random.default_rng([self.config.seed, new])
-        found = self.sampler.propose(told, pending, Untrained(self.pool, taken), rng)
+        found = self.sampler.propose(told, pending, self._untrained((*told, *pending)), rng)
         if found is None:
             return None
         until = self.rungs[-1] if new < self._repeated else self.rungs[0]
         begun = self._begin(number, new, self.sampler.name, int(found.row), until)
         return replace(begun, memory=found.memory)
+
+    def _untrained(self, trials: Sequence[Trial]) -> Untrained:
+        taken = np.zeros(len(self.pool), bool)
+        taken[[trial.row for trial in trials]] = True
+        return Untrained(self.pool, taken | ~self.pool.members)
+
+    def why_no_more(self, told: Sequence[Trial]) -> str:
+        """Say why a search ends before it has as many networks as were asked for."""
+        if self._untrained(told).draw(np.random.default_rng(self.config.seed)) is None:
+            return "no network is left that is within the budgets and untrained"
+        return f"{self.sampler.name} proposes no more networks"
 
     @staticmethod
     def _begin(number: int, candidate: int, origin: str, row: int, epochs: int) -> Trial:

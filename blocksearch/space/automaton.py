@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice, product
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.expansion import STEPS
@@ -248,9 +248,12 @@ def _kind(bundle: Bundle) -> StageKind:
 
 
 def _stage_block(stage: Stage, block: Block) -> Block:
-    if stage.kind is StageKind.CONV:
-        return STEM
-    return block if stage.halves else _block_of(vars(block) | {"pooling": "none"})
+    match stage.kind:
+        case StageKind.CONV:
+            return STEM
+        case StageKind.OWN | StageKind.SHARED:
+            return block if stage.halves else _block_of(vars(block) | {"pooling": "none"})
+    assert_never(stage.kind)
 
 
 def _block_of(values: dict[str, Any]) -> Block:

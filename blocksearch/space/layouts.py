@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from blocksearch.arch.block import RULES, Block, Rule
 from blocksearch.arch.expansion import STEPS, Around
@@ -193,10 +193,15 @@ class Product:
         """Put blocks into the slots of a layout. Raises SpecError if that cannot be built."""
         coming, placed, stages = iter(blocks), list[Block](), layout.stages
         for stage in stages:
-            if stage.kind is StageKind.CONV:
-                continue
-            if stage.kind is StageKind.OWN:
-                own = next(coming)
+            match stage.kind:
+                case StageKind.CONV:
+                    continue
+                case StageKind.OWN:
+                    own = next(coming)
+                case StageKind.SHARED:
+                    pass
+                case _:
+                    assert_never(stage.kind)
             placed.append(own if stage.halves else own.with_factors({"pooling": "none"}))
         widths = tuple(stage.width for stage in stages)
         task = replace(self.task, input=layout.input, widths=widths)

@@ -45,16 +45,14 @@ def workers_of(process):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("times", [1, 2])
-def test_it_ends_soon_while_workers_import_torch(tmp_path, how, times):
+def test_it_ends_while_workers_import_torch(tmp_path, how, times):
     process = begun(tmp_path)
     workers = workers_of(process)
-    start = time.monotonic()
     for _ in range(times):
         process.send_signal(how)
         time.sleep(0.1)
     said = process.communicate(timeout=30)[1]
     assert process.returncode == 130, said
-    assert time.monotonic() - start < 2 * (1 + os.getloadavg()[0])  # seconds where it is alone
     assert "Traceback" not in said
     assert "resource_tracker" not in said
     assert ("the terminal is gone" in said) == (how == signal.SIGHUP)

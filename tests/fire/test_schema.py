@@ -1,7 +1,6 @@
 """A stranger's schema: what would run when a table is read or written is refused before that."""
 
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -71,13 +70,13 @@ def test_an_index_over_other_values_is_refused(tmp_path):
 def test_another_schema_is_refused_in_one_line(whole, tmp_path, statements):
     file = edited(tmp_path / "x.db", whole, statements)
     Ledger(tmp_path / "a.db").close()
-    before, start = file.read_bytes(), time.monotonic()
+    before = file.read_bytes()
     for act in (summarise, Ledger, lambda file: merge_ledgers(str(tmp_path / "a.db"), file)):
         with pytest.raises(StoreError) as caught:
             act(str(file))
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)
-    assert time.monotonic() - start < 20
+        assert "interrupted" not in str(caught.value)  # nothing endless was begun
     assert file.read_bytes() == before
 
 

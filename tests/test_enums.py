@@ -1,0 +1,73 @@
+"""A member of an enum is handled wherever its kind is: one that nobody names, or that a table by
+members leaves out, fails.
+"""
+
+import ast
+from collections.abc import Iterator
+from enum import Enum
+from importlib import import_module
+
+import pytest
+
+from tests.test_house import MODULES, PACKAGE
+
+TREES = {module: ast.parse((PACKAGE / f"{module}.py").read_text()) for module in MODULES}
+
+
+def enums() -> dict[str, type[Enum]]:
+    """Every enum of the package by its name, which is a class of one module alone."""
+    found = {}
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and "Enum" in "".join(map(ast.unparse, node.bases)):
+                place = import_module(f"blocksearch.{module.replace('/', '.')}")
+                found[node.name] = getattr(place, node.name)
+    return {name: own for name, own in found.items() if issubclass(own, Enum)}
+
+
+ENUMS = enums()
+
+
+def named(node: ast.AST, own: type[Enum]) -> str | None:
+    """The member of an enum that an expression is, if so."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == own.__name__:
+        return node.attr
+    return None
+
+
+def outside(tree: ast.AST, own: type[Enum]) -> Iterator[ast.AST]:
+    """What stands outside of the enum's own definition."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.ClassDef) and node.name == own.__name__):
+            yield node
+            yield from outside(node, own)
+
+
+def never_named(own: type[Enum]) -> set[str]:
+    nodes = [node for tree in TREES.values() for node in outside(tree, own)]
+    return set(own.__members__) - {named(node, own) for node in nodes}
+
+
+def left_out(own: type[Enum]) -> list[set[str]]:
+    """Members that tables by members leave out, where they have two keys or more."""
+    found = []
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict) and len(node.keys) > 1:
+                keys = {named(key, own) for key in node.keys if key}
+                if keys and None not in keys:
+                    found.append(set(own.__members__) - keys)
+    return [each for each in found if each]
+
+
+@pytest.mark.parametrize("own", ENUMS.values(), ids=ENUMS)
+def test_every_member_is_named_where_it_is_used_and_no_table_leaves_one_out(own):
+    assert never_named(own) == set()
+    assert left_out(own) == []
+
+
+def test_a_new_member_fails():
+    more = Enum("Verdict", [*ENUMS["Verdict"].__members__, "BETTER"])
+    assert never_named(more) == {"BETTER"}
+    assert left_out(more) == [{"BETTER"}]
+    assert len(ENUMS) > 15
