@@ -312,8 +312,15 @@ def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> Spli
 
     try:
         return summary(protocol, root)
-    except DataError:
+    except DataError as error:
         stored = stored_images(protocol.dataset, protocol.id, databases)
-        if len(stored) != 1:
+        if len(stored) > 1:
+            digests = " and ".join(each.digest[:12] for each in stored)
+            raise DataError(
+                f"{error}; runs of several sets of {protocol.dataset} images are stored "
+                f"({digests}), and only images here, or a database with runs of one set, say "
+                "which are asked about"
+            ) from error
+        if not stored:
             raise
     return stored[0]
