@@ -317,9 +317,8 @@ def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> Spli
         if len(stored) > 1:
             digests = " and ".join(each.digest[:12] for each in stored)
             raise DataError(
-                f"{error}; runs of several sets of {protocol.dataset} images are stored "
-                f"({digests}), and only images here, or a database with runs of one set, say "
-                "which are asked about"
+                f"runs of several sets of {protocol.dataset} images are stored ({digests}), and "
+                f"none is here to say which are asked about: {error}"
             ) from error
         if not stored:
             raise

@@ -70,9 +70,10 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
         conditions(replace(request, ledger=str(nowhere / "none.db")), network)
     with closing(Ledger(answered.ledger)) as ledger:
         ledger.add_images(replace(images, dataset="gtsrb", digest="f" * 64))
-    both = r"is not under .*; runs of several sets of gtsrb images are stored \(e{12} and f{12}\)"
-    with pytest.raises(DataError, match=both):
+    both = f"runs of several sets of gtsrb images are stored ({'e' * 12} and {'f' * 12})"
+    with pytest.raises(DataError) as caught:
         conditions(request, network)
+    assert both in str(caught.value)
 
 
 def test_images_of_two_digests_are_not_mixed(answered):
