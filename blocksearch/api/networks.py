@@ -10,7 +10,7 @@ from blocksearch.api.answer import Answer
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
-from blocksearch.arch.layers import Layer, Layers
+from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import parse, read_widths
 from blocksearch.arch.scale import rescaled
@@ -85,7 +85,7 @@ def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") 
         case str():
             return network(net, task).cost
         case _:
-            check_type("net", net, str | Network | tuple[Layer, ...])
+            check_type("net", net, str | Network | Sequence[Any])
             return cost_of(net)
 
 

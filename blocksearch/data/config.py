@@ -51,12 +51,13 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        if self.resize is not None and self.size is None:
+        text: object = self.resize  # anything, from Python: an example of a size helps more
+        if text is not None and (not isinstance(text, str) or self.size is None):
             raise ConfigError(
                 f"resize must be height x width of {SIDES[0]} to {SIDES[1]}, such as 64x64, but "
                 f"got {self.resize!r}"
             )
+        check_fields(self)
         if self.group_by is not None and not self.group_by.strip():
             raise ConfigError("group_by must be a column or a regular expression, but is empty")
 
