@@ -218,6 +218,7 @@ def few(name: str) -> int:
     return min(600, load_space(name).size)
 
 
+@pytest.mark.slow
 def test_these_are_ten_thousand():
     assert sum(few(name) for name, _ in JOBS) >= 10_000
 
