@@ -521,6 +521,35 @@ def test_what_is_said_of_the_images_and_searches_of_svhn(section3, svhns_front):
     assert named == 6
 
 
+def test_what_is_said_of_gtsrb(section3, shipped):
+    """Sentences of the document, made again from the database."""
+    with closing(Ledger(STUDIES / "gtsrb.db", read_only=True)) as ledger:
+        images = {each.split: each for each in ledger.all_images()}
+    baseline = named_network("baseline", TASKS["gtsrb"]).digest
+    own = [
+        run.accuracies
+        for run in shipped("gtsrb.db")[0]
+        if (run.key.protocol, run.key.network, run.epoch_to) == ("test", baseline, 30)
+    ]
+    assert len(own) == 5
+    mean = np.mean(own, axis=0)
+    (project,) = [each for each in section3["gtsrb"].results if each.variant.value == "project"]
+    more = project.cost.flops / project.reference_cost.flops - 1
+    _, reports = shipped("gtsrb-search.db")
+    (rows,) = [json.loads(own["content"])["rows"] for own in reports if own["kind"] == "final"]
+    means = [np.mean(row["accuracies"]) for row in sorted(rows, key=itemgetter("flops"))]
+    assert sum(before > after for before, after in pairwise(means)) == 3
+    said = " ".join(TEXT[: TEXT.index("## A search on SVHN")].split())
+    for sentence in (
+        f"judged on the {images['test'].evaluation:,} test images",
+        f"still gains {mean[-1] - mean[-7]:.1f} points in its last fifth",
+        f"A projected shortcut costs {100 * more:.0f} % more FLOPs",
+        f"trained the {len(rows)} networks of the front",
+        "rises along the front but for three pairs of neighbours",
+    ):
+        assert sentence in said
+
+
 def test_what_recipes_give(tmp_path):
     """The commands of the document answer from the shipped runs, and train nothing."""
     shutil.copy(STUDIES / "recipes.db", tmp_path)
