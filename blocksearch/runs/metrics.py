@@ -135,9 +135,9 @@ class Shares:
 
 def _over_groups(share: float, error: float, groups: int, alone: float) -> tuple[float, float]:
     """Return Student's interval on the logit scale; Wilson's for so many groups `alone` where they
-    show no error.
+    show no error, or are one, which has nothing to differ from.
     """
-    if error == 0:
+    if error == 0 or groups < 2:
         return _wilson(share, alone)
     reach = float(special.stdtrit(groups - 1, 1 - ALPHA / 2)) * error / (share * (1 - share))
     centre = float(special.logit(share))

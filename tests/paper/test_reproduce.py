@@ -61,7 +61,8 @@ def test_a_table_is_trained_once_and_stands_beside_the_papers(root, tmp_path):
     assert "12 runs to train (0 already in the database)" in foreseen
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *SMALL, "--json").stdout)
     assert answer["title"].startswith(
-        "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb (3 test images"
+        "Table 4, widths 4,6,8 instead of 8,16,32; gtsrb (172 training images where 39,209 are "
+        "published; tested on 3 test images"
     )
     assert "172 training images, 2 epochs" in answer["title"]
     assert answer["title"].endswith("judged on 3 images of test; seeds 0,1")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
@@ -147,6 +147,7 @@ def test_no_interval_is_a_point(counts, right, grouped):
 
 
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(2, 60), st.booleans())
+@example(seed=261, classes=3, count=2, grouped=True)  # all images are one group
 def test_an_interval_holds_its_value_whatever_the_classes(seed, classes, count, grouped):
     random = np.random.default_rng(seed)
     labels = random.choice(classes, count, p=random.dirichlet(np.full(classes, 0.5)))
