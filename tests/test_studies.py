@@ -490,6 +490,22 @@ def test_the_schedule_of_svhn_is_the_shortest_whose_last_fifth_gains_little(ship
     assert f"the last has a standard error of {error:.2f}." in said
 
 
+def test_answers_of_svhn_say_what_its_images_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with closing(Ledger(STUDIES / "svhn.db", read_only=True)) as ledger:
+        images = {each.split: each.origin for each in ledger.all_images()}
+    learnt, judged = images[split_id(0)], images["test"]
+    assert learnt != judged
+    database = STUDIES / "svhn.db"
+    for answer in (bs.reproduce("section3", dataset="svhn"), bs.front(database)):
+        assert f"svhn ({learnt})" in answer.report.title
+    for answer in (bs.reproduce("table3"), bs.reproduce("table6"), bs.test(database)):
+        assert f"svhn ({learnt}; tested on {judged})" in answer.report.title
+    several = bs.reproduce("section3", dataset="gtsrb,svhn").report
+    (said,) = [note for note in several.notes if note.startswith("svhn: ")]
+    assert said.endswith(f"({learnt}; tested on {judged})")
+
+
 def test_what_is_said_of_the_images_and_searches_of_svhn(section3, svhns_front):
     """Sentences of the document, made again from the database."""
     with closing(Ledger(STUDIES / "svhn.db", read_only=True)) as ledger:

@@ -24,7 +24,7 @@ from blocksearch.runs.plan import Conditions, reading
 from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 from blocksearch.search.results import Entry, plain
-from blocksearch.search.stored_study import StoredStudy, open_study
+from blocksearch.search.stored_study import StoredStudy, open_study, with_origin
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.training.recipe import Recipe
@@ -196,18 +196,12 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
                 "missing, which was tested"
             )
         rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric)))
-    title = _with_origins(saved[1].object("content").text("title"), ledger, study, protocol)
+    splits = (study.definition["protocol"], protocol.id)
+    stored = [ledger.images(study.definition["data"], split) for split in splits]
+    origin = both_origins(*(each.origin if each else "" for each in stored))
+    title = with_origin(saved[1].object("content").text("title"), protocol.dataset, origin)
     said = study.definition["title"]
     return Final(title, said, saved[0], tuple(rows), again, metric, study.metric)
-
-
-def _with_origins(title: str, ledger: Ledger, study: StoredStudy, protocol: Split) -> str:
-    """Have a title say what the images of training and test are, where that is stored."""
-    data, splits = study.definition["data"], (study.definition["protocol"], protocol.id)
-    stored = [ledger.images(data, split) for split in splits]
-    said = both_origins(*(each.origin if each else "" for each in stored))
-    name = f", {protocol.dataset}"
-    return title.replace(f"{name}:", f"{name} ({said}):", 1) if said else title
 
 
 def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:

@@ -126,14 +126,19 @@ def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str,
     """Have the title say where the images are from, where it is of a version that did not."""
     if definition is None or "protocol" not in definition:
         return definition
-    unsaid = re.compile(rf"; {re.escape(str(definition['dataset']))}(?=[:,])")
-    if not unsaid.search(str(definition["title"])):
-        return definition
     images = ledger.images(definition["data"], definition["protocol"])
-    if images is None or not images.origin:
-        return definition
-    said = unsaid.sub(lambda own: f"{own[0]} ({images.origin})", definition["title"], count=1)
-    return {**definition, "title": said}
+    told = images.origin if images else ""
+    return {**definition, "title": with_origin(definition["title"], definition["dataset"], told)}
+
+
+def with_origin(title: str, dataset: str, origin: str) -> str:
+    """Say behind the name of a data set where its images are from, unless a title says it.
+
+    >>> with_origin("tiny; gtsrb: 10 images", "gtsrb", "whole frames")
+    'tiny; gtsrb (whole frames): 10 images'
+    """
+    unsaid = re.compile(rf"[;,] {re.escape(dataset)}(?=[:,])")
+    return unsaid.sub(lambda own: f"{own[0]} ({origin})", title, count=1) if origin else title
 
 
 def _sound(location: str, study: StoredStudy) -> StoredStudy:
