@@ -672,3 +672,40 @@ def test_how_few_trainings_a_search_needs(samplers, tmp_path):
     assert written["oracle"] == oracle
     found = {row["sampler"]: row["trainings_to_threshold"] for row in rows}
     assert {SAMPLERS[each]: found[each] for each in samplers}.items() <= written.items()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("options", "sentences"),
+    [
+        (
+            (),
+            (
+                "It takes {share:.2f} of the epochs of searches that train every network whole",
+                "lacks {lost:.2f} points (median of 20 searches, quartiles {quartiles})",
+                "two whole searches with different seeds lack {apart:.2f} of each other",
+            ),
+        ),
+        (
+            ("--first", "40", "--seeds", "40"),
+            ("lacks {lost:.2f} ({quartiles}) for {share:.2f} of the epochs, against {apart:.2f}.",),
+        ),
+    ],
+    ids=["20 searches", "40 others"],
+)
+def test_what_early_stopping_saves_and_loses(tmp_path, options, sentences):
+    """The replays of the table's searches, with early stopping and without."""
+    benchmark = [sys.executable, "-m", "tests.benchmarks.search", "studies/tiny-gtsrb.csv"]
+    words = [*benchmark, "--samplers", "random", "--workers", "2", *options]
+    answer = tmp_path / "answer.json"
+    subprocess.run([*words, "--json", answer], check=True, cwd=STUDIES.parent, timeout=7200)
+    tables = json.loads(answer.read_text())
+    ((racing, whole),) = [rows for title, rows in tables.items() if title.startswith("Races")]
+    found = {
+        "share": racing["of_the_whole_one's"],
+        "lost": racing["epsilon_points"],
+        "quartiles": racing["quartiles"],
+        "apart": whole["epsilon_points"],
+    }
+    for sentence in sentences:
+        assert sentence.format(**found) in " ".join(TEXT.split())
