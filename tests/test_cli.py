@@ -373,7 +373,7 @@ def test_options_are_the_fields_of_the_configurations():
 
     heard = []
 
-    def command(config: Annotated[Given, Options(Config, "Mine")]) -> None:
+    def command(config: Annotated[Given, Options(config=Config, panel="Mine")]) -> None:
         heard.append(config)
 
     own = typer.Typer()

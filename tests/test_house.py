@@ -12,6 +12,7 @@ import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -224,6 +225,33 @@ def test_a_class_name_means_one_thing():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].add(module)
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+# Records that read best in order: a shape, a layer after its input, an augmentation's strength, and
+# the rows of printed tables.
+IN_ORDER = ("arch/shape", "arch/layers", "arch/tree", "training/transforms", "paper/claims")
+IN_ORDER += ("paper/tables", "training/outcome", "training/schedules", "arch/zoo")
+
+
+def by_position(module: str) -> list[str]:
+    """Data classes whose third field, or a later one, can be given by its place."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text()))
+        if isinstance(node, ast.ClassDef)
+        for decorator in map(ast.unparse, node.decorator_list)
+        if "dataclass" in decorator and "kw_only=True" not in decorator
+        if "_" not in (names := [ast.unparse(x.target) for x in node.body if _field(x)])[:3]
+        and len(names) > 2
+    ]
+
+
+def _field(node: ast.stmt) -> TypeGuard[ast.AnnAssign]:
+    return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+
+
+def test_fields_are_named():
+    assert {m: by_position(m) for m in MODULES if m not in IN_ORDER and by_position(m)} == {}
 
 
 RUN = 10  # lines that stand nowhere twice, identical or with other names

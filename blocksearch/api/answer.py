@@ -12,7 +12,7 @@ Found = TypeVar("Found", covariant=True)
 Heard = TypeVar("Heard")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Answer(Generic[Found]):
     """Hold what was found, as an object (`found`) and as a report to print, draw and save.
 

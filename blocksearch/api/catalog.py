@@ -46,13 +46,15 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
     }
     titles = {"datasets": f"data sets, under {folder_of(data_root)}"}
     tables = [rows_table(name, rows, titles.get(name, name)) for name, rows in found.items()]
-    return Answer(found, Report(tables=tuple(tables)))
+    return Answer(found=found, report=Report(tables=tuple(tables)))
 
 
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     """List data sets, and whether their files are there."""
     rows = listing(data_root)
-    return Answer(rows, Report(title="data sets", tables=(rows_table("datasets", rows),)))
+    return Answer(
+        found=rows, report=Report(title="data sets", tables=(rows_table("datasets", rows),))
+    )
 
 
 def checked(
@@ -70,7 +72,7 @@ def checked(
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     table = rows_table("datasets", rows, least="least of a class", most="most of a class")
-    return Answer(rows, Report(title="data sets, read whole", tables=(table,)))
+    return Answer(found=rows, report=Report(title="data sets, read whole", tables=(table,)))
 
 
 def describe(
@@ -109,7 +111,7 @@ def describe(
     if sheet is not None:
         said = f"{sheet}: a row of pictures for each class, in the order of the table"
         report = replace(report, notes=(*report.notes, said))
-    return Answer(found, report)
+    return Answer(found=found, report=report)
 
 
 def load_dataset(
@@ -155,4 +157,4 @@ def _check_sheet(file: Path) -> None:
 def fetched(name: str, data_root: Path | None = None, *, progress: bool = False) -> Answer[str]:
     """Download a data set's archives, check and unpack them."""
     said = fetch(name, data_root, progress=progress)
-    return Answer(said, Report(title=said, facts={"dataset": name}))
+    return Answer(found=said, report=Report(title=said, facts={"dataset": name}))

@@ -56,7 +56,7 @@ def replace(
     found = [asdict(row) for row in rows]
     flops, params = zip(*(each.total for each in counts), strict=True)
     title = f"{type(model).__name__}, convolutions replaced by [{own}]"
-    return new, Answer(found, replaced_report(title, found, flops, params))
+    return new, Answer(found=found, report=replaced_report(title, found, flops, params))
 
 
 def _block(given: str | Block, plugins: Sequence[str | Path]) -> Block:

@@ -136,7 +136,7 @@ def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: An
     from blocksearch.report.tables import cost_report
 
     found = _read(text, task, how)
-    return Answer(found.cost, cost_report(str(text), found, found.cost))
+    return Answer(found=found.cost, report=cost_report(str(text), found, found.cost))
 
 
 def export(
@@ -168,7 +168,9 @@ def export(
     found, path = _read(net, task, how), Path(file)
     size = write(found, weights, path)
     facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}
-    return Answer(path, Report(title=f"{path}: {size:,} bytes", notes=(str(found),), facts=facts))
+    return Answer(
+        found=path, report=Report(title=f"{path}: {size:,} bytes", notes=(str(found),), facts=facts)
+    )
 
 
 def layers(
@@ -179,7 +181,9 @@ def layers(
     from blocksearch.report.tables import layers_report
 
     found = _read(text, task, how)
-    return Answer(found, layers_report(str(text), found, layer_rows(found), found.cost))
+    return Answer(
+        found=found, report=layers_report(str(text), found, layer_rows(found), found.cost)
+    )
 
 
 def survey(
@@ -199,7 +203,7 @@ def survey(
     name, question, grammar = read_grammar(space, budgets)
     networks = listed(grammar, sample, seed, everything=enumerate, streamed=False)
     found = look(grammar, progress)
-    return Answer(found, space_report(name, question, grammar, found, networks))
+    return Answer(found=found, report=space_report(name, question, grammar, found, networks))
 
 
 def read_grammar(space: "Grammar | str | Path", budgets: Sequence[str]) -> tuple[str, str, Grammar]:

@@ -27,4 +27,4 @@ def compare(scores: Any, **fields: Any) -> Answer[Any]:
     (own,) = divided(fields, ScoresConfig)
     found = compare_scores(scores, ScoresConfig(**own))
     name = str(scores) if isinstance(scores, str | Path) else "scores"
-    return Answer(found, scores_report(name, found))
+    return Answer(found=found, report=scores_report(name, found))

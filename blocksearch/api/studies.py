@@ -113,7 +113,7 @@ def _foreseen(
         f"networks of the space; early stopping makes it less"
     )
     title = f"{study.name}: {shared.title(name, drawn[0])}"
-    return Answer(found, Report(title=title, notes=(said,), facts=found))
+    return Answer(found=found, report=Report(title=title, notes=(said,), facts=found))
 
 
 def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
@@ -128,7 +128,7 @@ def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
 
     found = summarise(Location(db), name)
     read_front = tuple(replace(entry, network=read(entry.text)) for entry in found.front)
-    return Answer(replace(found, front=read_front), front_report(found))
+    return Answer(found=replace(found, front=read_front), report=front_report(found))
 
 
 def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
@@ -139,7 +139,7 @@ def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
 
     found = study_effects(Location(db), name)
     report = measured_by(importance_report(found), found.metric)
-    return Answer(found, report)
+    return Answer(found=found, report=report)
 
 
 def test(
@@ -174,7 +174,7 @@ def test(
         return planned(*foresee_final(*how, inside))
     found = final(*how, own, inside)
     report = measured_by(test_report(found), found.metric)
-    return Answer(found, report)
+    return Answer(found=found, report=report)
 
 
 def gain(
@@ -210,7 +210,11 @@ def gain(
     if dry_run:
         return planned(*foresee_gain(name, grammar, own, question, request, watch))
     found = run_gain(name, grammar, own, question, request, watch)
-    return Answer(found, gain_report(found), any(run.state == "failed" for run in found.failed))
+    return Answer(
+        found=found,
+        report=gain_report(found),
+        failed=any(run.state == "failed" for run in found.failed),
+    )
 
 
 def tabulate(
@@ -240,4 +244,4 @@ def tabulate(
     title, rows = run_table(*asked)
     said = f"{where}: {title}; {len(rows)} rows"
     tables = (rows_table("rows", rows),)
-    return Answer(where, Report(title=said, tables=tables, facts={"file": str(where)}))
+    return Answer(found=where, report=Report(title=said, tables=tables, facts={"file": str(where)}))

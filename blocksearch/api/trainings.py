@@ -77,7 +77,7 @@ def train(
         return planned(*foresee_training(str(net), found, read_seeds(seeds), request, watch))
     title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, watch)
     report = measured_by(runs_report(title, rows, classes), own)
-    return Answer(rows, report, any(row["state"] == "failed" for row in rows))
+    return Answer(found=rows, report=report, failed=any(row["state"] == "failed" for row in rows))
 
 
 def ablate(
@@ -151,20 +151,20 @@ def _ablation(
         from blocksearch.report.plans import foreseen_report
 
         ahead = foresee_ablation(name, found, question, request, watch, others)
-        return Answer(ahead.plan, foreseen_report(ahead))
+        return Answer(found=ahead.plan, report=foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
     done: Ablation = run_ablation(name, found, question, request, watch, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
-    return Answer(done, measured_by(ablation_report(done), metric), done.failed)
+    return Answer(found=done, report=measured_by(ablation_report(done), metric), failed=done.failed)
 
 
 def planned(title: str, plan: Plan) -> Answer[Plan]:
     """Return what would be trained."""
     from blocksearch.report.progress import plan_report
 
-    return Answer(plan, plan_report(title, plan))
+    return Answer(found=plan, report=plan_report(title, plan))
 
 
 def reproduce(
@@ -201,7 +201,7 @@ def reproduce(
         from blocksearch.report.tables import flops_report
 
         cells = flops_cells()
-        return Answer(cells, flops_report(cells))
+        return Answer(found=cells, report=flops_report(cells))
     if part == "section3" and "," in dataset:
         return _across([name.strip() for name in dataset.split(",")], spread, fields)
     try:
@@ -251,7 +251,7 @@ def _across(
     titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
     notes = [f"{name}: {own.images}" for name, own in found.items() if own]
     report = claims_report(titles, claims_shown(found), claims_across(found), notes)
-    return Answer(found, report)
+    return Answer(found=found, report=report)
 
 
 def _table(
@@ -274,7 +274,7 @@ def _table(
     if dry_run:
         return planned(*foresee_table(number, task, seeds, request, watch))
     found: PaperTable = reproduce_table(number, task, seeds, request, watch, strict=strict)
-    return Answer(found, paper_report(found), found.failed)
+    return Answer(found=found, report=paper_report(found), failed=found.failed)
 
 
 def bench(
@@ -294,7 +294,7 @@ def bench(
     config = run_config(dataset, fields)
     found = _network(net, config.dataset, widths, plugins)
     title, ways = run_bench(found, with_batches(config.request()), progress)
-    return Answer(ways, bench_report(title, as_rows(ways)))
+    return Answer(found=ways, report=bench_report(title, as_rows(ways)))
 
 
 def merge(into: str | Path, other: str | Path) -> Answer[Any]:
@@ -307,7 +307,7 @@ def merge(into: str | Path, other: str | Path) -> Answer[Any]:
     from blocksearch.runs.merge import merge_ledgers
 
     found = merge_ledgers(Location(into), Location(other))
-    return Answer(found, merge_report(found))
+    return Answer(found=found, report=merge_report(found))
 
 
 def verify(
@@ -335,4 +335,4 @@ def verify(
     found = run_again(where, runs, root, workers, device, progress)
     wrong = sum(each.wrong for each in found)
     rows = [each.record() for each in found]
-    return Answer(found, verified_report(where, rows, wrong), bool(wrong))
+    return Answer(found=found, report=verified_report(where, rows, wrong), failed=bool(wrong))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Condition:
     """A factor has one of some values, or none of them."""
 
@@ -53,12 +53,18 @@ RULES = (
     Rule(
         "last=none needs spatial=dense: a depthwise layer cannot change the channels to the "
         "block's width",
-        (Condition("last", ("pointwise",)), Condition("spatial", ("dense",))),
+        (
+            Condition(factor="last", values=("pointwise",)),
+            Condition(factor="spatial", values=("dense",)),
+        ),
     ),
     Rule(
         f"pooling={' or '.join(_AT_LAST)} pools at the last pointwise layer, "
         "but last=none leaves none",
-        (Condition("last", ("pointwise",)), Condition("pooling", _AT_LAST, negated=True)),
+        (
+            Condition(factor="last", values=("pointwise",)),
+            Condition(factor="pooling", values=_AT_LAST, negated=True),
+        ),
     ),
 )
 

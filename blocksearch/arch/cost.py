@@ -50,7 +50,7 @@ def metric_named(name: str) -> str:
     return current
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Exact counts for one image; each of `METRICS` is an attribute.
 
@@ -78,10 +78,10 @@ class Cost:
     def then(self, other: "Cost") -> "Cost":
         """Return the cost of running this, then the other."""
         return Cost(
-            self.macs + other.macs,
-            self.params + other.params,
-            self.layer_activations + other.layer_activations,
-            max(self.peak_activations, other.peak_activations),
+            macs=self.macs + other.macs,
+            params=self.params + other.params,
+            layer_activations=self.layer_activations + other.layer_activations,
+            peak_activations=max(self.peak_activations, other.peak_activations),
         )
 
     def beside(self, held: int) -> "Cost":
@@ -194,7 +194,7 @@ def cost(priced: "Network | Iterable[Layer]") -> Cost:
         if opened and layer.place is Place.FOLDS:
             counted[-1] = layer.output.elements
         opened = _is_open(layer, opened)
-    return Cost(macs, params, tuple(counted), peak)
+    return Cost(macs=macs, params=params, layer_activations=tuple(counted), peak_activations=peak)
 
 
 def _is_open(layer: Layer, opened: bool) -> bool:
@@ -232,7 +232,7 @@ def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """A bound on a cost of the whole network, or on what is measured of it."""
 
@@ -261,7 +261,7 @@ def read_budget(text: str, name: str = "") -> Budget:
     quantity = metric_named(quantity)
     if bound != int(bound) or bound < 0:
         raise ConfigError(f"a cost is a whole number, but the budget is {text!r}")
-    budget = Budget("", quantity, relation, int(bound))
+    budget = Budget(name="", quantity=quantity, relation=relation, bound=int(bound))
     return replace(budget, name=name or str(budget))
 
 

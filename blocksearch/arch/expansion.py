@@ -168,7 +168,7 @@ class LastPointwise(NamedTuple):
                 assert_never(self.last)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shortcut:
     """The way around a block's body: how it joins, its layers, and what follows the join."""
 
@@ -201,7 +201,7 @@ class Around(NamedTuple):
         channels = body.channels + _end(layers, entry).channels
         joined = body.with_channels(channels) if kind == "concatenate" else body
         after = _activate(joined, self.join_activation)
-        return Shortcut(kind, layers, after, _end(after, joined))
+        return Shortcut(kind=kind, layers=layers, after=after, output=_end(after, joined))
 
 
 def _joined(

@@ -82,7 +82,12 @@ class Conv(Layer):
     def cost(self) -> Cost:
         out, weights = self.output, self.weights
         peak = self.input.elements + out.elements
-        return Cost(weights * out.height * out.width, weights, (out.elements,), peak)
+        return Cost(
+            macs=weights * out.height * out.width,
+            params=weights,
+            layer_activations=(out.elements,),
+            peak_activations=peak,
+        )
 
     @property
     def depthwise(self) -> bool:
@@ -291,7 +296,12 @@ class Linear(Layer):
     def cost(self) -> Cost:
         weights = self.input.elements * self.classes
         peak = self.input.elements + self.classes
-        return Cost(weights, weights + self.classes, (self.classes,), peak)
+        return Cost(
+            macs=weights,
+            params=weights + self.classes,
+            layer_activations=(self.classes,),
+            peak_activations=peak,
+        )
 
     @property
     def traffic(self) -> int:

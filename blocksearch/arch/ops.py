@@ -33,7 +33,7 @@ _MOST_LAYERS = 1000  # a generator that never ends is a mistake, not an op
 _TEXT = re.compile(r"([A-Za-z_]\w*\.[A-Za-z_]\w*)\(([^()\s]*)\)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Op:
     """A user's function as a value of a factor. Call it for the same one with other parameters.
 
@@ -127,7 +127,7 @@ def op(kind: str) -> Callable[[Callable[..., Layers]], Op]:
         if not name.isidentifier():
             raise ConfigError(f"an op is a function with a name, but got {name or function!r}")
         space = space if space.isidentifier() else "notebook"  # where a cell is a file, a number
-        return Op(kind, f"{space}.{name}", source, function)
+        return Op(kind=kind, name=f"{space}.{name}", source=source, function=function)
 
     return declare
 

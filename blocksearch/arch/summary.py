@@ -11,7 +11,7 @@ from blocksearch.arch.stem import ConvStem
 _COLUMNS = ("stage", "layer", "output", "macs", "params", "activations")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerRow:
     """A convolution with what follows it, a join, or the classifier."""
 
@@ -68,12 +68,21 @@ def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[LayerRow]:
             beside = "gate " if layer.kind == "multiply" else "shortcut "
             for branch in layer.branches[1:]:
                 yield from _rows(branch, stage, prefix + beside)
-            row = LayerRow(stage, f"{prefix}{layer.label}", layer.output, 0, 0)
+            row = LayerRow(
+                stage=stage, label=f"{prefix}{layer.label}", output=layer.output, macs=0, params=0
+            )
         elif row is None or opens:
             price = cost((layer,))
             own = price.activations if isinstance(layer, UserModel) else 0
             label = f"{prefix}{layer.label}"
-            row = LayerRow(stage, label, layer.output, price.macs, price.params, own)
+            row = LayerRow(
+                stage=stage,
+                label=label,
+                output=layer.output,
+                macs=price.macs,
+                params=price.params,
+                inside=own,
+            )
         else:
             params = row.params + cost((layer,)).params
             row = replace(row, label=row.label + layer.suffix, output=layer.output, params=params)

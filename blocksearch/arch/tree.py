@@ -118,7 +118,7 @@ class CustomOp(Layer, stored_as="Custom"):
         raise AssertionError("a custom op is counted by its layers")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSource:
     """How a worker process makes a model again: the pickled callable and block, and the digest of
     the operators that its model runs. It is handed over and never stored.
@@ -130,7 +130,7 @@ class ModelSource:
     outline: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UserModel(Layer, stored_as="Model"):
     """A user's whole PyTorch model: N×C×H×W in, N×classes out.
 
@@ -167,7 +167,12 @@ class UserModel(Layer, stored_as="Model"):
 
     @property
     def cost(self) -> Cost:
-        return Cost(self.macs, self.params, (self.activations,), self.peak)
+        return Cost(
+            macs=self.macs,
+            params=self.params,
+            layer_activations=(self.activations,),
+            peak_activations=self.peak,
+        )
 
     @property
     def traffic(self) -> int:

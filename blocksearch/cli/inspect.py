@@ -28,9 +28,11 @@ data_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(data_app, name="data")
-Form = Annotated[Given, Options(Network, "Network")]
-Pictures = Annotated[Given, Options(DataConfig, "Images", without=("dataset",))]
-Shapes = Annotated[Given, Options(DataConfig, "Images", without=("dataset", "group_by"))]
+Form = Annotated[Given, Options(config=Network, panel="Network")]
+Pictures = Annotated[Given, Options(config=DataConfig, panel="Images", without=("dataset",))]
+Shapes = Annotated[
+    Given, Options(config=DataConfig, panel="Images", without=("dataset", "group_by"))
+]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),

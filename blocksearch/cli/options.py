@@ -33,7 +33,7 @@ OFTEN = {"factors": "--factor", "budgets": "--budget"}  # fields that are given 
 ADVICE = "; fewer or shorter with --epochs, --max-images, --seeds or --widths"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Say which fields of a configuration are options, under which title `--help` lists them, and
     which have another default in a command.
@@ -270,7 +270,7 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Model = Annotated[Given, Options(Network, None, only=("skeleton",))]
+Model = Annotated[Given, Options(config=Network, panel=None, only=("skeleton",))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
@@ -282,6 +282,6 @@ Seeds = Annotated[
 ]
 Database = Annotated[str, typer.Argument(metavar="DB", help="Database file or URL.")]
 StudyName = Annotated[str | None, typer.Option("--name", help="Name of the study in the database.")]
-Shown = Annotated[Output, Options(Output, "Output", without=("quiet", "dry_run"))]
-Spoken = Annotated[Output, Options(Output, "Output", without=("dry_run",))]
-Planned = Annotated[Output, Options(Output, "Output")]
+Shown = Annotated[Output, Options(config=Output, panel="Output", without=("quiet", "dry_run"))]
+Spoken = Annotated[Output, Options(config=Output, panel="Output", without=("dry_run",))]
+Planned = Annotated[Output, Options(config=Output, panel="Output")]

@@ -43,14 +43,17 @@ class Asked:
     )
 
 
-Question = Annotated[Given, Options(Asked, "Question")]
-Spread = Annotated[Given, Options(AblationConfig, "Question", only=("variance",))]
+Question = Annotated[Given, Options(config=Asked, panel="Question")]
+Spread = Annotated[Given, Options(config=AblationConfig, panel="Question", only=("variance",))]
 All = Annotated[
-    Given, Options(Asked, "Question", only=("seeds", "strict"), defaults={"seeds": None})
+    Given,
+    Options(config=Asked, panel="Question", only=("seeds", "strict"), defaults={"seeds": None}),
 ]
-Testing = Annotated[Given, Options(RunConfig, "Training", without=TESTED)]
-Training = Annotated[Given, Options(RunConfig, "Training", defaults={"dataset": "gtsrb"})]
-Section3 = Annotated[Given, Options(Asked, "Question", defaults={"seeds": None})]
+Testing = Annotated[Given, Options(config=RunConfig, panel="Training", without=TESTED)]
+Training = Annotated[
+    Given, Options(config=RunConfig, panel="Training", defaults={"dataset": "gtsrb"})
+]
+Section3 = Annotated[Given, Options(config=Asked, panel="Question", defaults={"seeds": None})]
 
 
 def _answer(what: str, question: Given, run: Given, output: Output) -> None:

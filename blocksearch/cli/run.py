@@ -22,14 +22,16 @@ from blocksearch.cli.options import (
 from blocksearch.runs.config import RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
-Training = Annotated[Given, Options(RunConfig, "Training")]
-Question = Annotated[Given, Options(AblationConfig, "Question")]
+Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
+Question = Annotated[Given, Options(config=AblationConfig, panel="Question")]
 _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", *WHERE)
-Timing = Annotated[Given, Options(RunConfig, "Training", only=_TIMED)]
-Again = Annotated[Given, Options(RunConfig, "Training", only=WHERE)]
-Form = Annotated[Given, Options(Network, "Network", only=("widths", "plugins", "skeleton"))]
-Own = Annotated[Given, Options(Network, "Network", only=("widths", "plugins"))]
-Compared = Annotated[Given, Options(ScoresConfig, "Question")]
+Timing = Annotated[Given, Options(config=RunConfig, panel="Training", only=_TIMED)]
+Again = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
+Form = Annotated[
+    Given, Options(config=Network, panel="Network", only=("widths", "plugins", "skeleton"))
+]
+Own = Annotated[Given, Options(config=Network, panel="Network", only=("widths", "plugins"))]
+Compared = Annotated[Given, Options(config=ScoresConfig, panel="Question")]
 Scores = Annotated[
     str,
     typer.Option(

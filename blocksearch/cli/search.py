@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from blocksearch.search.results import Summary
 
 app = typer.Typer(rich_markup_mode="markdown")
-Training = Annotated[Given, Options(RunConfig, "Training")]
-Testing = Annotated[Given, Options(RunConfig, "Training", only=WHERE)]
-Again = Annotated[Given, Options(Network, "Network", only=("plugins", "skeleton"))]
-Against = Annotated[Given, Options(GainConfig, "Question")]
-Wish = Annotated[Given, Options(StudyConfig, "Search", defaults={"name": None})]
+Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
+Testing = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
+Again = Annotated[Given, Options(config=Network, panel="Network", only=("plugins", "skeleton"))]
+Against = Annotated[Given, Options(config=GainConfig, panel="Question")]
+Wish = Annotated[Given, Options(config=StudyConfig, panel="Search", defaults={"name": None})]
 
 
 @app.command()

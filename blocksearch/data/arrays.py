@@ -147,7 +147,9 @@ def checked(handed: object, argument: str) -> Arrays:
     groups = handed[2] if len(handed) == 3 else None
     if groups is not None:
         groups = numbered(np.asarray(groups), len(images), argument)
-    return Arrays(np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int64), groups)
+    return Arrays(
+        np.ascontiguousarray(images), np.ascontiguousarray(labels, np.int64), groups=groups
+    )
 
 
 def numbered(groups: NDArray[Any], count: int, argument: str) -> NDArray[np.int32]:

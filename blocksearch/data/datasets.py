@@ -5,7 +5,7 @@ A data set is added in one place: a subclass of `Dataset` with `read`, and one c
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Arrays:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    _: KW_ONLY
     groups: NDArray[np.int32] | None = None
     held: NDArray[np.bool_] | None = None
 
@@ -80,7 +81,7 @@ class About:
     origin: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Archive:
     """A published file: its URL, its MD5, and the folder under the data root for its contents."""
 

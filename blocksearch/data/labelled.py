@@ -16,7 +16,7 @@ from blocksearch.data.sources import ImageSource
 from blocksearch.errors import DataError, near
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Given:
     """What is said of images of one store, as they come in."""
 
@@ -44,14 +44,14 @@ def numbered_parts(
     held = np.array([part is Purpose.VALIDATION for part in train.parts], bool)
     count = len(labels)
     own = None if groups is None else groups[:count]
-    found = Arrays(none, labels, own, held if held.any() else None)
+    found = Arrays(none, labels, groups=own, held=held if held.any() else None)
     check_classes(found, what, classes)
     if groups is not None:
         _check_whole_groups(train, test, what)
     parts = {"train": found}
     if test.labels:
         numbers = _test_numbers(test.labels, sources[-1].what, classes, int(labels.max()) + 1)
-        parts["test"] = Arrays(none, numbers, None if groups is None else groups[count:])
+        parts["test"] = Arrays(none, numbers, groups=None if groups is None else groups[count:])
     return parts, classes
 
 

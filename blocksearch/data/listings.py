@@ -49,7 +49,7 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListedPicture:
     """A picture: its file, the name of its class, what it is for, and its group or None.
 
@@ -116,7 +116,7 @@ def _folder(folder: Path, config: DataConfig) -> Iterator[ListedPicture]:
                 )
             else:  # a class that is not there, or that is all of them again
                 for each, damage in _walk(path, above):
-                    yield ListedPicture(each, "", part, None, damage)
+                    yield ListedPicture(path=each, label="", part=part, group=None, damage=damage)
         if not found:
             raise DataError(f"{below}: there must be a folder for each class, but there is none")
         _check_spelling(found, below)
@@ -125,7 +125,7 @@ def _folder(folder: Path, config: DataConfig) -> Iterator[ListedPicture]:
                 raise DataError(f"{below}: each class has pictures, but {label!r} has none")
             for path, damage in files:
                 own = None if damage else group(path.relative_to(folder).as_posix())
-                yield ListedPicture(path, label, part, own, damage)
+                yield ListedPicture(path=path, label=label, part=part, group=own, damage=damage)
 
 
 def _parts(folder: Path) -> list[tuple[Purpose, Path]]:
@@ -318,7 +318,10 @@ def _entry(cells: dict[str, str], folder: Path, where: str, *, grouped: bool) ->
         raise DataError(f"{where}: {PARTS_SAID}, but is {cells['split'][:50]!r}; {SAME}")
     part = PART_NAMES[cells["split"].lower()]
     return ListedPicture(
-        folder / cells["path"], cells["label"], part, cells["group"] if grouped else None
+        path=folder / cells["path"],
+        label=cells["label"],
+        part=part,
+        group=cells["group"] if grouped else None,
     )
 
 

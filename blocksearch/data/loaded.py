@@ -36,7 +36,7 @@ class Normalisation:
         return np.ascontiguousarray(np.moveaxis(found, -1, -3))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subset:
     """Some images of a data set, as a data set of PyTorch's: item k is a normalised image, C×H×W
     float32, and the number of its class. `indices` say which of all images these are.
@@ -90,11 +90,13 @@ def loaded(split: Split, root: Path | None = None) -> LoadedDataset:
     (1000, 1000, (3, 32, 32))
     """
     data, known = prepare(split, root), describe(split.dataset, "train", root)
-    whole = Images(data.training.pixels, np.array(known.labels), known.groups)
+    whole = Images(pixels=data.training.pixels, labels=np.array(known.labels), groups=known.groups)
     scale, shift = data.normalisation
     normalise = Normalisation(scale=scale, shift=shift)
     train, val = (
-        Subset(each.located(np.arange(len(each.labels))), whole, normalise)
+        Subset(
+            indices=each.located(np.arange(len(each.labels))), _images=whole, _normalise=normalise
+        )
         for each in (data.training, data.evaluation)
     )
     named = known.about.classes or get(split.dataset).class_names

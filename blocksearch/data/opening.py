@@ -224,7 +224,7 @@ def _with_validation(handed: Mapping[str, Handed], what: str) -> Arrays:
     if train.images.shape[1:] != val.images.shape[1:]:
         raise DataError(f"{what}: training and validation images must be of one shape")
     images = np.concatenate([train.images, val.images])
-    return Arrays(images, np.concatenate([train.labels, val.labels]), groups, held)
+    return Arrays(images, np.concatenate([train.labels, val.labels]), groups=groups, held=held)
 
 
 def _arrays(dataset: DatasetLike, what: str) -> dict[str, Handed] | None:

@@ -73,7 +73,7 @@ class Overview:
         write_png(self.sheet, path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Seen:
     """What is kept of an image once it was looked at: its size as it came, its shape as it would be
     trained on, or why it would not.
@@ -105,7 +105,7 @@ def overview(
         sources, names = _named(dataset, root), get(dataset).class_names
     else:
         sources, names = sources_of(dataset, config, test=test), ()
-    total, done, fit = sum(each.count or 0 for each in sources), 0, Fit(config)
+    total, done, fit = sum(each.count or 0 for each in sources), 0, Fit(config=config)
     samples: list[Sample[_Seen]] = []
     tiles: dict[str | int, list[Pixels]] = {}
     for place, source in enumerate(sources):
@@ -190,7 +190,7 @@ def _look(fit: Fit, pixels: Pixels, where: str) -> _Seen:
         refused = str(error)
     same = fitted(pixels, None, 3) if pixels.shape[2] == 1 else pixels  # grey beside colour
     print_ = blake2b(repr(same.shape).encode() + same.tobytes(), digest_size=8).digest()
-    return _Seen(size, pixels.shape, print_, pixels, refused)
+    return _Seen(size=size, shape=pixels.shape, print=print_, pixels=pixels, refused=refused)
 
 
 def _tile(pixels: Pixels) -> Pixels:
@@ -260,7 +260,7 @@ def _with_validation(
     if groups[0] is not None:
         numbers = numbered(np.array([str(groups[int(k)]) for k in own]), len(own), "groups")
     none = np.zeros((0, 1, 1, 1), np.uint8)
-    judged = divided(Arrays(none, labels[own], numbers), 0)[1]
+    judged = divided(Arrays(none, labels[own], groups=numbers), 0)[1]
     found = parts.copy()
     found[own[judged]] = Purpose.VALIDATION
     return found

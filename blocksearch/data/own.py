@@ -98,11 +98,11 @@ def read_source(
     notes = _notes(sources, config, folder)
     if known := _known_name(notes, folder):
         return known
-    fit = Fit(config)
+    fit = Fit(config=config)
     try:
         name = _read(sources, fit, folder, progress)
     except _ColourError:  # the first were grey
-        fit = Fit(config, channels=3)
+        fit = Fit(config=config, channels=3)
         name = _read(sources, fit, folder, progress)
     if notes:
         with suppress(OSError):  # where it cannot be noted, it is read again next time
@@ -163,7 +163,7 @@ class _ColourError(Exception):
     """A coloured picture came after grey ones."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fit:
     """Brings each image to one shape; which one the first decides, unless the user did."""
 

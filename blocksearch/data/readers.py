@@ -104,8 +104,8 @@ _FRAMES = "whole frames at 32×32"
 register(Cifar10(
     name="cifar10", description="CIFAR-10, binary version: images of objects",
     task=TASKS["cifar10"], counts=(50_000, 10_000),
-    archives=(Archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-                      "c32a1d4ab5d03f1284b67883e8d87530"),),
+    archives=(Archive(url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                      md5="c32a1d4ab5d03f1284b67883e8d87530"),),
     origins={
         "f44511e110ba485d34bbe3ebbbca1646a01195192dce2930052c87d18780fdd8": _JPEG,
         "e42e10c0563fab2068fd101067c0d273efdfc51f2b1849b773aacadcfe72f45b": _JPEG,
@@ -114,8 +114,8 @@ register(Cifar10(
 register(Svhn(
     name="svhn", description="Street View House Numbers, cropped digits",
     task=TASKS["svhn"], epochs=20, counts=(73_257, 26_032), unsuited={"flip": MIRRORED},
-    archives=(Archive(f"{_STANFORD}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
-              Archive(f"{_STANFORD}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3")),
+    archives=(Archive(url=f"{_STANFORD}/train_32x32.mat", md5="e26dedcc434d2e4c54c9b2d4a06d8373"),
+              Archive(url=f"{_STANFORD}/test_32x32.mat", md5="eb5a983be6a315427106f1b164d9cef3")),
     origins={
         "79b4f4f8199ca500798b001f21e7453e1b0d554dd3401bbf2c581694b7449331":
             "20,244 training crops, of which 15,810 are from the published test set; "
@@ -128,7 +128,7 @@ register(Gtsrb(
     name="gtsrb", description="German Traffic Sign Recognition Benchmark: images in 43 classes",
     task=TASKS["gtsrb"], epochs=30, counts=(39_209, 12_630), unsuited={"flip": MIRRORED},
     test_groups="tracks whose numbers are not published",
-    archives=tuple(Archive(f"{_ERDA}/{file}", md5, "gtsrb") for file, md5 in (
+    archives=tuple(Archive(url=f"{_ERDA}/{file}", md5=md5, folder="gtsrb") for file, md5 in (
         ("GTSRB-Training_fixed.zip", "513f3c79a4c5141765e10e952eaa2478"),
         ("GTSRB_Final_Test_Images.zip", "c7e4e6327067d32654124b0fe9e82185"),
         ("GTSRB_Final_Test_GT.zip", "fe31e9c9270bbcd7b84b7f21a9d9d9e5"))),
@@ -231,9 +231,8 @@ def _gtsrb(files: list[Path], *, training: bool) -> Arrays:
             labels.append(label)
             groups.append(signs.setdefault((label, file_name.partition("_")[0]), len(signs)))
     stacked = np.stack(images)
-    return Arrays(
-        stacked, np.array(labels, np.int64), np.array(groups, np.int32) if training else None
-    )
+    tracks = np.array(groups, np.int32) if training else None
+    return Arrays(stacked, np.array(labels, np.int64), groups=tracks)
 
 
 def _image_folder(listing: Path) -> Path:

@@ -23,7 +23,7 @@ Made = TypeVar("Made", covariant=True)
 AT_ONCE = 32  # pictures that are opened in parallel, and wait for their turn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample(Generic[Made]):
     """An image as something was made of it, or None and the `damage` for which it cannot be read.
 
@@ -84,7 +84,14 @@ class PictureSource(ImageSource):
 
 
 def _sample(each: ListedPicture, made: Made | None, damage: str = "") -> Sample[Made]:
-    return Sample(str(each.path), made, each.label, each.part, each.group, damage)
+    return Sample(
+        name=str(each.path),
+        made=made,
+        label=each.label,
+        part=each.part,
+        group=each.group,
+        damage=damage,
+    )
 
 
 class ArraySource(ImageSource):
@@ -100,7 +107,9 @@ class ArraySource(ImageSource):
             part = Purpose.VALIDATION if held else Purpose.TRAIN
             group = None if own.groups is None else int(own.groups[k])
             name = f"{self.what}: image {k}"
-            yield Sample(name, make(pixels, name), int(label), part, group)
+            yield Sample(
+                name=name, made=make(pixels, name), label=int(label), part=part, group=group
+            )
 
 
 class ItemSource(ImageSource):
@@ -124,10 +133,16 @@ class ItemSource(ImageSource):
         for number, item in enumerate(found):
             where = f"{self.what}: item {number}"
             if isinstance(item, DataError):
-                yield Sample(where, None, 0, Purpose.TRAIN, damage=str(item))
+                yield Sample(name=where, made=None, label=0, part=Purpose.TRAIN, damage=str(item))
                 continue
             image, label, group = _parts_of(item, where)
-            yield Sample(where, make(_pixels(image, where), where), label, Purpose.TRAIN, group)
+            yield Sample(
+                name=where,
+                made=make(_pixels(image, where), where),
+                label=label,
+                part=Purpose.TRAIN,
+                group=group,
+            )
 
     def _by_index(self) -> Iterator[Any]:
         for number in range(self.count or 0):

@@ -111,7 +111,7 @@ def _interleaved(
     return shuffled[np.argsort(ranks, kind="stable")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Images:
     """Some images of a store: labels N int64, and groups N int32 (GTSRB: the physical sign) or
     None.
@@ -132,7 +132,12 @@ class Images:
     def take(self, indices: NDArray[np.int64]) -> "Images":
         """Return some of the images, in this order; the store stays where it is."""
         groups = None if self.groups is None else self.groups[indices]
-        return Images(self.pixels, self.labels[indices], groups, self.located(indices))
+        return Images(
+            pixels=self.pixels,
+            labels=self.labels[indices],
+            groups=groups,
+            places=self.located(indices),
+        )
 
     def first(self, count: int) -> "Images":
         """Return the first so many images, or all where there are fewer."""
@@ -188,7 +193,7 @@ class Split:
         return None if self.test else self.images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """Images to learn from and images to be judged by, with the affine map from uint8 to normalised
     floats per channel.
@@ -287,12 +292,18 @@ def prepare(split: Split, root: Path | None = None) -> Prepared:
     else:
         learn, judge = divided(whole, split.number)
         train, evaluation = train.take(learn[: split.cap]), train.take(judge[: split.cap])
-    return Prepared(train, evaluation, normalisation(train), digest, once=split.test)
+    return Prepared(
+        training=train,
+        evaluation=evaluation,
+        normalisation=normalisation(train),
+        digest=digest,
+        once=split.test,
+    )
 
 
 def _all(arrays: Arrays) -> Images:
     """Take all images; labels are copied, since torch warns of arrays that are only to be read."""
-    return Images(arrays.images, np.array(arrays.labels), arrays.groups)
+    return Images(pixels=arrays.images, labels=np.array(arrays.labels), groups=arrays.groups)
 
 
 def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -81,7 +81,7 @@ def printed_difference(number: int, reference: str, value: str) -> float | None:
     return rows[value] - rows[reference] if {reference, value} <= set(rows) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlopsCell:
     """One FLOPs cell: as published, the count that it is compared with, and the built network's own
     count.
@@ -124,11 +124,25 @@ def flops_cells() -> list[FlopsCell]:
 
 def _cell(table: int, dataset: str, row: Row) -> FlopsCell:
     if row.network is None:
-        return FlopsCell(table, dataset, row.label, "effnet large", row.flops)
+        return FlopsCell(
+            table=table,
+            dataset=dataset,
+            label=row.label,
+            network="effnet large",
+            published=row.flops,
+        )
     network = named_network(row.network, TASKS[dataset], dataset=dataset)
     actual = cost(network.layers).flops
     compared = baseline_flops(TASKS[dataset], "published") if row.network == "baseline" else actual
-    return FlopsCell(table, dataset, row.label, row.network, row.flops, compared, actual)
+    return FlopsCell(
+        table=table,
+        dataset=dataset,
+        label=row.label,
+        network=row.network,
+        published=row.flops,
+        flops=compared,
+        flops_actual=actual,
+    )
 
 
 def printed(flops: int, like: str) -> str:

@@ -192,7 +192,7 @@ def _subs(span: float) -> tuple[float, ...]:
     return (1,) if span > 1e3 else (1, 2, 5) if span > 10 else (1, 1.5, 2, 3, 4, 5, 6, 8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Point:
     """A point to be labelled, in pixels."""
 
@@ -221,7 +221,7 @@ def _label(panel: Axes, figure: Figure) -> None:
                 for end in span or ()
             ]
         named += [
-            _Point(text, series.style.color, place, _pixel(panel, place))
+            _Point(text=text, color=series.style.color, at=place, pixel=_pixel(panel, place))
             for text, place in zip(series.labels, places, strict=False)
         ]
     taken: list[Bbox] = []

@@ -25,7 +25,7 @@ SEEDS = 5
 NETWORKS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """One way to train five seeds: images per second over all of them, against the plain loop and
     against the floors.
@@ -49,7 +49,7 @@ def bench(
     jobs = shared.jobs([network], range(SEEDS))
     with Workers(request.workers, request.device) as workers:
         device = workers.place.device
-        one = Group((jobs[0],), None, device)
+        one = Group(jobs=(jobs[0],), checkpoint=None, device=device)
         shares = SHARES if device == "cpu" else TOGETHER
         fused = f"fused {'+'.join(str(len(share)) for share in shares)}"
         ways = {
@@ -73,7 +73,14 @@ def bench(
     )
     title = f"{shared.title('training speed', network)}; {timed}"
     return title, [
-        Way(n, 1 / s, seconds["plain"] / s, floor / s, peak / s) for n, s in seconds.items()
+        Way(
+            way=n,
+            images_per_second=1 / s,
+            times_plain=seconds["plain"] / s,
+            of_memory_floor=floor / s,
+            of_matrix_peak=peak / s,
+        )
+        for n, s in seconds.items()
     ]
 
 
@@ -100,7 +107,10 @@ def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
     """Return the seconds that a step of every seed takes: groups measured with every worker busy,
     the longest first.
     """
-    sizes = {len(part): Group(tuple(part), None, workers.place.device) for part in division}
+    sizes = {
+        len(part): Group(jobs=tuple(part), checkpoint=None, device=workers.place.device)
+        for part in division
+    }
     times = {
         size: median(workers.together(process.step_seconds, group)) for size, group in sizes.items()
     }

@@ -87,7 +87,7 @@ def _parts(text: str) -> tuple[str, str]:
     return kind.strip().lower().replace("_", "-"), wanted.strip()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrueClasses:
     """The true classes of the evaluated images, N, with the classes' names and the images' groups
     where there are any.
@@ -132,14 +132,19 @@ class TrueClasses:
             own = labels == self._wanted(metric, int(labels.max()) + 1)
             return accuracy_interval(right[own], None if groups is None else groups[own])
         if metric.kind is MetricKind.BALANCED:
-            return mean_share_interval(Shares(labels, right, np.ones(len(labels)), images), groups)
+            return mean_share_interval(
+                Shares(classes=labels, right=right, sizes=np.ones(len(labels)), images=images),
+                groups,
+            )
         assert predicted is not None
         # of F1 = TP / (TP + FP/2 + FN/2) a wrong image is half in its class, half where it is put
         wrong = images[~right]
         classes = np.concatenate([labels, predicted[wrong].astype(np.int64)])
         sizes = np.concatenate([np.where(right, 1.0, 0.5), np.full(len(wrong), 0.5)])
         hits = np.concatenate([right, np.zeros(len(wrong), bool)])
-        shares = Shares(classes, hits, sizes, np.concatenate([images, wrong]))
+        shares = Shares(
+            classes=classes, right=hits, sizes=sizes, images=np.concatenate([images, wrong])
+        )
         return mean_share_interval(shares, groups)
 
     def _predicted(self, metric: Metric, run: Run) -> NDArray[Any] | None:

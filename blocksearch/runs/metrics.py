@@ -121,7 +121,7 @@ def mean_share_interval(
     return _over_groups(mean, math.sqrt(error), shape[1], alone)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shares:
     """What counts for the share of each class: so many `right` of so many images, its `sizes`, of
     the class and the image of an entry. An image may count for several classes, in part.

@@ -11,7 +11,7 @@ from blocksearch.runs.location import Location
 from blocksearch.runs.schema import check_schema
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """Which tables a database has, and the names of the studies in Optuna's, oldest first.
 
@@ -34,7 +34,7 @@ def contents(location: str) -> Contents:
         with storing(found):
             tables = check_schema(engine, found)
             if not tables >= {"studies", "study_directions"}:
-                return Contents(tables, ())
+                return Contents(tables=tables, optuna=())
             studies = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
             trials = sa.table("trials", sa.column("study_id"), sa.column("trial_id"))
             told = sa.table("trial_user_attributes", sa.column("trial_id"), sa.column("key"))
@@ -48,6 +48,10 @@ def contents(location: str) -> Contents:
                     ours = ours.where(trials.c.trial_id == told.c.trial_id).distinct()
                     copied = set(connection.execute(ours).scalars())
             names = tuple(str(name) for _, name in rows)
-            return Contents(tables, names, frozenset(str(n) for own, n in rows if own in copied))
+            return Contents(
+                tables=tables,
+                optuna=names,
+                copies=frozenset(str(n) for own, n in rows if own in copied),
+            )
     finally:
         engine.dispose()

@@ -114,7 +114,7 @@ def loaded(files: Sequence[str | Path]) -> SpaceFile:
     return SpaceFile(options=options, grammar=grammars[0] if grammars else None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on
     which workers.
@@ -152,7 +152,7 @@ class Request:
         return self.device, self.sources, self.executor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conditions:
     """Everything but the network that the runs of one experiment share, with its `images`.
 
@@ -174,7 +174,9 @@ class Conditions:
     @property
     def judged(self) -> TrueClasses:
         """The true classes of the evaluated images."""
-        return TrueClasses(self.images.labels, self.images.classes, self.images.groups)
+        return TrueClasses(
+            labels=self.images.labels, classes=self.images.classes, groups=self.images.groups
+        )
 
     def interval(self, run: Run) -> tuple[float, float] | None:
         """Return what other images might have given a run, 95 %, in percent."""
@@ -203,8 +205,23 @@ class Conditions:
     def job_of(self, fingerprint: str, text: str, layers: Layers, seed: int) -> Job:
         """Make the job of one training of a network that is known by its layers."""
         split, data = self.beside.get(layers[0].input, (self.protocol, self.images.digest))
-        key = RunKey(fingerprint, split.dataset, data, split.id, self.recipe.digest, seed)
-        job = Job(key, text, layers, split, self.recipe, self.root, self.images.training)
+        key = RunKey(
+            network=fingerprint,
+            dataset=split.dataset,
+            data=data,
+            protocol=split.id,
+            recipe=self.recipe.digest,
+            seed=seed,
+        )
+        job = Job(
+            key=key,
+            text=text,
+            layers=layers,
+            protocol=split,
+            recipe=self.recipe,
+            root=self.root,
+            images=self.images.training,
+        )
         return job.keeping(self.weights)
 
     def trained_by(self, recipe: Recipe | None) -> "Conditions":

@@ -89,7 +89,7 @@ class Question:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """All questions about the same runs as one of them, which is the `number`-th, from 1.
 
@@ -127,7 +127,7 @@ def remembered(
             unkept = str(error)
     related = [each for each in known if each.shares_runs_with(question)]
     every = tuple(dict.fromkeys([*related, question]))
-    return Asked(every, every.index(question) + 1, unkept)
+    return Asked(questions=every, number=every.index(question) + 1, unkept=unkept)
 
 
 def remember(questions: Iterable[Question], location: str) -> None:
@@ -212,7 +212,12 @@ def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
             ) from error
         keys = {
             seed: RunKey(
-                first["fingerprint"], like.dataset, like.data, like.split, like.recipe, seed
+                network=first["fingerprint"],
+                dataset=like.dataset,
+                data=like.data,
+                protocol=like.split,
+                recipe=like.recipe,
+                seed=seed,
             )
             for seed in known
         }

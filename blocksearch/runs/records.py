@@ -14,7 +14,7 @@ from blocksearch.data.splits import Split
 from blocksearch.training.recipe import Recipe
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class RunKey:
     """Identity of a training: equal keys are trained once, ever.
 
@@ -41,7 +41,7 @@ class RunKey:
         return f"{hashlib.sha256(repr(self).encode()).hexdigest()[:32]}.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A RunKey with what a worker needs to carry it out.
 
@@ -83,7 +83,7 @@ class Machine:
     machine: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """Jobs that one worker carries out at once: the same training with several seeds, or just one.
 

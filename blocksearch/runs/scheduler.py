@@ -27,7 +27,7 @@ TOGETHER = (range(FIVE),)  # on a GPU, which has room for all
 PROBING = 3.0  # seconds in which networks are timed; others are estimated from these by FLOPs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a command will train: the groups not yet in the ledger, how many runs already are, and
     the estimated seconds.
@@ -86,11 +86,13 @@ def plan(
     found = ledger.find(job.key for job in jobs)
     missing = list({job.key: job for job in _untrained(jobs, found)}.values())
     if not missing:
-        return Plan((), known + len(found), 0.0)
+        return Plan(groups=(), known=known + len(found), seconds=0.0)
     watch.timing(len({job.key.network for job in missing}))
     groups, seconds = _grouped(missing, ledger, workers)
     return Plan(
-        tuple(groups), known + len(found), seconds / min(workers.count, max(1, len(groups)))
+        groups=tuple(groups),
+        known=known + len(found),
+        seconds=seconds / min(workers.count, max(1, len(groups))),
     )
 
 
@@ -113,7 +115,7 @@ def ensure(
     elsewhere = recall(jobs, *sources)
     own = _untrained(jobs, elsewhere)
     if not own:
-        watch.planned(Plan((), len(elsewhere), 0.0))
+        watch.planned(Plan(groups=(), known=len(elsewhere), seconds=0.0))
         watch.ended(None)
         return elsewhere
     _check_images(own, location)
@@ -183,7 +185,7 @@ def foresee(
     elsewhere = recall(jobs, *sources)
     own = _untrained(jobs, elsewhere)
     if not own:
-        return Plan((), len(elsewhere), 0.0)
+        return Plan(groups=(), known=len(elsewhere), seconds=0.0)
     _check_images(own, location)
     read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
     with start(executor, workers, device) as pool, closing(opened(read, pool)) as ledger:
@@ -262,7 +264,7 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
         shares = (
             divide(own, SHARES if device == "cpu" else TOGETHER) if together else [[j] for j in own]
         )
-        groups += [Group(tuple(share), None, device) for share in shares]
+        groups += [Group(jobs=tuple(share), checkpoint=None, device=device) for share in shares]
     alike = {(group.jobs[0].key.without_seed, len(group.jobs)): group for group in groups}
     probed = workers.probe(_in_time(list(alike.values()), workers.count))
     rate = sum(probed.values()) / max(1, sum(map(_flops, probed)))
@@ -306,7 +308,7 @@ def _sweep(jobs: Sequence[Job], ledger: Ledger) -> None:
     holds = Holds()
     for own in by_network.values():
         for share in (*divide(own), *divide(own, TOGETHER), *([job] for job in own)):
-            group = Group(tuple(share)).kept_in(ledger.checkpoints)
+            group = Group(jobs=tuple(share)).kept_in(ledger.checkpoints)
             if holds.take(group):
                 _forget(group, final)
                 holds.let_go(group)

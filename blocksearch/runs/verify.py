@@ -126,10 +126,10 @@ def verify(
             )
         with Workers(workers, device) as pool:
             place = pool.place.device
-            here = pool.together(provenance_here, Group((), device=place))[0]
+            here = pool.together(provenance_here, Group(jobs=(), device=place))[0]
             chosen = _chosen(together, count, here)
             groups = [
-                Group(tuple(_job(ledger, run.key, root) for run in own), device=place)
+                Group(jobs=tuple(_job(ledger, run.key, root) for run in own), device=place)
                 for own in chosen
             ]
             _check_images(groups)
@@ -235,7 +235,9 @@ def _job(ledger: Ledger, key: RunKey, root: Path | None) -> Job:
         raise StoreError(f"{ledger.location} lacks the network or the recipe of a run it has")
     split = Split.from_id(key.dataset, key.protocol)
     text = ledger.described(key)[0]["text"]
-    return Job(key, text, layers, split, recipe, root, 0)
+    return Job(
+        key=key, text=text, layers=layers, protocol=split, recipe=recipe, root=root, images=0
+    )
 
 
 def _check_images(groups: Iterable[Group]) -> None:

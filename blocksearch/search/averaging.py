@@ -92,7 +92,7 @@ def averaged(
     return mean, np.sqrt(np.maximum(variance, 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Alike:
     """Networks whose means are worth so many seeds, with such a share of options of none."""
 
@@ -109,7 +109,7 @@ def _alike(features: Features, seen: Seen) -> list[_Alike]:
     order = np.argsort(of.ravel(), kind="stable")
     ends = np.cumsum(np.bincount(of.ravel(), minlength=len(kinds)))[:-1]
     return [
-        _Alike(float(kind[0]), (float(kind[1]), float(kind[2])), places)
+        _Alike(count=float(kind[0]), lone=(float(kind[1]), float(kind[2])), places=places)
         for kind, places in zip(kinds, np.split(order, ends), strict=True)
     ]
 

@@ -30,7 +30,7 @@ from blocksearch.training.recipe import Recipe
 REPEATED = 6  # networks that a study begins with get two seeds: six degrees of freedom
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """How accuracies come about, in words: by trainings on a data set, or by a function of the
     user's own.
@@ -59,19 +59,21 @@ class Judged:
             f"{known.evaluation:,} images of validation split {shared.protocol.number}{by}"
         )
         return cls(
-            shared.protocol.dataset,
-            known.digest,
-            shared.protocol.id,
-            shared.recipe.text,
-            shared.recipe.epochs,
-            title,
+            dataset=shared.protocol.dataset,
+            data=known.digest,
+            protocol=shared.protocol.id,
+            recipe=shared.recipe.text,
+            epochs=shared.recipe.epochs,
+            title=title,
         )
 
     @classmethod
     def by_function(cls, function: Callable[..., object]) -> "Judged":
         """Describe a function by its name and source, a callable object by its class's."""
         name, digest = source_digest(function)
-        return cls(name, digest, "", "", 1, f"accuracy by {name}")
+        return cls(
+            dataset=name, data=digest, protocol="", recipe="", epochs=1, title=f"accuracy by {name}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,8 +331,8 @@ def _frame(whole: Grammar, prices: Prices, measures: Sequence[Measure]) -> Frame
         for each, low, high in zip(prices.costs, listed.min(0), listed.max(0), strict=True)
     ] + [each.losses for each in measures]
     return Frame(
-        100 / whole.task.classes,
-        tuple(low for low, _ in sides),
-        tuple(high for _, high in sides),
-        (*(isinstance(each, Objective) for each in prices.costs), *(True for _ in measures)),
+        chance=100 / whole.task.classes,
+        least=tuple(low for low, _ in sides),
+        largest=tuple(high for _, high in sides),
+        linear=(*(isinstance(each, Objective) for each in prices.costs), *(True for _ in measures)),
     )

@@ -34,7 +34,7 @@ CHOSEN, TESTED = "final front", "final"  # kinds of saved conclusions
 Inside = Callable[[str], Network]  # reads a network inside a user's model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tested:
     """A network of the front: what the search believed of it, and its accuracies (percent) on the
     test images, one a seed.
@@ -51,7 +51,7 @@ class Tested:
     failures: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Final:
     """What the test images said, and when; `again` where that was said before and nothing was
     opened now.
@@ -187,8 +187,9 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
     rows = []
     for each in _written(chosen[1], study):
         dataset, data = each.get("images", (protocol.dataset, study.definition["data"]))
-        own = (each["fingerprint"], dataset, data, protocol.id, recipe.digest)
-        keys = [RunKey(*own, seed) for seed in SEEDS]
+        own = {"network": each["fingerprint"], "dataset": dataset, "data": data}
+        own |= {"protocol": protocol.id, "recipe": recipe.digest}
+        keys = [RunKey(**own, seed=seed) for seed in SEEDS]
         runs = ledger.find(keys)
         if len(runs) < len(keys):
             raise StoreError(
@@ -201,7 +202,15 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
     origin = both_origins(*(each.origin if each else "" for each in stored))
     title = with_origin(saved[1].object("content").text("title"), protocol.dataset, origin)
     said = study.definition["title"]
-    return Final(title, said, saved[0], tuple(rows), again, metric, study.metric)
+    return Final(
+        title=title,
+        searched=said,
+        date=saved[0],
+        rows=tuple(rows),
+        again=again,
+        metric=metric,
+        sought=study.metric,
+    )
 
 
 def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
@@ -214,7 +223,7 @@ def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
     images = ledger.images(runs[0].key.data, runs[0].key.protocol)
     if images is None:
         raise ConfigError(f"{ledger.location} does not say of which classes the test images are")
-    judged = TrueClasses(images.labels, images.classes, images.groups)
+    judged = TrueClasses(labels=images.labels, classes=images.classes, groups=images.groups)
     values = [judged.measure(metric, run) for run in runs]
     pairs = zip(runs, values, strict=True)
     return [run if own is None else replace(run, accuracies=(own,)) for run, own in pairs]
@@ -246,7 +255,7 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
             "on"
         )
     known = replace(known, origin="")  # which the title of the search says
-    return Conditions(protocol, recipe, root, known)
+    return Conditions(protocol=protocol, recipe=recipe, root=root, images=known)
 
 
 def _chosen(
@@ -323,13 +332,13 @@ def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:
     accuracies = tuple(run.accuracy for run in runs if run.accuracy is not None)
     failures = (run for run in runs if run.accuracy is None)
     return Tested(
-        each["text"],
-        each["origin"],
-        each["flops"],
-        each["params"],
-        each["searched"],
-        sum(accuracies) / len(accuracies) if accuracies else None,
-        mean_interval(accuracies),
-        accuracies,
-        tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in failures),
+        text=each["text"],
+        origin=each["origin"],
+        flops=each["flops"],
+        params=each["params"],
+        searched=each["searched"],
+        accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+        interval=mean_interval(accuracies),
+        accuracies=accuracies,
+        failures=tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in failures),
     )

@@ -45,7 +45,7 @@ class Estimate:
     interval: Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Level:
     """A level of a factor among the networks trained that have one.
 
@@ -64,7 +64,7 @@ class Level:
     flops: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FactorImportance:
     """A factor, and how much more its levels on the front say of it than chance would, in bits.
 
@@ -77,7 +77,7 @@ class FactorImportance:
     exchanged: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effects:
     """The factors of a study, the most important first; `networks` are those with results, which
     were `chosen` by what a sampler believed, or drawn at random.
@@ -123,17 +123,21 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
         bits = importance(codes, len(values), fronts, rng)
         exchanged, effects = _contrasts(fit, exchange, place, factor, values)
         levels = _levels(codes, tuple(map(plain, values)), fronts, effects)
-        factors.append(FactorImportance(plain(factor), bits, levels, exchanged))
+        factors.append(
+            FactorImportance(
+                name=plain(factor), importance=bits, levels=levels, exchanged=exchanged
+            )
+        )
     factors.sort(key=lambda factor: -factor.importance.mean)
     return Effects(
-        plain(study.name),
-        plain(study.definition["title"]),
-        tuple(map(plain, study.others)),
-        len(fit.rows),
-        _estimate(fronts.sum(1)),
-        tuple(factors),
-        study.sampler != "random",
-        study.metric,
+        name=plain(study.name),
+        title=plain(study.definition["title"]),
+        others=tuple(map(plain, study.others)),
+        networks=len(fit.rows),
+        front=_estimate(fronts.sum(1)),
+        factors=tuple(factors),
+        chosen=study.sampler != "random",
+        metric=study.metric,
     )
 
 
@@ -224,13 +228,33 @@ def _levels(
     for level, name in enumerate(names):
         own = codes == level
         if not own.any():
-            found.append(Level(name, 0, 0.0, None, None, None, None))
+            found.append(
+                Level(
+                    name=name,
+                    networks=0,
+                    share=0.0,
+                    on_front=None,
+                    lift=None,
+                    accuracy=None,
+                    flops=None,
+                )
+            )
             continue
         shares = fronts[:, own].sum(1) / sizes
         share = float(own.sum() / len(known))
         accuracy, flops = effects.get(level, (None, None))
         front, lift = _estimate(shares), _estimate(shares / share)
-        found.append(Level(name, int(own.sum()), share, front, lift, accuracy, flops))
+        found.append(
+            Level(
+                name=name,
+                networks=int(own.sum()),
+                share=share,
+                on_front=front,
+                lift=lift,
+                accuracy=accuracy,
+                flops=flops,
+            )
+        )
     return tuple(found)
 
 

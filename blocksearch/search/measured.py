@@ -111,7 +111,7 @@ def read_limit(text: str, measured: Iterable[str] = (), first: str = "accuracy")
     names, metric = ("accuracy", *measured), is_metric(quantity)
     quantity = str(read_metric(quantity)) if metric else quantity
     if quantity in (first, *names):
-        limit = Budget("", quantity, relation, float(bound))
+        limit = Budget(name="", quantity=quantity, relation=relation, bound=float(bound))
         own = "accuracy" if quantity == first else quantity
         return replace(limit, name=str(limit), quantity=own)
     if metric:

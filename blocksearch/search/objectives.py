@@ -194,7 +194,7 @@ def ranks(points: Floats) -> NDArray[np.int64]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """How points become shares of the unit cube: chance accuracy in percent, and the least and
     largest of each cost.
@@ -209,11 +209,21 @@ class Frame:
     def read(cls, data: Mapping[str, Any]) -> "Frame":
         """Read a frame as it is stored."""
         least, largest = tuple(data["least"]), tuple(data["largest"])
-        return cls(data["chance"], least, largest, tuple(data.get("linear", ())))
+        return cls(
+            chance=data["chance"],
+            least=least,
+            largest=largest,
+            linear=tuple(data.get("linear", ())),
+        )
 
     def first(self, costs: int) -> "Frame":
         """Return the frame of the first costs alone."""
-        return Frame(self.chance, self.least[:costs], self.largest[:costs], self.linear[:costs])
+        return Frame(
+            chance=self.chance,
+            least=self.least[:costs],
+            largest=self.largest[:costs],
+            linear=self.linear[:costs],
+        )
 
     def scaled(self, points: Floats) -> Floats:
         """Scale rows of accuracy and costs; what is worse than the reference leaves the cube."""
@@ -265,7 +275,7 @@ def _volume(losses: Floats, reference: Floats) -> float:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boxes:
     """The cost space between the origin and the reference, cut so that the best known accuracy is
     constant in each box.
@@ -295,7 +305,7 @@ class Boxes:
         high = _corners([axis[1:] for axis in axes])
         known = (costs[:, None, :] <= low[None] + 1e-12).all(2)
         best = np.where(known, scaled[:, :1], 0.0).max(0, initial=0.0)
-        return cls(low, high, best)
+        return cls(low=low, high=high, best=best)
 
     def weights(self, costs: Floats) -> Floats:
         """Return, points × boxes, how much of each box costs at least as much as a point."""

@@ -32,7 +32,7 @@ Finals = dict[int, tuple[float, float]]
 MadeOf = Callable[[list[int]], tuple[Codes, Floats]]  # codes N×F and modelled costs of rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
     """What a sampler is told of a training: the network's row in the pool, the seed, and its
     accuracy (percent).
@@ -46,7 +46,7 @@ class Observation:
     epochs: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Line:
     """Final accuracy is about `middle + slope·(accuracy − start)`, with a variance around it."""
 
@@ -62,14 +62,19 @@ class _Line:
         """
         if not len(x):  # nothing came to the end yet: early results are as good as themselves
             middle = float(np.mean(early))
-            return cls(middle, middle, SLOPE, 4 * SPREAD**2)
+            return cls(start=middle, middle=middle, slope=SLOPE, variance=4 * SPREAD**2)
         start, middle = float(x.mean()), float(y.mean())
         own = float(((x - start) ** 2).sum())
         prior = SLOPE_WORTH * max(own / len(x), 1.0)
         slope = (float(((x - start) * (y - middle)).sum()) + prior * SLOPE) / (own + prior)
         squares = float(((y - middle - slope * (x - start)) ** 2).sum())
         freedom = SPREAD_WORTH + max(0, len(x) - 1)
-        return cls(start, middle, slope, (SPREAD_WORTH * SPREAD**2 + squares) / freedom)
+        return cls(
+            start=start,
+            middle=middle,
+            slope=slope,
+            variance=(SPREAD_WORTH * SPREAD**2 + squares) / freedom,
+        )
 
 
 class Reading:
@@ -128,10 +133,10 @@ def as_seen(known: Mapping[int, Finals], rows: Floats | FeatureRows) -> Seen:
     """Return what is known of networks as a model takes it, by their features."""
     values = [mean_and_count(finals) for finals in known.values()]
     means, counts = np.array(values, float).reshape(len(values), 2).T.copy()
-    return Seen(rows, means, counts)
+    return Seen(rows=rows, means=means, counts=counts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fitted:
     """The model of everything observed at once, and of which rows, with their codes N×F: what is
     reported, once further seeds have confirmed it.
@@ -150,9 +155,9 @@ class Fitted:
         known = reading.gather(results)
         codes, costs = made_of(list(known))
         features = Features(levels, costs)
-        found = as_seen(known, FeatureRows(features, codes, costs))
+        found = as_seen(known, FeatureRows(features=features, codes=codes, costs=costs))
         model = Model(features, choose_scales(features, found, reading.noise.variance), found)
-        return cls(tuple(known), codes, model, found, reading.noise)
+        return cls(rows=tuple(known), codes=codes, model=model, seen=found, noise=reading.noise)
 
     def averaged(self) -> tuple[Floats, Floats]:
         """Return mean and deviation of the true accuracy of each network, averaged over what the
@@ -200,7 +205,9 @@ class FoldedModel:
     @property
     def seen(self) -> Seen:
         known = len(self._known)
-        return Seen(self._known_rows[:known], self._means[:known], self._counts[:known])
+        return Seen(
+            rows=self._known_rows[:known], means=self._means[:known], counts=self._counts[:known]
+        )
 
     def take_up(self, results: Sequence[Observation]) -> None:
         """Fold in, one by one, the results that this fit has not seen."""
@@ -264,7 +271,7 @@ class Observations:
             row, seed = trial.row, trial.seed
             for rung, value in self._values(trial):
                 epochs = None if rung == self._rungs[-1] else rung
-                own = Observation(row, value, seed, epochs)
+                own = Observation(row=row, accuracy=value, seed=seed, epochs=epochs)
                 self._found.setdefault((row, seed, rung), own)
             self._read.append(trial)
         return list(self._found.values())

@@ -43,7 +43,7 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
             "two or more"
         )
     axes = tuple(
-        Axis(own, maximise=direction == StudyDirection.MAXIMIZE)
+        Axis(name=own, maximise=direction == StudyDirection.MAXIMIZE)
         for own, direction in zip(_unique(metrics), directions, strict=True)
     )
     left_out = [_left_out(trial) for trial in trials]
@@ -56,17 +56,17 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
     entries = tuple(_entry(trial, axes, place in best) for place, trial in enumerate(known))
     ordered = sorted(chosen, key=lambda place: entries[place].costs[axes[1].name])
     return Summary(
-        plain(name),
-        "a study made with Optuna, as it stored it",
-        tuple(map(plain, others)),
-        axes,
-        (),
-        entries,
-        tuple(entries[place] for place in ordered),
-        hypervolume(scaled) if len(scaled) else 0.0,
-        walk(scaled),
-        _framed(values, axes),
-        _notes(left_out),
+        name=plain(name),
+        title="a study made with Optuna, as it stored it",
+        others=tuple(map(plain, others)),
+        axes=axes,
+        budgets=(),
+        entries=entries,
+        front=tuple(entries[place] for place in ordered),
+        volume=hypervolume(scaled) if len(scaled) else 0.0,
+        walk=walk(scaled),
+        frame=_framed(values, axes),
+        notes=_notes(left_out),
     )
 
 
@@ -157,7 +157,15 @@ def _entry(trial: FrozenTrial, axes: Sequence[Axis], on_front: bool) -> Entry:
     units = units or ("(no parameters)",)
     first, *others = map(float, trial.values)
     costs = {axis.name: value for axis, value in zip(axes[1:], others, strict=True)}
-    return Entry(trial.number, "", " ".join(units), costs, first, on_front, units=units)
+    return Entry(
+        trial=trial.number,
+        origin="",
+        text=" ".join(units),
+        costs=costs,
+        mean=first,
+        on_front=on_front,
+        units=units,
+    )
 
 
 def _word(value: object) -> str:

@@ -143,7 +143,9 @@ class Reader:
                     f"{ledger.location}: there is nothing of the images {data[:12]}, by which "
                     f"runs of split {split} are judged; the file was damaged or edited"
                 )
-            return TrueClasses(images.labels.astype(np.int64), images.classes, images.groups)
+            return TrueClasses(
+                labels=images.labels.astype(np.int64), classes=images.classes, groups=images.groups
+            )
 
         metric = read_metric(definition["wishes"].get("metric", str(ACCURACY)))
         return cls(definition["rungs"], metric, lambda key: judged(key.data, key.protocol))

@@ -17,7 +17,7 @@ from blocksearch.search.surrogate import SeedNoise
 Z, LEVEL = 1.959964, 0.05  # of 95 % intervals
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Axis:
     """An objective: its name, its unit as it follows a number, its direction, and whether it is
     measured beside the first one.
@@ -39,7 +39,7 @@ class Measurement:
     interval: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A network of a study.
 
@@ -75,7 +75,7 @@ class Entry:
     network: Network | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """A study: every network in the order of trials, the front (by the first cost), its
     hypervolume, and the walk of that.

@@ -26,7 +26,7 @@ from blocksearch.search.surrogate import MODELLED, Codes
 from blocksearch.search.trials import TABLES, Studies, Trial, foreign
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredStudy:
     """A study of ours as its file has it: its definition and trials, and the names of the file's
     other studies.
@@ -114,7 +114,9 @@ def open_study(
             if definition is None:
                 return chosen, others
             trials = tuple(studies.trials(chosen))
-        return _sound(location, StoredStudy(chosen, others, definition, trials))
+        return _sound(
+            location, StoredStudy(name=chosen, others=others, definition=definition, trials=trials)
+        )
     if there.tables and not there.optuna and "ledger_meta" not in there.tables:
         raise ConfigError(
             f"{Location(location)} is a database of something else: it holds no study"

@@ -71,18 +71,18 @@ def _summary(study: StoredStudy) -> Summary:
     walked = frame.scaled(points)
     walked[~keeps, 0] = 0  # beyond a limit nothing is gained
     return Summary(
-        plain(study.name),
-        plain(definition["title"]),
-        tuple(map(plain, study.others)),
-        tuple(_axes(study)),
-        tuple(map(plain, definition["budgets"])),
-        entries,
-        tuple(by_number[trial] for trial in chosen),
-        frame.volume(points[keeps]),
-        walk(walked),
-        _framed(frame, study, [axis.name for axis in _axes(study)][1:]),
-        _notes(entries),
-        noise,
+        name=plain(study.name),
+        title=plain(definition["title"]),
+        others=tuple(map(plain, study.others)),
+        axes=tuple(_axes(study)),
+        budgets=tuple(map(plain, definition["budgets"])),
+        entries=entries,
+        front=tuple(by_number[trial] for trial in chosen),
+        volume=frame.volume(points[keeps]),
+        walk=walk(walked),
+        frame=_framed(frame, study, [axis.name for axis in _axes(study)][1:]),
+        notes=_notes(entries),
+        noise=noise,
     )
 
 
@@ -91,11 +91,11 @@ def _is_whole(study: StoredStudy, trial: Trial) -> bool:
 
 
 def _axes(study: StoredStudy) -> Iterator[Axis]:
-    yield Axis(plain(study.metric.title), " %", maximise=True)
+    yield Axis(name=plain(study.metric.title), unit=" %", maximise=True)
     for name in study.costs:
-        yield Axis(plain(name), maximise=name in study.maximised)
+        yield Axis(name=plain(name), maximise=name in study.maximised)
     for each in study.measures:
-        yield Axis(plain(each.name), maximise=each.maximise, measured=True)
+        yield Axis(name=plain(each.name), maximise=each.maximise, measured=True)
 
 
 def _by_trial(

@@ -89,7 +89,7 @@ class Features:
         rows[known, first + level[known]] = value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scales:
     """Prior variances of costs, factors and pairs, τ² and σ², in squared percentage points."""
 
@@ -114,7 +114,7 @@ class Scales:
         return self.unexplained + self.factors * lone_factors + self.pairs * lone_pairs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FeatureRows:
     """Features of networks, N×P, made from their codes and costs where they are read: a million
     networks have gigabytes of them.
@@ -128,7 +128,7 @@ class FeatureRows:
         return self.features.rows(self.codes[place], self.costs[place])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """Networks with results: features N×P, the mean over seeds (percent), and how many seeds that
     is worth.
@@ -196,7 +196,15 @@ class Evidence:
     def scales(self, shares: Sequence[float]) -> Scales:
         """Return scales from their shares of the spread: costs, factors, pairs, unexplained."""
         cost, factor, pair, own = (share * self._spread for share in shares)
-        return Scales(cost, factor, pair, own, self._seeds, self._middle, self._spread)
+        return Scales(
+            costs=cost,
+            factors=factor,
+            pairs=pair,
+            unexplained=own,
+            seeds=self._seeds,
+            middle=self._middle,
+            spread=self._spread,
+        )
 
     def log_likelihood(self, scales: Scales) -> float:
         """Return how likely what was seen is, as a logarithm and but for a constant."""

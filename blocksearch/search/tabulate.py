@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"(0|[1-9][0-9]{0,18})(\.[0-9]{1,30})?(e-?[0-9]{1,3})?")
 _COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tabulated:
     """Accuracies (percent, one an epoch) by fingerprint and seed; of a run that diverged, those
     before it did.
@@ -161,7 +161,12 @@ def read_table(file: Path) -> Tabulated:
             if key in entries:
                 raise ValueError(f"row {number} says again what an earlier one says")
             entries[key] = accuracies
-        return Tabulated(title, epochs, tuple(sorted({seed for _, seed in entries})), entries)
+        return Tabulated(
+            title=title,
+            epochs=epochs,
+            seeds=tuple(sorted({seed for _, seed in entries})),
+            accuracies=entries,
+        )
     except (
         StoreError,
         ValueError,

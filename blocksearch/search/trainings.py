@@ -195,6 +195,6 @@ class Trainings:
         )
 
     def _group(self, job: Job, epochs: int) -> Group:
-        return Group((job,), None, self._workers.place.device, until=epochs).kept_in(
-            self._ledger.checkpoints
-        )
+        return Group(
+            jobs=(job,), checkpoint=None, device=self._workers.place.device, until=epochs
+        ).kept_in(self._ledger.checkpoints)

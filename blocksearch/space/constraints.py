@@ -19,7 +19,7 @@ from blocksearch.arch.factors import Value, factor_named
 from blocksearch.errors import ConfigError, SpecError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """A user's function that says whether a network belongs; equal if name and source are."""
 
@@ -112,7 +112,7 @@ def _condition(text: str, rule: str, known: Values) -> Condition:
     values = tuple(
         own[value] if value in own else factor.parse(value) for value in match[3].split("|")
     )
-    return Condition(factor.name, values, match[2] == "!=")
+    return Condition(factor=factor.name, values=values, negated=match[2] == "!=")
 
 
 def _check(function: Callable[[Any], object], name: str) -> Check:
@@ -124,4 +124,6 @@ def _check(function: Callable[[Any], object], name: str) -> Check:
         ) from error
     origin = f"{Path(file).stem}.{getattr(function, '__name__', 'function')}"
     digest = hashlib.sha256("".join(source).encode()).hexdigest()
-    return Check(name or origin, origin, digest, function, f"{file}:{line}")
+    return Check(
+        name=name or origin, origin=origin, source=digest, function=function, where=f"{file}:{line}"
+    )

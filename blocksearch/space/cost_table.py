@@ -12,7 +12,7 @@ from blocksearch.arch.cost import metric_named
 ROWS = ("macs", "params", "activations", "peak_activations")  # of `Costs`, in order
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Costs:
     """Costs of members as arrays, one entry per network; see `Cost` for their meaning."""
 
@@ -31,7 +31,7 @@ class Costs:
     @classmethod
     def joined(cls, chunks: Sequence["Costs"]) -> "Costs":
         """Join costs of several sets of networks, in order."""
-        return cls(*(np.concatenate([getattr(each, row) for each in chunks]) for row in ROWS))
+        return cls(**{row: np.concatenate([getattr(each, row) for each in chunks]) for row in ROWS})
 
     @property
     def flops(self) -> NDArray[np.int64]:
@@ -44,7 +44,7 @@ class Costs:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Count:
     """A number of networks: exact, or an estimate with its 95 % interval."""
 
@@ -71,4 +71,6 @@ def estimate(size: int, share: float, surveyed: int) -> Count:
         / (1 + z * z / surveyed)
     )
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Count(round(share * size), exact=False, interval=(int(low * size), int(high * size)))
+    return Count(
+        value=round(share * size), exact=False, interval=(int(low * size), int(high * size))
+    )

@@ -23,7 +23,7 @@ _MOST_LAYOUTS = 200_000
 Options = tuple[tuple[str, tuple[Value, ...]], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One product of options: what a grammar is made of, and what a union adds up.
 
@@ -143,12 +143,12 @@ class Part:
         )
         rules = tuple(each for each in self.constraints if isinstance(each, Rule))
         return Product(
-            self.task,
-            self.base,
-            tuple(dict(each) for each in options),
-            rules,
-            self.layouts,
-            self.stages,
+            task=self.task,
+            base=self.base,
+            options=tuple(dict(each) for each in options),
+            rules=rules,
+            layouts=self.layouts,
+            stages=self.stages,
         )
 
     @property

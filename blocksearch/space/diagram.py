@@ -30,7 +30,7 @@ _PEAK, _KIND, _ROWS = 3, 4, 5
 _NOWHERE = -1  # the node from which no network can be reached
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A node of the diagram: whether networks end here, and its edges: their symbols, the price of
     these, and the node they lead to.
@@ -155,7 +155,15 @@ class Diagram:
         )
         prices = tuple(self.automaton.speller.price(word) for word in words)
         kind = self._kind(frozenset(parts)) if parts else None
-        self.nodes.append(Node(kind, tuple(words), prices, tuple(nexts), tuple(before)))
+        self.nodes.append(
+            Node(
+                kind=kind,
+                words=tuple(words),
+                prices=prices,
+                nexts=tuple(nexts),
+                before=tuple(before),
+            )
+        )
         self._numbers[key] = len(self.nodes) - 1
         return self._numbers[key]
 

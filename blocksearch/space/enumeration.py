@@ -62,9 +62,9 @@ class Enumeration:
     def count(self, progress: Progress | None = None) -> Count:
         """Count the networks, exactly if that can be done."""
         if not self.filtered:
-            return Count(self.diagram.size, self.exact)
+            return Count(value=self.diagram.size, exact=self.exact)
         if self.streamable:
-            return Count(len(self.kept(progress)), self.exact)
+            return Count(value=len(self.kept(progress)), exact=self.exact)
         checks = any(isinstance(each, Check) for each in self._filters)
         surveyed = self.surveyed_by_checks if checks else self.surveyed
         ranks = np.array(drawn_numbers(self.diagram.size, surveyed, 0), dtype=object)
@@ -337,7 +337,7 @@ def _named(each: Filter) -> str:
 
 
 def _costs(priced: Arrays) -> Costs:
-    return Costs(*priced[:4])
+    return Costs(**dict(zip(ROWS, priced, strict=False)))
 
 
 def _row(quantity: str) -> int:

@@ -56,7 +56,7 @@ class InsideEnumeration(Enumeration):
     def price(self, ranks: Sequence[int]) -> Costs:
         """Price models by the ranks of their blocks."""
         found = [self._cost(rank) for rank in ranks]
-        return Costs(*(np.array([getattr(own, n) for own in found], np.int64) for n in ROWS))
+        return Costs(**{n: np.array([getattr(own, n) for own in found], np.int64) for n in ROWS})
 
     def _cost(self, rank: int) -> Cost:
         return self.network(self.unrank(int(rank))).cost
@@ -74,10 +74,10 @@ class InsideEnumeration(Enumeration):
     def extremes(self) -> tuple[Costs, Costs]:
         """Return the least and the largest of each cost among at most a hundred networks."""
         costs = self.price(self.fitting(self.some(PRICED)))
-        rows = [costs.of(name) for name in ROWS]
+        rows = {name: costs.of(name) for name in ROWS}
         return (
-            Costs(*(row.min(keepdims=True) for row in rows)),
-            Costs(*(row.max(keepdims=True) for row in rows)),
+            Costs(**{name: row.min(keepdims=True) for name, row in rows.items()}),
+            Costs(**{name: row.max(keepdims=True) for name, row in rows.items()}),
         )
 
     def frontier(self, quantities: Sequence[str]) -> list[Network]:

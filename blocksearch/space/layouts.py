@@ -155,7 +155,7 @@ def _schedule(rules: tuple[Rule, ...], options: set[str]) -> tuple[Decision, ...
 DECISIONS = len(STEPS) + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Product:
     """A product of options as the automaton reads it: options of each slot, rules, and layouts.
 

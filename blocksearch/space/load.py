@@ -16,7 +16,7 @@ from blocksearch.space.grammar import Grammar
 _RUNNING: set[Path] = set()  # files that are being executed, so that one cannot load itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpaceFile:
     """What a file defines: ops by name, at most one space, and the question that it asks."""
 
@@ -93,7 +93,9 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
     if not grammars and not options and registered() == before:
         raise SpecError(f"{path} defines neither a grammar nor an option")
     question = " ".join((defined["__doc__"] or "").split())
-    return SpaceFile(path, options, next(iter(grammars.values()), None), question)
+    return SpaceFile(
+        path=path, options=options, grammar=next(iter(grammars.values()), None), question=question
+    )
 
 
 def import_beside(path: Path) -> None:

@@ -22,7 +22,7 @@ _BINS = 12
 MOST_LISTED = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spread:
     """Least, middle and largest of a cost."""
 
@@ -31,7 +31,7 @@ class Spread:
     most: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """A named network in the space's task: what it costs, the share of members with fewer FLOPs, or
     why it is none.
@@ -44,7 +44,7 @@ class Point:
     reason: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """What can be said of a space before anything is trained. `priced` networks were looked at; all
     where `whole`.
@@ -71,11 +71,20 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
     if not space.filtered and grammar.skeleton is None:  # the ends are exact whatever the size
         least, most = space.extremes()
         spreads = {
-            n: Spread(int(least.of(n)[0]), s.median, int(most.of(n)[0])) for n, s in spreads.items()
+            n: Spread(least=int(least.of(n)[0]), median=s.median, most=int(most.of(n)[0]))
+            for n, s in spreads.items()
         }
     points = [_point(name, grammar, costs) for name in NAMED]
     combinations = sum(part.product.combinations for part in grammar.parts)
-    return Survey(count, combinations, whole, len(costs), spreads, _histogram(costs.flops), points)
+    return Survey(
+        count=count,
+        combinations=combinations,
+        whole=whole,
+        priced=len(costs),
+        spreads=spreads,
+        histogram=_histogram(costs.flops),
+        points=points,
+    )
 
 
 def listed(
@@ -117,7 +126,7 @@ def _sampled(space: Enumeration) -> Costs:
 
 
 def _spread(values: NDArray[np.int64]) -> Spread:
-    return Spread(int(values.min()), int(np.median(values)), int(values.max()))
+    return Spread(least=int(values.min()), median=int(np.median(values)), most=int(values.max()))
 
 
 def _histogram(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
@@ -144,6 +153,12 @@ def _point(name: str, grammar: Grammar, costs: Costs) -> Point:
         network = network.inside(grammar.skeleton) if grammar.skeleton else network
         price = network.cost
     except SpecError as error:
-        return Point(name, None, None, None, str(error))
+        return Point(name=name, flops=None, params=None, below=None, reason=str(error))
     below = float((costs.flops < price.flops).mean())
-    return Point(name, price.flops, price.params, below, grammar.why_not(network))
+    return Point(
+        name=name,
+        flops=price.flops,
+        params=price.params,
+        below=below,
+        reason=grammar.why_not(network),
+    )

@@ -21,7 +21,7 @@ from blocksearch.training.users import failure
 from blocksearch.training.weights import packed, read_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """A network with trained weights, for an exporter.
 
@@ -143,4 +143,4 @@ def with_weights(network: Network, weights: str | Path | Mapping[str, Any]) -> T
         why = str(error).splitlines()[-1].strip()
         raise ConfigError(f"{where} does not fit this network: {why}") from error
     own = {"text": str(network), "network": network.digest}
-    return Trained(network, module.eval(), own | said)
+    return Trained(network=network, module=module.eval(), description=own | said)

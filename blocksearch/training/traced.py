@@ -104,7 +104,10 @@ def layer_of(skeleton: Skeleton, block: Block, input: Shape, classes: int) -> Us
         activations=cost.activations,
         peak=cost.peak_activations,
         source=ModelSource(
-            skeleton.name, _pickled(skeleton.make, name), _pickled(block, name), outline
+            name=skeleton.name,
+            code=_pickled(skeleton.make, name),
+            block=_pickled(block, name),
+            outline=outline,
         ),
     )
 

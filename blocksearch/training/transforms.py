@@ -25,7 +25,7 @@ PADDINGS = ("reflect", "zero")
 _STREAM = 0x6175676D656E74  # tells these draws from those of other streams of a seed
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Warp:
     """What becomes of each of N images of `height`×`width` pixels: arrays that transforms change.
 
@@ -299,7 +299,8 @@ class Augmentation:
         """Return what a step does to `images` of each seed, image by image, in each seed by
         seed.
         """
-        warp = Warp(images * len(self.seeds), *self.map)
+        height, width = self.map
+        warp = Warp(count=images * len(self.seeds), height=height, width=width)
         total = sum(each.draws for each in self.transforms)
         streams = [
             np.random.Generator(np.random.Philox(key=[seed, _STREAM], counter=[0, 0, step, 0]))

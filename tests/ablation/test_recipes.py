@@ -21,7 +21,7 @@ from tests.made import made_images
 EFFNET = named_network("effnet", TASKS["digits"])
 RUN = RunConfig(dataset="digits", epochs=2)
 IMAGES = made_images()
-SHARED = Conditions(Split("digits"), RUN.recipe_of(), None, IMAGES)
+SHARED = Conditions(protocol=Split("digits"), recipe=RUN.recipe_of(), root=None, images=IMAGES)
 GAINS = {"fast": 0.0, "augmented": 6.0, "paper": -3.0}
 
 

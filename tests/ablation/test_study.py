@@ -41,7 +41,7 @@ from tests.made import made_images
 
 EFFNET = named_network("effnet", TASKS["digits"])
 IMAGES = made_images(count=50)
-SHARED = Conditions(Split("digits"), Recipe(epochs=1), None, IMAGES)
+SHARED = Conditions(protocol=Split("digits"), recipe=Recipe(epochs=1), root=None, images=IMAGES)
 
 
 def made_run(key, state, accuracies, *, reason="", right=None, provenance=None):
@@ -281,7 +281,9 @@ def remembered(signs, tmp_path):
 
     def ask_again(*devices, **wishes):
         ledger = str(tmp_path / f"{len(devices)}.db")
-        request = Request(Split("gtsrb"), Recipe(epochs=1), signs, ledger, 1)
+        request = Request(
+            protocol=Split("gtsrb"), recipe=Recipe(epochs=1), root=signs, ledger=ledger, workers=1
+        )
         shared = conditions(request, effnet)
         with closing(Ledger(ledger)) as opened:
             for place, job in enumerate(shared.jobs([v.network for v in found], range(5))):
@@ -341,7 +343,12 @@ def test_an_ablation_from_question_to_answer(signs, tmp_path):
     reference = named_network("effnet", replace(TASKS["gtsrb"], widths=(4, 6)))
     ledger = str(tmp_path / "a.db")
     request = Request(
-        Split("gtsrb", images=100), Recipe(epochs=1, batch=50), signs, ledger, 2, device="cpu"
+        protocol=Split("gtsrb", images=100),
+        recipe=Recipe(epochs=1, batch=50),
+        root=signs,
+        ledger=ledger,
+        workers=2,
+        device="cpu",
     )
     for _ in range(2):
         wanted = config((0, 1), values=["add"])

@@ -51,7 +51,13 @@ class Space:
 
     def definition(self, prices: Prices, config: StudyConfig) -> Definition:
         """Define a search."""
-        return define("made", self.whole, prices, Judged("made", "", "", "", 1, "made up"), config)
+        return define(
+            "made",
+            self.whole,
+            prices,
+            Judged(dataset="made", data="", protocol="", recipe="", epochs=1, title="made up"),
+            config,
+        )
 
 
 def proposed(

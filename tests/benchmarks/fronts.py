@@ -79,7 +79,9 @@ def searched(
         accuracy = float(np.clip(world.truths[name] + rng.normal(0, spread), 0, 100))
         course.finish(told(prices.pool, trial, accuracy))
     trials = (replace(trial, row=trial.candidate) for trial in course.told)  # as a file has them
-    return StoredStudy("searched", (), definition.as_data(), tuple(trials))
+    return StoredStudy(
+        name="searched", others=(), definition=definition.as_data(), trials=tuple(trials)
+    )
 
 
 def front_of(world: World, study: StoredStudy, rule: str = AVERAGED) -> Front:

@@ -18,7 +18,7 @@ from blocksearch.report.front import front_report
 from blocksearch.report.writers import save
 from blocksearch.search.results import Axis, Entry, Summary, walk
 
-AXES = (Axis("accuracy", " %", maximise=True), Axis("flops"))
+AXES = (Axis(name="accuracy", unit=" %", maximise=True), Axis(name="flops"))
 CHROMIUM = "--headless --no-sandbox --disable-gpu --virtual-time-budget=10000 --dump-dom"
 
 

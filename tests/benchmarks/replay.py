@@ -65,7 +65,14 @@ class World:
 
     def definition(self, prices: Prices, config: StudyConfig) -> Definition:
         """Define a search of this space."""
-        judged = Judged(self.dataset, "", "", "", self.table.epochs, self.table.title)
+        judged = Judged(
+            dataset=self.dataset,
+            data="",
+            protocol="",
+            recipe="",
+            epochs=self.table.epochs,
+            title=self.table.title,
+        )
         return define(self.space, self.grammar, prices, judged, config)
 
     @cached_property

@@ -28,7 +28,15 @@ def main(sizes: list[str]) -> None:
             network = parse(name, task_from("digits", WIDTHS[size]), dataset="digits")
             _, ways = bench(
                 network,
-                with_batches(Request(Split("digits"), RECIPES["fast"], None, "none", None)),
+                with_batches(
+                    Request(
+                        protocol=Split("digits"),
+                        recipe=RECIPES["fast"],
+                        root=None,
+                        ledger="none",
+                        workers=None,
+                    )
+                ),
             )
             shown = "   ".join(
                 f"{way.way} {way.images_per_second:,.0f}/s ({way.times_plain:.2f}×)" for way in ways

@@ -217,7 +217,7 @@ def test_neither_files_nor_cache_says_what_is_missing_and_how_to_get_it(tmp_path
 def test_a_digest_tells_shapes_and_groups_apart():
     images, labels = np.zeros((4, 32, 32, 3), np.uint8), np.zeros(4, np.int64)
     plain = Arrays(images, labels)
-    grouped = Arrays(images, labels, np.zeros(4, np.int32))
+    grouped = Arrays(images, labels, groups=np.zeros(4, np.int32))
     reshaped = Arrays(images.reshape(4, 64, 16, 3), labels)
     assert len({digest(plain), digest(grouped), digest(reshaped)}) == 3
     assert digest(plain) == digest(Arrays(images.copy(order="F"), labels))

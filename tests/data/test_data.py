@@ -484,7 +484,7 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     with tarfile.open(folder / "cifar.tar.gz", "w:gz") as tar:
         tar.add(folder / "cifar-10-batches-bin", "cifar-10-batches-bin")
     content = (folder / "cifar.tar.gz").read_bytes()
-    archive = Archive(f"{url}/cifar.tar.gz", hashlib.md5(content).hexdigest())
+    archive = Archive(url=f"{url}/cifar.tar.gz", md5=hashlib.md5(content).hexdigest())
     if spoil:
         (folder / "cifar.tar.gz").write_bytes(content[:-7])
     data = catalog.DATASETS["cifar10"]
@@ -514,7 +514,7 @@ def test_a_wrong_checksum_is_refused_before_anything_is_extracted(tmp_path, serv
 
 
 def test_no_network_is_one_line(tmp_path, monkeypatch):
-    archive = Archive("http://127.0.0.1:9/x.tar.gz", "0" * 32)
+    archive = Archive(url="http://127.0.0.1:9/x.tar.gz", md5="0" * 32)
     with pytest.raises(DataError, match="could not be fetched") as caught:
         fetch.install(archive, tmp_path)
     assert "\n" not in str(caught.value)

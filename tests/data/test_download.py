@@ -180,7 +180,7 @@ def test_a_file_put_by_hand_serves_without_network_and_a_wrong_one_is_named(
 def test_a_server_that_answers_with_an_error_leaves_no_connection_open(tmp_path, served):  # noqa: F811
     _, url = served
     with pytest.raises(DataError, match="404"):
-        fetch.install(Archive(f"{url}/nothing.zip", "0" * 32), tmp_path)
+        fetch.install(Archive(url=f"{url}/nothing.zip", md5="0" * 32), tmp_path)
     gc.collect()  # a connection left open would warn here, and warnings are errors
 
 
@@ -204,7 +204,11 @@ def test_gtsrb_comes_in_three_zips_that_meet_in_one_folder(tmp_path, served, mon
     }.items():
         zipped(folder / "gtsrb", parts, folder / name)
         archives.append(
-            Archive(f"{url}/{name}", hashlib.md5((folder / name).read_bytes()).hexdigest(), "gtsrb")
+            Archive(
+                url=f"{url}/{name}",
+                md5=hashlib.md5((folder / name).read_bytes()).hexdigest(),
+                folder="gtsrb",
+            )
         )
     data = DATASETS["gtsrb"]
     monkeypatch.setitem(
@@ -265,7 +269,9 @@ def test_progress_is_shown_only_when_asked(tmp_path, served):  # noqa: F811
 def test_a_root_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match=r"x\.zip cannot be put into .*file/gtsrb: Not a directory"):
-        fetch.install(Archive("http://127.0.0.1:9/x.zip", "0" * 32, "gtsrb"), tmp_path / "file")
+        fetch.install(
+            Archive(url="http://127.0.0.1:9/x.zip", md5="0" * 32, folder="gtsrb"), tmp_path / "file"
+        )
 
 
 def test_a_listing_says_what_is_here_and_how_many_images_are_published(tmp_path):

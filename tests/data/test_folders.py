@@ -557,7 +557,10 @@ def test_titles_of_trainings_and_of_searches_say_what_was_done_to_pictures(tmp_p
     (source / "ant" / "self").symlink_to("self")
     name = opened(source, resize="16x16", skip_damaged=True)
     network = named_network("effnet", get(name).task)
-    shared = conditions(Request(Split(name), Recipe(epochs=1), None, "", 1), network)
+    shared = conditions(
+        Request(protocol=Split(name), recipe=Recipe(epochs=1), root=None, ledger="", workers=1),
+        network,
+    )
     said = (
         f"{name} (15 images of photos/, stretched to 16×16, 1 damaged ones left out): 12 training"
     )

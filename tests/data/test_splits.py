@@ -110,7 +110,7 @@ def test_groups_of_several_classes_are_divided_by_the_share():
 
 def test_a_split_that_the_user_chose_is_the_only_one():
     labels, held = np.arange(30) % 3, np.arange(30) >= 21
-    arrays = Arrays(np.zeros((30, 1, 1, 1), np.uint8), labels, None, held)
+    arrays = Arrays(np.zeros((30, 1, 1, 1), np.uint8), labels, held=held)
     learn, judge = divided(arrays, 0)
     assert set(judge) == set(range(21, 30))
     assert set(labels[judge[:3]]) == {0, 1, 2}  # prefixes are stratified

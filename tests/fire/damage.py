@@ -109,7 +109,7 @@ def cached(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         labels = np.arange(20, dtype=np.int64) % 2
         groups = np.arange(20, dtype=np.int32) // 2
-        write_arrays(folder / "part", Arrays(pixels(20, 6, 6, 1), labels, groups), [1])
+        write_arrays(folder / "part", Arrays(pixels(20, 6, 6, 1), labels, groups=groups), [1])
         return folder / "part" / name
 
     return make

@@ -117,8 +117,8 @@ def _train(folder: Path) -> None:
         net = network(block, config.dataset, widths="4,8,16")
         shared = conditions(config.request(), net)
         for jobs in ((shared.job(net, 0),), (shared.job(net, 0), shared.job(net, 1))):
-            worker.train_group(Group(jobs))
-            worker.probe_group(Group(jobs))
+            worker.train_group(Group(jobs=jobs))
+            worker.probe_group(Group(jobs=jobs))
 
 
 def _worker(line: str, handed: list[int]) -> int:

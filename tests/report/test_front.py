@@ -221,19 +221,28 @@ def test_the_shipped_picture_is_of_the_shipped_study(tmp_path):
 @pytest.mark.parametrize("name", ["$x^2$", "$\\frac{", "a $ b"])
 def test_a_dollar_sign_begins_no_formula(tmp_path, name):
     entries = tuple(
-        Entry(n, name, "t", {name: n + 1.0}, float(n), True, named=True) for n in range(3)
+        Entry(
+            trial=n,
+            origin=name,
+            text="t",
+            costs={name: n + 1.0},
+            mean=float(n),
+            on_front=True,
+            named=True,
+        )
+        for n in range(3)
     )
     summary = Summary(
-        name,
-        name,
-        (),
-        (Axis("a", maximise=True), Axis(name)),
-        ("flops <= 1",),
-        entries,
-        entries,
-        0.5,
-        (0.5,) * 3,
-        "",
+        name=name,
+        title=name,
+        others=(),
+        axes=(Axis(name="a", maximise=True), Axis(name=name)),
+        budgets=("flops <= 1",),
+        entries=entries,
+        front=entries,
+        volume=0.5,
+        walk=(0.5,) * 3,
+        frame="",
     )
     save(front_report(summary), tmp_path / "a.svg")
     texts = svg_texts(tmp_path / "a.svg")

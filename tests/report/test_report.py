@@ -503,9 +503,25 @@ def test_the_columns_of_a_pipe_are_those_that_are_asked_for(monkeypatch, capsys)
 def test_a_test_says_what_it_measured_and_what_the_search_had(asked):
     metric, sought = read_metric(asked), read_metric("balanced-accuracy")
     text = "input=3x8x8 widths=4,8,16 classes=2 [kernel=3x3]"
-    row = evaluation.Tested(text, "random", 9, 9, 50.0, 60.0, (55.0, 65.0), (60.0,), ())
+    row = evaluation.Tested(
+        text=text,
+        origin="random",
+        flops=9,
+        params=9,
+        searched=50.0,
+        accuracy=60.0,
+        interval=(55.0, 65.0),
+        accuracies=(60.0,),
+        failures=(),
+    )
     found = evaluation.Final(
-        "t", "on images", "2026-11-28", (row,), again=False, metric=metric, sought=sought
+        title="t",
+        searched="on images",
+        date="2026-11-28",
+        rows=(row,),
+        again=False,
+        metric=metric,
+        sought=sought,
     )
     report = measured_by(study.test_report(found), metric)
     assert report.tables[0].columns[1].head == f"test {metric.title}, %"

@@ -58,7 +58,14 @@ def one_thread():
 def conditions_at(root, tmp_path, epochs=1):
     recipe = Recipe(epochs=epochs, batch=64)
     return conditions(
-        Request(Split("digits", images=256), recipe, root, str(tmp_path / "a.db"), 2), NETWORK
+        Request(
+            protocol=Split("digits", images=256),
+            recipe=recipe,
+            root=root,
+            ledger=str(tmp_path / "a.db"),
+            workers=2,
+        ),
+        NETWORK,
     )
 
 
@@ -132,7 +139,7 @@ def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path)
             if len(finished) == 1:
                 workers_of(os.getpid())[0].kill()
 
-        workers.train([Group((job,)) for job in jobs], done)
+        workers.train([Group(jobs=(job,)) for job in jobs], done)
     assert sorted(finished) == [(seed, "complete") for seed in range(6)]
     assert not workers_of(os.getpid())
 
@@ -150,7 +157,8 @@ def test_a_training_that_kills_its_worker_twice_is_a_row_with_its_reason(root, t
             [sys.executable, tmp_path / "killer.py", str(os.getpid())], env=environment
         )
         workers.train(
-            [Group((job,))], lambda _, runs: failed.extend((run.state, run.reason) for run in runs)
+            [Group(jobs=(job,))],
+            lambda _, runs: failed.extend((run.state, run.reason) for run in runs),
         )
         assert killer.wait() == 0
     assert failed == [("failed", "its worker process died 2 times (killed, or out of memory)")]
@@ -176,7 +184,7 @@ def test_an_exception_in_a_training_is_a_row_with_its_reason(root, tmp_path):
     broken = replace(job, layers=job.layers[:-1])
     with Workers(1) as workers:
         workers.train(
-            [Group((broken,))],
+            [Group(jobs=(broken,))],
             lambda _, runs: failed.extend((run.state, run.reason) for run in runs),
         )
     ((state, reason),) = failed
@@ -189,7 +197,7 @@ def test_images_that_changed_meanwhile_stop_the_experiment(root, tmp_path):
     (job,) = conditions_at(root, tmp_path).jobs([NETWORK], [0])
     changed = replace(job, key=replace(job.key, data="0" * 64))
     with Workers(1) as workers, pytest.raises(DataError, match="the images of digits changed"):
-        workers.train([Group((changed,))], lambda group, runs: None)
+        workers.train([Group(jobs=(changed,))], lambda group, runs: None)
 
 
 @pytest.mark.slow
@@ -360,7 +368,10 @@ def test_seeds_are_divided_alike_whatever_else_is_asked_for(missing, finished):
     """
     network = NETWORK.digest
     jobs = [
-        SimpleNamespace(key=RunKey(network, "d", "d", "p", "r", seed)) for seed in sorted(missing)
+        SimpleNamespace(
+            key=RunKey(network=network, dataset="d", data="d", protocol="p", recipe="r", seed=seed)
+        )
+        for seed in sorted(missing)
     ]
     parts = [tuple(job.key.seed for job in part) for part in divide(jobs)]
     assert sorted(seed for part in parts for seed in part) == sorted(missing)
@@ -393,7 +404,7 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
             time.sleep(0.05)
         process.kill()
     jobs = tuple(shared.jobs([NETWORK], range(3)))
-    resumed, whole = train_group(Group(jobs, file)), train_group(Group(jobs))
+    resumed, whole = train_group(Group(jobs=jobs, checkpoint=file)), train_group(Group(jobs=jobs))
     assert [run.losses for run in resumed] == [run.losses for run in whole]
     assert [run.accuracies for run in resumed] == [run.accuracies for run in whole]
     assert resumed[0].provenance["resumed"].startswith("in epoch ")
@@ -414,11 +425,11 @@ def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(
 def test_a_training_that_stopped_short_goes_on_to_the_bits_of_a_whole_one(root, tmp_path):
     (job,) = conditions_at(root, tmp_path, epochs=4).jobs([NETWORK], [3])
     file = tmp_path / "kept.npz"
-    short = train_group(Group((job,), file, until=1))[0]
+    short = train_group(Group(jobs=(job,), checkpoint=file, until=1))[0]
     assert (short.state, short.epoch_to, short.accuracy) == ("partial", 1, None)
-    longer = train_group(Group((job,), file, until=3))[0]
-    end = train_group(Group((job,), file))[0]
-    whole = train_group(Group((job,)))[0]
+    longer = train_group(Group(jobs=(job,), checkpoint=file, until=3))[0]
+    end = train_group(Group(jobs=(job,), checkpoint=file))[0]
+    whole = train_group(Group(jobs=(job,)))[0]
     assert (longer.state, end.state) == ("partial", "complete")
     assert end.provenance["resumed"] == "in epoch 4"
     for part in (short, longer, end):

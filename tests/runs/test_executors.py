@@ -95,13 +95,13 @@ def test_each_worker_has_one_device_by_a_fixed_rule():
     with Workers(3, "cuda:0,cuda:1") as workers:
         workers.places = Machine("cuda:0", "kind"), Machine("cuda:1", "kind")
         for _ in range(2):
-            assert workers.together(device_of, Group(())) == ["cuda:0", "cuda:1", "cuda:0"]
+            assert workers.together(device_of, Group(jobs=())) == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 @pytest.mark.parametrize("executor", [Serial, pytest.param(Workers, marks=pytest.mark.slow)])
 def test_a_probe_that_fails_is_left_out(executor):
     with executor(1) as workers:
-        assert workers.probe([Group(())]) == {}
+        assert workers.probe([Group(jobs=())]) == {}
 
 
 def test_without_a_count_two_workers_share_each_gpu():

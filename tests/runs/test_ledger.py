@@ -29,8 +29,23 @@ RECIPE = Recipe(epochs=2)
 
 
 def make_job(seed=0, network=NETWORK):
-    key = RunKey(network.digest, "digits", "d" * 64, "val20-v1.0", RECIPE.digest, seed)
-    return Job(key, str(network), network.layers, Split("digits"), RECIPE, None, 560)
+    key = RunKey(
+        network=network.digest,
+        dataset="digits",
+        data="d" * 64,
+        protocol="val20-v1.0",
+        recipe=RECIPE.digest,
+        seed=seed,
+    )
+    return Job(
+        key=key,
+        text=str(network),
+        layers=network.layers,
+        protocol=Split("digits"),
+        recipe=RECIPE,
+        root=None,
+        images=560,
+    )
 
 
 def make_run(job, accuracy=50.0, state="complete", reason=""):

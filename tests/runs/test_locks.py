@@ -98,7 +98,10 @@ def test_a_database_that_is_open_here_stays_locked_for_others_whatever_looks_at_
 
 
 def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
-    groups = [Group((make_job(seed),), tmp_path / "kept" / f"{seed}.npz") for seed in range(3)]
+    groups = [
+        Group(jobs=(make_job(seed),), checkpoint=tmp_path / "kept" / f"{seed}.npz")
+        for seed in range(3)
+    ]
     told = []
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,
@@ -123,7 +126,9 @@ def test_what_a_killed_command_left_of_stored_runs_is_removed(tmp_path, stored):
     jobs = [make_job(seed) for seed in range(8)]
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         shares = [(0, 1, 2), (3, 4), (0, 1, 2, 3, 4), (0,), (2,), (5,), (6,), (7,)]
-        groups = [Group(tuple(jobs[n] for n in own)).kept_in(ledger.checkpoints) for own in shares]
+        groups = [
+            Group(jobs=tuple(jobs[n] for n in own)).kept_in(ledger.checkpoints) for own in shares
+        ]
         groups += [half for group in groups[:1] for half in group.halves()]
         ledger.checkpoints.mkdir()
         for group in groups:
@@ -139,7 +144,7 @@ def test_what_a_killed_command_left_of_stored_runs_is_removed(tmp_path, stored):
 def test_where_there_is_no_place_for_locks_nothing_is_held(tmp_path):
     (tmp_path / "kept").write_text("milk")
     for checkpoint in (None, tmp_path / "kept" / "0.npz"):
-        group = Group((make_job(),), checkpoint)
+        group = Group(jobs=(make_job(),), checkpoint=checkpoint)
         with closing(Holds()) as one, closing(Holds()) as other:
             assert one.take(group)
             assert other.take(group)
@@ -181,7 +186,7 @@ def test_a_part_that_is_known_does_not_hide_the_rest(tmp_path):
     not depend on the others.
     """
     jobs = tuple(make_job(seed) for seed in range(2))
-    group = replace(Group(jobs), checkpoint=tmp_path / "kept" / "a.npz")
+    group = replace(Group(jobs=jobs), checkpoint=tmp_path / "kept" / "a.npz")
     with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as holds:
         ledger.add(jobs[0], make_run(jobs[0]))
         assert next(in_turn([group], ledger, holds, lambda *_: None)) == group

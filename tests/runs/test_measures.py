@@ -31,7 +31,14 @@ TIMES = 300  # images are drawn again
 def run_of(labels, predictions, *, old=False):
     right = labels == predictions
     return Run(
-        key=RunKey("n" * 64, "own", "d" * 64, "val20-v1.0", "r" * 64, 0),
+        key=RunKey(
+            network="n" * 64,
+            dataset="own",
+            data="d" * 64,
+            protocol="val20-v1.0",
+            recipe="r" * 64,
+            seed=0,
+        ),
         epoch_to=3,
         state=RunState.COMPLETE,
         accuracies=(10.0, 20.0, 100 * float(right.mean())),
@@ -49,7 +56,7 @@ def test_metrics_are_scikit_learns(seed, classes, count):
     labels = random.choice(classes, count, p=random.dirichlet(np.ones(classes)))
     wrong = random.integers(0, classes, count)
     predictions = np.where(random.random(count) < 0.6, labels, wrong)
-    run, judged = run_of(labels, predictions), TrueClasses(labels)
+    run, judged = run_of(labels, predictions), TrueClasses(labels=labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that are only predicted
         expected = {
@@ -69,14 +76,14 @@ def test_metrics_are_scikit_learns(seed, classes, count):
 
 def test_what_a_run_has_not_stored_is_one_line():
     labels = np.arange(12) % 3
-    judged = TrueClasses(labels, ("ant", "bee", "cat"))
+    judged = TrueClasses(labels=labels, classes=("ant", "bee", "cat"))
     old = run_of(labels, labels, old=True)
     with pytest.raises(ConfigError, match="macro-f1 needs the predicted class of each image, and"):
         judged.measure(read_metric("macro-f1"), old)
     with pytest.raises(ConfigError, match=r"unknown class 'bees' .did you mean 'bee'"):
         judged.measure(read_metric("recall:bees"), old)
     with pytest.raises(ConfigError, match="no evaluated image is of this class"):
-        TrueClasses(labels % 2, ("ant", "bee", "cat")).measure(
+        TrueClasses(labels=labels % 2, classes=("ant", "bee", "cat")).measure(
             read_metric("recall:cat"), run_of(labels % 2, labels)
         )
     assert judged.measure(read_metric("recall:bee"), old) == 100
@@ -95,9 +102,11 @@ def test_an_interval_holds_the_value_and_groups_widen_it():
     run = run_of(labels, predictions)
     for name in ("balanced-accuracy", "macro-f1", "recall:1"):
         metric = read_metric(name)
-        value = TrueClasses(labels).measure(metric, run)
-        low, high = TrueClasses(labels).interval(metric, run)
-        wide_low, wide_high = TrueClasses(labels, (), groups).interval(metric, run)
+        value = TrueClasses(labels=labels).measure(metric, run)
+        low, high = TrueClasses(labels=labels).interval(metric, run)
+        wide_low, wide_high = TrueClasses(labels=labels, classes=(), groups=groups).interval(
+            metric, run
+        )
         assert wide_low < low <= value <= high < wide_high
 
 
@@ -110,7 +119,9 @@ def test_the_recall_of_a_class_has_wilsons_interval(right):
     labels = np.repeat(np.arange(3), (20, 7, 50))
     predictions = np.where(np.arange(77) < right, labels, (labels + 1) % 3)
     wanted = binomtest(right, 20).proportion_ci(method="wilson")
-    found = TrueClasses(labels).interval(read_metric("recall:0"), run_of(labels, predictions))
+    found = TrueClasses(labels=labels).interval(
+        read_metric("recall:0"), run_of(labels, predictions)
+    )
     assert found == pytest.approx([100 * end for end in wanted])
 
 
@@ -120,8 +131,8 @@ def test_a_class_that_is_wholly_right_is_less_sure_the_fewer_images_it_has():
         labels = np.repeat([0, 1], [40, size])
         predictions = np.where(np.arange(40 + size) < 20, 1, labels)  # half of the first are wrong
         run = run_of(labels, predictions)
-        assert TrueClasses(labels).measure(read_metric("balanced-accuracy"), run) == 75
-        low, high = TrueClasses(labels).interval(read_metric("balanced-accuracy"), run)
+        assert TrueClasses(labels=labels).measure(read_metric("balanced-accuracy"), run) == 75
+        low, high = TrueClasses(labels=labels).interval(read_metric("balanced-accuracy"), run)
         widths.append(high - low)
     assert widths[0] > 1.2 * widths[1] > 1.2 * widths[2]
 
@@ -136,7 +147,7 @@ def test_no_interval_is_a_point(counts, right, grouped):
     following = there[(np.searchsorted(there, labels) + 1) % len(there)]
     run = run_of(labels, labels if right else following)
     groups = (np.arange(len(labels)) // 2).astype(np.int32) if grouped else None
-    judged = TrueClasses(labels, (), groups)
+    judged = TrueClasses(labels=labels, classes=(), groups=groups)
     found = {name: judged.interval(read_metric(name), run) for name in METRICS}
     for name, (low, high) in found.items():
         assert 1 < high - low < 99, name
@@ -153,7 +164,7 @@ def test_an_interval_holds_its_value_whatever_the_classes(seed, classes, count, 
     labels = random.choice(classes, count, p=random.dirichlet(np.full(classes, 0.5)))
     predictions = np.where(random.random(count) < random.random(), labels, labels[::-1])
     groups = random.integers(0, count, count).astype(np.int32) if grouped else None
-    run, judged = run_of(labels, predictions), TrueClasses(labels, (), groups)
+    run, judged = run_of(labels, predictions), TrueClasses(labels=labels, classes=(), groups=groups)
     for name in (*METRICS[:3], f"recall:{labels[0]}"):
         low, high = judged.interval(read_metric(name), run)
         value = judged.measure(read_metric(name), run)
@@ -185,7 +196,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(counts, recalls, size):
         "macro-f1": np.mean(here / (here + (lost + put.sum() - put) / 2)),
     }
     groups = (np.arange(len(labels)) // size).astype(np.int32) if size > 1 else None
-    judged, held = TrueClasses(labels, (), groups), dict.fromkeys(truth, 0)
+    judged, held = TrueClasses(labels=labels, classes=(), groups=groups), dict.fromkeys(truth, 0)
     for _ in range(TIMES):
         drawn = np.repeat(random.random(len(labels) // size), size)
         shift = np.repeat(random.integers(1, classes, len(labels) // size), size)

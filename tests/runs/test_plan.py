@@ -14,7 +14,13 @@ def test_planning_reads_no_pixels(tmp_path):
     pixels = tmp_path / ".blocksearch" / "gtsrb-train" / "images.npy"
     pixels.unlink()
     recipe = recipe_named("fast", 1, {})
-    request = Request(Split("gtsrb"), recipe, tmp_path, str(tmp_path / "runs.db"), 1)
+    request = Request(
+        protocol=Split("gtsrb"),
+        recipe=recipe,
+        root=tmp_path,
+        ledger=str(tmp_path / "runs.db"),
+        workers=1,
+    )
     planned = conditions(request, named_network("effnet", TASKS["gtsrb"]))
     assert (planned.images.training, planned.images.evaluation) == (43 * 2, 43 * 2)
     assert not pixels.exists()  # decoding again would have put it there

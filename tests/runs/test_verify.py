@@ -86,7 +86,7 @@ def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(s
     [("serial", 4, (4,)), ("3 seeds fused", 6, (5, 6, 7)), ("2 seeds fused", 3, (3, 4))],
 )
 def test_runs_of_before_are_divided_by_the_rule(mode, seed, seeds):
-    key = RunKey("n", "digits", "d", "test", "r", seed)
+    key = RunKey(network="n", dataset="digits", data="d", protocol="test", recipe="r", seed=seed)
     run = replace(made_run(key, RunState.COMPLETE, (5.0,)), provenance={"mode": mode})
     assert _seeds_with(run) == seeds
 

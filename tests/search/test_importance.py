@@ -174,7 +174,9 @@ def test_levels_that_were_never_trained_and_networks_outside_the_space(tmp_path)
         for n in range(12)
     ]
     found = study_effects(write(tmp_path / "a.db", "a", definition(choices), rows))
-    assert level(found, "kernel", "7x7") == Level("7x7", 0, 0.0, None, None, None, None)
+    assert level(found, "kernel", "7x7") == Level(
+        name="7x7", networks=0, share=0.0, on_front=None, lift=None, accuracy=None, flops=None
+    )
     kernel = level(found, "kernel", "5x5")  # none of these texts is a network's: nothing is counted
     assert (kernel.accuracy, kernel.flops, factor(found, "kernel").exchanged) == (None, None, 0)
     assert kernel.on_front is not None

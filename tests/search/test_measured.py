@@ -149,7 +149,7 @@ def test_best_reads_what_is_to_be_maximised_as_a_least(found):
 )
 def test_what_is_shown_of_a_limit_agrees_with_every_value_within(one, other, bound, relation):
     low, high = sorted((one, other))
-    limit = Budget("", "accuracy", relation, bound)
+    limit = Budget(name="", quantity="accuracy", relation=relation, bound=bound)
     inside = {limit.holds(value) for value in (low, (low + high) / 2, high)}
     verdict = shown([limit], {"accuracy": (low, high)})
     if verdict is Shown.SHOWN:

@@ -111,7 +111,7 @@ def test_what_is_dominated_adds_no_volume_and_nothing_takes_any_away(scaled):
 
 
 def test_a_frame_puts_chance_and_the_largest_at_the_reference_and_the_best_at_the_corner():
-    frame = Frame(10.0, (100.0, 10.0), (10_000.0, 1_000.0))
+    frame = Frame(chance=10.0, least=(100.0, 10.0), largest=(10_000.0, 1_000.0))
     scaled = frame.scaled(
         np.array([[10.0, 10_000.0, 1_000.0], [100.0, 100.0, 10.0], [55.0, 1_000.0, 100.0]])
     )
@@ -122,7 +122,9 @@ def test_a_frame_puts_chance_and_the_largest_at_the_reference_and_the_best_at_th
         frame.volume(np.array([[10.0, 100.0, 10.0], [100.0, 10_000.0, 10.0]])) == 0
     )  # no better than chance, or the largest
     assert frame.volume(np.zeros((0, 3))) == 0
-    flat = Frame(10.0, (1_000.0,), (1_000.0,))  # all networks cost the same: tenfold is the unit
+    flat = Frame(
+        chance=10.0, least=(1_000.0,), largest=(1_000.0,)
+    )  # all networks cost the same: tenfold is the unit
     assert [flat.volume(np.array([[55.0, cost]])) for cost in (1_000.0, 100.0)] == pytest.approx(
         [0.5, 1.0]
     )

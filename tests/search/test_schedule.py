@@ -59,10 +59,10 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
     early = rng.uniform(10, 60, 80)
     drawn = rng.normal(0, noise, 80)
     finals = rise + slope * early + drawn
-    results = [Observation(row, a, 0, 3) for row, a in enumerate(early)] + [
-        Observation(row, a) for row, a in enumerate(finals)
-    ]
-    expected, added = Reading(results).final(Observation(99, 35.0, 0, 3))
+    results = [
+        Observation(row=row, accuracy=a, seed=0, epochs=3) for row, a in enumerate(early)
+    ] + [Observation(row=row, accuracy=a) for row, a in enumerate(finals)]
+    expected, added = Reading(results).final(Observation(row=99, accuracy=35.0, seed=0, epochs=3))
     assert expected == pytest.approx(rise + slope * 35.0, abs=1 + noise)
     assert added == pytest.approx(
         drawn.var(ddof=1), rel=0.15, abs=0.6
@@ -70,8 +70,10 @@ def test_early_results_are_read_by_the_line_that_finished_runs_show(slope, rise,
 
 
 def test_a_finished_run_is_itself_and_an_early_one_of_which_nothing_is_known_is_doubted():
-    assert Reading([]).final(Observation(0, 71.0)) == (71.0, 0.0)
-    _, added = Reading([Observation(0, 30.0, 0, 2)]).final(Observation(0, 30.0, 0, 2))
+    assert Reading([]).final(Observation(row=0, accuracy=71.0)) == (71.0, 0.0)
+    _, added = Reading([Observation(row=0, accuracy=30.0, seed=0, epochs=2)]).final(
+        Observation(row=0, accuracy=30.0, seed=0, epochs=2)
+    )
     assert added > 25
 
 
@@ -85,7 +87,9 @@ def finished(trials, horizon=10, **fields):
     """Go through a whole search of made-up accuracies."""
     config = StudyConfig(**fields)
     prices = Prices(Candidates(GRAMMAR), config.costs)
-    judged = Judged("made", "", "", "", horizon, "made up")
+    judged = Judged(
+        dataset="made", data="", protocol="", recipe="", epochs=horizon, title="made up"
+    )
     course = Course(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
     while (trial := course.next()) is not None:
         rungs = [rung for rung in course.policy.rungs if rung <= trial.epochs]

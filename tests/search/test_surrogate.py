@@ -26,7 +26,9 @@ def seen():
         features,
         codes,
         Seen(
-            features.rows(codes, costs), rng.normal(70, 9, 40), rng.integers(1, 4, 40).astype(float)
+            rows=features.rows(codes, costs),
+            means=rng.normal(70, 9, 40),
+            counts=rng.integers(1, 4, 40).astype(float),
         ),
     )
 
@@ -69,7 +71,7 @@ def test_only_a_network_with_options_that_the_space_has_not_is_believed_more(
 
 def test_results_folded_in_one_by_one_are_those_of_a_fit_to_all(seen):
     features, _, data = seen
-    first = Seen(data.rows[:20], data.means[:20], data.counts[:20])
+    first = Seen(rows=data.rows[:20], means=data.means[:20], counts=data.counts[:20])
     model, whole = Model(features, SCALES, first), Model(features, SCALES, data)
     before = model.variance(data.rows)
     for row, mean, count in zip(data.rows[20:], data.means[20:], data.counts[20:], strict=True):
@@ -83,9 +85,9 @@ def test_results_folded_in_one_by_one_are_those_of_a_fit_to_all(seen):
 def test_another_seed_folded_in_is_the_mean_of_both(seen):
     features, _, data = seen
     more = Seen(
-        data.rows,
-        np.where(np.arange(40) == 7, data.means + 2, data.means),
-        data.counts + (np.arange(40) == 7),
+        rows=data.rows,
+        means=np.where(np.arange(40) == 7, data.means + 2, data.means),
+        counts=data.counts + (np.arange(40) == 7),
     )
     model = Model(features, SCALES, data)
     row, weights = (
@@ -114,7 +116,7 @@ def test_what_is_averaged_over_scales_is_the_average_of_their_models(seen, freed
 def test_of_many_networks_the_features_are_made_part_by_part(seen, monkeypatch):
     features, codes, data = seen
     costs = 10 ** np.random.default_rng(0).uniform(4, 6, (40, 2))
-    whole = Seen(features.rows(codes, costs), data.means, data.counts)
+    whole = Seen(rows=features.rows(codes, costs), means=data.means, counts=data.counts)
     at_once = (
         *Model(features, SCALES, whole).settled(whole),
         *averaged(features, whole, SeedNoise(4.0, 9), SCALES),
@@ -122,7 +124,11 @@ def test_of_many_networks_the_features_are_made_part_by_part(seen, monkeypatch):
     monkeypatch.setattr(surrogate, "PART", 7)
     monkeypatch.setattr(averaging, "PART", 7)
     monkeypatch.setattr(averaging, "_AT_A_TIME", 3)
-    parts = Seen(FeatureRows(features, codes, costs), data.means, data.counts)
+    parts = Seen(
+        rows=FeatureRows(features=features, codes=codes, costs=costs),
+        means=data.means,
+        counts=data.counts,
+    )
     assert max(len(parts.rows[part]) for part in parts.parts()) == 7
     by_parts = (
         *Model(features, SCALES, parts).settled(parts),

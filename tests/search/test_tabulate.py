@@ -121,7 +121,11 @@ def test_a_tables_numbers_are_those_that_it_writes(tmp_path, text):
 
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
     request = Request(
-        Split("digits", images=100), Recipe(epochs=1), None, str(tmp_path / "t.db"), 1
+        protocol=Split("digits", images=100),
+        recipe=Recipe(epochs=1),
+        root=None,
+        ledger=str(tmp_path / "t.db"),
+        workers=1,
     )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 networks"):
         tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Watch())

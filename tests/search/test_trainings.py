@@ -44,7 +44,7 @@ def asked():
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
     images = made_images()
-    shared = Conditions(Split("digits"), recipe, None, images)
+    shared = Conditions(protocol=Split("digits"), recipe=recipe, root=None, images=images)
     workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,

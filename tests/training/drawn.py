@@ -12,10 +12,12 @@ def drawn_data(count: int, learnt: int) -> Prepared:
     """Draw `count` images of digits; the first are learnt from, the others judge."""
     images, labels = digits.draw(count, seed=3)
     learn, judge = (
-        Images(images[:learnt], labels[:learnt]),
-        Images(images[learnt:], labels[learnt:]),
+        Images(pixels=images[:learnt], labels=labels[:learnt]),
+        Images(pixels=images[learnt:], labels=labels[learnt:]),
     )
-    return Prepared(learn, judge, normalisation(learn), "d")
+    return Prepared(
+        training=learn, evaluation=judge, normalisation=normalisation(learn), digest="d"
+    )
 
 
 def train(layers: Layers, data: Prepared, recipe: Recipe, seed: int) -> Outcome:

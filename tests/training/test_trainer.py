@@ -402,11 +402,14 @@ def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_norm
     assert np.array_equal(found.training.places, learn)
     assert np.array_equal(found.evaluation.places, judge)
     assert np.array_equal(
-        found.normalisation, normalisation(Images(whole.images, whole.labels).take(learn))
+        found.normalisation,
+        normalisation(Images(pixels=whole.images, labels=whole.labels).take(learn)),
     )
     tested = prepare(Split("digits", test=True), root)
     assert np.array_equal(tested.evaluation.pixels, load("digits", "test", root).images)
-    assert np.array_equal(tested.normalisation, normalisation(Images(whole.images, whole.labels)))
+    assert np.array_equal(
+        tested.normalisation, normalisation(Images(pixels=whole.images, labels=whole.labels))
+    )
 
 
 def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):

@@ -36,8 +36,10 @@ STREAM = int.from_bytes(b"augment", "big")
 def images(height=9, width=12, channels=3, count=20, seed=0):
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, height, width, channels), np.uint8)
-    found = Images(pixels, np.arange(count) % 2)
-    return found, Prepared(found, found, normalisation(found), "d")
+    found = Images(pixels=pixels, labels=np.arange(count) % 2)
+    return found, Prepared(
+        training=found, evaluation=found, normalisation=normalisation(found), digest="d"
+    )
 
 
 def augmented(texts, own, data, indices, seeds, step=0, kind=SharedImages):
@@ -338,7 +340,7 @@ def test_augmentation_is_part_of_a_recipe():
 def test_a_title_says_which_transform_does_not_suit_the_images(dataset, recipe, says):
     found = RunConfig(dataset=dataset, epochs=2).recipe_of(recipe)
     images = made_images(dataset)
-    shared = Conditions(Split(dataset), found, None, images)
+    shared = Conditions(protocol=Split(dataset), recipe=found, root=None, images=images)
     title = shared.title("effnet", named_network("effnet", TASKS[dataset]))
     assert says in title
     assert bool(says) == ("does not suit" in title)
