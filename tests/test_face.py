@@ -29,6 +29,9 @@ def test_a_network_is_priced_built_and_trained(tmp_path):
     assert "conv" in net.table() or "dw" in net.table()
     small = bs.network("effnet residual=add", task="cifar10", widths=(4, 8, 8))
     runs = bs.train(small, dataset="digits", epochs=1, seeds=3, keep_weights="weights/", **SMALL)
+    text = "effnet residual=add"
+    again = bs.train(text, dataset="digits", widths=(4, 8, 8), epochs=1, seeds=3, **SMALL)
+    assert [row["accuracy"] for row in again.records()] == [r["accuracy"] for r in runs.records()]
     assert [row["state"] for row in runs.records()] == ["complete"] * 3
     assert len(list((tmp_path / "weights").iterdir())) == 3
 
@@ -55,18 +58,20 @@ def test_a_space_is_counted_numbered_sampled_and_searched():
         def told(self, trial, total, reused):
             heard.append(trial)
 
+    sampler = optuna.samplers.TPESampler()
     study = bs.Study(
-        space.on(bs.Task(input=(3, 12, 12), classes=3)),
+        space,
         "mine.db",
         dataset=(images, labels),
         objectives=["accuracy", "flops"],
-        sampler=optuna.samplers.TPESampler(seed=0),
+        sampler=sampler,
         references="none",
         epochs=1,
         seeds=1,
         **SMALL,
     )
     study.search(trials=2, callbacks=[Mine()])
+    assert study.front[0].network.task.input.map == (12, 12)
     assert len(heard) == len(study.trials) >= 2
     assert study.front[0].network.module() is not None
     assert len(study.to_optuna().trials) == 2
