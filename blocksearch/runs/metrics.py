@@ -89,7 +89,9 @@ def mean_share_interval(
     Methodology 24, 193-201.
 
     >>> labels, right = np.arange(60) % 3, np.ones(60, bool)
-    >>> low, high = mean_share_interval(Shares(labels, right, np.ones(60), np.arange(60)))
+    >>> sizes, images = np.ones(60), np.arange(60)
+    >>> shares = Shares(classes=labels, right=right, sizes=sizes, images=images)
+    >>> low, high = mean_share_interval(shares)
     >>> round(low, 1), round(high, 1)
     (94.0, 100.0)
     """

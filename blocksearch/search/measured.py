@@ -139,7 +139,8 @@ def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]
     """Say whether all limits are kept, by an interval of each measured value.
 
     >>> from blocksearch.arch.cost import Budget
-    >>> shown([Budget("", "accuracy", ">=", 90.0)], {"accuracy": (89.1, 91.5)})
+    >>> least = Budget(name="", quantity="accuracy", relation=">=", bound=90.0)
+    >>> shown([least], {"accuracy": (89.1, 91.5)})
     <Shown.UNDECIDED: 'undecided'>
     """
     ends = [[limit.holds(end) for end in intervals[limit.quantity]] for limit in limits]
@@ -152,7 +153,7 @@ def violation(limit: Budget, value: float) -> float:
     """Return by how much a value is beyond a limit, as Optuna reads it: 0 or less where it holds.
 
     >>> from blocksearch.arch.cost import Budget
-    >>> violation(Budget("", "accuracy", ">=", 90.0), 89.0)
+    >>> violation(Budget(name="", quantity="accuracy", relation=">=", bound=90.0), 89.0)
     1.0
     """
     over = limit.bound - value if limit.relation.startswith(">") else value - limit.bound

@@ -39,7 +39,7 @@ class SharedImages:
         pixels, located = self.images.pixels, self.images.located(chosen)
         if self.augmentation is not None:
             how = self.augmentation.whole, self.augmentation.reflect
-            kernels.warped(pixels, located, *self._drawn, *how, *self.normalisation, x)
+            kernels.warped(pixels, located, *self._drawn, how, self.normalisation, x)
         else:
             flat = pixels.reshape(count, -1, channels), x.reshape(rows, -1, copies * channels)
             kernels.gathered(flat[0], located, *self.normalisation, flat[1])

@@ -75,20 +75,17 @@ def normalised(
     slope: np.float32,
     y: Floats,
     kept: Floats,
-    mean: Floats,
-    variance: Floats,
+    statistics: Floats,
 ) -> None:
     """Write y = weight·(x − mean)/√(variance + eps) + bias, times `slope` where that is not
-    positive, and the statistics.
+    positive, and mean and variance as the rows of `statistics`.
 
     `kept` is 3 rows as long as those of x: mean, scale and shift, with y = scale·x + shift.
     """
-    rows, columns = x.shape
-    channels = len(weight)
+    (rows, columns), channels = x.shape, len(weight)
     count = rows * columns // channels
-    origin = np.empty(
-        columns, np.float32
-    )  # sums of squares near a value of x's own lose no digits to the mean
+    # Sums of squares near a value of x's own lose no digits to the mean.
+    origin = np.empty(columns, np.float32)
     for j in range(columns):
         origin[j] = x[0, j % channels]
     total, squares = np.zeros(columns), np.zeros(columns)
@@ -109,10 +106,9 @@ def normalised(
         for j in range(c, columns, channels):
             offset += total[j] / count
             spread += squares[j] / count
-        spread = max(spread - offset * offset, 0.0)
-        centre = offset + origin[c]
+        spread, centre = max(spread - offset * offset, 0.0), offset + origin[c]
         scale = weight[c] / np.sqrt(spread + eps)
-        mean[c], variance[c] = centre, spread
+        statistics[0, c], statistics[1, c] = centre, spread
         for j in range(c, columns, channels):
             kept[MEAN, j], kept[SCALE, j], kept[SHIFT, j] = centre, scale, bias[c] - centre * scale
     scales, shifts = kept[SCALE], kept[SHIFT]
@@ -127,16 +123,17 @@ def normalised_gradient(
     dy: Floats,
     x: Floats,
     kept: Floats,
-    variance: Floats,
+    statistics: Floats,
     eps: float,
     slope: np.float32,
     dx: Floats,
-    d_weight: Floats,
-    d_bias: Floats,
+    d_affine: Floats,
 ) -> None:
-    """Write the gradients of what `normalised` read, from that of y, with x or with y."""
+    """Write the gradients of what `normalised` read from that of y: of x, and of weight and bias
+    as rows.
+    """
     rows, columns = x.shape
-    channels = len(d_weight)
+    channels = statistics.shape[1]
     count = rows * columns // channels
     means, scales, shifts = kept[MEAN], kept[SCALE], kept[SHIFT]
     total, products = np.zeros(columns), np.zeros(columns)
@@ -158,8 +155,8 @@ def normalised_gradient(
         for j in range(c, columns, channels):
             sum_ += total[j]
             product += products[j]
-        precision = 1 / (variance[c] + eps)
-        d_weight[c], d_bias[c] = product * np.sqrt(precision), sum_
+        precision = 1 / (statistics[1, c] + eps)
+        d_affine[0, c], d_affine[1, c] = product * np.sqrt(precision), sum_
         for j in range(c, columns, channels):
             along[j], constant[j] = (
                 -scales[c] * precision * product / count,
@@ -252,15 +249,15 @@ def warped(
     matrices: Floats,
     tints: Floats,
     holes: NDArray[np.int32],
-    whole: bool,
-    reflect: bool,
-    scale: Floats,
-    shift: Floats,
+    how: tuple[bool, bool],
+    normalisation: tuple[Floats, Floats],
     x: Floats,
 ) -> None:
     """Write N×K images as `gathered` does, each changed as its row of a `Warp` says: x is
-    N×H×W×(K·C), pixels M×H×W×C, and the N·K rows go image by image, seed by seed.
+    N×H×W×(K·C), pixels M×H×W×C, and the N·K rows go image by image, seed by seed. `how` says
+    whether images move by whole pixels, and whether they are reflected at their borders.
     """
+    (whole, reflect), (scale, shift) = how, normalisation
     rows, copies = indices.shape
     _, height, width, channels = pixels.shape
     table = np.empty((channels, 256), np.float32)

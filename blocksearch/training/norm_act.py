@@ -40,10 +40,10 @@ class NormAct(nn.BatchNorm2d):
         # Tensors without values, as in an export, have no loops, and dynamo cannot read them.
         if not (self.training and plain) or torch.compiler.is_compiling():
             return self._by_torch(x)
-        applied: tuple[Tensor, Tensor, Tensor] = _Function.apply(
+        applied: tuple[Tensor, Tensor] = _Function.apply(
             x, self.weight, self.bias, self.eps, self.slope
         )  # type: ignore[no-untyped-call]
-        y, mean, variance = applied
+        y, (mean, variance) = applied
         self._remember(mean, variance, x.numel() // x.shape[1])
         return y
 
@@ -71,34 +71,25 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
-        y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-        rows = _wide(x)
-        kept = np.empty((3, rows.shape[1]), np.float32)
+        y, rows = torch.empty_like(x), _wide(x)
+        kept, statistics = np.empty((3, rows.shape[1]), np.float32), torch.empty(2, len(weight))
         ctx.eps, ctx.slope, ctx.kept = eps, np.float32(slope), kept
-        statistics = mean.numpy(), variance.numpy()
-        kernels.normalised(
-            rows, weight.numpy(), bias.numpy(), eps, ctx.slope, _wide(y), kept, *statistics
-        )
-        ctx.save_for_backward(x, variance)
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        affine = weight.numpy(), bias.numpy()
+        kernels.normalised(rows, *affine, eps, ctx.slope, _wide(y), kept, statistics.numpy())
+        ctx.save_for_backward(x, statistics)
+        ctx.mark_non_differentiable(statistics)
+        return y, statistics
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, variance = ctx.saved_tensors
+        x, statistics = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx, d_weight, d_bias = (
-            torch.empty_like(x),
-            torch.empty_like(variance),
-            torch.empty_like(variance),
-        )
-        answers = _wide(dx), d_weight.numpy(), d_bias.numpy()
-        kernels.normalised_gradient(
-            _wide(dy), _wide(x), ctx.kept, variance.numpy(), ctx.eps, ctx.slope, *answers
-        )
-        return dx, d_weight, d_bias, None, None
+        dx, d_affine = torch.empty_like(x), torch.empty_like(statistics)
+        known = ctx.kept, statistics.numpy(), ctx.eps, ctx.slope
+        kernels.normalised_gradient(_wide(dy), _wide(x), *known, _wide(dx), d_affine.numpy())
+        return dx, *d_affine, None, None
 
 
 def _wide(x: Tensor) -> NDArray[np.float32]:

@@ -246,7 +246,7 @@ import sys
 from pathlib import Path
 from blocksearch.data.datasets import Archive
 from blocksearch.data.download import install
-install(Archive({url!r}, {md5!r}), Path({root!r}), progress=sys.argv[1] == "progress")
+install(Archive(url={url!r}, md5={md5!r}), Path({root!r}), progress=sys.argv[1] == "progress")
 """
 
 

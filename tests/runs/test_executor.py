@@ -397,7 +397,8 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
         "torch.set_num_threads(1)\n"
         "Keeper.__init__.__defaults__ = (0.0,)\n"
         f"shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}), epochs=30)\n"
-        f"train_group(Group(tuple(shared.jobs([NETWORK], range(3))), Path({str(file)!r})))\n"
+        "jobs = tuple(shared.jobs([NETWORK], range(3)))\n"
+        f"train_group(Group(jobs=jobs, checkpoint=Path({str(file)!r})))\n"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == 0):

@@ -146,7 +146,9 @@ import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
 network = parse("baseline", task_from("digits", "64,64,64"))
 recipe = replace(RECIPES["fast"], epochs=1)
-request = Request(Split("digits", images=256), recipe, folder, "none", 1)
+request = Request(
+    protocol=Split("digits", images=256), recipe=recipe, root=folder, ledger="none", workers=1
+)
 jobs = conditions(request, network).jobs([network], range(seeds))
 def status(name):
     lines = open("/proc/self/status")
@@ -155,7 +157,7 @@ def status(name):
 start = status("VmSize")
 if limit:
     resource.setrlimit(resource.RLIMIT_AS, (start + limit, start + limit))
-runs = train_group(Group(tuple(jobs), folder / "kept.npz"))
+runs = train_group(Group(jobs=tuple(jobs), checkpoint=folder / "kept.npz"))
 modes = [run.provenance["mode"] for run in runs]
 print(json.dumps([status("VmPeak") - start, modes, [run.accuracy for run in runs]]))
 """
