@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import Given, Options, with_options
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
+from tests import commands as processes
 
 SMALL = [
     "--dataset",
@@ -43,22 +45,7 @@ SMALL = [
 
 @pytest.fixture
 def blocksearch(tmp_path, root):
-    def run(*arguments, code=0):
-        environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "blocksearch", *arguments]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == code, done.stderr
-        return done
-
-    return run
+    return partial(processes.command, cwd=tmp_path, BLOCKSEARCH_DATA=str(root))
 
 
 def test_show_is_the_papers_table_1(blocksearch):

@@ -37,6 +37,7 @@ from tests.arch.test_cost import (
     check_against_torch,
     test_peak_activation_is_the_largest_sum_of_live_tensors,
 )
+from tests.commands import command
 from tests.strategies import tries
 
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"
@@ -268,8 +269,7 @@ def test_a_shipped_space_is_a_grammar_of_distinct_members():
 
 
 def run_cli(folder, *arguments):
-    command = [sys.executable, "-m", "blocksearch", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return command(*arguments, cwd=folder, code=None)
 
 
 def test_an_op_that_crashes_ends_an_ablation_and_is_no_row_of_it(tmp_path):

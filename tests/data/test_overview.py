@@ -1,8 +1,6 @@
 """What is said of images before anything is trained, held against a count by hand."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from blocksearch.data import DataConfig, load, open_dataset
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare, summary
 from blocksearch.errors import ConfigError, DataError
+from tests.commands import command
 from tests.data.test_folders import folder, save
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -100,8 +99,7 @@ def test_a_contact_sheet_has_a_row_a_class(tmp_path):
 
 def test_the_command_says_the_same(tmp_path):
     source = folder(tmp_path / "50% off?")
-    command = [sys.executable, "-m", "blocksearch", "data", "describe", str(source), "--json"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = command("data", "describe", source, "--json", cwd=tmp_path)
     assert json.loads(said.stdout)["images"] == 15
     assert said.stderr == ""
 
@@ -311,11 +309,9 @@ def test_a_factor_near_one_is_said_in_words(counts, says):
 def test_the_command_reads_pictures_as_training_does(tmp_path):
     source = damaged(tmp_path)
     save(source / "ant" / "other.png", 1, (20, 12, 3))
-    command = [sys.executable, "-m", "blocksearch", "data", "describe", str(source)]
     options = ["--resize", "9x9", "--grey", "--skip-damaged", "--group-by", "([0-9a-z]+).png"]
     plain, read = (
-        subprocess.run([*command, *more], capture_output=True, text=True, check=True)
-        for more in ([], options)
+        command("data", "describe", source, *more, cwd=tmp_path) for more in ([], options)
     )
     assert "skip_damaged leaves out" in plain.stdout.replace("\n", " ")
     assert "cannot be trained on" not in read.stdout.replace("\n", " ")

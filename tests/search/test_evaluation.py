@@ -18,9 +18,9 @@ from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.scheduler import Watch
 from blocksearch.search.evaluation import final
+from tests.commands import command
 from tests.data.test_data import write_gtsrb
 from tests.paper.test_reproduce import decoded
-from tests.search.processes import python
 
 SEARCH = [
     "search",
@@ -84,7 +84,7 @@ def test_a_test_that_was_edited_is_refused_in_one_line(shipped, statement, says)
 def blocksearch(tmp_path):
     write_gtsrb(tmp_path / "data")
     data = {"BLOCKSEARCH_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
-    return partial(python, tmp_path, "-m", "blocksearch", **data)
+    return partial(command, cwd=tmp_path, **data)
 
 
 def reports(file):

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from blocksearch.search.objectives import dominated
 from tests.benchmarks.effects import coverage
 from tests.benchmarks.fronts import TABLE
 from tests.benchmarks.replay import World
+from tests.commands import command
 from tests.search.made import definition, grammar, row, write
 
 # what activations and pooling do costs nothing, so that each effect is planted alone
@@ -198,14 +197,9 @@ def test_a_study_without_results_is_refused(tmp_path):
 
 def test_the_command_prints_and_writes_the_same(tmp_path, found):
     file = planted(tmp_path / "a.db")
-    run = [sys.executable, "-m", "blocksearch", "importance", file]
-    printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    printed = command("importance", file, cwd=tmp_path).stdout
     assert printed.index("spatial_activation") < printed.index("pool_kind")
-    data = json.loads(
-        subprocess.run(
-            [*run, "--json", "--save", tmp_path / "a.csv"], capture_output=True, check=True
-        ).stdout
-    )
+    data = json.loads(command("importance", file, "--json", "--save", "a.csv", cwd=tmp_path).stdout)
     named = dict.fromkeys(own["factor"] for own in data["levels"])
     assert list(named) == [own.name for own in found.factors]
     assert data["levels"][0]["bits"] == found.factors[0].importance.mean

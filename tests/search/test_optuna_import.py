@@ -5,8 +5,6 @@ import hashlib
 import io
 import math
 import sqlite3
-import subprocess
-import sys
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +25,7 @@ from blocksearch.search import optuna_import
 from blocksearch.search.importance import study_effects
 from blocksearch.search.results import RESERVED, as_rows, plain
 from blocksearch.search.summary import summarise
+from tests.commands import command
 from tests.search.made import HOSTILE, searched
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -171,9 +170,7 @@ def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
     for ask in (study_effects, lambda file: summarise(file, "x")):
         with pytest.raises(ConfigError):
             ask(file)
-    subprocess.run(
-        [sys.executable, "-m", "blocksearch", "pareto", file], capture_output=True, check=True
-    )
+    command("pareto", file, cwd=tmp_path)
     assert fingerprints(tmp_path) == before
 
 

@@ -2,9 +2,7 @@
 each mistake in them is one line that names the file.
 """
 
-import os
 import signal
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +16,7 @@ from blocksearch.search.config import StudyConfig
 from blocksearch.search.identity import sampler_text
 from blocksearch.search.samplers import sampler_from
 from blocksearch.search.trials import Studies
+from tests.commands import command
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -92,12 +91,8 @@ def mine(tmp_path, monkeypatch):
 @pytest.fixture
 def blocksearch(mine, root):
     def run(*arguments, code=0):
-        environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "blocksearch", *SMALL, *arguments]
-        settings = {"capture_output": True, "text": True, "env": environment, "timeout": 300}
-        done = subprocess.run(command, check=False, **settings)
-        assert done.returncode == code, done.stderr
-        return done.stderr
+        words, data = [*SMALL, *arguments], str(root)
+        return command(*words, cwd=mine.parent, code=code, BLOCKSEARCH_DATA=data).stderr
 
     return run
 

@@ -32,6 +32,7 @@ from blocksearch.cli import app
 from blocksearch.errors import SpecError
 from blocksearch.space.load import find_space, load_space, read_space, shipped_spaces
 from blocksearch.training.build import build
+from tests.commands import command
 from tests.space import brute
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,15 +51,8 @@ ODD = (
 )
 
 
-def blocksearch(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "blocksearch", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "240"},
-    )
+def blocksearch(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return command(*arguments, cwd=cwd, code=None, COLUMNS="240")
 
 
 def test_every_space_asks_a_question():

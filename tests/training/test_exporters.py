@@ -3,7 +3,6 @@ another network, and places and formats that are none, are refused in one line.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 import blocksearch as bs
 from blocksearch.training.exporters import EXPORTERS, export, register_exporter
+from tests.commands import command
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"task": "digits", "widths": (4, 8, 8)}
@@ -251,12 +251,8 @@ def test_the_command_writes_any_format(exported, tmp_path, root):
     weights = ["--weights", str(exported / "effnet.safetensors")]
 
     def run(file, *more, code=0):
-        command = [sys.executable, "-m", "blocksearch", "export", net[0], file, *net[1:], *more]
-        environment = os.environ | {"BLOCKSEARCH_DATA": str(root), "PYTHONPATH": str(ROOT)}
-        settings = {"capture_output": True, "text": True, "cwd": tmp_path, "env": environment}
-        done = subprocess.run([*command, *weights], check=False, **settings)
-        assert done.returncode == code, done.stderr
-        return done
+        words = ["export", net[0], file, *net[1:], *more, *weights]
+        return command(*words, cwd=tmp_path, code=code, BLOCKSEARCH_DATA=str(root))
 
     said = json.loads(run("a.safetensors", "--json").stdout)
     assert (tmp_path / "a.safetensors").stat().st_size == said["bytes"]
