@@ -13,6 +13,8 @@ import blocksearch as bs
 from blocksearch.api import catalog, studies
 from blocksearch.api.answer import Answer
 from blocksearch.report.figure import MOST_BARS, Kind, bar_figure, by_epoch, largest
+from blocksearch.report.interactive import plotly_figure
+from blocksearch.report.tables import bench_report
 from blocksearch.search.importance import Effects
 from blocksearch.search.results import Summary
 
@@ -137,11 +139,12 @@ def written(answer):
 
 
 def each(calls, *slow):
-    """Name calls as cases, of which some train for long."""
-    return [pytest.param(call, marks=[pytest.mark.slow] * (call in slow)) for call in calls]
+    """Name calls as cases, of which some train for long; timings take minutes."""
+    long = {call: [pytest.mark.slow] for call in slow} | {"bench": [pytest.mark.full]}
+    return [pytest.param(call, marks=long.get(call, [])) for call in calls]
 
 
-@pytest.mark.parametrize("call", each(DRAWN, "bench", "verify"))
+@pytest.mark.parametrize("call", each(DRAWN, "verify"))
 def test_an_answer_is_listed_printed_shown_drawn_and_saved(call):
     answer = DRAWN[call]()
     texts, page = written(answer)
@@ -190,6 +193,14 @@ def test_bars_add_up_to_what_is_listed():
     assert sum(spread.series[0].x) == 288
     named = " ".join(spread.series[0].labels)
     assert all(name in named for name in ("effnet", "mobilenet_v2", "shufflenet"))
+
+
+def test_timings_are_bars_of_images_per_second():
+    ways = [{"way": "plain", "images_per_second": 50.0}, {"way": "serial", "images_per_second": 75}]
+    (figure,) = bench_report("speed", ways).drawable
+    assert figure.y.categories == ("plain", "serial")
+    assert figure.series[0].spans == ((0, 50), (0, 75))
+    assert len(plotly_figure(figure).data[0].x) == 2
 
 
 def test_many_or_long_names_are_still_read():
