@@ -243,9 +243,9 @@ def test_a_study_answers_in_every_form(tmp_path):
     assert "<table>" in study._repr_html_()
     assert len(study.figure().data) > 0
     stored = bs.front("mine.db").found
-    assert stored == study.summary()
+    assert stored == study.answer().found
     assert [entry.network for entry in stored.front] == [entry.network for entry in study.front]
-    assert bs.importance("mine.db").found == study.importance()
+    assert bs.importance("mine.db").found == study.importance().found
     with pytest.raises(bs.BlocksearchError, match="unknown argument 'images'"):
         bs.Study(space, "b.db", dataset=made_up_images(), images=3)
 

@@ -76,7 +76,7 @@ def test_a_space_is_counted_numbered_sampled_and_searched():
     assert study.front[0].network.module() is not None
     assert len(study.to_optuna().trials) == 2
     assert study.best(flops=400e3) in study.front
-    assert study.importance().networks == 2
+    assert study.importance().found.networks == 2
 
 
 ONE_LINERS = {
@@ -146,10 +146,10 @@ def test_every_hint_is_a_name_that_is_there():
 def test_what_is_large_says_what_it_is_in_a_line():
     space = bs.load_space("tiny")
     study = bs.Study(space, "a.db", objective=lambda net, seed: 50.0, references="none", seeds=1)
-    found = study.search(trials=4)
+    found = study.search(trials=4).found
     assert repr(space.costs()) == "<Costs of 288 networks, flops 25,984 to 435,200>"
     assert repr(found) == (
         f"<Summary of study 'study': 4 networks, {len(found.front)} on the front, "
         f"hypervolume {found.volume:.3f}>"
     )
-    assert repr(study.importance()) == "<Effects in study 'study': 7 factors of 4 networks>"
+    assert repr(study.importance().found) == "<Effects in study 'study': 7 factors of 4 networks>"

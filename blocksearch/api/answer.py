@@ -44,12 +44,15 @@ class Answer(Generic[Found]):
         return as_text(self.report, wide=False)
 
     def figure(self) -> Any:
-        """Return the main figure, drawn by plotly. Raises ConfigError where there is none."""
+        """Return the main figure, drawn by plotly. Raises ConfigError where there is nothing to
+        draw, as in a plan or a list of names.
+        """
         from blocksearch.report.interactive import plotly_figure
 
-        if not self.report.figures:
-            raise ConfigError("this answer has no figure")
-        return plotly_figure(self.report.figures[0])
+        if not (figures := self.report.drawable):
+            kind = self.report.undrawn or "without results so far"
+            raise ConfigError(f"this answer has no figure: it is {kind}")
+        return plotly_figure(figures[0])
 
     def save(self, path: str | Path) -> None:
         """Write the answer to a file: .html, .md, .csv, .json, .txt, .svg, .png or .pdf.

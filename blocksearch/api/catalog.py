@@ -24,6 +24,7 @@ from blocksearch.space.load import read_space, shipped_spaces
 from blocksearch.training.recipe import RECIPES
 
 DISAGREEMENT = 0.1  # of images that two seeds of a network judge otherwise: a usual share
+_LIST = "a list of what there is, by name"
 
 
 def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
@@ -46,15 +47,14 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
     }
     titles = {"datasets": f"data sets, under {folder_of(data_root)}"}
     tables = [rows_table(name, rows, titles.get(name, name)) for name, rows in found.items()]
-    return Answer(found=found, report=Report(tables=tuple(tables)))
+    return Answer(found=found, report=Report(tables=tuple(tables), undrawn=_LIST))
 
 
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     """List data sets, and whether their files are there."""
     rows = listing(data_root)
-    return Answer(
-        found=rows, report=Report(title="data sets", tables=(rows_table("datasets", rows),))
-    )
+    table = rows_table("datasets", rows)
+    return Answer(found=rows, report=Report(title="data sets", tables=(table,), undrawn=_LIST))
 
 
 def checked(
@@ -72,7 +72,8 @@ def checked(
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
     table = rows_table("datasets", rows, least="least of a class", most="most of a class")
-    return Answer(found=rows, report=Report(title="data sets, read whole", tables=(table,)))
+    title, checks = "data sets, read whole", "a check of data sets; describe draws what one has"
+    return Answer(found=rows, report=Report(title=title, tables=(table,), undrawn=checks))
 
 
 def describe(
@@ -157,4 +158,5 @@ def _check_sheet(file: Path) -> None:
 def fetched(name: str, data_root: Path | None = None, *, progress: bool = False) -> Answer[str]:
     """Download a data set's archives, check and unpack them."""
     said = fetch(name, data_root, progress=progress)
-    return Answer(found=said, report=Report(title=said, facts={"dataset": name}))
+    facts, undrawn = {"dataset": name}, "a data set's name, once its files are here"
+    return Answer(found=said, report=Report(title=said, facts=facts, undrawn=undrawn))

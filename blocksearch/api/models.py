@@ -47,7 +47,7 @@ def replace(
     """
     from torch import nn
 
-    from blocksearch.report.tables import replaced_report
+    from blocksearch.report.networks import replaced_report
     from blocksearch.training.replace import read_example, replace_convolutions
 
     check_type("model", model, nn.Module)

@@ -133,7 +133,7 @@ def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]
 
 def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
     """Return what a network costs, as an answer; `how` are the arguments of `network`."""
-    from blocksearch.report.tables import cost_report
+    from blocksearch.report.networks import cost_report
 
     found = _read(text, task, how)
     return Answer(found=found.cost, report=cost_report(str(text), found, found.cost))
@@ -168,9 +168,13 @@ def export(
     found, path = _read(net, task, how), Path(file)
     size = write(found, weights, path)
     facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}
-    return Answer(
-        found=path, report=Report(title=f"{path}: {size:,} bytes", notes=(str(found),), facts=facts)
+    report = Report(
+        title=f"{path}: {size:,} bytes",
+        notes=(str(found),),
+        facts=facts,
+        undrawn="the size of a file that was written",
     )
+    return Answer(found=path, report=report)
 
 
 def layers(
@@ -178,7 +182,7 @@ def layers(
 ) -> Answer[Network]:
     """Return the layer table of a network, like the paper's Table 1."""
     from blocksearch.arch.summary import layer_rows
-    from blocksearch.report.tables import layers_report
+    from blocksearch.report.networks import layers_report
 
     found = _read(text, task, how)
     return Answer(

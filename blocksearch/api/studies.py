@@ -1,6 +1,6 @@
 """Searches: a space, objectives, and the database that remembers every trial."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from blocksearch.arch.notation import parse_inside
 from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
-from blocksearch.report.table import Report, rows_table
+from blocksearch.report.table import Report
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
@@ -24,7 +24,7 @@ from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Audience, Effort, affordable
-from blocksearch.search.results import Summary
+from blocksearch.search.results import Entry, Summary
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
 
@@ -75,7 +75,7 @@ def _foreseen(
     name: str, grammar: Grammar, study: StudyConfig, request: Request, effort: Effort
 ) -> Answer[dict[str, Any]]:
     """Say how much a search would train at most, from a few of its networks."""
-    from blocksearch.report.progress import duration
+    from blocksearch.report.progress import PLAN, duration
     from blocksearch.runs.plan import conditions
     from blocksearch.search.begun import check_goes_on, in_its_order
     from blocksearch.search.definition import REPEATED, Judged, define, opening
@@ -113,7 +113,7 @@ def _foreseen(
         f"networks of the space; early stopping makes it less"
     )
     title = f"{study.name}: {shared.title(name, drawn[0])}"
-    return Answer(found=found, report=Report(title=title, notes=(said,), facts=found))
+    return Answer(found=found, report=Report(title=title, notes=(said,), facts=found, undrawn=PLAN))
 
 
 def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
@@ -122,13 +122,18 @@ def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
     Each entry of `found.front` has its `network`, but for one that has ops of yours or is inside a
     model of yours: `Study.front` has these.
     """
-    from blocksearch.report.front import front_report
     from blocksearch.search.exchange import read
     from blocksearch.search.summary import summarise
 
-    found = summarise(Location(db), name)
-    read_front = tuple(replace(entry, network=read(entry.text)) for entry in found.front)
-    return Answer(found=replace(found, front=read_front), report=front_report(found))
+    return front_answer(summarise(Location(db), name), lambda entry: read(entry.text))
+
+
+def front_answer(found: Summary, network: Callable[[Entry], Network | None]) -> Answer[Summary]:
+    """Return a front as an answer, each entry with its network."""
+    from blocksearch.report.front import front_report
+
+    own = tuple(replace(entry, network=network(entry)) for entry in found.front)
+    return Answer(found=replace(found, front=own), report=front_report(found))
 
 
 def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:
@@ -231,6 +236,7 @@ def tabulate(
 
     The answer is the table's file; with `dry_run` it is what would be trained.
     """
+    from blocksearch.report.tables import tabulated_report
     from blocksearch.search.tabulate import foresee_tabulate
     from blocksearch.search.tabulate import tabulate as run_table
 
@@ -241,7 +247,6 @@ def tabulate(
     asked = (name, grammar, read_seeds(seeds), config.request(), where, watch)
     if dry_run:
         return planned(*foresee_tabulate(*asked))
-    title, rows = run_table(*asked)
+    title, rows, flops = run_table(*asked)
     said = f"{where}: {title}; {len(rows)} rows"
-    tables = (rows_table("rows", rows),)
-    return Answer(found=where, report=Report(title=said, tables=tables, facts={"file": str(where)}))
+    return Answer(found=where, report=tabulated_report(said, where, rows, flops))

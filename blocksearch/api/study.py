@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.api.answer import Answer, divided, together
-from blocksearch.api.studies import front
+from blocksearch.api.studies import front, front_answer, importance
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
@@ -22,7 +22,7 @@ from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.importance import Effects, study_effects
+from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Audience, Effort, Function, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
@@ -92,9 +92,9 @@ class Study:
         *,
         callbacks: Sequence[Any] = (),
         catch: tuple[type[Exception], ...] = (),
-    ) -> Summary:
+    ) -> Answer[Summary]:
         """Search until so many networks are sampled in all and the front has its seeds, or
-        `timeout` seconds have passed; return what was found.
+        `timeout` seconds have passed; return the front, each entry with its `network`.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
@@ -106,26 +106,12 @@ class Study:
         else:
             function, file = self._objective, self.file
             evaluate(name, self._grammar, self.config, function, file, effort, heard, catch)
-        return self.summary()
-
-    def summary(self) -> Summary:
-        """Return what was found so far. Raises StoreError or ConfigError where nothing was."""
-        return summarise(self.file, self.config.name)
+        return self._found()
 
     @property
     def front(self) -> tuple[Entry, ...]:
         """The networks that nothing beats, cheapest first, each with its `network`."""
-        space = self._grammar.where(*self.config.exact_budgets)
-        first = self._stored().first
-
-        def found(entry: Entry) -> Network:
-            trial = first[entry.trial]
-            genotype = space.encoding.decode(trial.code)
-            network = None if genotype is None else space.enumeration.network(genotype)
-            same = network is not None and network.digest == trial.network
-            return network if network is not None and same else parse(entry.text)
-
-        return tuple(replace(entry, network=found(entry)) for entry in self.summary().front)
+        return self._found().found.front
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -137,7 +123,8 @@ class Study:
         what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError where there
         is none.
         """
-        front, axes = self.front, self.summary().axes[1:]
+        found = self._found().found
+        front, axes = found.front, found.axes[1:]
         for name, limit in most.items():
             check_type(name, limit, float)
             if front and name not in front[0].costs:
@@ -159,12 +146,12 @@ class Study:
 
     def records(self) -> list[dict[str, object]]:
         """Return every network as a row of plain words and numbers."""
-        found = self.summary()
+        found = self.answer().found
         return as_rows(found.axes, found.entries)
 
-    def importance(self) -> Effects:
+    def importance(self) -> Answer[Effects]:
         """Say which factors put a network on the front, with intervals."""
-        return study_effects(self.file, self.config.name)
+        return importance(self.file, self.config.name)
 
     def to_optuna(self) -> "optuna.Study":
         """Return the study as one of Optuna's, in memory: its `best_trials` are our front, and
@@ -175,10 +162,12 @@ class Study:
         """
         from blocksearch.search.optuna_io import to_optuna
 
-        return to_optuna(self._stored(), self.summary())
+        return to_optuna(self._stored(), self.answer().found)
 
     def answer(self) -> Answer[Summary]:
-        """Return the front of the study, to print, draw and save."""
+        """Return the front of the study, to print, draw and save. Raises StoreError or ConfigError
+        where nothing was searched.
+        """
         return front(self.file, self.config.name)
 
     def table(self) -> str:
@@ -195,6 +184,20 @@ class Study:
 
     def _repr_html_(self) -> str:
         return self.answer()._repr_html_()
+
+    def _found(self) -> Answer[Summary]:
+        """Return the front with networks that have the space's own ops and model."""
+        space = self._grammar.where(*self.config.exact_budgets)
+        first = self._stored().first
+
+        def network(entry: Entry) -> Network:
+            trial = first[entry.trial]
+            genotype = space.encoding.decode(trial.code)
+            found = None if genotype is None else space.enumeration.network(genotype)
+            same = found is not None and found.digest == trial.network
+            return found if found is not None and same else parse(entry.text)
+
+        return front_answer(summarise(self.file, self.config.name), network)
 
     def _stored(self) -> StoredStudy:
         found = open_study(self.file, self.config.name)

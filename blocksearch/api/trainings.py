@@ -198,7 +198,7 @@ def reproduce(
     spread = {} if variance is None else {"variance": variance}
     if part == "flops":
         from blocksearch.paper.tables import flops_cells
-        from blocksearch.report.tables import flops_report
+        from blocksearch.report.paper import flops_report
 
         cells = flops_cells()
         return Answer(found=cells, report=flops_report(cells))
@@ -243,12 +243,12 @@ def _across(
 ) -> Answer[Any]:
     """Say what the stored runs of several data sets say of the paper's claims."""
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
-    from blocksearch.report.tables import claims_report
+    from blocksearch.report.paper import claims_report
 
     requests = {name: run_config(name, fields).request() for name in names}
     where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
     found = recorded_in(where, next(iter(requests.values())).protocol.number, **spread)
-    titles = [own.title if own else f"{name}: not run" for name, own in found.items()]
+    titles = {name: own.title if own else f"{name}: not run" for name, own in found.items()}
     notes = [f"{name}: {own.images}" for name, own in found.items() if own]
     report = claims_report(titles, claims_shown(found), claims_across(found), notes)
     return Answer(found=found, report=report)

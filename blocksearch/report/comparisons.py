@@ -40,7 +40,7 @@ _POINTS = dict.fromkeys(
     "points",
 )
 _PERCENT = dict.fromkeys(("accuracy", "accuracies", "interval_low", "interval_high"), "%")
-_COLORS = {  # told apart without red and green alone; undecided ones are grey
+COLORS = {  # told apart without red and green alone; undecided ones are grey
     Verdict.HELPS: BLUE,
     Verdict.HIGHER: BLUE,
     Verdict.HURTS: ORANGE,
@@ -193,7 +193,7 @@ def _effects(results: "Sequence[VariantResult]") -> Figure:
             interval=own.interval,
             points=own.differences,
             kind=verdict_of(result),
-            color=_COLORS[own.verdict],
+            color=COLORS[own.verdict],
         )
         for result in results
         if (own := result.comparison) and own.difference is not None

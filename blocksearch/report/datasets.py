@@ -1,8 +1,10 @@
 """What is in a data set, as a report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from blocksearch.data.overview import Overview
+from blocksearch.data.overview import ClassCounts, Overview
+from blocksearch.report.figure import Figure, bar_figure, largest
 from blocksearch.report.table import Report, rows_table
 
 SHOWN = 5  # classes that a note names
@@ -14,6 +16,33 @@ def overview_report(
     """Say what images are, class by class, and what `least` difference their number can decide."""
     rows = [asdict(each) for each in found.classes]
     sizes = [{"size": size, "images": count} for size, count in found.sizes]
+    tables = (rows_table("classes", rows), rows_table("sizes", sizes, "sizes"))
+    facts = {
+        "images": sum(count for _, count in found.sizes),
+        "groups": found.groups,
+        "copies": found.copies,
+        "guess": found.guess,
+        "imbalance": found.imbalance,
+        "seeds": seeds,
+        "smallest_difference": least,
+        "damaged": list(found.damaged),
+        "changed": found.changed,
+        "refused": list(found.refused),
+    }
+    count = len(found.classes)
+    classes = f"{count} class{'es' * (count != 1)}"
+    title = f"{found.name}: {facts['images']:,} images in {classes}"
+    return Report(
+        title=title,
+        tables=tables,
+        figures=(_counts(found.classes),),
+        notes=tuple(_notes(found, seeds, least, disagreement)),
+        facts=facts,
+    )
+
+
+def _notes(found: Overview, seeds: int, least: float | None, disagreement: float) -> list[str]:
+    """Say what the numbers of images mean for a training."""
     copies = found.copies
     notes = [
         f"a constant guess scores {found.guess:.2f} % on the {found.judged:,} validation images"
@@ -36,23 +65,17 @@ def overview_report(
         )
     notes += [f"cannot be read: {each}" for each in found.damaged]
     notes += [f"these images cannot be trained on: {each}" for each in found.refused]
-    tables = (rows_table("classes", rows), rows_table("sizes", sizes, "sizes"))
-    facts = {
-        "images": sum(count for _, count in found.sizes),
-        "groups": found.groups,
-        "copies": copies,
-        "guess": found.guess,
-        "imbalance": found.imbalance,
-        "seeds": seeds,
-        "smallest_difference": least,
-        "damaged": list(found.damaged),
-        "changed": found.changed,
-        "refused": list(found.refused),
+    return notes
+
+
+def _counts(classes: Sequence[ClassCounts]) -> Figure:
+    """Draw how many images each class has, by what they are for."""
+    kept, some = largest(classes, lambda own: own.training + own.validation + own.test)
+    counts = {
+        part: [getattr(own, part) for own in kept] for part in ("training", "validation", "test")
     }
-    count = len(found.classes)
-    classes = f"{count} class{'es' * (count != 1)}"
-    title = f"{found.name}: {facts['images']:,} images in {classes}"
-    return Report(title=title, tables=tables, notes=tuple(notes), facts=facts)
+    parts = {part: own for part, own in counts.items() if any(own)}
+    return bar_figure(f"Images of each class{some}", "images", [own.name for own in kept], parts)
 
 
 def _imbalance(found: Overview) -> str:

@@ -1,20 +1,27 @@
 """Figures as data: series, axes and marks, which `interactive` and `pictures` draw alike."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import cycle
+from itertools import cycle, zip_longest
+from types import MappingProxyType
+from typing import TypeVar
 
+Anything = TypeVar("Anything")
 GREY, BLUE, ORANGE, GREEN = "#8a919c", "#0072b2", "#d55e00", "#009e73"
+MOST_BARS = 50
+LABEL = 40  # characters of a line beside a bar
+_NAME = 40  # of a bar's name
 
 
 class Kind(StrEnum):
-    """Say how the points of a series are joined."""
+    """Say how the points of a series are drawn."""
 
     POINTS = "points"
     LINE = "line"
     STEPS = "steps"  # level, then up or down at the next point
     RISES = "rises"  # up or down first, then level
+    BARS = "bars"  # across, each along its span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +39,8 @@ class Style:
 class Series:
     """Hold points: numbers, or on an axis of categories their names.
 
-    `spans` are (low, high) of each point along axis `spread`, None where there is none. `hover` are
+    `spans` are (low, high) of each point along axis `spread`, None where there is none; of bars,
+    where each begins and ends. `hover` are
     lines of text for each point, the first its title; `labels` stand beside the points in the
     figure.
     """
@@ -87,7 +95,7 @@ class Fork:
 
     name: str
     mean: float | None
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     points: Sequence[float] = ()
     kind: str = "here"
     color: str = BLUE
@@ -102,6 +110,7 @@ def fork_figure(
     *,
     origin: float | None = None,
     beside: str = "",
+    spec: str = ".2f",
 ) -> Figure:
     """Draw means with their intervals, a row each, coloured by kind, with every point."""
     known = [fork for fork in forks if fork.mean is not None]
@@ -109,8 +118,8 @@ def fork_figure(
     points = [(point, fork.name) for fork in known for point in fork.points]
     others = [(fork.beside, fork.name) for fork in forks if fork.beside is not None]
     seeds = Style(color=GREY, size=5)
-    spec = ".2f" if origin is None else "+.2f"
-    series = [_means(kind, [fork for fork in known if fork.kind == kind], spec) for kind in kinds]
+    signed = spec if origin is None else f"+{spec}"
+    series = [_means(kind, [fork for fork in known if fork.kind == kind], signed) for kind in kinds]
     series += [_at("a seed", points, seeds)]
     series += [_at(beside, others, Style(color=GREY, symbol="diamond", hollow=True))]
     return Figure(
@@ -141,15 +150,81 @@ def _at(name: str, points: Sequence[tuple[float, str]], style: Style) -> Series:
     return Series(name=name, x=across, y=up, style=style)
 
 
+def largest(
+    rows: Sequence[Anything], size: Callable[[Anything], float]
+) -> tuple[list[Anything], str]:
+    """Return the rows that bars show, in their order, and a remark if these are not all.
+
+    >>> largest([3, 1, 2], float)
+    ([3, 1, 2], '')
+    """
+    if len(rows) <= MOST_BARS:
+        return list(rows), ""
+    kept = sorted(sorted(range(len(rows)), key=lambda at: -size(rows[at]))[:MOST_BARS])
+    return [rows[at] for at in kept], f", the {MOST_BARS} largest of {len(rows):,}"
+
+
+def bar_figure(
+    title: str,
+    label: str,
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    *,
+    beside: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    said: Sequence[str] = (),
+) -> Figure:
+    """Draw what is counted of each name as a bar, its parts end to end, with other values beside,
+    and what is said of it.
+    """
+    cut = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in names]
+    rows = tuple(cut if len(set(cut)) == len(cut) else names)
+    ends, series = [0.0] * len(rows), list[Series]()
+    for (part, values), style in zip(parts.items(), styles(), strict=False):
+        spans = tuple((low, low + own) for low, own in zip(ends, values, strict=True))
+        ends = [high for _, high in spans]
+        series.append(
+            Series(
+                name=part,
+                x=tuple(ends),
+                y=rows,
+                kind=Kind.BARS,
+                style=style,
+                spread="x",
+                spans=spans,
+                hover=tuple(
+                    (name, f"{part}: {short(own)}") for name, own in zip(names, values, strict=True)
+                ),
+            )
+        )
+    sums = map(short, ends)
+    labels = (": ".join(filter(None, own)) for own in zip_longest(sums, said))
+    series[-1] = replace(series[-1], labels=tuple(labels))
+    others = Style(color=GREY, symbol="diamond", hollow=True)
+    series += [_at(name, list(zip(own, rows, strict=True)), others) for name, own in beside.items()]
+    return Figure(
+        name=label,
+        title=title,
+        x=Scale(label=label, whole=True),
+        y=Scale(label="", categories=rows),
+        series=tuple(series),
+        main=True,
+    )
+
+
 def beside_cost(points: Sequence[tuple[str, int, Sequence[float]]]) -> Figure:
     """Draw every seed's accuracy over FLOPs; `points` are names, FLOPs and accuracies."""
     series = [
         Series(name=name, x=(flops,) * len(values), y=tuple(values), style=style)
         for (name, flops, values), style in zip(points, styles(), strict=False)
     ]
+    return over_flops("Accuracy and FLOPs, every seed", series)
+
+
+def over_flops(title: str, series: Sequence[Series]) -> Figure:
+    """Draw accuracies over FLOPs."""
     return Figure(
         name="costs",
-        title="Accuracy and FLOPs, every seed",
+        title=title,
         x=Scale(label="FLOPs", log=True, whole=True),
         y=Scale(label="accuracy, %"),
         series=tuple(series),
@@ -163,7 +238,13 @@ def by_epoch(title: str, label: str, curves: Mapping[str, Sequence[Sequence[floa
         tuple(sum(epoch) / len(epoch) for epoch in zip(*own, strict=True)) for own in known.values()
     ]
     series = [
-        Series(name=name, x=tuple(range(1, len(y) + 1)), y=y, kind=Kind.LINE, style=style)
+        Series(
+            name=name,
+            x=tuple(range(1, len(y) + 1)),
+            y=y,
+            kind=Kind.LINE if len(y) > 1 else Kind.POINTS,  # no line is seen of a single epoch
+            style=style,
+        )
         for name, y, style in zip(known, means, styles(), strict=False)
     ]
     return Figure(

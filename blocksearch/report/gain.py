@@ -1,8 +1,10 @@
 """What a network gains on random members of a space, as a table."""
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from blocksearch.report.comparisons import interval_text, p_text
+from blocksearch.report.figure import Fork, fork_figure
 from blocksearch.report.table import Column, Report, Table, form
 
 if TYPE_CHECKING:  # only to describe arguments: its module loads scipy
@@ -45,4 +47,11 @@ def gain_report(found: "Gain") -> Report:
         units=units,
         notes=(*notes, *found.notes),
     )
-    return Report(title=found.title, tables=(table,))
+    points = {"network": list(found.accuracies.values()), "random members": found.members}
+    forks = [
+        Fork(name=name, mean=fmean(own) if own else None, points=own)
+        for name, own in points.items()
+    ]
+    title = "Accuracy of the network, every seed, and of members of the space"
+    figure = fork_figure("gain", title, "accuracy, %", forks)
+    return Report(title=found.title, tables=(table,), figures=(figure,))

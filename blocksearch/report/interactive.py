@@ -7,13 +7,20 @@ is escaped.
 from collections.abc import Sequence
 from html import escape
 from math import log10
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
 
-from blocksearch.report.figure import Figure, Kind, Scale, Series
+from blocksearch.report.figure import LABEL, Figure, Kind, Scale, Series
 
-_SHAPES = {Kind.STEPS: "hv", Kind.RISES: "vh", Kind.LINE: "linear", Kind.POINTS: None}
+_SHAPES = {
+    Kind.STEPS: "hv",
+    Kind.RISES: "vh",
+    Kind.LINE: "linear",
+    Kind.POINTS: None,
+    Kind.BARS: None,
+}
 _SCRIPT = """<script>
 function blocksearchColors() {
   const dark = matchMedia('(prefers-color-scheme: dark)').matches, narrow = innerWidth < 600;
@@ -45,7 +52,10 @@ def plotly_figure(figure: Figure) -> go.Figure:
     """Draw a figure."""
     found = go.Figure()
     for series in figure.series:
-        found.add_scatter(**_trace(series))
+        if series.kind is Kind.BARS:
+            found.add_bar(**_along(series))
+        else:
+            found.add_scatter(**_trace(series))
     for mark in figure.marks:
         line = {"dash": "dot" if mark.label else "solid", "color": "#888", "width": 1.5}
         found.add_vline(
@@ -60,6 +70,7 @@ def plotly_figure(figure: Figure) -> go.Figure:
         template="plotly_white",
         height=220 + 36 * rows if rows else 520,
         hovermode="closest",
+        barmode="overlay",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -81,6 +92,22 @@ def _axis(scale: Scale, values: Sequence[float | str]) -> dict[str, Any]:
     return found | ({"tickformat": "~s"} if scale.whole else {})
 
 
+def _along(series: Series) -> dict[str, Any]:
+    """Return bars that lie across, each along its span."""
+    spans = [span for span in series.spans if span]
+    return {
+        "x": [high - low for low, high in spans],
+        "base": [low for low, _ in spans],
+        "y": _coordinates(series.y),
+        "orientation": "h",
+        "marker": {"color": series.style.color},
+        "text": ["<br>".join(map(_safe, wrap(label, LABEL))) for label in series.labels],
+        "textposition": "outside" if any(low for low, _ in spans) else "auto",  # inside is a part
+        "cliponaxis": False,
+        **_named(series),
+    }
+
+
 def _trace(series: Series) -> dict[str, Any]:
     style, shape = series.style, _SHAPES[series.kind]
     symbol = f"{style.symbol}-open" if style.hollow else style.symbol
@@ -88,15 +115,20 @@ def _trace(series: Series) -> dict[str, Any]:
     found: dict[str, Any] = {
         "x": _coordinates(series.x),
         "y": _coordinates(series.y),
-        "name": _safe(series.name),
         "mode": "lines" if lines else "lines+markers" if shape else "markers",
         "marker": {"color": style.color, "size": style.size, "symbol": symbol},
-        "showlegend": True,
+        **_named(series),
     }
     if shape:
         found["line"] = {"shape": shape, "width": 2, "color": style.color, "dash": style.dash}
     if any(series.spans):
         found[f"error_{series.spread}"] = _bars(series)
+    return found
+
+
+def _named(series: Series) -> dict[str, Any]:
+    """Return a series' entry in the legend, and its hover texts."""
+    found: dict[str, Any] = {"name": _safe(series.name), "showlegend": True}
     if series.hover:
         texts = ["<br>".join([f"<b>{_safe(t)}</b>", *map(_safe, m)]) for t, *m in series.hover]
         found |= {"hovertext": texts, "hoverinfo": "text"}

@@ -22,7 +22,7 @@ def measured_by(report: Report, metric: Metric) -> Report:
     return replace(
         report,
         tables=tuple(_table(table, title) for table in report.tables),
-        figures=tuple(_figure(figure, title) for figure in report.figures if figure.series),
+        figures=tuple(_figure(figure, title) for figure in report.drawable),
         facts={**report.facts, "metric": str(metric)},
     )
 

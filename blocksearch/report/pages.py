@@ -88,7 +88,7 @@ def html(report: Report) -> str:
     figures = [
         f'<figure role="group" aria-label="{escape(figure.title)}">'
         f"<figcaption>{escape(figure.title)}</figcaption>{plot}</figure>"
-        for figure, plot in zip(report.figures, drawn(report.figures), strict=True)
+        for figure, plot in zip(report.drawable, drawn(report.drawable), strict=True)
     ]
     body = [
         *map(_html_table, shown),

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from blocksearch.report.console import as_text
-from blocksearch.report.figure import GREY, Figure, Kind, Series, short
+from blocksearch.report.figure import GREY, LABEL, Figure, Kind, Series, short
 from blocksearch.report.table import Report
 
 STYLE: Any = {
@@ -39,6 +39,7 @@ _JOINED: dict[Kind, Any] = {
     Kind.RISES: "steps-pre",
     Kind.LINE: "default",
     Kind.POINTS: None,
+    Kind.BARS: None,
 }
 FARTHEST = 1e150  # beyond, squares of coordinates overflow
 _TEXT_WIDTH = 110  # columns of a picture of tables
@@ -70,7 +71,7 @@ def picture(report: Report, suffix: str) -> bytes:
 
 def draw(report: Report) -> Canvas:
     """Draw a report on a canvas of matplotlib."""
-    figures = [figure for figure in report.figures if figure.main]
+    figures = [figure for figure in report.drawable if figure.main]
     return _figures(report, figures) if figures else _tables(report)
 
 
@@ -96,8 +97,10 @@ def _figures(report: Report, figures: Sequence[Figure]) -> Canvas:
     panels[0].set_ylabel(figures[0].y.label)
     columns = 100 if len(figures) == 1 else 72 * len(figures)
     counts = [table.title for table in report.tables[:1] if not table.grouped]
-    above = [report.title, figures[0].title if rows else "", *counts]
+    titles = dict.fromkeys(figure.title for figure in figures)
+    above = [report.title, "; ".join(titles) if rows else "", *counts]
     title = [line for text in above for line in textwrap.wrap(text, columns)]
+    canvas.set_figheight(height + 0.17 * max(0, len(title) - 4))
     canvas.suptitle("\n".join(title), fontsize=10, x=0.01, ha="left")
     legend = {
         label: handle
@@ -153,6 +156,11 @@ def _panel(panel: Axes, figure: Figure) -> None:
 def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -> None:
     x, y = _numbers(series.x, rows), _numbers(series.y, rows)
     style = series.style
+    if series.kind is Kind.BARS:
+        low, high = zip(*filter(None, series.spans), strict=True)
+        sizes = [end - begin for begin, end in zip(low, high, strict=True)]
+        panel.barh(y, sizes, 0.7, low, color=style.color, label=series.name, zorder=order)
+        return
     spans = [
         (0.0, 0.0) if span is None else (middle - span[0], span[1] - middle)
         for middle, span in zip(x if series.spread == "x" else y, series.spans, strict=False)
@@ -237,7 +245,7 @@ def _write_means(panel: Axes, figure: Figure) -> None:
             panel.text(
                 1.01,
                 row,
-                text,
+                "\n".join(textwrap.wrap(text, LABEL)),
                 transform=panel.get_yaxis_transform(),
                 va="center",
                 color=series.style.color,

@@ -44,6 +44,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+PLAN = "a plan, by which nothing is measured yet"
+
+
 def plan_report(title: str, plan: Plan, more: int = 0) -> Report:
     """Say what a command would train, and how many runs `more` it adds at most where comparisons
     stay undecided.
@@ -62,7 +65,7 @@ def plan_report(title: str, plan: Plan, more: int = 0) -> Report:
         "flops": plan.flops,
         "seconds": plan.seconds,
     }
-    return Report(title=title, notes=(said,), facts=facts)
+    return Report(title=title, notes=(said,), facts=facts, undrawn=PLAN)
 
 
 def _planned(plan: Plan) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from blocksearch.report.comparisons import interval_text, p_text
+from blocksearch.report.comparisons import COLORS, interval_text, p_text
+from blocksearch.report.figure import Figure, Fork, fork_figure
 from blocksearch.report.notes import (
     collapse_remark,
     counted,
@@ -57,6 +58,7 @@ def scores_report(name: str, answer: "ScoreAnswer") -> Report:
     return Report(
         title=f"{name}: treatments against {answer.results[0].reference}",
         tables=(table,),
+        figures=(_effects(answer.results),),
         facts={
             "margin": answer.margin,
             "fractions": answer.fractions,
@@ -65,6 +67,23 @@ def scores_report(name: str, answer: "ScoreAnswer") -> Report:
             "ignored_columns": list(answer.ignored),
         },
     )
+
+
+def _effects(results: "Sequence[ScoreResult]") -> Figure:
+    forks = [
+        Fork(
+            name=" ".join(filter(None, (each.task, each.treatment))),
+            mean=own.difference,
+            interval=own.interval,
+            points=own.differences,
+            kind=str(own.verdict),
+            color=COLORS[own.verdict],
+        )
+        for each in results
+        if (own := each.comparison)
+    ]
+    title = f"Difference from {results[0].reference} with its interval, and every seed"
+    return fork_figure("effects", title, "difference in score", forks, origin=0.0, spec=".3g")
 
 
 def _outcome(result: "ScoreResult") -> str:

@@ -182,7 +182,7 @@ class Report:
     """Hold a whole answer: tables (the main one first), figures, and notes under them.
 
     `facts` are numbers and words of the whole answer, by their fields in JSON, and `units` those of
-    such fields.
+    such fields. Where there are no figures, `undrawn` is what the answer is instead.
     """
 
     title: str = ""
@@ -191,6 +191,12 @@ class Report:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    undrawn: str = ""
+
+    @property
+    def drawable(self) -> tuple["Figure", ...]:
+        """The figures that have something to draw."""
+        return tuple(figure for figure in self.figures if figure.series)
 
     def data(self) -> dict[str, Any]:
         """Return everything that the answer says as plain words and numbers with named fields."""

@@ -1,158 +1,28 @@
-"""Answers that need no training, as reports: layers, costs, published FLOPs, spaces; and
-lists of runs and of timings.
-"""
+"""Spaces, and lists of runs and of timings, as reports."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from blocksearch.arch.cost import Cost
-from blocksearch.arch.network import Network
-from blocksearch.arch.summary import LayerRow
-from blocksearch.report.figure import by_epoch
+from blocksearch.report.figure import (
+    Figure,
+    Scale,
+    Series,
+    Style,
+    bar_figure,
+    by_epoch,
+    over_flops,
+    short,
+    styles,
+)
+from blocksearch.report.front import few
 from blocksearch.report.table import Column, Priority, Report, Row, Table, form, rows_table
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
-if TYPE_CHECKING:  # a neighbour, named in types alone
-    from blocksearch.paper.tables import FlopsCell
-
 _BAR = 40
-
-
-def layers_report(name: str, network: Network, rows: Sequence[LayerRow], price: Cost) -> Report:
-    """List a network's layers as the paper's Table 1 does, with totals and a legend."""
-    found = tuple(row.record() | {"flops": 2 * row.macs} for row in rows)
-    total = {"layer": "total", "macs": price.macs, "flops": price.flops, "params": price.params}
-    columns = (
-        Column(name="layer", left=True),
-        Column(name="output", left=True),
-        Column(name="macs", label="MACs"),
-        Column(name="flops", label="FLOPs", priority=Priority.ROOM),
-        Column(name="params"),
-        Column(name="activations"),
-    )
-    starts = {at for at in range(1, len(rows)) if rows[at].stage != rows[at - 1].stage}
-    table = Table(
-        name="layers",
-        columns=columns,
-        rows=found,
-        data=found,
-        totals=(total,),
-        breaks=frozenset(starts),
-        notes=_legend(rows),
-    )
-    facts = _facts(name, network, price)
-    return Report(title=_headed(name, network), tables=(table,), facts=facts, units=UNITS)
-
-
-_LEGEND = {
-    "gc": "gcN: convolution in N groups",
-    "dw": "dw: depthwise convolution",
-    "mp": "mp: max pooling",
-    "ap": "ap: average pooling",
-    "1d": "1d: along one axis only",
-    "stride": "stride: strided convolution",
-    "match": "match N: channels cut or padded with zeros to N",
-    "shuffle": "shuffle: channels of groups mixed",
-    "shortcut": "shortcut: what runs beside the block's body",
-    "gate": "gate: what the body is multiplied with",
-}
-
-
-def _legend(rows: Sequence[LayerRow]) -> tuple[str, ...]:
-    """Explain the abbreviations in the labels of rows, those that occur."""
-    words = {
-        word.rstrip("0123456789") if word.startswith("gc") else word
-        for row in rows
-        for word in row.label.split()
-    }
-    found = "; ".join(text for word, text in _LEGEND.items() if word in words)
-    return (found,) if found else ()
-
-
-def cost_report(name: str, network: Network, price: Cost) -> Report:
-    """List what one image costs a network, with the convention of each count."""
-    peak = price.peak_activations
-    by = f"counted by torch in {network.skeleton.name}" if network.skeleton else "as in the paper"
-    handed_on = "values that convolutions and classifier hand on, summed"
-    counts = (
-        ("FLOPs", price.flops, f"2 × MACs, {by}"),
-        ("MACs", price.macs, "multiply-accumulates of convolutions and classifier"),
-        ("parameters", price.params, "normalisation and bias included"),
-        ("activations", price.activations, handed_on),
-        ("peak activations", peak, f"values alive at once, shortcuts too; {4 * peak:,} bytes"),
-    )
-    rows = [{"cost": cost, "value": value, "meaning": said} for cost, value, said in counts]
-    table = replace(rows_table("", rows), notes=(f"network id: {network.digest}",))
-    facts = _facts(name, network, price)
-    return Report(title=_headed(name, network), tables=(table,), facts=facts, units=UNITS)
-
-
-def _headed(name: str, network: Network) -> str:
-    text = str(network)
-    return text if name == text else f"{name}\n{text}"
-
-
-UNITS = {
-    "macs": "multiply-accumulates",
-    "flops": "operations, two for each multiply-accumulate",
-    "params": "numbers",
-    "activations": "values",
-    "peak_activations": "values",
-}
-
-
-def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
-    return {
-        "name": name,
-        "text": str(network),
-        "network_id": network.digest,
-        "macs": price.macs,
-        "flops": price.flops,
-        "params": price.params,
-        "activations": price.activations,
-        "peak_activations": price.peak_activations,
-    }
-
-
-def flops_report(cells: "Sequence[FlopsCell]") -> Report:
-    """Put the paper's FLOPs beside the computed ones."""
-    rows = [
-        cell.record()
-        | {
-            "difference": cell.difference or None,
-            "shown": "not specified" if cell.matches is None else ("no", "yes")[cell.matches],
-        }
-        for cell in cells
-    ]
-    columns = (
-        Column(name="table"),
-        Column(name="dataset", left=True, priority=Priority.ROOM),
-        Column(name="label", label="network", left=True),
-        Column(name="published", left=False),
-        Column(name="rounded", label="rounded alike"),
-        Column(name="flops", label="the paper's count", form=form(",")),
-        Column(name="flops_actual", label="real network", priority=Priority.ROOM),
-        Column(name="shown", label="matches", left=True),
-        Column(name="difference", form=form("+,"), priority=Priority.ROOM),
-    )
-    breaks = {at for at in range(1, len(cells)) if cells[at].table != cells[at - 1].table}
-    distinct = {(c.dataset, c.network): c.matches for c in cells if c.matches is not None}
-    matching = sum(distinct.values())
-    table = Table(
-        name="cells",
-        columns=columns,
-        rows=tuple(rows),
-        data=tuple(cell.record() for cell in cells),
-        breaks=frozenset(breaks),
-        notes=(f"{matching} of {len(distinct)} distinct cells match to the last printed digit",),
-    )
-    return Report(
-        title="FLOPs of the paper's Tables 2-7: published, and 2 × MACs as counted here",
-        tables=(table,),
-        facts={"matching": matching, "distinct": len(distinct)},
-    )
 
 
 def space_report(
@@ -191,6 +61,7 @@ def space_report(
         title=f"{name}: {question}\n{grammar}\n\n{found.count} distinct networks "
         f"({found.combinations:,} combinations of options)",
         tables=tuple(tables),
+        figures=(_distribution(found, looked_at),),
         facts={
             "space": name,
             "question": question,
@@ -203,6 +74,24 @@ def space_report(
             "priced": found.priced,
         },
     )
+
+
+def _distribution(found: Survey, looked_at: str) -> Figure:
+    """Draw how many networks have how many FLOPs, and name the reference networks among them."""
+    named = {point.name: point.flops for point in found.points if point.flops}
+    least, most = found.histogram[0][0], found.histogram[-1][1]
+    bins = [
+        (f"below {short(least)}", 0, least, 0),
+        *((f"{short(low)} to {short(high)}", low, high, own) for low, high, own in found.histogram),
+        (f"from {short(most)}", most, math.inf, 0),
+    ]
+    rows = [
+        (label, number, ", ".join(name for name, flops in named.items() if low <= flops < high))
+        for label, low, high, number in bins
+    ]
+    labels, numbers, names = zip(*(row for row in rows if row[1] or row[2]), strict=True)
+    title = f"FLOPs of {looked_at}, and where reference networks lie"
+    return bar_figure(title, "networks", labels, {"networks": numbers}, said=names)
 
 
 def _references(found: Survey) -> Table:
@@ -230,49 +119,21 @@ def bench_report(title: str, rows: Sequence[Row]) -> Report:
         "of_memory_floor": "share of memory limit",
         "of_matrix_peak": "share of compute limit",
     }
-    return Report(title=title, tables=(rows_table("ways", rows, **labels),))
+    names, speeds = zip(*((row["way"], row["images_per_second"]) for row in rows), strict=True)
+    figure = bar_figure("Training speed", "images per second", names, {"way to train": speeds})
+    return Report(title=title, tables=(rows_table("ways", rows, **labels),), figures=(figure,))
 
 
 def merge_report(found: Mapping[str, Any]) -> Report:
     """Say what was copied between two databases, and on which trainings they disagree."""
     conflicts = rows_table("conflicts", found["conflicts"], "kept as they were")
     tables = (conflicts,) if found["conflicts"] else ()
-    return Report(title=found["summary"], tables=tables, facts={"copied": found["copied"]})
-
-
-def replaced_report(
-    title: str, rows: Sequence[Row], flops: tuple[int, int], params: tuple[int, int]
-) -> Report:
-    """List a model's convolutions, what took the place of each, and what that saves."""
-    columns = (
-        Column(name="name", left=True),
-        Column(name="layer", left=True),
-        Column(name="input", left=True),
-        Column(name="output", left=True),
-        Column(name="flops", label="FLOPs"),
-        Column(name="new_flops", label="FLOPs now"),
-        Column(name="params"),
-        Column(name="new_params", label="params now"),
-        Column(name="block", left=True, priority=Priority.WIDE),
-        Column(name="absorbed", left=True, priority=Priority.WIDE),
-        Column(name="reason", label="left alone, because", left=True),
+    return Report(
+        title=found["summary"],
+        tables=tables,
+        facts={"copied": found["copied"]},
+        undrawn="a count of the runs that were copied",
     )
-    facts = {"flops": flops[0], "new_flops": flops[1], "params": params[0], "new_params": params[1]}
-    note = (
-        "FLOPs of one image, by torch's counter; a row counts a convolution with what it absorbs, "
-        "then the block in their place; rows add up to the model"
-    )
-    untrained = "the blocks are untrained, all weights elsewhere are kept: train the new model"
-    replaced = any(not row["reason"] for row in rows)
-    table = Table(
-        name="layers",
-        columns=columns,
-        rows=tuple(rows),
-        data=tuple(rows),
-        totals=({"name": "model", **facts},),
-        notes=(note, *([untrained] if replaced else [])),
-    )
-    return Report(title=title, tables=(table,), facts=facts)
 
 
 def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
@@ -301,7 +162,34 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
     )
     own = tuple(rows)
     table = Table(name="runs", columns=columns, rows=own, data=own, notes=notes)
-    return Report(title=title, tables=(table,), facts={"equal": equal})
+    figure = _alike([row for row in rows if None not in (row["stored"], row["again"])])
+    return Report(title=title, tables=(table,), figures=(figure,), facts={"equal": equal})
+
+
+def _alike(rows: Sequence[Row]) -> Figure:
+    """Draw accuracies of trainings done again over the stored ones."""
+    groups = {
+        result: [row for row in rows if row["result"] == result]
+        for result in dict.fromkeys(row["result"] for row in rows)
+    }
+    series = [
+        Series(
+            name=result,
+            x=tuple(row["stored"] for row in own),
+            y=tuple(row["again"] for row in own),
+            style=style,
+            hover=tuple((row["network"], f"seed {row['seed']}") for row in own),
+        )
+        for (result, own), style in zip(groups.items(), styles(), strict=False)
+    ]
+    return Figure(
+        name="again",
+        title="Accuracy of each training, stored and done again",
+        x=Scale(label="stored, %"),
+        y=Scale(label="again, %"),
+        series=tuple(series),
+        main=True,
+    )
 
 
 def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) -> Report:
@@ -325,14 +213,22 @@ def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) ->
     return Report(title=title, tables=tables, figures=(replace(figure, main=True),))
 
 
-def claims_report(
-    titles: Sequence[str], shown: Sequence[Row], data: Sequence[Row], notes: Sequence[str]
+def tabulated_report(
+    title: str, file: Path, rows: Sequence[Row], flops: Mapping[str, int]
 ) -> Report:
-    """Show what becomes of the paper's claims on several data sets, a column for each."""
-    said = (
-        "differences in percentage points of accuracy over paired seeds; verdicts of Sections 3 "
-        "and 4.2 are right at once within a data set, of Section 6 within its table"
+    """List the trainings of a whole space, and draw each one's accuracy over FLOPs."""
+    known, some = few([row for row in rows if row["accuracies"]])
+    series = Series(
+        name="a training",
+        x=tuple(flops[row["fingerprint"]] for row in known),
+        y=tuple(float(row["accuracies"].split()[-1]) for row in known),
+        style=Style(size=5),
+        hover=tuple((row["network"], f"seed {row['seed']}") for row in known),
     )
-    table = replace(rows_table("claims", shown), data=tuple(data))
-    facts = {"data": list(titles)}
-    return Report(title="\n".join(titles), tables=(table,), notes=(said, *notes), facts=facts)
+    figure = over_flops(f"Accuracy and FLOPs of every training{some}", [series] if known else [])
+    return Report(
+        title=title,
+        tables=(rows_table("rows", rows),),
+        figures=(replace(figure, main=True),),
+        facts={"file": str(file)},
+    )

@@ -46,8 +46,9 @@ class Tabulated:
 
 def tabulate(
     space: str, grammar: Grammar, seeds: Sequence[int], request: Request, file: Path, watch: Watch
-) -> tuple[str, list[dict[str, object]]]:
-    """Train what the ledger lacks of a space, and write the table; return its title and rows.
+) -> tuple[str, list[dict[str, object]], dict[str, int]]:
+    """Train what the ledger lacks of a space, and write the table; return its title, its rows, and
+    the FLOPs of each network by its digest.
 
     Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
@@ -62,7 +63,7 @@ def tabulate(
         )
     rows = _rows(networks, runs)
     _write(file, title, epochs, rows)
-    return title, rows
+    return title, rows, {network.digest: network.cost.flops for network in networks}
 
 
 def foresee_tabulate(

@@ -88,7 +88,7 @@ def test_fashion_mnist_from_end_to_end(tmp_path):
     space = bs.Grammar(get("fashion-mnist").task, residual=["none", "add"], kernel=["3x3", "5x5"])
     fields = {"max_images": 500, "epochs": 1, "seeds": 1, "data_root": tmp_path}
     study = bs.Study(space, tmp_path / "a.db", dataset="fashion-mnist", references="none", **fields)
-    assert 1 <= len(study.search(trials=2).front) <= 2
+    assert 1 <= len(study.search(trials=2).found.front) <= 2
     tested = bs.test(tmp_path / "a.db", data_root=tmp_path, metric="recall:Ankle boot")
     assert "10,000 test images" in tested.report.title
     assert tested.data()["metric"] == "recall:Ankle boot"

@@ -137,7 +137,7 @@ def test_a_search_trains_each_network_on_images_of_its_own_input_and_so_does_its
     study = bs.Study(
         space, root / "a.db", dataset=(images, labels, groups), test=test, **asked, batch=16
     )
-    found = study.search(trials=8)
+    found = study.search(trials=8).found
     assert len(found.entries) == len(space) == 8
     assert "also brought to 1x20x16, 3x12x12, 1x12x12: " in found.title.replace(
         "1x12x12, 3x12x12", "3x12x12, 1x12x12"

@@ -27,7 +27,7 @@ def objective(network, seed):
 def search(name, trials, clock):
     sitecustomize.ahead = clock * DAY
     study = Study(grammar, "a.db", objective=objective, name=name)
-    entries = study.search(trials=trials).entries
+    entries = study.search(trials=trials).found.entries
     newest = front("a.db").table().partition(":")[0]
     return [datetime.now(UTC).year, newest, [[each.text, each.mean] for each in entries]]
 

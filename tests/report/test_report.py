@@ -270,10 +270,9 @@ def test_many_networks_look_different(tmp_path):
     save(ablation_report(answered(results(listed, runs))), tmp_path / "a.html")
     _, costs, curves = figures_of((tmp_path / "a.html").read_text())
     assert len(costs) > 16
-    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in costs}) == len(
-        costs
-    )
-    assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in curves}) == len(curves)
+    for traces in (costs, curves):  # of one epoch a curve is a point
+        looks = {(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in traces}
+        assert len(looks) == len(traces)
 
 
 def test_intervals_of_a_table_are_drawn_as_they_are_printed(tmp_path):

@@ -23,11 +23,11 @@ def study(file, task=TASK, **options):
 
 
 def test_the_order_of_keywords_is_no_change(tmp_path):
-    before = study(tmp_path / "a.db", **OPTIONS).search(trials=2)
+    before = study(tmp_path / "a.db", **OPTIONS).search(trials=2).found
     turned = dict(reversed(OPTIONS.items()))
-    found = study(tmp_path / "a.db", **turned).search(trials=3)
+    found = study(tmp_path / "a.db", **turned).search(trials=3).found
     assert [entry.text for entry in found.entries[:2]] == [each.text for each in before.entries]
-    whole = study(tmp_path / "b.db", **OPTIONS).search(trials=3)
+    whole = study(tmp_path / "b.db", **OPTIONS).search(trials=3).found
     assert [entry.text for entry in found.entries] == [entry.text for entry in whole.entries]
 
 

@@ -66,7 +66,7 @@ def kept_front(rows):
 
 
 def test_the_front_is_that_of_the_definition_and_of_optuna(found):
-    entries = found.summary().entries
+    entries = found.answer().found.entries
     best = {entries[at].trial for at in kept_front([values(each) for each in entries])}
     assert 0 < len(best) < len(entries)
     assert {entry.trial for entry in found.front} == best
@@ -76,7 +76,7 @@ def test_the_front_is_that_of_the_definition_and_of_optuna(found):
     for trial, entry in zip(theirs.trials, entries, strict=True):
         assert trial.values == values(entry)
         assert set(trial.constraints) == {"accuracy >= 43.5", "recall:0 > 70"}
-    assert [axis.maximise for axis in found.summary().axes] == [True, False, False, True]
+    assert [axis.maximise for axis in found.answer().found.axes] == [True, False, False, True]
 
 
 def test_optunas_tables_have_all_values_and_what_breaks_a_limit(found):
@@ -93,7 +93,7 @@ def test_optunas_tables_have_all_values_and_what_breaks_a_limit(found):
 
 
 def test_a_limit_is_shown_not_shown_or_undecided(found):
-    entries = found.summary().entries
+    entries = found.answer().found.entries
     for entry in entries:
         ends = (entry.interval, entry.further["recall:0"].interval)
         holds = [(low >= 43.5, high >= 43.5) for low, high in ends[:1]]
@@ -117,8 +117,8 @@ def test_networks_that_break_a_limit_are_on_no_drawn_front(found, tmp_path):
     none.search(trials=6)
     assert none.front == ()
     assert none.to_optuna().best_trials == []
-    assert none.importance().front.mean == 0
-    assert found.importance().front.mean > 0
+    assert none.importance().found.front.mean == 0
+    assert found.importance().found.front.mean > 0
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_trials_have_what_scikit_learn_measures_of_the_stored_predictions(root):
     for metric, oracle in oracles.items():
         title = titles.get(metric, "recall of 1")
         study = bs.Study(SPACE, file, dataset=data(), name=metric[:3], metric=metric, **ASKED)
-        found = study.search(trials=4)
+        found = study.search(trials=4).found
         for trial in study.trials:
             own = runs.get((trial.network, trial.seed))
             if own is not None:  # trained for the study by accuracy
@@ -69,7 +69,7 @@ def test_trials_have_what_scikit_learn_measures_of_the_stored_predictions(root):
         with pytest.raises(BlocksearchError, match=f"metric was {metric}, now accuracy"):
             bs.Study(SPACE, file, dataset=data(), name=metric[:3], **ASKED).search(trials=4)
     assert "metric" not in plain._stored().definition["wishes"]
-    assert plain.summary().axes[0].name == "accuracy"
+    assert plain.answer().found.axes[0].name == "accuracy"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_budget_on_what_the_study_does_not_measure_is_refused(budget, reason):
 def test_a_budget_on_the_metric_is_kept_by_the_front(root):
     asked = {"dataset": data(), "metric": "macro-f1", "name": "a", **ASKED}
     study = bs.Study(SPACE, root / "a.db", budgets=["macro_f1 >= 20"], **asked)
-    found = study.search(trials=2)
+    found = study.search(trials=2).found
     assert "within macro-f1 >= 20" in found.title
     assert found.budgets == ("macro-f1 >= 20",)
     assert {entry.limits for entry in found.entries} - {None}

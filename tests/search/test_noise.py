@@ -65,9 +65,9 @@ def test_six_networks_are_trained_twice_to_the_end_before_the_others_are_sampled
 
 def test_a_study_of_fewer_networks_repeats_them_all(tmp_path):
     study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, references="none", seeds=1)
-    found = study.search(trials=2)
+    found = study.search(trials=2).found
     assert [len(entry.accuracies) for entry in found.entries] == [2, 2]
-    assert study.search(trials=8).noise.freedom == 6
+    assert study.search(trials=8).found.noise.freedom == 6
 
 
 def test_a_study_that_was_begun_without_repeats_goes_on_without(tmp_path):
@@ -85,7 +85,7 @@ def test_a_study_that_was_begun_without_repeats_goes_on_without(tmp_path):
     old = [replace(trial, number=number) for number, trial in enumerate(news)]
     (tmp_path / "a.db").unlink()
     write(tmp_path / "a.db", "study", defined, old)
-    found = study().search(trials=4)
+    found = study().search(trials=4).found
     assert [len(entry.accuracies) for entry in found.entries] == [1] * len(found.entries)
     assert found.noise == SeedNoise(SEED_DEVIATION**2, 0)
 

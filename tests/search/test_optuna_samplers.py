@@ -44,7 +44,7 @@ def searched_by(file, sampler, trials, **options):
     callback = Audience()
     callback.ended = said.append
     asked = {"objective": accuracy, "references": "none", "seeds": 1, "sampler": sampler} | options
-    found = Study(GRAMMAR, file, **asked).search(trials=trials, callbacks=[callback])
+    found = Study(GRAMMAR, file, **asked).search(trials=trials, callbacks=[callback]).found
     return [entry.text for entry in found.entries], said[-1]
 
 

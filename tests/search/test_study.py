@@ -41,7 +41,7 @@ data = (noise + 40 * labels[:, None, None, None]).astype(np.uint8), labels
 task = Task(input=Shape(1, 16, 16), widths=(4, 8), classes=4)
 grammar = Grammar(task, bottleneck=["reduce(1)", "reduce(2)"])
 study = Study(grammar, "mine.db", dataset=data, epochs=2, seeds=2, budgets=["flops <= 1M"])
-for entry in study.search(trials=1).front:
+for entry in study.search(trials=1).found.front:
     print(f"{entry.mean:.2f}", entry.costs["flops"], entry.text)
 """
 
@@ -73,14 +73,17 @@ def test_an_objective_of_ones_own_is_called_once_for_each_network_and_seed(tmp_p
         return accuracy(network, seed)
 
     study = Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2)
-    found = study.search(trials=8)
+    found = study.search(trials=8).found
     assert len(found.entries) == 14
     assert len(called) == len(set(called))
     points = np.array([[entry.mean, entry.costs["flops"]] for entry in found.entries])
     assert [found.entries[row] for row in front(points)] == list(found.front)
     assert all(len(entry.accuracies) == 2 for entry in found.front)
     before = len(called)
-    assert Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=8) == found
+    assert (
+        Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=2).search(trials=8).found
+        == found
+    )
     assert len(called) == before
 
 
@@ -94,7 +97,7 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
     seen = []
     with pytest.raises(RuntimeError, match="the board is not plugged in") as raised:
         Study(GRAMMAR, tmp_path / "a.db", objective=objective).search(trials=6)
-    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=objective).summary().entries) == 7
+    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=objective).answer().found.entries) == 7
     assert "raised by the objective in trial 7, seed 0" in raised.value.__notes__[0]
     seen.clear()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
@@ -151,7 +154,10 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
         Study(
             GRAMMAR, tmp_path / "a.db", objective=broken, objectives=("accuracy", "params")
         ).search(trials=2)
-    assert len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).entries) == 9
+    assert (
+        len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).found.entries)
+        == 9
+    )
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
     assert (len(study.trials), study.metric_names) == (9, ["accuracy", "flops"])
 
@@ -182,7 +188,7 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
         tmp_path / "a.db",
         objective=lambda n, s: None if n.stem == "conv" else 50.0,
     )
-    found = study.search(trials=4)
+    found = study.search(trials=4).found
     lost = [entry for entry in found.entries if entry.failures]
     assert lost
     assert all(entry.mean is None for entry in lost)
@@ -218,7 +224,7 @@ def test_what_an_objective_may_raise_is_a_failed_trial_with_its_reason(tmp_path)
         return accuracy(network, seed)
 
     study = Study(GRAMMAR, tmp_path / "a.db", objective=objective)
-    found = study.search(trials=3, catch=(ValueError,))
+    found = study.search(trials=3, catch=(ValueError,)).found
     failed = [trial for trial in study.trials if trial.state == TrialState.FAILED]
     assert failed
     assert {trial.memory["reason"] for trial in failed} == {"ValueError: too hot"}
@@ -298,8 +304,8 @@ def test_images_are_kept_when_they_are_trained_on_and_not_before(form, tmp_path,
         **({"max_images": 60} if form == "a name" else {}),
     )
     assert set(tmp_path.rglob("*")) == before
-    assert len(study.search(trials=1).entries) == 1
-    assert len(study.search(trials=2).entries) == 2
+    assert len(study.search(trials=1).found.entries) == 1
+    assert len(study.search(trials=2).found.entries) == 2
     assert list(root.rglob("own-*")) or form == "a name"
     assert study.front[0].network.task.classes == (10 if form == "a name" else 4)
 
@@ -334,7 +340,7 @@ def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path)
             seeds=1,
         )
         for count in trials:
-            found = study.search(trials=count)
+            found = study.search(trials=count).found
         return found, study.trials
 
     found, whole = searched("whole", 8)
@@ -405,7 +411,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
     callback = Audience()
     callback.ended = said.append
     study(make()).search(trials=5)
-    found = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
+    found = study(make()).search(trials=9, callbacks=[callback]).found  # as a new process would
     name = type(make()).__name__
     assert [entry.origin for entry in found.entries] == ["effnet"] + [name] * 9
     assert len({entry.text for entry in found.entries}) == 10
@@ -419,7 +425,7 @@ def test_objectives_of_ones_own_are_searched_for_and_shown(tmp_path):
     depth = Objective(name="width", function=lambda n: max(n.task.widths), maximise=True)
     objectives = ["accuracy", "flops", layers, depth]
     study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, objectives=objectives, seeds=1)
-    found = study.search(trials=8)
+    found = study.search(trials=8).found
     assert [axis.maximise for axis in found.axes] == [True, False, False, True]
     for entry in study.front:
         assert entry.costs["layers"] == len(entry.network.layers)
@@ -457,7 +463,7 @@ def test_a_study_is_one_of_optunas_with_the_same_front_and_can_be_drawn(tmp_path
     study = Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, seeds=1)
     study.search(trials=8)
     theirs = study.to_optuna()
-    assert len(theirs.trials) == len(study.summary().entries)
+    assert len(theirs.trials) == len(study.answer().found.entries)
     assert {trial.user_attrs["trial"] for trial in theirs.best_trials} == {
         entry.trial for entry in study.front
     }
@@ -477,7 +483,7 @@ def test_reference_networks_are_chosen_and_do_not_count(tmp_path):
             references=references,
             name=f"study{len(names)}",
         )
-        found = study.search(trials=4)
+        found = study.search(trials=4).found
         assert [entry.origin for entry in found.entries] == names + ["evolution"] * 4
         assert [entry.named for entry in found.entries] == [True] * len(names) + [False] * 4
 
@@ -493,4 +499,4 @@ def test_answers_of_a_study_are_at_hand(tmp_path):
     with pytest.raises(ConfigError, match="unknown cost 'flop'"):
         study.best(flop=3)
     assert len(study.records()) == 14
-    assert study.importance().networks == 14
+    assert study.importance().found.networks == 14
