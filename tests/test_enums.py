@@ -3,6 +3,7 @@ members leaves out, fails.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from enum import Enum
 from importlib import import_module
@@ -60,10 +61,49 @@ def left_out(own: type[Enum]) -> list[set[str]]:
     return [each for each in found if each]
 
 
+def kept_in(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names of fields and properties, each with a word of what it is annotated as."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            name, kind = ast.unparse(node.target), node.annotation
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            name, kind = node.name, node.returns
+        else:
+            continue
+        yield from ((name, word) for word in re.findall(r"\w+", ast.unparse(kind)))
+
+
+KEPT = {each for tree in TREES.values() for each in kept_in(tree)}
+
+
+def told_by_text(tree: ast.AST, own: type[Enum], kept: set[tuple[str, str]]) -> list[str]:
+    """Comparisons of what keeps a member, or of its place in a row, with the text of a member."""
+    texts, found = {each.value for each in own}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            names = {getattr(side, "attr", None) for side in sides} | {
+                side.slice.value
+                for side in sides
+                if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant)
+            }
+            plain = [each.value for side in sides for each in constants(side)]
+            if any((name, own.__name__) in kept for name in names) and texts & {*plain}:
+                found.append(ast.unparse(node))
+    return found
+
+
+def constants(side: ast.AST) -> list[ast.Constant]:
+    """The constants that a side of a comparison is, or lists."""
+    each = side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
+    return [own for own in each if isinstance(own, ast.Constant)]
+
+
 @pytest.mark.parametrize("own", ENUMS.values(), ids=ENUMS)
 def test_every_member_is_named_where_it_is_used_and_no_table_leaves_one_out(own):
     assert never_named(own) == set()
     assert left_out(own) == []
+    assert [found for tree in TREES.values() for found in told_by_text(tree, own, KEPT)] == []
 
 
 def test_a_new_member_fails():
@@ -71,3 +111,10 @@ def test_a_new_member_fails():
     assert never_named(more) == {"BETTER"}
     assert left_out(more) == [{"BETTER"}]
     assert len(ENUMS) > 15
+
+
+def test_a_comparison_with_a_text_fails():
+    wrong = ("run.state == 'failed'", "run.state in ('x', 'failed')", "row['state'] != 'failed'")
+    right = ("run.state is RunState.FAILED", "run.state == 'other'", "run.name == 'failed'")
+    found = [told_by_text(ast.parse(each), ENUMS["RunState"], KEPT) for each in (*wrong, *right)]
+    assert found == [*([each] for each in wrong), [], [], []]
