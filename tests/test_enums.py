@@ -61,6 +61,34 @@ def left_out(own: type[Enum]) -> list[set[str]]:
     return [each for each in found if each]
 
 
+def passed_over(own: type[Enum]) -> list[str]:
+    """Matches that leave members to a default, and functions that ask for one after another."""
+    found = []
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Match):
+                inside = {
+                    named(part, own) for case in node.cases for part in ast.walk(case.pattern)
+                }
+                if inside - {None} and inside - {None} != set(own.__members__):
+                    found.append(ast.unparse(node.subject))
+            elif isinstance(node, ast.FunctionDef) and len(asked_for(node, own)) > 1:
+                found.append(node.name)
+    return found
+
+
+def asked_for(function: ast.FunctionDef, own: type[Enum]) -> set[str]:
+    """Members that conditions of a function ask for, each where it ends or chooses something."""
+    tests = [node.test for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp)]
+    sides = [
+        side
+        for test in tests
+        if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.Eq)
+        for side in test.comparators
+    ]
+    return {name for side in sides if (name := named(side, own))}
+
+
 def kept_in(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Names of fields and properties, each with a word of what it is annotated as."""
     for node in ast.walk(tree):
@@ -103,6 +131,7 @@ def constants(side: ast.AST) -> list[ast.Constant]:
 def test_every_member_is_named_where_it_is_used_and_no_table_leaves_one_out(own):
     assert never_named(own) == set()
     assert left_out(own) == []
+    assert passed_over(own) == []
     assert [found for tree in TREES.values() for found in told_by_text(tree, own, KEPT)] == []
 
 
@@ -110,6 +139,7 @@ def test_a_new_member_fails():
     more = Enum("Verdict", [*ENUMS["Verdict"].__members__, "BETTER"])
     assert never_named(more) == {"BETTER"}
     assert left_out(more) == [{"BETTER"}]
+    assert "own.verdict" in passed_over(more)
     assert len(ENUMS) > 15
 
 
