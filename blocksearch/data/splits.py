@@ -310,7 +310,7 @@ def normalisation(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float
     """Return scale and shift that give images mean 0 and deviation 1 per channel; sums are exact.
 
     >>> pixels = np.array([100, 102, 104, 106], np.uint8).reshape(4, 1, 1, 1)
-    >>> scale, shift = normalisation(Images(pixels, np.zeros(4, np.int64)))
+    >>> scale, shift = normalisation(Images(pixels=pixels, labels=np.zeros(4, np.int64)))
     >>> (pixels * scale + shift).ravel().astype(float).round(2).tolist()
     [-1.34, -0.45, 0.45, 1.34]
     """

@@ -79,7 +79,7 @@ class Transform(Protocol):
     ...         up = np.where(draws[0] < 0.5, 1.0, -1.0)
     ...         linear = np.stack([np.diag([sign, 1.0]) for sign in up])
     ...         warp.about_centre(linear)
-    >>> warp = Warp(1, 4, 4)
+    >>> warp = Warp(count=1, height=4, width=4)
     >>> Upside()(warp, np.array([[0.7]]))
     >>> warp.matrix[0].tolist()
     [[-1.0, 0.0, 3.0], [0.0, 1.0, 0.0]]
