@@ -3,6 +3,7 @@ members leaves out, fails.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from enum import Enum
 from importlib import import_module
@@ -60,14 +61,90 @@ def left_out(own: type[Enum]) -> list[set[str]]:
     return [each for each in found if each]
 
 
+def passed_over(own: type[Enum]) -> list[str]:
+    """Matches that leave members to a default, and functions that ask for one after another."""
+    found = []
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Match):
+                inside = {
+                    named(part, own) for case in node.cases for part in ast.walk(case.pattern)
+                }
+                if inside - {None} and inside - {None} != set(own.__members__):
+                    found.append(ast.unparse(node.subject))
+            elif isinstance(node, ast.FunctionDef) and len(asked_for(node, own)) > 1:
+                found.append(node.name)
+    return found
+
+
+def asked_for(function: ast.FunctionDef, own: type[Enum]) -> set[str]:
+    """Members that conditions of a function ask for, each where it ends or chooses something."""
+    tests = [node.test for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp)]
+    sides = [
+        side
+        for test in tests
+        if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.Eq)
+        for side in test.comparators
+    ]
+    return {name for side in sides if (name := named(side, own))}
+
+
+def kept_in(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names of fields and properties, each with a word of what it is annotated as."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            name, kind = ast.unparse(node.target), node.annotation
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            name, kind = node.name, node.returns
+        else:
+            continue
+        yield from ((name, word) for word in re.findall(r"\w+", ast.unparse(kind)))
+
+
+KEPT = {each for tree in TREES.values() for each in kept_in(tree)}
+
+
+def told_by_text(tree: ast.AST, own: type[Enum], kept: set[tuple[str, str]]) -> list[str]:
+    """Comparisons of what keeps a member, or of its place in a row, with the text of a member."""
+    texts, found = {each.value for each in own}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            names = {getattr(side, "attr", None) for side in sides} | {
+                side.slice.value
+                for side in sides
+                if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant)
+            }
+            plain = [each.value for side in sides for each in constants(side)]
+            if any((name, own.__name__) in kept for name in names) and texts & {*plain}:
+                found.append(ast.unparse(node))
+    return found
+
+
+def constants(side: ast.AST) -> list[ast.Constant]:
+    """The constants that a side of a comparison is, or lists."""
+    each = side.elts if isinstance(side, ast.Tuple | ast.List | ast.Set) else [side]
+    return [own for own in each if isinstance(own, ast.Constant)]
+
+
 @pytest.mark.parametrize("own", ENUMS.values(), ids=ENUMS)
 def test_every_member_is_named_where_it_is_used_and_no_table_leaves_one_out(own):
     assert never_named(own) == set()
     assert left_out(own) == []
+    assert passed_over(own) == []
+    assert [found for tree in TREES.values() for found in told_by_text(tree, own, KEPT)] == []
 
 
 def test_a_new_member_fails():
     more = Enum("Verdict", [*ENUMS["Verdict"].__members__, "BETTER"])
     assert never_named(more) == {"BETTER"}
     assert left_out(more) == [{"BETTER"}]
+    assert "own.verdict" in passed_over(more)
     assert len(ENUMS) > 15
+
+
+def test_a_comparison_with_a_text_fails():
+    wrong = ("run.state == 'failed'", "run.state in ('x', 'failed')", "row['state'] != 'failed'")
+    right = ("run.state is RunState.FAILED", "run.state == 'other'", "run.name == 'failed'")
+    found = [told_by_text(ast.parse(each), ENUMS["RunState"], KEPT) for each in (*wrong, *right)]
+    assert found == [*([each] for each in wrong), [], [], []]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,14 @@ def estimates(
     own = {name: _own(each) for name, each in differences.items()}
     spreads = {name: each.error * math.sqrt(each.n) for name, each in own.items()}
     many = {name: spreads[name] for name, each in own.items() if each.n >= SEEDS}
-    if variance is Variance.OWN or len(many) < FAMILY or median(many.values()) == 0:
+    match variance:
+        case Variance.OWN:
+            moderates = False
+        case Variance.MODERATED:
+            moderates = len(many) >= FAMILY and median(many.values()) != 0
+        case _:
+            assert_never(variance)
+    if not moderates:
         return own, None
     prior = fitted([(many[name] ** 2, own[name].n - 1) for name in many])
     moderated = {

@@ -146,10 +146,7 @@ class VariantResult:
             "claims": [str(statement) for statement in self.statements],
             "smallest_effect": own.decides,
             "p_value_counted": own.counted(asked.count if asked else 1),
-            "failures": [
-                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
-                for run in self.failed
-            ],
+            "failures": [run.ending for run in self.failed],
         }
 
     def _effect(self) -> dict[str, object]:

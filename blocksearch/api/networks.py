@@ -12,7 +12,7 @@ from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
 from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import parse, read_widths
+from blocksearch.arch.notation import has_task, parse, read_widths
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASKS
 from blocksearch.data import DataConfig, get, open_dataset
@@ -60,7 +60,7 @@ def network(
         raise ConfigError(f"a network is a text such as 'effnet residual=add', but got {text!r}")
     pictures = DataConfig(resize=resize, grey=grey, skip_damaged=skip_damaged)
     own, dataset = read_task(task, widths, input, classes, pictures)
-    if "[" in text and (widths is not None or (dataset and own != get(dataset).task)):
+    if has_task(text) and (widths is not None or (dataset and own != get(dataset).task)):
         raise ConfigError(
             "a network's text has its own widths, input and classes: change them there"
         )

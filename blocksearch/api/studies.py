@@ -20,6 +20,7 @@ from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request, loaded, read_seeds
+from blocksearch.runs.records import RunState
 from blocksearch.runs.scheduler import Watch, foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
@@ -218,7 +219,7 @@ def gain(
     return Answer(
         found=found,
         report=gain_report(found),
-        failed=any(run.state == "failed" for run in found.failed),
+        failed=any(run.state is RunState.FAILED for run in found.failed),
     )
 
 

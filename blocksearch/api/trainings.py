@@ -21,6 +21,7 @@ from blocksearch.runs.config import RESULTS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import loaded, read_seeds
+from blocksearch.runs.records import RunState
 from blocksearch.runs.scheduler import Plan, Watch
 
 Seeds = int | str | Sequence[int]
@@ -77,7 +78,8 @@ def train(
         return planned(*foresee_training(str(net), found, read_seeds(seeds), request, watch))
     title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, watch)
     report = measured_by(runs_report(title, rows, classes), own)
-    return Answer(found=rows, report=report, failed=any(row["state"] == "failed" for row in rows))
+    failed = any(row["state"] == RunState.FAILED for row in rows)
+    return Answer(found=rows, report=report, failed=failed)
 
 
 def ablate(
@@ -328,11 +330,13 @@ def verify(
     'equal to the bit'
     """
     from blocksearch.report.tables import verified_report
+    from blocksearch.runs.verify import Likeness
     from blocksearch.runs.verify import verify as run_again
 
     root = None if data_root is None else Path(data_root)
     where = Location(db)
     found = run_again(where, runs, root, workers, device, progress)
     wrong = sum(each.wrong for each in found)
-    rows = [each.record() for each in found]
-    return Answer(found=found, report=verified_report(where, rows, wrong), failed=bool(wrong))
+    equal = sum(each.likeness is Likeness.EQUAL for each in found)
+    report = verified_report(where, [each.record() for each in found], equal, wrong)
+    return Answer(found=found, report=report, failed=bool(wrong))

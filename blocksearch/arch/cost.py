@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, assert_never
 
 from blocksearch.arch.shape import Shape
 from blocksearch.errors import ConfigError, SpecError, unknown
@@ -24,14 +24,35 @@ METRICS = ("flops", "macs", "params", "activations", "peak_activations")
 COSTS = tuple(name for name in METRICS if name != "macs")  # half the FLOPs, so no other objective
 EARLIER_NAMES = {"floats": "activations", "peak": "peak_activations"}  # in stored texts
 
-_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "<=": operator.le,
-    "<": operator.lt,
-    ">=": operator.ge,
-    ">": operator.gt,
+
+class Relation(StrEnum):
+    """On which side of its bound a budget holds, as it is written."""
+
+    AT_MOST = "<="
+    AT_LEAST = ">="
+    BELOW = "<"
+    ABOVE = ">"
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether the bound is an upper one: smaller values hold."""
+        match self:
+            case Relation.AT_MOST | Relation.BELOW:
+                return True
+            case Relation.AT_LEAST | Relation.ABOVE:
+                return False
+        assert_never(self)
+
+
+_HOLDS: dict[Relation, Callable[[Any, Any], Any]] = {
+    Relation.AT_MOST: operator.le,
+    Relation.AT_LEAST: operator.ge,
+    Relation.BELOW: operator.lt,
+    Relation.ABOVE: operator.gt,
 }
 _BUDGET = re.compile(  # the last relation counts, so that a long text is read in one go
-    r"(.+)(<=|>=|<|>)\s*(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
+    rf"(.+)({'|'.join(Relation)})\s*"
+    r"(-?[0-9][0-9_]{0,17}(?:\.[0-9]{1,6})?(?:e[0-9]{1,2})?)\s*([kKMG]?)"
 )
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -238,7 +259,7 @@ class Budget:
 
     name: str
     quantity: str
-    relation: str
+    relation: Relation
     bound: float
 
     def __str__(self) -> str:
@@ -250,7 +271,7 @@ class Budget:
 
     def holds(self, value: Any) -> Any:
         """Compare a cost, or an array of costs."""
-        return _RELATIONS[self.relation](value, self.bound)
+        return _HOLDS[self.relation](value, self.bound)
 
 
 def read_budget(text: str, name: str = "") -> Budget:
@@ -265,14 +286,14 @@ def read_budget(text: str, name: str = "") -> Budget:
     return replace(budget, name=name or str(budget))
 
 
-def read_bound(text: str) -> tuple[str, str, Decimal]:
+def read_bound(text: str) -> tuple[str, Relation, Decimal]:
     """Return what a budget bounds, its relation and the bound. Raises ConfigError.
 
     >>> read_bound("accuracy >= 92.5")
-    ('accuracy', '>=', Decimal('92.5'))
+    ('accuracy', <Relation.AT_LEAST: '>='>, Decimal('92.5'))
     """
     match = _BUDGET.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"a budget is written like 'flops <= 12e6', but got {text!r}")
     quantity, relation, number, scale = match.groups()
-    return quantity.strip(), relation, Decimal(number) * _SCALES[scale]
+    return quantity.strip(), Relation(relation), Decimal(number) * _SCALES[scale]

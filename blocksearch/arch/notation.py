@@ -30,6 +30,16 @@ _Tokens: TypeAlias = Sequence[re.Match[str]]
 _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value is, and its reader
 
 
+def has_task(text: str) -> bool:
+    """Whether a text is a whole network's, which brings its own task.
+
+    >>> has_task("effnet residual=add"), has_task("input=3x8x8 widths=4 classes=2 [kernel=3x3]")
+    (False, True)
+    """
+    words = (token[0] for token in _TOKEN.finditer(text))
+    return any(word == "[" or word.startswith(_TASK_KEYS) for word in words)
+
+
 def parse(
     text: str,
     task: Task | str | None = None,
@@ -50,7 +60,7 @@ def parse(
     """
     check_type("a network", text, str)
     tokens = list(_TOKEN.finditer(text))
-    if any(token[0] == "[" or token[0].startswith(_TASK_KEYS) for token in tokens):
+    if has_task(text):
         return _network(text, tokens, ops)
     if task is None:
         raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")

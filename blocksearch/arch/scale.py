@@ -25,7 +25,7 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
     """
     check_type("a budget", budget, Budget | str)
     limit = read_budget(budget) if isinstance(budget, str) else budget
-    if limit.relation not in ("<=", "<"):
+    if not limit.relation.is_upper:
         raise ConfigError(
             f"widths are rescaled to an upper bound such as flops <= 12e6, but got {limit}"
         )

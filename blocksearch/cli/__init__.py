@@ -25,6 +25,7 @@ from blocksearch.cli.commands import Commands, Few
 from blocksearch.errors import BlocksearchError, MissingError, one_line
 
 LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library hangs as it is loaded
+# of a library that finds no memory as it is loaded: an ImportError has its words alone
 _NO_ROOM = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?

@@ -232,6 +232,15 @@ def is_name(name: str) -> bool:
     return re.fullmatch("[A-Za-z0-9_-]{1,64}", name, re.ASCII) is not None
 
 
+def name_of(input: Shape, classes: int, digest: str) -> str:
+    """Name a user's images by what a network must know of them, which `get` reads from the name.
+
+    >>> name_of(Shape(3, 32, 32), 10, 64 * "a")
+    'own-3x32x32-10-aaaaaaaaaaaaaaaa'
+    """
+    return f"own-{input}-{classes}-{digest[:16]}"
+
+
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's own images.
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from blocksearch.arch.layers import Shape
 from blocksearch.data.arrays import Handed, check_groups, check_sides, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
 from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
 from blocksearch.data.config import DataConfig
-from blocksearch.data.datasets import About, Arrays, digest, times
+from blocksearch.data.datasets import About, Arrays, digest, name_of, times
 from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
 from blocksearch.data.pictures import Pixels, fitted
@@ -77,7 +78,7 @@ def own_name(training: Arrays, digests: Sequence[str], classes: Sequence[str] = 
     whole = told[0] if len(told) == 1 else hashlib.sha256(" ".join(told).encode()).hexdigest()
     _, height, width, channels = training.images.shape
     count = len(classes) or int(training.labels.max()) + 1
-    return f"own-{channels}x{height}x{width}-{count}-{whole[:16]}"
+    return name_of(Shape(channels, height, width), count, whole)
 
 
 def read_source(

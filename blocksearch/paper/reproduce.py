@@ -110,10 +110,7 @@ class Measured:
             "flops_printed": printed(self.flops, published.flops),
             "published_factor": published.factor,
             "factor": self.factor,
-            "failures": [
-                {"seed": run.key.seed, "state": str(run.state), "reason": run.reason}
-                for run in self.failed
-            ],
+            "failures": [run.ending for run in self.failed],
         }
 
 

@@ -178,7 +178,7 @@ def _by_section(statements: "Sequence[Statement]") -> str | None:
 def _failures(failed: "Sequence[Run]") -> list[str]:
     """Say what became of seeds that did not complete; of more than two, by state alone."""
     if len(failed) <= 2:
-        return [f"seed {run.key.seed} {run.state}: {run.reason}" for run in failed]
+        return list(map(str, failed))
     states: dict[str, list[str]] = {}
     for run in failed:
         states.setdefault(run.state, []).append(str(run.key.seed))

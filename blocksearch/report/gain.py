@@ -37,7 +37,7 @@ def gain_report(found: "Gain") -> Report:
     if found.failed:
         notes.append(
             f"{len(found.failed)} runs have no accuracy and are in no mean: "
-            + "; ".join(f"seed {run.key.seed} {run.state}: {run.reason}" for run in found.failed)
+            + "; ".join(map(str, found.failed))
         )
     table = Table(
         name="gain",

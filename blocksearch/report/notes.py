@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
+from blocksearch.ablation.stats import Verdict
 from blocksearch.runs.metrics import ALPHA
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
@@ -59,7 +60,7 @@ def undecided_needs(own: "Comparison | None", both: str = "complete") -> list[st
     """Say what an undecided comparison lacks: seeds, spread, or the size of an effect that so many
     seeds decide with 80 % power.
     """
-    if own is None or own.verdict != "undecided":
+    if own is None or own.verdict is not Verdict.UNDECIDED:
         return []
     if own.n < 2:
         return [f"a comparison needs two seeds that both {both}"]

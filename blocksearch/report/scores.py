@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from blocksearch.ablation.stats import Verdict
 from blocksearch.report.comparisons import COLORS, interval_text, p_text
 from blocksearch.report.figure import Figure, Fork, fork_figure
 from blocksearch.report.notes import (
@@ -90,7 +91,7 @@ def _outcome(result: "ScoreResult") -> str:
     """Write the verdict, what it lacks, and which runs it is not about."""
     own = result.comparison
     verdict = "reference" if own is None else str(own.verdict)
-    if own and own.verdict == "within":
+    if own and own.verdict is Verdict.WITHIN:
         verdict = f"{verdict} ±{own.margin:g}"
     remarks = [
         *undecided_needs(own, "have"),

@@ -120,12 +120,12 @@ def test_report(found: "Final") -> Report:
     words = [row.text.split() for row in found.rows]
     alike = shared_words(words)
     shared = " ".join(words[0][:alike]) if words else ""
+    data = [vars(row) | {"failures": [run.ending for run in row.failures]} for row in found.rows]
     rows = []
-    for row, own in zip(found.rows, words, strict=True):
-        failed = f" ({'; '.join(row.failures)})" if row.failures else ""
+    for row, record, own in zip(found.rows, data, words, strict=True):
+        failed = f" ({'; '.join(map(str, row.failures))})" if row.failures else ""
         count = f"{len(row.accuracies)}{failed}"
-        rows.append(vars(row) | {"shown": " ".join(own[alike:]), "count": count})
-    data = tuple(map(vars, found.rows))
+        rows.append(record | {"shown": " ".join(own[alike:]), "count": count})
     forks = [
         Fork(
             name=f"{row.origin}, {short(row.flops)} FLOPs",

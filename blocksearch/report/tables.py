@@ -136,7 +136,7 @@ def merge_report(found: Mapping[str, Any]) -> Report:
     )
 
 
-def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
+def verified_report(location: str, rows: Sequence[Row], equal: int, wrong: int) -> Report:
     """List stored runs beside the same trainings done again."""
     columns = (
         Column(name="network", left=True),
@@ -152,7 +152,6 @@ def verified_report(location: str, rows: Sequence[Row], wrong: int) -> Report:
         Column(name="stored_on", left=True, priority=Priority.WIDE),
         Column(name="again_on", left=True, priority=Priority.WIDE),
     )
-    equal = sum(row["result"] == "equal to the bit" for row in rows)
     title = f"{location}: {equal} of {len(rows)} trainings done again are equal to the bit"
     notes = (
         "same machine: one kind of processor and of instructions (such as AVX2), with the same "
@@ -203,6 +202,9 @@ def runs_report(title: str, rows: Sequence[Row], classes: Sequence[Row] = ()) ->
         Column(name="seconds", unit="s", form=form(".1f")),
         Column(name="accuracies", label="accuracy by epoch", unit="%", priority=Priority.WIDE),
         Column(name="reason", left=True),
+        Column(name="diverged_epoch", priority=Priority.WIDE),
+        Column(name="diverged_step", priority=Priority.WIDE),
+        Column(name="diverged_loss", priority=Priority.WIDE),
         Column(name="weights", left=True, priority=Priority.WIDE),
     )
     table = Table(name="runs", columns=columns, rows=tuple(rows))

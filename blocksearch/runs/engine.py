@@ -154,7 +154,13 @@ def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
                 break
             except OperationalError as error:
                 # two at once: SQLite lets one of them wait, and refuses the other at once
-                if "locked" not in str(error.orig) or time.monotonic() >= deadline:
+                if not _is_locked(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(_PAUSE)
         connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * PATIENCE}")
+
+
+def _is_locked(error: OperationalError) -> bool:
+    """Whether another connection is at a file or a table of it, by SQLite's own code."""
+    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -31,9 +31,10 @@ from blocksearch.runs.described import (
 from blocksearch.runs.engine import RowIsThereError, open_engine, put_away, storing, to_write
 from blocksearch.runs.fields import damaged
 from blocksearch.runs.location import Location
-from blocksearch.runs.records import FINAL, Job, Run, RunKey
+from blocksearch.runs.records import FINAL, Job, Run, RunKey, RunState
 from blocksearch.runs.rows import (
     CLASSES,
+    DIVERGENCES,
     FINAL_STATES,
     IMAGES,
     KEY,
@@ -47,9 +48,11 @@ from blocksearch.runs.rows import (
     checksum,
     image_rows,
     images_of,
-    packed_classes,
+    joined_with,
+    rows_beside,
     run_of,
     run_row,
+    taken_apart,
 )
 from blocksearch.runs.schema import check_schema, register
 from blocksearch.training.recipe import Recipe
@@ -57,7 +60,8 @@ from blocksearch.training.recipe import Recipe
 SCHEMA = "1"
 register(METADATA)
 
-_Row = tuple[dict[str, str], dict[str, str], dict[str, Any], bytes | None]
+_Beside = list[tuple[sa.Table, dict[str, Any]]]  # in tables beside that of runs
+_Row = tuple[dict[str, str], dict[str, str], dict[str, Any], _Beside]
 
 
 class Ledger:
@@ -98,8 +102,9 @@ class Ledger:
 
     def reached(self, key: RunKey, epoch: int) -> Run | None:
         """Return a run that came to an epoch, or diverged before it; None where none did."""
-        far = sa.and_(RUNS.c.state.in_(("complete", "partial")), RUNS.c.epoch_to >= epoch)
-        enough = sa.or_(RUNS.c.state == "diverged", far)
+        going = (RunState.COMPLETE.value, RunState.PARTIAL.value)
+        far = sa.and_(RUNS.c.state.in_(going), RUNS.c.epoch_to >= epoch)
+        enough = sa.or_(RUNS.c.state == RunState.DIVERGED.value, far)
         same = (RUNS.c[name] == getattr(key, name) for name in KEY)
         query = sa.select(RUNS).where(*same, enough).order_by(RUNS.c.epoch_to).limit(1)
         return next(self._read(query), None)
@@ -160,8 +165,7 @@ class Ledger:
             (
                 {"fingerprint": run.key.network, "text": job.text, "layers": encode(job.layers)},
                 {"digest": run.key.recipe, "text": job.recipe.text},
-                run_row(run),
-                packed_classes(run),
+                *_stored_as(run),
             )
             for job, run in pairs
         ]
@@ -176,17 +180,14 @@ class Ledger:
     def _try_to_append(self, rows: Sequence[_Row]) -> int:
         added = 0
         with self.writing() as connection:
-            for network, recipe, row, classes in rows:
+            for network, recipe, row, beside in rows:
                 insert_missing(connection, NETWORKS, "fingerprint", network)
                 insert_missing(connection, RECIPES, "digest", recipe)
                 if row["state"] not in FINAL or not _has_final(connection, row):
                     stored(connection, RUNS.insert().values(**row))
-                    if classes is not None:
-                        PREDICTIONS.create(connection, checkfirst=True)
-                        own = {"run": row["checksum"], "classes": classes}
-                        stored(
-                            connection, PREDICTIONS.insert().values(**own, checksum=checksum(own))
-                        )
+                    for table, own in beside:
+                        table.create(connection, checkfirst=True)
+                        stored(connection, table.insert().values(**own))
                     added += 1
         return added
 
@@ -241,7 +242,7 @@ class Ledger:
                     conflicts.append(run.key)
             elif run_row(run)["checksum"] not in failed:
                 network, recipe = other.described(run.key)
-                rows.append((network, recipe, run_row(run), packed_classes(run)))
+                rows.append((network, recipe, *_stored_as(run)))
         return self._append_all(rows) if rows else 0, conflicts
 
     def described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
@@ -263,36 +264,29 @@ class Ledger:
         *,
         predictions: bool = True,
     ) -> Iterator[Run]:
-        if predictions and self._has(PREDICTIONS):
-            own = PREDICTIONS.c.classes, PREDICTIONS.c.checksum.label("classes_checksum")
-            query = query.add_columns(*own).outerjoin(
-                PREDICTIONS, PREDICTIONS.c.run == RUNS.c.checksum
-            )
-            self._check_predictions()
+        for table in (PREDICTIONS, DIVERGENCES) if predictions else (DIVERGENCES,):
+            if self._has(table):
+                query = joined_with(query, table)
+                self._check_runs_of(table)
         with self.guard(), self.engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 if only is None or row[RUNS.c.checksum] in only:
                     yield self._run(dict(row))
 
-    def _check_predictions(self) -> None:
-        """Raise StoreError where predictions are of no run: then a run has lost its own."""
-        lost = sa.select(PREDICTIONS.c.run).where(
-            PREDICTIONS.c.run.not_in(sa.select(RUNS.c.checksum))
-        )
+    def _check_runs_of(self, table: sa.Table) -> None:
+        """Raise StoreError where a row beside is of no run: then a run has lost its own."""
+        lost = sa.select(table.c.run).where(table.c.run.not_in(sa.select(RUNS.c.checksum)))
         with self.guard(), self.engine.connect() as connection:
             if (run := connection.execute(lost.limit(1)).scalar()) is not None:
-                where = f"{self.location}: table {PREDICTIONS.name}, row {run[:12]}"
+                where = f"{self.location}: table {table.name}, row {run[:12]}"
                 raise damaged(f"{where} is of no run")
 
     def _run(self, row: dict[str, Any]) -> Run:
-        number, classes = row.pop("id"), row.pop("classes", None)
-        where = f"{self.location}: table {RUNS.name}, row {number}"
-        own = {"run": row["checksum"], "classes": classes}
-        if row.pop("classes_checksum", None) != (checksum(own) if classes is not None else None):
-            raise damaged(f"{where}: its predictions do not match their checksum")
+        where = f"{self.location}: table {RUNS.name}, row {row.pop('id')}"
+        beside = [taken_apart(row, table, where) for table in (PREDICTIONS, DIVERGENCES)]
         if (stored_as := row.pop("checksum")) != checksum(row):
             raise damaged(f"{where}: it does not match its checksum")
-        return replace(run_of(row, classes, where), row=stored_as)
+        return replace(run_of(row | beside[0] | beside[1], where), row=stored_as)
 
     def _open(self, *, read_only: bool) -> bool:
         """Make what is missing; say whether there is a ledger, which a reader does not make."""
@@ -334,6 +328,11 @@ class Ledger:
     def guard(self) -> AbstractContextManager[None]:
         """Turn what a database raises into a StoreError that names the file."""
         return storing(self.location)
+
+
+def _stored_as(run: Run) -> tuple[dict[str, Any], _Beside]:
+    row = run_row(run)
+    return row, rows_beside(run, row["checksum"])
 
 
 def _has_final(connection: sa.Connection, row: dict[str, Any]) -> bool:

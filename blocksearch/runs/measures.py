@@ -100,7 +100,7 @@ class TrueClasses:
     def check(self, metric: Metric) -> None:
         """Raise ConfigError unless a metric can be asked of these images."""
         if metric.kind is MetricKind.RECALL:
-            self._wanted(metric, int(self.labels.max()) + 1)
+            self._wanted(metric)
 
     def measure(self, metric: Metric, run: Run) -> float | None:
         """Return what is measured of a run, in percent, or None where it did not complete.
@@ -110,7 +110,8 @@ class TrueClasses:
         """
         if run.accuracy is None or metric.kind is MetricKind.ACCURACY:
             return run.accuracy
-        return 100 * self._value(metric, self._predicted(metric, run), run.right)
+        self._check_fits(metric, run)
+        return 100 * self._value(metric, run)
 
     def interval(self, metric: Metric, run: Run) -> tuple[float, float] | None:
         """Return the 95 % interval over what other images might have given, in percent. A recall
@@ -125,62 +126,68 @@ class TrueClasses:
         if run.accuracy is None:
             return None
         labels, right, groups = self.labels.astype(np.int64), run.right, self.groups
-        if metric.kind is MetricKind.ACCURACY:
-            return accuracy_interval(right, groups)
-        predicted, images = self._predicted(metric, run), np.arange(len(labels))
-        if metric.kind is MetricKind.RECALL:
-            own = labels == self._wanted(metric, int(labels.max()) + 1)
-            return accuracy_interval(right[own], None if groups is None else groups[own])
-        if metric.kind is MetricKind.BALANCED:
-            return mean_share_interval(
-                Shares(classes=labels, right=right, sizes=np.ones(len(labels)), images=images),
-                groups,
-            )
-        assert predicted is not None
-        # of F1 = TP / (TP + FP/2 + FN/2) a wrong image is half in its class, half where it is put
-        wrong = images[~right]
-        classes = np.concatenate([labels, predicted[wrong].astype(np.int64)])
-        sizes = np.concatenate([np.where(right, 1.0, 0.5), np.full(len(wrong), 0.5)])
-        hits = np.concatenate([right, np.zeros(len(wrong), bool)])
-        shares = Shares(
-            classes=classes, right=hits, sizes=sizes, images=np.concatenate([images, wrong])
-        )
-        return mean_share_interval(shares, groups)
+        images, whole = np.arange(len(labels)), np.ones(len(labels))
+        if metric.kind is not MetricKind.ACCURACY:
+            self._check_fits(metric, run)
+        match metric.kind:
+            case MetricKind.ACCURACY:
+                return accuracy_interval(right, groups)
+            case MetricKind.RECALL:
+                own = labels == self._wanted(metric)
+                return accuracy_interval(right[own], None if groups is None else groups[own])
+            case MetricKind.BALANCED:
+                shares = Shares(classes=labels, right=right, sizes=whole, images=images)
+                return mean_share_interval(shares, groups)
+            case MetricKind.MACRO_F1:
+                # of F1 = TP / (TP + FP/2 + FN/2) a wrong image is half in its class, half where it
+                # is put
+                wrong = images[~right]
+                put = self._predicted(metric, run)[wrong]
+                shares = Shares(
+                    classes=np.concatenate([labels, put]),
+                    right=np.concatenate([right, np.zeros(len(wrong), bool)]),
+                    sizes=np.concatenate([np.where(right, 1.0, 0.5), np.full(len(wrong), 0.5)]),
+                    images=np.concatenate([images, wrong]),
+                )
+                return mean_share_interval(shares, groups)
+        assert_never(metric.kind)
 
-    def _predicted(self, metric: Metric, run: Run) -> NDArray[Any] | None:
+    def _check_fits(self, metric: Metric, run: Run) -> None:
         if len(run.right) != len(self.labels):
             raise ConfigError(
                 f"{metric} needs the classes of the {len(run.right):,} images that judged a run, "
                 f"but {len(self.labels):,} are known"
             )
-        if run.predictions is None and metric.kind is MetricKind.MACRO_F1:
+
+    def _predicted(self, metric: Metric, run: Run) -> NDArray[np.int64]:
+        if run.predictions is None:
             raise ConfigError(
                 f"{metric} needs the predicted class of each image, and the run of seed "
                 f"{run.key.seed} is of a version that did not store it: ask for another metric"
             )
-        return run.predictions
+        return run.predictions.astype(np.int64)
 
-    def _value(
-        self,
-        metric: Metric,
-        predicted: NDArray[Any] | None,
-        right: NDArray[np.bool_],
-    ) -> float:
+    def _value(self, metric: Metric, run: Run) -> float:
         """Return what is measured, as a share."""
-        labels = self.labels.astype(np.int64)
-        size = int(max(labels.max(), 0 if predicted is None else predicted.max())) + 1
-        true = np.bincount(labels, minlength=size)
-        hits = np.bincount(labels, right, size)
-        if metric.kind is MetricKind.RECALL:
-            wanted = self._wanted(metric, size)
-            return float(hits[wanted] / true[wanted])
-        if metric.kind is MetricKind.BALANCED:
-            return float((hits[true > 0] / true[true > 0]).mean())
-        assert predicted is not None
-        both = true + np.bincount(predicted.astype(np.int64), minlength=size)
-        return float((2 * hits[both > 0] / both[both > 0]).mean())
+        labels, right = self.labels.astype(np.int64), run.right
+        true, hits = np.bincount(labels), np.bincount(labels, right)
+        match metric.kind:
+            case MetricKind.ACCURACY:
+                return float(right.mean())
+            case MetricKind.RECALL:
+                wanted = self._wanted(metric)
+                return float(hits[wanted] / true[wanted])
+            case MetricKind.BALANCED:
+                return float((hits[true > 0] / true[true > 0]).mean())
+            case MetricKind.MACRO_F1:
+                both = np.bincount(np.concatenate([labels, self._predicted(metric, run)]))
+                there = both > 0
+                hits = np.bincount(labels, right, len(both))
+                return float((2 * hits[there] / both[there]).mean())
+        assert_never(metric.kind)
 
-    def _wanted(self, metric: Metric, size: int) -> int:
+    def _wanted(self, metric: Metric) -> int:
+        size = int(self.labels.max()) + 1
         if metric.wanted in self.classes:
             found = self.classes.index(metric.wanted)
         elif metric.wanted.isdecimal() and int(metric.wanted) < size:

@@ -89,9 +89,8 @@ def mean_share_interval(
     Methodology 24, 193-201.
 
     >>> labels, right = np.arange(60) % 3, np.ones(60, bool)
-    >>> sizes, images = np.ones(60), np.arange(60)
-    >>> shares = Shares(classes=labels, right=right, sizes=sizes, images=images)
-    >>> low, high = mean_share_interval(shares)
+    >>> own = {"classes": labels, "right": right, "sizes": np.ones(60), "images": np.arange(60)}
+    >>> low, high = mean_share_interval(Shares(**own))
     >>> round(low, 1), round(high, 1)
     (94.0, 100.0)
     """

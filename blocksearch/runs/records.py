@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Split
+from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import Recipe
 
 
@@ -158,9 +159,10 @@ class Run:
 
     `accuracies` are percent, one an epoch (test images judge after the last one only), and `losses`
     beside them. `right` holds one bit per evaluated image after the last epoch, `predictions` its
-    predicted class; runs of before have none. A run that diverged or failed has a `reason`.
-    `provenance` says where and with what. `seconds` are those since the first epoch, whoever
-    trained them. One that was read from a database has the checksum of its `row`.
+    predicted class; runs of before have none. A run that diverged or failed has a `reason`, and one
+    that diverged its `divergence`; of runs of before the reason alone says it. `provenance` says
+    where and with what. `seconds` are those since the first epoch, whoever trained them. One that
+    was read from a database has the checksum of its `row`.
     """
 
     key: RunKey
@@ -168,6 +170,7 @@ class Run:
     epoch_to: int
     state: RunState
     reason: str = ""
+    divergence: Divergence | None = None
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
     right: NDArray[np.bool_]
@@ -175,6 +178,24 @@ class Run:
     seconds: float
     provenance: dict[str, str]
     row: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"seed {self.key.seed} {self.state}: {self.reason}"
+
+    @property
+    def ending(self) -> dict[str, object]:
+        """How a seed ended, as fields: in a state, why, and where it diverged. What its loss became
+        is a text, `nan`, `inf` or `-inf`: JSON has no number for it.
+        """
+        own = self.divergence
+        return {
+            "seed": self.key.seed,
+            "state": str(self.state),
+            "reason": self.reason,
+            "diverged_epoch": own and own.epoch,
+            "diverged_step": own and own.step,
+            "diverged_loss": own and str(own.value),
+        }
 
     @property
     def accuracy(self) -> float | None:

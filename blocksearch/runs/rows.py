@@ -17,6 +17,7 @@ from blocksearch.data.splits import SplitSummary
 from blocksearch.errors import StoreError
 from blocksearch.runs.fields import SEED, Fields, damaged
 from blocksearch.runs.records import FINAL, Run, RunKey, RunState
+from blocksearch.training.outcome import Divergence
 
 METADATA = sa.MetaData()
 META = sa.Table(
@@ -76,6 +77,15 @@ PREDICTIONS = sa.Table(
     sa.Column("classes", sa.LargeBinary, nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+DIVERGENCES = sa.Table(  # apart, because databases of before have runs without it
+    "ledger_divergences",
+    METADATA,
+    sa.Column("run", sa.String(64), primary_key=True),  # the checksum of the run's row
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("loss", sa.String(8), nullable=False),  # no database has a number for it
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
 IMAGES = sa.Table(
     "ledger_images",
     METADATA,
@@ -114,6 +124,7 @@ CHECKSUMS = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("checksum", sa.String(64), nullable=False),
 )
+_NO_NUMBERS = tuple(map(str, (math.nan, math.inf, -math.inf)))  # what a loss may become
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")  # of a seed
 MOST_IMAGES = 10**8  # of one evaluation: more would be no data set that a row is of
 
@@ -145,8 +156,31 @@ def checksum(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def packed_classes(run: Run) -> bytes | None:
-    return None if run.predictions is None or not len(run.predictions) else packed(run.predictions)
+def rows_beside(run: Run, row: str) -> list[tuple[sa.Table, dict[str, Any]]]:
+    """Return what is stored of a run in tables beside, where its own row has the checksum `row`."""
+    found: list[tuple[sa.Table, dict[str, Any]]] = []
+    if run.predictions is not None and len(run.predictions):
+        found.append((PREDICTIONS, {"run": row, "classes": packed(run.predictions)}))
+    if (own := run.divergence) is not None:
+        where = {"epoch": own.epoch, "step": own.step, "loss": str(own.value)}
+        found.append((DIVERGENCES, {"run": row} | where))
+    return [(table, own | {"checksum": checksum(own)}) for table, own in found]
+
+
+def joined_with(query: "sa.Select[Any]", table: sa.Table) -> "sa.Select[Any]":
+    """Have a query of runs return what a table beside has of them, too."""
+    own = [column.label(f"{table.name} {column.name}") for column in table.c]
+    return query.add_columns(*own).outerjoin(table, table.c.run == RUNS.c.checksum)
+
+
+def taken_apart(row: dict[str, Any], table: sa.Table, where: str) -> dict[str, Any]:
+    """Take out of a run's row what a table beside has of it; nothing where it has none."""
+    own = {column.name: row.pop(f"{table.name} {column.name}", None) for column in table.c}
+    if own["run"] is None:
+        return {}
+    if own.pop("checksum") != checksum(own):
+        raise damaged(f"{where}: its row in {table.name} does not match its checksum")
+    return own
 
 
 def image_rows(
@@ -216,12 +250,11 @@ def _verify(row: dict[str, Any], where: str, what: str) -> None:
         raise damaged(f"{where}: the {what} do not match their checksum")
 
 
-def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
-    """Read a run from its row, and its predicted classes where they are stored.
-
-    Raises StoreError for a row of another shape.
+def run_of(row: Mapping[str, Any], where: str) -> Run:
+    """Read a run from its row, in which its predicted `classes` and what is known of where it
+    diverged are, too. Raises StoreError for a row of another shape.
     """
-    fields = Fields({**row, "classes": classes}, where).json("accuracies", "losses", "provenance")
+    fields = Fields(row, where).json("accuracies", "losses", "provenance")
     texts = {name: fields.text(name) for name in KEY if name != "seed"}
     images, right, state = (
         fields.whole("images", high=MOST_IMAGES),
@@ -237,7 +270,7 @@ def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
         raise fields.error("accuracies", "one or more, because the run is complete")
     if len(right) != (images + 7) // 8:
         raise fields.error("right", f"one bit for each of {images} images")
-    predictions = None if classes is None else fields.packed("classes", np.uint16, images)
+    predictions = fields.packed("classes", np.uint16, images) if fields.has("classes") else None
     if predictions is not None and len(predictions) != images:
         raise fields.error("classes", f"one for each of {images} images")
     return Run(
@@ -246,6 +279,7 @@ def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
         epoch_to=last,
         state=state,
         reason=fields.text("reason"),
+        divergence=_divergence(fields, state, last),
         accuracies=accuracies,
         losses=losses,
         right=np.unpackbits(np.frombuffer(right, np.uint8), count=images).astype(bool),
@@ -253,6 +287,21 @@ def run_of(row: Mapping[str, Any], classes: bytes | None, where: str) -> Run:
         seconds=fields.number("seconds", 0),
         provenance=_provenance(fields),
     )
+
+
+def _divergence(fields: Fields, state: RunState, epochs: int) -> Divergence | None:
+    """Read where a run diverged, in the epoch after the last one that it kept; runs of before have
+    a sentence alone.
+    """
+    if not fields.has("loss"):
+        return None
+    if state is not RunState.DIVERGED:
+        raise fields.error("state", f"{RunState.DIVERGED}, because a loss became no number")
+    if (loss := fields.text("loss")) not in _NO_NUMBERS:
+        raise fields.error("loss", f"one of {_NO_NUMBERS}")
+    if (epoch := fields.whole("epoch")) != epochs + 1:
+        raise fields.error("epoch", f"{epochs + 1}, the one after the last that counts")
+    return Divergence(epoch, fields.whole("step", 1), float(loss))
 
 
 def _provenance(fields: Fields) -> dict[str, str]:

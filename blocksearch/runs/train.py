@@ -25,14 +25,12 @@ def train_network(
     runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
     rows: list[dict[str, object]] = [
         {
-            "seed": job.key.seed,
-            "state": (run := shared.measured(runs[job.key])).state,
+            **(run := shared.measured(runs[job.key])).ending,
             "accuracy": run.accuracy,
             "interval": shared.interval(run),
             "epochs": run.epoch_to,
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),
-            "reason": run.reason,
             "weights": job.weights and str(job.weights),
         }
         for job in jobs

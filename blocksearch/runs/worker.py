@@ -166,6 +166,7 @@ def _run(job: Job, outcome: "Outcome", provenance: dict[str, str]) -> Run:
         epoch_to=epochs,
         state=RunState.DIVERGED if outcome.divergence else whole,
         reason=str(outcome.divergence or ""),
+        divergence=outcome.divergence,
         accuracies=outcome.accuracies,
         losses=outcome.losses,
         right=outcome.right,

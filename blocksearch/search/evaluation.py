@@ -48,7 +48,7 @@ class Tested:
     accuracy: float | None
     interval: tuple[float, float] | None
     accuracies: tuple[float, ...]
-    failures: tuple[str, ...]
+    failures: tuple[Run, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,5 +340,5 @@ def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:
         accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         interval=mean_interval(accuracies),
         accuracies=accuracies,
-        failures=tuple(f"seed {run.key.seed} {run.state}: {run.reason}" for run in failures),
+        failures=tuple(failures),
     )

@@ -107,7 +107,7 @@ class Further:
         spread = self._values(deviations, found.deviations)
         share = np.ones(len(accuracies))
         for limit in self.limits:
-            name, sign = limit.quantity, 1 if limit.relation.startswith(">") else -1
+            name, sign = limit.quantity, -1 if limit.relation.is_upper else 1
             share *= below(sign * (means[name] - limit.bound) / np.maximum(spread[name], 1e-9))
         return share
 

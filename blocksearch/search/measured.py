@@ -138,9 +138,7 @@ class Shown(StrEnum):
 def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]) -> Shown:
     """Say whether all limits are kept, by an interval of each measured value.
 
-    >>> from blocksearch.arch.cost import Budget
-    >>> least = Budget(name="", quantity="accuracy", relation=">=", bound=90.0)
-    >>> shown([least], {"accuracy": (89.1, 91.5)})
+    >>> shown([read_limit("accuracy >= 90")], {"accuracy": (89.1, 91.5)})
     <Shown.UNDECIDED: 'undecided'>
     """
     ends = [[limit.holds(end) for end in intervals[limit.quantity]] for limit in limits]
@@ -152,9 +150,8 @@ def shown(limits: Sequence[Budget], intervals: Mapping[str, tuple[float, float]]
 def violation(limit: Budget, value: float) -> float:
     """Return by how much a value is beyond a limit, as Optuna reads it: 0 or less where it holds.
 
-    >>> from blocksearch.arch.cost import Budget
-    >>> violation(Budget(name="", quantity="accuracy", relation=">=", bound=90.0), 89.0)
+    >>> violation(read_limit("accuracy >= 90"), 89.0)
     1.0
     """
-    over = limit.bound - value if limit.relation.startswith(">") else value - limit.bound
+    over = value - limit.bound if limit.relation.is_upper else limit.bound - value
     return min(over, 0.0) if limit.holds(value) else max(over, np.finfo(float).tiny)

@@ -325,8 +325,11 @@ class _Filter(BaseSampler):
 
 
 def _sampler(kind: str, seed: int) -> BaseSampler:
-    if kind == "nsga2":
-        return NSGAIISampler(population_size=POPULATION, seed=seed)
-    if kind == "tpe":
-        return TPESampler(multivariate=True, constant_liar=True, seed=seed)
-    return GPSampler(seed=seed)
+    match kind:
+        case "nsga2":
+            return NSGAIISampler(population_size=POPULATION, seed=seed)
+        case "tpe":
+            return TPESampler(multivariate=True, constant_liar=True, seed=seed)
+        case "gp":
+            return GPSampler(seed=seed)
+    raise AssertionError(f"sampler {kind!r} of Optuna has a name and is made nowhere")

@@ -19,7 +19,7 @@ from blocksearch.files import check_output, read_text, replace_file
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.records import Job, Run, RunKey, RunState
 from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
 from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
@@ -55,7 +55,7 @@ def tabulate(
     _check_file(file, request)
     title, networks, jobs, epochs = _planned(space, grammar, seeds, request)
     runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
-    failed = [run for run in runs.values() if run.state == "failed"]
+    failed = [run for run in runs.values() if run.state is RunState.FAILED]
     if failed:
         raise ConfigError(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "

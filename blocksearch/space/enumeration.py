@@ -239,9 +239,7 @@ class Enumeration:
         filters are upper bounds.
         """
         bounds = [
-            each
-            for each in self._filters
-            if isinstance(each, Budget) and each.relation in ("<", "<=")
+            each for each in self._filters if isinstance(each, Budget) and each.relation.is_upper
         ]
         chosen = [_row(quantity) for quantity in quantities]
         if bounds == self._filters and len(set(self.filters)) == 1:

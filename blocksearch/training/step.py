@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -56,7 +57,14 @@ def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
     """Return the context in which layers multiply in a precision; what must not is left in single
     by torch's own lists.
     """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    match precision:
+        case "float32":
+            lower = False
+        case "bfloat16":
+            lower = True
+        case _:
+            assert_never(precision)
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower)
 
 
 def seed_losses(

@@ -35,21 +35,24 @@ from blocksearch.runs.plan import (
 from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.records import Run, RunState
 from blocksearch.runs.scheduler import Watch
+from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import Recipe
 from tests.data.test_data import write_gtsrb
 from tests.made import made_images
 
 EFFNET = named_network("effnet", TASKS["digits"])
 IMAGES = made_images(count=50)
+DIVERGED = Divergence(1, 3, float("inf"))
 SHARED = Conditions(protocol=Split("digits"), recipe=Recipe(epochs=1), root=None, images=IMAGES)
 
 
-def made_run(key, state, accuracies, *, reason="", right=None, provenance=None):
+def made_run(key, state, accuracies, *, divergence=None, reason="", right=None, provenance=None):
     return Run(
         key=key,
         epoch_to=1,
         state=state,
-        reason=reason,
+        reason=reason or str(divergence or ""),
+        divergence=divergence,
         accuracies=accuracies,
         losses=accuracies,
         right=np.zeros(0, bool) if right is None else right,
@@ -68,9 +71,10 @@ def made_up_runs(found, accuracy):
             if variant.network:
                 key = SHARED.job(variant.network, seed).key
                 value = accuracy(variant, seed)
-                state, curve = ("diverged", ()) if value is None else ("complete", (value,))
-                runs[key] = made_run(
-                    key, RunState(state), curve, reason="" if curve else "the loss became nan"
+                runs[key] = (
+                    made_run(key, RunState.DIVERGED, (), divergence=DIVERGED)
+                    if value is None
+                    else made_run(key, RunState.COMPLETE, (value,))
                 )
     return runs
 
@@ -148,7 +152,8 @@ def test_effects_are_paired_and_priced():
 
 
 def lost(seed):
-    return {"seed": seed, "state": "diverged", "reason": "the loss became nan"}
+    where = {"diverged_epoch": 1, "diverged_step": 3, "diverged_loss": "inf"}
+    return {"seed": seed, "state": "diverged", "reason": str(DIVERGED)} | where
 
 
 def test_diverged_seeds_are_shown_and_not_averaged():

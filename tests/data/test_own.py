@@ -7,9 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blocksearch.arch.layers import Shape
 from blocksearch.data import Own, get, load
+from blocksearch.data.datasets import is_own, name_of
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import ConfigError, DataError
 
@@ -158,3 +161,11 @@ def test_channels_first_is_recognised():
 def test_groups_may_have_any_numbers(tmp_path):
     large = load(Own((IMAGES, LABELS, GROUPS * 10**12)).keep(tmp_path), "train", tmp_path).groups
     assert (large[:, None] == large).tolist() == (GROUPS[:, None] == GROUPS).tolist()
+
+
+@given(st.integers(1, 99), st.integers(8, 512), st.integers(8, 512), st.integers(2, 999))
+def test_a_name_says_what_it_was_made_of(channels, height, width, classes):
+    shape = Shape(channels, height, width)
+    name = name_of(shape, classes, 64 * "a1")
+    assert is_own(name)
+    assert (get(name).task.input, get(name).task.classes) == (shape, classes)

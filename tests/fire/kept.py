@@ -16,9 +16,11 @@ from typing import Any
 
 BESIDE = ("", "-wal", "-journal")
 GROWING = (
-    *("ledger_runs", "ledger_predictions", "ledger_reports", "ledger_questions", "search_steps"),
-    *("ledger_images", "ledger_classes", "ledger_networks", "ledger_recipes"),
+    *("ledger_runs", "ledger_predictions", "ledger_divergences", "ledger_reports"),
+    *("ledger_questions", "ledger_images", "ledger_classes", "ledger_networks"),
+    *("ledger_recipes", "search_steps"),
 )  # tables whose rows are written once
+BESIDE_RUNS = ("ledger_predictions", "ledger_divergences")
 KEY = ("network", "dataset", "data", "protocol", "recipe", "seed")
 CLOCK = ("id", "seconds", "created", "checksum")  # what differs from one time to the next
 CLOCKED = ("date", "resumed", "not kept")  # so of a run's provenance
@@ -139,7 +141,7 @@ def figures(rows: Rows) -> dict[str, Counter[str]]:
                     continue
                 provenance = json.loads(row["provenance"])
                 plain["provenance"] = {k: v for k, v in provenance.items() if k not in CLOCKED}
-            if table == "ledger_predictions":  # of a run, which it names by a checksum
+            if table in BESIDE_RUNS:  # of a run, which it names by a checksum
                 run = runs.get(row["run"], {"network": "none"})
                 plain["run"] = [run.get(name) for name in (*KEY, "epoch_to")]
             if table == "search_steps" and isinstance(named := json.loads(row["accuracies"]), str):

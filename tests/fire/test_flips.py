@@ -15,6 +15,7 @@ from blocksearch.errors import BlocksearchError, StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.trials import Studies
 from tests.fire.flips import flip
+from tests.runs.test_divergence import diverged
 from tests.runs.test_ledger import IMAGES, make_job, make_run, partial
 from tests.search.made import definition, row, searched, write
 
@@ -26,12 +27,14 @@ TABLES = {  # and which questions their rows answer
     "ledger_recipes": ("described", "recipe"),
     "ledger_runs": RUNS,
     "ledger_predictions": RUNS,
+    "ledger_divergences": RUNS,
     "ledger_images": ("images",),
     "ledger_reports": ("reports",),
     "ledger_checksums": ("reports", *NETWORKS),
     "search_studies": ("names", "definitions", "trials"),
     "search_steps": ("trials",),
 }
+LOST = make_job(3)
 OTHER = make_job(0, named_network("mobilenet", TASKS["digits"]))
 
 
@@ -50,6 +53,7 @@ def write_whole(file):
         for seed in range(3):
             ledger.add(make_job(seed), make_run(make_job(seed), 40.0 + seed))
         ledger.add(OTHER, partial(OTHER, 1))
+        ledger.add(LOST, diverged(LOST))
         ledger.add_images(IMAGES)
         ledger.add_report("final", "made", '{"title": "as it was"}')
         ledger.add_report("final front", "made", "[]")
@@ -63,6 +67,7 @@ def write_whole(file):
 def asked(ledger):
     """Return every question that a file can be asked, each by itself."""
     studies, seeds = Studies(ledger), [make_job(seed).key for seed in range(3)]
+    seeds.append(LOST.key)
     keys = [*seeds, OTHER.key]
     return {
         "runs": lambda: sorted(map(str, map(_plain, ledger.runs()))),

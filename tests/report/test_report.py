@@ -511,7 +511,7 @@ def test_a_test_says_what_it_measured_and_what_the_search_had(asked):
         accuracy=60.0,
         interval=(55.0, 65.0),
         accuracies=(60.0,),
-        failures=(),
+        failures=(run(1001, None),),
     )
     found = evaluation.Final(
         title="t",
@@ -523,5 +523,8 @@ def test_a_test_says_what_it_measured_and_what_the_search_had(asked):
         sought=sought,
     )
     report = measured_by(study.test_report(found), metric)
+    (failure,) = report.tables[0].records()[0]["failures"]
+    assert failure == run(1001, None).ending
+    assert report.tables[0].rows[0]["count"] == "1 (seed 1001 diverged: nan)"
     assert report.tables[0].columns[1].head == f"test {metric.title}, %"
     assert any("expected in the search: balanced accuracy, by its" in note for note in report.notes)

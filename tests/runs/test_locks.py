@@ -10,10 +10,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from blocksearch.api.studies import front
 from blocksearch.errors import BlocksearchError, StoreError
 from blocksearch.files import check_output, replace_file
+from blocksearch.runs.engine import _is_locked
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.records import Group
@@ -190,3 +193,18 @@ def test_a_part_that_is_known_does_not_hide_the_rest(tmp_path):
     with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as holds:
         ledger.add(jobs[0], make_run(jobs[0]))
         assert next(in_turn([group], ledger, holds, lambda *_: None)) == group
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_locked"),
+    [("CREATE TABLE t (n)", True), ("locked", False)],  # the second says the word, of a statement
+)
+def test_what_is_locked_is_told_by_sqlites_code(tmp_path, asked, is_locked):
+    file = tmp_path / "a.db"
+    engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 0})
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, engine.connect() as own:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OperationalError, match="locked") as caught:
+            own.exec_driver_sql(asked)
+        assert _is_locked(caught.value) == is_locked
+    engine.dispose()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blocksearch as bs
-from blocksearch.arch.cost import Budget
+from blocksearch.arch.cost import Budget, Relation
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.runs.ledger import Ledger
@@ -144,9 +144,7 @@ def test_best_reads_what_is_to_be_maximised_as_a_least(found):
         found.best(**{"recall:0": 99.9})
 
 
-@given(
-    st.floats(0, 100), st.floats(0, 100), st.floats(0, 100), st.sampled_from(["<=", "<", ">=", ">"])
-)
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 100), st.sampled_from(Relation))
 def test_what_is_shown_of_a_limit_agrees_with_every_value_within(one, other, bound, relation):
     low, high = sorted((one, other))
     limit = Budget(name="", quantity="accuracy", relation=relation, bound=bound)
