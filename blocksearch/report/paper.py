@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from blocksearch.ablation.variant import Role
 from blocksearch.report.figure import (
     BLUE,
     GREY,
@@ -124,7 +125,7 @@ def _claimed(dataset: str, records: Sequence[Row]) -> Figure:
     for row in records:
         low, high = row[f"{dataset}_interval_low"], row[f"{dataset}_interval_high"]
         verdict = row[f"{dataset}_verdict"]
-        role = row["role"] if row["role"] != "variant" else ""
+        role = row["role"] if row["role"] != Role.VARIANT else ""
         words = (f"{row['factor']} {row['value']}", row["given"], role)
         forks.append(
             Fork(
