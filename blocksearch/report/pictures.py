@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
-from typing import Any
+from typing import Any, assert_never
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -156,11 +156,18 @@ def _panel(panel: Axes, figure: Figure) -> None:
 def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -> None:
     x, y = _numbers(series.x, rows), _numbers(series.y, rows)
     style = series.style
-    if series.kind is Kind.BARS:
-        low, high = zip(*filter(None, series.spans), strict=True)
-        sizes = [end - begin for begin, end in zip(low, high, strict=True)]
-        panel.barh(y, sizes, 0.7, low, color=style.color, label=series.name, zorder=order)
-        return
+    match series.kind:
+        case Kind.BARS:
+            low, high = zip(*filter(None, series.spans), strict=True)
+            sizes = [end - begin for begin, end in zip(low, high, strict=True)]
+            panel.barh(y, sizes, 0.7, low, color=style.color, label=series.name, zorder=order)
+            return
+        case Kind.LINE:
+            symbol = ""
+        case Kind.POINTS | Kind.STEPS | Kind.RISES:
+            symbol = _SYMBOLS[style.symbol]
+        case _:
+            assert_never(series.kind)
     spans = [
         (0.0, 0.0) if span is None else (middle - span[0], span[1] - middle)
         for middle, span in zip(x if series.spread == "x" else y, series.spans, strict=False)
@@ -172,7 +179,7 @@ def _draw_series(panel: Axes, series: Series, rows: Sequence[str], order: int) -
         x,
         y,
         **bars,
-        fmt="" if series.kind is Kind.LINE else _SYMBOLS[style.symbol],
+        fmt=symbol,
         linestyle=_DASHES[style.dash] if _JOINED[series.kind] else "none",
         ms=0.7 * style.size,
         mfc="none" if style.hollow else style.color,
