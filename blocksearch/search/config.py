@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocksearch.arch.cost import COSTS, METRICS, Budget
+from blocksearch.arch.cost import Budget
+from blocksearch.arch.quantities import COSTS, METRICS
 from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
