@@ -386,8 +386,12 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
             lambda: optuna.samplers.BruteForceSampler(seed=0),
             lambda: optuna.samplers.RandomSampler(seed=0),
         ),
+        (  # it draws a seed where it gets none, another each time
+            lambda: optuna.samplers.QMCSampler(scramble=True, warn_asynchronous_seeding=False),
+            lambda: optuna.samplers.QMCSampler(scramble=True, seed=0),
+        ),
     ],
-    ids=["tpe", "nsga2", "brute force"],
+    ids=["tpe", "nsga2", "brute force", "qmc"],
 )
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other):
