@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.arch.scale import rescaled
     from blocksearch.arch.zoo import TASKS, named_network
     from blocksearch.errors import BlocksearchError
+    from blocksearch.runs.callback import Callback
     from blocksearch.search.objectives import Objective
     from blocksearch.space.grammar import Grammar
     from blocksearch.space.load import load_space
@@ -57,6 +58,7 @@ _HOMES = {
     "arch.scale": ("rescaled",),
     "arch.zoo": ("TASKS", "named_network"),
     "errors": ("BlocksearchError",),
+    "runs.callback": ("Callback",),
     "search.objectives": ("Objective",),
     "space.grammar": ("Grammar",),
     "space.load": ("load_space",),
@@ -69,6 +71,7 @@ __all__ = [
     "Answer",
     "Block",
     "BlocksearchError",
+    "Callback",
     "Cost",
     "Grammar",
     "Network",

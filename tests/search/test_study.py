@@ -16,9 +16,9 @@ from PIL import Image
 
 from blocksearch import Grammar, Shape, Study, Task, cost, load_space
 from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
-from blocksearch.search.loop import Audience
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
 from blocksearch.search.trials import Studies, TrialState
@@ -406,7 +406,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
         )
 
     said = []
-    callback = Audience()
+    callback = Callback()
     callback.ended = said.append
     study(make()).search(trials=5)
     found = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
