@@ -14,11 +14,9 @@ from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
 from blocksearch.search.results import RESERVED
-from blocksearch.search.samplers import is_sampler, sampler_from
+from blocksearch.search.samplers import OPTUNA, SAMPLERS, is_sampler, sampler_from
 
-OPTUNA = ("nsga2", "tpe", "gp")
-SAMPLERS = ("evolution", "random", *OPTUNA)
-PROMOTING = ("evolution", "random")  # samplers that rungs go with
+PROMOTING = tuple(name for name in SAMPLERS if name not in OPTUNA)  # that rungs go with
 # reference networks that a study begins with, unless others are wished
 NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")
 MAX_PENDING = 3  # trainings in flight at most, where nothing else is known: two workers are busy

@@ -374,6 +374,41 @@ def test_a_new_cost_is_a_row(tmp_path):
     assert front["objectives"] == ["accuracy", "depth", "weight_bytes"]
 
 
+NEW_SAMPLER = [
+    (
+        'OPTUNA = ("nsga2"',
+        """class Least:
+    name = "least"
+
+    def propose(self, trials, pending, candidates, rng):
+        rows = sorted(candidates.free, key=lambda row: candidates.costs(["flops"])[row, 0])
+        return Proposal(rows[0]) if rows else None
+
+
+OPTUNA = ("nsga2\"""",
+    ),
+    (
+        "    RandomSampler.name: RandomSampler,",
+        "    **{each.name: each for each in (RandomSampler, Least)},",
+    ),
+]
+NEW_SAMPLER_ASKED = """
+import blocksearch as bs
+space = bs.Grammar(bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "none"], residual=["none", "add"])
+study = bs.Study(space, "s.db", objective=lambda network, seed: 50.0, sampler="least", seeds=1,
+                 references="none")
+study.search(trials=3)
+new = [trial for trial in study.trials if trial.kind == "new"]
+assert {trial.origin for trial in new} == {"least"}
+assert [trial.costs["flops"] for trial in new] == sorted(space.costs().flops.tolist())[:3]
+"""
+
+
+def test_a_new_sampler_is_a_class_in_a_table(tmp_path):
+    done = run_edited(tmp_path, {"search/samplers.py": NEW_SAMPLER}, NEW_SAMPLER_ASKED)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_cost_that_nothing_counts_is_refused(tmp_path):
     row = NEW_COSTS[1].replace('multiple=(4, "params"),', "")
     done = run_edited(tmp_path, {COST_FILE: [(LAST_COST, row)]}, "from blocksearch import Cost")

@@ -18,8 +18,9 @@ from statistics import fmean
 
 from blocksearch.arch.network import Network
 from blocksearch.runs.callback import Callback
-from blocksearch.search.config import SAMPLERS, StudyConfig
+from blocksearch.search.config import StudyConfig
 from blocksearch.search.loop import Effort, evaluate
+from blocksearch.search.samplers import SAMPLERS
 from blocksearch.search.trials import Trial, TrialKind
 from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Smooth
