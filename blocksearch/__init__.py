@@ -23,14 +23,16 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.api.study import Study
     from blocksearch.api.trainings import ablate, bench, merge, reproduce, train, verify
     from blocksearch.arch.block import Block
-    from blocksearch.arch.cost import METRICS, Cost
+    from blocksearch.arch.cost import Cost
     from blocksearch.arch.layers import Shape
     from blocksearch.arch.network import Network, Task
     from blocksearch.arch.notation import parse, parse_block
     from blocksearch.arch.ops import op
+    from blocksearch.arch.quantities import METRICS
     from blocksearch.arch.scale import rescaled
     from blocksearch.arch.zoo import TASKS, named_network
     from blocksearch.errors import BlocksearchError
+    from blocksearch.runs.callback import Callback
     from blocksearch.search.objectives import Objective
     from blocksearch.space.grammar import Grammar
     from blocksearch.space.load import load_space
@@ -47,14 +49,16 @@ _HOMES = {
     "api.study": ("Study",),
     "api.trainings": ("ablate", "bench", "merge", "reproduce", "train", "verify"),
     "arch.block": ("Block",),
-    "arch.cost": ("METRICS", "Cost"),
+    "arch.cost": ("Cost",),
     "arch.layers": ("Shape",),
     "arch.network": ("Network", "Task"),
     "arch.notation": ("parse", "parse_block"),
     "arch.ops": ("op",),
+    "arch.quantities": ("METRICS",),
     "arch.scale": ("rescaled",),
     "arch.zoo": ("TASKS", "named_network"),
     "errors": ("BlocksearchError",),
+    "runs.callback": ("Callback",),
     "search.objectives": ("Objective",),
     "space.grammar": ("Grammar",),
     "space.load": ("load_space",),
@@ -67,6 +71,7 @@ __all__ = [
     "Answer",
     "Block",
     "BlocksearchError",
+    "Callback",
     "Cost",
     "Grammar",
     "Network",

@@ -11,7 +11,7 @@ import pytest
 
 import blocksearch as bs
 from blocksearch.arch.zoo import NAMED
-from blocksearch.runs.scheduler import Watch
+from blocksearch.runs.callback import together
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -126,10 +126,31 @@ def test_a_value_of_a_wrong_type_is_one_line(what):
         assert "\n" not in str(caught.value)
 
 
-class Misspelt:
-    def finishd(self, group, runs): ...
+class Hearing:
+    def __init__(self, *names):
+        self.__dict__ |= {name: lambda *happened: None for name in names}
 
-    reading = 3  # not a method
+
+class NotAMethod:
+    reading = 3
+
+
+class Inherited(bs.Callback):
+    def finish(self):
+        """Is no hook, and beside one that is there."""
+
+    def finished(self, group, runs):
+        self.finish()
+
+
+MISSPELT = {
+    "finishd": "finished",
+    "finish": "finished",
+    "on_trial_finished": "trial_finished",
+    "planed": "planned",
+    "ended_early": "ended",
+    "on_search_start": "search_started",
+}
 
 
 HEARD = {
@@ -145,12 +166,57 @@ HEARD = {
 
 @pytest.mark.parametrize("call", HEARD)
 def test_what_can_hear_nothing_is_no_callback(call, tmp_path):
-    for wrong in (print, Misspelt(), Watch):
+    for wrong in (print, NotAMethod(), Hearing("save"), bs.Callback):
         with pytest.raises(bs.BlocksearchError, match=r"callback is .* methods reading, .*ended"):
             HEARD[call]([wrong])
     with pytest.raises(bs.BlocksearchError, match="callbacks must be a list"):
         HEARD[call](print)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_method_of_a_callback_is_one_line(name):
+    says = f"'{name}'.* did you mean '{MISSPELT[name]}'"
+    for given in (Hearing("reading", name), type("Own", (bs.Callback,), {name: print})()):
+        with pytest.raises(bs.BlocksearchError, match=says) as said:
+            together([given])
+        assert "\n" not in str(said.value)
+    together([Inherited(), Hearing("ended", "save")])
+
+
+def test_one_callback_hears_trainings_and_searches():
+    heard = []
+
+    class Both(bs.Callback):
+        def save(self):
+            """Is a method of its own."""
+
+        def planned(self, plan):
+            heard.append(("planned", len(plan.missing)))
+
+        def finished(self, group, runs):
+            heard.extend(("finished", run.key.seed) for run in runs)
+
+        def search_started(self, study, trials, total):
+            heard.append(("search_started", study, trials, total))
+
+        def trial_finished(self, trial, total, reused):
+            heard.append(("trial_finished", trial.number))
+
+        def ended(self, reason):
+            heard.append(("ended", reason))
+
+    callbacks = [Both(), Inherited(), Hearing("ended")]
+    images = made_up_images()
+    bs.train("effnet", dataset=images, seeds=1, widths=(4, 8), callbacks=callbacks, **SMALL)
+    assert heard == [("planned", 1), ("finished", 0), ("ended", None)]
+    heard.clear()
+    own = {"objective": lambda network, seed: 50.0, "references": "none", "seeds": 1}
+    bs.Study(SPACE, "s.db", **own).search(2, callbacks=callbacks)
+    assert heard[0] == ("search_started", "study", 0, 2)
+    assert [name for name, *_ in heard[1:-1]] == ["trial_finished"] * (len(heard) - 2)
+    assert heard[-1][0] == "ended"
+    assert heard[-1][1].startswith("2 trials")
 
 
 def test_the_name_of_a_task_stands_for_it():
@@ -230,7 +296,7 @@ def test_a_study_answers_in_every_form(tmp_path):
     heard = []
 
     class Mine:
-        def told(self, trial, total, reused):
+        def trial_finished(self, trial, total, reused):
             heard.append(trial.number)
 
     study.search(trials=3, callbacks=[Mine()])

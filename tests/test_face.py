@@ -55,7 +55,7 @@ def test_a_space_is_counted_numbered_sampled_and_searched():
     labels, heard = np.arange(48) % 3, []
 
     class Mine:
-        def told(self, trial, total, reused):
+        def trial_finished(self, trial, total, reused):
             heard.append(trial)
 
     sampler = optuna.samplers.TPESampler()

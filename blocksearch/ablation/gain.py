@@ -19,12 +19,13 @@ from blocksearch.ablation.stats import Verdict, interval_of
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.metrics import ALPHA, spread
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.recall import recall
-from blocksearch.runs.records import Job, Run, RunKey, RunState
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure, foresee
 from blocksearch.space.grammar import Grammar
 
 
@@ -86,12 +87,12 @@ def gain(
     network: Network,
     config: GainConfig,
     request: Request,
-    watch: Watch,
+    callback: Callback,
 ) -> Gain:
     """Train what is missing of a network and of members drawn from a space, and compare them."""
     shared, own, theirs, available, title = _planned(space, grammar, network, config, request)
     known = recall(theirs, request.ledger, *request.sources)
-    runs = ensure([*own, *theirs], request.ledger, request.workers, watch, *request.means)
+    runs = ensure([*own, *theirs], request.ledger, request.workers, callback, *request.means)
     accuracies = _accuracies(shared, own, runs)
     found = _accuracies(shared, theirs, runs)
     estimate = welch(list(accuracies.values()), list(found.values()))
@@ -122,11 +123,13 @@ def foresee_gain(
     network: Network,
     config: GainConfig,
     request: Request,
-    watch: Watch,
+    callback: Callback,
 ) -> tuple[str, Plan]:
     """Say what would be trained, and for how long."""
     _, own, theirs, _, title = _planned(space, grammar, network, config, request)
-    return title, foresee([*own, *theirs], request.ledger, request.workers, watch, *request.means)
+    return title, foresee(
+        [*own, *theirs], request.ledger, request.workers, callback, *request.means
+    )
 
 
 def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:

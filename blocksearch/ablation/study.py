@@ -10,13 +10,14 @@ from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
 from blocksearch.ablation.results import Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.questions import Asked, Question, remembered
 from blocksearch.runs.recall import is_shipped, recall
-from blocksearch.runs.records import Job, Run, RunKey
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Job, Plan, Run, RunKey
+from blocksearch.runs.scheduler import ensure, foresee
 
 
 def ablate(
@@ -24,7 +25,7 @@ def ablate(
     found: Sequence[Variant],
     config: AblationConfig,
     request: Request,
-    watch: Watch,
+    callback: Callback,
     splits: Sequence[int] = (),
 ) -> Ablation:
     """Train what is missing for the variants that `design.ask` lists, and compare them.
@@ -38,7 +39,7 @@ def ablate(
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
         missing = jobs(wanted, every, seeds)
-        runs.update(ensure(missing, request.ledger, request.workers, watch, *request.means))
+        runs.update(ensure(missing, request.ledger, request.workers, callback, *request.means))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
     groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not splits else None
@@ -106,7 +107,7 @@ def foresee_ablation(
     found: Sequence[Variant],
     config: AblationConfig,
     request: Request,
-    watch: Watch,
+    callback: Callback,
     splits: Sequence[int] = (),
 ) -> Foreseen:
     """Say what an ablation would train, and how many seeds its comparisons need on one split."""
@@ -119,7 +120,7 @@ def foresee_ablation(
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in whole
         )
-    own = foresee(wanted, request.ledger, request.workers, watch, *request.means)
+    own = foresee(wanted, request.ledger, request.workers, callback, *request.means)
     return Foreseen(
         title=title,
         plan=own,

@@ -5,11 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.errors import ConfigError, unknown
 from blocksearch.report.table import Report
 
 Found = TypeVar("Found", covariant=True)
-Heard = TypeVar("Heard")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -71,33 +70,6 @@ class Answer(Generic[Found]):
         from blocksearch.report.pages import fragment
 
         return fragment(self.report)
-
-
-def together(kind: type[Heard], callbacks: Sequence[Heard]) -> Heard:
-    """Return a callback of a kind that passes on to several what happens, each of whom has the
-    methods that it wants. Raises ConfigError for one that has none.
-    """
-    made, names = kind(), [name for name in vars(kind) if not name.startswith("_")]
-    check_type("callbacks", callbacks, Sequence[Any])
-    for each in callbacks:
-        hears = any(callable(getattr(each, name, None)) for name in names)
-        if isinstance(each, type) or not hears:
-            raise ConfigError(
-                f"a callback is an object with one or more of the methods {', '.join(names)}, but "
-                f"got {each!r:.80}"
-            )
-
-    def passing(name: str) -> Any:
-        def call(*happened: Any) -> None:
-            for each in callbacks:
-                if hear := getattr(each, name, None):
-                    hear(*happened)
-
-        return call
-
-    for name in names:
-        setattr(made, name, passing(name))
-    return made
 
 
 def divided(

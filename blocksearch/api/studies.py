@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.answer import Answer, divided
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.api.trainings import Seeds, planned, run_config
@@ -16,15 +16,16 @@ from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.report.table import Report
+from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import Request, loaded, read_seeds
 from blocksearch.runs.records import RunState
-from blocksearch.runs.scheduler import Watch, foresee
+from blocksearch.runs.scheduler import foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
-from blocksearch.search.loop import Audience, Effort, affordable
+from blocksearch.search.loop import Effort, affordable
 from blocksearch.search.results import Entry, Summary
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
@@ -38,7 +39,7 @@ def search(
     dataset: DatasetLike = "digits",
     skeleton: Maker = None,
     dry_run: bool = False,
-    callbacks: Sequence[Audience] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Search a space for its Pareto-optimal networks in accuracy and costs.
@@ -50,15 +51,15 @@ def search(
     from blocksearch.search.loop import search as run_search
 
     asked, rest = divided(fields, StudyConfig, RunConfig)
-    heard = together(Audience, callbacks)
-    config = run_config(dataset, rest, heard.reading)
+    callback = together(callbacks)
+    config = run_config(dataset, rest, callback.reading)
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     request = replace(config.request(), metric=read_metric(study.metric))
     effort = Effort(trials, timeout)
     if dry_run:
         return _foreseen(name, grammar, study, request, effort)
-    run_search(name, grammar, study, request, effort, heard)
+    run_search(name, grammar, study, request, effort, callback)
     return front(request.ledger, study.name)
 
 
@@ -93,7 +94,7 @@ def _foreseen(
     prices = Prices(Candidates(within, study.seed), study.costs)
     check_goes_on(define(name, grammar, prices, Judged.by(shared), study), request.ledger)
     plan = foresee(
-        shared.jobs(drawn, [0]), request.ledger, request.workers, Watch(), request.device
+        shared.jobs(drawn, [0]), request.ledger, request.workers, Callback(), request.device
     )
     each = max(1, len(plan.missing))
     networks = effort.trials + len(first)
@@ -159,7 +160,7 @@ def test(
     skeleton: Maker = None,
     plugins: Sequence[str | Path | Op] = (),
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
 ) -> Answer[Any]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
@@ -171,11 +172,11 @@ def test(
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final, foresee_final
 
-    watch, own = together(Watch, callbacks), read_metric(metric) if metric else None
+    callback, own = together(callbacks), read_metric(metric) if metric else None
     files = [each for each in plugins if not isinstance(each, Op)]
     ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
-    how = (Location(db), name, data_root, workers, device, watch)
+    how = (Location(db), name, data_root, workers, device, callback)
     if dry_run:
         return planned(*foresee_final(*how, inside))
     found = final(*how, own, inside)
@@ -190,7 +191,7 @@ def gain(
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Say what a network gains on random members of a space that cost no more FLOPs.
@@ -208,14 +209,14 @@ def gain(
     from blocksearch.report.gain import gain_report
 
     asked, rest = divided(fields, GainConfig, RunConfig)
-    question, watch = GainConfig(**asked), together(Watch, callbacks)
-    config = run_config(dataset, rest, watch.reading)
+    question, callback = GainConfig(**asked), together(callbacks)
+    config = run_config(dataset, rest, callback.reading)
     name, grammar = placed(space, config.dataset)
     own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
     request = config.request()
     if dry_run:
-        return planned(*foresee_gain(name, grammar, own, question, request, watch))
-    found = run_gain(name, grammar, own, question, request, watch)
+        return planned(*foresee_gain(name, grammar, own, question, request, callback))
+    found = run_gain(name, grammar, own, question, request, callback)
     return Answer(
         found=found,
         report=gain_report(found),
@@ -230,7 +231,7 @@ def tabulate(
     dataset: DatasetLike = "digits",
     seeds: Seeds = 3,
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Train every network of a small space, and write a table from which a search is replayed.
@@ -241,11 +242,11 @@ def tabulate(
     from blocksearch.search.tabulate import foresee_tabulate
     from blocksearch.search.tabulate import tabulate as run_table
 
-    watch = together(Watch, callbacks)
-    config = run_config(dataset, fields, watch.reading)
+    callback = together(callbacks)
+    config = run_config(dataset, fields, callback.reading)
     name, grammar = placed(space, config.dataset)
     where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
-    asked = (name, grammar, read_seeds(seeds), config.request(), where, watch)
+    asked = (name, grammar, read_seeds(seeds), config.request(), where, callback)
     if dry_run:
         return planned(*foresee_tabulate(*asked))
     title, rows, flops = run_table(*asked)

@@ -11,19 +11,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.answer import Answer, divided
 from blocksearch.api.studies import front, front_answer, importance
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
 from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.runs.callback import together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.importance import Effects
-from blocksearch.search.loop import Audience, Effort, Function, evaluate, search
+from blocksearch.search.loop import Effort, Function, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
 from blocksearch.search.summary import summarise
@@ -90,7 +91,7 @@ class Study:
         trials: int,
         timeout: float | None = None,
         *,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[object] = (),
         catch: tuple[type[Exception], ...] = (),
     ) -> Answer[Summary]:
         """Search until so many networks are sampled in all and the front has its seeds, or
@@ -99,13 +100,13 @@ class Study:
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
-        effort, heard = Effort(trials, timeout), together(Audience, callbacks)
+        effort, callback = Effort(trials, timeout), together(callbacks)
         name = self.config.name
         if self._objective is None:
-            search(name, self._grammar, self.config, self._request(), effort, heard)
+            search(name, self._grammar, self.config, self._request(), effort, callback)
         else:
             function, file = self._objective, self.file
-            evaluate(name, self._grammar, self.config, function, file, effort, heard, catch)
+            evaluate(name, self._grammar, self.config, function, file, effort, callback, catch)
         return self._found()
 
     @property

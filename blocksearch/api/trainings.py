@@ -7,7 +7,7 @@ from typing import Any
 
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.api.answer import Answer, divided, together
+from blocksearch.api.answer import Answer, divided
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
@@ -17,12 +17,12 @@ from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.data.own import Progress
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.paper.reproduce import PaperTable
+from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RESULTS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import loaded, read_seeds
-from blocksearch.runs.records import RunState
-from blocksearch.runs.scheduler import Plan, Watch
+from blocksearch.runs.records import Plan, RunState
 
 Seeds = int | str | Sequence[int]
 
@@ -50,7 +50,7 @@ def train(
     skeleton: Maker = None,
     metric: str = "accuracy",
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Train one network, once a seed, and judge it on the validation split.
@@ -70,13 +70,13 @@ def train(
     from blocksearch.report.tables import runs_report
     from blocksearch.runs.train import foresee_training, train_network
 
-    watch, own = together(Watch, callbacks), read_metric(metric)
-    config = run_config(dataset, fields, watch.reading)
+    callback, own = together(callbacks), read_metric(metric)
+    config = run_config(dataset, fields, callback.reading)
     found = _network(net, config.dataset, widths, plugins, skeleton)
     request = replace(config.request(), metric=own)
     if dry_run:
-        return planned(*foresee_training(str(net), found, read_seeds(seeds), request, watch))
-    title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, watch)
+        return planned(*foresee_training(str(net), found, read_seeds(seeds), request, callback))
+    title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, callback)
     report = measured_by(runs_report(title, rows, classes), own)
     failed = any(row["state"] == RunState.FAILED for row in rows)
     return Answer(found=rows, report=report, failed=failed)
@@ -92,7 +92,7 @@ def ablate(
     skeleton: Maker = None,
     metric: str = "accuracy",
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Vary one factor of a block, everything else and the seeds paired; say what it does.
@@ -111,12 +111,12 @@ def ablate(
 
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
-    watch = together(Watch, callbacks)
-    config = run_config(dataset, rest, watch.reading)
+    callback = together(callbacks)
+    config = run_config(dataset, rest, callback.reading)
     reference = _network(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
     own = read_metric(metric)
-    return _ablation(str(block), found, question, config, watch, dry_run=dry_run, metric=own)
+    return _ablation(str(block), found, question, config, callback, dry_run=dry_run, metric=own)
 
 
 def _network(
@@ -137,7 +137,7 @@ def _ablation(
     found: Sequence[Any],
     question: AblationConfig,
     config: RunConfig,
-    watch: Watch,
+    callback: Callback,
     *,
     dry_run: bool,
     metric: Metric = ACCURACY,
@@ -152,11 +152,11 @@ def _ablation(
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
-        ahead = foresee_ablation(name, found, question, request, watch, others)
+        ahead = foresee_ablation(name, found, question, request, callback, others)
         return Answer(found=ahead.plan, report=foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
-    done: Ablation = run_ablation(name, found, question, request, watch, others)
+    done: Ablation = run_ablation(name, found, question, request, callback, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(found=done, report=measured_by(ablation_report(done), metric), failed=done.failed)
@@ -178,7 +178,7 @@ def reproduce(
     strict: bool = False,
     variance: str | None = None,
     dry_run: bool = False,
-    callbacks: Sequence[Watch] = (),
+    callbacks: Sequence[object] = (),
     **fields: Any,
 ) -> Answer[Any]:
     """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
@@ -192,7 +192,7 @@ def reproduce(
     >>> sum(cell["matches"] is True for cell in bs.reproduce("flops").records())
     34
     """
-    watch = together(Watch, callbacks)
+    callback = together(callbacks)
     part = f"table{what}" if isinstance(what, int) else what
     numbers = {f"table{number}": number for number in range(2, 8)}
     if variance is not None and part != "section3":
@@ -209,11 +209,11 @@ def reproduce(
     try:
         if part == "section3":
             question = {"seeds": seeds, "strict": strict, **spread}
-            return _section3(dataset, widths, question, fields, watch, dry_run=dry_run)
+            return _section3(dataset, widths, question, fields, callback, dry_run=dry_run)
         if part in numbers:
             own = read_seeds(5 if seeds is None else seeds)
             how = {"strict": strict, "dry_run": dry_run}
-            return _table(numbers[part], own, widths, fields, watch, **how)
+            return _table(numbers[part], own, widths, fields, callback, **how)
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
@@ -225,19 +225,19 @@ def _section3(
     widths: str | Sequence[int] | None,
     question: Mapping[str, Any],
     fields: Mapping[str, Any],
-    watch: Watch,
+    callback: Callback,
     *,
     dry_run: bool,
 ) -> Answer[Any]:
     from blocksearch.api.networks import read_task
     from blocksearch.paper.section3 import analyses, section3
 
-    config = run_config(dataset, fields, watch.reading)
+    config = run_config(dataset, fields, callback.reading)
     found = section3(read_task(config.dataset, widths)[0], config.dataset)
     seeds = analyses(config.dataset) if question["seeds"] is None else question["seeds"]
     asked = AblationConfig(factors=["all"], **{**question, "seeds": seeds})
     name = "Section 3, factors of effnet"
-    return _ablation(name, found, asked, config, watch, dry_run=dry_run)
+    return _ablation(name, found, asked, config, callback, dry_run=dry_run)
 
 
 def _across(
@@ -261,7 +261,7 @@ def _table(
     seeds: Sequence[int],
     widths: str | Sequence[int] | None,
     fields: Mapping[str, Any],
-    watch: Watch,
+    callback: Callback,
     *,
     strict: bool,
     dry_run: bool,
@@ -274,8 +274,8 @@ def _table(
     dataset = TABLES[number][0]
     task, request = read_task(dataset, widths)[0], run_config(dataset, fields).request()
     if dry_run:
-        return planned(*foresee_table(number, task, seeds, request, watch))
-    found: PaperTable = reproduce_table(number, task, seeds, request, watch, strict=strict)
+        return planned(*foresee_table(number, task, seeds, request, callback))
+    found: PaperTable = reproduce_table(number, task, seeds, request, callback, strict=strict)
     return Answer(found=found, report=paper_report(found), failed=found.failed)
 
 

@@ -14,15 +14,12 @@ from decimal import Decimal
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, assert_never
 
+from blocksearch.arch.quantities import COUNTED, COUNTERS, Priced, metric_named
 from blocksearch.arch.shape import Shape
-from blocksearch.errors import ConfigError, SpecError, unknown
+from blocksearch.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
     from blocksearch.arch.network import Network
-
-METRICS = ("flops", "macs", "params", "activations", "peak_activations")
-COSTS = tuple(name for name in METRICS if name != "macs")  # half the FLOPs, so no other objective
-EARLIER_NAMES = {"floats": "activations", "peak": "peak_activations"}  # in stored texts
 
 
 class Relation(StrEnum):
@@ -57,22 +54,8 @@ _BUDGET = re.compile(  # the last relation counts, so that a long text is read i
 _SCALES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
-def metric_named(name: str) -> str:
-    """Return the name of a metric; stored texts may have an earlier one.
-
-    >>> metric_named("peak")
-    'peak_activations'
-
-    Raises ConfigError with the known names.
-    """
-    current = EARLIER_NAMES.get(name, name)
-    if current not in METRICS:
-        raise unknown("cost", name, METRICS)
-    return current
-
-
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class Cost(Priced):
     """Exact counts for one image; each of `METRICS` is an attribute.
 
     `layer_activations` holds the elements that each convolution and the classifier give, pooling
@@ -85,6 +68,7 @@ class Cost:
     params: int = 0
     layer_activations: tuple[int, ...] = ()
     peak_activations: int = 0
+    counts: tuple[int, ...] = field(default=(), init=False)  # set where anything is `COUNTED`
 
     @property
     def flops(self) -> int:
@@ -103,11 +87,27 @@ class Cost:
             params=self.params + other.params,
             layer_activations=self.layer_activations + other.layer_activations,
             peak_activations=max(self.peak_activations, other.peak_activations),
-        )
+        ).counting(_sums(self.counts, other.counts))
 
     def beside(self, held: int) -> "Cost":
         """Return the same cost while another tensor of `held` elements is alive."""
-        return replace(self, peak_activations=self.peak_activations + held)
+        return self.peaking(self.peak_activations + held)
+
+    def peaking(self, peak: int) -> "Cost":
+        """Return the same cost with another peak."""
+        macs, params, counted = self.macs, self.params, self.layer_activations
+        found = Cost(macs=macs, params=params, layer_activations=counted, peak_activations=peak)
+        return found.counting(self.counts)
+
+    def counting(self, counts: tuple[int, ...]) -> "Cost":
+        """Take what is `COUNTED` of layers into a cost that was just made."""
+        if counts:
+            object.__setattr__(self, "counts", counts)
+        return self
+
+
+def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(operator.add, one, other)) if one and other else one or other
 
 
 class Place(StrEnum):
@@ -131,6 +131,7 @@ class Layer:
     stored_as: ClassVar[str]
     place: ClassVar[Place] = Place.CLOSES
     in_place: ClassVar[bool] = False  # writes over its input, if nobody else reads that
+    countable: ClassVar[bool] = True  # what is `COUNTED` of layers is counted of it
 
     def __init_subclass__(cls, stored_as: str = "") -> None:
         if cls.cost is Layer.cost:
@@ -204,7 +205,7 @@ def cost(priced: "Network | Iterable[Layer]") -> Cost:
     >>> cost(named_network("effnet", TASKS["gtsrb"])).flops
     344064
     """
-    counted, opened = list[int](), False
+    counted, opened, counts = list[int](), False, tuple[int, ...]()
     macs = params = peak = 0
     layers: Iterable[Layer] = getattr(priced, "layers", priced)  # type: ignore[arg-type]
     for layer in flat(layers):
@@ -215,7 +216,19 @@ def cost(priced: "Network | Iterable[Layer]") -> Cost:
         if opened and layer.place is Place.FOLDS:
             counted[-1] = layer.output.elements
         opened = _is_open(layer, opened)
-    return Cost(macs=macs, params=params, layer_activations=tuple(counted), peak_activations=peak)
+        if COUNTED:
+            counts = _sums(counts, _counts(layer, own))
+    return Cost(
+        macs=macs,
+        params=params,
+        layer_activations=tuple(counted),
+        peak_activations=peak,
+    ).counting(counts)
+
+
+def _counts(layer: Layer, own: Cost) -> tuple[int, ...]:
+    """Count what is `COUNTED` of a layer; one made of layers has theirs in its own cost."""
+    return tuple(f(layer) for f in COUNTERS) if layer.countable else own.counts
 
 
 def _is_open(layer: Layer, opened: bool) -> bool:
@@ -230,11 +243,13 @@ def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
     """
     total, added = Cost(), 0
     for part in flat((layer,)):
-        total = total.then(part.cost)
+        own = part.cost
+        total = total.then(own.counting(_counts(part, own)) if COUNTED else own)
         if folding and part.place is Place.FOLDS:
             added += part.output.elements - folding
         folding = part.output.elements if _is_open(part, folding > 0) else 0
-    return replace(total, layer_activations=(total.activations + added,)), folding
+    summed = replace(total, layer_activations=(total.activations + added,))
+    return summed.counting(total.counts), folding
 
 
 def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
@@ -248,9 +263,7 @@ def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
     if branch[0].in_place:
         first = first.beside(branch[0].output.elements)
-    return replace(
-        cost(branch), peak_activations=max(first.peak_activations, rest.peak_activations)
-    )
+    return cost(branch).peaking(max(first.peak_activations, rest.peak_activations))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ class Join(Layer):
     kind: JoinKind
     branches: tuple[Layers, ...]
 
+    countable = False
+
     def __post_init__(self) -> None:
         shapes = self.branch_outputs
         first, per_channel = shapes[0], Shape(shapes[0].channels, 1, 1)
@@ -149,7 +151,7 @@ class UserModel(Layer, stored_as="Model"):
         default=None, compare=False, repr=False, metadata={"stored": False}
     )
 
-    place, label = Place.OPENS, "model"
+    place, label, countable = Place.OPENS, "model", False
 
     def __post_init__(self) -> None:
         own: dict[str, Any] = vars(self)

@@ -21,13 +21,14 @@ from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError
 from blocksearch.paper.claims import pairs_among, with_claims
 from blocksearch.paper.tables import TABLES, Row, printed, printed_value
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.metrics import RESOLUTION, mean_interval
 from blocksearch.runs.plan import Conditions, Request, conditions
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.questions import Asked, Question, remembered
 from blocksearch.runs.recall import is_shipped
-from blocksearch.runs.records import Job, Run, RunState
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Job, Plan, Run, RunState
+from blocksearch.runs.scheduler import ensure, foresee
 
 # Section 5 gives *EffNet large* no widths: it is effnet filled to the baseline's FLOPs, the
 # network's and the published count's.
@@ -174,13 +175,13 @@ def reproduce_table(
     task: Task,
     seeds: Sequence[int],
     request: Request,
-    watch: Watch,
+    callback: Callback,
     *,
     strict: bool = False,
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
     shared, found, jobs, title = _planned(number, task, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
+    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     results = compared(number, rows, seeds, ImageGroups.of(shared))
@@ -213,13 +214,13 @@ def _remembered(
 
 
 def foresee_table(
-    number: int, task: Task, seeds: Sequence[int], request: Request, watch: Watch
+    number: int, task: Task, seeds: Sequence[int], request: Request, callback: Callback
 ) -> tuple[str, Plan]:
     """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated
     seconds.
     """
     _, _, jobs, title = _planned(number, task, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, watch, *request.means)
+    return title, foresee(jobs, request.ledger, request.workers, callback, *request.means)
 
 
 def _planned(

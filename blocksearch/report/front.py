@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.errors import ConfigError
 from blocksearch.report.figure import GREY, ORANGE, Figure, Kind, Mark, Scale, Series, Style
 from blocksearch.report.table import Column, Made, Priority, Report, Row, Table, form, shared_words
@@ -17,7 +18,7 @@ _LIMITS = (
 )
 MOST_POINTS = 5_000  # that a figure draws of one kind
 _LINE = 72  # characters of a line of a hover text
-_LABELS = {"flops": "FLOPs", "peak_activations": "peak activations"}
+_LABELS = {each.name: each.label for each in QUANTITIES.values()}
 
 
 def front_report(summary: Summary) -> Report:
@@ -316,12 +317,17 @@ def is_logarithmic(summary: Summary, axis: Axis) -> bool:
 
 
 def budget_lines(summary: Summary, cost: str) -> Iterator[tuple[float, str]]:
-    """Yield the bounds on a cost, with their texts; two FLOPs are a multiply-accumulate."""
+    """Yield the bounds on a cost, or on what it is a multiple of, with their texts."""
     names = [axis.name for axis in summary.axes if axis.measured]
     for text in summary.budgets:
         try:
             budget = read_limit(text, names)
         except ConfigError:  # stored by another version: its text is in the title
             continue
-        if budget.quantity == cost or (budget.quantity == "macs" and cost == "flops"):
-            yield budget.bound * (2 if budget.quantity == "macs" else 1), text
+        (times, row), (own, drawn) = _base(budget.quantity), _base(cost)
+        if row == drawn and own % times == 0:
+            yield budget.bound * (own // times), text
+
+
+def _base(cost: str) -> tuple[int, str]:
+    return QUANTITIES[cost].base if cost in QUANTITIES else (1, cost)

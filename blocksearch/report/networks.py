@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.arch.summary import LayerRow, layer_rows
 from blocksearch.report.figure import Figure, bar_figure, largest
 from blocksearch.report.table import Column, Priority, Report, Row, Table, rows_table
@@ -84,17 +85,15 @@ def _legend(rows: Sequence[LayerRow]) -> tuple[str, ...]:
 
 def cost_report(name: str, network: Network, price: Cost) -> Report:
     """List what one image costs a network, with the convention of each count."""
-    peak = price.peak_activations
     by = f"counted by torch in {network.skeleton.name}" if network.skeleton else "as in the paper"
-    handed_on = "values that convolutions and classifier hand on, summed"
-    counts = (
-        ("FLOPs", price.flops, f"2 × MACs, {by}"),
-        ("MACs", price.macs, "multiply-accumulates of convolutions and classifier"),
-        ("parameters", price.params, "normalisation and bias included"),
-        ("activations", price.activations, handed_on),
-        ("peak activations", peak, f"values alive at once, shortcuts too; {4 * peak:,} bytes"),
-    )
-    rows = [{"cost": cost, "value": value, "meaning": said} for cost, value, said in counts]
+    rows = [
+        {
+            "cost": QUANTITIES[name].label,
+            "value": value,
+            "meaning": QUANTITIES[name].meaning.format(by=by, bytes=4 * value),
+        }
+        for name, value in price.named().items()
+    ]
     table = replace(rows_table("", rows), notes=(f"network id: {network.digest}",))
     facts = _facts(name, network, price)
     return Report(
@@ -111,13 +110,7 @@ def _headed(name: str, network: Network) -> str:
     return text if name == text else f"{name}\n{text}"
 
 
-UNITS = {
-    "macs": "multiply-accumulates",
-    "flops": "operations, two for each multiply-accumulate",
-    "params": "numbers",
-    "activations": "values",
-    "peak_activations": "values",
-}
+UNITS = {each.name: each.unit for each in QUANTITIES.values()}
 
 
 def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
@@ -125,11 +118,7 @@ def _facts(name: str, network: Network, price: Cost) -> dict[str, object]:
         "name": name,
         "text": str(network),
         "network_id": network.digest,
-        "macs": price.macs,
-        "flops": price.flops,
-        "params": price.params,
-        "activations": price.activations,
-        "peak_activations": price.peak_activations,
+        **price.named(),
     }
 
 

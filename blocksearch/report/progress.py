@@ -24,10 +24,9 @@ from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, clean
 from blocksearch.report.console import Page
 from blocksearch.report.table import Report
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.records import Group, Job, Run
-from blocksearch.runs.scheduler import Plan, Watch
-from blocksearch.search.loop import Audience
+from blocksearch.runs.records import Group, Job, Plan, Run
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 
 _PATIENCE = 1.0  # seconds after which a bar appears
@@ -132,7 +131,7 @@ class _Bar:
             bar.stop()
 
 
-class SpokenWatch(Watch):
+class SpokenTrainings(Callback):
     """Say the plan before anything is trained, and each finished run."""
 
     def __init__(self, page: Page, bar: _Bar, advice: str) -> None:
@@ -186,17 +185,14 @@ class SpokenWatch(Watch):
         rate = f", {self._rate()}" if self._images else ""
         self._bar.show(self._finished, f"{self._running} running{rate}")
 
-    def ended(self, kept: int | None) -> None:
+    def ended(self, reason: str | None) -> None:
         """Take the bar away; after an interruption, say what is kept."""
         self._bar.end()
-        if kept is not None:
-            self._page.print(
-                f"interrupted: {kept} of {self._total} runs are in the database; "
-                "the same command goes on from there"
-            )
+        if reason:
+            self._page.print(reason)
 
 
-class SpokenAudience(Audience):
+class SpokenSearch(Callback):
     """Say what each training of a search gave, under a bar of trials; `measured` names it."""
 
     def __init__(self, page: Page, bar: _Bar, measured: str) -> None:
@@ -206,13 +202,13 @@ class SpokenAudience(Audience):
         """Show how many of a user's images are read."""
         self._bar.count("reading images", share)
 
-    def began(self, title: str, trials: int, total: int) -> None:
+    def search_started(self, study: str, trials: int, total: int) -> None:
         """Say whether the study is new."""
         begun = f"goes on after {trials} trainings" if trials else "new"
-        self._page.print(f"study {title}: {begun}, {total} networks in all")
+        self._page.print(f"study {study}: {begun}, {total} networks in all")
         self._bar.begin("networks", total)
 
-    def told(self, trial: Trial, total: int, reused: bool) -> None:
+    def trial_finished(self, trial: Trial, total: int, reused: bool) -> None:
         """Say what a training gave."""
         known = trial.accuracy is not None
         result = f"{self._measured} {trial.accuracy:.2f} %" if known else trial.state
@@ -226,10 +222,10 @@ class SpokenAudience(Audience):
         self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
         self._bar.show(number + 1)
 
-    def ended(self, reason: str) -> None:
+    def ended(self, reason: str | None) -> None:
         """Say why the search ended."""
         self._bar.end()
-        self._page.print(reason)
+        self._page.print(reason or "")
 
 
 @contextmanager
@@ -244,18 +240,18 @@ def _speaking(title: str, *, quiet: bool) -> Iterator[tuple[Page, _Bar]]:
 
 
 @contextmanager
-def trainings(*, quiet: bool, advice: str = "") -> Iterator[Watch]:
+def trainings(*, quiet: bool, advice: str = "") -> Iterator[Callback]:
     """Give what trainings are told to; `advice` says what makes them fewer or shorter."""
     with _speaking("reading images and results", quiet=quiet) as (page, bar):
-        yield Watch() if quiet else SpokenWatch(page, bar, advice)
+        yield Callback() if quiet else SpokenTrainings(page, bar, advice)
 
 
 @contextmanager
-def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Audience]:
+def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Callback]:
     """Give what a search by a metric tells about itself to."""
     measured = read_metric(metric).title
     with _speaking("preparing the search", quiet=quiet) as (page, bar):
-        yield Audience() if quiet else SpokenAudience(page, bar, measured)
+        yield Callback() if quiet else SpokenSearch(page, bar, measured)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers
 from blocksearch.data.splits import Split
 from blocksearch.training.outcome import Divergence
@@ -101,6 +102,13 @@ class Group:
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(job.key.seed for job in self.jobs)
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of its trainings, forward and backward, which is three times forward."""
+        return sum(
+            3 * cost(each.layers).flops * each.images * each.recipe.epochs for each in self.jobs
+        )
 
     def halves(self) -> "tuple[Group, Group]":
         """Divide the seeds in two, for a device on which all do not fit."""
@@ -205,3 +213,24 @@ class Run:
     def accuracy_at(self, epoch: int) -> float | None:
         """Percent after an epoch, counted from 1, or None where the run did not come so far."""
         return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a command will train: the groups not yet in the ledger, how many runs already are, and
+    the estimated seconds.
+    """
+
+    groups: tuple[Group, ...]
+    known: int
+    seconds: float
+
+    @property
+    def missing(self) -> tuple[Job, ...]:
+        """The jobs not yet in the ledger."""
+        return tuple(job for group in self.groups for job in group.jobs)
+
+    @property
+    def flops(self) -> int:
+        """What the missing runs cost."""
+        return sum(group.flops for group in self.groups)

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from blocksearch.arch.cost import cost
@@ -14,11 +13,12 @@ from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.data.datasets import is_own
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import DataError, StoreError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.recall import recall, there
-from blocksearch.runs.records import FINAL, Group, Job, Run, RunKey
+from blocksearch.runs.records import FINAL, Group, Job, Plan, Run, RunKey
 from blocksearch.training.weights import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
@@ -27,55 +27,8 @@ TOGETHER = (range(FIVE),)  # on a GPU, which has room for all
 PROBING = 3.0  # seconds in which networks are timed; others are estimated from these by FLOPs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a command will train: the groups not yet in the ledger, how many runs already are, and
-    the estimated seconds.
-    """
-
-    groups: tuple[Group, ...]
-    known: int
-    seconds: float
-
-    @property
-    def missing(self) -> tuple[Job, ...]:
-        """The jobs not yet in the ledger."""
-        return tuple(job for group in self.groups for job in group.jobs)
-
-    @property
-    def flops(self) -> int:
-        """What the missing runs cost."""
-        return sum(map(_flops, self.groups))
-
-
-class Watch:
-    """Hears what happens to the trainings of a command, and says nothing; views have one that
-    speaks.
-    """
-
-    def reading(self, share: float) -> None:
-        """Such a share of images of one's own is read; nothing is planned yet."""
-
-    def timing(self, networks: int) -> None:
-        """Some of so many networks are about to be timed, for a few seconds."""
-
-    def planned(self, plan: Plan) -> None:
-        """A plan is made; nothing is trained yet."""
-
-    def started(self, group: Group) -> None:
-        """A worker has begun with a group."""
-
-    def finished(self, group: Group, runs: Sequence[Run]) -> None:
-        """The runs of a group are in the ledger."""
-
-    def ended(self, kept: int | None) -> None:
-        """No more trainings will come; after an interruption, so many of the planned ones are in
-        the ledger.
-        """
-
-
 def plan(
-    jobs: Sequence[Job], ledger: Ledger, workers: Executor, watch: Watch, known: int = 0
+    jobs: Sequence[Job], ledger: Ledger, workers: Executor, callback: Callback, known: int = 0
 ) -> Plan:
     """Look up which jobs are missing, and estimate their time from short probes.
 
@@ -87,7 +40,7 @@ def plan(
     missing = list({job.key: job for job in _untrained(jobs, found)}.values())
     if not missing:
         return Plan(groups=(), known=known + len(found), seconds=0.0)
-    watch.timing(len({job.key.network for job in missing}))
+    callback.timing(len({job.key.network for job in missing}))
     groups, seconds = _grouped(missing, ledger, workers)
     return Plan(
         groups=tuple(groups),
@@ -100,7 +53,7 @@ def ensure(
     jobs: Sequence[Job],
     location: str,
     workers: int | None,
-    watch: Watch,
+    callback: Callback,
     device: str = "cpu",
     sources: Sequence[str] = (),
     executor: str = "processes",
@@ -108,42 +61,43 @@ def ensure(
     """Train what the databases at `location` and `sources` lack, and return the run of each job.
 
     New runs are kept at `location`. Where nothing is missing, nothing is written or begun.
-    Every finished run is in the ledger before `watch` hears of it, so that an interruption loses at
-    most the running ones, and of those what was not yet kept in a checkpoint. What another command
-    on the same file trains meanwhile is waited for.
+    Every finished run is in the ledger before `callback` hears of it, so that an interruption loses
+    at most the running ones, and of those what was not yet kept in a checkpoint. What another
+    command on the same file trains meanwhile is waited for.
     """
     elsewhere = recall(jobs, *sources)
     own = _untrained(jobs, elsewhere)
     if not own:
-        watch.planned(Plan(groups=(), known=len(elsewhere), seconds=0.0))
-        watch.ended(None)
+        callback.planned(Plan(groups=(), known=len(elsewhere), seconds=0.0))
+        callback.ended(None)
         return elsewhere
     _check_images(own, location)
     with start(executor, workers, device) as pool, closing(opened(location, pool)) as ledger:
         _sweep(own, ledger)
-        todo = plan(own, ledger, pool, watch, known=len(elsewhere))
-        watch.planned(todo)
+        todo = plan(own, ledger, pool, callback, known=len(elsewhere))
+        callback.planned(todo)
         remember_images({(job.protocol, job.key.data) for job in own}, own[0].root, ledger)
 
         def keep(group: Group, runs: list[Run]) -> None:
             ledger.add_all(zip(group.jobs, runs, strict=True))
             holds.let_go(group)
             _forget(group, {run.key for run in runs if run.state in FINAL})
-            watch.finished(group, runs)
+            callback.finished(group, runs)
             for run in runs:
                 if trouble := run.provenance.get("weights not kept"):
                     raise StoreError(f"weights cannot be kept in {trouble}; the run itself is kept")
 
-        kept, holds = None, Holds()
+        reason, holds = None, Holds()
         try:
-            pool.train(in_turn(todo.groups, ledger, holds, watch.finished), keep, watch.started)
+            groups = in_turn(todo.groups, ledger, holds, callback.finished)
+            pool.train(groups, keep, callback.started)
         except BaseException:
             # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
-            kept = len(ledger.find(job.key for job in todo.missing))
+            reason = _interrupted(len(ledger.find(job.key for job in todo.missing)), todo)
             raise
         finally:
             holds.close()
-            watch.ended(kept)
+            callback.ended(reason)
         return elsewhere | collect(own, ledger)
 
 
@@ -176,7 +130,7 @@ def foresee(
     jobs: Sequence[Job],
     location: str,
     workers: int | None,
-    watch: Watch,
+    callback: Callback,
     device: str = "cpu",
     sources: Sequence[str] = (),
     executor: str = "processes",
@@ -189,7 +143,7 @@ def foresee(
     _check_images(own, location)
     read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
     with start(executor, workers, device) as pool, closing(opened(read, pool)) as ledger:
-        return plan(own, ledger, pool, watch, known=len(elsewhere))
+        return plan(own, ledger, pool, callback, known=len(elsewhere))
 
 
 def opened(location: str, workers: Executor) -> Ledger:
@@ -267,8 +221,8 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
         groups += [Group(jobs=tuple(share), checkpoint=None, device=device) for share in shares]
     alike = {(group.jobs[0].key.without_seed, len(group.jobs)): group for group in groups}
     probed = workers.probe(_in_time(list(alike.values()), workers.count))
-    rate = sum(probed.values()) / max(1, sum(map(_flops, probed)))
-    seconds = {kind: probed.get(own, rate * _flops(own)) for kind, own in alike.items()}
+    rate = sum(probed.values()) / max(1, sum(each.flops for each in probed))
+    seconds = {kind: probed.get(own, rate * own.flops) for kind, own in alike.items()}
     total = sum(seconds[group.jobs[0].key.without_seed, len(group.jobs)] for group in groups)
     # seed by seed, so that an interrupted experiment has whole pairs
     groups.sort(key=lambda group: group.seeds[0])
@@ -287,10 +241,10 @@ def _in_time(groups: Sequence[Group], workers: int) -> Iterator[Group]:
         yield group
 
 
-def _flops(group: Group) -> int:
-    """FLOPs of a group's trainings, forward and backward, which is three times forward."""
-    return sum(
-        3 * cost(each.layers).flops * each.images * each.recipe.epochs for each in group.jobs
+def _interrupted(kept: int, todo: Plan) -> str:
+    return (
+        f"interrupted: {kept} of {len(todo.missing)} runs are in the database; "
+        "the same command goes on from there"
     )
 
 

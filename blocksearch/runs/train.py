@@ -5,14 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from blocksearch.arch.network import Network
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import recalls
 from blocksearch.runs.plan import Conditions, Request, conditions
-from blocksearch.runs.records import Run
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Plan, Run
+from blocksearch.runs.scheduler import ensure, foresee
 
 
 def train_network(
-    name: str, network: Network, seeds: Sequence[int], request: Request, watch: Watch
+    name: str, network: Network, seeds: Sequence[int], request: Request, callback: Callback
 ) -> tuple[str, list[dict[str, object]], list[dict[str, object]]]:
     """Train what the ledger lacks; return a title, one row per seed, and one per class that has a
     name, with its mean recall.
@@ -22,7 +23,7 @@ def train_network(
     """
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
+    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
     rows: list[dict[str, object]] = [
         {
             **(run := shared.measured(runs[job.key])).ending,
@@ -40,12 +41,12 @@ def train_network(
 
 
 def foresee_training(
-    name: str, network: Network, seeds: Sequence[int], request: Request, watch: Watch
+    name: str, network: Network, seeds: Sequence[int], request: Request, callback: Callback
 ) -> tuple[str, Plan]:
     """Return the title of `train_network`, and what it would train."""
     shared = conditions(request, network)
     jobs = shared.jobs([network], seeds)
-    plan = foresee(jobs, request.ledger, request.workers, watch, *request.means)
+    plan = foresee(jobs, request.ledger, request.workers, callback, *request.means)
     return shared.title(name, network), plan
 
 

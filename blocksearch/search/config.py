@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocksearch.arch.cost import COSTS, METRICS, Budget
+from blocksearch.arch.cost import Budget
+from blocksearch.arch.quantities import COSTS, METRICS
 from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
 from blocksearch.search.results import RESERVED
-from blocksearch.search.samplers import is_sampler, sampler_from
+from blocksearch.search.samplers import OPTUNA, SAMPLERS, is_sampler, sampler_from
 
-OPTUNA = ("nsga2", "tpe", "gp")
-SAMPLERS = ("evolution", "random", *OPTUNA)
-PROMOTING = ("evolution", "random")  # samplers that rungs go with
+PROMOTING = tuple(name for name in SAMPLERS if name not in OPTUNA)  # that rungs go with
 # reference networks that a study begins with, unless others are wished
 NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")
 MAX_PENDING = 3  # trainings in flight at most, where nothing else is known: two workers are busy

@@ -278,7 +278,7 @@ def opening(
 
 
 def _cost_of(network: Network, quantity: str) -> int:
-    return int(getattr(network.cost, quantity))
+    return int(network.cost.of(quantity))
 
 
 def _baseline(grammar: Grammar) -> int:

@@ -16,13 +16,14 @@ from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.arch.network import Network
 from blocksearch.data.splits import Split, both_origins, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Conditions, reading
-from blocksearch.runs.records import Job, Run, RunKey, RunState
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure, foresee
 from blocksearch.search.results import Entry, plain
 from blocksearch.search.stored_study import StoredStudy, open_study, with_origin
 from blocksearch.search.summary import summarise
@@ -74,7 +75,7 @@ def final(
     root: Path | None,
     workers: int | None,
     device: str,
-    watch: Watch,
+    callback: Callback,
     metric: Metric | None = None,
     inside: Inside | None = None,
 ) -> Final:
@@ -92,7 +93,7 @@ def final(
         title, jobs, chosen = _planned(ledger, study, root, inside)
         if not _saved(ledger, CHOSEN, study.name):
             ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
-    runs = ensure(jobs, location, workers, watch, device)
+    runs = ensure(jobs, location, workers, callback, device)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
@@ -109,14 +110,14 @@ def foresee_final(
     root: Path | None,
     workers: int | None,
     device: str,
-    watch: Watch,
+    callback: Callback,
     inside: Inside | None = None,
 ) -> tuple[str, Plan]:
     """Say what `final` would train, and for how long; write nothing to the database."""
     study = _trainable(location, name)
     with closing(Ledger(location, read_only=True)) as ledger:
         title, jobs, _ = _planned(ledger, study, root, inside)
-    return title, foresee(jobs, location, workers, watch, device)
+    return title, foresee(jobs, location, workers, callback, device)
 
 
 def _trainable(location: str, name: str | None) -> StoredStudy:

@@ -92,8 +92,16 @@ def _kept(made: object, name: str) -> object:
     for place in (made, *parts) if name != "seed" else (made,):
         for own in (f"_{name}", name, _OTHERWISE.get(name, name)):
             if hasattr(place, own):
-                return getattr(place, own)
+                found = getattr(place, own)
+                return _LOST if name == "seed" and _is_drawn(found) else found
     return _LOST
+
+
+def _is_drawn(seed: object) -> bool:
+    """Say whether a sampler drew a seed for itself, another in each process: `QMCSampler` draws 64
+    bits where it gets none, and one that is given has at most 32.
+    """
+    return isinstance(seed, int) and seed >= 1 << 32
 
 
 def _is_of_optuna(value: object) -> bool:

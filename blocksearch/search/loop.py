@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, SpecError, check_fields
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import read_metric
@@ -43,22 +44,6 @@ from blocksearch.space.grammar import Grammar
 Function = Callable[[Network, int], float | Mapping[str, float] | None]
 LOOKED_AT = 3  # models of a user's that must not all be the same
 SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percent
-
-
-class Audience:
-    """Hears how a search goes, and says nothing; views have one that speaks."""
-
-    def reading(self, share: float) -> None:
-        """Such a share of images of one's own is read; nothing is proposed yet."""
-
-    def began(self, title: str, trials: int, total: int) -> None:
-        """A search begins, or goes on after so many trials, to so many networks in all."""
-
-    def told(self, trial: Trial, total: int, reused: bool) -> None:
-        """A trial has counted; `reused` where the ledger had its run."""
-
-    def ended(self, reason: str) -> None:
-        """No more trials will come."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +100,7 @@ def search(
     config: StudyConfig,
     request: Request,
     effort: Effort,
-    audience: Audience,
+    callback: Callback,
 ) -> None:
     """Search by training. Raises ConfigError where another driver has the study, or where it was
     begun with something else; RunError where this machine cannot carry out a training.
@@ -134,7 +119,7 @@ def search(
         start(request.executor, request.workers, request.device) as workers,
         closing(opened(request.ledger, workers)) as ledger,
     ):
-        study = Driver(ledger, definition, prices, effort, audience, workers.count + 1)
+        study = Driver(ledger, definition, prices, effort, callback, workers.count + 1)
         with (
             study.ending(),
             closing(
@@ -152,7 +137,7 @@ def evaluate(
     function: Function,
     location: str,
     effort: Effort,
-    audience: Audience,
+    callback: Callback,
     catch: tuple[type[Exception], ...] = (),
 ) -> None:
     """Search by calling a function of a network and a seed; it returns percent, or None for a
@@ -170,7 +155,7 @@ def evaluate(
     definition = define(space, grammar, prices, Judged.by_function(function), config)
     refuse_foreign(location, config.name)
     with alone(location, config.name), closing(Ledger(location)) as ledger:
-        study = Driver(ledger, definition, prices, effort, audience, 1)
+        study = Driver(ledger, definition, prices, effort, callback, 1)
         values = list[float]()
         with study.ending():
             while (trial := study.next()) is not None:
@@ -240,10 +225,10 @@ class Driver:
         definition: Definition,
         prices: Prices,
         effort: Effort,
-        audience: Audience,
+        callback: Callback,
         pending: int,
     ) -> None:
-        self._effort, self._audience = effort, audience
+        self._effort, self._callback = effort, callback
         self._studies, self._name = Studies(ledger), definition.config.name
         stored, told = self._studies.definition(self._name), self._studies.trials(self._name)
         definition = replace(definition, config=settled(definition.config, stored, pending))
@@ -269,7 +254,7 @@ class Driver:
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
         self._late, self._begun = False, len(told)
         self._reused: dict[int, bool] = {}
-        audience.began(self._name, len(told), self._total)
+        callback.search_started(self._name, len(told), self._total)
 
     def next(self) -> Trial | None:
         """Return the trial to carry out now; None where it has to wait, or nothing or no time is
@@ -308,7 +293,7 @@ class Driver:
         self._studies.append(self._name, counted)
         self._export.add(counted)
         for each in counted:
-            self._audience.told(each, self._total, self._reused.pop(each.number))
+            self._callback.trial_finished(each, self._total, self._reused.pop(each.number))
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -319,13 +304,13 @@ class Driver:
                 yield
         except KeyboardInterrupt:
             done = self.course.sampled
-            self._audience.ended(
+            self._callback.ended(
                 f"interrupted after {done} trials; the same command goes on from there"
             )
             raise
         finally:
             self._export.close()
-        self._audience.ended(self._reason())
+        self._callback.ended(self._reason())
 
     def _reason(self) -> str:
         done, trials = self.course.sampled, self._effort.trials

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import EARLIER_NAMES, METRICS, Budget, read_bound, read_budget
+from blocksearch.arch.cost import Budget, read_bound, read_budget
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import EARLIER_NAMES, METRICS
 from blocksearch.errors import ConfigError, PluginError, unknown
 from blocksearch.runs.measures import is_metric, read_metric
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.arch.cost import EARLIER_NAMES
+from blocksearch.arch.quantities import EARLIER_NAMES
 from blocksearch.errors import BlocksearchError, ConfigError, StoreError
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.ledger import Ledger

@@ -129,6 +129,15 @@ class RandomSampler:
         return None if row is None else Proposal(row)
 
 
+OPTUNA = ("nsga2", "tpe", "gp")
+# the class of each; None where one is made with what its study knows, in `schedule`
+SAMPLERS: dict[str, "type[Sampler] | None"] = {
+    "evolution": None,
+    RandomSampler.name: RandomSampler,
+    **dict.fromkeys(OPTUNA),
+}
+
+
 def is_sampler(made: object) -> bool:
     """Say whether an object proposes networks: one of Optuna's samplers, or of our protocol.
 

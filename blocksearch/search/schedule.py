@@ -16,12 +16,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.search.config import MAX_PENDING, OPTUNA, StudyConfig
+from blocksearch.search.config import MAX_PENDING, StudyConfig
 from blocksearch.search.definition import Definition, opening
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
-from blocksearch.search.samplers import Guarded, RandomSampler, Sampler, Untrained
+from blocksearch.search.samplers import OPTUNA, SAMPLERS, Guarded, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -257,9 +257,10 @@ def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sample
         return own if isinstance(chosen, str) else Guarded(own)
     if chosen == "evolution":
         return judge
-    if chosen == "random":
-        return RandomSampler()
-    assert not isinstance(chosen, str), f"sampler {chosen!r} has a name and is made nowhere"
+    if isinstance(chosen, str):
+        kind = SAMPLERS[chosen]
+        assert kind is not None, f"sampler {chosen!r} has a name and is made nowhere"
+        return kind()
     return Guarded(chosen)
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, DataError, StoreError
 from blocksearch.files import check_output, read_text, replace_file
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, conditions
-from blocksearch.runs.records import Job, Run, RunKey, RunState
-from blocksearch.runs.scheduler import Plan, Watch, ensure, foresee
+from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure, foresee
 from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
@@ -45,7 +46,12 @@ class Tabulated:
 
 
 def tabulate(
-    space: str, grammar: Grammar, seeds: Sequence[int], request: Request, file: Path, watch: Watch
+    space: str,
+    grammar: Grammar,
+    seeds: Sequence[int],
+    request: Request,
+    file: Path,
+    callback: Callback,
 ) -> tuple[str, list[dict[str, object]], dict[str, int]]:
     """Train what the ledger lacks of a space, and write the table; return its title, its rows, and
     the FLOPs of each network by its digest.
@@ -54,7 +60,7 @@ def tabulate(
     """
     _check_file(file, request)
     title, networks, jobs, epochs = _planned(space, grammar, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, watch, *request.means)
+    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
     failed = [run for run in runs.values() if run.state is RunState.FAILED]
     if failed:
         raise ConfigError(
@@ -67,12 +73,17 @@ def tabulate(
 
 
 def foresee_tabulate(
-    space: str, grammar: Grammar, seeds: Sequence[int], request: Request, file: Path, watch: Watch
+    space: str,
+    grammar: Grammar,
+    seeds: Sequence[int],
+    request: Request,
+    file: Path,
+    callback: Callback,
 ) -> tuple[str, Plan]:
     """Say what `tabulate` would train, and for how long; write nothing."""
     _check_file(file, request)
     title, _, jobs, _ = _planned(space, grammar, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, watch, *request.means)
+    return title, foresee(jobs, request.ledger, request.workers, callback, *request.means)
 
 
 def _check_file(file: Path, request: Request) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import COSTS
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import COSTS, uncounted
 from blocksearch.errors import SpecError
 from blocksearch.space.enumeration import Enumeration
 from blocksearch.space.grammar import Grammar
@@ -39,7 +39,9 @@ class Candidates:
         self._codes = np.array([self.encoding.encode(space.unrank(r)) for r in ranks], np.int16)
         self._codes = self._codes.reshape(len(ranks), len(self.encoding.names))
         costs = space.price(ranks)
-        self._costs = np.stack([costs.of(name) for name in COSTS], axis=1).astype(float)
+        known = costs.named(COSTS)
+        self._names = tuple(known)
+        self._costs = np.stack(list(known.values()), axis=1).astype(float)
         self._members = np.ones(len(ranks), bool)
         self._ranks: list[int | None] = list(ranks)
         self._rows = {rank: row for row, rank in enumerate(ranks)}
@@ -68,12 +70,15 @@ class Candidates:
         return self._members[: len(self)]
 
     def costs(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """Return some costs of all rows, N × names."""
-        return self._costs[: len(self), [COSTS.index(name) for name in names]]
+        """Return some costs of all rows, N × names. Raises SpecError for what is not known."""
+        for name in names:
+            if name not in self._names:
+                raise uncounted(name)
+        return self._costs[: len(self), [self._names.index(name) for name in names]]
 
     def cost(self, row: int) -> dict[str, int]:
         """Return the costs of a row by name."""
-        return {name: int(value) for name, value in zip(COSTS, self._costs[row], strict=True)}
+        return {name: int(value) for name, value in zip(self._names, self._costs[row], strict=True)}
 
     def network(self, row: int) -> Network:
         """Return the network of a row."""
@@ -88,7 +93,7 @@ class Candidates:
         if rank is not None:
             return self._row(rank)
         if network.digest not in self._outside:
-            costs = [getattr(network.cost, name) for name in COSTS]
+            costs = list(network.cost.named(self._names).values())
             code = self.encoding.encode_network(network)
             self._outside[network.digest] = self._append(None, code, costs)
             self._networks[len(self) - 1] = network
@@ -168,9 +173,9 @@ class Candidates:
     def _row(self, rank: int) -> int:
         if rank not in self._rows:
             space = self.grammar.enumeration
-            costs = space.price([rank])
+            costs = space.price([rank]).named(self._names)
             code = self.encoding.encode(space.unrank(rank))
-            self._rows[rank] = self._append(rank, code, [int(costs.of(n)[0]) for n in COSTS])
+            self._rows[rank] = self._append(rank, code, [int(own[0]) for own in costs.values()])
             self._by_code[code] = self._rows[rank]
         return self._rows[rank]
 
@@ -180,7 +185,7 @@ class Candidates:
             more = max(row, 64)
             self._members = np.append(self._members, np.zeros(more, bool))
             self._codes = np.vstack([self._codes, np.zeros((more, self._codes.shape[1]), np.int16)])
-            self._costs = np.vstack([self._costs, np.zeros((more, len(COSTS)))])
+            self._costs = np.vstack([self._costs, np.zeros((more, len(self._names)))])
         self._members[row], self._codes[row], self._costs[row] = rank is not None, code, costs
         self._ranks.append(rank)
         return row

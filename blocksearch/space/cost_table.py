@@ -1,25 +1,28 @@
 """What is said of many networks at once: their costs as arrays, and how many there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import metric_named
-
-ROWS = ("macs", "params", "activations", "peak_activations")  # of `Costs`, in order
+from blocksearch.arch.quantities import COUNTED, Priced
 
 
-@dataclass(frozen=True, kw_only=True)
-class Costs:
+class Costs(Priced):
     """Costs of members as arrays, one entry per network; see `Cost` for their meaning."""
 
+    flops: NDArray[np.int64]
     macs: NDArray[np.int64]
     params: NDArray[np.int64]
     activations: NDArray[np.int64]
     peak_activations: NDArray[np.int64]
+
+    def __init__(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
+        self.rows = rows
+        self.counts = tuple(rows[name] for name in COUNTED if name in rows)
+        vars(self).update(rows)
 
     def __len__(self) -> int:
         return len(self.macs)
@@ -31,17 +34,9 @@ class Costs:
     @classmethod
     def joined(cls, chunks: Sequence["Costs"]) -> "Costs":
         """Join costs of several sets of networks, in order."""
-        return cls(**{row: np.concatenate([getattr(each, row) for each in chunks]) for row in ROWS})
-
-    @property
-    def flops(self) -> NDArray[np.int64]:
-        """2 · macs."""
-        return 2 * self.macs
-
-    def of(self, quantity: str) -> NDArray[np.int64]:
-        """Return one cost by name. Raises ConfigError for an unknown one."""
-        found: NDArray[np.int64] = getattr(self, metric_named(quantity))
-        return found
+        return cls(
+            {row: np.concatenate([each.rows[row] for each in chunks]) for row in chunks[0].rows}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

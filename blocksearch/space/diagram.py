@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.space.automaton import Automaton
-from blocksearch.space.speller import FREE, Price, Word
+from blocksearch.space.speller import FREE, Price, Word, then
 
 CHUNK = 1 << 18
 LARGEST = 1 << 62  # more networks than this are counted and ranked, but not priced as arrays
 _KEPT = 1 << 24  # networks of priced nodes that are remembered while streaming
-# 5 × networks: macs, params, floats, peak, and the kind of ending
+# rows × networks: those of `ROWS`, the peak last, and the kind of ending
 Arrays: TypeAlias = NDArray[np.int64]
-_PEAK, _KIND, _ROWS = 3, 4, 5
+_KIND = len(FREE)
+_PEAK, _ROWS = _KIND - 1, _KIND + 1
 _NOWHERE = -1  # the node from which no network can be reached
 
 
@@ -104,8 +105,8 @@ class Diagram:
         for node in self.nodes:
             ends = [FREE] if node.kind is not None else []
             for found, best, better in ((least, min, least), (most, max, most)):
-                edges = [p.then(better[n]) for p, n in zip(node.prices, node.nexts, strict=True)]
-                found.append(Price(*(best(column) for column in zip(*ends, *edges, strict=True))))
+                edges = [then(p, better[n]) for p, n in zip(node.prices, node.nexts, strict=True)]
+                found.append(tuple(best(column) for column in zip(*ends, *edges, strict=True)))
         return least[self.root], most[self.root]
 
     def frontier(self, rows: Sequence[int]) -> list[int]:
@@ -202,7 +203,7 @@ class Diagram:
         if node.kind is not None:
             yield _after(price, _ending(node.kind))
         for step, following in zip(node.prices, node.nexts, strict=True):
-            yield from self._pieces(following, price.then(step))
+            yield from self._pieces(following, then(price, step))
 
     def _whole(self, number: int) -> Arrays:
         """Price all networks of a node, from the priced ones of those that follow."""
@@ -226,7 +227,7 @@ class Diagram:
     def _priced_alone(self, rank: int) -> NDArray[np.int64]:
         price, last = FREE, self.root
         for node, edge in self._way(rank):
-            price, last = price.then(node.prices[edge]), node.nexts[edge]
+            price, last = then(price, node.prices[edge]), node.nexts[edge]
         return np.array([*price, self.nodes[last].kind], np.int64)
 
     def _way(self, rank: int) -> Iterator[tuple[Node, int]]:
@@ -287,7 +288,7 @@ def _next(nodes: Sequence[Node], following: int) -> int:
 
 def _after(price: Price, networks: Arrays) -> Arrays:
     added = networks + np.array([*price[:_PEAK], 0, 0], np.int64)[:, None]
-    np.maximum(added[_PEAK], price.peak_activations, out=added[_PEAK])
+    np.maximum(added[_PEAK], price[_PEAK], out=added[_PEAK])
     return added
 
 

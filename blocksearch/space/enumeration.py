@@ -15,12 +15,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import Budget, metric_named
+from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import QUANTITIES, ROWS, metric_named
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
-from blocksearch.space.cost_table import ROWS, Costs, Count, estimate
+from blocksearch.space.cost_table import Costs, Count, estimate
 from blocksearch.space.diagram import LARGEST, Arrays, Diagram, drawn_numbers, undominated
 from blocksearch.space.layouts import Genotype, Product
 
@@ -335,9 +336,8 @@ def _named(each: Filter) -> str:
 
 
 def _costs(priced: Arrays) -> Costs:
-    return Costs(**dict(zip(ROWS, priced, strict=False)))
+    return Costs(dict(zip(ROWS, priced, strict=False)))
 
 
 def _row(quantity: str) -> int:
-    name = metric_named(quantity)
-    return ROWS.index("macs" if name == "flops" else name)
+    return ROWS.index(QUANTITIES[metric_named(quantity)].base[1])

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.cost import Budget, Cost
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import COUNTED, ROWS
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.errors import SpecError
-from blocksearch.space.cost_table import ROWS, Costs
+from blocksearch.space.cost_table import Costs
 from blocksearch.space.diagram import Arrays, undominated
 from blocksearch.space.enumeration import Enumeration, Filter, Ranks
 from blocksearch.space.layouts import Genotype, Product
@@ -56,7 +57,8 @@ class InsideEnumeration(Enumeration):
     def price(self, ranks: Sequence[int]) -> Costs:
         """Price models by the ranks of their blocks."""
         found = [self._cost(rank) for rank in ranks]
-        return Costs(**{n: np.array([getattr(own, n) for own in found], np.int64) for n in ROWS})
+        known = [name for name in ROWS if name not in COUNTED]
+        return Costs({n: np.array([getattr(own, n) for own in found], np.int64) for n in known})
 
     def _cost(self, rank: int) -> Cost:
         return self.network(self.unrank(int(rank))).cost
@@ -74,10 +76,9 @@ class InsideEnumeration(Enumeration):
     def extremes(self) -> tuple[Costs, Costs]:
         """Return the least and the largest of each cost among at most a hundred networks."""
         costs = self.price(self.fitting(self.some(PRICED)))
-        rows = {name: costs.of(name) for name in ROWS}
         return (
-            Costs(**{name: row.min(keepdims=True) for name, row in rows.items()}),
-            Costs(**{name: row.max(keepdims=True) for name, row in rows.items()}),
+            Costs({name: row.min(keepdims=True) for name, row in costs.rows.items()}),
+            Costs({name: row.max(keepdims=True) for name, row in costs.rows.items()}),
         )
 
     def frontier(self, quantities: Sequence[str]) -> list[Network]:

@@ -5,12 +5,14 @@ remembered.
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
+from operator import add
 from typing import Any, NamedTuple, TypeVar
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, Layer, Layers, layer_cost
 from blocksearch.arch.expansion import STEPS, Around, step_of
 from blocksearch.arch.network import Network
+from blocksearch.arch.quantities import COUNTED, ROWS
 from blocksearch.arch.shape import Shape
 from blocksearch.arch.stem import ConvStem
 from blocksearch.arch.tree import Join, JoinKind, shortcut_cost
@@ -19,24 +21,13 @@ from blocksearch.errors import SpecError
 Word = tuple[int, ...]
 
 
-class Price(NamedTuple):
-    """What a symbol costs. macs, params and activations add up; the peak is the largest."""
-
-    macs: int
-    params: int
-    activations: int
-    peak_activations: int
-
-    def then(self, other: "Price") -> "Price":
-        return Price(
-            self.macs + other.macs,
-            self.params + other.params,
-            self.activations + other.activations,
-            max(self.peak_activations, other.peak_activations),
-        )
+Price = tuple[int, ...]  # what a symbol costs: `ROWS`, of which all but the last add up
+FREE: Price = (0,) * len(ROWS)
 
 
-FREE = Price(0, 0, 0, 0)
+def then(one: Price, other: Price) -> Price:
+    """Return the price of one symbol after another; the peak is the larger."""
+    return (*map(add, one[:-1], other[:-1]), max(one[-1], other[-1]))
 
 
 class Cursor(NamedTuple):
@@ -69,7 +60,7 @@ class Speller:
         """Price a word."""
         total = FREE
         for symbol in word:
-            total = total.then(self._prices[symbol])
+            total = then(total, self._prices[symbol])
         return total
 
     def plain(self, layers: Layers) -> Word:
@@ -191,7 +182,9 @@ class Speller:
 
 
 def _price(counted: Cost) -> Price:
-    return Price(counted.macs, counted.params, counted.activations, counted.peak_activations)
+    counts = counted.counts or (0,) * len(COUNTED)
+    summed = counted.macs, counted.params, counted.activations
+    return (*summed, *counts, counted.peak_activations)
 
 
 _Made = TypeVar("_Made")

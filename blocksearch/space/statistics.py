@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.arch.cost import COSTS
 from blocksearch.arch.network import Network, Task
+from blocksearch.arch.quantities import COSTS
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
@@ -67,7 +67,7 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
     space = grammar.enumeration
     whole = count.exact and count.value <= min(_WHOLE, space.streamed)
     costs = grammar.costs() if whole else _sampled(space)
-    spreads = {name: _spread(costs.of(name)) for name in COSTS}
+    spreads = {name: _spread(row) for name, row in costs.named(COSTS).items()}
     if not space.filtered and grammar.skeleton is None:  # the ends are exact whatever the size
         least, most = space.extremes()
         spreads = {
@@ -110,7 +110,7 @@ def listed(
 
 
 def _row(network: Network) -> dict[str, object]:
-    return {name: getattr(network.cost, name) for name in COSTS} | {"network": str(network)}
+    return network.cost.named(COSTS) | {"network": str(network)}
 
 
 def _sampled(space: Enumeration) -> Costs:

@@ -23,6 +23,7 @@ from blocksearch.paper.section3 import conversions, section3
 from blocksearch.paper.tables import TABLES, flops_cells, printed
 from blocksearch.report.comparisons import ablation_report
 from blocksearch.report.console import as_text, show
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import (
     Conditions,
@@ -34,7 +35,6 @@ from blocksearch.runs.plan import (
 )
 from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.records import Run, RunState
-from blocksearch.runs.scheduler import Watch
 from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import Recipe
 from tests.data.test_data import write_gtsrb
@@ -303,7 +303,7 @@ def remembered(signs, tmp_path):
                         images=shared.images.evaluation,
                     ),
                 )
-        return ablate("effnet", found, config(**wishes), request, Watch())
+        return ablate("effnet", found, config(**wishes), request, Callback())
 
     return ask_again
 
@@ -357,7 +357,7 @@ def test_an_ablation_from_question_to_answer(signs, tmp_path):
     )
     for _ in range(2):
         wanted = config((0, 1), values=["add"])
-        answer = ablate("effnet", ask(reference, wanted), wanted, request, Watch())
+        answer = ablate("effnet", ask(reference, wanted), wanted, request, Callback())
     assert answer.title.startswith("effnet, widths 4,6 instead of 8,16,32; gtsrb")
     assert [len(result.accuracies) for result in answer.results] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:

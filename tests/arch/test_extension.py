@@ -1,5 +1,6 @@
 """What is added in one place works everywhere; what is left out anywhere is refused loudly."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -288,6 +289,130 @@ def test_an_unknown_kind_is_refused(kind, layer):
     sizes = ((2, 2), (2, 2)) if layer == "Pool" else ()
     with pytest.raises(SpecError, match=f"but got '{kind}'"):
         LAYERS[layer](Shape(4, 6, 6), kind, *sizes)
+
+
+COST_FILE, LAST_COST = "arch/quantities.py", ")\nQUANTITIES = {"
+NEW_COSTS = (
+    LAST_COST,
+    """    Quantity(
+        name="depth",
+        label="depth",
+        unit="convolutions",
+        meaning="convolutions, those of shortcuts too",
+        counted=lambda layer: int(layer.stored_as == "Conv"),
+    ),
+    Quantity(
+        name="weight_bytes",
+        label="bytes of weights",
+        unit="bytes",
+        meaning="of parameters in single precision",
+        multiple=(4, "params"),
+    ),
+"""
+    + LAST_COST,
+)
+NEW_COSTS_ASKED = """
+import blocksearch as bs
+from blocksearch.arch.tree import Join
+from blocksearch.arch.layers import Conv
+
+def convolutions(layers):
+    return sum(
+        sum(map(convolutions, layer.branches)) if isinstance(layer, Join)
+        else isinstance(layer, Conv) for layer in layers
+    )
+
+names = ("depth", "weight_bytes")
+options = {"residual": ["none", "add", "project"], "bottleneck": ["reduce(2)", "none"]}
+for each in ({"per_stage": True}, {}):
+    space = bs.Grammar(bs.TASKS["gtsrb"], **options, **each)
+    networks, costs = list(space), space.costs()
+    depths = [convolutions(network.layers) for network in networks]
+    assert len(set(depths)) > 2
+    assert [n.cost.depth for n in networks] == costs.depth.tolist() == depths
+    assert costs.weight_bytes.tolist() == [4 * n.cost.params for n in networks]
+    bound = sorted(depths)[len(depths) // 2]
+    assert [bs.cost(n).depth for n in space.where(f"depth <= {bound}")] == [
+        depth for depth in depths if depth <= bound]
+    assert space.where("weight_bytes <= 95k").size == (costs.params <= 23_750).sum() > 0
+    assert min(n.cost.depth for n in space.frontier(*names)) == min(depths)
+    assert {c.depth.item() for c in space.enumeration.extremes()} == {min(depths), max(depths)}
+
+price = bs.price("effnet residual=project")
+assert "convolutions, those of shortcuts too" in price.table()
+price.save("price.json")
+assert "weight_bytes" in bs.survey(space).table()
+study = bs.Study(space, "s.db", objective=lambda network, seed: float(network.cost.depth),
+                 objectives=("accuracy", *names), budgets=["depth <= 14"], seeds=1,
+                 sampler="random", references="none")
+study.search(trials=3)
+assert "depth" in study.table() and all(e.costs["depth"] <= 14 for e in study.front)
+assert all(set(e.accuracies) == {e.costs["depth"]} for e in study.front)
+study.save("front.json")
+
+from torch import nn
+def model(block):
+    return nn.Sequential(block.module((3, 32, 32), 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(8, 43))
+own = space.inside(model)
+assert list(own.costs([0]).named()) == [*bs.METRICS[:5], "weight_bytes"]
+try:
+    own.where("depth <= 3").size
+except bs.BlocksearchError as error:
+    print(error)
+"""
+
+
+def test_a_new_cost_is_a_row(tmp_path):
+    done = run_edited(tmp_path, {COST_FILE: [NEW_COSTS]}, NEW_COSTS_ASKED)
+    assert done.returncode == 0, done.stderr
+    assert "depth is counted of each layer, and a model of your own has none" in done.stdout
+    price = json.loads((tmp_path / "price.json").read_text())
+    assert price["weight_bytes"] == 4 * price["params"]
+    assert price["units"]["depth"] == "convolutions"
+    front = json.loads((tmp_path / "front.json").read_text())
+    assert front["objectives"] == ["accuracy", "depth", "weight_bytes"]
+
+
+NEW_SAMPLER = [
+    (
+        'OPTUNA = ("nsga2"',
+        """class Least:
+    name = "least"
+
+    def propose(self, trials, pending, candidates, rng):
+        rows = sorted(candidates.free, key=lambda row: candidates.costs(["flops"])[row, 0])
+        return Proposal(rows[0]) if rows else None
+
+
+OPTUNA = ("nsga2\"""",
+    ),
+    (
+        "    RandomSampler.name: RandomSampler,",
+        "    **{each.name: each for each in (RandomSampler, Least)},",
+    ),
+]
+NEW_SAMPLER_ASKED = """
+import blocksearch as bs
+space = bs.Grammar(bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "none"], residual=["none", "add"])
+study = bs.Study(space, "s.db", objective=lambda network, seed: 50.0, sampler="least", seeds=1,
+                 references="none")
+study.search(trials=3)
+new = [trial for trial in study.trials if trial.kind == "new"]
+assert {trial.origin for trial in new} == {"least"}
+assert [trial.costs["flops"] for trial in new] == sorted(space.costs().flops.tolist())[:3]
+"""
+
+
+def test_a_new_sampler_is_a_class_in_a_table(tmp_path):
+    done = run_edited(tmp_path, {"search/samplers.py": NEW_SAMPLER}, NEW_SAMPLER_ASKED)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cost_that_nothing_counts_is_refused(tmp_path):
+    row = NEW_COSTS[1].replace('multiple=(4, "params"),', "")
+    done = run_edited(tmp_path, {COST_FILE: [(LAST_COST, row)]}, "from blocksearch import Cost")
+    assert "cost weight_bytes must be counted of a layer, or be a multiple" in done.stderr
 
 
 def test_each_metric_is_a_number_of_a_network_and_of_a_space():

@@ -17,8 +17,10 @@ from pathlib import Path
 from statistics import fmean
 
 from blocksearch.arch.network import Network
-from blocksearch.search.config import SAMPLERS, StudyConfig
-from blocksearch.search.loop import Audience, Effort, evaluate
+from blocksearch.runs.callback import Callback
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.loop import Effort, evaluate
+from blocksearch.search.samplers import SAMPLERS
 from blocksearch.search.trials import Trial, TrialKind
 from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Smooth
@@ -26,7 +28,7 @@ from tests.benchmarks.courses import Smooth
 EARLY, LATE = (80, 120), (1_960, 2_000)
 
 
-class Watch(Audience):
+class Clock(Callback):
     """Adds up, for each trial, the seconds between calls of the objective; what a search does for
     later seeds counts too.
     """
@@ -44,7 +46,7 @@ class Watch(Audience):
         self.left = time.perf_counter(), time.process_time()
         return found
 
-    def told(self, trial: Trial, total: int, reused: bool) -> None:
+    def trial_finished(self, trial: Trial, total: int, reused: bool) -> None:
         self.networks += trial.kind == TrialKind.NEW
 
 
@@ -55,10 +57,10 @@ def milliseconds(seconds: dict[int, float], trials: tuple[int, int]) -> float:
     return 1000 * fmean(seconds[trial] for trial in range(*trials))
 
 
-def measure(space: str, sampler: str, late: tuple[int, int]) -> Watch:
+def measure(space: str, sampler: str, late: tuple[int, int]) -> Clock:
     """Search a space in a temporary folder up to the end of `late`."""
     grammar = load_space(space)
-    watch = Watch()
+    watch = Clock()
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "study.db")
         config = StudyConfig(sampler=sampler)

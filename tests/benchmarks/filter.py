@@ -11,7 +11,8 @@ that of an earlier trial.
 import argparse
 import time
 
-from blocksearch.search.config import SAMPLERS, StudyConfig
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.samplers import SAMPLERS
 from blocksearch.space.load import load_space
 from tests.benchmarks.courses import Space, new, take
 

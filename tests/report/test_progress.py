@@ -6,7 +6,7 @@ import pytest
 
 from blocksearch.report import progress
 from blocksearch.report.progress import duration, searching, slow, trainings
-from blocksearch.search.loop import Audience
+from blocksearch.runs.callback import Callback
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 
 
@@ -36,7 +36,7 @@ def test_a_bar_has_a_share_and_hostile_titles_are_texts(terminal, capsys):
 
 def test_a_search_has_a_bar_of_networks(terminal, capsys):
     with searching(quiet=False) as audience:
-        audience.began("mine", 0, 40)
+        audience.search_started("mine", 0, 40)
         audience._bar._later.join()
         audience._bar.show(10)
         audience._bar._bar.refresh()
@@ -51,12 +51,12 @@ def test_elsewhere_there_is_no_bar_and_quietly_nothing(capsys):
     with slow("reading", quiet=False) as report:
         report(0.5)
     with searching(quiet=True) as audience, trainings(quiet=True) as watch:
-        audience.began("mine", 0, 40)
+        audience.search_started("mine", 0, 40)
         watch.timing(3)
-    assert type(audience) is Audience
+    assert type(audience) is Callback
     assert capsys.readouterr().err == ""
     with searching(quiet=False) as audience:
-        audience.began("mine", 3, 40)
+        audience.search_started("mine", 3, 40)
     assert capsys.readouterr().err == "study mine: goes on after 3 trainings, 40 networks in all\n"
 
 
@@ -75,5 +75,5 @@ def test_what_a_trial_gave_has_its_name(capsys, metric, title):
         state=TrialState.COMPLETE, text="x", costs={"flops": 5000}, accuracies=(81.25,),
     )  # fmt: skip
     with searching(quiet=False, metric=metric) as audience:
-        audience.told(trial, 9, False)
+        audience.trial_finished(trial, 9, False)
     assert f"trial 3 (evolution): {title} 81.25 %, 5,000 FLOPs" in capsys.readouterr().err

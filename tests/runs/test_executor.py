@@ -27,12 +27,13 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.zoo import NAMED, TASKS, named_network
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import DataError, StoreError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import Serial
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, RunKey, RunState
-from blocksearch.runs.scheduler import Watch, collect, divide, ensure, fused, plan
+from blocksearch.runs.scheduler import collect, divide, ensure, fused, plan
 from blocksearch.runs.worker import train_group
 from blocksearch.training.batches import gather
 from blocksearch.training.build import build
@@ -69,7 +70,7 @@ def conditions_at(root, tmp_path, epochs=1):
     )
 
 
-class Heard(Watch):
+class Heard(Callback):
     """Keeps what it heard."""
 
     def __init__(self):
@@ -125,7 +126,7 @@ class Listening(Workers):
 def test_a_network_is_timed_in_the_way_it_will_be_trained(root, tmp_path, seeds, sizes):
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], seeds)
     with Listening(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
-        plan(jobs, ledger, workers, Watch())
+        plan(jobs, ledger, workers, Callback())
     assert workers.sizes == sizes
 
 
@@ -208,7 +209,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     script = (
         "import sys; from pathlib import Path; from tests.runs.test_executor import *\n"
         "if __name__ == '__main__':\n"
-        "    class Say(Watch):\n"
+        "    class Say(Callback):\n"
         "        def finished(self, group, runs): print(*group.seeds, sep='\\n', flush=True)\n"
         f"    shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}))\n"
         f"    ensure(shared.jobs([NETWORK], range(40)), {str(tmp_path / 'a.db')!r}, 2, Say())\n"
@@ -236,7 +237,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 def test_seeds_are_trained_together_in_fixed_shares(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
     groups = [(0, 1, 2), (3, 4), (5,)]
-    runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Watch())
+    runs = ensure(shared.jobs([NETWORK], range(6)), str(location), 2, Callback())
     for seeds in groups:
         training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
         while not training.finished:
@@ -275,7 +276,7 @@ def test_time_for_timing_ends_and_others_are_estimated_by_their_flops(root, tmp_
     jobs = conditions_at(root, tmp_path).jobs(networks, [0])
     with Slow() as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         began = time.monotonic()
-        found = plan(jobs, ledger, workers, Watch())
+        found = plan(jobs, ledger, workers, Callback())
         assert time.monotonic() - began < 0.5 * len(networks)
     wanted = sum(cost(network.layers).flops for network in networks) / 1e6
     assert found.seconds == pytest.approx(wanted)
@@ -310,7 +311,7 @@ def test_the_hours_are_those_of_the_groups_shared_among_workers(root, tmp_path):
     """
     jobs = conditions_at(root, tmp_path).jobs([NETWORK], [5, 4, 3, 2, 1, 0])
     with Told(2) as workers, closing(Ledger(str(tmp_path / "a.db"))) as ledger:
-        found = plan(jobs, ledger, workers, Watch())
+        found = plan(jobs, ledger, workers, Callback())
     assert [group.seeds for group in found.groups] == [(0, 1, 2), (3, 4), (5,)]
     assert found.seconds == pytest.approx((3 * 4 + 2 * 4 + 10) / 2)
 
@@ -330,7 +331,7 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
 @pytest.mark.slow
 def test_the_images_of_runs_are_known_without_images(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
-    runs = ensure(shared.jobs([NETWORK], range(2)), str(location), 2, Watch())
+    runs = ensure(shared.jobs([NETWORK], range(2)), str(location), 2, Callback())
     with closing(Ledger(location, create=False)) as ledger:
         (images,) = ledger.all_images()
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
@@ -344,10 +345,10 @@ def test_the_images_of_runs_are_known_without_images(root, tmp_path):
 def test_weights_are_kept_on_request_and_judge_as_the_run_did(root, tmp_path):
     shared = replace(conditions_at(root, tmp_path), weights=tmp_path / "weights")
     location = str(tmp_path / "a.db")
-    ensure([job.keeping(None) for job in shared.jobs([NETWORK], range(3))], location, 2, Watch())
+    ensure([job.keeping(None) for job in shared.jobs([NETWORK], range(3))], location, 2, Callback())
     jobs = shared.jobs([NETWORK], range(3))
     assert all(job.lacks_weights for job in jobs)
-    runs = ensure(jobs, location, 2, Watch())  # trained again, to the same bits
+    runs = ensure(jobs, location, 2, Callback())  # trained again, to the same bits
     data = prepare(shared.protocol, root)
     for job in jobs:
         module = build(NETWORK.layers, job.key.seed)
@@ -419,7 +420,7 @@ def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(
         StoreError,
         match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is none",
     ):
-        ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Watch())
+        ensure(shared.jobs([NETWORK], (0,)), str(tmp_path / "a.db"), 1, Callback())
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ def test_two_commands_at_once_train_every_run_once(tmp_path):
         "import os, time; from pathlib import Path; from tests.runs.test_executor import *\n"
         "if __name__ == '__main__':\n"
         f"    root, folder = Path({str(tmp_path / 'data')!r}), Path({str(tmp_path)!r})\n"
-        "    class Say(Watch):\n"
+        "    class Say(Callback):\n"
         "        def started(self, group):\n"
         "            print(*group.seeds, sep='\\n', flush=True)\n"
         "            (folder / f'started-{os.getpid()}').touch()\n"

@@ -9,12 +9,13 @@ import pytest
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.errors import DataError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request, conditions
 from blocksearch.runs.recall import recall, stored_images
 from blocksearch.runs.records import RunState
-from blocksearch.runs.scheduler import Watch, ensure, foresee, remember_images
+from blocksearch.runs.scheduler import ensure, foresee, remember_images
 from tests.ablation.test_study import made_run
 
 NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
@@ -42,9 +43,9 @@ def test_what_a_second_database_has_is_not_trained_and_nothing_is_written(answer
     before = digest(answered.ledger)
     own = replace(answered, ledger=str(tmp_path / "own.db"), sources=(answered.ledger,))
     jobs = conditions(own, NETWORK).jobs([NETWORK], (0, 1))
-    runs = ensure(jobs, own.ledger, 1, Watch(), "cpu", own.sources)
+    runs = ensure(jobs, own.ledger, 1, Callback(), "cpu", own.sources)
     assert [run.accuracy for run in runs.values()] == [50.0, 50.0]
-    assert foresee(jobs, own.ledger, 1, Watch(), "cpu", own.sources).known == 2
+    assert foresee(jobs, own.ledger, 1, Callback(), "cpu", own.sources).known == 2
     assert not (tmp_path / "own.db").exists()
     assert digest(answered.ledger) == before
 

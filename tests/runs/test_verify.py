@@ -12,11 +12,12 @@ import pytest
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.errors import ConfigError, DataError, StoreError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import conditions
 from blocksearch.runs.records import RunKey, RunState
-from blocksearch.runs.scheduler import Watch, ensure
+from blocksearch.runs.scheduler import ensure
 from blocksearch.runs.verify import Likeness, _seeds_with, verify
 from tests.ablation.test_study import made_run
 
@@ -32,7 +33,7 @@ def stored(tmp_path_factory, root):
         db=str(folder / "runs.db"),
     ).request()  # fmt: skip
     jobs = conditions(request, NETWORK).jobs([NETWORK], range(5))
-    ensure(jobs, request.ledger, 2, Watch())
+    ensure(jobs, request.ledger, 2, Callback())
     return request
 
 

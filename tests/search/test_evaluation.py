@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from blocksearch.errors import StoreError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.scheduler import Watch
 from blocksearch.search.evaluation import final
 from tests.commands import command
 from tests.data.test_data import write_gtsrb
@@ -51,11 +51,11 @@ def edited(file, statement):
     with closing(sqlite3.connect(file)) as connection:
         connection.execute(statement)
         connection.commit()
-    return final(file, None, None, 1, "cpu", Watch())
+    return final(file, None, None, 1, "cpu", Callback())
 
 
 def test_what_is_answered_is_computed_from_the_runs(shipped):
-    found = final(shipped, None, None, 1, "cpu", Watch())
+    found = final(shipped, None, None, 1, "cpu", Callback())
     assert found.again
     number = str(found.rows[0].accuracy)
     change = "UPDATE ledger_reports SET content = replace(content, '{}', '99.0')"

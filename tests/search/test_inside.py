@@ -202,7 +202,7 @@ def test_a_script_with_a_closure_and_a_file_of_the_same_graph_share_runs(tmp_pat
 class Interrupt:
     """Ends a search after its first trial, as Ctrl-C does."""
 
-    def told(self, trial, total, reused):
+    def trial_finished(self, trial, total, reused):
         raise KeyboardInterrupt
 
 

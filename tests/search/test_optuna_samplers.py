@@ -9,8 +9,8 @@ from optuna.samplers import nsgaii
 
 from blocksearch import Grammar, Shape, Study, Task, cost
 from blocksearch.errors import ConfigError
+from blocksearch.runs.callback import Callback
 from blocksearch.search.identity import sampler_text
-from blocksearch.search.loop import Audience
 
 LEVELS = {
     "bottleneck": ["reduce(1)", "reduce(2)", "reduce(4)"],
@@ -41,7 +41,7 @@ class Noting(optuna.samplers.RandomSampler):
 def searched_by(file, sampler, trials, **options):
     """Search with one of Optuna's samplers, and return the networks and what is said last."""
     said = []
-    callback = Audience()
+    callback = Callback()
     callback.ended = said.append
     asked = {"objective": accuracy, "references": "none", "seeds": 1, "sampler": sampler} | options
     found = Study(GRAMMAR, file, **asked).search(trials=trials, callbacks=[callback]).found

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers import NSGAIISampler
 
-from blocksearch.search.config import MAX_PENDING, SAMPLERS, StudyConfig
+from blocksearch.search.config import MAX_PENDING, StudyConfig
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_samplers import POPULATION, OptunaSampler
-from blocksearch.search.samplers import Untrained
+from blocksearch.search.samplers import SAMPLERS, Untrained
 from blocksearch.search.schedule import Course
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates

@@ -16,9 +16,9 @@ from PIL import Image
 
 from blocksearch import Grammar, Shape, Study, Task, cost, load_space
 from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Judged
-from blocksearch.search.loop import Audience
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
 from blocksearch.search.trials import Studies, TrialState
@@ -392,8 +392,12 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
             lambda: optuna.samplers.BruteForceSampler(seed=0),
             lambda: optuna.samplers.RandomSampler(seed=0),
         ),
+        (  # it draws a seed where it gets none, another each time
+            lambda: optuna.samplers.QMCSampler(scramble=True, warn_asynchronous_seeding=False),
+            lambda: optuna.samplers.QMCSampler(scramble=True, seed=0),
+        ),
     ],
-    ids=["tpe", "nsga2", "brute force"],
+    ids=["tpe", "nsga2", "brute force", "qmc"],
 )
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other):
@@ -408,7 +412,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
         )
 
     said = []
-    callback = Audience()
+    callback = Callback()
     callback.ended = said.append
     study(make()).search(trials=5)
     found = study(make()).search(trials=9, callbacks=[callback]).found  # as a new process would

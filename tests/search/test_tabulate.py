@@ -11,9 +11,9 @@ import pytest
 from blocksearch.data import get
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, DataError
+from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import Request
-from blocksearch.runs.scheduler import Watch
 from blocksearch.search.definition import opening
 from blocksearch.search.tabulate import read_table, tabulate
 from blocksearch.space.load import load_space
@@ -128,6 +128,6 @@ def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
         workers=1,
     )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 networks"):
-        tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Watch())
+        tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Callback())
     with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
-        tabulate("tiny", load_space("tiny"), [0], request, tmp_path / "t.json", Watch())
+        tabulate("tiny", load_space("tiny"), [0], request, tmp_path / "t.json", Callback())

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blocksearch import Grammar, cost
-from blocksearch.arch.cost import COSTS
+from blocksearch.arch.quantities import COSTS
 from blocksearch.errors import SpecError
 from blocksearch.search.definition import opening
 from blocksearch.space import candidates
