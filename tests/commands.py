@@ -62,7 +62,7 @@ def _server() -> subprocess.Popen[str]:
     settings = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = subprocess.Popen([sys.executable, __file__], env=environment, **settings)
-    register(started.kill)
+    register(started.communicate)  # it ends where it can read no more
     return started
 
 
