@@ -8,14 +8,12 @@ from blocksearch.data import get
 from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
-from blocksearch.files import check_is_path
+from blocksearch.files import RESULTS, check_is_path
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, read_splits
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
-
-RESULTS = "results"  # the folder for results of one's own, which git ignores
 
 
 @dataclass(frozen=True, kw_only=True)
