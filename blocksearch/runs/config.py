@@ -8,7 +8,7 @@ from blocksearch.data import get
 from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
-from blocksearch.files import RESULTS, check_is_path
+from blocksearch.files import RESULTS, check_folder, check_is_path
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, read_splits
 from blocksearch.runs.shipped import shipped
@@ -91,6 +91,9 @@ class RunConfig(DataConfig):
                 check_is_path(self.keep_weights)
             except OSError as error:
                 raise ConfigError(f"weights cannot be kept: {error.strerror}") from error
+            check_folder(self.keep_weights, "a folder of weights")
+        if self.db is not None and (file := Location(self.db).file):
+            check_folder(file, "a database")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
         read_splits(self.val_split)

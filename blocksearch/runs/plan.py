@@ -14,8 +14,6 @@ from blocksearch.data import get
 from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, both_origins, summary
 from blocksearch.errors import ConfigError, DataError, check_fields, check_type
-from blocksearch.files import check_folder
-from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.records import Job, Run, RunKey
 from blocksearch.runs.shipped import instead_of_images
@@ -141,10 +139,6 @@ class Request:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if file := Location(self.ledger).file:
-            check_folder(file, "a database")
-        if self.keep_weights is not None:
-            check_folder(self.keep_weights, "a folder of weights")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, but got {self.workers}")
         named = r"(cpu|cuda:(0|[1-9][0-9]{0,2}))"

@@ -37,6 +37,7 @@ def test_the_order_of_keywords_is_no_change(tmp_path):
         (TASK, OPTIONS | {"residual": ["add", "none"]}, "residual was none,add, now add,none"),
         (TASK, OPTIONS | {"minimum": [6]}, "values was .*minimum=1.*, now .*minimum=6"),
         (TASK, OPTIONS | {"widths": [(4, 6)]}, "widths was 4,8, now 4,6"),
+        (TASK, OPTIONS | {"stem": ["conv"]}, "stem was block, now conv"),
         (Task(input=Shape(1, 20, 20), widths=(4, 8), classes=4), OPTIONS, "input was 1x16x16, now"),
     ],
 )
