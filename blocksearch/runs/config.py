@@ -92,6 +92,8 @@ class RunConfig(DataConfig):
             except OSError as error:
                 raise ConfigError(f"weights cannot be kept: {error.strerror}") from error
             check_folder(self.keep_weights, "a folder of weights")
+            if self.keep_weights.exists() and not self.keep_weights.is_dir():
+                raise ConfigError(f"weights are kept in a folder, but {self.keep_weights} is none")
         if self.db is not None and (file := Location(self.db).file):
             check_folder(file, "a database")
         if self.epochs is not None and self.epochs < 1:
