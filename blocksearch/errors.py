@@ -112,11 +112,7 @@ class StoreError(BlocksearchError):
 
 
 class MissingError(StoreError):
-    """A database or a study that is not there; `location` is where one can be made."""
-
-    def __init__(self, message: object = "", location: str = "") -> None:
-        super().__init__(message)
-        self.location = location
+    """A database or a study that is not there."""
 
 
 class RunError(BlocksearchError):

@@ -15,6 +15,7 @@ from typing import IO
 
 from blocksearch.errors import ConfigError
 
+RESULTS = Path("results")  # the one folder that is made for what a command keeps; git ignores it
 NEW = ".new"  # ends the name of a file that is not in its place yet
 _HERE = sha256(platform.node().encode()).hexdigest()[:6]  # a folder may be shared by machines
 _LONGEST_NAME = 200  # bytes of it that the new file's name has; a file system takes 255
@@ -78,6 +79,22 @@ def check_suffix(suffix: str) -> str:
     return suffix
 
 
+def check_folder(path: Path, what: str) -> None:
+    """Refuse what would be kept in a folder that is missing, unless that is `results`, which is
+    made: a misspelt path makes no folders. Raises ConfigError.
+
+    >>> check_folder(Path("results/a.db"), "a database")
+    >>> check_folder(Path("no/a.db"), "a database")
+    Traceback (most recent call last):
+    blocksearch.errors.ConfigError: a database is saved in a folder that exists, but got no/a.db
+    """
+    try:
+        if path.parent != RESULTS and not path.parent.is_dir():
+            raise ConfigError(f"{what} is saved in a folder that exists, but got {path}")
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
 def check_place(path: Path, what: str) -> None:
     """Refuse a place in which a file cannot be written, before anything is made for it.
 
@@ -87,11 +104,10 @@ def check_place(path: Path, what: str) -> None:
     Traceback (most recent call last):
     blocksearch.errors.ConfigError: an answer is saved in a folder that exists, but got no/a.html
     """
+    check_folder(path, what)
     try:
-        if not path.parent.is_dir():
-            raise ConfigError(f"{what} is saved in a folder that exists, but got {path}")
         check_output(path)
-        if not os.access(path.parent, os.W_OK):
+        if not os.access(path.parent if path.parent.exists() else Path(), os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
@@ -168,6 +184,8 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file as `replace_file` does. Raises ConfigError where it cannot be written."""
     try:
+        if path.parent == RESULTS:
+            RESULTS.mkdir(exist_ok=True)
         replace_file(path, content)
     except OSError as error:
         raise _unwritable(path, error) from error

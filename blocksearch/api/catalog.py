@@ -15,6 +15,7 @@ from blocksearch.data.download import check, fetch, listing
 from blocksearch.data.loaded import LoadedDataset, loaded
 from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
+from blocksearch.data.own import kept
 from blocksearch.errors import ConfigError
 from blocksearch.files import check_output
 from blocksearch.report.datasets import overview_report
@@ -51,10 +52,14 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
 
 
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
-    """List data sets, and whether their files are there."""
-    rows = listing(data_root)
-    table = rows_table("datasets", rows)
-    return Answer(found=rows, report=Report(title="data sets", tables=(table,), undrawn=_LIST))
+    """List data sets, and whether their files are there; of images of your own those that trainings
+    have kept, which their names stand for.
+    """
+    rows, own = listing(data_root), kept(data_root)
+    tables = [rows_table("datasets", rows)]
+    tables += [rows_table("own", own, "images of your own, kept")] if own else []
+    report = Report(title="data sets", tables=tuple(tables), undrawn=_LIST)
+    return Answer(found=rows, report=report)
 
 
 def checked(

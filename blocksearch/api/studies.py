@@ -15,6 +15,7 @@ from blocksearch.arch.notation import parse_inside
 from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
+from blocksearch.files import RESULTS
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
@@ -245,7 +246,7 @@ def tabulate(
     callback = together(callbacks)
     config = run_config(dataset, fields, callback.reading)
     name, grammar = placed(space, config.dataset)
-    where = Path(file or f"results/{name}-{label_of(dataset)}.csv")
+    where = Path(file or RESULTS / f"{name}-{label_of(dataset)}.csv")
     asked = (name, grammar, read_seeds(seeds), config.request(), where, callback)
     if dry_run:
         return planned(*foresee_tabulate(*asked))

@@ -74,6 +74,10 @@ class Study:
                 "a study takes a data set to train on (dataset='digits'), or an objective to call, "
                 f"but {lacks}"
             )
+        if not (objective is None or callable(objective)):
+            raise ConfigError(
+                f"objective must be a function of a network and a seed, but got {objective!r:.80}"
+            )
         self.file, self._objective, self._space = Location(file), objective, _space(grammar)
         asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         self.config = StudyConfig(**asked)

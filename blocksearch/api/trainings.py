@@ -16,9 +16,10 @@ from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.data.own import Progress
 from blocksearch.errors import ConfigError, DataError
+from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
-from blocksearch.runs.config import RESULTS, RunConfig
+from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import loaded, read_seeds

@@ -59,8 +59,8 @@ class Conv(Layer):
             )
         if min(*self.kernel, *self.stride, *self.dilation, self.groups) < 1:
             raise SpecError(
-                "kernel, stride, dilation and groups of a convolution must be at least one, "
-                f"but got {self}"
+                "kernel, stride, dilation and groups of a convolution must be at least one, but "
+                f"got {self.kernel}, {self.stride}, {self.dilation} and {self.groups}"
             )
         channels = (self.input.channels, self.out_channels)
         if self.groups > min(channels):

@@ -25,6 +25,7 @@ from blocksearch.errors import ConfigError, ParseError, SpecError, check_type, n
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
 _TOKEN = re.compile(r"[\[\]]|[^\s\[\]]+")
 EARLIER_STEMS = {"vanilla": "conv"}  # in stored texts, where the key is first_layer
+_EARLIER_STEM = re.compile(r"\bfirst_layer=(\w+)")
 _SHOWN = 80
 _Tokens: TypeAlias = Sequence[re.Match[str]]
 _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value is, and its reader
@@ -136,6 +137,15 @@ def read_widths(text: str) -> tuple[int, ...] | None:
     """Read stage widths, written 64,128,256."""
     known = re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text)
     return tuple(map(int, text.split(","))) if known else None
+
+
+def todays(text: str) -> str:
+    """Write a stored network's text in today's words; it means the same network.
+
+    >>> todays("input=3x32x32 widths=8,16 classes=10 first_layer=vanilla [residual=add]")
+    'input=3x32x32 widths=8,16 classes=10 stem=conv [residual=add]'
+    """
+    return _EARLIER_STEM.sub(lambda own: f"stem={EARLIER_STEMS.get(own[1], own[1])}", text)
 
 
 def _read_classes(text: str) -> int | None:

@@ -18,7 +18,11 @@ class Shape:
     width: int
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.height, self.width) < 1:
+        try:
+            there = min(self.channels, self.height, self.width) >= 1
+        except TypeError:  # one is no number
+            there = False
+        if not there:
             raise SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
 
     def __str__(self) -> str:

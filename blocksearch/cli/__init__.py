@@ -22,7 +22,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from blocksearch.cli.commands import Commands, Few
-from blocksearch.errors import BlocksearchError, MissingError, one_line
+from blocksearch.errors import BlocksearchError, one_line
 
 LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library hangs as it is loaded
 # of a library that finds no memory as it is loaded: an ImportError has its words alone
@@ -97,8 +97,6 @@ def _run() -> int:
     except typer.TyperException as error:
         called = f"(in: blocksearch {shlex.join(sys.argv[1:])})"
         return _complain(f"{error.format_message()}{_lacking(error)} {called}")
-    except MissingError as error:
-        return _complain(f"{error}; {_making(error.location)}")
     except BlocksearchError as error:
         return _complain(str(error))
     except (typer.Abort, KeyboardInterrupt):
@@ -183,13 +181,6 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
         logging.disable(logging.NOTSET)
         for each in heard:  # what ends needs no second word
             signal.signal(each, signal.SIG_IGN if first else before[each])
-
-
-def _making(location: str) -> str:
-    """Say which command would make a database: a search for those that read studies."""
-    reads_studies = sys.argv[1:2] and sys.argv[1] in ("pareto", "importance", "test")
-    what = "search section3" if reads_studies else "ablate --factor residual"
-    return f"`blocksearch {what} --db {shlex.quote(location)}` would make it"
 
 
 def _warn(message: Warning | str, kind: type[Warning], *_: object) -> None:

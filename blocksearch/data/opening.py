@@ -39,8 +39,8 @@ def open_dataset(
     keep: bool = True,
     progress: Progress = lambda _: None,
 ) -> str:
-    """Return the name of a data set; images of one's own are put where workers find them, arrays
-    only with `keep`. `test` are test images beside them, in any of the same forms.
+    """Return the name of a data set; images of one's own are put where workers find them, unless
+    `keep` is false. `test` are test images beside them, in any of the same forms.
 
     Raises DataError or ConfigError in one line for what is no data set.
 
@@ -53,7 +53,7 @@ def open_dataset(
         own = Own(*plain, called=_called(dataset, test))
         return own.keep(root) if keep else own.name
     source, *rest = sources_of(dataset, config, test=test)
-    return read_source(source, rest[0] if rest else None, config, root, progress)
+    return read_source(source, rest[0] if rest else None, config, root, progress, keep=keep)
 
 
 def foreseen_name(

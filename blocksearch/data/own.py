@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,15 @@ import numpy as np
 from blocksearch.arch.layers import Shape
 from blocksearch.data.arrays import Handed, check_groups, check_sides, own_arrays, own_test_arrays
 from blocksearch.data.cache import data_root, noted, places, write_first
-from blocksearch.data.cache_files import Description, Writer, describe_anew, open_arrays
+from blocksearch.data.cache_files import (
+    Description,
+    Writer,
+    describe_anew,
+    open_arrays,
+    open_description,
+)
 from blocksearch.data.config import DataConfig
-from blocksearch.data.datasets import About, Arrays, digest, name_of, times
+from blocksearch.data.datasets import About, Arrays, digest, get, is_own, name_of, times
 from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
 from blocksearch.data.pictures import Pixels, fitted
@@ -25,6 +32,7 @@ from blocksearch.data.sources import ImageSource, Sample
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import check_regular, replace_file
 
+_READ: dict[str, str] = {}  # what pictures are called that were read and not kept
 SHOWN = 3  # damaged pictures that a message names
 Progress = Callable[[float], None]
 
@@ -87,9 +95,12 @@ def read_source(
     config: DataConfig,
     root: Path | None,
     progress: Progress = lambda _: None,
+    *,
+    keep: bool = True,
 ) -> str:
     """Put a user's images, and test images of another source, where workers find them; return
-    their name. What was read before, and has not changed since, is there already.
+    their name. What was read before, and has not changed since, is there already. Without `keep`
+    they are read for their name alone, which is remembered as long as the process goes on.
 
     Raises DataError for what cannot be read or learned from, ConfigError where images are not of
     one shape.
@@ -98,6 +109,12 @@ def read_source(
     sources = [source] if test is None else [source, test]
     notes = _notes(sources, config, folder)
     if known := _known_name(notes, folder):
+        return known
+    if not keep:
+        if (known := _READ.get(str(notes))) is None:
+            with TemporaryDirectory() as elsewhere:
+                known = read_source(source, test, config, Path(elsewhere), progress)
+            _READ.update({str(notes): known} if notes else {})
         return known
     fit = Fit(config=config)
     try:
@@ -135,6 +152,25 @@ def _known_name(notes: Sequence[Path], root: Path) -> str | None:
         except (OSError, ValueError, LookupError, TypeError, ConfigError):
             continue
     return None
+
+
+def kept(root: Path | None = None) -> list[dict[str, Any]]:
+    """List a user's own images that are where workers find them: a row for each, with the number of
+    training images, their shape and classes, what they are, and the folder in which they lie.
+
+    >>> kept(Path("no such folder"))
+    []
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for place in places(data_root(root)):
+        for folder in sorted(place.glob("own-*-train")):
+            name = folder.name.removesuffix("-train")
+            if is_own(name) and (known := open_description(folder, None)):
+                task = get(name).task
+                row = {"name": name, "images": len(known.labels), "input": str(task.input)}
+                row |= {"classes": task.classes, "origin": known.about.origin or "arrays"}
+                found.setdefault(name, row | {"folder": str(place)})
+    return list(found.values())
 
 
 def other_shape(wanted: Sequence[int], shape: Sequence[int], name: str) -> ConfigError:

@@ -91,7 +91,7 @@ def _columns(summary: Summary) -> Iterator[Column]:
     yield Column(name="trial", priority=_ROOM)
     if modelled:
         unit = first.unit.strip()
-        yield Column(name="measured", label=f"{first.name} measured", unit=unit, form=amount)
+        yield Column(name="measured", label=f"{first.name} measured", unit=unit, form=form(".2f"))
         label = "expected by the model"
         yield Column(name="interval", label=label, unit=unit, form=form(".2f"))
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, check_type
 from blocksearch.files import check_place, check_suffix, write_file
 from blocksearch.report.console import as_text
 from blocksearch.report.pages import csv_text, html, json_text, markdown
@@ -65,6 +65,7 @@ def save(report: Report, path: str | Path) -> None:
 
     >>> save(Report(title="nothing"), "nothing.csv")  # doctest: +SKIP
     """
+    check_type("an answer's file", path, str | Path)
     path = Path(path)
     write = writer_for(path)
     write_file(path, write(cleaned(report) if path.suffix.lower() != ".json" else report))

@@ -8,14 +8,12 @@ from blocksearch.data import get
 from blocksearch.data.config import DataConfig
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
-from blocksearch.files import check_is_path
+from blocksearch.files import RESULTS, check_folder, check_is_path
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import Request, read_splits
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
-
-RESULTS = "results"  # the folder for results of one's own, which git ignores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +91,11 @@ class RunConfig(DataConfig):
                 check_is_path(self.keep_weights)
             except OSError as error:
                 raise ConfigError(f"weights cannot be kept: {error.strerror}") from error
+            check_folder(self.keep_weights, "a folder of weights")
+            if self.keep_weights.exists() and not self.keep_weights.is_dir():
+                raise ConfigError(f"weights are kept in a folder, but {self.keep_weights} is none")
+        if self.db is not None and (file := Location(self.db).file):
+            check_folder(file, "a database")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
         read_splits(self.val_split)

@@ -20,7 +20,9 @@ from sqlalchemy.exc import (
 )
 
 from blocksearch.errors import MissingError, StoreError
+from blocksearch.files import check_folder
 from blocksearch.runs.location import BESIDE, PATIENCE, Location, check_file, check_one_name
+from blocksearch.runs.shipped import meant
 
 _PAUSE = 0.02  # seconds between two tries of what does not wait by itself
 _BEGIN = "begins_with"
@@ -58,14 +60,15 @@ def open_engine(location: Location, *, create: bool = False, read_only: bool = F
     """
     if location.file is not None:
         if create and not location.file.exists():
+            check_folder(location.file, "a database")
             try:
-                location.file.parent.mkdir(parents=True, exist_ok=True)
+                location.file.parent.mkdir(exist_ok=True)
             except OSError as error:
                 raise StoreError(
                     f"{location.file.parent} cannot be made: {error.strerror}"
                 ) from error
         elif not location.file.exists() and not location.file.is_symlink():
-            raise MissingError(f"{location} is not there", location)
+            raise MissingError(f"{location} is not there{meant(location.file)}")
         check_file(location.file)
         if not create and not read_only and _is_empty(location.file):
             raise StoreError(f"{location} is empty")

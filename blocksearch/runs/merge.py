@@ -20,7 +20,7 @@ def merge_ledgers(into: str, other: str) -> dict[str, Any]:
         raise ConfigError(f"a ledger is not merged with itself: {to}")
     for each in (to, source):
         if not contents(each).tables:
-            raise MissingError(f"{each} is empty: it has no table", each)
+            raise MissingError(f"{each} is empty: it has no table")
     with (
         closing(Ledger(to, create=False)) as mine,
         closing(Ledger(source, read_only=True)) as theirs,

@@ -16,6 +16,7 @@ from blocksearch.data.splits import Split, SplitSummary, both_origins, summary
 from blocksearch.errors import ConfigError, DataError, check_fields, check_type
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.shipped import instead_of_images
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.registry import registrations
@@ -68,7 +69,8 @@ def read_seeds(given: int | str | Sequence[int]) -> tuple[int, ...]:
         return tuple(range(count))
     if not re.fullmatch(r"[0-9]{1,9}( *, *[0-9]{1,9})*( *,)?", written):
         raise ConfigError(
-            f"seeds must be a count such as 5 or a list such as 0,3,7, but got {text!r}"
+            "seeds must be a count such as 5, a list such as 0,3,7 or, to ablate, a range such as "
+            f"5..8, but got {text!r}"
         )
     seeds = [int(seed) for seed in written.split(",") if seed]
     if len(set(seeds)) < len(seeds):
@@ -338,5 +340,5 @@ def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> Spli
                 f"none is here to say which are asked about: {error}"
             ) from error
         if not stored:
-            raise
+            raise DataError(f"{error}{instead_of_images(protocol.dataset)}") from error
     return stored[0]

@@ -1,10 +1,16 @@
-"""Where the results lie that come with the project."""
+"""Where the results lie that come with the project; what a name that no database has may mean."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import blocksearch
+from blocksearch.files import RESULTS
 
+NAMES = ("cifar10", "first-answer", "gtsrb", "gtsrb-search", "recipes", "svhn", "tiny-gtsrb")
+WITH_STUDIES = "studies/gtsrb-search.db and studies/svhn.db of blocksearch's repository"
 BESIDE = Path(blocksearch.__file__).parent.parent / "studies"
+HERE = Path("studies")  # where an installed package, which has none beside it, finds them
+SHOWN = 5  # databases that are named at most
 
 
 def shipped(dataset: str) -> tuple[str, ...]:
@@ -16,5 +22,37 @@ def shipped(dataset: str) -> tuple[str, ...]:
     >>> shipped("no-such-data")
     ()
     """
-    found = (folder / f"{dataset}.db" for folder in (BESIDE, Path("studies")))
+    found = (folder / f"{dataset}.db" for folder in (BESIDE, HERE))
     return tuple(str(file) for file in found if file.is_file())[:1]
+
+
+def meant(file: Path) -> str:
+    """Say which database may be meant by one that is not there: one of that name or a like one that
+    is here, else one that is shipped.
+
+    >>> meant(Path("no/svhn.bd"))[:13], "svhn.db" in meant(Path("no/svhn.bd"))
+    ('; did you mean', True)
+    """
+    here: dict[str, str] = {}
+    for folder in (file.parent, RESULTS, HERE, BESIDE):
+        for each in sorted(folder.glob("*.db")):
+            here.setdefault(each.name, repr(str(each)))
+    published = {f"{name}.db": f"studies/{name}.db of blocksearch's repository" for name in NAMES}
+    for known in (here, published):
+        if found := get_close_matches(file.name, known, 1):
+            return f"; did you mean {known[found[0]]}?"
+    return f"; known: {', '.join([*here.values()][:SHOWN])}" if here else ""
+
+
+def instead_of_images(dataset: str) -> str:
+    """Say where answers are that need no images, if some are shipped of a data set and not here.
+
+    >>> instead_of_images("digits")
+    ''
+    """
+    if dataset not in NAMES or shipped(dataset):
+        return ""
+    return (
+        f"; stored answers are in studies/{dataset}.db of blocksearch's repository: copy it to "
+        "./studies, or name it as db"
+    )

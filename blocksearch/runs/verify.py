@@ -13,6 +13,7 @@ from statistics import stdev
 import numpy as np
 
 from blocksearch.arch.layers import UserModel
+from blocksearch.arch.notation import todays
 from blocksearch.data.splits import Split, summary
 from blocksearch.errors import ConfigError, DataError, StoreError, check_type
 from blocksearch.runs.ledger import Ledger
@@ -234,7 +235,7 @@ def _job(ledger: Ledger, key: RunKey, root: Path | None) -> Job:
     if layers is None or recipe is None:
         raise StoreError(f"{ledger.location} lacks the network or the recipe of a run it has")
     split = Split.from_id(key.dataset, key.protocol)
-    text = ledger.described(key)[0]["text"]
+    text = todays(ledger.described(key)[0]["text"])
     return Job(
         key=key, text=text, layers=layers, protocol=split, recipe=recipe, root=root, images=0
     )

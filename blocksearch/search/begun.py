@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blocksearch.errors import BlocksearchError, ConfigError, StoreError
+from blocksearch.files import check_folder
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import PATIENCE, Location
 from blocksearch.runs.peek import contents
@@ -134,9 +135,10 @@ def _lock_file(location: str, ending: str) -> Path:
         return Path(tempfile.gettempdir()) / f"blocksearch-{digest}{ending}.lock"
     if where.file is None:
         raise ConfigError(f"a study needs a file that remains, but got {where}")
+    check_folder(where.file, "a database")
     file = where.file.resolve()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{file.parent} cannot be made: {error.strerror}") from error
     name = f"{file.name}{ending}.lock"

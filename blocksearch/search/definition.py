@@ -13,7 +13,7 @@ from typing import Any
 
 from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import parse
+from blocksearch.arch.notation import EARLIER_STEMS, parse
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, PluginError, SpecError
@@ -193,7 +193,6 @@ def _changed(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 
 # what a part of a space says of itself, by the words under which it is stored
 _SAID = {
-    "first_layer": "stem",
     "usual_widths": "widths",
     "own_widths": "whether it has widths of its own",
     "base": "the base block",
@@ -217,6 +216,11 @@ def _described(old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
                 yield f"the source of {' and '.join(sorted(ops))}"
             elif name == "skeleton":
                 yield "the model around the block"
+            elif name == "first_layer":
+                stems = (
+                    _text([EARLIER_STEMS.get(one, one) for one in own]) for own in (was, is_now)
+                )
+                yield "stem was {}, now {}".format(*stems)
             else:
                 yield f"{_SAID.get(name, name)} was {_plain(was)}, now {_plain(is_now)}"
 

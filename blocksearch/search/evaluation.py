@@ -14,6 +14,7 @@ from typing import Any
 
 from blocksearch.arch.layers import Layers, UserModel
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import todays
 from blocksearch.data.splits import Split, both_origins, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.callback import Callback
@@ -160,14 +161,18 @@ def _written(saved: Fields, study: StoredStudy) -> list[dict[str, Any]]:
     rows = saved.objects("content")
     for each in rows:
         each.number("searched", 0, 100)
-        known = first.get(each.text("fingerprint"))
-        if known is None or any(each.row.get(name) != value for name, value in _named(known)):
+        known, own = first.get(each.text("fingerprint")), _row(each)
+        if known is None or any(own.get(name) != value for name, value in _named(known)):
             raise each.error("fingerprint", "that of a network of the study")
         if each.has("images") and len(each.texts("images")) != 2:
             raise each.error("images", "the name and the digest of a data set")
     if not rows:
         raise saved.error("content", "one or more networks")
-    return [dict(each.row) for each in rows]
+    return [_row(each) for each in rows]
+
+
+def _row(written: Fields) -> dict[str, Any]:
+    return {**written.row, "text": todays(written.text("text"))}
 
 
 def _named(trial: Trial) -> list[tuple[str, object]]:

@@ -19,8 +19,6 @@ from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import BlocksearchError, ConfigError, SpecError
 from blocksearch.search.objectives import Floats
 
-_STEMS = {"vanilla": "conv"}  # a stem's first name, in stored studies
-
 
 class Exchange:
     """Counts costs of networks, given as texts, with a level of a choice exchanged.
@@ -49,10 +47,8 @@ class Exchange:
         match factor:
             case "widths":
                 return replace(network, widths=tuple(map(int, re.findall(r"[0-9]+", level))))
-            case "head" | "resolution" | "channels":
+            case "stem" | "head" | "resolution" | "channels":
                 return network.with_factor(factor, level)
-            case "stem" | "first_layer":
-                return network.with_factor("stem", _STEMS.get(level, level))
             case _ if factor not in FACTORS:
                 raise ConfigError(f"{factor} is no choice that a network's text has")
         value = factor_named(factor).parse(level)

@@ -182,10 +182,10 @@ def evaluate(
 
 def _warn_of_shares(values: Sequence[float]) -> None:
     """Warn, once, where what should be percent looks like shares of 1."""
-    if len(values) == SHARES_AFTER and max(values) <= 1:
+    if len(values) == SHARES_AFTER and 0 < max(values) <= 1:
         warnings.warn(
             "an objective returns percent between 0 and 100, but all values so far are at most "
-            f"1, such as {values[-1]:g}: is this a share?",
+            f"1, such as {max(values):g}: is this a share?",
             UserWarning,
             stacklevel=4,
         )

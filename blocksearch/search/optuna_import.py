@@ -27,6 +27,8 @@ _SHAPELESS = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
     *(RecursionError, TypeError, ValueError),
 )
+_NO_PARAMETERS = "(no parameters)"
+_UNNAMED = "objectives have no names here: Optuna's `study.set_metric_names([…])` gives them some"
 FAR = 0.99  # a gap of this share of an axis tears its values into two groups
 
 
@@ -66,7 +68,7 @@ def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summar
         volume=hypervolume(scaled) if len(scaled) else 0.0,
         walk=walk(scaled),
         frame=_framed(values, axes),
-        notes=_notes(left_out),
+        notes=(*_notes(left_out), *([_UNNAMED] if axes[0].name == "objective 0" else [])),
     )
 
 
@@ -153,18 +155,19 @@ def _scaled(gains: Floats) -> Floats:
 
 
 def _entry(trial: FrozenTrial, axes: Sequence[Axis], on_front: bool) -> Entry:
-    units = tuple(f"{_word(name)}={_word(value)}" for name, value in trial.params.items())
-    units = units or ("(no parameters)",)
+    words = [(_word(name), value) for name, value in trial.params.items()]
+    units = tuple(f"{name}={_few_digits(value)}" for name, value in words)
+    text = " ".join(f"{name}={_word(value)}" for name, value in words)
     first, *others = map(float, trial.values)
     costs = {axis.name: value for axis, value in zip(axes[1:], others, strict=True)}
     return Entry(
         trial=trial.number,
         origin="",
-        text=" ".join(units),
+        text=text or _NO_PARAMETERS,
         costs=costs,
         mean=first,
         on_front=on_front,
-        units=units,
+        units=units or (_NO_PARAMETERS,),
     )
 
 
@@ -176,6 +179,15 @@ def _word(value: object) -> str:
     """
     text = plain(value)
     return text if re.fullmatch(r"[^\s=\[\]\"]+", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _few_digits(value: object) -> str:
+    """Write a value to be looked at.
+
+    >>> _few_digits(0.003857105554045355), _few_digits(1e-05), _few_digits("a b")
+    ('0.003857', '1e-05', '"a b"')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else _word(value)
 
 
 def _framed(values: Floats, axes: Sequence[Axis]) -> str:

@@ -1,7 +1,7 @@
 """What a study's rows say, each field held against its kind and range, as anybody may have written
 it; and what the run of a trial says, where its accuracies alone are stored.
 
-Names of costs are today's, whatever they were when the row was written.
+Names of costs and factors are today's, whatever they were when the row was written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from blocksearch.arch.notation import EARLIER_STEMS, todays
 from blocksearch.arch.quantities import EARLIER_NAMES
 from blocksearch.errors import BlocksearchError, ConfigError, StoreError
 from blocksearch.runs.fields import SEED, Fields
@@ -52,6 +53,7 @@ def definition_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     choices = fields.object("choices")
     if not choices.row or not all(choices.texts(name) for name in choices.row):
         raise fields.error("choices", "one or more factors, each with its values")
+    found["choices"] = dict(map(_todays_choice, choices.row.items()))
     fields.text("title")
     for name in ("space", "grammar", "dataset", "data", "protocol", "sampled_by"):
         _ = fields.has(name) and fields.text(name)
@@ -97,7 +99,7 @@ def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         "row": fields.whole("trial"),
         "origin": fields.text("origin"),
         "network": fields.text("network"),
-        "text": fields.text("text"),
+        "text": todays(fields.text("text")),
         "seed": fields.whole("seed", high=SEED),
         "epochs": fields.whole("epochs", 1),
         "costs": {_today(name): value for name, value in costs.items()},
@@ -114,6 +116,13 @@ def _check_frame(frame: Fields, costs: int) -> None:
             raise frame.error(name, f"one for each of {costs} costs")
     if frame.has("linear") and len(frame.truths("linear")) not in (0, costs):
         raise frame.error("linear", f"one for each of {costs} costs")
+
+
+def _todays_choice(stored: tuple[str, list[str]]) -> tuple[str, list[str]]:
+    name, values = stored
+    if name != "first_layer":
+        return stored
+    return "stem", [EARLIER_STEMS.get(each, each) for each in values]
 
 
 def _today(name: str) -> str:

@@ -17,6 +17,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.peek import contents
+from blocksearch.runs.shipped import WITH_STUDIES
 from blocksearch.search.further import Expected, Further
 from blocksearch.search.measured import Measure, read_limit
 from blocksearch.search.objectives import Floats
@@ -169,7 +170,9 @@ def _choose(
 ) -> tuple[str, tuple[str, ...]]:
     names, shown = [*ours, *foreign], Location(location)
     if not names:
-        raise MissingError(f"{shown} holds no study", shown)
+        raise MissingError(
+            f"{shown} holds no study: a search makes one, and {WITH_STUDIES} have one"
+        )
     if name is not None and name not in names:
         raise unknown("study", plain(name), map(plain, names))
     chosen = (ours or foreign)[-1] if name is None else name

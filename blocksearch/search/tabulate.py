@@ -15,7 +15,7 @@ from pathlib import Path
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, DataError, StoreError
-from blocksearch.files import check_output, read_text, replace_file
+from blocksearch.files import check_place, read_text, replace_file
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
@@ -89,10 +89,7 @@ def foresee_tabulate(
 def _check_file(file: Path, request: Request) -> None:
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
-    try:
-        check_output(file)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    check_place(file, "a table")
     database = Location(request.ledger).file
     if database is not None and database.resolve() == file.resolve():
         raise ConfigError(f"{file} is the database of these runs: a table has a file of its own")
@@ -133,7 +130,7 @@ def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[
 
 def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, object]]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         out = io.StringIO(newline="")
         writer = csv.DictWriter(out, _COLUMNS)
         writer.writeheader()

@@ -366,3 +366,12 @@ def test_texts_of_earlier_versions_are_read():
     assert parse(text) == Network(SETTING, Block(residual="add"), stem="conv")
     assert parse(text) == parse("residual=add stem=conv", SETTING)
     assert read_budget("peak <= 5") == read_budget("peak_activations <= 5")
+
+
+@given(networks())
+def test_a_layer_is_shown_by_its_name_and_shapes_in_a_few_words(network):
+    for layer in network.layers:
+        shown = repr(layer)
+        assert len(shown) < 80
+        assert shown.startswith(f"<{type(layer).__name__} ")
+        assert f"{layer.input} to {layer.output}" in shown

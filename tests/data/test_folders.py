@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import blocksearch as bs
+from blocksearch.api.catalog import datasets
 from blocksearch.arch.zoo import named_network
 from blocksearch.data import DataConfig, get, load, open_dataset, summary
 from blocksearch.data.cache import describe
@@ -652,3 +653,24 @@ def test_all_doors_ask_for_at_most_16_channels(tmp_path, door):
     assert opened(make(tmp_path, *arrays(6, (9, 8, 16)))).startswith("own-16x9x8-3-")
     with pytest.raises(DataError, match=f"{where}.* 1 to 16 channels, but .*17"):
         opened(make(tmp_path, *arrays(6, (9, 8, 17))))
+
+
+def test_what_a_network_on_ones_own_pictures_costs_keeps_nothing_and_a_training_does(tmp_path):
+    source = folder(tmp_path / "photos", shape=(16, 16, 3))
+    before = sorted(tmp_path.rglob("*"))
+    network = bs.network("effnet", task=source)
+    assert (str(network.task.input), network.task.classes) == ("3x16x16", 3)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "images of your own" not in datasets().table()
+    name = opened(source)
+    shutil.rmtree(source)  # what is kept stands for itself
+    assert bs.network("effnet", task=name) == network
+    (own,) = datasets().data()["own"]
+    assert own == {
+        "name": name,
+        "images": 15,
+        "input": "3x16x16",
+        "classes": 3,
+        "origin": "15 images of photos/",
+        "folder": str(tmp_path / "data" / ".blocksearch"),
+    }

@@ -139,7 +139,10 @@ def read_only(tmp_path_factory):
         ("search small.py --dataset own.npz --db ro/new.db", "cannot be made: Permission denied"),
         ("ablate --factor residual --dataset own.npz --db ro/a.db", "ro/a.db: "),
         ("ablate --factor residual --dataset own.npz --db ro/new.db", "ro/new.db: "),
-        ("ablate --factor residual --dataset own.npz --db ro/in/new.db", "ro/in cannot be made"),
+        (
+            "ablate --factor residual --dataset own.npz --db ro/in/new.db",
+            "a folder that exists, but got ro/in/new.db",
+        ),
         (
             "train effnet --dataset own.npz --db c.db --data-root ro/data",
             "images of your own cannot be written under ro/data: Permission denied",

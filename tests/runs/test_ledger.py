@@ -68,9 +68,9 @@ def make_run(job, accuracy=50.0, state="complete", reason=""):
 def test_a_run_comes_back_as_it_was_written(tmp_path):
     job = make_job()
     run = make_run(job)
-    with closing(Ledger(tmp_path / "new" / "a.db")) as ledger:
+    with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert ledger.add(job, run)
-    with closing(Ledger(tmp_path / "new" / "a.db", create=False)) as ledger:
+    with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         found = ledger.find([job.key])[job.key]
         assert ledger.described(job.key)[0]["text"] == job.text
     assert replace(found, right=run.right, predictions=run.predictions) == run

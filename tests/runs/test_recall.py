@@ -68,7 +68,7 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
     assert shared.images.digest == "e" * 64
     assert shared.images.evaluation == len(images.labels)
     with pytest.raises(DataError):
-        conditions(replace(request, ledger=str(nowhere / "none.db")), network)
+        conditions(replace(request, ledger=f"{nowhere}.db"), network)
     with closing(Ledger(answered.ledger)) as ledger:
         ledger.add_images(replace(images, dataset="gtsrb", digest="f" * 64))
     both = f"runs of several sets of gtsrb images are stored ({'e' * 12} and {'f' * 12})"

@@ -1,12 +1,13 @@
 """A study goes on in other words for the same, and is told what it means otherwise."""
 
 import re
+import warnings
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocksearch import Grammar, Shape, Study, Task, cost
+from blocksearch import Grammar, Shape, Study, Task, cost, front
 from blocksearch.errors import ConfigError
 from blocksearch.search.config import StudyConfig, check_name, made_name
 
@@ -37,6 +38,7 @@ def test_the_order_of_keywords_is_no_change(tmp_path):
         (TASK, OPTIONS | {"residual": ["add", "none"]}, "residual was none,add, now add,none"),
         (TASK, OPTIONS | {"minimum": [6]}, "values was .*minimum=1.*, now .*minimum=6"),
         (TASK, OPTIONS | {"widths": [(4, 6)]}, "widths was 4,8, now 4,6"),
+        (TASK, OPTIONS | {"stem": ["conv"]}, "stem was block, now conv"),
         (Task(input=Shape(1, 20, 20), widths=(4, 8), classes=4), OPTIONS, "input was 1x16x16, now"),
     ],
 )
@@ -66,3 +68,16 @@ def test_texts_are_read_as_lists_are():
     assert one == other
     assert StudyConfig(references=" all ") == StudyConfig()
     assert StudyConfig(references=" none ") == StudyConfig(references=[])
+
+
+@pytest.mark.parametrize(("value", "warned"), [(0.93, True), (0.0, False), (1.5, False)])
+def test_what_looks_like_shares_is_warned_of(tmp_path, value, warned):
+    space = Grammar(TASK, **OPTIONS)
+    study = Study(space, tmp_path / "a.db", objective=lambda *_: value, references="none", seeds=2)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        study.search(trials=4)
+    said = [str(each.message) for each in heard if "share" in str(each.message)]
+    assert len(said) == warned
+    assert all("at most 1, such as 0.93: is this a share?" in each for each in said)
+    assert f"  {value:.2f}  " in front(tmp_path / "a.db").table()

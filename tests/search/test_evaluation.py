@@ -148,7 +148,7 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
 
 
 def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):
-    assert "is not there; `blocksearch search" in blocksearch("test", "none.db", code=2).stderr
+    assert "none.db is not there" in blocksearch("test", "none.db", code=2).stderr
     script = (
         "from blocksearch import TASKS, Grammar, Study\n"
         "grammar = Grammar(TASKS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"

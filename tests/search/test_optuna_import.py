@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+import blocksearch as bs
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.report.front import front_report
 from blocksearch.report.table import Priority
@@ -420,3 +421,16 @@ def test_values_as_large_as_numbers_get_are_drawn_and_written(tmp_path, suffix):
         warnings.simplefilter("error")
         save(front_report(found), tmp_path / f"a{suffix}")
     assert (tmp_path / f"a{suffix}").stat().st_size > 100
+
+
+def test_what_is_printed_of_parameters_has_four_digits_and_what_is_written_all(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'a.db'}"
+    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    study.enqueue_trial({"lr": 0.003857105554045355, "k": 3})
+    study.optimize(lambda t: (t.suggest_float("lr", 1e-5, 1), t.suggest_int("k", 1, 9)), n_trials=1)
+    answer = bs.front(tmp_path / "a.db")
+    assert "lr=0.003857 k=3" in answer.table()
+    assert answer.records()[0]["network"] == "lr=0.003857105554045355 k=3"
+    assert "set_metric_names" in answer.table()
+    study.set_metric_names(["accuracy", "time"])
+    assert "set_metric_names" not in bs.front(tmp_path / "a.db").table()

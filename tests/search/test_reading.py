@@ -1,13 +1,16 @@
 """An accuracy is stored once, with its run; a trial names the run, and answers are read from it."""
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 import blocksearch as bs
+from blocksearch.arch.notation import parse
 from blocksearch.errors import StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.rows import checksum
@@ -15,6 +18,7 @@ from blocksearch.search.stored_study import open_study
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Studies
 
+STUDIES = Path(__file__).parents[2] / "studies"
 SPACE = bs.Grammar(
     bs.TASKS["digits"],
     widths=[(4, 6)],
@@ -147,3 +151,15 @@ def test_a_stored_title_that_does_not_say_where_images_are_from_says_it(file):
         *changed,
     )
     assert open_study(str(file), "raced").definition["title"] == whole
+
+
+def test_what_a_stored_study_says_is_in_todays_words_of_the_same_networks(tmp_path):
+    copied = shutil.copy(STUDIES / "gtsrb-search.db", tmp_path)
+    answers = [ask(copied) for ask in (bs.front, bs.importance, bs.test)]
+    said = " ".join(f"{each.table()} {each.data()}" for each in answers)
+    assert "stem" in said
+    assert not re.findall(r"first_layer|vanilla|\bfloats\b|\bpeak\b", said)
+    study = open_study(copied)
+    assert all(parse(trial.text).digest == trial.network for trial in study.trials)
+    assert list(study.choices).index("stem") < 2
+    assert study.choices["stem"] == ["conv", "block"]
