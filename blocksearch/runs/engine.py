@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from blocksearch.errors import MissingError, StoreError
+from blocksearch.errors import ConfigError, MissingError, StoreError
 from blocksearch.files import check_folder
 from blocksearch.runs.location import BESIDE, PATIENCE, Location, check_file, check_one_name
 from blocksearch.runs.shipped import meant
@@ -60,9 +60,11 @@ def open_engine(location: Location, *, create: bool = False, read_only: bool = F
     """
     if location.file is not None:
         if create and not location.file.exists():
-            check_folder(location.file, "a database")
             try:
+                check_folder(location.file, "a database")
                 location.file.parent.mkdir(exist_ok=True)
+            except ConfigError as error:
+                raise StoreError(error) from error
             except OSError as error:
                 raise StoreError(
                     f"{location.file.parent} cannot be made: {error.strerror}"
