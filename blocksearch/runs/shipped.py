@@ -6,7 +6,18 @@ from pathlib import Path
 import blocksearch
 from blocksearch.files import RESULTS
 
-NAMES = ("cifar10", "first-answer", "gtsrb", "gtsrb-search", "recipes", "svhn", "tiny-gtsrb")
+NAMES = tuple(
+    f"{name}.db"
+    for name in [
+        "cifar10",
+        "first-answer",
+        "gtsrb",
+        "gtsrb-search",
+        "recipes",
+        "svhn",
+        "tiny-gtsrb",
+    ]
+)  # what the repository has in `studies/`
 WITH_STUDIES = "studies/gtsrb-search.db and studies/svhn.db of blocksearch's repository"
 BESIDE = Path(blocksearch.__file__).parent.parent / "studies"
 HERE = Path("studies")  # where an installed package, which has none beside it, finds them
@@ -30,14 +41,14 @@ def meant(file: Path) -> str:
     """Say which database may be meant by one that is not there: one of that name or a like one that
     is here, else one that is shipped.
 
-    >>> meant(Path("no/svhn.bd"))[:13], "svhn.db" in meant(Path("no/svhn.bd"))
+    >>> meant(Path("no/svhn.bd"))[:14], "svhn.db" in meant(Path("no/svhn.bd"))
     ('; did you mean', True)
     """
     here: dict[str, str] = {}
     for folder in (file.parent, RESULTS, HERE, BESIDE):
         for each in sorted(folder.glob("*.db")):
             here.setdefault(each.name, repr(str(each)))
-    published = {f"{name}.db": f"studies/{name}.db of blocksearch's repository" for name in NAMES}
+    published = {name: f"studies/{name} of blocksearch's repository" for name in NAMES}
     for known in (here, published):
         if found := get_close_matches(file.name, known, 1):
             return f"; did you mean {known[found[0]]}?"
@@ -50,7 +61,7 @@ def instead_of_images(dataset: str) -> str:
     >>> instead_of_images("digits")
     ''
     """
-    if dataset not in NAMES or shipped(dataset):
+    if f"{dataset}.db" not in NAMES or shipped(dataset):
         return ""
     return (
         f"; stored answers are in studies/{dataset}.db of blocksearch's repository: copy it to "
