@@ -22,7 +22,7 @@ HERE = Path(__file__).parents[2]
 
 def test_the_shipped_databases_are_named_and_those_with_a_search(tmp_path):
     files = sorted((HERE / "studies").glob("*.db"))
-    assert {file.stem for file in files} == {*NAMES}
+    assert {file.name for file in files} == {*NAMES}
     copies = [Path(shutil.copy(file, tmp_path)) for file in files]
     searched = [file.name for file in copies if contents(str(file)).tables & TABLES]
     assert WITH_STUDIES.startswith(" and ".join(f"studies/{name}" for name in searched))
