@@ -6,8 +6,8 @@ from pathlib import Path
 import blocksearch
 from blocksearch.files import RESULTS
 
-NAMES = ("cifar10.db", "first-answer.db", "gtsrb.db", "gtsrb-search.db", "recipes.db", "svhn.db")
-NAMES += ("tiny-gtsrb.db",)  # what the repository has in `studies/`
+NAMES: tuple[str, ...] = ("cifar10.db", "first-answer.db", "gtsrb.db", "gtsrb-search.db")
+NAMES += ("recipes.db", "svhn.db", "tiny-gtsrb.db")  # what the repository has in `studies/`
 WITH_STUDIES = "studies/gtsrb-search.db and studies/svhn.db of blocksearch's repository"
 BESIDE = Path(blocksearch.__file__).parent.parent / "studies"
 HERE = Path("studies")  # where an installed package, which has none beside it, finds them
