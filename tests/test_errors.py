@@ -25,7 +25,7 @@ from blocksearch.errors import (
 )
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.loop import Effort
+from blocksearch.search.loop import StoppingRule
 
 WILD = st.text(st.characters(exclude_categories=())) | st.text(max_size=900).map(lambda t: 9 * t)
 EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
@@ -110,7 +110,7 @@ def test_a_mistake_on_the_command_line_is_one_short_clean_line(
     assert one_line(printed.err) == printed.err[:-1]
 
 
-CONFIGURATIONS = (RunConfig, AblationConfig, ScoresConfig, StudyConfig, GainConfig, Effort)
+CONFIGURATIONS = (RunConfig, AblationConfig, ScoresConfig, StudyConfig, GainConfig, StoppingRule)
 NEEDED = {"factors": ("residual",), "trials": 1}
 FIELDS = [(kind, each) for kind in CONFIGURATIONS for each in fields(kind)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from blocksearch.ablation.collapse import collapsed
 from blocksearch.ablation.results import VariantResult
 from blocksearch.ablation.stats import Comparison
-from blocksearch.runs.questions import Asked
+from blocksearch.runs.questions import QuestionHistory
 from blocksearch.runs.records import RunState
 
 
@@ -21,7 +21,7 @@ class Ablation:
     title: str
     results: tuple[VariantResult, ...]
     notes: tuple[str, ...]
-    asked: Asked | None = None
+    asked: QuestionHistory | None = None
 
     @property
     def comparisons(self) -> list[Comparison]:

@@ -21,7 +21,7 @@ from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.metrics import ALPHA, spread
-from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.recall import recall
 from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
@@ -86,13 +86,13 @@ def gain(
     grammar: Grammar,
     network: Network,
     config: GainConfig,
-    request: Request,
+    settings: RunSettings,
     callback: Callback,
 ) -> Gain:
     """Train what is missing of a network and of members drawn from a space, and compare them."""
-    shared, own, theirs, available, title = _planned(space, grammar, network, config, request)
-    known = recall(theirs, request.ledger, *request.sources)
-    runs = ensure([*own, *theirs], request.ledger, request.workers, callback, *request.means)
+    shared, own, theirs, available, title = _planned(space, grammar, network, config, settings)
+    known = recall(theirs, settings.ledger, *settings.sources)
+    runs = ensure([*own, *theirs], settings.ledger, settings.workers, callback, *settings.means)
     accuracies = _accuracies(shared, own, runs)
     found = _accuracies(shared, theirs, runs)
     estimate = welch(list(accuracies.values()), list(found.values()))
@@ -122,13 +122,13 @@ def foresee_gain(
     grammar: Grammar,
     network: Network,
     config: GainConfig,
-    request: Request,
+    settings: RunSettings,
     callback: Callback,
 ) -> tuple[str, Plan]:
     """Say what would be trained, and for how long."""
-    _, own, theirs, _, title = _planned(space, grammar, network, config, request)
+    _, own, theirs, _, title = _planned(space, grammar, network, config, settings)
     return title, foresee(
-        [*own, *theirs], request.ledger, request.workers, callback, *request.means
+        [*own, *theirs], settings.ledger, settings.workers, callback, *settings.means
     )
 
 
@@ -166,12 +166,12 @@ def _judged(found: PairedMean | None, margin: float) -> tuple[tuple[float, float
 
 
 def _planned(
-    space: str, grammar: Grammar, network: Network, config: GainConfig, request: Request
-) -> tuple[Conditions, list[Job], list[Job], int, str]:
+    space: str, grammar: Grammar, network: Network, config: GainConfig, settings: RunSettings
+) -> tuple[Experiment, list[Job], list[Job], int, str]:
     """Draw members that cost no more than a network; return its trainings and theirs, of how many
     members they were drawn, and what is asked of which images.
     """
-    shared, flops = conditions(request, network), cost(network.layers).flops
+    shared, flops = experiment(settings, network), cost(network.layers).flops
     within = grammar.where(f"flops <= {flops}")
     available = within.size
     if available < 2:
@@ -190,7 +190,7 @@ def _planned(
 
 
 def _accuracies(
-    shared: Conditions, jobs: Sequence[Job], runs: dict[RunKey, Run]
+    shared: Experiment, jobs: Sequence[Job], runs: dict[RunKey, Run]
 ) -> dict[RunKey, float]:
     found = {job.key: shared.measured(runs[job.key]).accuracy for job in jobs}
     return {key: value for key, value in found.items() if value is not None}

@@ -23,7 +23,7 @@ from blocksearch.ablation.power import two_sided
 from blocksearch.ablation.stats import Comparison, Name, Verdict, adjust, interval_of
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.metrics import ALPHA, clustered_error
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import Run
 
 GROUPS = 20  # below it an error over groups is not to be trusted
@@ -65,15 +65,15 @@ class ImageGroups:
         return np.bincount(self.members).astype(float)
 
     @classmethod
-    def of(cls, conditions: Conditions) -> "ImageGroups | None":
+    def of(cls, experiment: Experiment) -> "ImageGroups | None":
         """Return the groups of the images by which runs are judged, each its own where images come
         alone; None where they come in groups that nobody published.
         """
-        if conditions.ungrouped:
+        if experiment.ungrouped:
             return None
-        groups = conditions.images.groups
+        groups = experiment.images.groups
         if groups is None:
-            return cls(np.arange(conditions.images.evaluation))
+            return cls(np.arange(experiment.images.evaluation))
         return cls(np.unique(groups, return_inverse=True)[1])
 
     def right(self, run: Run | None) -> Floats | None:

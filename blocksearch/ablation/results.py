@@ -18,7 +18,7 @@ from blocksearch.ablation.stats import Accuracies, Comparison, Pair, Rules, comp
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.network import Network
-from blocksearch.runs.questions import Asked
+from blocksearch.runs.questions import QuestionHistory
 from blocksearch.runs.records import Run
 from blocksearch.training.recipe import Recipe
 
@@ -114,7 +114,7 @@ class VariantResult:
             for seed, own in found.items()
         }
 
-    def record(self, asked: Asked | None = None) -> dict[str, object]:
+    def record(self, asked: QuestionHistory | None = None) -> dict[str, object]:
         """Return a flat record: accuracies in percent, differences in points, costs for one image.
 
         `n` seeds have an accuracy; what does not apply is None. `p_value_counted` counts all

@@ -12,9 +12,9 @@ from blocksearch.ablation.results import Lookup, compare_variants
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import ACCURACY
-from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.questions import Asked, Question, remembered
+from blocksearch.runs.questions import Question, QuestionHistory, remembered
 from blocksearch.runs.recall import is_shipped, recall
 from blocksearch.runs.records import Job, Plan, Run, RunKey
 from blocksearch.runs.scheduler import ensure, foresee
@@ -24,7 +24,7 @@ def ablate(
     name: str,
     found: Sequence[Variant],
     config: AblationConfig,
-    request: Request,
+    settings: RunSettings,
     callback: Callback,
     splits: Sequence[int] = (),
 ) -> Ablation:
@@ -34,12 +34,12 @@ def ablate(
     `splits`, by number, everything is trained on each of them, too. Raises ConfigError before
     anything is trained, except if stored runs are of different kinds and `config` is strict.
     """
-    every, title = _planned(name, found, config, request, splits)
+    every, title = _planned(name, found, config, settings, splits)
     shared, runs = every[0], dict[RunKey, Run]()
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
         missing = jobs(wanted, every, seeds)
-        runs.update(ensure(missing, request.ledger, request.workers, callback, *request.means))
+        runs.update(ensure(missing, settings.ledger, settings.workers, callback, *settings.means))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
     groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not splits else None
@@ -50,11 +50,11 @@ def ablate(
         title=f"{title}; {mixed}" if mixed else title,
         results=tuple(results),
         notes=tuple(notes("the first reference", found[0].reference, runs.values(), shared)),
-        asked=_remembered(found, config, every, request),
+        asked=_remembered(found, config, every, settings),
     )
 
 
-def _overlap(every: Sequence[Conditions]) -> float:
+def _overlap(every: Sequence[Experiment]) -> float:
     """Return how many images splits judge for each that they learn from.
 
     Under a cap on images, splits overlap as little as the share of all images that they judge.
@@ -66,9 +66,9 @@ def _overlap(every: Sequence[Conditions]) -> float:
 def _remembered(
     found: Sequence[Variant],
     config: AblationConfig,
-    every: Sequence[Conditions],
-    request: Request,
-) -> Asked:
+    every: Sequence[Experiment],
+    settings: RunSettings,
+) -> QuestionHistory:
     """Remember what was asked, beside the runs, and return all questions about them."""
     pairs = [
         (own.reference.digest, own.network.digest)
@@ -82,8 +82,8 @@ def _remembered(
         stages=config.stages,
         metric=str(every[0].metric),
     )
-    location = request.ledger
-    return remembered(question, location, request.sources, shipped=is_shipped(location))
+    location = settings.ledger
+    return remembered(question, location, settings.sources, shipped=is_shipped(location))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,21 +106,21 @@ def foresee_ablation(
     name: str,
     found: Sequence[Variant],
     config: AblationConfig,
-    request: Request,
+    settings: RunSettings,
     callback: Callback,
     splits: Sequence[int] = (),
 ) -> Foreseen:
     """Say what an ablation would train, and how many seeds its comparisons need on one split."""
-    every, title = _planned(name, found, config, request, splits)
+    every, title = _planned(name, found, config, settings, splits)
     whole = wanted = jobs(found, every, config.seed_list)
-    later, known = 0, recall(whole, request.ledger, *request.sources)
+    later, known = 0, recall(whole, settings.ledger, *settings.sources)
     if config.stages:
         wanted = _next_stage(found, config, every, known)
         keys, arms = {job.key for job in wanted}, {_arm(job.key) for job in wanted}
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in whole
         )
-    own = foresee(wanted, request.ledger, request.workers, callback, *request.means)
+    own = foresee(wanted, settings.ledger, settings.workers, callback, *settings.means)
     return Foreseen(
         title=title,
         plan=own,
@@ -135,20 +135,20 @@ def _planned(
     name: str,
     found: Sequence[Variant],
     config: AblationConfig,
-    request: Request,
+    settings: RunSettings,
     splits: Sequence[int],
-) -> tuple[tuple[Conditions, ...], str]:
-    """Return the conditions on each validation split, and the title of the answer."""
+) -> tuple[tuple[Experiment, ...], str]:
+    """Return the experiment on each validation split, and the title of the answer."""
     reference = found[0].reference
     arms = [network.task.input for variant in found for network in variant.networks]
     asked = {v.factor for v in found} | {v.given_factor for v in found}
-    shared = conditions(request, reference, arms if asked & {*INPUT_FACTORS} else ())
+    shared = experiment(settings, reference, arms if asked & {*INPUT_FACTORS} else ())
     rescaled = any(variant.rescaled for variant in found)
     name += ", also at equal FLOPs (widths rescaled)" if rescaled else ""
     recipes = {
         (own.given_value if own.given_factor == RECIPE else own.value): own.recipe
         for own in found
-        if own.recipe and own.recipe != request.recipe
+        if own.recipe and own.recipe != settings.recipe
     }
     told = "".join(
         f"; recipe {name}: {recipe.title}{shared.trained_by(recipe).doubts}"
@@ -160,7 +160,7 @@ def _planned(
     margin = "" if config.margin == MARGIN else f"; margin ±{config.margin:g} points"
     again = f"; again on validation split {', '.join(map(str, splits))}" if splits else ""
     further = (
-        conditions(replace(request, protocol=replace(request.protocol, number=number)), reference)
+        experiment(replace(settings, protocol=replace(settings.protocol, number=number)), reference)
         for number in splits
     )
     title = f"{shared.title(name, reference)}{again}{told}; {seeds}{margin}"
@@ -170,7 +170,7 @@ def _planned(
 def _next_stage(
     found: Sequence[Variant],
     config: AblationConfig,
-    every: Sequence[Conditions],
+    every: Sequence[Experiment],
     runs: Mapping[RunKey, Run],
 ) -> list[Job]:
     """Return the jobs of the first analysis for which runs are missing, none if there is none."""
@@ -186,7 +186,7 @@ def _next_stage(
     return asked
 
 
-def jobs(found: Iterable[Variant], every: Sequence[Conditions], seeds: Sequence[int]) -> list[Job]:
+def jobs(found: Iterable[Variant], every: Sequence[Experiment], seeds: Sequence[int]) -> list[Job]:
     """List the trainings that variants and their references need on each split, seed by seed, so
     that an interrupted experiment has whole pairs; equal layers share them.
     """
@@ -206,7 +206,7 @@ def _arm(key: RunKey) -> tuple[str, str, str]:
     return key.network, key.protocol, key.recipe
 
 
-def _lookup(shared: Conditions, runs: Mapping[RunKey, Run]) -> Lookup:
+def _lookup(shared: Experiment, runs: Mapping[RunKey, Run]) -> Lookup:
     def find(arm: Arm, seed: int) -> Run | None:
         network, recipe = arm
         run = runs.get(shared.trained_by(recipe).job(network, seed).key)

@@ -21,12 +21,12 @@ from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import Request, loaded, read_seeds
+from blocksearch.runs.plan import RunSettings, loaded, read_seeds
 from blocksearch.runs.records import RunState
 from blocksearch.runs.scheduler import foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
-from blocksearch.search.loop import Effort, affordable
+from blocksearch.search.loop import StoppingRule, affordable
 from blocksearch.search.results import Entry, Summary
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
@@ -56,12 +56,12 @@ def search(
     config = run_config(dataset, rest, callback.reading)
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
-    request = replace(config.request(), metric=read_metric(study.metric))
-    effort = Effort(trials, timeout)
+    settings = replace(config.settings(), metric=read_metric(study.metric))
+    effort = StoppingRule(trials, timeout)
     if dry_run:
-        return _foreseen(name, grammar, study, request, effort)
-    run_search(name, grammar, study, request, effort, callback)
-    return front(request.ledger, study.name)
+        return _foreseen(name, grammar, study, settings, effort)
+    run_search(name, grammar, study, settings, effort, callback)
+    return front(settings.ledger, study.name)
 
 
 def placed(
@@ -75,27 +75,27 @@ def placed(
 
 
 def _foreseen(
-    name: str, grammar: Grammar, study: StudyConfig, request: Request, effort: Effort
+    name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, effort: StoppingRule
 ) -> Answer[dict[str, Any]]:
     """Say how much a search would train at most, from a few of its networks."""
     from blocksearch.report.progress import PLAN, duration
-    from blocksearch.runs.plan import conditions
+    from blocksearch.runs.plan import experiment
     from blocksearch.search.begun import check_goes_on, in_its_order
-    from blocksearch.search.definition import REPEATED, Judged, define, opening
+    from blocksearch.search.definition import REPEATED, Evaluation, define, opening
     from blocksearch.search.objectives import Prices
     from blocksearch.space.candidates import Candidates
 
-    grammar = in_its_order(grammar, study, request.ledger)
+    grammar = in_its_order(grammar, study, settings.ledger)
     within = affordable(grammar, study)
     first = [
         one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
     ]
     drawn = within.sample(min(8, len(within)), study.seed)
-    shared = conditions(request, drawn[0], grammar.inputs)
+    shared = experiment(settings, drawn[0], grammar.inputs)
     prices = Prices(Candidates(within, study.seed), study.costs)
-    check_goes_on(define(name, grammar, prices, Judged.by(shared), study), request.ledger)
+    check_goes_on(define(name, grammar, prices, Evaluation.by(shared), study), settings.ledger)
     plan = foresee(
-        shared.jobs(drawn, [0]), request.ledger, request.workers, Callback(), request.device
+        shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
     )
     each = max(1, len(plan.missing))
     networks = effort.trials + len(first)
@@ -214,10 +214,10 @@ def gain(
     config = run_config(dataset, rest, callback.reading)
     name, grammar = placed(space, config.dataset)
     own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
-    request = config.request()
+    settings = config.settings()
     if dry_run:
-        return planned(*foresee_gain(name, grammar, own, question, request, callback))
-    found = run_gain(name, grammar, own, question, request, callback)
+        return planned(*foresee_gain(name, grammar, own, question, settings, callback))
+    found = run_gain(name, grammar, own, question, settings, callback)
     return Answer(
         found=found,
         report=gain_report(found),
@@ -247,7 +247,7 @@ def tabulate(
     config = run_config(dataset, fields, callback.reading)
     name, grammar = placed(space, config.dataset)
     where = Path(file or RESULTS / f"{name}-{label_of(dataset)}.csv")
-    asked = (name, grammar, read_seeds(seeds), config.request(), where, callback)
+    asked = (name, grammar, read_seeds(seeds), config.settings(), where, callback)
     if dry_run:
         return planned(*foresee_tabulate(*asked))
     title, rows, flops = run_table(*asked)

@@ -21,10 +21,10 @@ from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.callback import together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
-from blocksearch.runs.plan import Request
+from blocksearch.runs.plan import RunSettings
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.importance import Effects
-from blocksearch.search.loop import Effort, Function, evaluate, search
+from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
 from blocksearch.search.summary import summarise
@@ -104,7 +104,7 @@ class Study:
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
-        effort, callback = Effort(trials, timeout), together(callbacks)
+        effort, callback = StoppingRule(trials, timeout), together(callbacks)
         name = self.config.name
         if self._objective is None:
             search(name, self._grammar, self.config, self._request(), effort, callback)
@@ -210,8 +210,8 @@ class Study:
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
 
-    def _request(self) -> Request:
-        return RunConfig(dataset=self._dataset, db=self.file, **self._runs).request()
+    def _request(self) -> RunSettings:
+        return RunConfig(dataset=self._dataset, db=self.file, **self._runs).settings()
 
     @cached_property
     def _dataset(self) -> str:

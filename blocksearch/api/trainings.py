@@ -74,10 +74,10 @@ def train(
     callback, own = together(callbacks), read_metric(metric)
     config = run_config(dataset, fields, callback.reading)
     found = _network(net, config.dataset, widths, plugins, skeleton)
-    request = replace(config.request(), metric=own)
+    settings = replace(config.settings(), metric=own)
     if dry_run:
-        return planned(*foresee_training(str(net), found, read_seeds(seeds), request, callback))
-    title, rows, classes = train_network(str(net), found, read_seeds(seeds), request, callback)
+        return planned(*foresee_training(str(net), found, read_seeds(seeds), settings, callback))
+    title, rows, classes = train_network(str(net), found, read_seeds(seeds), settings, callback)
     report = measured_by(runs_report(title, rows, classes), own)
     failed = any(row["state"] == RunState.FAILED for row in rows)
     return Answer(found=rows, report=report, failed=failed)
@@ -149,15 +149,15 @@ def _ablation(
     from blocksearch.report.comparisons import ablation_report
     from blocksearch.report.measured import measured_by
 
-    request, others = replace(config.first_request(), metric=metric), config.splits[1:]
+    settings, others = replace(config.first_request(), metric=metric), config.splits[1:]
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
-        ahead = foresee_ablation(name, found, question, request, callback, others)
+        ahead = foresee_ablation(name, found, question, settings, callback, others)
         return Answer(found=ahead.plan, report=foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
-    done: Ablation = run_ablation(name, found, question, request, callback, others)
+    done: Ablation = run_ablation(name, found, question, settings, callback, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(found=done, report=measured_by(ablation_report(done), metric), failed=done.failed)
@@ -248,7 +248,7 @@ def _across(
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
     from blocksearch.report.paper import claims_report
 
-    requests = {name: run_config(name, fields).request() for name in names}
+    requests = {name: run_config(name, fields).settings() for name in names}
     where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
     found = recorded_in(where, next(iter(requests.values())).protocol.number, **spread)
     titles = {name: own.title if own else f"{name}: not run" for name, own in found.items()}
@@ -273,10 +273,10 @@ def _table(
     from blocksearch.report.comparisons import paper_report
 
     dataset = TABLES[number][0]
-    task, request = read_task(dataset, widths)[0], run_config(dataset, fields).request()
+    task, settings = read_task(dataset, widths)[0], run_config(dataset, fields).settings()
     if dry_run:
-        return planned(*foresee_table(number, task, seeds, request, callback))
-    found: PaperTable = reproduce_table(number, task, seeds, request, callback, strict=strict)
+        return planned(*foresee_table(number, task, seeds, settings, callback))
+    found: PaperTable = reproduce_table(number, task, seeds, settings, callback, strict=strict)
     return Answer(found=found, report=paper_report(found), failed=found.failed)
 
 
@@ -296,7 +296,7 @@ def bench(
 
     config = run_config(dataset, fields)
     found = _network(net, config.dataset, widths, plugins)
-    title, ways = run_bench(found, with_batches(config.request()), progress)
+    title, ways = run_bench(found, with_batches(config.settings()), progress)
     return Answer(found=ways, report=bench_report(title, as_rows(ways)))
 
 

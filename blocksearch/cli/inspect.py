@@ -10,7 +10,7 @@ from blocksearch.cli.commands import Few
 from blocksearch.cli.options import (
     COMPLETED,
     Given,
-    Network,
+    NetworkOptions,
     NetworkText,
     Options,
     Shown,
@@ -28,7 +28,7 @@ data_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(data_app, name="data")
-Form = Annotated[Given, Options(config=Network, panel="Network")]
+Form = Annotated[Given, Options(config=NetworkOptions, panel="Network")]
 Pictures = Annotated[Given, Options(config=DataConfig, panel="Images", without=("dataset",))]
 Shapes = Annotated[
     Given, Options(config=DataConfig, panel="Images", without=("dataset", "group_by"))

@@ -171,7 +171,7 @@ COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkOptions:
     """Which network: beside its text, the images it is for, and how wide it is."""
 
     dataset: str = field(
@@ -270,7 +270,7 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Model = Annotated[Given, Options(config=Network, panel=None, only=("skeleton",))]
+Model = Annotated[Given, Options(config=NetworkOptions, panel=None, only=("skeleton",))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",

@@ -27,7 +27,7 @@ TESTED = ("dataset", "max_images", "val_split")  # what a table of the paper fix
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PaperConfig:
     """What is asked of a part of the paper."""
 
     seeds: str = field(
@@ -43,17 +43,19 @@ class Asked:
     )
 
 
-Question = Annotated[Given, Options(config=Asked, panel="Question")]
+Question = Annotated[Given, Options(config=PaperConfig, panel="Question")]
 Spread = Annotated[Given, Options(config=AblationConfig, panel="Question", only=("variance",))]
 All = Annotated[
     Given,
-    Options(config=Asked, panel="Question", only=("seeds", "strict"), defaults={"seeds": None}),
+    Options(
+        config=PaperConfig, panel="Question", only=("seeds", "strict"), defaults={"seeds": None}
+    ),
 ]
 Testing = Annotated[Given, Options(config=RunConfig, panel="Training", without=TESTED)]
 Training = Annotated[
     Given, Options(config=RunConfig, panel="Training", defaults={"dataset": "gtsrb"})
 ]
-Section3 = Annotated[Given, Options(config=Asked, panel="Question", defaults={"seeds": None})]
+Section3 = Annotated[Given, Options(config=PaperConfig, panel="Question", defaults={"seeds": None})]
 
 
 def _answer(what: str, question: Given, run: Given, output: Output) -> None:

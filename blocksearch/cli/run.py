@@ -10,7 +10,7 @@ from blocksearch.cli.options import (
     WHERE,
     Given,
     Measured,
-    Network,
+    NetworkOptions,
     NetworkText,
     Options,
     Planned,
@@ -28,9 +28,10 @@ _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", *WHERE)
 Timing = Annotated[Given, Options(config=RunConfig, panel="Training", only=_TIMED)]
 Again = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
 Form = Annotated[
-    Given, Options(config=Network, panel="Network", only=("widths", "plugins", "skeleton"))
+    Given,
+    Options(config=NetworkOptions, panel="Network", only=("widths", "plugins", "skeleton")),
 ]
-Own = Annotated[Given, Options(config=Network, panel="Network", only=("widths", "plugins"))]
+Own = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("widths", "plugins"))]
 Compared = Annotated[Given, Options(config=ScoresConfig, panel="Question")]
 Scores = Annotated[
     str,

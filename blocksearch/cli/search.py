@@ -13,7 +13,7 @@ from blocksearch.cli.options import (
     Database,
     Given,
     Model,
-    Network,
+    NetworkOptions,
     NetworkText,
     Options,
     Planned,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
 Testing = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
-Again = Annotated[Given, Options(config=Network, panel="Network", only=("plugins", "skeleton"))]
+Again = Annotated[
+    Given, Options(config=NetworkOptions, panel="Network", only=("plugins", "skeleton"))
+]
 Against = Annotated[Given, Options(config=GainConfig, panel="Question")]
 Wish = Annotated[Given, Options(config=StudyConfig, panel="Search", defaults={"name": None})]
 

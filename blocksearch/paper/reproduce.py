@@ -23,9 +23,9 @@ from blocksearch.paper.claims import pairs_among, with_claims
 from blocksearch.paper.tables import TABLES, Row, printed, printed_value
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.metrics import RESOLUTION, mean_interval
-from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, notes
-from blocksearch.runs.questions import Asked, Question, remembered
+from blocksearch.runs.questions import Question, QuestionHistory, remembered
 from blocksearch.runs.recall import is_shipped
 from blocksearch.runs.records import Job, Plan, Run, RunState
 from blocksearch.runs.scheduler import ensure, foresee
@@ -133,7 +133,7 @@ class PaperTable:
     order_by_flops: tuple[float, float] | None = None
     compared: tuple[VariantResult, ...] = ()
     notes: tuple[str, ...] = ()
-    asked: Asked | None = None
+    asked: QuestionHistory | None = None
 
     @property
     def failed(self) -> bool:
@@ -174,14 +174,14 @@ def reproduce_table(
     number: int,
     task: Task,
     seeds: Sequence[int],
-    request: Request,
+    settings: RunSettings,
     callback: Callback,
     *,
     strict: bool = False,
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
-    shared, found, jobs, title = _planned(number, task, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
+    shared, found, jobs, title = _planned(number, task, seeds, settings)
+    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     results = compared(number, rows, seeds, ImageGroups.of(shared))
@@ -193,13 +193,16 @@ def reproduce_table(
         order_by_flops=order_of(rows, by_flops=True),
         compared=results,
         notes=(*_alike(rows), *notes(rows[0].label, rows[0].network, runs.values(), shared)),
-        asked=_remembered(results, seeds, shared, request),
+        asked=_remembered(results, seeds, shared, settings),
     )
 
 
 def _remembered(
-    results: Sequence[VariantResult], seeds: Sequence[int], shared: Conditions, request: Request
-) -> Asked | None:
+    results: Sequence[VariantResult],
+    seeds: Sequence[int],
+    shared: Experiment,
+    settings: RunSettings,
+) -> QuestionHistory | None:
     """Remember which networks of a table were compared; None if none were."""
     pairs = [(own.variant.reference.digest, own.digest) for own in results if own.comparison]
     if not pairs:
@@ -207,28 +210,30 @@ def _remembered(
     key = shared.job(results[0].variant.reference, 0).key
     return remembered(
         Question.about([key], pairs, seeds=tuple(seeds)),
-        request.ledger,
-        request.sources,
-        shipped=is_shipped(request.ledger),
+        settings.ledger,
+        settings.sources,
+        shipped=is_shipped(settings.ledger),
     )
 
 
 def foresee_table(
-    number: int, task: Task, seeds: Sequence[int], request: Request, callback: Callback
+    number: int, task: Task, seeds: Sequence[int], settings: RunSettings, callback: Callback
 ) -> tuple[str, Plan]:
     """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated
     seconds.
     """
-    _, _, jobs, title = _planned(number, task, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, callback, *request.means)
+    _, _, jobs, title = _planned(number, task, seeds, settings)
+    return title, foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
 
 
 def _planned(
-    number: int, task: Task, seeds: Sequence[int], request: Request
-) -> tuple[Conditions, list[tuple[str, Row, Network]], list[Job], str]:
+    number: int, task: Task, seeds: Sequence[int], settings: RunSettings
+) -> tuple[Experiment, list[tuple[str, Row, Network]], list[Job], str]:
     found = networks_of(number, task)
-    request = replace(request, protocol=replace(request.protocol, test=True, images=None, number=0))
-    shared = conditions(request, found[0][2])
+    settings = replace(
+        settings, protocol=replace(settings.protocol, test=True, images=None, number=0)
+    )
+    shared = experiment(settings, found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
     return (
         shared,

@@ -116,7 +116,7 @@ class _Part:
     usual: bool  # whether they have the data set's own number of epochs
 
     @property
-    def conditions(self) -> str:
+    def experiment(self) -> str:
         """Say what was run."""
         epochs = max(run.epoch_to for run in self.runs)
         return f"widths {','.join(map(str, self.task.widths))}, {epochs} epochs"
@@ -239,10 +239,10 @@ def _images(
 
 
 def _conditions(asked: _Part | None, tested: _Part | None) -> str:
-    if asked and tested and asked.conditions != tested.conditions:
-        return f"{asked.conditions}; Section 6: {tested.conditions}"
+    if asked and tested and asked.experiment != tested.experiment:
+        return f"{asked.experiment}; Section 6: {tested.experiment}"
     first = asked or tested
-    return first.conditions if first else ""
+    return first.experiment if first else ""
 
 
 def _answered(part: _Part, dataset: str, how: Mapping[str, Any]) -> tuple[VariantResult, ...]:

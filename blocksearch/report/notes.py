@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.images import OtherImages
     from blocksearch.ablation.results import VariantResult
     from blocksearch.ablation.stats import Comparison
-    from blocksearch.runs.questions import Asked, Question
+    from blocksearch.runs.questions import Question, QuestionHistory
 
 Seed = TypeVar("Seed", int, int | str)
 TOGETHER = (
@@ -112,7 +112,7 @@ def unseen_note(compared: "Sequence[Comparison]", what: str = "network") -> list
 ONE_IN = {2: 12, 3: 9, 4: 7}  # series of so many questions decide falsely; of more, one in five
 
 
-def looks_notes(asked: "Asked | None", results: "Sequence[VariantResult]") -> list[str]:
+def looks_notes(asked: "QuestionHistory | None", results: "Sequence[VariantResult]") -> list[str]:
     """Say which look at the same runs an answer is, its p-values if all are counted, and which
     verdicts they would undo.
     """
@@ -150,7 +150,7 @@ def counted(looks: int, named: "Sequence[tuple[str, Comparison | None]]") -> str
     )
 
 
-def looks(asked: "Asked | None") -> dict[str, object]:
+def looks(asked: "QuestionHistory | None") -> dict[str, object]:
     """Say which look an answer is and how many there are, for files."""
     return {"question": asked and asked.number, "questions": asked and asked.count}
 

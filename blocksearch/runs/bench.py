@@ -15,7 +15,7 @@ from blocksearch.arch.cost import cost
 from blocksearch.arch.layers import Layers, flat
 from blocksearch.arch.network import Network
 from blocksearch.runs import worker as process
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, Job
 from blocksearch.runs.scheduler import SHARES, TOGETHER
@@ -39,15 +39,15 @@ class Way:
 
 
 def bench(
-    network: Network, request: Request, report: Callable[[float], None] = lambda _: None
+    network: Network, settings: RunSettings, report: Callable[[float], None] = lambda _: None
 ) -> tuple[str, list[Way]]:
     """Time the plain loop and our ways in turn, several times each; return a title and the medians.
 
     `report` hears what share is done.
     """
-    shared = conditions(request, network)
+    shared = experiment(settings, network)
     jobs = shared.jobs([network], range(SEEDS))
-    with Workers(request.workers, request.device) as workers:
+    with Workers(settings.workers, settings.device) as workers:
         device = workers.place.device
         one = Group(jobs=(jobs[0],), checkpoint=None, device=device)
         shares = SHARES if device == "cpu" else TOGETHER
@@ -64,7 +64,7 @@ def bench(
                 found[name].append(_ablation(division, workers) / (SEEDS * NETWORKS))
         memory = sum(workers.together(process.copying, one))
         matrix = sum(workers.together(process.multiplying, one))
-    batch, price = request.recipe.batch, cost(network.layers)
+    batch, price = settings.recipe.batch, cost(network.layers)
     seconds = {name: median(times) / batch for name, times in found.items()}  # for each image
     floor, peak = traffic(network.layers) / memory, 3 * price.flops / matrix
     timed = (
@@ -121,7 +121,7 @@ def _ablation(division: Sequence[Sequence[Job]], workers: Workers) -> float:
     return max(free)
 
 
-def with_batches(request: Request) -> Request:
-    """Keep a request's images few enough that a benchmark starts at once."""
-    few = request.protocol.images or 64 * request.recipe.batch
-    return replace(request, protocol=replace(request.protocol, images=few))
+def with_batches(settings: RunSettings) -> RunSettings:
+    """Keep images few enough that a benchmark starts at once."""
+    few = settings.protocol.images or 64 * settings.recipe.batch
+    return replace(settings, protocol=replace(settings.protocol, images=few))

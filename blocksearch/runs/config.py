@@ -10,7 +10,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.files import RESULTS, check_folder, check_is_path
 from blocksearch.runs.location import Location
-from blocksearch.runs.plan import Request, read_splits
+from blocksearch.runs.plan import RunSettings, read_splits
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
@@ -23,7 +23,7 @@ class RunConfig(DataConfig):
     `dataset` is a name here: what else stands for a data set is opened before. Raises ConfigError
     for what cannot be.
 
-    >>> RunConfig(dataset="gtsrb", epochs=2).request().recipe.epochs
+    >>> RunConfig(dataset="gtsrb", epochs=2).settings().recipe.epochs
     2
     """
 
@@ -114,7 +114,7 @@ class RunConfig(DataConfig):
         """The validation splits by number: one, or several that an ablation crosses with seeds."""
         return read_splits(self.val_split)
 
-    def request(self) -> Request:
+    def settings(self) -> RunSettings:
         """Return the trainings that are asked for, with every default filled in.
 
         Runs that were shipped for the data set are known, too, unless `db` says where to look.
@@ -127,9 +127,9 @@ class RunConfig(DataConfig):
             )
         return self.first_request()
 
-    def first_request(self) -> Request:
+    def first_request(self) -> RunSettings:
         """Return them on the first of several validation splits."""
-        return Request(
+        return RunSettings(
             protocol=Split(self.dataset, number=self.splits[0], images=self.max_images),
             recipe=self.recipe_of(),
             root=self.data_root,

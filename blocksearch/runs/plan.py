@@ -117,7 +117,7 @@ def loaded(files: Sequence[str | Path]) -> SpaceFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunSettings:
     """How a command wants its trainings: on which images, by which recipe, remembered where, on
     which workers.
 
@@ -155,7 +155,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class Experiment:
     """Everything but the network that the runs of one experiment share, with its `images`.
 
     Networks of another input than the images have are trained on the same images brought to it:
@@ -226,8 +226,8 @@ class Conditions:
         )
         return job.keeping(self.weights)
 
-    def trained_by(self, recipe: Recipe | None) -> "Conditions":
-        """Return the same conditions under another recipe; None keeps their own."""
+    def trained_by(self, recipe: Recipe | None) -> "Experiment":
+        """Return the same experiment under another recipe; None keeps its own."""
         return self if recipe is None else replace(self, recipe=recipe)
 
     def title(self, name: str, network: Network) -> str:
@@ -281,13 +281,13 @@ class Conditions:
         )
 
 
-def conditions(request: Request, network: Network, inputs: Iterable[Shape] = ()) -> Conditions:
+def experiment(settings: RunSettings, network: Network, inputs: Iterable[Shape] = ()) -> Experiment:
     """Hold the network against what is known of the data, so that whatever is wrong is said before
     anything is trained. No pixels are read: a worker does that, and compares the digest.
 
     Networks may read any of `inputs`, too: the images are brought to them, once.
     """
-    protocol, recipe, root = request.protocol, request.recipe, request.root
+    protocol, recipe, root = settings.protocol, settings.recipe, settings.root
     fixed, inputs = get(protocol.dataset).task, tuple(inputs)
     fits = network.task.input in (fixed.input, *inputs)
     if not fits or network.task.classes != fixed.classes:
@@ -295,23 +295,23 @@ def conditions(request: Request, network: Network, inputs: Iterable[Shape] = ())
             f"{protocol.dataset} has images of {fixed.input} in {fixed.classes} classes, "
             f"but the network reads {network.task.input} and tells {network.task.classes} apart"
         )
-    known = _known(protocol, root, (request.ledger, *request.sources))
+    known = _known(protocol, root, (settings.ledger, *settings.sources))
     if protocol.images is not None and protocol.images >= known.available:
         protocol = replace(protocol, images=None)
-    found = Conditions(
+    found = Experiment(
         protocol=protocol,
         recipe=recipe,
         root=root,
         images=known,
-        weights=request.keep_weights,
-        metric=request.metric,
+        weights=settings.keep_weights,
+        metric=settings.metric,
     )
-    found.judged.check(request.metric)
-    return reading(found, inputs, (request.ledger, *request.sources))
+    found.judged.check(settings.metric)
+    return reading(found, inputs, (settings.ledger, *settings.sources))
 
 
-def reading(shared: Conditions, inputs: Iterable[Shape], stored: Sequence[str] = ()) -> Conditions:
-    """Return conditions under which networks may read other inputs, too. Where the images are not
+def reading(shared: Experiment, inputs: Iterable[Shape], stored: Sequence[str] = ()) -> Experiment:
+    """Return an experiment in which networks may read other inputs, too. Where the images are not
     there, `stored` runs may say what they are.
     """
     own, beside = get(shared.protocol.dataset).task.input, {}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import Run
 
 
@@ -28,14 +28,14 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
     return found
 
 
-def notes(name: str, network: Network, runs: Collection[Run], conditions: Conditions) -> list[str]:
+def notes(name: str, network: Network, runs: Collection[Run], experiment: Experiment) -> list[str]:
     """Say how far other images would have changed a run of one of an answer's networks, if one
     split judged them, and where all its runs came from.
     """
     own = [run for run in runs if run.key.network == network.digest and run.accuracy is not None]
     one = len({run.key.protocol for run in own}) == 1
     chosen = [min(own, key=lambda run: run.key.seed)] if one else []
-    return [*(sampling(name, run, conditions) for run in chosen), sources(runs)]
+    return [*(sampling(name, run, experiment) for run in chosen), sources(runs)]
 
 
 def sources(runs: Collection[Run]) -> str:
@@ -54,15 +54,15 @@ def sources(runs: Collection[Run]) -> str:
     return f"{len(made):,} runs: {made_by}, {made_on}, of images {data}"
 
 
-def sampling(name: str, run: Run, conditions: Conditions) -> str:
+def sampling(name: str, run: Run, experiment: Experiment) -> str:
     """Say what other images might have given a run; frames of one physical object are drawn
     together.
     """
-    low, high = conditions.interval(run) or (0.0, 100.0)
-    found = conditions.measured(run).accuracy
-    drawn = "single images drawn" if conditions.images.groups is None else "whole tracks drawn"
-    if conditions.ungrouped:
-        drawn += f", although they come in {conditions.ungrouped}, so it is more"
+    low, high = experiment.interval(run) or (0.0, 100.0)
+    found = experiment.measured(run).accuracy
+    drawn = "single images drawn" if experiment.images.groups is None else "whole tracks drawn"
+    if experiment.ungrouped:
+        drawn += f", although they come in {experiment.ungrouped}, so it is more"
     return (
         f"on other images, seed {run.key.seed} of {name} ({found:.2f} %) might have come "
         f"out at {low:.2f} to {high:.2f} % (95 %, {drawn}); "

@@ -90,7 +90,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class QuestionHistory:
     """All questions about the same runs as one of them, which is the `number`-th, from 1.
 
     `unkept` says why the question could not be remembered, if so.
@@ -113,7 +113,7 @@ class Asked:
 
 def remembered(
     question: Question, location: str, sources: Sequence[str], *, shipped: bool = False
-) -> Asked:
+) -> QuestionHistory:
     """Remember a question at a location, and return it among those asked before, there and in
     other databases; those are only read, and so is the location if it is `shipped`.
     """
@@ -127,7 +127,7 @@ def remembered(
             unkept = str(error)
     related = [each for each in known if each.shares_runs_with(question)]
     every = tuple(dict.fromkeys([*related, question]))
-    return Asked(questions=every, number=every.index(question) + 1, unkept=unkept)
+    return QuestionHistory(questions=every, number=every.index(question) + 1, unkept=unkept)
 
 
 def remember(questions: Iterable[Question], location: str) -> None:

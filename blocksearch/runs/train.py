@@ -7,13 +7,13 @@ import numpy as np
 from blocksearch.arch.network import Network
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import recalls
-from blocksearch.runs.plan import Conditions, Request, conditions
+from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.records import Plan, Run
 from blocksearch.runs.scheduler import ensure, foresee
 
 
 def train_network(
-    name: str, network: Network, seeds: Sequence[int], request: Request, callback: Callback
+    name: str, network: Network, seeds: Sequence[int], settings: RunSettings, callback: Callback
 ) -> tuple[str, list[dict[str, object]], list[dict[str, object]]]:
     """Train what the ledger lacks; return a title, one row per seed, and one per class that has a
     name, with its mean recall.
@@ -21,9 +21,9 @@ def train_network(
     Accuracies are percent per epoch, or the one number that was asked for instead; `interval` is
     the last one's, over the evaluated images (GTSRB: over physical signs).
     """
-    shared = conditions(request, network)
+    shared = experiment(settings, network)
     jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
+    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
     rows: list[dict[str, object]] = [
         {
             **(run := shared.measured(runs[job.key])).ending,
@@ -41,16 +41,16 @@ def train_network(
 
 
 def foresee_training(
-    name: str, network: Network, seeds: Sequence[int], request: Request, callback: Callback
+    name: str, network: Network, seeds: Sequence[int], settings: RunSettings, callback: Callback
 ) -> tuple[str, Plan]:
     """Return the title of `train_network`, and what it would train."""
-    shared = conditions(request, network)
+    shared = experiment(settings, network)
     jobs = shared.jobs([network], seeds)
-    plan = foresee(jobs, request.ledger, request.workers, callback, *request.means)
+    plan = foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
     return shared.title(name, network), plan
 
 
-def _by_class(runs: Sequence[Run], shared: Conditions) -> list[dict[str, object]]:
+def _by_class(runs: Sequence[Run], shared: Experiment) -> list[dict[str, object]]:
     if not runs or not shared.images.classes:
         return []
     each = [dict(recalls(run, shared.judged)) for run in runs]

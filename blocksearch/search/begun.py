@@ -18,7 +18,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import PATIENCE, Location
 from blocksearch.runs.peek import contents
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.definition import Definition
+from blocksearch.search.definition import StudyDefinition
 from blocksearch.search.trials import TABLES, Studies, foreign
 from blocksearch.space.grammar import Grammar
 
@@ -51,7 +51,7 @@ def _stored(location: str, name: str) -> tuple[dict[str, Any] | None, bool]:
         return studies.definition(name), bool(studies.trials(name))
 
 
-def check_goes_on(definition: Definition, location: str) -> None:
+def check_goes_on(definition: StudyDefinition, location: str) -> None:
     """Raise ConfigError where a search would not begin a study, nor go on with one; nothing is
     written.
     """
@@ -72,7 +72,7 @@ def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) ->
     return replace(config, max_pending=known)
 
 
-def agree(stored: dict[str, Any] | None, definition: Definition, location: str) -> None:
+def agree(stored: dict[str, Any] | None, definition: StudyDefinition, location: str) -> None:
     """Raise ConfigError where a study of this name is there and means something else."""
     name = definition.config.name
     if stored is None:

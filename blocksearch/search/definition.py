@@ -18,7 +18,7 @@ from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.search.config import NAMED, StudyConfig, words
 from blocksearch.search.identity import apart, sampler_texts, source_digest
 from blocksearch.search.measured import Measure
@@ -31,7 +31,7 @@ REPEATED = 6  # networks that a study begins with get two seeds: six degrees of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Evaluation:
     """How accuracies come about, in words: by trainings on a data set, or by a function of the
     user's own.
 
@@ -46,7 +46,7 @@ class Judged:
     title: str
 
     @classmethod
-    def by(cls, shared: Conditions) -> "Judged":
+    def by(cls, shared: Experiment) -> "Evaluation":
         """Describe trainings, with every reduction named."""
         known = shared.images
         images = f"{known.training:,}"
@@ -68,7 +68,7 @@ class Judged:
         )
 
     @classmethod
-    def by_function(cls, function: Callable[..., object]) -> "Judged":
+    def by_function(cls, function: Callable[..., object]) -> "Evaluation":
         """Describe a function by its name and source, a callable object by its class's."""
         name, digest = source_digest(function)
         return cls(
@@ -77,7 +77,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Definition:
+class StudyDefinition:
     """A study as it is stored: what was asked, and everything else that decides what it proposes.
 
     `grammar` is the digest of the space within its budgets, `choices` what codes of networks mean,
@@ -90,7 +90,7 @@ class Definition:
     space: str
     grammar: str
     config: StudyConfig
-    judged: Judged
+    judged: Evaluation
     frame: Frame
     baseline: int
     choices: dict[str, list[str]]
@@ -294,8 +294,8 @@ def _baseline(grammar: Grammar) -> int:
 
 
 def define(
-    space: str, whole: Grammar, prices: Prices, judged: Judged, config: StudyConfig
-) -> Definition:
+    space: str, whole: Grammar, prices: Prices, judged: Evaluation, config: StudyConfig
+) -> StudyDefinition:
     """Bring together what defines a study. `whole` is the space without the budgets: its costs are
     the frame of volumes.
 
@@ -308,7 +308,7 @@ def define(
         )
     pool = prices.pool
     levels = pool.encoding.levels.items()
-    return Definition(
+    return StudyDefinition(
         space=space,
         grammar=pool.grammar.digest,
         config=config,

@@ -22,7 +22,7 @@ from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
-from blocksearch.runs.plan import Conditions, reading
+from blocksearch.runs.plan import Experiment, reading
 from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
 from blocksearch.runs.scheduler import ensure, foresee
 from blocksearch.search.results import Entry, plain
@@ -249,7 +249,7 @@ def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
     return Split(study.definition["dataset"], test=True), recipe
 
 
-def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
+def _conditions(study: StoredStudy, root: Path | None) -> Experiment:
     """Return how the front is trained: by the search's recipe, on all training images. Raises
     ConfigError without images.
     """
@@ -261,12 +261,12 @@ def _conditions(study: StoredStudy, root: Path | None) -> Conditions:
             "on"
         )
     known = replace(known, origin="")  # which the title of the search says
-    return Conditions(protocol=protocol, recipe=recipe, root=root, images=known)
+    return Experiment(protocol=protocol, recipe=recipe, root=root, images=known)
 
 
 def _chosen(
-    ledger: Ledger, front: Sequence[Entry], study: StoredStudy, shared: Conditions
-) -> tuple[list[dict[str, Any]], Conditions]:
+    ledger: Ledger, front: Sequence[Entry], study: StoredStudy, shared: Experiment
+) -> tuple[list[dict[str, Any]], Experiment]:
     """Return the networks to test, those that an earlier attempt has written down or the front now,
     and how they are trained, each on images of its own input.
     """
@@ -301,7 +301,7 @@ def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
 
 def _jobs(
     ledger: Ledger,
-    shared: Conditions,
+    shared: Experiment,
     chosen: Sequence[Mapping[str, Any]],
     inside: Inside | None,
 ) -> list[Job]:

@@ -20,7 +20,7 @@ from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.scheduler import opened
 from blocksearch.search.begun import (
     agree,
@@ -31,11 +31,11 @@ from blocksearch.search.begun import (
     settled,
 )
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.definition import Definition, Judged, define, opening
+from blocksearch.search.definition import Evaluation, StudyDefinition, define, opening
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Objective, Prices
 from blocksearch.search.optuna_io import Export, forget
-from blocksearch.search.schedule import Course, policy_of
+from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.trainings import Trainings, check_judge, check_returned
 from blocksearch.search.trials import Studies, Trial, TrialState
 from blocksearch.space.candidates import Candidates
@@ -47,7 +47,7 @@ SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percen
 
 
 @dataclass(frozen=True)
-class Effort:
+class StoppingRule:
     """How long to search: until so many are sampled and the front has its seeds, or `timeout` s."""
 
     trials: int
@@ -98,26 +98,26 @@ def search(
     space: str,
     grammar: Grammar,
     config: StudyConfig,
-    request: Request,
-    effort: Effort,
+    settings: RunSettings,
+    effort: StoppingRule,
     callback: Callback,
 ) -> None:
     """Search by training. Raises ConfigError where another driver has the study, or where it was
     begun with something else; RunError where this machine cannot carry out a training.
     """
-    grammar = in_its_order(grammar, config, request.ledger)
+    grammar = in_its_order(grammar, config, settings.ledger)
     within = affordable(grammar, config)
-    request = replace(request, metric=read_metric(config.metric))
+    settings = replace(settings, metric=read_metric(config.metric))
     # of the budgets' few none might be drawn
-    shared = conditions(request, next(iter(grammar.sample(1, 0))), grammar.inputs)
+    shared = experiment(settings, next(iter(grammar.sample(1, 0))), grammar.inputs)
     check_judge(shared, config.measured)
     prices = Prices(Candidates(within, config.seed), config.costs)
-    definition = define(space, grammar, prices, Judged.by(shared), config)
-    refuse_foreign(request.ledger, config.name)
+    definition = define(space, grammar, prices, Evaluation.by(shared), config)
+    refuse_foreign(settings.ledger, config.name)
     with (
-        alone(request.ledger, config.name),
-        start(request.executor, request.workers, request.device) as workers,
-        closing(opened(request.ledger, workers)) as ledger,
+        alone(settings.ledger, config.name),
+        start(settings.executor, settings.workers, settings.device) as workers,
+        closing(opened(settings.ledger, workers)) as ledger,
     ):
         study = Driver(ledger, definition, prices, effort, callback, workers.count + 1)
         with (
@@ -136,7 +136,7 @@ def evaluate(
     config: StudyConfig,
     function: Function,
     location: str,
-    effort: Effort,
+    effort: StoppingRule,
     callback: Callback,
     catch: tuple[type[Exception], ...] = (),
 ) -> None:
@@ -152,7 +152,7 @@ def evaluate(
     grammar = in_its_order(grammar, config, location)
     within = affordable(grammar, config)
     prices = Prices(Candidates(within, config.seed), config.costs)
-    definition = define(space, grammar, prices, Judged.by_function(function), config)
+    definition = define(space, grammar, prices, Evaluation.by_function(function), config)
     refuse_foreign(location, config.name)
     with alone(location, config.name), closing(Ledger(location)) as ledger:
         study = Driver(ledger, definition, prices, effort, callback, 1)
@@ -222,9 +222,9 @@ class Driver:
     def __init__(
         self,
         ledger: Ledger,
-        definition: Definition,
+        definition: StudyDefinition,
         prices: Prices,
-        effort: Effort,
+        effort: StoppingRule,
         callback: Callback,
         pending: int,
     ) -> None:
@@ -249,7 +249,7 @@ class Driver:
         self._export.add(told)
         rows = (self.pool.recall(each.network, each.code, each.text) for each in told)
         recalled = [replace(each, row=row) for each, row in zip(told, rows, strict=True)]
-        self.course = Course(policy, effort.trials, recalled)
+        self.course = TrialQueue(policy, effort.trials, recalled)
         self._total = effort.trials + len(policy.opening)
         self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
         self._late, self._begun = False, len(told)

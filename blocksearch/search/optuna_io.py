@@ -25,7 +25,7 @@ from blocksearch.errors import StoreError
 from blocksearch.runs import engine
 from blocksearch.runs.location import Location
 from blocksearch.search import trials as ours
-from blocksearch.search.definition import Definition
+from blocksearch.search.definition import StudyDefinition
 from blocksearch.search.measured import violation
 from blocksearch.search.objectives import Objective
 from blocksearch.search.results import Summary
@@ -53,7 +53,7 @@ def forget(location: str, name: str) -> None:
 class Export:
     """Copies trials for Optuna to read."""
 
-    def __init__(self, location: str, definition: Definition, pool: Candidates) -> None:
+    def __init__(self, location: str, definition: StudyDefinition, pool: Candidates) -> None:
         self._location, self._pool = location, pool
         config = definition.config
         self._objectives, self._limits = config.objective_names, config.limits

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.search.config import MAX_PENDING, StudyConfig
-from blocksearch.search.definition import Definition, opening
+from blocksearch.search.definition import StudyDefinition, opening
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.identity import is_optuna
 from blocksearch.search.objectives import Floats, Prices, front, ranks
@@ -187,7 +187,7 @@ class Policy:
         return [rows[places[place]] for place in front(points[places])]
 
 
-class Course:
+class TrialQueue:
     """A search under way. `trials` is how many networks are to be sampled in all, `told` the trials
     that have counted.
 
@@ -237,7 +237,7 @@ class Course:
         return counted
 
 
-def policy_of(prices: Prices, definition: Definition) -> Policy:
+def policy_of(prices: Prices, definition: StudyDefinition) -> Policy:
     """Put together what decides the trials of a study."""
     config, pool = definition.config, prices.pool
     measures = [each.measure for each in config.measured]
@@ -248,7 +248,7 @@ def policy_of(prices: Prices, definition: Definition) -> Policy:
     return Policy(pool, sampler, judge, start, config, definition.rungs, definition.repeated)
 
 
-def _sampler(prices: Prices, definition: Definition, judge: Evolution) -> Sampler:
+def _sampler(prices: Prices, definition: StudyDefinition, judge: Evolution) -> Sampler:
     chosen = definition.config.sampler
     if chosen in OPTUNA or is_optuna(chosen):
         from blocksearch.search.optuna_samplers import OptunaSampler

@@ -19,7 +19,7 @@ from blocksearch.files import check_place, read_text, replace_file
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
 from blocksearch.runs.scheduler import ensure, foresee
 from blocksearch.search.definition import opening
@@ -49,7 +49,7 @@ def tabulate(
     space: str,
     grammar: Grammar,
     seeds: Sequence[int],
-    request: Request,
+    settings: RunSettings,
     file: Path,
     callback: Callback,
 ) -> tuple[str, list[dict[str, object]], dict[str, int]]:
@@ -58,9 +58,9 @@ def tabulate(
 
     Raises ConfigError where the space is too large, or a run failed and has no place in a table.
     """
-    _check_file(file, request)
-    title, networks, jobs, epochs = _planned(space, grammar, seeds, request)
-    runs = ensure(jobs, request.ledger, request.workers, callback, *request.means)
+    _check_file(file, settings)
+    title, networks, jobs, epochs = _planned(space, grammar, seeds, settings)
+    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
     failed = [run for run in runs.values() if run.state is RunState.FAILED]
     if failed:
         raise ConfigError(
@@ -76,27 +76,27 @@ def foresee_tabulate(
     space: str,
     grammar: Grammar,
     seeds: Sequence[int],
-    request: Request,
+    settings: RunSettings,
     file: Path,
     callback: Callback,
 ) -> tuple[str, Plan]:
     """Say what `tabulate` would train, and for how long; write nothing."""
-    _check_file(file, request)
-    title, _, jobs, _ = _planned(space, grammar, seeds, request)
-    return title, foresee(jobs, request.ledger, request.workers, callback, *request.means)
+    _check_file(file, settings)
+    title, _, jobs, _ = _planned(space, grammar, seeds, settings)
+    return title, foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
 
 
-def _check_file(file: Path, request: Request) -> None:
+def _check_file(file: Path, settings: RunSettings) -> None:
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
     check_place(file, "a table")
-    database = Location(request.ledger).file
+    database = Location(settings.ledger).file
     if database is not None and database.resolve() == file.resolve():
         raise ConfigError(f"{file} is the database of these runs: a table has a file of its own")
 
 
 def _planned(
-    space: str, grammar: Grammar, seeds: Sequence[int], request: Request
+    space: str, grammar: Grammar, seeds: Sequence[int], settings: RunSettings
 ) -> tuple[str, list[Network], list[Job], int]:
     """Return the title of a table, its networks, their trainings, and their number of epochs."""
     if grammar.enumeration.diagram.size > MOST:
@@ -107,7 +107,7 @@ def _planned(
     everything = {network.digest: network for network in grammar}
     everything |= {network.digest: network for _, network in opening(grammar)}
     networks = list(everything.values())
-    shared = conditions(request, networks[0], grammar.inputs)
+    shared = experiment(settings, networks[0], grammar.inputs)
     title = shared.title(
         f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0]
     )

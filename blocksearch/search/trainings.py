@@ -16,7 +16,7 @@ from blocksearch.runs.executor import Executor
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import PAUSE, Holds
 from blocksearch.runs.measures import ACCURACY
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import FINAL, Group, Job, Run, RunState
 from blocksearch.runs.scheduler import remember_images
 from blocksearch.search.measured import EvaluatedRun
@@ -50,7 +50,7 @@ class Trials(Protocol):
         """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
-def check_judge(shared: Conditions, measured: Sequence[Objective]) -> None:
+def check_judge(shared: Experiment, measured: Sequence[Objective]) -> None:
     """Raise ConfigError for what cannot be measured by the images that judge trainings."""
     for each in measured:
         if each.metric is not None:
@@ -84,7 +84,7 @@ class Trainings:
         self,
         driver: Trials,
         rungs: Sequence[int],
-        shared: Conditions,
+        shared: Experiment,
         ledger: Ledger,
         workers: Executor,
         measured: Sequence[Objective] = (),

@@ -14,14 +14,14 @@ from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import Run, RunState
 from tests.made import made_images
 
 EFFNET = named_network("effnet", TASKS["digits"])
 RUN = RunConfig(dataset="digits", epochs=2)
 IMAGES = made_images()
-SHARED = Conditions(protocol=Split("digits"), recipe=RUN.recipe_of(), root=None, images=IMAGES)
+SHARED = Experiment(protocol=Split("digits"), recipe=RUN.recipe_of(), root=None, images=IMAGES)
 GAINS = {"fast": 0.0, "augmented": 6.0, "paper": -3.0}
 
 

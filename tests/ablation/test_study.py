@@ -26,9 +26,9 @@ from blocksearch.report.console import as_text, show
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import (
-    Conditions,
-    Request,
-    conditions,
+    Experiment,
+    RunSettings,
+    experiment,
     loaded,
     read_seeds,
     task_from,
@@ -43,7 +43,7 @@ from tests.made import made_images
 EFFNET = named_network("effnet", TASKS["digits"])
 IMAGES = made_images(count=50)
 DIVERGED = Divergence(1, 3, float("inf"))
-SHARED = Conditions(protocol=Split("digits"), recipe=Recipe(epochs=1), root=None, images=IMAGES)
+SHARED = Experiment(protocol=Split("digits"), recipe=Recipe(epochs=1), root=None, images=IMAGES)
 
 
 def made_run(key, state, accuracies, *, divergence=None, reason="", right=None, provenance=None):
@@ -286,10 +286,10 @@ def remembered(signs, tmp_path):
 
     def ask_again(*devices, **wishes):
         ledger = str(tmp_path / f"{len(devices)}.db")
-        request = Request(
+        settings = RunSettings(
             protocol=Split("gtsrb"), recipe=Recipe(epochs=1), root=signs, ledger=ledger, workers=1
         )
-        shared = conditions(request, effnet)
+        shared = experiment(settings, effnet)
         with closing(Ledger(ledger)) as opened:
             for place, job in enumerate(shared.jobs([v.network for v in found], range(5))):
                 seed, differs = job.key.seed, job.key.network != effnet.digest
@@ -303,7 +303,7 @@ def remembered(signs, tmp_path):
                         images=shared.images.evaluation,
                     ),
                 )
-        return ablate("effnet", found, config(**wishes), request, Callback())
+        return ablate("effnet", found, config(**wishes), settings, Callback())
 
     return ask_again
 
@@ -347,7 +347,7 @@ def test_names_and_texts_never_become_markup(capsys):
 def test_an_ablation_from_question_to_answer(signs, tmp_path):
     reference = named_network("effnet", replace(TASKS["gtsrb"], widths=(4, 6)))
     ledger = str(tmp_path / "a.db")
-    request = Request(
+    settings = RunSettings(
         protocol=Split("gtsrb", images=100),
         recipe=Recipe(epochs=1, batch=50),
         root=signs,
@@ -357,7 +357,7 @@ def test_an_ablation_from_question_to_answer(signs, tmp_path):
     )
     for _ in range(2):
         wanted = config((0, 1), values=["add"])
-        answer = ablate("effnet", ask(reference, wanted), wanted, request, Callback())
+        answer = ablate("effnet", ask(reference, wanted), wanted, settings, Callback())
     assert answer.title.startswith("effnet, widths 4,6 instead of 8,16,32; gtsrb")
     assert [len(result.accuracies) for result in answer.results] == [2, 2]
     with closing(Ledger(tmp_path / "a.db")) as ledger:

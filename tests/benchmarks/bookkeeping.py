@@ -19,7 +19,7 @@ from statistics import fmean
 from blocksearch.arch.network import Network
 from blocksearch.runs.callback import Callback
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.loop import Effort, evaluate
+from blocksearch.search.loop import StoppingRule, evaluate
 from blocksearch.search.samplers import SAMPLERS
 from blocksearch.search.trials import Trial, TrialKind
 from blocksearch.space.load import load_space
@@ -64,7 +64,7 @@ def measure(space: str, sampler: str, late: tuple[int, int]) -> Clock:
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "study.db")
         config = StudyConfig(sampler=sampler)
-        evaluate(space, grammar, config, watch.objective, file, Effort(late[1]), watch)
+        evaluate(space, grammar, config, watch.objective, file, StoppingRule(late[1]), watch)
     return watch
 
 

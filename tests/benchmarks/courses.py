@@ -10,9 +10,9 @@ from math import log10
 
 from blocksearch import Grammar, Network, cost
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.definition import Definition, Judged, define
+from blocksearch.search.definition import Evaluation, StudyDefinition, define
 from blocksearch.search.objectives import Prices
-from blocksearch.search.schedule import Course, policy_of
+from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates
 
@@ -43,19 +43,19 @@ class Space:
     def affordable(self) -> Grammar:
         return self.whole.where(*self.budgets) if self.budgets else self.whole
 
-    def course(self, config: StudyConfig, trials: int) -> Course:
+    def course(self, config: StudyConfig, trials: int) -> TrialQueue:
         """Begin a search, as a driver does."""
         prices = Prices(Candidates(self.affordable, config.seed), config.costs)
         definition = self.definition(prices, replace(config, budgets=self.budgets))
-        return Course(policy_of(prices, definition), trials)
+        return TrialQueue(policy_of(prices, definition), trials)
 
-    def definition(self, prices: Prices, config: StudyConfig) -> Definition:
+    def definition(self, prices: Prices, config: StudyConfig) -> StudyDefinition:
         """Define a search."""
         return define(
             "made",
             self.whole,
             prices,
-            Judged(dataset="made", data="", protocol="", recipe="", epochs=1, title="made up"),
+            Evaluation(dataset="made", data="", protocol="", recipe="", epochs=1, title="made up"),
             config,
         )
 
@@ -88,7 +88,7 @@ def done(trial: Trial, *accuracies: float) -> Trial:
     return replace(trial, state=state, accuracies=accuracies)
 
 
-def take(course: Course, trials: int | None = None) -> list[Trial]:
+def take(course: TrialQueue, trials: int | None = None) -> list[Trial]:
     """Carry out so many trials, or all that are left, each told before the next is decided; return
     what has counted.
     """

@@ -25,7 +25,7 @@ from blocksearch.search.definition import REPEATED
 from blocksearch.search.objectives import Floats, front
 from blocksearch.search.observations import Fitted, Observations
 from blocksearch.search.results import Z, simultaneous_z
-from blocksearch.search.schedule import Course, policy_of
+from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.stored_study import StoredStudy, made_of, objective_costs
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
@@ -71,7 +71,7 @@ def searched(
     config = StudyConfig(**({"seed": number, "seeds": 1} | asked))
     prices = world.prices(number)
     definition = replace(world.definition(prices, config), repeated=repeated)
-    course = Course(policy_of(prices, definition), NETWORKS)
+    course = TrialQueue(policy_of(prices, definition), NETWORKS)
     rng = np.random.default_rng([number, 27])
     while (trial := course.next()) is not None:
         name = prices.pool.network(trial.row).digest

@@ -17,9 +17,9 @@ import numpy as np
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.definition import Definition, Judged, define, opening
+from blocksearch.search.definition import Evaluation, StudyDefinition, define, opening
 from blocksearch.search.objectives import Floats, Frame, Prices
-from blocksearch.search.schedule import Course, policy_of
+from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.tabulate import Tabulated, read_table
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
@@ -63,9 +63,9 @@ class World:
             )
         return world
 
-    def definition(self, prices: Prices, config: StudyConfig) -> Definition:
+    def definition(self, prices: Prices, config: StudyConfig) -> StudyDefinition:
         """Define a search of this space."""
-        judged = Judged(
+        judged = Evaluation(
             dataset=self.dataset,
             data="",
             protocol="",
@@ -204,7 +204,7 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
     definition = replace(world.definition(prices, config), repeated=arm.repeated)
     policy = policy_of(prices, definition)
     named = len(policy.opening)
-    course = Course(policy, arm.most)
+    course = TrialQueue(policy, arm.most)
     shares: list[float] = []
     seconds: list[float] = []
     for trained, taken in _steps(world, number, course):
@@ -225,7 +225,7 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
     )
 
 
-def _steps(world: World, number: int, course: Course) -> Iterator[tuple[int, float]]:
+def _steps(world: World, number: int, course: TrialQueue) -> Iterator[tuple[int, float]]:
     """Take the steps of a course; yield how many were taken, and the seconds that the last took to
     be decided.
     """

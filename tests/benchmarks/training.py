@@ -14,7 +14,7 @@ from statistics import median
 from blocksearch.arch.notation import parse
 from blocksearch.data.splits import Split
 from blocksearch.runs.bench import bench, with_batches
-from blocksearch.runs.plan import Request, task_from
+from blocksearch.runs.plan import RunSettings, task_from
 from blocksearch.training.recipe import RECIPES
 
 NETS = ("effnet", "mobilenet", "mobilenet_v2", "baseline")
@@ -29,7 +29,7 @@ def main(sizes: list[str]) -> None:
             _, ways = bench(
                 network,
                 with_batches(
-                    Request(
+                    RunSettings(
                         protocol=Split("digits"),
                         recipe=RECIPES["fast"],
                         root=None,

@@ -20,8 +20,8 @@ from blocksearch.data.opening import label_of
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare
 from blocksearch.errors import BlocksearchError, ConfigError, DataError
-from blocksearch.runs.plan import Request, conditions
-from blocksearch.search.definition import Judged
+from blocksearch.runs.plan import RunSettings, experiment
+from blocksearch.search.definition import Evaluation
 from blocksearch.training.recipe import Recipe
 
 NAMES = ("ant", "bee", "cat")
@@ -558,15 +558,15 @@ def test_titles_of_trainings_and_of_searches_say_what_was_done_to_pictures(tmp_p
     (source / "ant" / "self").symlink_to("self")
     name = opened(source, resize="16x16", skip_damaged=True)
     network = named_network("effnet", get(name).task)
-    shared = conditions(
-        Request(protocol=Split(name), recipe=Recipe(epochs=1), root=None, ledger="", workers=1),
+    shared = experiment(
+        RunSettings(protocol=Split(name), recipe=Recipe(epochs=1), root=None, ledger="", workers=1),
         network,
     )
     said = (
         f"{name} (15 images of photos/, stretched to 16×16, 1 damaged ones left out): 12 training"
     )
     assert said in shared.title("effnet", network)
-    assert said in Judged.by(shared).title
+    assert said in Evaluation.by(shared).title
 
 
 def test_arrays_are_resized_and_made_grey_too(tmp_path):

@@ -107,7 +107,7 @@ def _train(folder: Path) -> None:
     from blocksearch.api.networks import network
     from blocksearch.api.trainings import run_config
     from blocksearch.runs import worker
-    from blocksearch.runs.plan import conditions
+    from blocksearch.runs.plan import experiment
     from blocksearch.runs.records import Group
 
     torch.set_num_threads(1)
@@ -115,7 +115,7 @@ def _train(folder: Path) -> None:
     config = run_config(str(folder / "own.npz"), known)
     for block in ("effnet", "effnet residual=add pooling=last groups=both(4)", "mobilenet"):
         net = network(block, config.dataset, widths="4,8,16")
-        shared = conditions(config.request(), net)
+        shared = experiment(config.settings(), net)
         for jobs in ((shared.job(net, 0),), (shared.job(net, 0), shared.job(net, 1))):
             worker.train_group(Group(jobs=jobs))
             worker.probe_group(Group(jobs=jobs))

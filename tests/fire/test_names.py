@@ -273,7 +273,7 @@ def test_no_password_is_in_any_text(at, url):
         summarise,
         lambda url: RunConfig(db=url),
         lambda url: asdict(RunConfig(db=url)),
-        lambda url: RunConfig(db=url, dataset="digits").request(),
+        lambda url: RunConfig(db=url, dataset="digits").settings(),
         lambda url: Study(grammar(), url, objective=print),
         lambda url: Study(grammar(), url, objective=print).search(1),
         lambda url: merge_ledgers(url, url),

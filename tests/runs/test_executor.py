@@ -30,7 +30,7 @@ from blocksearch.errors import DataError, StoreError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import Serial
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.processes import Workers
 from blocksearch.runs.records import Group, RunKey, RunState
 from blocksearch.runs.scheduler import collect, divide, ensure, fused, plan
@@ -58,8 +58,8 @@ def one_thread():
 
 def conditions_at(root, tmp_path, epochs=1):
     recipe = Recipe(epochs=epochs, batch=64)
-    return conditions(
-        Request(
+    return experiment(
+        RunSettings(
             protocol=Split("digits", images=256),
             recipe=recipe,
             root=root,

@@ -1,9 +1,9 @@
-"""Planning: from a request to jobs, without a look at any pixel."""
+"""Planning: from settings to jobs, without a look at any pixel."""
 
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import load
 from blocksearch.data.splits import Split
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.training.recipe_text import recipe_named
 from tests.data.test_data import write_gtsrb
 
@@ -14,13 +14,13 @@ def test_planning_reads_no_pixels(tmp_path):
     pixels = tmp_path / ".blocksearch" / "gtsrb-train" / "images.npy"
     pixels.unlink()
     recipe = recipe_named("fast", 1, {})
-    request = Request(
+    settings = RunSettings(
         protocol=Split("gtsrb"),
         recipe=recipe,
         root=tmp_path,
         ledger=str(tmp_path / "runs.db"),
         workers=1,
     )
-    planned = conditions(request, named_network("effnet", TASKS["gtsrb"]))
+    planned = experiment(settings, named_network("effnet", TASKS["gtsrb"]))
     assert (planned.images.training, planned.images.evaluation) == (43 * 2, 43 * 2)
     assert not pixels.exists()  # decoding again would have put it there

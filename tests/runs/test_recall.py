@@ -12,7 +12,7 @@ from blocksearch.errors import DataError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Request, conditions
+from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.recall import recall, stored_images
 from blocksearch.runs.records import RunState
 from blocksearch.runs.scheduler import ensure, foresee, remember_images
@@ -25,14 +25,14 @@ NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 def answered(tmp_path_factory, root):
     """A database that has two runs and says what their images are, made with images."""
     folder = tmp_path_factory.mktemp("answered")
-    request = RunConfig(
+    settings = RunConfig(
         dataset="digits", max_images=64, data_root=root, db=str(folder / "shipped.db")
-    ).request()
-    jobs = conditions(request, NETWORK).jobs([NETWORK], (0, 1))
-    with closing(Ledger(request.ledger)) as ledger:
+    ).settings()
+    jobs = experiment(settings, NETWORK).jobs([NETWORK], (0, 1))
+    with closing(Ledger(settings.ledger)) as ledger:
         remember_images([(jobs[0].protocol, jobs[0].key.data)], root, ledger)
         ledger.add_all((job, made_run(job.key, RunState.COMPLETE, (50.0,))) for job in jobs)
-    return request
+    return settings
 
 
 def digest(file: str) -> str:
@@ -42,7 +42,7 @@ def digest(file: str) -> str:
 def test_what_a_second_database_has_is_not_trained_and_nothing_is_written(answered, tmp_path):
     before = digest(answered.ledger)
     own = replace(answered, ledger=str(tmp_path / "own.db"), sources=(answered.ledger,))
-    jobs = conditions(own, NETWORK).jobs([NETWORK], (0, 1))
+    jobs = experiment(own, NETWORK).jobs([NETWORK], (0, 1))
     runs = ensure(jobs, own.ledger, 1, Callback(), "cpu", own.sources)
     assert [run.accuracy for run in runs.values()] == [50.0, 50.0]
     assert foresee(jobs, own.ledger, 1, Callback(), "cpu", own.sources).known == 2
@@ -56,7 +56,7 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
         (images,) = ledger.all_images()
         ledger.add_images(replace(images, dataset="gtsrb", digest="e" * 64))
     nowhere = Path(answered.ledger).parent / "nothing here"
-    request = Request(
+    settings = RunSettings(
         protocol=replace(answered.protocol, dataset="gtsrb"),
         recipe=answered.recipe,
         root=nowhere,
@@ -64,16 +64,16 @@ def test_an_answer_needs_no_images_where_runs_say_what_they_were(answered, monke
         workers=1,
     )
     network = named_network("mobilenet", TASKS["gtsrb"])
-    shared = conditions(request, network)
+    shared = experiment(settings, network)
     assert shared.images.digest == "e" * 64
     assert shared.images.evaluation == len(images.labels)
     with pytest.raises(DataError):
-        conditions(replace(request, ledger=f"{nowhere}.db"), network)
+        experiment(replace(settings, ledger=f"{nowhere}.db"), network)
     with closing(Ledger(answered.ledger)) as ledger:
         ledger.add_images(replace(images, dataset="gtsrb", digest="f" * 64))
     both = f"runs of several sets of gtsrb images are stored ({'e' * 12} and {'f' * 12})"
     with pytest.raises(DataError) as caught:
-        conditions(request, network)
+        experiment(settings, network)
     assert both in str(caught.value)
 
 
@@ -86,6 +86,6 @@ def test_images_of_two_digests_are_not_mixed(answered):
 
 
 def test_what_is_nowhere_is_not_known(answered, tmp_path):
-    jobs = conditions(answered, NETWORK).jobs([NETWORK], (0, 7))
+    jobs = experiment(answered, NETWORK).jobs([NETWORK], (0, 7))
     found = recall(jobs, str(tmp_path / "none.db"), answered.ledger)
     assert [key.seed for key in found] == [0]

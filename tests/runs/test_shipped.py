@@ -93,6 +93,6 @@ def test_a_study_of_a_function_makes_no_folder_but_results(tmp_path, monkeypatch
     with pytest.raises(ConfigError, match=r"a folder that exists, but got typo/x\.db"):
         search("typo/x.db")
     assert not list(tmp_path.iterdir())
-    assert search("results/x.db").entries
+    assert search("results/x.db").found.entries
     bs.front("results/x.db").save("results/front.md")
     assert Location("results/x.db").file.exists()

@@ -15,7 +15,7 @@ from blocksearch.errors import ConfigError, DataError, StoreError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import conditions
+from blocksearch.runs.plan import experiment
 from blocksearch.runs.records import RunKey, RunState
 from blocksearch.runs.scheduler import ensure
 from blocksearch.runs.verify import Likeness, _seeds_with, verify
@@ -28,13 +28,13 @@ NETWORK = named_network("mobilenet", replace(TASKS["digits"], widths=(4, 6, 8)))
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("stored")
-    request = RunConfig(
+    settings = RunConfig(
         dataset="digits", max_images=64, batch=16, epochs=2, data_root=root, workers=2,
         db=str(folder / "runs.db"),
-    ).request()  # fmt: skip
-    jobs = conditions(request, NETWORK).jobs([NETWORK], range(5))
-    ensure(jobs, request.ledger, 2, Callback())
-    return request
+    ).settings()  # fmt: skip
+    jobs = experiment(settings, NETWORK).jobs([NETWORK], range(5))
+    ensure(jobs, settings.ledger, 2, Callback())
+    return settings
 
 
 def copied(stored, tmp_path) -> Path:
@@ -61,7 +61,7 @@ def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(s
     """
     file = tmp_path / "other.db"
     with closing(Ledger(stored.ledger)) as old, closing(Ledger(file)) as new:
-        job = conditions(stored, NETWORK).jobs([NETWORK], [0])[0]
+        job = experiment(stored, NETWORK).jobs([NETWORK], [0])[0]
         (known,) = old.find([job.key]).values()
         elsewhere = [{}, {"processor": "another"}, {"instructions": "AVX2, another"}]
         for seed, other in enumerate([*elsewhere, {"instructions": None}], 7):
@@ -118,7 +118,7 @@ def test_runs_whose_modules_are_not_whole_are_said(tmp_path):
 def test_other_images_are_refused(stored, tmp_path):
     file = tmp_path / "others.db"
     with closing(Ledger(file)) as ledger:
-        job = conditions(stored, NETWORK).jobs([NETWORK], [0])[0]
+        job = experiment(stored, NETWORK).jobs([NETWORK], [0])[0]
         own = replace(job, key=replace(job.key, data="e" * 64))
         ledger.add(own, made_run(own.key, RunState.COMPLETE, (5.0,)))
     with pytest.raises(

@@ -18,7 +18,7 @@ from blocksearch.search.config import MAX_PENDING, StudyConfig
 from blocksearch.search.objectives import Prices
 from blocksearch.search.optuna_samplers import POPULATION, OptunaSampler
 from blocksearch.search.samplers import SAMPLERS, Untrained
-from blocksearch.search.schedule import Course
+from blocksearch.search.schedule import TrialQueue
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_space
@@ -85,14 +85,14 @@ def test_every_member_is_proposed_before_a_search_ends(sampler):
     assert course.next() is None
 
 
-def said(course: Course, trial: Trial) -> tuple[object, ...]:
+def said(course: TrialQueue, trial: Trial) -> tuple[object, ...]:
     """A trial as a file would hold it; rows are a pool's own."""
     digest = course.policy.pool.network(trial.row).digest
     memory = json.dumps(trial.memory, sort_keys=True)
     return digest, memory, replace(trial, row=0, memory={})
 
 
-def resumed(space: Space, config: StudyConfig, trials: int, old: Course) -> Course:
+def resumed(space: Space, config: StudyConfig, trials: int, old: TrialQueue) -> TrialQueue:
     """Begin again in a new process: a pool and samplers of their own, told what a file holds."""
     course = space.course(config, trials)
     pool, before = course.policy.pool, old.policy.pool

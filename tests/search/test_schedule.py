@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from blocksearch import TASKS, Grammar, cost
 from blocksearch.search.config import StudyConfig
-from blocksearch.search.definition import Judged, define
+from blocksearch.search.definition import Evaluation, define
 from blocksearch.search.objectives import Prices, ranks
 from blocksearch.search.observations import Observation, Reading
-from blocksearch.search.schedule import SHARE, Course, best_first, policy_of, promoted
+from blocksearch.search.schedule import SHARE, TrialQueue, best_first, policy_of, promoted
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.courses import done
 
@@ -87,10 +87,10 @@ def finished(trials, horizon=10, **fields):
     """Go through a whole search of made-up accuracies."""
     config = StudyConfig(**fields)
     prices = Prices(Candidates(GRAMMAR), config.costs)
-    judged = Judged(
+    judged = Evaluation(
         dataset="made", data="", protocol="", recipe="", epochs=horizon, title="made up"
     )
-    course = Course(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
+    course = TrialQueue(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
     while (trial := course.next()) is not None:
         rungs = [rung for rung in course.policy.rungs if rung <= trial.epochs]
         found = (accuracy(prices.pool, trial.row, trial.seed, rung, horizon) for rung in rungs)

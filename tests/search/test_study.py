@@ -18,7 +18,7 @@ from blocksearch import Grammar, Shape, Study, Task, cost, load_space
 from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
-from blocksearch.search.definition import Judged
+from blocksearch.search.definition import Evaluation
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
 from blocksearch.search.trials import Studies, TrialState
@@ -129,7 +129,7 @@ def test_an_objective_that_was_changed_is_another_question(tmp_path):
         linecache.clearcache()
         names = {"__name__": "mine"}
         exec(compile(text, str(tmp_path / "mine.py"), "exec"), names)
-        found.append(Judged.by_function(names["score"]))
+        found.append(Evaluation.by_function(names["score"]))
     assert found[0].dataset == found[1].dataset == "mine.score"
     assert found[0].data != found[1].data
     typed = [
@@ -138,7 +138,7 @@ def test_an_objective_that_was_changed_is_another_question(tmp_path):
     ]
     levels = [partial(one, level) for level in (1, 2)] + [partial(other, 1)]
     for different in (typed, levels):
-        assert len({Judged.by_function(each).data for each in different}) == 3
+        assert len({Evaluation.by_function(each).data for each in different}) == 3
     with pytest.raises(
         ConfigError, match=r"was begun otherwise \(dataset was .*<lambda>, now .*\.accuracy"
     ):

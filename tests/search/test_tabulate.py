@@ -13,7 +13,7 @@ from blocksearch.data.splits import Split
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Request
+from blocksearch.runs.plan import RunSettings
 from blocksearch.search.definition import opening
 from blocksearch.search.tabulate import read_table, tabulate
 from blocksearch.space.load import load_space
@@ -120,7 +120,7 @@ def test_a_tables_numbers_are_those_that_it_writes(tmp_path, text):
 
 
 def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
-    request = Request(
+    settings = RunSettings(
         protocol=Split("digits", images=100),
         recipe=Recipe(epochs=1),
         root=None,
@@ -128,6 +128,8 @@ def test_a_space_that_cannot_be_trained_whole_is_refused(tmp_path):
         workers=1,
     )
     with pytest.raises(ConfigError, match="per_stage has more than 20,000 networks"):
-        tabulate("per_stage", load_space("per_stage"), [0], request, tmp_path / "t.csv", Callback())
+        tabulate(
+            "per_stage", load_space("per_stage"), [0], settings, tmp_path / "t.csv", Callback()
+        )
     with pytest.raises(ConfigError, match=r"a table is a \.csv file"):
-        tabulate("tiny", load_space("tiny"), [0], request, tmp_path / "t.json", Callback())
+        tabulate("tiny", load_space("tiny"), [0], settings, tmp_path / "t.json", Callback())

@@ -9,7 +9,7 @@ import pytest
 from blocksearch.data.splits import Split
 from blocksearch.errors import RunError
 from blocksearch.runs.ledger import Ledger
-from blocksearch.runs.plan import Conditions
+from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import Machine, RunState
 from blocksearch.runs.worker import failed_run
 from blocksearch.search.trainings import ATTEMPTS, Trainings
@@ -20,7 +20,7 @@ from tests.made import made_images
 from tests.search.spaces import TWELVE
 
 
-class Asked:
+class QuestionHistory:
     """Two trials to be carried out, and what was said of them."""
 
     def __init__(self):
@@ -37,14 +37,14 @@ class Asked:
 
 @pytest.fixture
 def asked():
-    return Asked()
+    return QuestionHistory()
 
 
 @pytest.fixture
 def trainings(tmp_path, asked):
     recipe = recipe_named("fast", 1, {})
     images = made_images()
-    shared = Conditions(protocol=Split("digits"), recipe=recipe, root=None, images=images)
+    shared = Experiment(protocol=Split("digits"), recipe=recipe, root=None, images=images)
     workers = SimpleNamespace(place=Machine("cpu", "here"))
     with (
         closing(Ledger(tmp_path / "a.db")) as ledger,

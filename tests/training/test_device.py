@@ -135,7 +135,7 @@ import json, resource, sys
 from dataclasses import replace
 from pathlib import Path
 from blocksearch.arch.notation import parse
-from blocksearch.runs.plan import Request, conditions, task_from
+from blocksearch.runs.plan import RunSettings, experiment, task_from
 from blocksearch.runs.worker import train_group
 from blocksearch.runs.records import Group
 from blocksearch.data.splits import Split
@@ -146,10 +146,10 @@ import torch, blocksearch.training.trainer
 torch.set_num_threads(1)
 network = parse("baseline", task_from("digits", "64,64,64"))
 recipe = replace(RECIPES["fast"], epochs=1)
-request = Request(
+settings = RunSettings(
     protocol=Split("digits", images=256), recipe=recipe, root=folder, ledger="none", workers=1
 )
-jobs = conditions(request, network).jobs([network], range(seeds))
+jobs = experiment(settings, network).jobs([network], range(seeds))
 def status(name):
     lines = open("/proc/self/status")
     return next(int(l.split()[1]) for l in lines if l.startswith(name)) * 1024

@@ -18,8 +18,8 @@ from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data.splits import Images, Prepared, Split, normalisation
 from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
-from blocksearch.runs.plan import Conditions
-from blocksearch.search.definition import Judged
+from blocksearch.runs.plan import Experiment
+from blocksearch.search.definition import Evaluation
 from blocksearch.training import transforms
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.recipe import RECIPES, Recipe
@@ -340,11 +340,11 @@ def test_augmentation_is_part_of_a_recipe():
 def test_a_title_says_which_transform_does_not_suit_the_images(dataset, recipe, says):
     found = RunConfig(dataset=dataset, epochs=2).recipe_of(recipe)
     images = made_images(dataset)
-    shared = Conditions(protocol=Split(dataset), recipe=found, root=None, images=images)
+    shared = Experiment(protocol=Split(dataset), recipe=found, root=None, images=images)
     title = shared.title("effnet", named_network("effnet", TASKS[dataset]))
     assert says in title
     assert bool(says) == ("does not suit" in title)
-    assert says in Judged.by(shared).title
+    assert says in Evaluation.by(shared).title
 
 
 @dataclass(frozen=True)
