@@ -230,17 +230,11 @@ def _planned(
     number: int, task: Task, seeds: Sequence[int], settings: RunSettings
 ) -> tuple[Experiment, list[tuple[str, Row, Network]], list[Job], str]:
     found = networks_of(number, task)
-    settings = replace(
-        settings, protocol=replace(settings.protocol, test=True, images=None, number=0)
-    )
-    shared = experiment(settings, found[0][2])
+    protocol = replace(settings.protocol, test=True, images=None, number=0)
+    shared = experiment(replace(settings, protocol=protocol), found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
-    return (
-        shared,
-        found,
-        jobs,
-        f"{shared.title(f'Table {number}', found[0][2])}; seeds {','.join(map(str, seeds))}",
-    )
+    title = f"{shared.title(f'Table {number}', found[0][2])}; seeds {','.join(map(str, seeds))}"
+    return shared, found, jobs, title
 
 
 def measured(
