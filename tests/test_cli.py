@@ -262,6 +262,7 @@ def test_merge(blocksearch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_data_commands(blocksearch, root):
     listed = json.loads(blocksearch("data", "list", "--json").stdout)["datasets"]
     rows = {row["name"]: row for row in listed}

@@ -6,13 +6,15 @@ import ast
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from importlib import import_module
 
 import pytest
 
 from tests.test_house import MODULES, PACKAGE
 
-TREES = {module: ast.parse((PACKAGE / f"{module}.py").read_text()) for module in MODULES}
+TEXTS = {module: (PACKAGE / f"{module}.py").read_text() for module in MODULES}
+TREES = {module: ast.parse(text) for module, text in TEXTS.items()}
 
 
 def enums() -> dict[str, type[Enum]]:
@@ -27,6 +29,16 @@ def enums() -> dict[str, type[Enum]]:
 
 
 ENUMS = enums()
+
+
+def about(own: type[Enum]) -> list[ast.Module]:
+    """The modules in which the enum's name stands."""
+    return [tree for module, tree in TREES.items() if own.__name__ in TEXTS[module]]
+
+
+@cache
+def compared(tree: ast.AST) -> list[ast.Compare]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
 
 
 def named(node: ast.AST, own: type[Enum]) -> str | None:
@@ -45,14 +57,14 @@ def outside(tree: ast.AST, own: type[Enum]) -> Iterator[ast.AST]:
 
 
 def never_named(own: type[Enum]) -> set[str]:
-    nodes = [node for tree in TREES.values() for node in outside(tree, own)]
+    nodes = [node for tree in about(own) for node in outside(tree, own)]
     return set(own.__members__) - {named(node, own) for node in nodes}
 
 
 def left_out(own: type[Enum]) -> list[set[str]]:
     """Members that tables by members leave out, where they have two keys or more."""
     found = []
-    for tree in TREES.values():
+    for tree in about(own):
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict) and len(node.keys) > 1:
                 keys = {named(key, own) for key in node.keys if key}
@@ -64,7 +76,7 @@ def left_out(own: type[Enum]) -> list[set[str]]:
 def passed_over(own: type[Enum]) -> list[str]:
     """Matches that leave members to a default, and functions that ask for one after another."""
     found = []
-    for tree in TREES.values():
+    for tree in about(own):
         for node in ast.walk(tree):
             if isinstance(node, ast.Match):
                 inside = {
@@ -107,17 +119,16 @@ KEPT = {each for tree in TREES.values() for each in kept_in(tree)}
 def told_by_text(tree: ast.AST, own: type[Enum], kept: set[tuple[str, str]]) -> list[str]:
     """Comparisons of what keeps a member, or of its place in a row, with the text of a member."""
     texts, found = {each.value for each in own}, []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            names = {getattr(side, "attr", None) for side in sides} | {
-                side.slice.value
-                for side in sides
-                if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant)
-            }
-            plain = [each.value for side in sides for each in constants(side)]
-            if any((name, own.__name__) in kept for name in names) and texts & {*plain}:
-                found.append(ast.unparse(node))
+    for node in compared(tree):
+        sides = [node.left, *node.comparators]
+        names = {getattr(side, "attr", None) for side in sides} | {
+            side.slice.value
+            for side in sides
+            if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant)
+        }
+        plain = [each.value for side in sides for each in constants(side)]
+        if any((name, own.__name__) in kept for name in names) and texts & {*plain}:
+            found.append(ast.unparse(node))
     return found
 
 

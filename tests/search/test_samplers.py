@@ -52,7 +52,10 @@ def check_filter(sampler: str, trials: int) -> None:
         assert pool.members[trial.row] or trial.origin != sampler
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler",
+    [own if own == "evolution" else pytest.param(own, marks=pytest.mark.slow) for own in SAMPLERS],
+)
 def test_nothing_is_trained_twice_or_over_budget(sampler):
     check_filter(sampler, FEW.get(sampler, 30))
 

@@ -286,7 +286,9 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(own, marks=pytest.mark.slow) if own == "a name" else own for own in FORMS]
+)
 def test_images_are_kept_when_they_are_trained_on_and_not_before(form, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root, dataset = tmp_path / "data", FORMS[form](tmp_path)

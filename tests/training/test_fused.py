@@ -23,6 +23,7 @@ RECIPE = replace(RECIPES["fast"], epochs=3, batch=32, learning_rate=1e-3)
 OPTIONS = {
     name: family for each in ("squeeze", "gates") for name, family in loaded([each]).options.items()
 }
+slow = pytest.mark.slow
 TEXTS = [
     "effnet",
     "mobilenet",
@@ -157,20 +158,33 @@ def test_a_seed_that_diverges_ends_alone(data):
     assert len(training.outcomes()[0].accuracies) == 2
 
 
-@pytest.mark.parametrize("seeds", [(3,), (0, 1, 2)])
-@pytest.mark.parametrize("stop", [1, 16, 17, 18, 40])
-def test_a_stopped_training_goes_on_to_the_same_bits(data, seeds, stop):
+WHOLE = {}  # trainings without a stop, by their seeds
+
+
+@pytest.fixture(params=[(3,), (0, 1, 2)], ids=["one seed", "three"])
+def trained(data, request):
+    """A training without a stop, and one at its first step."""
+    made = network("effnet").layers, data, replace(RECIPE, dropout=0.3), request.param
+    if request.param not in WHOLE:
+        WHOLE[request.param] = finished(Training(*made))
+    return WHOLE[request.param], lambda: Training(*made)
+
+
+def finished(training):
+    while not training.finished:
+        training.step()
+    return training
+
+
+@pytest.mark.parametrize("stop", [1, 17, *(pytest.param(at, marks=slow) for at in (16, 18, 40))])
+def test_a_stopped_training_goes_on_to_the_same_bits(trained, stop):
     """There are 17 steps in an epoch: stops in an epoch, at its end, and one step into the next."""
-    layers, recipe = network("effnet").layers, replace(RECIPE, dropout=0.3)
-    whole = Training(layers, data, recipe, seeds)
-    first = Training(layers, data, recipe, seeds)
+    whole, begin = trained
+    first, second = begin(), begin()
     for _ in range(stop):
         first.step()
-    second = Training(layers, data, recipe, seeds)
     second.load(first.state())
-    for training in (whole, second):
-        while not training.finished:
-            training.step()
+    finished(second)
     for one, other in zip(whole.outcomes(), second.outcomes(), strict=True):
         same = {"seconds": 0, "right": None, "predictions": None}
         assert replace(one, **same) == replace(other, **same)
@@ -182,9 +196,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(data, seeds, stop):
 
 
 def test_one_seed_is_what_train_gives(data):
-    training = Training(network("effnet").layers, data, RECIPE, [2])
-    while not training.finished:
-        training.step()
+    training = finished(Training(network("effnet").layers, data, RECIPE, [2]))
     assert (
         training.outcomes()[0].losses
         == train(network("effnet").layers, data, RECIPE, seed=2).losses

@@ -412,8 +412,8 @@ def test_a_split_is_the_one_that_is_asked_for_and_only_what_is_learned_from_norm
     )
 
 
-def test_a_cap_on_images_is_part_of_the_protocol(tmp_path):
-    capped = prepare(Split("digits", images=500), tmp_path)
+def test_a_cap_on_images_is_part_of_the_protocol(root):
+    capped = prepare(Split("digits", images=500), root)
     assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
     assert np.bincount(capped.training.labels).tolist() == [50] * 10
     assert Split("digits", images=500).id != Split("digits").id != Split("digits", number=1).id
