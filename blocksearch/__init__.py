@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch import data
     from blocksearch.api.answer import Answer
-    from blocksearch.api.catalog import describe, load_dataset
+    from blocksearch.api.catalog import (
+        catalog,
+        check_dataset,
+        datasets,
+        describe,
+        fetch_dataset,
+        load_dataset,
+    )
     from blocksearch.api.models import replace
     from blocksearch.api.networks import cost, export, layers, network, price, survey
     from blocksearch.api.scores import compare
@@ -42,7 +49,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "api.answer": ("Answer",),
     "api.models": ("replace",),
-    "api.catalog": ("describe", "load_dataset"),
+    "api.catalog": (
+        "catalog",
+        "check_dataset",
+        "datasets",
+        "describe",
+        "fetch_dataset",
+        "load_dataset",
+    ),
     "api.networks": ("cost", "export", "layers", "network", "price", "survey"),
     "api.scores": ("compare",),
     "api.studies": ("front", "gain", "importance", "tabulate", "test"),
@@ -82,11 +96,15 @@ __all__ = [
     "Task",
     "ablate",
     "bench",
+    "catalog",
+    "check_dataset",
     "compare",
     "cost",
     "data",
+    "datasets",
     "describe",
     "export",
+    "fetch_dataset",
     "front",
     "gain",
     "importance",
@@ -114,8 +132,7 @@ __all__ = [
 # where people look first who know PyTorch, Optuna or NAS benchmarks
 _OTHERS = {
     "create_study": "Study",
-    "datasets": "TASKS",
-    "list_datasets": "TASKS",
+    "list_datasets": "datasets",
     "list_models": "named_network",
     "list_networks": "named_network",
     "load_study": "front",

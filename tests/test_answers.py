@@ -92,10 +92,10 @@ UNDRAWN = {
     "test, dry": (lambda: searched() and bs.test("s.db", dry_run=True), "a plan"),
     "search, dry": (lambda: studies.search(SPACE, trials=2, dry_run=True, **SMALL), "a plan"),
     "reproduce, dry": (lambda: bs.reproduce("table4", dry_run=True), "a plan"),
-    "everything": (catalog.everything, "a list of what there is"),
+    "catalog": (catalog.catalog, "a list of what there is"),
     "datasets": (catalog.datasets, "a list of what there is"),
-    "checked": (lambda: catalog.checked(["digits"]), "a check of data sets"),
-    "fetched": (lambda: catalog.fetched("digits"), "a data set's name"),
+    "check_dataset": (lambda: catalog.check_dataset("digits"), "a check of data sets"),
+    "fetch_dataset": (lambda: catalog.fetch_dataset("digits"), "a data set's name"),
 }
 
 
@@ -156,7 +156,7 @@ def test_an_answer_is_listed_printed_shown_drawn_and_saved(call):
         assert {axis.label, *axis.categories} - {""} <= texts
 
 
-@pytest.mark.parametrize("call", each(UNDRAWN, "checked", "search, dry", "test, dry"))
+@pytest.mark.parametrize("call", each(UNDRAWN, "check_dataset", "search, dry", "test, dry"))
 def test_what_cannot_be_drawn_says_what_it_is(call):
     make, says = UNDRAWN[call]
     answer = make()

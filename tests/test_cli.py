@@ -266,8 +266,6 @@ def test_merge(blocksearch, tmp_path):
 def test_data_commands(blocksearch, root):
     listed = json.loads(blocksearch("data", "list", "--json").stdout)["datasets"]
     rows = {row["name"]: row for row in listed}
-    first = ["cifar10", "svhn", "gtsrb", "fashion-mnist", "digits"]
-    assert [name for name in rows if name in first] == first  # beside others that come
     here = [rows[name]["here"] for name in ("cifar10", "svhn", "gtsrb", "digits")]
     assert here == [False, False, False, True]
     checked = json.loads(blocksearch("data", "check", "digits", "--json").stdout)["datasets"]

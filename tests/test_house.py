@@ -44,7 +44,7 @@ DOORS = {
     },
     "filelock": {"search/begun", "runs/locks"},
     "threadpoolctl": {"cli/__init__", "search/loop"},
-    "scipy": {"ablation/moderation", "ablation/power", "data/readers", "runs/metrics"},
+    "scipy": {"ablation/moderation", "ablation/power", "data/sets/readers", "runs/metrics"},
     "sqlalchemy": {
         "runs/described",
         "runs/engine",

@@ -28,10 +28,10 @@ DISAGREEMENT = 0.1  # of images that two seeds of a network judge otherwise: a u
 _LIST = "a list of what there is, by name"
 
 
-def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
+def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
     """List data sets, reference networks, shipped spaces and recipes, by name.
 
-    >>> [row["name"] for row in everything().found["recipes"]]
+    >>> [row["name"] for row in catalog().found["recipes"]]
     ['paper', 'fast', 'augmented', 'signs']
     """
     found: dict[str, list[dict[str, Any]]] = {
@@ -54,6 +54,9 @@ def everything(data_root: Path | None = None) -> Answer[dict[str, list[dict[str,
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     """List data sets, and whether their files are there; of images of your own those that trainings
     have kept, which their names stand for.
+
+    >>> [row["classes"] for row in datasets().records() if row["name"] == "digits"]
+    [10]
     """
     rows, own = listing(data_root), kept(data_root)
     tables = [rows_table("datasets", rows)]
@@ -62,17 +65,20 @@ def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     return Answer(found=rows, report=report)
 
 
-def checked(
-    names: Sequence[str] | None = None, data_root: Path | None = None
+def check_dataset(
+    names: str | Sequence[str] | None = None, data_root: Path | None = None
 ) -> Answer[list[dict[str, object]]]:
-    """Read data sets whole, all that are there unless named: a row for each part of one.
+    """Read one data set or several whole, all that are there unless named: a row for each part.
 
     Images of one's own are described instead. Raises ConfigError for those.
+
+    >>> check_dataset("digits").records()[0]["images"]
+    20000
     """
+    names = [names] if isinstance(names, str) else names
     for name in filter(is_path, names or ()):
         raise ConfigError(
-            f"data sets with a name are checked, but {name} is of your own: `blocksearch data "
-            "describe` looks at it"
+            f"data sets with a name are checked, but {name} is of your own: it is described instead"
         )
     chosen = names or [str(row["name"]) for row in listing(data_root) if row["here"]]
     rows = [row for name in chosen for row in check(name, data_root)]
@@ -160,8 +166,14 @@ def _check_sheet(file: Path) -> None:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def fetched(name: str, data_root: Path | None = None, *, progress: bool = False) -> Answer[str]:
-    """Download a data set's archives, check and unpack them."""
+def fetch_dataset(
+    name: str, data_root: Path | None = None, *, progress: bool = False
+) -> Answer[str]:
+    """Download a data set's archives, check and unpack them. Raises DataError where that fails.
+
+    >>> fetch_dataset("digits").found
+    'digits: nothing to download'
+    """
     said = fetch(name, data_root, progress=progress)
     facts, undrawn = {"dataset": name}, "a data set's name, once its files are here"
     return Answer(found=said, report=Report(title=said, facts=facts, undrawn=undrawn))

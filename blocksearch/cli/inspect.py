@@ -172,9 +172,9 @@ def list_command(output: Shown, data_root: DataRoot = None) -> None:
 
     Example: blocksearch list
     """
-    from blocksearch.api.catalog import everything
+    from blocksearch.api.catalog import catalog
 
-    output.show(everything(data_root))
+    output.show(catalog(data_root))
 
 
 @data_app.command("list")
@@ -203,9 +203,9 @@ def data_check(
 
     Example: blocksearch data check cifar10
     """
-    from blocksearch.api.catalog import checked
+    from blocksearch.api.catalog import check_dataset
 
-    answer = checked(names, data_root)
+    answer = check_dataset(names, data_root)
     output.show(answer)
     if problems := [str(row["problem"]) for row in answer.found if row["problem"]]:
         raise DataError(problems[0])
@@ -259,7 +259,7 @@ def data_fetch(
 
     Example: blocksearch data fetch gtsrb --data-root ~/data
     """
-    from blocksearch.api.catalog import fetched
+    from blocksearch.api.catalog import fetch_dataset
 
     progress = not output.quiet and sys.stderr.isatty()
-    output.show(fetched(name, data_root, progress=progress))
+    output.show(fetch_dataset(name, data_root, progress=progress))

@@ -2,13 +2,7 @@
 here knows torch.
 """
 
-from blocksearch.data import readers
-
-# isort: split
-from blocksearch.data import idx
-
-# isort: split
-from blocksearch.data import digits  # all register their data sets, in this order
+from blocksearch.data import sets  # every data set registers itself
 
 # isort: split
 from blocksearch.data.cache import data_root, load
@@ -40,14 +34,12 @@ __all__ = [
     "SplitSummary",
     "data_root",
     "digest",
-    "digits",
     "get",
-    "idx",
     "load",
     "open_dataset",
     "prepare",
-    "readers",
     "register",
+    "sets",
     "split_id",
     "summary",
     "validation_split",

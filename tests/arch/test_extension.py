@@ -409,6 +409,44 @@ def test_a_new_sampler_is_a_class_in_a_table(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+DATA_SET_ASKED = """
+from pathlib import Path
+Path("blocksearch/data/sets/stripes.py").write_text('''
+from dataclasses import dataclass
+import numpy as np
+from blocksearch.arch.network import Task
+from blocksearch.arch.shape import Shape
+from blocksearch.data.datasets import Arrays, Dataset, register
+
+@dataclass(frozen=True, kw_only=True)
+class Stripes(Dataset):
+    def stamp(self, part, root):
+        return [1]
+
+    def read(self, part, root):
+        labels = np.arange(100) % 2
+        images = np.zeros((100, 8, 8, 1), np.uint8)
+        images[labels == 1, ::2] = 255
+        return Arrays(images, labels)
+
+register(Stripes(name="stripes", description="rows",
+                 task=Task(input=Shape(1, 8, 8), classes=2, widths=(4, 4)), counts=(100, 100)))
+''')
+import blocksearch as bs
+assert "stripes" in [row["name"] for row in bs.datasets().found]
+assert bs.price("baseline", "stripes").found.flops > 0
+assert bs.Grammar("stripes", residual=["none", "add"])[0].task.classes == 2
+answer = bs.train("baseline", dataset="stripes", epochs=1, batch=20, device="cpu",
+                  executor="serial", data_root="images")
+assert answer.records()[0]["state"] == "complete"
+"""
+
+
+def test_a_new_data_set_is_a_module_beside_the_others(tmp_path):
+    done = run_edited(tmp_path, {}, DATA_SET_ASKED)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_cost_that_nothing_counts_is_refused(tmp_path):
     row = NEW_COSTS[1].replace('multiple=(4, "params"),', "")
     done = run_edited(tmp_path, {COST_FILE: [(LAST_COST, row)]}, "from blocksearch import Cost")

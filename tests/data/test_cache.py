@@ -146,7 +146,7 @@ WRITER = """
 from pathlib import Path
 from blocksearch.data import cache as store
 from blocksearch.data import cache_files as files
-from blocksearch.data import readers
+from blocksearch.data.sets import readers
 readers.CIFAR_RECORDS, root = {records}, Path({root!r})
 split = store.decode(store.get("cifar10"), "train", root)
 stamp = store._stamp("cifar10", "train", root)[0]

@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blocksearch.data import cache_files as files
-from blocksearch.data import data_root, digest, get, load, readers, validation_split
+from blocksearch.data import data_root, digest, get, load, validation_split
 from blocksearch.data import datasets as catalog
 from blocksearch.data import download as fetch
 from blocksearch.data.datasets import Archive
+from blocksearch.data.sets import readers
 from blocksearch.errors import ConfigError, DataError
 from tests.strategies import tries
 
@@ -349,7 +350,7 @@ def test_the_root_is_the_argument_then_the_environment_then_the_users_cache(tmp_
 def test_an_unknown_data_set_is_named_with_the_known_ones():
     with pytest.raises(
         ConfigError,
-        match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: cifar10, svhn",
+        match=r"unknown data set 'cifar' \(did you mean 'cifar10'\?\); known: .*cifar10, svhn",
     ):
         get("cifar")
 
@@ -491,16 +492,20 @@ def publish(folder: Path, url: str, monkeypatch, spoil=False):
     monkeypatch.setitem(catalog.DATASETS, "cifar10", replace(data, archives=(archive,)))
 
 
+def here(root):
+    return [row["name"] for row in fetch.listing(root) if row["here"]]
+
+
 def test_a_fetched_data_set_can_be_read(tmp_path, served, monkeypatch):
     publish(*served, monkeypatch)
     root = tmp_path / "data"
-    assert not fetch.listing(root)[0]["here"]
+    assert "cifar10" not in here(root)
     assert fetch.fetch("cifar10", root) == f"cifar10 is now under {root}"
     assert load("cifar10", "test", root).images.shape == (RECORDS, 32, 32, 3)
     assert not list(root.glob("*.gz"))
     assert fetch.fetch("cifar10", root) == f"cifar10 is already under {root}"
     assert [row["problem"] for row in fetch.check("cifar10", root)] == ["", ""]
-    assert fetch.listing(root)[0]["here"]
+    assert "cifar10" in here(root)
 
 
 def test_a_wrong_checksum_is_refused_before_anything_is_extracted(tmp_path, served, monkeypatch):

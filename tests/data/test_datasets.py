@@ -159,7 +159,7 @@ def test_no_engine_names_a_data_set():
     assert not naming & {"training", "runs", "ablation", "report"}
 
 
-MODULES = ["datasets", "readers", "digits", "cache", "download"]
+MODULES = ["datasets", "sets.readers", "sets.digits", "cache", "download"]
 
 
 @pytest.mark.parametrize("name", [*MODULES, pytest.param("splits", marks=pytest.mark.slow)])

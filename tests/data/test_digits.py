@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blocksearch.data import digits
+from blocksearch.data.sets import digits
 from blocksearch.errors import DataError
 
 

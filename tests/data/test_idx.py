@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blocksearch as bs
-from blocksearch.data import get, idx, load, summary
-from blocksearch.data.idx import read_idx
+from blocksearch.data import get, load, summary
+from blocksearch.data.sets import idx
+from blocksearch.data.sets.idx import read_idx
 from blocksearch.data.splits import Split
 from blocksearch.errors import DataError
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import blocksearch as bs
-from blocksearch.api.catalog import checked
+from blocksearch.api.catalog import check_dataset
 from blocksearch.data import DataConfig, load, open_dataset
 from blocksearch.data.overview import overview
 from blocksearch.data.splits import Split, prepare, summary
@@ -342,5 +342,5 @@ def test_what_other_systems_leave_behind_is_no_class(tmp_path):
 
 
 def test_a_check_of_images_of_ones_own_is_sent_to_describe(tmp_path):
-    with pytest.raises(ConfigError, match=r"photos is of your own: `blocksearch data describe`"):
-        checked([str(folder(tmp_path / "photos"))])
+    with pytest.raises(ConfigError, match=r"photos is of your own: it is described"):
+        check_dataset([str(folder(tmp_path / "photos"))])

@@ -12,8 +12,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from blocksearch.data import get, load, readers
+from blocksearch.data import get, load
 from blocksearch.data.cache import decode
+from blocksearch.data.sets import readers
 from blocksearch.errors import ConfigError, DataError
 from tests.data.test_data import (
     gtsrb_csv,

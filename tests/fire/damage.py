@@ -30,12 +30,13 @@ from PIL import Image
 
 from blocksearch.ablation.config import ScoresConfig
 from blocksearch.ablation.scores import compare_scores
-from blocksearch.data import DataConfig, open_dataset, readers
+from blocksearch.data import DataConfig, open_dataset
 from blocksearch.data.cache_files import open_arrays, open_description, write_arrays
 from blocksearch.data.datasets import Arrays
-from blocksearch.data.idx import read_idx
 from blocksearch.data.listings import listing
 from blocksearch.data.pictures import picture
+from blocksearch.data.sets import readers
+from blocksearch.data.sets.idx import read_idx
 from blocksearch.errors import BlocksearchError, one_line
 from blocksearch.search.summary import summarise
 from blocksearch.search.tabulate import read_table

@@ -29,7 +29,7 @@ from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.notation import parse, parse_block
 from blocksearch.arch.zoo import NAMED, TASKS
 from blocksearch.cli import main
-from blocksearch.data.readers import _gtsrb_rows
+from blocksearch.data.sets.readers import _gtsrb_rows
 from blocksearch.errors import BlocksearchError, one_line
 from blocksearch.runs.plan import read_seeds
 from blocksearch.search.config import StudyConfig, read_rungs

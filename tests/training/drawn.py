@@ -1,7 +1,7 @@
 """Drawn images to train on, prepared as a data set's are, and a whole training of one seed."""
 
 from blocksearch.arch.layers import Layers
-from blocksearch.data import digits
+from blocksearch.data.sets import digits
 from blocksearch.data.splits import Images, Prepared, normalisation
 from blocksearch.training.outcome import Outcome
 from blocksearch.training.recipe import Recipe
