@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ def test_two_commands_from_a_folder_to_a_front(tmp_path):
     source = patterns(tmp_path / "photos", 600, (64, 40, 3))
     program = [sys.executable, "-m", "blocksearch"]
     common = ["--json", "--quiet", "--data-root", str(tmp_path / "data")]
-    began = time.monotonic()
     found = subprocess.run(
         [*program, "data", "describe", str(source), *common], capture_output=True, check=True
     )
@@ -50,7 +48,6 @@ def test_two_commands_from_a_folder_to_a_front(tmp_path):
     assert ended.returncode == 0, ended.stderr
     front = json.loads(ended.stdout)["front"]
     assert front
-    assert time.monotonic() - began < 600  # seconds; a minute on two quiet cores
 
 
 def lines_of(program: str) -> list[str]:
@@ -77,7 +74,6 @@ def test_the_guides_lines_from_a_folder_to_a_loop_of_ones_own(tmp_path, monkeypa
     monkeypatch.setenv("BLOCKSEARCH_DATA", str(tmp_path / "data"))
     torch.manual_seed(0)
     names: dict[str, Any] = {"__name__": "guide"}
-    began = time.monotonic()
     shorter = to_front.replace("trials=4", "trials=2")
     alone = 'seeds=1, references="none", executor="serial"'  # no worker has to begin
     exec(shorter.replace("seeds=1", alone), names)
@@ -97,7 +93,6 @@ def test_the_guides_lines_from_a_folder_to_a_loop_of_ones_own(tmp_path, monkeypa
     assert interval[0] <= before <= interval[1]
     assert after >= interval[0]
     assert after <= interval[1] or losses[1] < losses[0] - 0.01  # it had more to learn, and did
-    assert time.monotonic() - began < 600  # seconds
 
 
 MEASURED = """

@@ -64,7 +64,7 @@ def test_nothing_is_trained_twice_or_over_budget(sampler):
 @pytest.mark.parametrize(
     ("sampler", "trials"),
     [
-        *(("evolution", 240), ("random", 240), ("nsga2", 300), ("tpe", 240), ("gp", 24)),
+        *(("evolution", 240), ("random", 240), ("nsga2", 240), ("tpe", 160), ("gp", 18)),
         *(
             pytest.param(*long, marks=pytest.mark.full)
             for long in (

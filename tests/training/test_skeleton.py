@@ -131,15 +131,15 @@ print(json.dumps([here.layer_of(make).graph for make in (here.Small, here.frozen
 
 
 @pytest.mark.slow
-def test_a_digest_is_the_same_in_every_process(settings):
-    code = DIGESTS.format(folder=str(settings.config.rootpath))
+def test_a_digest_is_the_same_in_every_process(request):
+    code = DIGESTS.format(folder=str(request.config.rootpath))
     found = [
         json.loads(
             subprocess.run(
                 [sys.executable, "-c", code],
                 check=True,
                 capture_output=True,
-                env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": settings.config.rootpath},
+                env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": request.config.rootpath},
             ).stdout
         )
         for seed in ("1", "77")
