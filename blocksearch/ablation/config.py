@@ -1,4 +1,4 @@
-"""What an ablation asks: its configuration, and the texts that people write for it."""
+"""Configures an ablation, and reads the texts that people write for it."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Flip the signs of paired differences: a p-value that assumes nothing of their shape."""
+"""Tests paired differences by sign flips, which assume nothing about their distribution."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Hold a network against random members of a space that cost no more: what it gains on average.
+"""Compares a network with random ones of a space that cost no more, and estimates its mean gain.
 
 Members are drawn, never chosen: what a search tried is what it believes in. Each is trained with
 one seed, in turn one of the network's own, so that what seeds do to all networks is on both sides.

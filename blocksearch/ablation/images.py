@@ -1,4 +1,4 @@
-"""How far other images would move an effect: its error over groups of images, beside that of seeds.
+"""Estimates how far other images would move an effect, from its error over groups of images.
 
 Verdicts are about the images at hand. Seeds alone grow ever surer of those; what holds for others
 needs the error over images, too. Images of one group (frames of one traffic sign) are drawn

@@ -1,4 +1,4 @@
-"""Paired accuracies to comparisons whose intervals and verdicts cannot contradict each other.
+"""Turns paired accuracies into comparisons whose intervals and verdicts never contradict.
 
 Accuracies, differences and margins are in percentage points. A family is everything that one
 command compares. README.md in this folder gives the reason for each rule, and what holds it.

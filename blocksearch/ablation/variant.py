@@ -1,4 +1,4 @@
-"""One row of an ablation: a value of a factor, and the reference that it is compared with."""
+"""Defines one row of an ablation, a value of a factor and the reference it is compared with."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What a call of the face returns: what was found, and the same as tables, figures and files."""
+"""Wraps what a call of the face found, and gives it as tables, figures and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields

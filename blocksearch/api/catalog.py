@@ -1,4 +1,4 @@
-"""What there is: data sets, networks, spaces and recipes by name."""
+"""Lists data sets, networks, spaces and recipes by name."""
 
 import math
 from collections.abc import Sequence

@@ -1,5 +1,4 @@
-"""A search from a program of one's own: a space, what accuracy is, and the file that remembers
-everything.
+"""Runs a search from a user's program, on a space, an accuracy and the file that remembers them.
 
 Accuracy comes from trainings, on a data set by its name or on images of one's own, or from a
 function.

@@ -1,4 +1,4 @@
-"""A block as a value of factors, and rules between these. What it expands to is in `expansion`."""
+"""Defines a block by its factors, and rules between these. Its layers are made in `expansion`."""
 
 import inspect
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a network costs, counted exactly and without torch over the layers the module is built from.
+"""Counts what a network costs, exactly and without torch, over the layers of its module.
 
 Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs;
 convolutions and the classifier count, for one image; biases, normalisation, activations, pooling

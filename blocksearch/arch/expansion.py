@@ -1,4 +1,4 @@
-"""A block's expansion into layers, in steps that each read some factors.
+"""Expands a block into layers, in steps that each read some factors.
 
 A step is a named tuple of the factors that it reads, so it sees no others. So a space is counted
 and priced step by step, without a look at whole blocks.

@@ -1,4 +1,4 @@
-"""How texts of blocks and networks are read. `parse(str(network)) == network`.
+"""Reads texts of blocks and networks. `parse(str(network)) == network`.
 
 effnet                                              a network of the zoo, on a task
 effnet residual=add stem=conv widths=8,16,32        with changes

@@ -1,5 +1,4 @@
-"""Which exact costs there are: one table, which networks, spaces, budgets, objectives, tables and
-files read.
+"""Lists the exact costs in one table, for networks, spaces, budgets, objectives, tables and files.
 
 An exact cost is added in one place, as a row here: a multiple of another cost, or a number of each
 layer, which is summed. A largest value, such as the peak, needs a field of `Cost` as well.

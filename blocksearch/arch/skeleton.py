@@ -1,7 +1,7 @@
-"""A skeleton: a user's callable that puts a block into a PyTorch model.
+"""Defines a skeleton, which is a user's callable that puts a block into a PyTorch model.
 
-What is known of such a model (costs, and the digest of its graph) is traced by `training.traced`,
-which is loaded when first asked. Nothing stored leads to a callable.
+`training.traced` finds the costs of such a model and the digest of its graph, and is loaded when
+first asked. Nothing stored leads to a callable.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""The stem: what a network begins with, as a word or as a convolution of its own."""
+"""Defines the stem that a network begins with, as a word or as a convolution of its own."""
 
 import re
 from dataclasses import dataclass
