@@ -1,5 +1,5 @@
-"""The decoded cache: where a part of a data set lies, when it is decoded again, and what is known
-of it. Pixels are verified whenever they are opened.
+"""Caches decoded data sets, and decides when a part is decoded again. Pixels are verified whenever
+they are opened.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a user says of images of one's own: the fields that Python and the command line share."""
+"""Configures images of a user's own, in the fields that Python and the command line share."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Data sets: what one is, those that are known by name, and a user's own images.
+"""Defines what a data set is, and registers data sets by name.
 
 A data set is added in one place: a subclass of `Dataset` with `read`, and one call of `register`.
 """

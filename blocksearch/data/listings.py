@@ -1,6 +1,4 @@
-"""Which pictures a folder or a listing has, with the class, part and group of each; none is opened
-here.
-"""
+"""Lists the pictures of a folder or of a listing, with class, part and group; opens none."""
 
 import csv
 import io

@@ -1,5 +1,5 @@
-"""What stands as a data set: a name, a path, arrays, a Dataset or an iterable. Each becomes the
-name by which workers find the images.
+"""Opens a name, a path, arrays, a Dataset or an iterable as a data set. Each becomes the name by
+which workers find the images.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Images of one's own: read from whatever they come from, checked, named, and put where workers
-find them. What was read once is not read again.
+"""Reads a user's own images from any source, checks and names them, and puts them where workers
+find them. Images that were read once are not read again.
 """
 
 import hashlib

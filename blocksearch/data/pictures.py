@@ -1,5 +1,5 @@
-"""Picture files as arrays of 8 bits, at a size and number of channels that are asked for. The door
-to pillow; no other program is run for any format.
+"""Reads picture files as arrays of 8 bits, at a wanted size and number of channels. The door to
+pillow; no other program is run for any format.
 """
 
 import io

@@ -1,5 +1,5 @@
-"""Streams of a user's images, whatever they come from: picture files, arrays, a Dataset of
-PyTorch's, or any iterable of (image, label). No more than a few images are in memory at once.
+"""Streams a user's images from picture files, arrays, a Dataset of PyTorch's, or any iterable of
+(image, label). No more than a few images are in memory at once.
 """
 
 import os

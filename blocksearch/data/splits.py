@@ -1,5 +1,5 @@
-"""Which images a run learns from and which it is evaluated on: the split, part of every run's
-identity. Its rule never changes without a new version.
+"""Splits images into those that a run learns from and those it is evaluated on. The split is part
+of every run's identity, so its rule never changes without a new version.
 
 Test images are reached only through `test=True`, which only commands that say so pass on.
 """

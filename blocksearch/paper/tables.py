@@ -1,4 +1,4 @@
-"""The EffNet paper's Tables 2-7 as data, and its FLOPs column counted again.
+"""Lists the EffNet paper's Tables 2-7 as data, and counts its FLOPs column again.
 
 One fact of the paper's count is not in its text: the baseline's classifier is counted on a 16×16
 map, 16 times its real inputs. The published figure is compared with that count; the built network's

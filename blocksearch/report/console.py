@@ -1,4 +1,4 @@
-"""Answers on a terminal of any width, or in a pipe. With `progress` the one door to rich.
+"""Prints answers on a terminal of any width, or in a pipe. With `progress` the one door to rich.
 
 Every text is cleaned here: what comes from a file or from a name cannot steer the terminal.
 """

@@ -1,4 +1,4 @@
-"""Figures as data: series, axes and marks, which `interactive` and `pictures` draw alike."""
+"""Describes figures as series, axes and marks, which `interactive` and `pictures` draw alike."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a line for each result elsewhere, or silence.
+"""Shows progress on standard error, as a bar on a terminal or a line for each result elsewhere.
 
 `with trainings(...)` and `with searching(...)` give what a command tells its progress to. On a
 terminal a bar moves within two seconds, whatever is done first.

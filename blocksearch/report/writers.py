@@ -1,4 +1,4 @@
-"""Answers as files: one writer for each suffix, and a register for a user's own."""
+"""Saves answers as files, by one writer for each suffix, and registers a user's own writers."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""`digits`: street-number-like digits drawn from a seed, so that everything runs without data or
-network. Synthetic, not SVHN.
+"""Draws `digits`, digits like street numbers, from a seed, so that everything runs without data or
+network. They are synthetic, not SVHN.
 
 Bytes are the same on every machine: randomness comes from RandomState, whose stream is frozen (NEP
 19), and arithmetic from IEEE-exact operations alone (no sine, no power, no sums along axes, no
