@@ -1,4 +1,4 @@
-"""How fast is a network trained here: the plain loop and each of our ways, side by side in one run.
+"""Times how fast a network is trained here, by the plain loop and by each of our ways in one run.
 
 An ablation is timed in its smallest form, five seeds of a reference and five of a variant that
 costs the same: one network's five do not come out even on two cores, two networks' do. Floors are

@@ -1,4 +1,4 @@
-"""Callbacks: what is told of a command while it runs, to progress bars and to a user's objects."""
+"""Defines callbacks, by which progress bars and a user's objects follow a running command."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches

@@ -1,5 +1,5 @@
-"""What runs are of, and what was concluded from them: networks, recipes and answers, as rows that
-are verified when they are read.
+"""Stores the networks and recipes of runs, and the answers computed from them, as rows that are
+verified when they are read.
 
 Layers and recipes have their own digest for a key. Answers and the texts of networks have a
 checksum in a table beside; rows of before have none, and of those a network's text must give its

@@ -1,4 +1,4 @@
-"""Which devices there are, and which of them a text means; only a worker imports torch for that."""
+"""Lists devices, and finds the one that a text means; only a worker imports torch for that."""
 
 import os
 import platform

@@ -1,5 +1,5 @@
-"""How a database is opened: transactions that hold tables too, and in a file a log beside which
-others can read. What goes wrong on the way is one typed line.
+"""Opens a database with transactions that cover changes of tables, too, and with SQLite's
+write-ahead log, so that others can read meanwhile. Each failure is one typed line.
 """
 
 import sqlite3

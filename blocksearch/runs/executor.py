@@ -1,4 +1,4 @@
-"""Who carries trainings out: an executor is given groups of jobs and returns their runs; it knows
+"""Defines an executor, which is given groups of jobs, trains them and returns their runs; it knows
 no database.
 
 A user's own, for a cluster say, is a class with the methods of `Executor`, made with a count of

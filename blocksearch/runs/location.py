@@ -1,4 +1,4 @@
-"""Where a database is: a file, or a server's URL that is never shown whole.
+"""Locates a database, by a file or by a server's URL that is never shown whole.
 
 No URL is ever made from a path: a file is opened by its name alone, whatever letters it has.
 """

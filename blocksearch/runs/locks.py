@@ -1,5 +1,5 @@
-"""Who trains what, among commands on one ledger: a group is held by the one that trains it, and the
-others wait for its runs.
+"""Locks files, so that two commands on one database do not train the same group. The one that comes
+second waits for the runs of the first.
 
 A hold is a lock on a file beside the checkpoint, let go when its process ends in whatever way.
 Where there are no checkpoints (a server's database), or no file can be made, nothing is held: a

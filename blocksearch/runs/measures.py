@@ -1,5 +1,5 @@
-"""What is measured of a run: accuracy, balanced accuracy, macro-F1, or the recall of a class, all
-computed from what is stored of it, so that any can be asked of runs that exist.
+"""Computes accuracy, balanced accuracy, macro-F1 or the recall of a class from the stored
+predictions of a run, so that any can be asked of runs that exist.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""What stored bits and accuracies of runs say: an accuracy's interval over images, over groups of
-images, and over seeds.
+"""Computes intervals of accuracies from stored runs, over images, over groups of images and over
+seeds.
 
 Accuracies are in percent.
 """

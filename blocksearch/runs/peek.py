@@ -1,5 +1,5 @@
-"""A look into a database that writes nothing: opening a study made elsewhere as a ledger would add
-the ledger's tables to it.
+"""Looks into a database and writes nothing, because opening a study made elsewhere as a ledger
+would add the ledger's tables to it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what a user asked to the jobs that answer it: task, seeds, splits, images, recipe."""
+"""Plans the jobs that answer a user's question, with task, seeds, splits, images and recipe."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

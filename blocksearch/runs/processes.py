@@ -1,5 +1,5 @@
-"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they
-know no database.
+"""Runs worker processes, which are given a Group and return its Runs. One process per core with one
+thread each; they know no database.
 
 Each worker is a pool of its own, so that one that dies takes one training with it and nothing else.
 All hold one end of a lifeline: when the driver closes it or dies, they end at once.

@@ -1,4 +1,4 @@
-"""Where the runs of an answer came from, and how far other images would have changed one."""
+"""Describes where the runs of an answer came from, and how far other images would change one."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Questions that were asked of runs: which networks were compared, over which seeds; no numbers.
+"""Stores the questions that were asked of runs, with their networks and seeds, without numbers.
 
 Asking again with more seeds, or in another family, is another look at the same runs. Whoever knows
 how often these were looked at can count the looks.

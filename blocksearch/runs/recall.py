@@ -1,4 +1,4 @@
-"""What stored runs say, read from one database or several; nothing is written."""
+"""Reads stored runs from one database or several; writes nothing."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing

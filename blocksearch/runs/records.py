@@ -1,4 +1,4 @@
-"""What a training is (`RunKey`, its identity) and what came of it (`Run`, its record)."""
+"""Defines the identity of a training (`RunKey`) and its record (`Run`)."""
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace

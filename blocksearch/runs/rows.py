@@ -1,4 +1,4 @@
-"""What is stored of trainings: the tables, each row's checksum, and rows as records and back."""
+"""Defines the tables of trainings and each row's checksum, and turns rows into records and back."""
 
 import hashlib
 import json

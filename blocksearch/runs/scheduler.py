@@ -1,5 +1,5 @@
-"""From jobs to runs: look up, choose how seeds are trained, train what is missing, remember each
-run before saying so.
+"""Turns jobs into runs. It looks runs up, chooses how seeds are trained, trains what is missing,
+and stores each run before it reports it.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What a file of SQLite may hold: our tables exactly as we make them, and plain tables of others.
+"""Checks that an SQLite file has our tables exactly as we make them, and plain ones of others.
 
 Triggers and views are statements that run when tables are written or read. So a file that has one
 is refused, and so is a table or an index of ours that is otherwise than we would make it.

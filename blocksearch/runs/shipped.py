@@ -1,4 +1,4 @@
-"""Where the results lie that come with the project; what a name that no database has may mean."""
+"""Finds the results that come with the project, and suggests databases for a name not found."""
 
 from difflib import get_close_matches
 from pathlib import Path

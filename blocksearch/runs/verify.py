@@ -1,4 +1,4 @@
-"""Train stored runs again, in the way that they record, and hold the two against each other."""
+"""Trains stored runs again, in the way that they record, and compares the two."""
 
 import hashlib
 from collections import defaultdict

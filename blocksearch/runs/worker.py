@@ -1,5 +1,5 @@
-"""What a worker process does with a Job. torch is imported here only inside the functions, so that
-the driver stays light.
+"""Trains a Job in a worker process. torch is imported here only inside the functions, so that the
+driver stays light.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What is reported of networks, averaged over what the scales of the model may be.
+"""Averages what is reported of networks over the likely scales of the model.
 
 It is averaged over σ, given the repeated runs, and under each σ over τ, by its likelihood (Kass and
 Steffey 1989). With few repeated runs, a σ that comes out small by chance would believe lucky

@@ -1,5 +1,5 @@
-"""A study as it was begun: a later command goes on with it, or is told what it means otherwise; and
-one driver at a time does, by a lock on a file beside the study's.
+"""Resumes a study as it was begun, or refuses a command that means another one. A lock on a file
+beside the study's allows one driver at a time.
 """
 
 import hashlib

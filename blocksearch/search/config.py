@@ -1,4 +1,4 @@
-"""What a user asks of a search: the fields of Python's `Study` and of the command line."""
+"""Configures a search, in the fields that Python's `Study` and the command line share."""
 
 import hashlib
 import re

@@ -1,5 +1,4 @@
-"""What defines a study: everything that decides which networks it proposes and how they are
-judged.
+"""Defines a study by everything that decides which networks it proposes and how they are judged.
 
 A definition is stored with the study when it begins; a later command that means something else by
 the same name is refused.

@@ -1,8 +1,8 @@
-"""The last word on a study: its front, trained on all training images with new seeds, judged once
-by the test images.
+"""Evaluates the front of a study once on the test images, after training it on all training images
+with new seeds.
 
-Which networks these are is written down before the first of them is trained, and what came out when
-the last is: a study is tested once, whatever is searched later.
+The networks of the front are stored before the first of them is trained, and the results after the
+last, because a study is tested once, whatever is searched later.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Our sampler: children of the front and their like, judged by a model of accuracy at costs that
-are known exactly.
+"""Proposes children of the front and of networks near it, ranked by a model of accuracy at exactly
+known costs. This is our own sampler.
 
 Candidates are mutations of good networks, crosses between two of them, and networks drawn from the
 space; a space that is small enough is a candidate whole. The one with the largest expected gain of

@@ -1,4 +1,4 @@
-"""Networks of a study with one choice exchanged: read from their texts, changed, and counted.
+"""Exchanges one choice in each network of a study, and counts what the changed networks cost.
 
 Costs of layers add, those of factors do not, so the costs of an exchanged network are counted. A
 choice that a text cannot change (depth, width or stride of one stage, the part of a union, an op

@@ -1,4 +1,4 @@
-"""What is expected of the measured objectives of networks beside accuracy, and which networks keep
+"""Predicts the measured objectives of networks other than accuracy, and decides which networks meet
 the limits on what is measured.
 
 Each is modelled as accuracy is, by itself, from trainings that came to the last epoch alone.

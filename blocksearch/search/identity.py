@@ -1,4 +1,4 @@
-"""What a user's function or sampler is, in words that change with what it does; what it reads
+"""Identifies a user's function or sampler by a text that changes with its code; what it reads
 elsewhere is not seen.
 """
 

@@ -1,10 +1,10 @@
-"""Which factors put a network on the front, and what each level does: from a study's steps alone,
-with uncertainty.
+"""Estimates which factors put a network on the front, and what each level does, from a study's
+trials alone and with uncertainty.
 
 The true accuracies of the trained networks are drawn from what the search's model knows, each
-network by itself; each draw has its own Pareto front. A factor counts for as much as the levels on
-the front differ from those of all networks trained, in bits, less what a random choice of as many
-networks gives: a factor that does not matter is at 0, give or take its interval.
+network by itself; each draw has its own Pareto front. The importance of a factor is how far its
+levels on the front differ from those of all networks trained, in bits, less what a random choice of
+as many networks gives. So a factor that does not matter is at 0, within its interval.
 
 A level's effect on accuracy is the model's mean over the trained networks with that level in place
 of their own, against the mean over levels. The exchanged networks' costs are counted. Of N networks

@@ -1,7 +1,7 @@
-"""The loop of a search: trials ▶ workers ▶ ledger ▶ study. One driver owns a study.
+"""Runs the loop of a search: trials ▶ workers ▶ ledger ▶ study. One driver owns a study.
 
 A run is in the ledger before its trial is in the study, and a trial before its copy in Optuna's
-tables: whoever is killed in between leaves nothing that the next driver cannot complete.
+tables. So a driver that is killed in between leaves nothing that the next one cannot complete.
 """
 
 import time

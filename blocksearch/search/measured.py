@@ -1,4 +1,4 @@
-"""What a study measures beside accuracy, and the limits on what is measured: names, directions and
+"""Defines what a study measures beside accuracy, and the limits on it, by names, directions and
 bounds.
 """
 

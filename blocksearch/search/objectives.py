@@ -1,4 +1,4 @@
-"""What is searched for, and what beats what: objectives, Pareto fronts, ranks and hypervolume.
+"""Defines objectives, and computes Pareto dominance, non-dominated ranks and hypervolume.
 
 Points are rows: accuracy, to be maximised, then costs, to be minimised. For volumes, accuracy is
 scaled so that chance is 0 and 100 % is 1, and each cost so that the space's least is 0 and its

@@ -1,6 +1,5 @@
-"""What trials say of networks: accuracies as observations, early ones read by what they say of the
-last epoch, and the models that are fitted to all of them: at once for what is reported, once in a
-while for what a search goes by.
+"""Turns trials into observations, predicts final accuracy from early accuracy, and fits the models
+of accuracy. What is reported is fitted at once; what a search goes by is fitted once in a while.
 """
 
 from collections.abc import Callable, Mapping, Sequence

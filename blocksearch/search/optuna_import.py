@@ -1,6 +1,6 @@
-"""Studies that Optuna made elsewhere, read as they stand: no model and no intervals.
+"""Imports studies that Optuna made elsewhere, as they stand, without a model or intervals.
 
-Whoever wrote the file may have written anything: what is no study of Optuna's is refused.
+What is no study of Optuna's is refused, because anybody may have written the file.
 """
 
 import json

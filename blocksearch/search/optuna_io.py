@@ -1,10 +1,10 @@
-"""Studies out to Optuna, by its public API; and how its tables of a database are opened.
+"""Exports studies to Optuna by its public API, and opens its tables of a database.
 
 What we search is copied into Optuna's tables of the same file, so that optuna-dashboard opens it. A
-network is there once, when its first training to the last epoch has counted, or failed: one that a
-race left behind is in our tables only, and so is what later seeds do to a mean. Copies are made in
-batches after our own tables are written, and what a killed search did not come to is added by the
-next one; nothing that we answer is read from them.
+network is there once, as soon as its first training to the last epoch has counted or failed.
+Networks that were stopped early are in our tables only, and so are later seeds. Copies are made in
+batches after our own tables are written. The next search adds what a killed one missed. We never
+read them back.
 """
 
 import logging

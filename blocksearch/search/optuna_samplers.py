@@ -1,8 +1,7 @@
-"""Optuna's samplers behind our filter: they propose on a study in memory, rebuilt from the trials.
+"""Wraps Optuna's samplers, which propose on a study in memory that is rebuilt from the trials.
 
-A proposal that is no member, over budget or known is drawn again a few times; then one of the
-members that are left and differ from it in the fewest choices is taken, each of those equally
-likely.
+If a proposal is not in the space, over budget or known, it is drawn again a few times. Then one of
+the members left that differ from it in the fewest choices is drawn uniformly.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,5 @@
-"""What a study has found, whoever made it: every network in the order of trials, the front, and the
-hypervolume over time.
+"""Collects what a study has found, ours or Optuna's, as its networks in the order of trials, the
+front, and the hypervolume over time.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

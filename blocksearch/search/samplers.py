@@ -1,5 +1,5 @@
-"""Who proposes networks. A sampler is a pure function of the trials, so that a killed search goes
-on to the same steps.
+"""Defines samplers, which propose networks. A sampler is a pure function of the trials, so that a
+killed search goes on to the same trials.
 
 A user's own sampler is an object with a `name` and `propose`, given as it is or by its place in a
 file. What it proposes is checked, and a failure names it:

@@ -1,13 +1,13 @@
-"""Which trial comes next: a new network, a promotion, or another seed; and which trials count.
+"""Decides which trial comes next (a new network, a promotion or a seed), and which trials count.
 
-Everything follows from the study's seed and the trials that have counted: no clock and no file has
-a say, nor the order in which trainings happen to end. So a killed search and an uninterrupted one,
-or one with more workers, take the same steps.
+Results count in the order of proposals, so a search depends on its seed alone, not on timing or on
+the order in which trainings end. A killed search and an uninterrupted one, or one with more
+workers, run the same trials.
 
 A promotion is successive halving for several objectives: of the networks that came to a rung, the
-best by Pareto rank are trained further. Costs are known exactly, so only accuracy is raced: a
-network is held against those that cost no more, by the accuracy that the model expects at the last
-epoch, which knows how much of a single early result is noise.
+best by Pareto rank are trained further. Costs are known exactly, so only accuracy decides. A
+network is compared with those that cost no more, by the accuracy that the model predicts for the
+last epoch, which allows for the noise of a single early result.
 """
 
 from collections.abc import Callable, Mapping, Sequence

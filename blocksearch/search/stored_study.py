@@ -1,5 +1,5 @@
-"""A study of ours as its file has it, and the models of everything that it knows: neither the
-space's file nor its images are needed, and nothing is run.
+"""Reads a study of ours from its file, and fits models to all of its trials. It needs neither the
+space's file nor its images, and runs nothing.
 """
 
 import re

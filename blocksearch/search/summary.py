@@ -1,4 +1,4 @@
-"""What a study has found, read from its file alone."""
+"""Summarises what a study has found, read from its file alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

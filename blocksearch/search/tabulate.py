@@ -1,5 +1,5 @@
-"""The table of a small space: every member and the named points, trained on the same seeds, and the
-file that holds them.
+"""Trains every network of a small space and the named points on the same seeds, and stores the
+results in a file.
 
 A search is replayed from it in seconds, as often as a comparison of samplers needs.
 """

@@ -1,8 +1,7 @@
-"""The trials of a search as trainings, unless the ledger has them or another search on it is at
-them.
+"""Trains the trials of a search, unless the ledger has their runs or another search trains them.
 
-A training that failed is a fault of the machine, and no fact about its network: it is tried again,
-and where that fails too the search ends with the reason, so that the same command goes on later.
+A failed training is a fault of the machine and says nothing about its network, so it is tried
+again. If that fails, too, the search ends with the reason, and the same command resumes it later.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""A trial, from its proposal to its place in the file; and the studies of a database.
+"""Stores trials, from proposal to result, and lists the studies of a database.
 
 The trials of a study are numbered from 0 without a gap. Rows are written once, with a checksum. The
 runs themselves are the ledger's.
