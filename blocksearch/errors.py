@@ -1,4 +1,4 @@
-"""What a user can mend. Each error is one line with the rule, the value and where it came from.
+"""Defines the errors that a user can mend, each one line with rule, value and where it came from.
 
 All are siblings below `BlocksearchError`, so that catching one kind never hides another.
 """

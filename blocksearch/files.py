@@ -1,4 +1,4 @@
-"""Files written whole or not at all; what is no regular file is refused before it is opened."""
+"""Writes files whole or not at all, and refuses to open what is no regular file."""
 
 import errno
 import glob

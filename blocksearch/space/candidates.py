@@ -1,4 +1,4 @@
-"""The networks that a search may try, as rows of arrays: their codes, and their exact costs.
+"""Lists the networks that a search may try, as rows of codes and of exact costs.
 
 A space of up to `MOST` networks is listed whole. Of a larger one a uniform sample is listed, and
 the table grows by what samplers make. Inside a user's model, where a network has to be made to be

@@ -1,4 +1,4 @@
-"""One product of options as a user declares it, read and checked."""
+"""Reads and checks one product of options as a user declares it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,5 +1,5 @@
-"""The distinct networks of a space as paths of a decision diagram: counted, ranked and priced
-without enumerating them.
+"""Counts, ranks and prices the distinct networks of a space as paths of a decision diagram, without
+enumerating them.
 
 The automaton may spell one network in several ways. Its determinised form (the subset construction:
 follow all states that one prefix reaches) is a diagram in which each network is one path. Sizes are

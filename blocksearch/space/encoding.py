@@ -1,5 +1,5 @@
-"""Networks as rows of small whole numbers, one for each choice that a space leaves, and the steps
-from one network to another: neighbours, mutation and crossover.
+"""Encodes networks as rows of small whole numbers, one for each choice that a space leaves, and
+makes neighbours, mutations and crosses of them.
 """
 
 from collections.abc import Iterator, Sequence

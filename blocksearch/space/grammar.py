@@ -1,4 +1,4 @@
-"""A space of networks as a value: it is composed, printed, compared, stored, counted and sampled.
+"""Defines a space of networks, which is composed, printed, compared, stored, counted and sampled.
 
 Members are distinct resolved networks: equal spellings count once, and combinations that break a
 rule are left out.

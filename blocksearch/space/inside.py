@@ -1,5 +1,5 @@
-"""The networks of a space that are a user's model around a block: numbered as blocks are, and
-priced one by one, because nothing but torch's counter knows what such a model costs.
+"""Numbers the networks of a space that are a user's model around a block as blocks are numbered,
+and prices them one by one, because only torch's counter knows what such a model costs.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Load a space by its name or file, with the ops that it defines. Only a named file is executed."""
+"""Loads a space by name or file, with the ops that it defines. Only a named file is executed."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Why a block or a network is not in a space, and why a space is empty."""
+"""Explains why a block or a network is not in a space, and why a space is empty."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A declared part of a space, changed: restricted, extended, put in another order or task."""
+"""Changes a declared part of a space, by restricting, extending or reordering it."""
 
 import re
 from collections.abc import Iterable, Mapping

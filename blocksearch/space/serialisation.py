@@ -1,4 +1,4 @@
-"""A declared part of a space as data, which is stored and read back, as lines, and as a call."""
+"""Writes a declared part of a space as data that is read back, as lines, and as a call."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

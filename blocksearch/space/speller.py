@@ -1,5 +1,5 @@
-"""How networks are spelled: symbols stand for layers and for the brackets of a shortcut, each with
-its price, and stages are spelled step by step of their blocks' expansion. What was spelled once is
+"""Spells networks in symbols, which stand for layers and for the brackets of a shortcut, each with
+its price. Stages are spelled by the steps of their blocks' expansion. What was spelled once is
 remembered.
 """
 

@@ -1,6 +1,4 @@
-"""A look at a whole space: how large it is, what its networks cost, and where the named points lie
-in it.
-"""
+"""Surveys a whole space, its size, what its networks cost, and where the named points lie in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,5 +1,5 @@
-"""Batches of normalised floats out of uint8 images: on the processor from images that all workers
-share, or on a GPU's memory. Training images are augmented in the same pass.
+"""Makes batches of normalised floats from uint8 images, on the processor from images that all
+workers share, or in a GPU's memory. Training images are augmented in the same pass.
 """
 
 import numpy as np

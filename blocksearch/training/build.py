@@ -1,4 +1,4 @@
-"""Layers to a torch module: the second fold over the tree that `arch.cost` counts."""
+"""Builds a torch module from the tree of layers that `arch.cost` counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce

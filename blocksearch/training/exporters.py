@@ -1,5 +1,5 @@
-"""Networks with trained weights as files for other programs: an exporter for each suffix, and a
-register for a user's own.
+"""Exports networks with trained weights for other programs, by one exporter for each suffix, and
+registers a user's own.
 """
 
 import io

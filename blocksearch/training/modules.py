@@ -1,6 +1,4 @@
-"""Layers of several networks side by side: channels stand copy by copy, and no copy reads
-another's.
-"""
+"""Defines layers of several networks side by side, whose channels stand copy by copy."""
 
 import math
 from collections.abc import Mapping, Sequence

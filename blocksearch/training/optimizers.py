@@ -1,4 +1,4 @@
-"""Optimisers: how one is made for the parameters of a module, stored and taken up again.
+"""Makes optimisers for the parameters of a module, stores their state and takes it up again.
 
 An optimiser is added in one place: a class here and its name in `OPTIMIZERS`, or one of your own
 handed to `OPTIMIZERS.register`. Several seeds share the tensors of one module, so an optimiser must

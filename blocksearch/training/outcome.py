@@ -1,4 +1,4 @@
-"""What one training gave: a record, without torch."""
+"""Records what one training gave, without torch."""
 
 from dataclasses import dataclass
 

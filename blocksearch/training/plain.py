@@ -1,4 +1,4 @@
-"""The loop a user would write by hand: the peer that our training is timed against.
+"""Trains by the loop that a user would write by hand, against which our training is timed.
 
 Plain torch and nothing else: default layout and threads, a Dataset and a DataLoader with two
 workers, one seed after another.

@@ -1,4 +1,4 @@
-"""How a network is trained, as a value with a digest. No torch: a plan needs none."""
+"""Defines how a network is trained, as a value with a digest, without torch."""
 
 import hashlib
 import json

@@ -1,5 +1,5 @@
-"""Named pieces of a recipe (optimisers, schedules, transforms), and texts that choose one of them,
-such as `sgd(momentum=0.8)`. No torch here.
+"""Registers named pieces of a recipe (optimisers, schedules, transforms), and reads texts that
+choose one, such as `sgd(momentum=0.8)`. No torch here.
 """
 
 import ast

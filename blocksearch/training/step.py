@@ -1,4 +1,4 @@
-"""What a training step and an evaluation are made of: losses, precision, layouts, predictions."""
+"""Defines the parts of training steps and evaluations: loss, precision, layout, prediction."""
 
 from collections.abc import Sequence
 from dataclasses import replace

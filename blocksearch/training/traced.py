@@ -1,5 +1,5 @@
-"""Models that a skeleton makes, looked at before they are trained: costs by torch's counter, the
-digest of the exported graph, and how a worker makes them again.
+"""Traces models that a skeleton makes before they are trained, for their costs by torch's counter,
+the digest of their exported graph, and a form from which a worker makes them again.
 
 A model's digest is of its graphs in training and in evaluation, of all values that no seed decides
 (weights that the callable loads, say), and of torch's random operators that draw the rest.

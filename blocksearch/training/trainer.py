@@ -1,5 +1,5 @@
-"""Train one network, with one seed or several at once: a pure function of layers, images, recipe
-and seeds.
+"""Trains one network, with one seed or several at once, as a pure function of layers, images,
+recipe and seeds.
 
 Several seeds are one fused module (see `build`), each with its own weights, batch order, dropout
 and fate; what happens to one does not touch the others. A training can be stopped after any step

@@ -1,4 +1,4 @@
-"""Augmentation: transforms of training images, drawn anew for each image of each step.
+"""Transforms training images, drawn anew for each image of each step (augmentation).
 
 A transform is added in one place: a class here and its name in `TRANSFORMS`, or one of your own
 handed to `TRANSFORMS.register`. It says how many numbers each image draws, and describes in a

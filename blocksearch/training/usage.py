@@ -1,4 +1,4 @@
-"""Record a model while it runs once: which layer and which function reads every tensor, and what
+"""Records a model while it runs once, for which layer and function reads every tensor, and what
 each module costs by torch's counter.
 """
 

@@ -1,5 +1,5 @@
-"""A user's model while it is trained: the random numbers that it draws, for dropout say, and the
-line in which it fails.
+"""Guards a user's model while it is trained, by keeping its random numbers (of dropout, for
+example) and the line in which it fails.
 """
 
 import traceback

@@ -1,5 +1,5 @@
-"""A training kept in a file while it runs: written whole or not at all, read without unpickling,
-gone when the run is kept.
+"""Stores checkpoints of a running training, written whole or not at all, read without unpickling,
+and removed when the run is kept.
 """
 
 import json
