@@ -32,7 +32,7 @@ _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value i
 
 
 def has_task(text: str) -> bool:
-    """Whether a text is a whole network's, which brings its own task.
+    """Return whether a text is a whole network's, which brings its own task.
 
     >>> has_task("effnet residual=add"), has_task("input=3x8x8 widths=4 classes=2 [kernel=3x3]")
     (False, True)

@@ -216,7 +216,7 @@ def _walk(folder: Path, above: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of a folder is taken for a picture, by its name."""
+    """Return whether a file of a folder is taken for a picture, by its name."""
     return not name.lower().endswith(NO_PICTURES) and name.lower() != "readme"
 
 

@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let pillow warn of nothing: what is wrong with a picture is refused, or does not matter."""
+    """Silence pillow's warnings, because what is wrong with a picture is refused or harmless."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

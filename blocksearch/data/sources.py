@@ -225,7 +225,7 @@ def _pixels(image: Any, where: str) -> Pixels:
 
 
 def is_items(given: object) -> bool:
-    """Whether something is a Dataset or an iterable of items, and not a pair of arrays."""
+    """Return whether something is a Dataset or an iterable of items, and not a pair of arrays."""
     if isinstance(given, str | bytes | Path | Arrays | np.ndarray | tuple):
         return False
     if isinstance(given, list):

@@ -241,14 +241,14 @@ def _speaking(title: str, *, quiet: bool) -> Iterator[tuple[Page, _Bar]]:
 
 @contextmanager
 def trainings(*, quiet: bool, advice: str = "") -> Iterator[Callback]:
-    """Give what trainings are told to; `advice` says what makes them fewer or shorter."""
+    """Yield the callback of trainings; `advice` says what makes them fewer or shorter."""
     with _speaking("reading images and results", quiet=quiet) as (page, bar):
         yield Callback() if quiet else SpokenTrainings(page, bar, advice)
 
 
 @contextmanager
 def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Callback]:
-    """Give what a search by a metric tells about itself to."""
+    """Yield the callback of a search by a metric."""
     measured = read_metric(metric).title
     with _speaking("preparing the search", quiet=quiet) as (page, bar):
         yield Callback() if quiet else SpokenSearch(page, bar, measured)

@@ -38,7 +38,7 @@ WRITERS: dict[str, ReportWriter] = {
 
 
 def register_writer(suffix: str, writer: ReportWriter) -> None:
-    """Let `save` write files of another suffix.
+    """Register a writer for files of another suffix.
 
     >>> register_writer(".lines", lambda report: str(len(report.tables)).encode())
     """

@@ -86,7 +86,7 @@ class Ledger:
                 self._open(read_only=False)
 
     def close(self) -> None:
-        """Let go of the file, which then has all that was written, unless others have it open."""
+        """Close the file, which then has all that was written, unless others have it open."""
         put_away(self.engine) if self._written else self.engine.dispose()
 
     def find(self, keys: Iterable[RunKey]) -> dict[RunKey, Run]:

@@ -48,12 +48,12 @@ class Holds:
         return True
 
     def let_go(self, group: Group) -> None:
-        """Let others have a group: its runs are in the ledger, or it is not trained here."""
+        """Release a group, because its runs are in the ledger or it is not trained here."""
         if group.checkpoint is not None:
             self._let_go(group.checkpoint.with_suffix(".lock"))
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all groups."""
         for file in list(self._locks):
             self._let_go(file)
 

@@ -196,7 +196,7 @@ class Experiment:
         return replace(run, accuracies=(value,))
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
-        """One job per seed and network, seed by seed, so that what is interrupted has pairs."""
+        """Return one job per seed and network, seed by seed, so interrupted plans have pairs."""
         chosen = list(networks)
         return [self.job(network, seed) for seed in seeds for network in chosen]
 

@@ -76,8 +76,8 @@ class Question:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
     def shares_runs_with(self, other: "Question") -> bool:
-        """Whether some pair of networks is compared by both over some seed and split that both
-        have.
+        """Return whether some pair of networks is compared by both over some seed and split that
+        both have.
         """
         same = ("dataset", "data", "recipe")
         one, another = (set(each.split.split(SEVERAL)) for each in (self, other))

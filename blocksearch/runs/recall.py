@@ -33,13 +33,13 @@ def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[Sp
 
 
 def there(location: str) -> bool:
-    """Whether there is a database: a file that exists, or any server's."""
+    """Return whether a database exists, which any server's is taken to do."""
     file = Location(location).file
     return file is None or file.exists()
 
 
 def is_shipped(location: str) -> bool:
-    """Whether a database is one of those that are shipped, which are only read.
+    """Return whether a database is one of the shipped ones, which are only read.
 
     >>> is_shipped("results/digits.db")
     False

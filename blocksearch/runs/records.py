@@ -71,7 +71,7 @@ class Job:
         return self.weights is not None and not self.weights.exists()
 
     def keeping(self, folder: Path | None) -> "Job":
-        """Have the trained weights kept in a folder, in a file named by the run."""
+        """Keep the trained weights in a folder, in a file named by the run."""
         return replace(self, weights=folder / self.key.file_name if folder else None)
 
 
@@ -125,7 +125,7 @@ class Group:
         return own[0], own[1]
 
     def kept_in(self, folder: Path | None) -> "Group":
-        """Give the group its checkpoint in a folder, where there is one."""
+        """Set the group's checkpoint in a folder, if there is one."""
         return replace(self, checkpoint=folder / self.file_name) if folder else self
 
     @property
@@ -211,7 +211,7 @@ class Run:
         return self.accuracies[-1] if self.state is RunState.COMPLETE else None
 
     def accuracy_at(self, epoch: int) -> float | None:
-        """Percent after an epoch, counted from 1, or None where the run did not come so far."""
+        """Return percent after an epoch, counted from 1, or None if the run did not reach it."""
         return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None
 
 

@@ -168,7 +168,7 @@ def rows_beside(run: Run, row: str) -> list[tuple[sa.Table, dict[str, Any]]]:
 
 
 def joined_with(query: "sa.Select[Any]", table: sa.Table) -> "sa.Select[Any]":
-    """Have a query of runs return what a table beside has of them, too."""
+    """Join a query of runs with what a table beside has of them."""
     own = [column.label(f"{table.name} {column.name}") for column in table.c]
     return query.add_columns(*own).outerjoin(table, table.c.run == RUNS.c.checksum)
 

@@ -193,7 +193,7 @@ def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[J
 
 
 def fused(layers: Layers, device: str) -> bool:
-    """Whether several seeds of a network are trained in one module here, by a fixed rule.
+    """Return whether several seeds of a network train in one module here, by a fixed rule.
 
     A rule and not a clock decides, because both ways give the same only up to rounding and a result
     must not depend on how busy a machine was. On a GPU seeds share its many cores. A processor

@@ -51,7 +51,7 @@ def start_worker(lifeline: Connection) -> None:
 
 
 def set_up_torch() -> Callable[[], None]:
-    """Have torch compute as every worker does; return what undoes it."""
+    """Set torch up to compute as every worker does; return what undoes it."""
     import torch
 
     threads, before = torch.get_num_threads(), torch.backends.cudnn.deterministic

@@ -63,8 +63,8 @@ def check_goes_on(definition: StudyDefinition, location: str) -> None:
 
 
 def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:
-    """Let a new study have as many trainings in flight as suit this machine, where none are wished,
-    and one that goes on as many as it has.
+    """Give a new study as many trainings in flight as suit this machine, where none are wished, and
+    one that goes on as many as it has.
     """
     if config.max_pending is not None:
         return config

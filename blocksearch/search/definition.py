@@ -245,7 +245,7 @@ def opening(
     enqueue: Sequence[str] = (),
     limits: Sequence[Budget] = (),
 ) -> Iterator[tuple[str, Network]]:
-    """Name the networks that a study begins with: reference networks in the grammar's task, and
+    """List the networks that a study begins with: reference networks in the grammar's task, and
     what the user adds.
 
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the

@@ -243,14 +243,14 @@ class Frame:
         return np.where(self.linear, costs, logarithms) if any(self.linear) else logarithms
 
     def volume(self, points: Floats) -> float:
-        """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is
-        cheaper than the space.
+        """Return the hypervolume that rows of accuracy and costs dominate, between 0 and 1 if no
+        point is cheaper than the space.
         """
         return hypervolume(self.scaled(points)) if len(points) else 0.0
 
 
 def hypervolume(scaled: Floats) -> float:
-    """Exact volume between scaled points and the reference: accuracy 0, every cost 1."""
+    """Return the exact volume between scaled points and the reference (accuracy 0, costs 1)."""
     inside = scaled[(scaled[:, 0] > 0) & (scaled[:, 1:] < 1).all(1)]
     losses = np.hstack([-inside[:, :1], inside[:, 1:]])
     return _volume(losses, np.array([0.0] + [1.0] * (scaled.shape[1] - 1)))

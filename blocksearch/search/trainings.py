@@ -101,7 +101,7 @@ class Trainings:
         self._given_up: str | None = None
 
     def close(self) -> None:
-        """Let other searches have what was not finished."""
+        """Release what was not finished to other searches."""
         self._holds.close()
 
     def check(self) -> None:

@@ -99,8 +99,8 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
 
 
 def import_beside(path: Path) -> None:
-    """Let a file import modules that lie beside it, as a script may: after all others, so that none
-    takes a library's place.
+    """Allow a file to import modules that lie beside it, as a script may, after all others, so that
+    none takes a library's place.
     """
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)

@@ -75,7 +75,7 @@ EXPORTERS: dict[str, Exporter] = {".safetensors": _safetensors, ".pt2": _pt2}
 
 
 def register_exporter(suffix: str, exporter: Exporter) -> None:
-    """Let `export` write files of another suffix. A file named as a plugin may call it.
+    """Register an exporter for files of another suffix. A file named as a plugin may call it.
 
     >>> register_exporter(".text", lambda trained: str(trained.network).encode())
     """

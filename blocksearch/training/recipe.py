@@ -138,7 +138,7 @@ class Recipe:
         return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
 
     def rate_at(self, step: int, steps: int) -> float:
-        """Learning rate of a step counted from 0, out of the horizon's `steps`."""
+        """Return the learning rate of a step counted from 0, out of the horizon's `steps`."""
         return self.learning_rate * SCHEDULES.made(self.schedule)(step, steps)
 
     def load_sources(self) -> None:

@@ -38,7 +38,7 @@ def with_dropout(layers: Layers, rate: float | None) -> Layers:
 
 
 def batches_per_epoch(images: int, batch: int) -> int:
-    """Full batches in an epoch; fewer images than a batch make one smaller batch."""
+    """Return the full batches in an epoch; fewer images than a batch make one smaller batch."""
     return max(1, images // batch)
 
 
@@ -105,7 +105,7 @@ def class_weights(
 
 
 def is_users(layers: Layers) -> bool:
-    """Whether this is a user's model: trained one seed by one, in torch's usual layout."""
+    """Return whether this is a user's model, which trains seed by seed in torch's layout."""
     return isinstance(layers[0], UserModel)
 
 

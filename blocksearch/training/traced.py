@@ -222,7 +222,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let torch say nothing beside what it raises, which is our one line."""
+    """Silence torch's warnings and logs; what it raises becomes our one line."""
     logger = logging.getLogger("torch")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

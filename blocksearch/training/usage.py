@@ -88,12 +88,12 @@ class Usage(TorchFunctionMode):
         return made
 
     def is_shared(self, call: Call) -> bool:
-        """Whether a layer is called again, or another module has its parameters, too."""
+        """Return whether a layer is called again, or another module has its parameters, too."""
         own = (self._owners[id(each)] for each in call.module.parameters())
         return self._calls[call.name] > 1 or max(own, default=1) > 1
 
     def is_read(self, call: Call) -> bool:
-        """Whether a layer that has learned something reads what a call gives, at any distance."""
+        """Return whether a layer with parameters reads what a call returns, at any distance."""
         seen, left = {id(call.output)}, call.outputs
         while left:
             for user in self.users[id(left.pop())]:
@@ -129,7 +129,7 @@ class Usage(TorchFunctionMode):
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Hear of every call of a model's modules."""
+        """Watch every call of a model's modules."""
         handles = []
         for name, part in model.named_modules():
             self._owners.update(map(id, part.parameters(recurse=False)))

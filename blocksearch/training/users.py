@@ -31,8 +31,8 @@ def failure(what: str, error: Exception) -> PluginError:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so
-    in words only.
+    """Return whether a device, or torch's allocator on the processor, found no memory; the latter
+    says so in words only.
     """
     kinds = torch.OutOfMemoryError | MemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
@@ -55,7 +55,7 @@ class Draws:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Let what is drawn inside go on where the training's last draw ended.
+        """Continue random draws inside from where the training's last draw ended.
 
         Raises PluginError where the user's model fails, unless memory is short.
         """

@@ -170,8 +170,8 @@ class _Pose:
     def distance(
         self, labels: NDArray[np.int64], random: np.random.RandomState, shift: float
     ) -> Floats:
-        """Distance n×1024 of each pixel from the strokes of a digit that is `shift` places to the
-        right.
+        """Return the distance n×1024 of each pixel from the strokes of a digit that is `shift`
+        places to the right.
         """
         n = len(labels)
         points = _POINTS[labels] + _between(random, -0.09, 0.09, n, _LONGEST, 2)
