@@ -142,8 +142,8 @@ class Evolution:
         return drawn[int(far.argmax())]
 
     def _fitted(self, results: Sequence[Observation], trials: Sequence[Trial]) -> FoldedModel:
-        """Fit at every `REFITS`-th result, and fold in what came since: the same state however the
-        search was cut up.
+        """Fit at every `REFITS`-th result, and fold in later ones, so that an interrupted search
+        has the same state.
         """
         base = len(results) - len(results) % (REFITS if len(results) < LATER else LATER_REFITS)
         if not _enough(results[:base]):
@@ -272,7 +272,7 @@ class Evolution:
 
 
 def _enough(results: Sequence[Observation]) -> bool:
-    """Say whether there are as many networks as a model is worth."""
+    """Say whether there are enough networks to fit a model."""
     rows: set[int] = set()
     for each in results:
         rows.add(each.row)

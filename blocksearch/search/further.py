@@ -85,7 +85,7 @@ class Further:
         return Expected(values, np.zeros_like(values))
 
     def outcomes(self) -> Floats:
-        """Return outcomes of all measured objectives, in deviations from what is expected: with
+        """Return outcomes of all measured objectives, in deviations from what is expected. With
         equal weights they have the mean and the deviation of independent normal values.
         """
         if not self.measures:

@@ -162,7 +162,7 @@ def _dominated_by_sorting(losses: Floats) -> NDArray[np.bool_]:
 
 
 def _dominated_by_turns(losses: Floats) -> NDArray[np.bool_]:
-    """Take what nothing left can beat, in order, and strike out all that it beats."""
+    """Take points that nothing left dominates, in order, and strike out all that each dominates."""
     found = np.zeros(len(losses), bool)
     left = np.lexsort(losses.T[::-1])  # in this order, whatever beats a point comes before it
     while len(left):

@@ -90,7 +90,7 @@ class Export:
         self._waiting = []
 
     def close(self) -> None:
-        """Copy what waits, and let go of the file."""
+        """Copy what waits, and close the file."""
         try:
             self.flush()
         finally:
@@ -141,7 +141,7 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
 
 
 def broken(limits: Sequence[Budget], values: Mapping[str, float]) -> dict[str, float]:
-    """Return by how much values are beyond each limit: what Optuna calls constraints."""
+    """Return by how much values exceed each limit, which Optuna calls constraints."""
     return {each.name: violation(each, values[each.quantity]) for each in limits}
 
 
@@ -206,7 +206,7 @@ def storing(location: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from saying what nobody asked for, and leave its settings as they were."""
+    """Silence Optuna's log and warnings, and restore its settings afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, logging.WARNING))
     try:

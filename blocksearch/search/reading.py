@@ -142,7 +142,7 @@ class Reader:
 
     @classmethod
     def of(cls, definition: Mapping[str, Any], ledger: Ledger) -> "Reader":
-        """Return the reader of a stored study. Raises StoreError where its images are unknown."""
+        """Return the reader of a stored study. Raises StoreError if its images are unknown."""
 
         @cache
         def judged(data: str, split: str) -> TrueClasses:

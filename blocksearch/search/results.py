@@ -82,7 +82,7 @@ class Summary:
 
     `frame` says between what the hypervolume is measured; `notes` say what else a reader must know;
     `others` are the names of the file's other studies. `walk` has the hypervolume after each
-    network of `walked`. `noise` is what the intervals are by, None where there are none.
+    network of `walked`. `noise` is what the intervals are by, None if there are none.
     """
 
     name: str

@@ -102,7 +102,7 @@ def open_study(
     """Return a study of ours, or the name of one that Optuna made and those of the file's others;
     nothing is written.
 
-    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
+    Where no name is given, the newest of ours. Raises StoreError or ConfigError if there is none
     of that name.
     """
     there = contents(location)
@@ -126,7 +126,7 @@ def open_study(
 
 
 def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str, Any] | None:
-    """Have the title say where the images are from, where it is of a version that did not."""
+    """Add the origin of the images to a title that an earlier version wrote without it."""
     if definition is None or "protocol" not in definition:
         return definition
     images = ledger.images(definition["data"], definition["protocol"])

@@ -250,7 +250,7 @@ class Model:
     def fold_in(
         self, row: Floats, before: tuple[float, float], after: tuple[float, float]
     ) -> Floats:
-        """Take up that a network's (weight, mean) changed; return the step by which variances fall:
+        """Update a network's (weight, mean), and return the step by which variances fall,
         (row·step)².
         """
         change = after[0] - before[0]
@@ -304,9 +304,7 @@ class Model:
         return np.concatenate([np.zeros(0), *found])
 
     def _share(self, rows: Floats, seen: Seen, part: slice) -> Floats:
-        """Return how far a network's own results are believed, against what the model expects of
-        it.
-        """
+        """Return the weight of a network's own results against the model's prediction."""
         unexplained = self.unexplained(rows)
         found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts[part])
         return found

@@ -29,12 +29,12 @@ ATTEMPTS = 3  # of a training that fails
 
 
 class Trials(Protocol):
-    """Gives out the trials of a search, and takes what became of them; `loop.Driver` does."""
+    """Gives out the trials of a search, and takes their results, as `loop.Driver` does."""
 
     pool: Candidates
 
     def next(self) -> Trial | None:
-        """Return the trial to carry out now; None where it has to wait, or nothing or no time is
+        """Return the trial to carry out now; None if it has to wait, or nothing or no time is
         left.
         """
 
@@ -74,9 +74,9 @@ def check_returned(metric: str, measured: Sequence[Objective]) -> None:
 
 
 class Trainings:
-    """What workers are given, and where what they bring goes: the trials of a driver, until it has
-    none to be carried out now. `rungs` are the epochs at which accuracies count; what else is
-    `measured` counts at the last.
+    """Gives the trials of a driver to workers and stores their runs, until none is to be trained
+    now. `rungs` are the epochs at which accuracies count; what else is `measured` counts at the
+    last.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Trainings:
         self._holds.close()
 
     def check(self) -> None:
-        """Raise RunError where a training was given up."""
+        """Raise RunError if a training was given up."""
         if self._given_up is not None:
             raise RunError(self._given_up)
 
     def following(self) -> Group | None:
-        """Return the next training that has to be done; None too where another search is at it and
-        some are running here, or where one was given up.
+        """Return the next training to be done; None also if another search trains it and some are
+        running here, or if one was given up.
         """
         while self._given_up is None and (trial := self._following()) is not None:
             job = self._shared.job(self._driver.pool.network(trial.row), trial.seed)
