@@ -43,7 +43,7 @@ def bench(
 ) -> tuple[str, list[Way]]:
     """Time the plain loop and our ways in turn, several times each; return a title and the medians.
 
-    `report` hears what share is done.
+    `report` is called with the share done.
     """
     shared = experiment(settings, network)
     jobs = shared.jobs([network], range(SEEDS))
@@ -98,7 +98,7 @@ def as_rows(ways: Sequence[Way]) -> list[dict[str, object]]:
 def traffic(layers: Layers) -> int:
     """Count the bytes that training must move for one image, forward and backward, at least.
 
-    Each value is touched as seldom as can be, as `Layer.traffic` of each layer says.
+    It assumes the fewest accesses of each value, as `Layer.traffic` counts them.
     """
     return 4 * sum(layer.traffic for layer in flat(layers))
 

@@ -57,8 +57,8 @@ HOOKS = tuple(name for name in vars(Callback) if not name.startswith("_"))
 
 
 def together(callbacks: Sequence[object]) -> Callback:
-    """Return a callback that passes on to several what happens, each of whom has the methods that
-    it wants. Raises ConfigError for one that has none, or a misspelt one.
+    """Return a callback that calls several, each of which has the methods that it wants. Raises
+    ConfigError for one that has none, or a misspelt one.
     """
     made = Callback()
     check_type("callbacks", callbacks, Sequence[Any])

@@ -55,8 +55,8 @@ def storing(location: Location) -> Iterator[None]:
 
 
 def open_engine(location: Location, *, create: bool = False, read_only: bool = False) -> sa.Engine:
-    """Open a database; nothing is written. Raises StoreError where there is, or can be, none, and
-    MissingError where it may only be read and is not there.
+    """Open a database; nothing is written. Raises StoreError if there is, or can be, none, and
+    MissingError if it may only be read and is not there.
     """
     if location.file is not None:
         if create and not location.file.exists():
@@ -118,8 +118,8 @@ def to_write(engine: sa.Engine, location: Location) -> sa.Connection:
 
 
 def put_away(engine: sa.Engine) -> None:
-    """Close, and bring what was written into the one file, which can then be read in a folder where
-    nothing can be written.
+    """Close, and move SQLite's log into the one file, so that it can be read in a folder that is
+    not writable.
 
     Where others use it they will do so.
     """
@@ -147,9 +147,7 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
-    """Change how a file is written, which can be done outside of transactions only; wait so many
-    seconds for others.
-    """
+    """Change the journal mode of a file, outside of transactions; wait `patience` seconds."""
     deadline = time.monotonic() + patience
     with engine.connect().execution_options(**{_BEGIN: None}) as connection:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * patience}")

@@ -25,14 +25,14 @@ class Executor(Protocol):
 
     @property
     def place(self) -> Machine:
-        """Where trainings run. Raises ConfigError where there is no such device."""
+        """Where trainings run. Raises ConfigError if there is no such device."""
 
     @property
     def count(self) -> int:
         """How many groups are trained at once."""
 
     def check(self) -> None:
-        """Raise ConfigError where a device was asked for that is not there."""
+        """Raise ConfigError if a device was asked for that is not there."""
 
     def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
         """Estimate the seconds that each group would take; one that fails is left out. Groups are

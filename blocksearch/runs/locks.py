@@ -32,7 +32,7 @@ class Holds:
         return bool(self._locks)
 
     def take(self, group: Group) -> bool:
-        """Hold a group; False where another command does."""
+        """Hold a group; False if another command does."""
         if group.checkpoint is None:
             return True
         file = group.checkpoint.with_suffix(".lock")
@@ -72,11 +72,11 @@ def in_turn(
     holds: Holds,
     elsewhere: Callable[[Group, list[Run]], None],
 ) -> Iterator[Group | None]:
-    """Give out groups in order, each held; None says that what is left is being trained by others,
-    while some are held here.
+    """Yield groups in order, each locked; None if others train all that are left, while some are
+    locked here.
 
-    A group that another command has finished meanwhile is told to `elsewhere`; one that another is
-    training comes last.
+    A group that another command has finished meanwhile is passed to `elsewhere`; one that another
+    is training comes last.
     """
     waiting = deque(groups)
     while waiting:

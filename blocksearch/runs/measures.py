@@ -103,9 +103,9 @@ class TrueClasses:
             self._wanted(metric)
 
     def measure(self, metric: Metric, run: Run) -> float | None:
-        """Return what is measured of a run, in percent, or None where it did not complete.
+        """Return what is measured of a run, in percent, or None if it did not complete.
 
-        Raises ConfigError where the run has not stored what the metric needs, or no image is of
+        Raises ConfigError if the run has not stored what the metric needs, or no image is of
         the wanted class.
         """
         if run.accuracy is None or metric.kind is MetricKind.ACCURACY:

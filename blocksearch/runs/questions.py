@@ -131,7 +131,7 @@ def remembered(
 
 
 def remember(questions: Iterable[Question], location: str) -> None:
-    """Store the questions that a database lacks. Raises StoreError where it cannot be written."""
+    """Store the questions that a database lacks. Raises StoreError if it cannot be written."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with closing(Ledger(location)) as ledger, ledger.writing() as connection:
         QUESTIONS.create(connection, checkfirst=True)
@@ -230,7 +230,7 @@ def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
 
 
 def _check_answer(row: Fields) -> None:
-    """Raise StoreError for a row of an answer of which networks and seeds cannot be looked up."""
+    """Raise StoreError for a row of an answer whose networks and seeds cannot be looked up."""
     if row.has("fingerprint") and row.text("fingerprint") and row.row.get("seeds") is not None:
         row.text("fingerprint").encode()
         row.wholes("seeds", high=SEED)

@@ -11,7 +11,7 @@ from blocksearch.runs.shipped import BESIDE
 
 
 def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
-    """Return the final runs of jobs that databases have; the first that has a run is believed."""
+    """Return the final runs of jobs, each from the first of the databases that has it."""
     keys = {job.key for job in jobs}
     found: dict[RunKey, Run] = {}
     for location in locations:

@@ -174,7 +174,7 @@ def joined_with(query: "sa.Select[Any]", table: sa.Table) -> "sa.Select[Any]":
 
 
 def taken_apart(row: dict[str, Any], table: sa.Table, where: str) -> dict[str, Any]:
-    """Take out of a run's row what a table beside has of it; nothing where it has none."""
+    """Take out of a run's row what a table beside has of it; nothing if it has none."""
     own = {column.name: row.pop(f"{table.name} {column.name}", None) for column in table.c}
     if own["run"] is None:
         return {}
@@ -305,7 +305,7 @@ def _divergence(fields: Fields, state: RunState, epochs: int) -> Divergence | No
 
 
 def _provenance(fields: Fields) -> dict[str, str]:
-    """Read how a run was made, and hold against it which seeds shared its module, and how many."""
+    """Read how a run was made, and check it against the seeds that shared its module."""
     found = fields.named_texts("provenance")
     seeds, mode = found.get("seeds"), found.get("mode", "serial")
     if seeds is not None:

@@ -91,7 +91,7 @@ def _keep_pages() -> None:
 def train_group(group: Group) -> list[Run]:
     """Train a group from where its checkpoint left it to the last epoch, or to where it is to stop.
 
-    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the
+    Seeds that do not fit into memory at once are trained by halves. Raises DataError if the
     images are not those that were planned.
     """
     try:
@@ -105,7 +105,7 @@ def train_group(group: Group) -> list[Run]:
 
 
 def _half(group: Group) -> list[Run]:
-    """Train a half; what goes wrong in it is its own, so that the other one is kept."""
+    """Train a half. If it fails, the other one is kept."""
     try:
         return train_group(group)
     except BlocksearchError:
@@ -260,7 +260,7 @@ def _now() -> str:
 
 
 def provenance_here(group: Group) -> dict[str, str]:
-    """Return what a run made by this process would say of where and by what it was made."""
+    """Return the provenance of runs that this process makes."""
     import torch
 
     device = group.device
