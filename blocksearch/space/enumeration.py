@@ -110,7 +110,7 @@ class Enumeration:
         return index if index < len(self.kept()) and self.kept()[index] == found else None
 
     def genotype_of(self, network: Network) -> Genotype | None:
-        """Return what the network with the same layers is made of, or None: at any size."""
+        """Return what the network with the same layers is made of, or None, at any size."""
         rank = self.rank(network)
         return None if rank is None else self.unrank(rank)
 

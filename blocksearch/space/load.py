@@ -18,7 +18,7 @@ _RUNNING: set[Path] = set()  # files that are being executed, so that one cannot
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceFile:
-    """What a file defines: ops by name, at most one space, and the question that it asks."""
+    """The ops of a file by name, its space, if it has one, and the question that it asks."""
 
     path: Path = Path()
     options: Ops = field(default_factory=dict)

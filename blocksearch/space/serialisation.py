@@ -78,7 +78,7 @@ def from_data(
     """Read back what `as_data` wrote, with a user's options and constraint functions by their
     names.
 
-    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
+    Raises SpecError if one of them is not loaded, or is not what it was when the grammar was
     stored.
     """
     if "skeleton" in data:

@@ -31,7 +31,7 @@ def then(one: Price, other: Price) -> Price:
 
 
 class Cursor(NamedTuple):
-    """How far a stage is spelled: its shapes, and what its next layer's price depends on."""
+    """A stage's spelling so far, with its shapes and what prices its next layer."""
 
     width: int
     shape: Shape
@@ -196,7 +196,7 @@ def _remember(
     make: Callable[..., _Made],
     *arguments: Any,
 ) -> _Made:
-    """Make something once; what cannot be made cannot be made the next time, either."""
+    """Make something once, and remember failures, too."""
     if key not in found:
         try:
             found[key] = make(*arguments)
