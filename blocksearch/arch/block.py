@@ -30,8 +30,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """At least one condition holds in every block; which factors it reads is known, so that whole
-    spaces can be counted.
+    """At least one condition holds in every block. The factors that it reads are known, so that
+    whole spaces can be counted.
     """
 
     name: str

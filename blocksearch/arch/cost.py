@@ -182,8 +182,8 @@ LAYERS: dict[str, type[Layer]] = {}
 
 
 def added(default: Any) -> Any:
-    """Declare a field that a kind of layer gets once networks are stored: where it has its default,
-    they keep their digest.
+    """Declare a field added after networks were stored. If it has its default, they keep their
+    digest.
     """
     return field(default=default, metadata={"added": True})
 

@@ -129,7 +129,7 @@ def _phases(index: int, final: bool) -> Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """Where a block halves its map: at spatial layers, in the last pointwise one, or behind it."""
+    """Where a block halves its map, at spatial layers, in the last pointwise one, or behind it."""
 
     strides: Phases = lambda index, final: NOWHERE
     pools: Phases = lambda index, final: NOWHERE

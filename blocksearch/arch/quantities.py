@@ -19,7 +19,7 @@ class Quantity:
     """An exact cost: its name, how tables call it, its unit, and what it means.
 
     It is a `multiple` of another, or `counted` of each layer and summed; a layer made of layers is
-    counted by those. Raises TypeError where it is neither, and no field of `Cost`.
+    counted by those. Raises TypeError if it is neither, and no field of `Cost`.
     """
 
     name: str

@@ -23,7 +23,7 @@ COUNTED = "FLOPs counted by torch"
 
 
 class Skeleton:
-    """A callable from a block to a PyTorch model, with what is known of its models.
+    """A callable from a block to a PyTorch model, with the traced costs of its models.
 
     >>> from torch import nn
     >>> def make(block):
@@ -48,7 +48,7 @@ class Skeleton:
         return f"<Skeleton {self.name}>"
 
     def cost(self, block: Block, input: Shape, classes: int) -> Cost:
-        """Count a model without exporting it. Raises SpecError where the block does not fit,
+        """Count a model without exporting it. Raises SpecError if the block does not fit,
         ConfigError or PluginError for a model that cannot be trained.
         """
         key = block, input, classes

@@ -42,7 +42,7 @@ class ConvStem:
         return f"conv(kernel={self.kernel},stride={self.stride},width={self.width})"
 
     def layers(self, entry: Shape) -> Layers:
-        """Return its layers. Raises SpecError where the map is too small for the stride."""
+        """Return its layers. Raises SpecError if the map is too small for the stride."""
         size, stride = (self.kernel, self.kernel), (self.stride, self.stride)
         conv = Conv(entry, self.width, size, stride)
         return (conv, Norm(conv.output), Activation(conv.output, "relu"))
