@@ -13,7 +13,7 @@ Found = TypeVar("Found", covariant=True)
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Answer(Generic[Found]):
-    """Hold what was found, as an object (`found`) and as a report to print, draw and save.
+    """Hold an answer, as an object (`found`) and as a report to print, draw and save.
 
     `failed` says that a training failed, which is no result; one that diverged is.
 
@@ -43,7 +43,7 @@ class Answer(Generic[Found]):
         return as_text(self.report, wide=False)
 
     def figure(self) -> Any:
-        """Return the main figure, drawn by plotly. Raises ConfigError where there is nothing to
+        """Return the main figure, drawn by plotly. Raises ConfigError if there is nothing to
         draw, as in a plan or a list of names.
         """
         from blocksearch.report.interactive import plotly_figure
