@@ -171,7 +171,7 @@ class ItemSource(ImageSource):
 
 
 def _parts_of(item: Any, where: str) -> tuple[Any, str | int, Any]:
-    """Take an item apart. Raises DataError where it is none."""
+    """Take an item apart. Raises DataError if it is none."""
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         raise DataError(
             f"{where} must be (image, label) or (image, label, group), but is a "

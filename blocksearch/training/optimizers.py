@@ -118,7 +118,7 @@ def stored(optimizer: "torch.optim.Optimizer") -> dict[str, "NDArray[Any]"]:
 
 
 def restore(optimizer: "torch.optim.Optimizer", arrays: Mapping[str, "NDArray[Any]"]) -> None:
-    """Take up what `stored` returned. Raises ValueError or RuntimeError where shapes differ."""
+    """Take up what `stored` returned. Raises ValueError or RuntimeError if shapes differ."""
     import torch
 
     state: dict[int, dict[str, Tensor]] = {}

@@ -116,8 +116,8 @@ def _operators(module: nn.Module) -> nn.Module:
 
 
 def copied_bytes_per_second(device: str) -> float:
-    """Measure how fast memory is read and written: a copy much larger than the caches, both
-    directions counted.
+    """Measure how fast memory is read and written, by a copy much larger than the caches, counting
+    both directions.
     """
     source = torch.ones(1 << (24 if device == "cpu" else 27), device=device)
     target = torch.empty_like(source)

@@ -37,7 +37,7 @@ class Recipe:
     rate before the classifier; None keeps the network's own. `class_weights` are "balanced" (in
     inverse proportion to how many training images a class has) or a number for each class.
     `bfloat16` multiplies in that precision and adds up in single; weights, their updates and the
-    normalisation's statistics are single always. Raises ConfigError where a value is out of range.
+    normalisation's statistics are single always. Raises ConfigError if a value is out of range.
 
     >>> Recipe(epochs=10, schedule="linear").title
     '10 epochs (linear schedule, batch 128, learning rate 0.001, beta1 0.75, beta2 0.999)'
@@ -95,7 +95,7 @@ class Recipe:
 
     @classmethod
     def from_text(cls, text: str) -> "Recipe":
-        """Read what `text` wrote. Raises ConfigError where a user's piece is not known, or is not
+        """Read what `text` wrote. Raises ConfigError if a user's piece is not known, or is not
         what it was.
 
         >>> Recipe.from_text(Recipe(epochs=3, optimizer="sgd").text).optimizer
@@ -142,7 +142,7 @@ class Recipe:
         return self.learning_rate * SCHEDULES.made(self.schedule)(step, steps)
 
     def load_sources(self) -> None:
-        """Make a user's own pieces known in this process. Raises ConfigError where they changed."""
+        """Make a user's own pieces known in this process. Raises ConfigError if they changed."""
         for kind, name, source in self._sources:
             load_source(REGISTRIES[kind], name, source)
 

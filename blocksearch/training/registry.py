@@ -154,7 +154,7 @@ def within(name: str, value: float, low: float, high: float = math.inf) -> None:
 def load_source(registry: Registry[Any], name: str, source: Source) -> None:
     """Execute the file that registers a user's piece, in a process that does not know it.
 
-    Raises ConfigError where the file does not register it, or another one by its name.
+    Raises ConfigError if the file does not register it, or another one by its name.
     """
     if registry.sources.get(name) == source:
         return

@@ -43,7 +43,7 @@ def batches_per_epoch(images: int, batch: int) -> int:
 
 
 def evaluation_batch(layers: Layers) -> int:
-    """Return how many images are judged together: fewer where a network's maps are large.
+    """Return how many images are evaluated together, fewer if a network's maps are large.
 
     It depends on the layers alone, since the size of a batch decides how sums are rounded. Images
     of 32×32 are judged by `EVALUATION_BATCH` in all networks of the paper. Images count twice,
@@ -90,7 +90,7 @@ def seed_losses(
 def class_weights(
     wanted: str | tuple[float, ...] | None, labels: NDArray[np.int64], classes: int
 ) -> NDArray[np.float32] | None:
-    """Return a weight for each class, None where all count alike.
+    """Return a weight for each class, None if all count alike.
 
     Balanced ones are in inverse proportion to the class's training images, and have a mean of 1
     over the images; a class without images has 0.

@@ -177,7 +177,7 @@ class Training:
         """Take up a stored state: the steps that follow give the same bits as if there had been no
         stop.
 
-        Raises KeyError, ValueError or RuntimeError where the state is another training's.
+        Raises KeyError, ValueError or RuntimeError if the state is another training's.
         """
         named = {
             name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()

@@ -315,7 +315,7 @@ class Augmentation:
 
 
 def padding_of(texts: Sequence[str]) -> str:
-    """Return the padding that transforms share. Raises ConfigError where they have two."""
+    """Return the padding that transforms share. Raises ConfigError if they have two."""
     every = {text: getattr(TRANSFORMS.made(text), "padding", None) for text in texts}
     found = list(dict.fromkeys(padding for padding in every.values() if padding is not None))
     if len(found) > 1:
@@ -328,7 +328,7 @@ def padding_of(texts: Sequence[str]) -> str:
 
 
 def check_fits(texts: Sequence[str], map: tuple[int, int]) -> None:
-    """Raise ConfigError where a transform in pixels leaves nothing of images of that size."""
+    """Raise ConfigError if a transform in pixels leaves nothing of images of that size."""
     for text in texts:
         match TRANSFORMS.made(text):
             case Shift(pixels=pixels) | Cutout(size=pixels) if pixels >= min(map):

@@ -51,7 +51,7 @@ User: TypeAlias = Call | Function
 
 
 class Usage(TorchFunctionMode):
-    """Every use of every tensor while a model runs: by which layer's call, or by which function.
+    """Every use of every tensor while a model runs, by which layer's call or by which function.
 
     A layer is a convolution or a module without children. `flops` are a module's own, without its
     children's, over all its calls. Tensors are kept alive, so that their identities stay theirs.
@@ -150,7 +150,7 @@ class Usage(TorchFunctionMode):
 def use(model: nn.Module, example: Tensor) -> Usage:
     """Run a model once on N×C×H×W, as when it is judged, and return what was seen.
 
-    Raises PluginError where it does not run.
+    Raises PluginError if it does not run.
     """
     with _judged(model), torch.no_grad(), flop_counter() as counter:
         seen = Usage(counter)

@@ -57,7 +57,7 @@ class Draws:
     def lent(self) -> Iterator[None]:
         """Continue random draws inside from where the training's last draw ended.
 
-        Raises PluginError where the user's model fails, unless memory is short.
+        Raises PluginError if the user's model fails, unless memory is short.
         """
         if not self._name:
             yield
@@ -82,7 +82,7 @@ class Draws:
         return {f"draws/{place}": own.numpy().copy() for place, own in enumerate(self._states)}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up what `stored` returned. Raises KeyError where it is another training's."""
+        """Take up what `stored` returned. Raises KeyError if it is another training's."""
         self._states = [
             torch.from_numpy(arrays[f"draws/{place}"]) for place in range(len(self._states))
         ]

@@ -92,7 +92,7 @@ def generate(part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw a part, "train" or "test": images N×32×32×3 uint8 and labels N int64, classes balanced,
     order shuffled.
 
-    Raises DataError where the bytes are not the pinned ones.
+    Raises DataError if the bytes are not the pinned ones.
     """
     images, labels = draw(COUNTS[part], SEEDS[part])
     found = digest_of(images, labels)
