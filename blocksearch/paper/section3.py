@@ -125,7 +125,7 @@ class _Part:
 def recorded_in(
     locations: Mapping[str, Sequence[str]], number: int = 0, **how: Any
 ) -> dict[str, Recorded | None]:
-    """Read what the databases of several data sets hold; None where none of them is there. `how`
+    """Read what the databases of several data sets hold; None if none of them is there. `how`
     they are compared are fields of `AblationConfig`.
     """
     found: dict[str, Recorded | None] = {}
