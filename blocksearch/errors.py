@@ -156,7 +156,7 @@ def _kinds(of: type) -> dict[str, Any]:
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
-    """Raise ConfigError where a value is not of the kind that an annotation says.
+    """Raise ConfigError if a value is not of the kind that an annotation says.
 
     >>> check_type("seeds", {1}, int | Sequence[int])
     >>> check_type("epochs", "two", int | None)

@@ -182,7 +182,7 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file as `replace_file` does. Raises ConfigError where it cannot be written."""
+    """Write a file as `replace_file` does. Raises ConfigError if it cannot be written."""
     try:
         if path.parent == RESULTS:
             RESULTS.mkdir(exist_ok=True)
