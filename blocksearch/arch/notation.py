@@ -120,7 +120,7 @@ def divided(text: str, at: str = ",") -> list[str]:
     >>> divided("none, mine.se(ratio=2,gate=hard)")
     ['none', 'mine.se(ratio=2,gate=hard)']
     """
-    # each bracket is looked through once: a look ahead from every comma would take n² steps
+    # each bracket is read once, because a look ahead from every comma would take n² steps
     found = re.finditer(rf"\([^()]*\)|{at}", text)
     cuts = [match.span() for match in found if not match[0].startswith("(")]
     starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]

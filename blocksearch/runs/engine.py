@@ -139,8 +139,8 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # the driver by itself begins before rows are changed only: tables would not be part of it, nor
-    # what was looked up before
+    # by itself the driver begins a transaction only before it changes rows, so changes of tables
+    # and earlier reads would be no part of it
     begin = connection.get_execution_options().get(_BEGIN, "BEGIN")
     if begin:
         connection.exec_driver_sql(begin)
@@ -156,7 +156,7 @@ def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
                 connection.exec_driver_sql(f"PRAGMA journal_mode={mode}")
                 break
             except OperationalError as error:
-                # two at once: SQLite lets one of them wait, and refuses the other at once
+                # if two ask at once, SQLite makes one wait and refuses the other at once
                 if not _is_locked(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(_PAUSE)

@@ -242,8 +242,8 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    # A worker is born deaf to what the driver answers: it could come before `start_worker` says so,
-    # or while the driver has only half started it.
+    # A worker starts with the driver's signals blocked, because one could come before it is ignored
+    # by `start_worker`, or while the driver has only half started it.
     before = (
         signal.pthread_sigmask(signal.SIG_BLOCK, process.DRIVERS)
         if hasattr(signal, "pthread_sigmask")

@@ -92,7 +92,7 @@ def ensure(
             groups = in_turn(todo.groups, ledger, holds, callback.finished)
             pool.train(groups, keep, callback.started)
         except BaseException:
-            # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
+            # The ledger is asked, because an interrupt may come between a run's row and its report.
             reason = _interrupted(len(ledger.find(job.key for job in todo.missing)), todo)
             raise
         finally:

@@ -124,8 +124,8 @@ def _trained(group: Group) -> list[Run]:
     from blocksearch.training.weights import Keeper, save_weights
 
     job, data = group.jobs[0], _data(group.jobs[0])
-    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record
-    # would name one of the two.
+    # A training from another machine is not resumed, because its bits would be those of neither,
+    # and the record would name one of the two.
     kept_for = f"{group.digest} {device_name(group.device)} torch {version('torch')}"
     keeper = Keeper(
         lambda: Training(job.layers, data, job.recipe, group.seeds, group.device),

@@ -215,7 +215,7 @@ class StudyConfig:
             "start_with": list(self.enqueue),
             "rungs": list(self.rungs),
         }
-        # what is usual is not written: studies that were begun before it could be chosen lack it
+        # defaults are not written, because studies begun before the choice existed lack them
         if self.references != NAMED:
             found["references"] = list(self.references)
         if self.metric != str(ACCURACY):

@@ -219,7 +219,7 @@ class Evolution:
         further = self.further.expected(trials, left)
         gain = self._gain(left, means, deviations, boxes, further)
         optimism = OPTIMISM
-        for _ in range(8):  # where the model sees no hope, it is believed less
+        for _ in range(8):  # if no candidate improves the front, widen the bound and try again
             losses = self._losses(left, further, [-optimism] * len(self.further.measures))
             hopes = self.frame.scaled(np.column_stack([means + optimism * deviations, losses]))
             hopeful = hopes[:, 0] > boxes.reached(hopes[:, 1:])

@@ -45,8 +45,8 @@ def sampler_texts(sampler: Any) -> tuple[str, str]:
     return _TEXTS[id(sampler)][1]
 
 
-# as they were when first seen: some of Optuna's change their own arguments once they are used; kept
-# with the samplers, which need have no hash
+# texts as first seen, because some of Optuna's samplers change their own arguments when used; kept
+# with the samplers, which need not be hashable
 _TEXTS: dict[int, tuple[Any, tuple[str, str]]] = {}
 
 

@@ -299,7 +299,7 @@ class Driver:
     def ending(self) -> Iterator[None]:
         """Run a search, and say how it ended."""
         try:
-            # small matrices beside busy workers: more threads wait for each other
+            # matrices are small and workers busy, so more threads would wait for each other
             with threadpool_limits(1, user_api="blas"):
                 yield
         except KeyboardInterrupt:

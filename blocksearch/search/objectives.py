@@ -233,7 +233,7 @@ class Frame:
     def scaled_costs(self, costs: Floats) -> Floats:
         """Scale rows of costs."""
         least, largest = self._on_axes(np.array(self.least)), self._on_axes(np.array(self.largest))
-        # where all cost the same, tenfold is the unit
+        # if all cost the same, a factor of ten is the unit
         spans = np.where(largest > least, largest - least, 1.0)
         found: Floats = (self._on_axes(costs) - least) / spans
         return found

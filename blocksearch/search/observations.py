@@ -22,11 +22,11 @@ from blocksearch.search.surrogate import (
 )
 from blocksearch.search.trials import Trial
 
-# before anything is known, differences shrink by a third: a guess worth two runs
+# the prior shrinks differences by a third, and is worth two runs
 SLOPE, SLOPE_WORTH = 0.7, 2.0
 SPREAD, SPREAD_WORTH = 4.0, 2.0  # percentage points around the line, a guess worth two runs
 LATER_REFITS = 64  # results between fits, once there are many: new networks for which there is room
-# of a network: its accuracy after the last epoch by seed, and what that is worth
+# by seed, a network's accuracy after the last epoch and its weight
 Finals = dict[int, tuple[float, float]]
 MadeOf = Callable[[list[int]], tuple[Codes, Floats]]  # codes N×F and modelled costs of rows
 

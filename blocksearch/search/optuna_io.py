@@ -186,7 +186,7 @@ def _directions(objectives: Sequence[str | Objective]) -> list[StudyDirection]:
 
 def _name_axes(study: optuna.Study, names: Sequence[str]) -> None:
     with warnings.catch_warnings():
-        # names of axes: the worst they can do is vanish
+        # an experimental function, but nothing depends on the names of axes
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(names))
 

@@ -28,7 +28,7 @@ REDRAWS = {"nsga2": 10, "tpe": 1, "gp": 1}
 OTHER_REDRAWS = 3  # of a sampler that a user made
 POPULATION = 24
 GENERATION = "NSGAIISampler:generation"  # without it, NSGA-II never makes a finished trial a parent
-# the parents of a generation, chosen when its first child is: kept with that child's step
+# the parents of a generation, chosen with its first child and stored in that child's trial
 PARENTS = "NSGAIISampler:parent:"
 Choices = dict[str, str]
 
