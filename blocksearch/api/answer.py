@@ -56,7 +56,7 @@ class Answer(Generic[Found]):
     def save(self, path: str | Path) -> None:
         """Write the answer to a file: .html, .md, .csv, .json, .txt, .svg, .png or .pdf.
 
-        Raises ConfigError for another suffix, and where the file cannot be written.
+        Raises ConfigError for another suffix, and if the file cannot be written.
         """
         from blocksearch.report.writers import save
 

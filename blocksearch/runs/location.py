@@ -193,8 +193,8 @@ def expanded(location: str | Path) -> Path:
 
 
 def check_file(path: Path) -> None:
-    """Raise StoreError if a file that is there is no database, where it has the name of a log,
-    or where something beside it is no log: SQLite would wait for that, write into it or delete it.
+    """Raise StoreError if a file that is there is no database, if it has the name of a log, or if
+    something beside it is no log: SQLite would wait for that, write into it or delete it.
     """
     start = b""
     if path.name.endswith(BESIDE):

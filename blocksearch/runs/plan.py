@@ -324,7 +324,7 @@ def reading(shared: Experiment, inputs: Iterable[Shape], stored: Sequence[str] =
 def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> SplitSummary:
     """Say what the images are: from the images, or where there are none, from stored runs.
 
-    Raises DataError if neither says it, or where stored runs are of several sets of images.
+    Raises DataError if neither says it, or if stored runs are of several sets of images.
     """
     from blocksearch.runs.recall import stored_images  # the database, once it is needed
 

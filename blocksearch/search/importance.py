@@ -51,7 +51,7 @@ class Level:
 
     `networks` are how many have it; `share` is their share of all, `on_front` its share on the
     front, `lift` the quotient. `accuracy` is its effect in percentage points and `flops` in log10,
-    against the mean over the factor's levels; None if it was never trained, or where no network
+    against the mean over the factor's levels; None if it was never trained, or if no network
     can be read from its text with the levels exchanged.
     """
 

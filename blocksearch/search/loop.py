@@ -102,7 +102,7 @@ def search(
     effort: StoppingRule,
     callback: Callback,
 ) -> None:
-    """Search by training. Raises ConfigError if another driver has the study, or where it was
+    """Search by training. Raises ConfigError if another driver has the study, or if it was
     begun with something else; RunError if this machine cannot carry out a training.
     """
     grammar = in_its_order(grammar, config, settings.ledger)

@@ -206,7 +206,7 @@ def storing(location: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log and warnings, and restore its settings afterwards."""
+    """Silence Optuna's log below warnings, and restore its level afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, logging.WARNING))
     try:

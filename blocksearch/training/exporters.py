@@ -84,7 +84,7 @@ def register_exporter(suffix: str, exporter: Exporter) -> None:
 
 
 def exporter_for(path: Path) -> Exporter:
-    """Return the exporter of a file. Raises ConfigError for another suffix, and where there can be
+    """Return the exporter of a file. Raises ConfigError for another suffix, and if there can be
     no such file.
     """
     if path.suffix.lower() not in EXPORTERS:
@@ -97,7 +97,7 @@ def export(network: Network, weights: str | Path | Mapping[str, Any], path: Path
     """Write a network with trained weights to a file, in the format of its suffix; return its
     bytes. What stood there is replaced whole or not at all.
 
-    Raises ConfigError for an unknown suffix, for weights of another network, and where the file
+    Raises ConfigError for an unknown suffix, for weights of another network, and if the file
     cannot be written; DataError for a file of weights that cannot be read; PluginError for an
     exporter that fails.
 

@@ -59,7 +59,7 @@ class Registry(dict[str, Any], Generic[P]):
         """Make a piece of a user's own known. Its source is part of a recipe's digest.
 
         Worker processes execute its file, so that is not the script that trains. Raises ConfigError
-        for a name that is none or is taken, and where no file holds the source.
+        for a name that is none or is taken, and if no file holds the source.
         """
         if not _TEXT.fullmatch(name) or "(" in name:
             raise ConfigError(f"a {self.kind}'s name must be one word, but got {name!r}")
