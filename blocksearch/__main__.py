@@ -1,4 +1,4 @@
-"""`python -m blocksearch` is `blocksearch`. Until it has begun, Ctrl-C ends it without a word."""
+"""Runs `python -m blocksearch` as `blocksearch`. Ctrl-C before it begins ends it without a word."""
 
 import signal
 

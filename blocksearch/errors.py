@@ -1,4 +1,4 @@
-"""What a user can mend. Each error is one line with the rule, the value and where it came from.
+"""Defines the errors that a user can mend, each one line with rule, value and where it came from.
 
 All are siblings below `BlocksearchError`, so that catching one kind never hides another.
 """
@@ -156,7 +156,7 @@ def _kinds(of: type) -> dict[str, Any]:
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
-    """Raise ConfigError where a value is not of the kind that an annotation says.
+    """Raise ConfigError if a value is not of the kind that an annotation says.
 
     >>> check_type("seeds", {1}, int | Sequence[int])
     >>> check_type("epochs", "two", int | None)

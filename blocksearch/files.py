@@ -1,4 +1,4 @@
-"""Files written whole or not at all; what is no regular file is refused before it is opened."""
+"""Writes files whole or not at all, and refuses to open what is no regular file."""
 
 import errno
 import glob
@@ -182,7 +182,7 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file as `replace_file` does. Raises ConfigError where it cannot be written."""
+    """Write a file as `replace_file` does. Raises ConfigError if it cannot be written."""
     try:
         if path.parent == RESULTS:
             RESULTS.mkdir(exist_ok=True)

@@ -317,6 +317,38 @@ def test_no_room_is_more_than_a_fifth_of_the_house():
     assert max(lines.values()) <= ROOM * lines.total(), lines.most_common(3)
 
 
+NO_VERB = {"What", "Who", "How", "Which", "Where", "Why", "When", "Whether", "A", "An", "The"}
+
+
+def without_a_verb(source: str) -> list[str]:
+    """Docstrings of a module and of its public functions whose first word can be no verb.
+
+    A property may name the thing that it is.
+    """
+    tree = ast.parse(source)
+    public = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if not any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    texts = {getattr(node, "name", "module"): ast.get_docstring(node) for node in [tree, *public]}
+    first = {name: text.split()[0].strip(",.:;") for name, text in texts.items() if text}
+    return [name for name, word in first.items() if word in NO_VERB or not word.istitle()]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_docstring_begins_with_a_verb(module):
+    assert without_a_verb((PACKAGE / f"{module}.py").read_text()) == []
+
+
+def test_the_test_of_verbs_can_fail():
+    assert without_a_verb('"""What beats what."""') == ["module"]
+    assert without_a_verb('def f():\n    """The sum."""\n') == ["f"]
+    assert without_a_verb('def f():\n    """`f` of x."""\n') == ["f"]
+    assert without_a_verb('@property\ndef f():\n    """The sum."""\n') == []
+
+
 HEAVY = """import sys
 heavy = {'torch', 'optuna', 'scipy', 'sqlalchemy'} & set(sys.modules)
 assert not heavy, heavy"""

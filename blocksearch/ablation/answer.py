@@ -1,4 +1,4 @@
-"""The answer of an ablation: its results, and what is known of them together."""
+"""Holds the answer of an ablation: its results, and what is known of them together."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Runs that collapsed: so far below the others of their network that it is no usual noise."""
+"""Finds runs that collapsed, which are too far below the others of their network to be noise."""
 
 from collections.abc import Hashable, Mapping
 from statistics import median, median_low

@@ -1,4 +1,4 @@
-"""What an ablation asks: its configuration, and the texts that people write for it."""
+"""Configures an ablation, and reads the texts that people write for it."""
 
 import math
 import re
@@ -32,7 +32,7 @@ Given = tuple[str, Sequence[Any]]  # a factor, and values under each of which to
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """What an ablation asks, and how it decides.
+    """Configures an ablation and how it decides.
 
     `seeds` are a count, a list, or a range such as "5..20": then undecided comparisons alone get
     more seeds, at interim analyses after 5, 8, 12 and 20 of them. One factor, `values` and `given`
@@ -105,7 +105,7 @@ class AblationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresConfig:
-    """How scores from elsewhere are compared. Raises ConfigError.
+    """Configures how scores from elsewhere are compared. Raises ConfigError.
 
     >>> ScoresConfig(margin=1.0).reference is None
     True

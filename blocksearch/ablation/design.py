@@ -1,4 +1,4 @@
-"""Design an ablation: which networks are compared with which.
+"""Designs an ablation, that is, which networks are compared with which.
 
 Varied are the values of factors of a reference, on request under several values of another factor
 (which asks for interactions), or with widths rescaled to the reference's FLOPs. The recipe of the

@@ -1,4 +1,4 @@
-"""Flip the signs of paired differences: a p-value that assumes nothing of their shape."""
+"""Tests paired differences by sign flips, which assume nothing about their distribution."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ def smallest_flip(n: int) -> float:
 
 
 def sign_flip_p(differences: Floats) -> float | None:
-    """Two-sided exact p of the mean under flips of each pair's sign; None beyond 20 seeds, where 2ⁿ
-    is too many.
+    """Return the exact two-sided p of the mean under flips of each pair's sign; None beyond 20
+    seeds, where 2ⁿ is too many.
     """
     n = len(differences)
     if not 1 <= n <= MOST_FLIPPED:

@@ -1,4 +1,4 @@
-"""Hold a network against random members of a space that cost no more: what it gains on average.
+"""Compares a network with random ones of a space that cost no more, and estimates its mean gain.
 
 Members are drawn, never chosen: what a search tried is what it believes in. Each is trained with
 one seed, in turn one of the network's own, so that what seeds do to all networks is on both sides.
@@ -134,7 +134,7 @@ def foresee_gain(
 
 def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:
     """Estimate the difference of two means from independent samples of different spread; None
-    where either has fewer than two, or neither has a spread.
+    if either has fewer than two, or neither has a spread.
 
     >>> found = welch([92.0, 93.0, 94.0], [80.0, 90.0, 85.0, 89.0])
     >>> round(found.mean, 2), round(found.error, 2), round(found.freedom, 2), round(found.p, 3)

@@ -1,4 +1,4 @@
-"""How far other images would move an effect: its error over groups of images, beside that of seeds.
+"""Estimates how far other images would move an effect, from its error over groups of images.
 
 Verdicts are about the images at hand. Seeds alone grow ever surer of those; what holds for others
 needs the error over images, too. Images of one group (frames of one traffic sign) are drawn
@@ -40,7 +40,7 @@ class Generality(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class OtherImages:
-    """What an effect would be on other images.
+    """The estimate of an effect on other images.
 
     `error` is over images, in points. `interval` and the adjusted `p_value` have the errors over
     seeds and images; they are None below two seeds or 20 groups, and `generality` is where nothing
@@ -67,7 +67,7 @@ class ImageGroups:
     @classmethod
     def of(cls, experiment: Experiment) -> "ImageGroups | None":
         """Return the groups of the images by which runs are judged, each its own where images come
-        alone; None where they come in groups that nobody published.
+        alone; None if they come in groups that nobody published.
         """
         if experiment.ungrouped:
             return None
@@ -77,7 +77,7 @@ class ImageGroups:
         return cls(np.unique(groups, return_inverse=True)[1])
 
     def right(self, run: Run | None) -> Floats | None:
-        """Count the images of each group that a run got right; None where it has no bits of these
+        """Count the images of each group that a run got right; None if it has no bits of these
         images.
         """
         if run is None or len(run.right) != len(self.members):
@@ -93,7 +93,7 @@ def gains(
     lookup: Callable[[Arm, int], Run | None],
 ) -> Floats | None:
     """Return by how many images of each group a variant is better than its reference, as the mean
-    over seeds; of an interaction, the difference of both gains. None where a run has no bits.
+    over seeds; of an interaction, the difference of both gains. None if a run has no bits.
     """
     assert variant.network
     total = np.zeros(len(groups.sizes))

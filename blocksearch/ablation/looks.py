@@ -1,4 +1,4 @@
-"""Look at results while seeds are added: interim analyses that keep the error rate."""
+"""Plans interim analyses, which look at results while seeds are added and keep the error rate."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack

@@ -1,4 +1,4 @@
-"""What the spread of each comparison is: its own, moderated by what its family's spreads are like.
+"""Estimates the spread of each comparison from its own seeds and from its family's spreads.
 
 At five seeds a spread is known badly, and a family of comparisons knows how large spreads usually
 are. Each comparison gets that as a prior worth some degrees of freedom, fewer the louder it is

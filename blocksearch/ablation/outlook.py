@@ -1,4 +1,4 @@
-"""How many seeds a question would need, by the spreads that stored runs of it have."""
+"""Estimates how many seeds a question would need, from the spreads of its stored runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Student's t, and what so many seeds can decide by it.
+"""Computes Student's t, and the power of a number of seeds.
 
 Spreads, effects and margins are in points. A spread is that of paired differences between seeds.
 Powers are exact for normal differences: Φ averaged over 200 quantiles of the sample spread, good to

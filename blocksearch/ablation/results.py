@@ -1,4 +1,4 @@
-"""Compare variants with their references, given the runs: the answer of an ablation, row by row.
+"""Compares variants with their references, given the runs, one row for each comparison.
 
 The family of comparisons is everything that one call compares; its verdicts are adjusted together.
 """

@@ -1,4 +1,4 @@
-"""Compare scores that others measured, by the rules of an ablation, and say what is lost.
+"""Compares scores that others measured, by the rules of an ablation, and says what is lost.
 
 Tasks are compared apart, in one family. If scores have groups of what was evaluated, the score of a
 seed is the mean over them.

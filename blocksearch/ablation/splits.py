@@ -1,4 +1,4 @@
-"""How sure an effect is that seeds show on several validation splits of the same images.
+"""Estimates the error of an effect over several validation splits of the same images.
 
 Every seed trains on every split, so a difference has a part of its split, a part of its seed on all
 splits, and a rest. Splits share images and are no independent draws: the variance of their mean is

@@ -1,4 +1,4 @@
-"""Paired accuracies to comparisons whose intervals and verdicts cannot contradict each other.
+"""Turns paired accuracies into comparisons whose intervals and verdicts never contradict.
 
 Accuracies, differences and margins are in percentage points. A family is everything that one
 command compares. README.md in this folder gives the reason for each rule, and what holds it.
@@ -30,7 +30,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class Rules(TypedDict, total=False):
-    """How comparisons are decided: what a user chooses, and of what the images are."""
+    """The rules by which comparisons are decided, as a user chooses them and the images require."""
 
     margin: float
     variance: Variance
@@ -295,8 +295,8 @@ def _judged(
 
 
 def interval_of(found: PairedMean, level: float, *, decided: bool) -> tuple[float, float] | None:
-    """Return the interval of an effect, which says the same of zero as the test that decided; None
-    where there is no error to measure and nothing is decided.
+    """Return the interval of an effect, which excludes zero if and only if the test rejects it;
+    None if there is no error to measure and nothing is decided.
     """
     mean = found.mean
     if found.error == 0:

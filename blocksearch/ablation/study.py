@@ -1,4 +1,4 @@
-"""Train what an ablation needs, everything but one factor and the seeds paired, and answer it."""
+"""Trains the networks of an ablation on paired seeds, and answers it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""One row of an ablation: a value of a factor, and the reference that it is compared with."""
+"""Defines one row of an ablation, a value of a factor and the reference it is compared with."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +27,7 @@ class Variant:
     share. With `equal_flops`, the widths of a variant that is `rescaled` fill the reference's
     FLOPs. An interaction asks how far the variant's effect differs from that of `minus`, the same
     variant under the first given value. `recipe` and `reference_recipe` are how the two are
-    trained, None where that is the command's one recipe.
+    trained, None if that is the command's one recipe.
     """
 
     factor: str

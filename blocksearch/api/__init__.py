@@ -1,1 +1,1 @@
-"""The face: what each command does is one call here, and its answer an object to read and save."""
+"""Offers each command as one call, whose answer is an object to read and save."""

@@ -1,4 +1,4 @@
-"""What a call of the face returns: what was found, and the same as tables, figures and files."""
+"""Wraps what a call of the face found, and gives it as tables, figures and files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ Found = TypeVar("Found", covariant=True)
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Answer(Generic[Found]):
-    """Hold what was found, as an object (`found`) and as a report to print, draw and save.
+    """Hold an answer, as an object (`found`) and as a report to print, draw and save.
 
     `failed` says that a training failed, which is no result; one that diverged is.
 
@@ -43,7 +43,7 @@ class Answer(Generic[Found]):
         return as_text(self.report, wide=False)
 
     def figure(self) -> Any:
-        """Return the main figure, drawn by plotly. Raises ConfigError where there is nothing to
+        """Return the main figure, drawn by plotly. Raises ConfigError if there is nothing to
         draw, as in a plan or a list of names.
         """
         from blocksearch.report.interactive import plotly_figure
@@ -56,7 +56,7 @@ class Answer(Generic[Found]):
     def save(self, path: str | Path) -> None:
         """Write the answer to a file: .html, .md, .csv, .json, .txt, .svg, .png or .pdf.
 
-        Raises ConfigError for another suffix, and where the file cannot be written.
+        Raises ConfigError for another suffix, and if the file cannot be written.
         """
         from blocksearch.report.writers import save
 

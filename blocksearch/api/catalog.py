@@ -1,4 +1,4 @@
-"""What there is: data sets, networks, spaces and recipes by name."""
+"""Lists data sets, networks, spaces and recipes by name."""
 
 import math
 from collections.abc import Sequence
@@ -169,7 +169,7 @@ def _check_sheet(file: Path) -> None:
 def fetch_dataset(
     name: str, data_root: Path | None = None, *, progress: bool = False
 ) -> Answer[str]:
-    """Download a data set's archives, check and unpack them. Raises DataError where that fails.
+    """Download a data set's archives, check and unpack them. Raises DataError if that fails.
 
     >>> fetch_dataset("digits").found
     'digits: nothing to download'

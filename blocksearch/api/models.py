@@ -1,4 +1,4 @@
-"""Blocks in a PyTorch model of one's own."""
+"""Puts blocks into a user's PyTorch model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict

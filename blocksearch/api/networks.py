@@ -1,4 +1,4 @@
-"""Networks from texts, what they cost, their files, and spaces of them; nothing is trained."""
+"""Makes networks from texts, prices them, writes their files, and opens spaces; trains nothing."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The call that compares scores from elsewhere; nothing is trained."""
+"""Compares scores from elsewhere; trains nothing."""
 
 from pathlib import Path
 from typing import Any

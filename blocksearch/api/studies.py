@@ -1,4 +1,4 @@
-"""Searches: a space, objectives, and the database that remembers every trial."""
+"""Searches a space for objectives, and remembers every trial in a database."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

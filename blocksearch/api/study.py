@@ -1,5 +1,4 @@
-"""A search from a program of one's own: a space, what accuracy is, and the file that remembers
-everything.
+"""Runs a search from a user's program, on a space, an accuracy and the file that remembers them.
 
 Accuracy comes from trainings, on a data set by its name or on images of one's own, or from a
 function.
@@ -115,7 +114,7 @@ class Study:
 
     @property
     def front(self) -> tuple[Entry, ...]:
-        """The networks that nothing beats, cheapest first, each with its `network`."""
+        """The Pareto-optimal networks, cheapest first, each with its `network`."""
         return self._found().found.front
 
     @property
@@ -125,7 +124,7 @@ class Study:
 
     def best(self, **most: float) -> Entry:
         """Return the most accurate network of the front whose costs are at most those given, and
-        what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError where there
+        what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError if there
         is none.
         """
         found = self._found().found
@@ -171,7 +170,7 @@ class Study:
 
     def answer(self) -> Answer[Summary]:
         """Return the front of the study, to print, draw and save. Raises StoreError or ConfigError
-        where nothing was searched.
+        if nothing was searched.
         """
         return front(self.file, self.config.name)
 

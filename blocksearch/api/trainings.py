@@ -1,4 +1,4 @@
-"""Calls that train: each network once, remembered in a database, compared with paired seeds."""
+"""Trains each network once, remembers it in a database, and compares networks with paired seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A block as a value of factors, and rules between these. What it expands to is in `expansion`."""
+"""Defines a block by its factors, and rules between these. Its layers are made in `expansion`."""
 
 import inspect
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """At least one condition holds in every block; which factors it reads is known, so that whole
-    spaces can be counted.
+    """At least one condition holds in every block. The factors that it reads are known, so that
+    whole spaces can be counted.
     """
 
     name: str

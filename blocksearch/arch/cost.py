@@ -1,4 +1,4 @@
-"""What a network costs, counted exactly and without torch over the layers the module is built from.
+"""Counts what a network costs, exactly and without torch, over the layers of its module.
 
 Convention (EffNet paper, recovered from its tables): one multiply-accumulate is two FLOPs;
 convolutions and the classifier count, for one image; biases, normalisation, activations, pooling
@@ -182,8 +182,8 @@ LAYERS: dict[str, type[Layer]] = {}
 
 
 def added(default: Any) -> Any:
-    """Declare a field that a kind of layer gets once networks are stored: where it has its default,
-    they keep their digest.
+    """Declare a field added after networks were stored. If it has its default, they keep their
+    digest.
     """
     return field(default=default, metadata={"added": True})
 

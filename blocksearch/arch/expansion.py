@@ -1,4 +1,4 @@
-"""A block's expansion into layers, in steps that each read some factors.
+"""Expands a block into layers, in steps that each read some factors.
 
 A step is a named tuple of the factors that it reads, so it sees no others. So a space is counted
 and priced step by step, without a look at whole blocks.
@@ -117,7 +117,7 @@ class Spatial(NamedTuple):
                 (rows, columns),
                 halving.strides(index, final),
                 groups,
-                # An axis of one tap has nothing to spread: equal layers are to be equal.
+                # An axis of one tap has no dilation, so that equal layers are equal.
                 dilation=(dilation if rows > 1 else 1, dilation if columns > 1 else 1),
             )
             layers += _conv_unit(conv, self.activation if ends_block else self.spatial_activation)

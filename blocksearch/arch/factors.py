@@ -1,4 +1,4 @@
-"""The factors of a block: the one table of their names, defaults, values and how a value is read.
+"""Lists the factors of a block in one table, with names, defaults, values and their readers.
 
 A value is a word, a whole number, one of the small dataclasses below, or a user's op; its text is
 its `str`. What the words for activations and pooling do stands beside them.
@@ -129,7 +129,7 @@ def _phases(index: int, final: bool) -> Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """Where a block halves its map: at spatial layers, in the last pointwise one, or behind it."""
+    """Where a block halves its map, at spatial layers, in the last pointwise one, or behind it."""
 
     strides: Phases = lambda index, final: NOWHERE
     pools: Phases = lambda index, final: NOWHERE

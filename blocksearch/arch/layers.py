@@ -1,4 +1,4 @@
-"""The layers that a network resolves to, each with its shapes and its cost.
+"""Defines the layers that a network resolves to, each with its shapes and its cost.
 
 Every layer knows its input shape and derives its output shape, so a tree that exists is consistent.
 Cost, module, text and layer table are all read from this tree. Layers made of layers, and how a

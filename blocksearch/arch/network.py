@@ -1,4 +1,4 @@
-"""A network as a value: task, widths, stem, blocks and head. What it resolves to is `layers`."""
+"""Defines a network by task, widths, stem, blocks and head. `layers` has what it resolves to."""
 
 import re
 from collections.abc import Iterable

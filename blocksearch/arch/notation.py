@@ -1,4 +1,4 @@
-"""How texts of blocks and networks are read. `parse(str(network)) == network`.
+"""Reads texts of blocks and networks. `parse(str(network)) == network`.
 
 effnet                                              a network of the zoo, on a task
 effnet residual=add stem=conv widths=8,16,32        with changes
@@ -32,7 +32,7 @@ _Keys: TypeAlias = dict[str, tuple[str, Callable[[str], Any]]]  # what a value i
 
 
 def has_task(text: str) -> bool:
-    """Whether a text is a whole network's, which brings its own task.
+    """Return whether a text is a whole network's, which brings its own task.
 
     >>> has_task("effnet residual=add"), has_task("input=3x8x8 widths=4 classes=2 [kernel=3x3]")
     (False, True)
@@ -120,7 +120,7 @@ def divided(text: str, at: str = ",") -> list[str]:
     >>> divided("none, mine.se(ratio=2,gate=hard)")
     ['none', 'mine.se(ratio=2,gate=hard)']
     """
-    # each bracket is looked through once: a look ahead from every comma would take n² steps
+    # each bracket is read once, because a look ahead from every comma would take n² steps
     found = re.finditer(rf"\([^()]*\)|{at}", text)
     cuts = [match.span() for match in found if not match[0].startswith("(")]
     starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]

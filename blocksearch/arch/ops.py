@@ -1,4 +1,4 @@
-"""Layers that users add as values of a factor: a function from shapes to layers.
+"""Registers layers of users as values of a factor, each a function from shapes to layers.
 
     @op("attention")
     def se(entry: Shape, ratio: int = 4) -> Layers: ...

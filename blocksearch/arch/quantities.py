@@ -1,5 +1,4 @@
-"""Which exact costs there are: one table, which networks, spaces, budgets, objectives, tables and
-files read.
+"""Lists the exact costs in one table, for networks, spaces, budgets, objectives, tables and files.
 
 An exact cost is added in one place, as a row here: a multiple of another cost, or a number of each
 layer, which is summed. A largest value, such as the peak, needs a field of `Cost` as well.
@@ -20,7 +19,7 @@ class Quantity:
     """An exact cost: its name, how tables call it, its unit, and what it means.
 
     It is a `multiple` of another, or `counted` of each layer and summed; a layer made of layers is
-    counted by those. Raises TypeError where it is neither, and no field of `Cost`.
+    counted by those. Raises TypeError if it is neither, and no field of `Cost`.
     """
 
     name: str

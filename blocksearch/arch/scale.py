@@ -1,4 +1,4 @@
-"""Widths rescaled to a budget: the largest network of the same proportions that a cost allows."""
+"""Scales widths to a budget, to the largest network of the same proportions that a cost allows."""
 
 from dataclasses import replace
 from fractions import Fraction

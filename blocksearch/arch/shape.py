@@ -1,4 +1,4 @@
-"""Shapes of tensors, and how strides, padding and groups divide them."""
+"""Defines shapes of tensors, and how strides, padding and groups divide them."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""A skeleton: a user's callable that puts a block into a PyTorch model.
+"""Defines a skeleton, which is a user's callable that puts a block into a PyTorch model.
 
-What is known of such a model (costs, and the digest of its graph) is traced by `training.traced`,
-which is loaded when first asked. Nothing stored leads to a callable.
+`training.traced` finds the costs of such a model and the digest of its graph, and is loaded when
+first asked. Nothing stored leads to a callable.
 """
 
 import inspect
@@ -23,7 +23,7 @@ COUNTED = "FLOPs counted by torch"
 
 
 class Skeleton:
-    """A callable from a block to a PyTorch model, with what is known of its models.
+    """A callable from a block to a PyTorch model, with the traced costs of its models.
 
     >>> from torch import nn
     >>> def make(block):
@@ -48,7 +48,7 @@ class Skeleton:
         return f"<Skeleton {self.name}>"
 
     def cost(self, block: Block, input: Shape, classes: int) -> Cost:
-        """Count a model without exporting it. Raises SpecError where the block does not fit,
+        """Count a model without exporting it. Raises SpecError if the block does not fit,
         ConfigError or PluginError for a model that cannot be trained.
         """
         key = block, input, classes

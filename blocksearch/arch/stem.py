@@ -1,4 +1,4 @@
-"""The stem: what a network begins with, as a word or as a convolution of its own."""
+"""Defines the stem that a network begins with, as a word or as a convolution of its own."""
 
 import re
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ConvStem:
         return f"conv(kernel={self.kernel},stride={self.stride},width={self.width})"
 
     def layers(self, entry: Shape) -> Layers:
-        """Return its layers. Raises SpecError where the map is too small for the stride."""
+        """Return its layers. Raises SpecError if the map is too small for the stride."""
         size, stride = (self.kernel, self.kernel), (self.stride, self.stride)
         conv = Conv(entry, self.width, size, stride)
         return (conv, Norm(conv.output), Activation(conv.output, "relu"))

@@ -1,4 +1,4 @@
-"""The layer table of a network, row by row like the paper's Table 1."""
+"""Prints the layer table of a network, row by row like the paper's Table 1."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

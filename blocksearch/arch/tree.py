@@ -1,4 +1,4 @@
-"""Layers made of layers (joins, custom ops, whole models of a user's), and how a tree is stored.
+"""Defines layers made of layers (joins, custom ops, models of a user's), and stores trees.
 
 Networks are equal if their trees are: `fingerprint` is the digest of a tree, `encode` and `decode`
 its stored form.

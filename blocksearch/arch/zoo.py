@@ -1,4 +1,4 @@
-"""Reference networks by name, as rows that read like the EffNet paper, and tasks by data set.
+"""Lists reference networks by name, as rows that read like the EffNet paper, and tasks.
 
 The paper gives widths for CIFAR-10 alone; the others, and the counting convention, are recovered
 from its FLOPs columns. Positions of normalisation and most activations are not in the paper:

@@ -1,4 +1,4 @@
-"""The command line: parse, call the face, print. Answers go to stdout, everything else to stderr.
+"""Parses the command line, calls the face and prints: answers to stdout, the rest to stderr.
 
 Nothing heavy is imported before a command needs it, so that `--help` is instant.
 """

@@ -1,4 +1,4 @@
-"""Commands that look at networks, spaces and data; nothing is trained."""
+"""Inspects networks, spaces and data; trains nothing."""
 
 import sys
 from pathlib import Path

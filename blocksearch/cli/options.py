@@ -1,4 +1,4 @@
-"""Options of commands, made from the fields of configuration classes; and how answers are printed.
+"""Makes options of commands from the fields of configuration classes, and prints answers.
 
 A command takes configurations as parameters. `with_options` turns each into options, one for each
 field, and hands the command a dictionary of those that were given (an `Output` itself):

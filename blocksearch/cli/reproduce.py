@@ -1,4 +1,4 @@
-"""Commands that put the paper's tables beside what is counted and measured here."""
+"""Compares the paper's tables with what is counted and measured here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Commands that train, or read what was trained."""
+"""Defines the commands that train, or read what was trained."""
 
 from typing import Annotated
 

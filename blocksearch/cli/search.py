@@ -1,4 +1,4 @@
-"""Commands that search a space, and show what was found."""
+"""Searches a space, and shows what was found."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,6 +1,4 @@
-"""Images and labels: data sets, how they are decoded and kept, and how they are divided. Nothing
-here knows torch.
-"""
+"""Decodes, keeps and divides images and labels, without torch."""
 
 from blocksearch.data import sets  # every data set registers itself
 

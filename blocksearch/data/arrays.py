@@ -95,7 +95,7 @@ def own_test_arrays(handed: Handed, training: Arrays, argument: str = "test") ->
 
 
 def check_groups(training: Handed, test: Handed) -> None:
-    """Raise DataError where training and test images are of one group."""
+    """Raise DataError if training and test images are of one group."""
     own, other = (
         each.groups if isinstance(each, Arrays) else (*each, None)[2] for each in (training, test)
     )

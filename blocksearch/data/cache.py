@@ -1,5 +1,5 @@
-"""The decoded cache: where a part of a data set lies, when it is decoded again, and what is known
-of it. Pixels are verified whenever they are opened.
+"""Caches decoded data sets, and decides when a part is decoded again. Pixels are verified whenever
+they are opened.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def load(name: str, part: str, root: Path | None = None) -> Arrays:
     where needed.
 
     The cache is decoded again where it is damaged or the source files changed; where the sources
-    are gone it serves alone. Raises DataError where there is neither cache nor readable source.
+    are gone it serves alone. Raises DataError if there is neither cache nor readable source.
 
     >>> load("digits", "test").images.shape
     (5000, 32, 32, 3)
@@ -102,7 +102,7 @@ def describe(name: str, part: str, root: Path | None = None) -> Description:
 
 
 def noted(name: str, part: str, root: Path | None = None) -> Description | None:
-    """Return what the cache says of a part, None where it was never decoded or files changed."""
+    """Return what the cache says of a part, None if it was never decoded or files changed."""
     folder = data_root(root)
     stamp, _ = _stamp(name, part, folder)
     found = (open_description(place / f"{name}-{part}", stamp) for place in places(folder))
@@ -110,7 +110,7 @@ def noted(name: str, part: str, root: Path | None = None) -> Description | None:
 
 
 def earlier(name: str, part: str, root: Path) -> Description | None:
-    """Return what was decoded last, from whatever files; None where nothing was."""
+    """Return what was decoded last, from whatever files; None if nothing was."""
     found = (open_description(place / f"{name}-{part}", None) for place in places(root))
     return next(filter(None, found), None)
 

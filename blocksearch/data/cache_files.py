@@ -1,5 +1,5 @@
-"""The folder of one decoded part: its arrays and what is known of them, written whole or not at
-all, and trusted where its digests hold.
+"""Writes the folder of one decoded part, whole or not at all, and trusts what it reads only if its
+digests hold.
 """
 
 import contextlib

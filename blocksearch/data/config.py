@@ -1,4 +1,4 @@
-"""What a user says of images of one's own: the fields that Python and the command line share."""
+"""Configures images of a user's own, in the fields that Python and the command line share."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ SIDES = (8, 224)  # of images that networks here are for
 
 
 def suits(sides: Sequence[int]) -> bool:
-    """Whether networks here are for images of that height and width."""
+    """Return whether networks here are for images of that height and width."""
     return SIDES[0] <= min(sides) <= max(sides) <= SIDES[1]
 
 

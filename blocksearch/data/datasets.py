@@ -1,4 +1,4 @@
-"""Data sets: what one is, those that are known by name, and a user's own images.
+"""Defines what a data set is, and registers data sets by name.
 
 A data set is added in one place: a subclass of `Dataset` with `read`, and one call of `register`.
 """
@@ -228,7 +228,7 @@ def get(name: str) -> Dataset:
 
 
 def is_name(name: str) -> bool:
-    """Whether a text may be a data set's name, and so part of a folder's."""
+    """Return whether a text may be a data set's name, and so part of a folder's."""
     return re.fullmatch("[A-Za-z0-9_-]{1,64}", name, re.ASCII) is not None
 
 
@@ -242,7 +242,7 @@ def name_of(input: Shape, classes: int, digest: str) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a user's own images.
+    """Return whether a name is that of a user's own images.
 
     >>> is_own("own-3x32x32-10-0123456789abcdef"), is_own("cifar10")
     (True, False)
@@ -279,7 +279,7 @@ class OwnImages(Dataset):
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there. Raises DataError where that cannot be said."""
+    """Return whether a file exists. Raises DataError if that cannot be found out."""
     try:
         return path.is_file()
     except OSError as error:

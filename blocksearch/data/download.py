@@ -1,5 +1,5 @@
-"""Download published archives, check them before they are opened, and extract them safely; say
-what is here. The one door to pooch.
+"""Downloads published archives, checks them before they are opened, and extracts them safely. The
+one door to pooch.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Which groups a validation split holds out, where groups have images of several classes."""
+"""Chooses the groups that a validation split holds out, if groups have several classes."""
 
 import numpy as np
 from numpy.typing import NDArray

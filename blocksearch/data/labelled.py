@@ -1,5 +1,5 @@
-"""Labels and groups of a user's images as numbers, part by part: what is wrong with them is said in
-one line, by those who read images to train on and by those who only look at them.
+"""Numbers labels and groups of a user's images, part by part, and refuses what is wrong with them
+in one line, whether images are trained on or only looked at.
 """
 
 from collections.abc import Sequence

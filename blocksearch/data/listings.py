@@ -1,6 +1,4 @@
-"""Which pictures a folder or a listing has, with the class, part and group of each; none is opened
-here.
-"""
+"""Lists the pictures of a folder or of a listing, with class, part and group; opens none."""
 
 import csv
 import io
@@ -218,7 +216,7 @@ def _walk(folder: Path, above: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of a folder is taken for a picture, by its name."""
+    """Return whether a file of a folder is taken for a picture, by its name."""
     return not name.lower().endswith(NO_PICTURES) and name.lower() != "readme"
 
 

@@ -1,4 +1,4 @@
-"""Images of a data set for a training loop of one's own: divided and normalised as ours are."""
+"""Loads images for a user's own training loop, divided and normalised as ours are."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""What stands as a data set: a name, a path, arrays, a Dataset or an iterable. Each becomes the
-name by which workers find the images.
+"""Opens a name, a path, arrays, a Dataset or an iterable as a data set. Each becomes the name by
+which workers find the images.
 """
 
 import os
@@ -74,8 +74,8 @@ def foreseen_name(
 
 
 def is_named(dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = None) -> bool:
-    """Whether something is the name of a data set. Raises ConfigError for an unknown name, and for
-    what is said beside a name and only suits images of one's own.
+    """Return whether something is the name of a data set. Raises ConfigError for an unknown name,
+    and for what is said beside a name and only suits images of one's own.
     """
     if not isinstance(dataset, str) or is_path(dataset):
         return False
@@ -163,7 +163,7 @@ def label_of(dataset: DatasetLike) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text names files: what is no known name and is there, or looks like a path."""
+    """Return whether a text names files, because it exists or looks like a path."""
     if text in DATASETS or is_own(text):
         return False
     suffixes = (*LISTINGS, *ARRAY_FILES)

@@ -1,4 +1,4 @@
-"""What images are, before anything is trained: classes, sizes, copies, and what guessing scores."""
+"""Describes images before anything is trained, by classes, sizes, copies and guessing."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

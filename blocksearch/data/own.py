@@ -1,5 +1,5 @@
-"""Images of one's own: read from whatever they come from, checked, named, and put where workers
-find them. What was read once is not read again.
+"""Reads a user's own images from any source, checks and names them, and puts them where workers
+find them. Images that were read once are not read again.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class Own:
     def keep(self, root: Path | None = None) -> str:
         """Put the images beside decoded ones, unless they are there; return their name.
 
-        Raises DataError where nothing can be written.
+        Raises DataError if nothing can be written.
         """
         folder = data_root(root)
         for part, arrays in self._parts.items():
@@ -102,7 +102,7 @@ def read_source(
     their name. What was read before, and has not changed since, is there already. Without `keep`
     they are read for their name alone, which is remembered as long as the process goes on.
 
-    Raises DataError for what cannot be read or learned from, ConfigError where images are not of
+    Raises DataError for what cannot be read or learned from, ConfigError if images are not of
     one shape.
     """
     folder = data_root(root)

@@ -1,5 +1,5 @@
-"""Picture files as arrays of 8 bits, at a size and number of channels that are asked for. The door
-to pillow; no other program is run for any format.
+"""Reads picture files as arrays of 8 bits, at a wanted size and number of channels. The door to
+pillow; no other program is run for any format.
 """
 
 import io
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let pillow warn of nothing: what is wrong with a picture is refused, or does not matter."""
+    """Silence pillow's warnings, because what is wrong with a picture is refused or harmless."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

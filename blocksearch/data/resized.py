@@ -1,5 +1,5 @@
-"""A data set at another input: its own images, brought to a size and a number of channels as
-`resize` and `grey` bring them, under a name that says so.
+"""Resizes a data set to another size and number of channels, by `resize` and `grey`, under a name
+that says so.
 
 `gtsrb-at-1x24x24` has the images of GTSRB in their order, with their labels, groups and splits, in
 grey and of 24×24. It is decoded, kept, checked and digested like any other data set.

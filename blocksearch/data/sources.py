@@ -1,5 +1,5 @@
-"""Streams of a user's images, whatever they come from: picture files, arrays, a Dataset of
-PyTorch's, or any iterable of (image, label). No more than a few images are in memory at once.
+"""Streams a user's images from picture files, arrays, a Dataset of PyTorch's, or any iterable of
+(image, label). No more than a few images are in memory at once.
 """
 
 import os
@@ -171,7 +171,7 @@ class ItemSource(ImageSource):
 
 
 def _parts_of(item: Any, where: str) -> tuple[Any, str | int, Any]:
-    """Take an item apart. Raises DataError where it is none."""
+    """Take an item apart. Raises DataError if it is none."""
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         raise DataError(
             f"{where} must be (image, label) or (image, label, group), but is a "
@@ -225,7 +225,7 @@ def _pixels(image: Any, where: str) -> Pixels:
 
 
 def is_items(given: object) -> bool:
-    """Whether something is a Dataset or an iterable of items, and not a pair of arrays."""
+    """Return whether something is a Dataset or an iterable of items, and not a pair of arrays."""
     if isinstance(given, str | bytes | Path | Arrays | np.ndarray | tuple):
         return False
     if isinstance(given, list):

@@ -1,5 +1,5 @@
-"""Which images a run learns from and which it is evaluated on: the split, part of every run's
-identity. Its rule never changes without a new version.
+"""Splits images into those that a run learns from and those it is evaluated on. The split is part
+of every run's identity, so its rule never changes without a new version.
 
 Test images are reached only through `test=True`, which only commands that say so pass on.
 """
@@ -236,7 +236,7 @@ class SplitSummary:
 
 def summary(split: Split, root: Path | None = None) -> SplitSummary:
     """Describe a split from what the cache has noted; pixels are read only where they were never
-    decoded. Raises DataError where there is neither cache nor readable source.
+    decoded. Raises DataError if there is neither cache nor readable source.
 
     >>> found = summary(Split("digits", images=1000))
     >>> found.training, found.available, found.evaluation, found.origin
@@ -279,7 +279,7 @@ def both_origins(training: str, tested: str) -> str:
 
 
 def prepare(split: Split, root: Path | None = None) -> Prepared:
-    """Load and divide a data set. Raises DataError where files are missing or damaged.
+    """Load and divide a data set. Raises DataError if files are missing or damaged.
 
     >>> data = prepare(Split("digits", images=100))
     >>> len(data.training.labels), data.evaluation.pixels.shape

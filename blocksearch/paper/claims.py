@@ -1,5 +1,5 @@
-"""What the EffNet paper says, as data. It is printed beside a verdict or a count, which never bend
-towards it.
+"""Lists what the EffNet paper claims, as data. A claim is printed beside a verdict or a count and
+never changes it.
 """
 
 from collections.abc import Iterable, Sequence

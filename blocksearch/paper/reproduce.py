@@ -1,8 +1,8 @@
-"""The paper's accuracy tables again: trained on all training images, judged once on the test
-images, printed beside the paper's.
+"""Reproduces the paper's accuracy tables, trained on all training images and judged once on the
+test images.
 
-With the test of a search's front (`search.evaluation`) this is where test images judge: a fixed
-recipe, the last epoch, nothing selected.
+Only here and in the test of a search's front (`search.evaluation`) do test images judge, by a fixed
+recipe at the last epoch, with nothing selected.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,5 +1,5 @@
-"""What Section 3 of the EffNet paper asks, and Section 6 after it: one family of comparisons, each
-with its reference; and what stored runs say of it, data set by data set.
+"""Compares networks as Sections 3 and 6 of the EffNet paper do, in one family of comparisons, and
+answers from stored runs, one data set after another.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +125,7 @@ class _Part:
 def recorded_in(
     locations: Mapping[str, Sequence[str]], number: int = 0, **how: Any
 ) -> dict[str, Recorded | None]:
-    """Read what the databases of several data sets hold; None where none of them is there. `how`
+    """Read what the databases of several data sets hold; None if none of them is there. `how`
     they are compared are fields of `AblationConfig`.
     """
     found: dict[str, Recorded | None] = {}

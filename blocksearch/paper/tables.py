@@ -1,4 +1,4 @@
-"""The EffNet paper's Tables 2-7 as data, and its FLOPs column counted again.
+"""Lists the EffNet paper's Tables 2-7 as data, and counts its FLOPs column again.
 
 One fact of the paper's count is not in its text: the baseline's classifier is counted on a 16×16
 map, 16 times its real inputs. The published figure is compared with that count; the built network's
@@ -16,7 +16,7 @@ from blocksearch.arch.zoo import TASKS, baseline_flops, named_network
 @dataclass(frozen=True)
 class Row:
     """A printed row: accuracy in percent, FLOPs as printed (M or k), factor. `network` is None
-    where the paper leaves it open.
+    if the paper leaves it open.
     """
 
     label: str
@@ -72,7 +72,7 @@ TABLES: dict[int, tuple[str, tuple[Row, ...]]] = {
 
 
 def printed_difference(number: int, reference: str, value: str) -> float | None:
-    """Return by how many points a table has one network above another; None where it lacks one.
+    """Return by how many points a table has one network above another; None if it lacks one.
 
     >>> round(printed_difference(7, "mobilenet_v2_2", "effnet_revised_2"), 2)
     -1.83

@@ -1,4 +1,4 @@
-"""Measured answers as reports: ablations, and the paper's tables beside what was measured."""
+"""Reports ablations, and the paper's tables beside what was measured."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any

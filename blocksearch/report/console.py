@@ -1,4 +1,4 @@
-"""Answers on a terminal of any width, or in a pipe. With `progress` the one door to rich.
+"""Prints answers on a terminal of any width, or in a pipe. With `progress` the one door to rich.
 
 Every text is cleaned here: what comes from a file or from a name cannot steer the terminal.
 """
@@ -40,11 +40,11 @@ class Page(Console):
         super().__init__(**own | {"width": width} | options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, with texts cleaned."""
+        """Print texts after cleaning them."""
         super().print(*(clean(o) if isinstance(o, str) else o for o in objects), **options)
 
     def on_broken_pipe(self) -> None:
-        """Let the command line end as it does when a reader has had enough."""
+        """Exit as the command line does on a broken pipe."""
         raise BrokenPipeError
 
 

@@ -1,4 +1,4 @@
-"""What is in a data set, as a report."""
+"""Reports what is in a data set."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Figures as data: series, axes and marks, which `interactive` and `pictures` draw alike."""
+"""Describes figures as series, axes and marks, which `interactive` and `pictures` draw alike."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class Style:
 class Series:
     """Hold points: numbers, or on an axis of categories their names.
 
-    `spans` are (low, high) of each point along axis `spread`, None where there is none; of bars,
+    `spans` are (low, high) of each point along axis `spread`, None if there is none; of bars,
     where each begins and ends. `hover` are
     lines of text for each point, the first its title; `labels` stand beside the points in the
     figure.

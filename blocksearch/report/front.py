@@ -1,4 +1,4 @@
-"""The front of a study as a report: Pareto-optimal networks, and figures of all."""
+"""Reports the front of a study, its Pareto-optimal networks, and figures of all."""
 
 import textwrap
 from collections.abc import Iterator, Sequence

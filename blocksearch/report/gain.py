@@ -1,4 +1,4 @@
-"""What a network gains on random members of a space, as a table."""
+"""Reports what a network gains on random members of a space."""
 
 from statistics import fmean
 from typing import TYPE_CHECKING

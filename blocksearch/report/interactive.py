@@ -1,4 +1,4 @@
-"""Figures drawn by plotly, for pages. The one door to plotly.
+"""Draws figures by plotly, for pages. The one door to plotly.
 
 Plotly reads a little HTML in labels and hover texts, and knows no entity for quotes: all but those
 is escaped.

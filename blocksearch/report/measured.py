@@ -1,4 +1,4 @@
-"""Answers whose number is another one than accuracy: heads and titles say which."""
+"""Names the metric in heads and titles, if a report's number is not accuracy."""
 
 from dataclasses import replace
 

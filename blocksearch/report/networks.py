@@ -1,4 +1,4 @@
-"""What networks cost, as reports: layer by layer, in all, and of a model before and after."""
+"""Reports what networks cost, layer by layer, in all, and of a model before and after."""
 
 from collections.abc import Sequence
 from dataclasses import replace

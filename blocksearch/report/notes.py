@@ -1,4 +1,4 @@
-"""What is said under a table of comparisons: how its numbers are to be read."""
+"""Writes the notes under a table of comparisons, which say how to read its numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""Answers as texts to keep: a page that needs nothing else, Markdown, CSV and JSON.
+"""Writes answers as an HTML page that needs nothing else, as Markdown, CSV and JSON.
 
 Names and texts from outside are escaped: they never become markup or formulas.
 """

@@ -1,4 +1,4 @@
-"""The paper's FLOPs and claims beside what is counted and measured here, as reports."""
+"""Reports the paper's FLOPs and claims beside what is counted and measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Pictures of answers, SVG, PNG and PDF, made without a browser. The one door to matplotlib.
+"""Draws answers as SVG, PNG and PDF, without a browser. The one door to matplotlib.
 
 Texts are drawn as they are: a dollar sign begins no formula, and in an SVG they are escaped text.
 """

@@ -1,4 +1,4 @@
-"""What an ablation would train, and how many seeds its comparisons would need."""
+"""Reports what an ablation would train, and how many seeds its comparisons would need."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING

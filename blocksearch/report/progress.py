@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a line for each result elsewhere, or silence.
+"""Shows progress on standard error, as a bar on a terminal or a line for each result elsewhere.
 
 `with trainings(...)` and `with searching(...)` give what a command tells its progress to. On a
 terminal a bar moves within two seconds, whatever is done first.
@@ -241,14 +241,14 @@ def _speaking(title: str, *, quiet: bool) -> Iterator[tuple[Page, _Bar]]:
 
 @contextmanager
 def trainings(*, quiet: bool, advice: str = "") -> Iterator[Callback]:
-    """Give what trainings are told to; `advice` says what makes them fewer or shorter."""
+    """Yield the callback of trainings; `advice` says what makes them fewer or shorter."""
     with _speaking("reading images and results", quiet=quiet) as (page, bar):
         yield Callback() if quiet else SpokenTrainings(page, bar, advice)
 
 
 @contextmanager
 def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Callback]:
-    """Give what a search by a metric tells about itself to."""
+    """Yield the callback of a search by a metric."""
     measured = read_metric(metric).title
     with _speaking("preparing the search", quiet=quiet) as (page, bar):
         yield Callback() if quiet else SpokenSearch(page, bar, measured)

@@ -1,4 +1,4 @@
-"""Scores that others measured, as a table of comparisons."""
+"""Reports scores that others measured, as a table of comparisons."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

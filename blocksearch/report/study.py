@@ -1,4 +1,4 @@
-"""The importance of a study's factors, and its front on the test set, as reports."""
+"""Reports the importance of a study's factors, and its front on the test set."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

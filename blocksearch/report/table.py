@@ -1,4 +1,4 @@
-"""Answers as data: tables of plain values, and reports of tables, figures and notes.
+"""Describes answers as data, in tables of plain values and reports of tables, figures and notes.
 
 Nothing here draws. Renderers read `Table.cells` (texts for people) or `Table.records` (all digits,
 named fields, for programs).

@@ -1,4 +1,4 @@
-"""Spaces, and lists of runs and of timings, as reports."""
+"""Reports spaces, and lists of runs and of timings."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Answers as files: one writer for each suffix, and a register for a user's own."""
+"""Saves answers as files, by one writer for each suffix, and registers a user's own writers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ WRITERS: dict[str, ReportWriter] = {
 
 
 def register_writer(suffix: str, writer: ReportWriter) -> None:
-    """Let `save` write files of another suffix.
+    """Register a writer for files of another suffix.
 
     >>> register_writer(".lines", lambda report: str(len(report.tables)).encode())
     """
@@ -46,7 +46,7 @@ def register_writer(suffix: str, writer: ReportWriter) -> None:
 
 
 def writer_for(path: Path) -> ReportWriter:
-    """Return the writer of a file. Raises ConfigError for another suffix, and where there can be no
+    """Return the writer of a file. Raises ConfigError for another suffix, and if there can be no
     such file.
     """
     if path.suffix.lower() not in WRITERS:
@@ -61,7 +61,7 @@ def save(report: Report, path: str | Path) -> None:
     not at all.
 
     Pictures (.svg, .png, .pdf) show the main figures, or where there are none the tables.
-    Raises ConfigError for an unknown suffix and where the file cannot be written.
+    Raises ConfigError for an unknown suffix and if the file cannot be written.
 
     >>> save(Report(title="nothing"), "nothing.csv")  # doctest: +SKIP
     """

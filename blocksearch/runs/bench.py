@@ -1,4 +1,4 @@
-"""How fast is a network trained here: the plain loop and each of our ways, side by side in one run.
+"""Times how fast a network is trained here, by the plain loop and by each of our ways in one run.
 
 An ablation is timed in its smallest form, five seeds of a reference and five of a variant that
 costs the same: one network's five do not come out even on two cores, two networks' do. Floors are
@@ -43,7 +43,7 @@ def bench(
 ) -> tuple[str, list[Way]]:
     """Time the plain loop and our ways in turn, several times each; return a title and the medians.
 
-    `report` hears what share is done.
+    `report` is called with the share done.
     """
     shared = experiment(settings, network)
     jobs = shared.jobs([network], range(SEEDS))
@@ -98,7 +98,7 @@ def as_rows(ways: Sequence[Way]) -> list[dict[str, object]]:
 def traffic(layers: Layers) -> int:
     """Count the bytes that training must move for one image, forward and backward, at least.
 
-    Each value is touched as seldom as can be, as `Layer.traffic` of each layer says.
+    It assumes the fewest accesses of each value, as `Layer.traffic` counts them.
     """
     return 4 * sum(layer.traffic for layer in flat(layers))
 

@@ -1,4 +1,4 @@
-"""Callbacks: what is told of a command while it runs, to progress bars and to a user's objects."""
+"""Defines callbacks, by which progress bars and a user's objects follow a running command."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -25,31 +25,31 @@ class Callback:
     """
 
     def reading(self, share: float) -> None:
-        """Such a share of images of one's own is read, 0 to 1; nothing is planned yet."""
+        """Hear that this share of a user's images is read, 0 to 1; nothing is planned yet."""
 
     def timing(self, networks: int) -> None:
-        """Some of so many networks are about to be timed, for a few seconds."""
+        """Hear that some of so many networks are about to be timed, for a few seconds."""
 
     def planned(self, plan: Plan) -> None:
-        """A plan of trainings is made: `plan.missing` are its jobs; nothing is trained yet."""
+        """Hear that trainings are planned, with jobs `plan.missing`; nothing is trained yet."""
 
     def started(self, group: Group) -> None:
-        """A worker has begun to train a group, which is one network with one or more seeds."""
+        """Hear that a worker has begun a group, which is one network with one or more seeds."""
 
     def finished(self, group: Group, runs: Sequence[Run]) -> None:
-        """The runs of a group are in the database, with accuracies in percent."""
+        """Hear that the runs of a group are in the database, with accuracies in percent."""
 
     def search_started(self, study: str, trials: int, total: int) -> None:
-        """A search begins, or goes on after so many trials, to so many networks in all."""
+        """Hear that a search begins, or goes on after `trials`, to `total` networks in all."""
 
     def trial_finished(self, trial: Any, total: int, reused: bool) -> None:
-        """A trial has counted, with its accuracy in percent and its costs; `reused` where the
-        database had its run.
+        """Hear that a trial has counted, with its accuracy in percent and its costs; it is `reused`
+        if the database had its run.
         """
 
     def ended(self, reason: str | None) -> None:
-        """No more trainings of a plan, or trials, will come; None where all that was planned is
-        trained.
+        """Hear that no more trainings of a plan, or trials, will come; the reason is None if all
+        that was planned is trained.
         """
 
 
@@ -57,8 +57,8 @@ HOOKS = tuple(name for name in vars(Callback) if not name.startswith("_"))
 
 
 def together(callbacks: Sequence[object]) -> Callback:
-    """Return a callback that passes on to several what happens, each of whom has the methods that
-    it wants. Raises ConfigError for one that has none, or a misspelt one.
+    """Return a callback that calls several, each of which has the methods that it wants. Raises
+    ConfigError for one that has none, or a misspelt one.
     """
     made = Callback()
     check_type("callbacks", callbacks, Sequence[Any])

@@ -1,4 +1,4 @@
-"""What a user asks of trainings: the fields that Python and the command line share."""
+"""Configures trainings, in the fields that Python and the command line share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

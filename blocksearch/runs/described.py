@@ -1,5 +1,5 @@
-"""What runs are of, and what was concluded from them: networks, recipes and answers, as rows that
-are verified when they are read.
+"""Stores the networks and recipes of runs, and the answers computed from them, as rows that are
+verified when they are read.
 
 Layers and recipes have their own digest for a key. Answers and the texts of networks have a
 checksum in a table beside; rows of before have none, and of those a network's text must give its
@@ -23,7 +23,7 @@ from blocksearch.training.recipe import Recipe
 def network_row(
     connection: sa.Connection, fingerprint: str, location: str
 ) -> dict[str, str] | None:
-    """Return a network's row, None where there is none. Raises StoreError where it is damaged."""
+    """Return a network's row, None if there is none. Raises StoreError if it is damaged."""
     row = _row(connection, NETWORKS, NETWORKS.c.fingerprint, fingerprint)
     if row is None:
         return None
@@ -39,7 +39,7 @@ def network_row(
 
 
 def recipe_row(connection: sa.Connection, digest: str, location: str) -> dict[str, str] | None:
-    """Return a recipe's row, None where there is none. Raises StoreError where it is damaged."""
+    """Return a recipe's row, None if there is none. Raises StoreError if it is damaged."""
     row = _row(connection, RECIPES, RECIPES.c.digest, digest)
     if row is not None and _digest(row["text"]) != digest:
         where = _place(location, RECIPES, digest)
@@ -48,7 +48,7 @@ def recipe_row(connection: sa.Connection, digest: str, location: str) -> dict[st
 
 
 def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]]:
-    """Return the saved answers, oldest first. Raises StoreError where one is damaged."""
+    """Return the saved answers, oldest first. Raises StoreError if one is damaged."""
     rows = connection.execute(sa.select(REPORTS).order_by(REPORTS.c.id)).mappings()
     found, known = [dict(row) for row in rows], checksums(connection, REPORTS)
     for row in found:
@@ -64,7 +64,7 @@ def report_rows(connection: sa.Connection, location: str) -> list[dict[str, Any]
 
 
 def layers_of(row: Mapping[str, str], location: str) -> Layers:
-    """Read the layers of a network's row. Raises StoreError where another version wrote others."""
+    """Read the layers of a network's row. Raises StoreError if another version wrote others."""
     try:
         return decode(row["layers"])
     except Exception as error:  # a stranger's layers make their classes raise whatever they may
@@ -73,7 +73,7 @@ def layers_of(row: Mapping[str, str], location: str) -> Layers:
 
 
 def recipe_of(row: Mapping[str, str], location: str) -> Recipe:
-    """Read the recipe of a row. Raises StoreError where it is none, or a user's piece of it is not
+    """Read the recipe of a row. Raises StoreError if it is none, or a user's piece of it is not
     known or not what it was.
     """
     try:
@@ -94,7 +94,7 @@ def insert_missing(
 
 
 def seal_last(connection: sa.Connection, table: sa.Table, key: str, row: Mapping[str, Any]) -> None:
-    """Store which row of a table is the last one of a key, so that it is noticed where it is gone.
+    """Store which row of a table is the last one of a key, so that its loss is noticed.
 
     `row` has a checksum of its own.
     """
@@ -113,7 +113,7 @@ def seal(connection: sa.Connection, table: sa.Table, key: object, row: Mapping[s
 
 
 def stored(connection: sa.Connection, statement: sa.Insert) -> None:
-    """Insert a row. Raises StoreError where the database says that it did, and did not."""
+    """Insert a row. Raises StoreError if the database reports success and the row is missing."""
     if connection.execute(statement).rowcount == 0:
         raise StoreError(f"a row of table {statement.table.name} was not stored")
 

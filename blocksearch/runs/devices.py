@@ -1,4 +1,4 @@
-"""Which devices there are, and which of them a text means; only a worker imports torch for that."""
+"""Lists devices, and finds the one that a text means; only a worker imports torch for that."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def find_places(wanted: str) -> tuple[Machine, ...]:
     """Return the devices that `auto`, `cpu`, `cuda`, or a list such as `cuda:0,cuda:1` means in a
     worker. `cuda` is all GPUs of the first one's kind, `auto` the same or the processor.
 
-    Raises ConfigError where torch sees no such device (CUDA_VISIBLE_DEVICES has been honoured by
+    Raises ConfigError if torch sees no such device (CUDA_VISIBLE_DEVICES has been honoured by
     then), and for a list of devices of several kinds.
     """
     import torch
@@ -29,8 +29,7 @@ def find_places(wanted: str) -> tuple[Machine, ...]:
 def places_among(gpus: Sequence[Machine], wanted: str) -> tuple[Machine, ...]:
     """Return the devices that a text means where these GPUs are; see `find_places`.
 
-    What a training gives to the bit is the same on devices of one kind only, so that which worker
-    trains must not choose among several kinds.
+    Trainings are equal to the bit on devices of one kind only, so all workers have the same kind.
     """
     if wanted == "auto":
         wanted = "cuda" if gpus else "cpu"
@@ -59,8 +58,8 @@ def places_among(gpus: Sequence[Machine], wanted: str) -> tuple[Machine, ...]:
 
 @lru_cache(maxsize=8)
 def machine(device: str) -> str:
-    """Name what decides how fast a training is here and to which bits: the processor or GPU, and
-    torch's version.
+    """Name the processor or GPU and torch's version, which decide the speed and the exact bits of a
+    training here.
     """
     what = f"{_processor()}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
     return f"{what}, torch {version('torch')}"[:255]
@@ -68,8 +67,8 @@ def machine(device: str) -> str:
 
 @lru_cache(maxsize=8)
 def instructions(device: str) -> str:
-    """Name the instruction sets for which loops are compiled here, torch's and ours: they decide
-    how sums are rounded, and processors of one name may differ in them. Empty for a GPU.
+    """Name the instruction sets for which torch's and our loops are compiled here, because they
+    decide how sums are rounded, and processors of one name may differ in them. Empty for a GPU.
     """
     if device != "cpu":
         return ""

@@ -1,5 +1,5 @@
-"""How a database is opened: transactions that hold tables too, and in a file a log beside which
-others can read. What goes wrong on the way is one typed line.
+"""Opens a database with transactions that cover changes of tables, too, and with SQLite's
+write-ahead log, so that others can read meanwhile. Each failure is one typed line.
 """
 
 import sqlite3
@@ -55,8 +55,8 @@ def storing(location: Location) -> Iterator[None]:
 
 
 def open_engine(location: Location, *, create: bool = False, read_only: bool = False) -> sa.Engine:
-    """Open a database; nothing is written. Raises StoreError where there is, or can be, none, and
-    MissingError where it may only be read and is not there.
+    """Open a database; nothing is written. Raises StoreError if there is, or can be, none, and
+    MissingError if it may only be read and is not there.
     """
     if location.file is not None:
         if create and not location.file.exists():
@@ -118,8 +118,8 @@ def to_write(engine: sa.Engine, location: Location) -> sa.Connection:
 
 
 def put_away(engine: sa.Engine) -> None:
-    """Close, and bring what was written into the one file, which can then be read in a folder where
-    nothing can be written.
+    """Close, and move SQLite's log into the one file, so that it can be read in a folder that is
+    not writable.
 
     Where others use it they will do so.
     """
@@ -139,17 +139,15 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # the driver by itself begins before rows are changed only: tables would not be part of it, nor
-    # what was looked up before
+    # by itself the driver begins a transaction only before it changes rows, so changes of tables
+    # and earlier reads would be no part of it
     begin = connection.get_execution_options().get(_BEGIN, "BEGIN")
     if begin:
         connection.exec_driver_sql(begin)
 
 
 def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
-    """Change how a file is written, which can be done outside of transactions only; wait so many
-    seconds for others.
-    """
+    """Change the journal mode of a file, outside of transactions; wait `patience` seconds."""
     deadline = time.monotonic() + patience
     with engine.connect().execution_options(**{_BEGIN: None}) as connection:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * patience}")
@@ -158,7 +156,7 @@ def _journal(engine: sa.Engine, mode: str, patience: int) -> None:
                 connection.exec_driver_sql(f"PRAGMA journal_mode={mode}")
                 break
             except OperationalError as error:
-                # two at once: SQLite lets one of them wait, and refuses the other at once
+                # if two ask at once, SQLite makes one wait and refuses the other at once
                 if not _is_locked(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(_PAUSE)

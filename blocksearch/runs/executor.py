@@ -1,4 +1,4 @@
-"""Who carries trainings out: an executor is given groups of jobs and returns their runs; it knows
+"""Defines an executor, which is given groups of jobs, trains them and returns their runs; it knows
 no database.
 
 A user's own, for a cluster say, is a class with the methods of `Executor`, made with a count of
@@ -25,26 +25,25 @@ class Executor(Protocol):
 
     @property
     def place(self) -> Machine:
-        """Where trainings run. Raises ConfigError where there is no such device."""
+        """Where trainings run. Raises ConfigError if there is no such device."""
 
     @property
     def count(self) -> int:
         """How many groups are trained at once."""
 
     def check(self) -> None:
-        """Raise ConfigError where a device was asked for that is not there."""
+        """Raise ConfigError if a device was asked for that is not there."""
 
     def probe(self, groups: Iterable[Group]) -> dict[Group, float]:
         """Estimate the seconds that each group would take; one that fails is left out. Groups are
-        given until the time for it is over: whoever asks for the next one as late as possible is
-        done the soonest.
+        given until the time for probes is over, so ask for the next one as late as possible.
         """
 
     def train(
         self, groups: Iterable[Group | None], done: Done, begun: Begun = lambda _: None
     ) -> None:
-        """Train every group; the caller's thread hears as each is `begun` and `done`, failed ones
-        too. None among them says that there is nothing to do until one that runs is done.
+        """Train every group, and call `begun` and `done` in the caller's thread for each, failed
+        ones too. None among the groups means that nothing can start until a running one is done.
         """
 
     def train_as_they_come(self, following: Following, done: Done, begun: Begun) -> None:

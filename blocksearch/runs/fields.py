@@ -1,4 +1,4 @@
-"""The fields of a stored row, each held against its kind and range: anybody may have written it.
+"""Checks each field of a stored row for kind and range, because anybody may have written it.
 
 A file says nothing about who wrote it. So each reader of a row states what it expects, and whatever
 is otherwise is one typed line with the file, the table and the row.

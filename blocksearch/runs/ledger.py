@@ -1,4 +1,4 @@
-"""The ledger: an append-only record of trainings in a database. The one door to SQLAlchemy.
+"""Stores the ledger, an append-only record of trainings in a database, through SQLAlchemy.
 
 A row is written once, in one transaction, with a checksum that is verified whenever it is read. A
 key that is complete or diverged has one such row and is not trained again; a failed one (a dead
@@ -68,7 +68,7 @@ class Ledger:
     """Trainings remembered in a file, or at any SQLAlchemy URL.
 
     `create=False` opens only what is there, and `read_only=True` does so too and writes nothing; a
-    database without runs is then as one that has none. Raises StoreError where the file is missing,
+    database without runs is then as one that has none. Raises StoreError if the file is missing,
     damaged, foreign or newer.
     """
 
@@ -86,11 +86,11 @@ class Ledger:
                 self._open(read_only=False)
 
     def close(self) -> None:
-        """Let go of the file, which then has all that was written, unless others have it open."""
+        """Close the file, which then has all that was written, unless others have it open."""
         put_away(self.engine) if self._written else self.engine.dispose()
 
     def find(self, keys: Iterable[RunKey]) -> dict[RunKey, Run]:
-        """Return the final runs (complete or diverged) among `keys`. Raises StoreError where a row
+        """Return the final runs (complete or diverged) among `keys`. Raises StoreError if a row
         is damaged.
         """
         wanted = set(keys)
@@ -101,7 +101,7 @@ class Ledger:
         return {run.key: run for run in self._read(query) if run.key in wanted}
 
     def reached(self, key: RunKey, epoch: int) -> Run | None:
-        """Return a run that came to an epoch, or diverged before it; None where none did."""
+        """Return a run that came to an epoch, or diverged before it; None if none did."""
         going = (RunState.COMPLETE.value, RunState.PARTIAL.value)
         far = sa.and_(RUNS.c.state.in_(going), RUNS.c.epoch_to >= epoch)
         enough = sa.or_(RUNS.c.state == RunState.DIVERGED.value, far)
@@ -126,7 +126,7 @@ class Ledger:
                     stored(connection, table.insert().values(**row))
 
     def images(self, data: str, split: str) -> SplitSummary | None:
-        """Return what the images of a data digest and split are; None where that is not stored."""
+        """Return what the images of a data digest and split are; None if that is not stored."""
         return {(each.digest, each.split): each for each in self.all_images()}.get((data, split))
 
     def all_images(self) -> list[SplitSummary]:
@@ -147,14 +147,14 @@ class Ledger:
 
     @property
     def checkpoints(self) -> Path | None:
-        """The folder for trainings in progress, beside the ledger's file; None where the ledger is
+        """The folder for trainings in progress, beside the ledger's file; None if the ledger is
         no file.
         """
         file = self.location.file
         return None if file is None else file.with_name(f"{file.name}-checkpoints")
 
     def add(self, job: Job, run: Run) -> bool:
-        """Append a run; return False where its key is already final. Nothing is overwritten."""
+        """Append a run; return False if its key is already final. Nothing is overwritten."""
         return self.add_all([(job, run)]) == 1
 
     def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:
@@ -192,7 +192,7 @@ class Ledger:
         return added
 
     def layers(self, fingerprint: str) -> Layers | None:
-        """Return the layers of a network that was trained, or None for another: its options' file
+        """Return the layers of a network that was trained, or None for another. The file of its ops
         is not needed.
         """
         with self.guard(), self.engine.connect() as connection:
@@ -201,7 +201,7 @@ class Ledger:
 
     def recipe(self, digest: str) -> Recipe | None:
         """Return a recipe by which something was trained, or None for another. Raises StoreError
-        where it is damaged, or a user's piece of it changed.
+        if it is damaged, or a user's piece of it changed.
         """
         with self.guard(), self.engine.connect() as connection:
             row = recipe_row(connection, digest, self.location)
@@ -221,7 +221,7 @@ class Ledger:
             seal(connection, REPORTS, made[0], {"id": made[0], **own})
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return the saved conclusions, oldest first. Raises StoreError where one is damaged."""
+        """Return the saved conclusions, oldest first. Raises StoreError if one is damaged."""
         with self.guard(), self.engine.connect() as connection:
             return report_rows(connection, self.location)
 
@@ -246,7 +246,7 @@ class Ledger:
         return self._append_all(rows) if rows else 0, conflicts
 
     def described(self, key: RunKey) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the rows of a run's network and recipe. Raises StoreError where one is damaged."""
+        """Return the rows of a run's network and recipe. Raises StoreError if one is damaged."""
         with self.guard(), self.engine.connect() as connection:
             network = network_row(connection, key.network, self.location)
             recipe = recipe_row(connection, key.recipe, self.location)
@@ -274,7 +274,7 @@ class Ledger:
                     yield self._run(dict(row))
 
     def _check_runs_of(self, table: sa.Table) -> None:
-        """Raise StoreError where a row beside is of no run: then a run has lost its own."""
+        """Raise StoreError if a row beside is of no run: then a run has lost its own."""
         lost = sa.select(table.c.run).where(table.c.run.not_in(sa.select(RUNS.c.checksum)))
         with self.guard(), self.engine.connect() as connection:
             if (run := connection.execute(lost.limit(1)).scalar()) is not None:

@@ -1,4 +1,4 @@
-"""Where a database is: a file, or a server's URL that is never shown whole.
+"""Locates a database, by a file or by a server's URL that is never shown whole.
 
 No URL is ever made from a path: a file is opened by its name alone, whatever letters it has.
 """
@@ -86,8 +86,8 @@ class Location(str):
 
 
 def _was_cut_off(file: Path) -> bool:
-    """Whether a transaction may have been cut off: SQLite must take its part back before anybody
-    can read, and does so on a connection that could write.
+    """Whether a transaction may have been cut off, which SQLite must roll back before anybody can
+    read, and does on a writable connection only.
     """
     try:
         return file.with_name(f"{file.name}-journal").stat().st_size > 0
@@ -108,7 +108,7 @@ def _is_settled(file: Path) -> bool:
 
 
 class _Connection(sqlite3.Connection):
-    """A connection of which no statement goes on for ever."""
+    """A connection whose statements have a time limit."""
 
     calls = 0
 
@@ -193,8 +193,8 @@ def expanded(location: str | Path) -> Path:
 
 
 def check_file(path: Path) -> None:
-    """Raise StoreError where a file that is there is no database, where it has the name of a log,
-    or where something beside it is no log: SQLite would wait for that, write into it or delete it.
+    """Raise StoreError if a file that is there is no database, if it has the name of a log, or if
+    something beside it is no log: SQLite would wait for that, write into it or delete it.
     """
     start = b""
     if path.name.endswith(BESIDE):
@@ -220,8 +220,8 @@ def check_file(path: Path) -> None:
 
 
 def check_one_name(path: Path) -> None:
-    """Raise StoreError where a file that is to be written has several names (hard links): each
-    would have a log of its own, and what is written under one be lost under the other.
+    """Raise StoreError if a file to be written has several names (hard links), because each would
+    have its own log, and what is written under one would be lost under the other.
     """
     try:
         names = path.stat().st_nlink

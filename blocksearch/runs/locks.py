@@ -1,5 +1,5 @@
-"""Who trains what, among commands on one ledger: a group is held by the one that trains it, and the
-others wait for its runs.
+"""Locks files, so that two commands on one database do not train the same group. The one that comes
+second waits for the runs of the first.
 
 A hold is a lock on a file beside the checkpoint, let go when its process ends in whatever way.
 Where there are no checkpoints (a server's database), or no file can be made, nothing is held: a
@@ -32,7 +32,7 @@ class Holds:
         return bool(self._locks)
 
     def take(self, group: Group) -> bool:
-        """Hold a group; False where another command does."""
+        """Hold a group; False if another command does."""
         if group.checkpoint is None:
             return True
         file = group.checkpoint.with_suffix(".lock")
@@ -48,12 +48,12 @@ class Holds:
         return True
 
     def let_go(self, group: Group) -> None:
-        """Let others have a group: its runs are in the ledger, or it is not trained here."""
+        """Release a group, because its runs are in the ledger or it is not trained here."""
         if group.checkpoint is not None:
             self._let_go(group.checkpoint.with_suffix(".lock"))
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all groups."""
         for file in list(self._locks):
             self._let_go(file)
 
@@ -72,11 +72,11 @@ def in_turn(
     holds: Holds,
     elsewhere: Callable[[Group, list[Run]], None],
 ) -> Iterator[Group | None]:
-    """Give out groups in order, each held; None says that what is left is being trained by others,
-    while some are held here.
+    """Yield groups in order, each locked; None if others train all that are left, while some are
+    locked here.
 
-    A group that another command has finished meanwhile is told to `elsewhere`; one that another is
-    training comes last.
+    A group that another command has finished meanwhile is passed to `elsewhere`; one that another
+    is training comes last.
     """
     waiting = deque(groups)
     while waiting:

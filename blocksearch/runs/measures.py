@@ -1,5 +1,5 @@
-"""What is measured of a run: accuracy, balanced accuracy, macro-F1, or the recall of a class, all
-computed from what is stored of it, so that any can be asked of runs that exist.
+"""Computes accuracy, balanced accuracy, macro-F1 or the recall of a class from the stored
+predictions of a run, so that any can be asked of runs that exist.
 """
 
 import re
@@ -103,9 +103,9 @@ class TrueClasses:
             self._wanted(metric)
 
     def measure(self, metric: Metric, run: Run) -> float | None:
-        """Return what is measured of a run, in percent, or None where it did not complete.
+        """Return what is measured of a run, in percent, or None if it did not complete.
 
-        Raises ConfigError where the run has not stored what the metric needs, or no image is of
+        Raises ConfigError if the run has not stored what the metric needs, or no image is of
         the wanted class.
         """
         if run.accuracy is None or metric.kind is MetricKind.ACCURACY:

@@ -1,4 +1,4 @@
-"""Bring two ledgers together."""
+"""Merges one ledger into another."""
 
 from contextlib import closing
 from dataclasses import asdict

@@ -1,5 +1,5 @@
-"""What stored bits and accuracies of runs say: an accuracy's interval over images, over groups of
-images, and over seeds.
+"""Computes intervals of accuracies from stored runs, over images, over groups of images and over
+seeds.
 
 Accuracies are in percent.
 """
@@ -55,7 +55,7 @@ def accuracy_interval(
     Without groups it is Wilson's. With one group label per image (tracks whose frames are
     near-copies) it is Student's over whole groups, by the linearised error of a ratio on the logit
     scale; if all groups are equally right there is no such error, and it is Wilson's with
-    groups for images. Raises ConfigError without images, or where lengths differ.
+    groups for images. Raises ConfigError without images, or if lengths differ.
 
     >>> low, high = accuracy_interval(np.arange(400) % 4 > 0, np.arange(400) // 10 * 7 % 30)
     >>> round(low, 1), round(high, 1)

@@ -1,5 +1,5 @@
-"""A look into a database that writes nothing: opening a study made elsewhere as a ledger would add
-the ledger's tables to it.
+"""Looks into a database and writes nothing, because opening a study made elsewhere as a ledger
+would add the ledger's tables to it.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Contents:
 def contents(location: str) -> Contents:
     """Look at what a database has.
 
-    Raises StoreError where it is no database, MissingError where it is not there.
+    Raises StoreError if it is no database, MissingError if it is not there.
     """
     found = Location(location)
     engine = open_engine(found, read_only=True)

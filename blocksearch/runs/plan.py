@@ -1,4 +1,4 @@
-"""From what a user asked to the jobs that answer it: task, seeds, splits, images, recipe."""
+"""Plans the jobs that answer a user's question, with task, seeds, splits, images and recipe."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +104,7 @@ def read_splits(given: int | str | Sequence[int]) -> tuple[int, ...]:
 
 
 def loaded(files: Sequence[str | Path]) -> SpaceFile:
-    """Load the files a user named, as one space: all their options, and the options per factor of
+    """Load the files a user named as one space, with all their ops and the options per factor of
     their grammars. What they register is known from then on.
     """
     check_type("plugins", files, Sequence[str | Path])
@@ -118,8 +118,7 @@ def loaded(files: Sequence[str | Path]) -> SpaceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How a command wants its trainings: on which images, by which recipe, remembered where, on
-    which workers.
+    """Configures trainings, that is, their images, recipe, database and workers.
 
     `device` is `auto`, `cpu`, `cuda` or a list such as `cuda:0,cuda:1`; `executor` is the name of
     one. `sources` are other databases whose runs are known, too; nothing is written there. Raises
@@ -187,7 +186,7 @@ class Experiment:
     def measured(self, run: Run) -> Run:
         """Return a run with what is asked of it in the place of its accuracies.
 
-        Raises ConfigError where it has not stored what that needs.
+        Raises ConfigError if it has not stored what that needs.
         """
         if self.metric == ACCURACY or run.accuracy is None:
             return run
@@ -196,7 +195,7 @@ class Experiment:
         return replace(run, accuracies=(value,))
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
-        """One job per seed and network, seed by seed, so that what is interrupted has pairs."""
+        """Return one job per seed and network, seed by seed, so interrupted plans have pairs."""
         chosen = list(networks)
         return [self.job(network, seed) for seed in seeds for network in chosen]
 
@@ -282,8 +281,8 @@ class Experiment:
 
 
 def experiment(settings: RunSettings, network: Network, inputs: Iterable[Shape] = ()) -> Experiment:
-    """Hold the network against what is known of the data, so that whatever is wrong is said before
-    anything is trained. No pixels are read: a worker does that, and compares the digest.
+    """Check the network against what is known of the data, so that errors come before any training.
+    No pixels are read: a worker does that, and compares the digest.
 
     Networks may read any of `inputs`, too: the images are brought to them, once.
     """
@@ -325,7 +324,7 @@ def reading(shared: Experiment, inputs: Iterable[Shape], stored: Sequence[str] =
 def _known(protocol: Split, root: Path | None, databases: Sequence[str]) -> SplitSummary:
     """Say what the images are: from the images, or where there are none, from stored runs.
 
-    Raises DataError where neither says it, or where stored runs are of several sets of images.
+    Raises DataError if neither says it, or if stored runs are of several sets of images.
     """
     from blocksearch.runs.recall import stored_images  # the database, once it is needed
 

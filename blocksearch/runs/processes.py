@@ -1,5 +1,5 @@
-"""Worker processes: submit a Group, get its Runs. One process per core with one thread each; they
-know no database.
+"""Runs worker processes, which are given a Group and return its Runs. One process per core with one
+thread each; they know no database.
 
 Each worker is a pool of its own, so that one that dies takes one training with it and nothing else.
 All hold one end of a lifeline: when the driver closes it or dies, they end at once.
@@ -90,8 +90,8 @@ class Workers:
 
     @property
     def place(self) -> Machine:
-        """Where the first worker trains; all devices are of its kind. Raises ConfigError where
-        there is no such device, and RunError where no worker lives long enough to say.
+        """Where the first worker trains; all devices are of its kind. Raises ConfigError if
+        there is no such device, and RunError if no worker lives long enough to say.
         """
         return self.places[0]
 
@@ -106,7 +106,7 @@ class Workers:
         raise RunError(_died(PATIENCE))
 
     def check(self) -> None:
-        """Raise ConfigError where a GPU was asked for by name and is not there; nothing is started
+        """Raise ConfigError if a GPU was asked for by name and is not there; nothing is started
         for `cpu` or `auto`.
         """
         if self._device not in ("cpu", "auto"):
@@ -235,15 +235,15 @@ def _died(times: int) -> str:
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:
-    """Hand over work, with no script in sight while a worker starts: it would run it again, and all
-    it needs is in our modules.
+    """Hand over work, and hide the user's script while a worker starts, because the worker would
+    run it again and needs only our modules.
 
     So a user's script that trains works without `if __name__ == "__main__"`.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    # A worker is born deaf to what the driver answers: it could come before `start_worker` says so,
-    # or while the driver has only half started it.
+    # A worker starts with the driver's signals blocked, because one could come before it is ignored
+    # by `start_worker`, or while the driver has only half started it.
     before = (
         signal.pthread_sigmask(signal.SIG_BLOCK, process.DRIVERS)
         if hasattr(signal, "pthread_sigmask")
@@ -260,9 +260,9 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
 
 @contextmanager
 def _quiet_starts() -> Iterator[None]:
-    """Let a worker whose driver is killed while it starts end without a traceback: what it was to
-    read, and the semaphores, are gone. A killed process closes its files a moment before its
-    children have another parent.
+    """End a worker whose driver is killed while it starts without a traceback, because its input
+    and the semaphores are gone. A killed process closes its files a moment before its children have
+    another parent.
     """
     command = spawn.get_command_line
 
@@ -285,7 +285,7 @@ def _quiet_starts() -> Iterator[None]:
 
 @contextmanager
 def _deferring() -> Iterator[None]:
-    """Answer signals afterwards: a worker that was started by half would die with a traceback."""
+    """Defer signals, because a worker killed during its start would print a traceback."""
     came: list[tuple[int, FrameType | None]] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

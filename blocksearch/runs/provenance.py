@@ -1,4 +1,4 @@
-"""Where the runs of an answer came from, and how far other images would have changed one."""
+"""Describes where the runs of an answer came from, and how far other images would change one."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ def mixture(runs: Collection[Run], *, strict: bool = False) -> str:
     """Say which kinds of devices and minor versions of torch gave the runs, where there are
     several; "" where there is one.
 
-    Raises ConfigError where there are several and `strict` is asked for.
+    Raises ConfigError if there are several and `strict` is asked for.
     """
     kinds = sorted(
         {

@@ -1,4 +1,4 @@
-"""Questions that were asked of runs: which networks were compared, over which seeds; no numbers.
+"""Stores the questions that were asked of runs, with their networks and seeds, without numbers.
 
 Asking again with more seeds, or in another family, is another look at the same runs. Whoever knows
 how often these were looked at can count the looks.
@@ -76,8 +76,8 @@ class Question:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
     def shares_runs_with(self, other: "Question") -> bool:
-        """Whether some pair of networks is compared by both over some seed and split that both
-        have.
+        """Return whether some pair of networks is compared by both over some seed and split that
+        both have.
         """
         same = ("dataset", "data", "recipe")
         one, another = (set(each.split.split(SEVERAL)) for each in (self, other))
@@ -131,7 +131,7 @@ def remembered(
 
 
 def remember(questions: Iterable[Question], location: str) -> None:
-    """Store the questions that a database lacks. Raises StoreError where it cannot be written."""
+    """Store the questions that a database lacks. Raises StoreError if it cannot be written."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     with closing(Ledger(location)) as ledger, ledger.writing() as connection:
         QUESTIONS.create(connection, checkfirst=True)
@@ -230,7 +230,7 @@ def _implied(ledger: Ledger, like: Question) -> Iterator[Question]:
 
 
 def _check_answer(row: Fields) -> None:
-    """Raise StoreError for a row of an answer of which networks and seeds cannot be looked up."""
+    """Raise StoreError for a row of an answer whose networks and seeds cannot be looked up."""
     if row.has("fingerprint") and row.text("fingerprint") and row.row.get("seeds") is not None:
         row.text("fingerprint").encode()
         row.wholes("seeds", high=SEED)

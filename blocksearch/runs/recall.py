@@ -1,4 +1,4 @@
-"""What stored runs say, read from one database or several; nothing is written."""
+"""Reads stored runs from one database or several; writes nothing."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -11,7 +11,7 @@ from blocksearch.runs.shipped import BESIDE
 
 
 def recall(jobs: Iterable[Job], *locations: str) -> dict[RunKey, Run]:
-    """Return the final runs of jobs that databases have; the first that has a run is believed."""
+    """Return the final runs of jobs, each from the first of the databases that has it."""
     keys = {job.key for job in jobs}
     found: dict[RunKey, Run] = {}
     for location in locations:
@@ -33,13 +33,13 @@ def stored_images(dataset: str, split: str, locations: Sequence[str]) -> list[Sp
 
 
 def there(location: str) -> bool:
-    """Whether there is a database: a file that exists, or any server's."""
+    """Return whether a database exists, which any server's is taken to do."""
     file = Location(location).file
     return file is None or file.exists()
 
 
 def is_shipped(location: str) -> bool:
-    """Whether a database is one of those that are shipped, which are only read.
+    """Return whether a database is one of the shipped ones, which are only read.
 
     >>> is_shipped("results/digits.db")
     False

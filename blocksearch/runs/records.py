@@ -1,4 +1,4 @@
-"""What a training is (`RunKey`, its identity) and what came of it (`Run`, its record)."""
+"""Defines the identity of a training (`RunKey`) and its record (`Run`)."""
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +18,7 @@ from blocksearch.training.recipe import Recipe
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class RunKey:
-    """Identity of a training: equal keys are trained once, ever.
+    """Identity of a training; equal keys are trained only once.
 
     `network` is the fingerprint of the resolved layers, `data` the digest of the training images
     and labels, `protocol` the validation split's id or `test`, `recipe` a digest with the
@@ -45,7 +45,7 @@ class RunKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A RunKey with what a worker needs to carry it out.
+    """A RunKey with what a worker needs to train it.
 
     `text` is how the network was written, `images` how many an epoch has, `weights` the file in
     which the trained weights are kept, where they are wanted.
@@ -71,7 +71,7 @@ class Job:
         return self.weights is not None and not self.weights.exists()
 
     def keeping(self, folder: Path | None) -> "Job":
-        """Have the trained weights kept in a folder, in a file named by the run."""
+        """Keep the trained weights in a folder, in a file named by the run."""
         return replace(self, weights=folder / self.key.file_name if folder else None)
 
 
@@ -89,9 +89,9 @@ class Machine:
 class Group:
     """Jobs that one worker carries out at once: the same training with several seeds, or just one.
 
-    `checkpoint` is the file in which it is kept while it runs, so that whoever is cut off goes on
-    and does not start again. `until` is the epoch after which it stops, short of the horizon; it
-    can be taken up again from its checkpoint.
+    `checkpoint` is the file in which it is kept while it runs, so that an interrupted training
+    resumes. `until` is the epoch after which it stops, short of the horizon; it can be taken up
+    again from its checkpoint.
     """
 
     jobs: tuple[Job, ...]
@@ -125,7 +125,7 @@ class Group:
         return own[0], own[1]
 
     def kept_in(self, folder: Path | None) -> "Group":
-        """Give the group its checkpoint in a folder, where there is one."""
+        """Set the group's checkpoint in a folder, if there is one."""
         return replace(self, checkpoint=folder / self.file_name) if folder else self
 
     @property
@@ -207,11 +207,11 @@ class Run:
 
     @property
     def accuracy(self) -> float | None:
-        """Percent after the last epoch, or None where the run did not complete."""
+        """Percent after the last epoch, or None if the run did not complete."""
         return self.accuracies[-1] if self.state is RunState.COMPLETE else None
 
     def accuracy_at(self, epoch: int) -> float | None:
-        """Percent after an epoch, counted from 1, or None where the run did not come so far."""
+        """Return percent after an epoch, counted from 1, or None if the run did not reach it."""
         return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else None
 
 

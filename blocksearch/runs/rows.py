@@ -1,4 +1,4 @@
-"""What is stored of trainings: the tables, each row's checksum, and rows as records and back."""
+"""Defines the tables of trainings and each row's checksum, and turns rows into records and back."""
 
 import hashlib
 import json
@@ -168,13 +168,13 @@ def rows_beside(run: Run, row: str) -> list[tuple[sa.Table, dict[str, Any]]]:
 
 
 def joined_with(query: "sa.Select[Any]", table: sa.Table) -> "sa.Select[Any]":
-    """Have a query of runs return what a table beside has of them, too."""
+    """Join a query of runs with what a table beside has of them."""
     own = [column.label(f"{table.name} {column.name}") for column in table.c]
     return query.add_columns(*own).outerjoin(table, table.c.run == RUNS.c.checksum)
 
 
 def taken_apart(row: dict[str, Any], table: sa.Table, where: str) -> dict[str, Any]:
-    """Take out of a run's row what a table beside has of it; nothing where it has none."""
+    """Take out of a run's row what a table beside has of it; nothing if it has none."""
     own = {column.name: row.pop(f"{table.name} {column.name}", None) for column in table.c}
     if own["run"] is None:
         return {}
@@ -305,7 +305,7 @@ def _divergence(fields: Fields, state: RunState, epochs: int) -> Divergence | No
 
 
 def _provenance(fields: Fields) -> dict[str, str]:
-    """Read how a run was made, and hold against it which seeds shared its module, and how many."""
+    """Read how a run was made, and check it against the seeds that shared its module."""
     found = fields.named_texts("provenance")
     seeds, mode = found.get("seeds"), found.get("mode", "serial")
     if seeds is not None:

@@ -1,5 +1,5 @@
-"""From jobs to runs: look up, choose how seeds are trained, train what is missing, remember each
-run before saying so.
+"""Turns jobs into runs. It looks runs up, chooses how seeds are trained, trains what is missing,
+and stores each run before it reports it.
 """
 
 import time
@@ -92,7 +92,7 @@ def ensure(
             groups = in_turn(todo.groups, ledger, holds, callback.finished)
             pool.train(groups, keep, callback.started)
         except BaseException:
-            # Asked of the ledger: whoever interrupts may do so between a run's row and its mention.
+            # The ledger is asked, because an interrupt may come between a run's row and its report.
             reason = _interrupted(len(ledger.find(job.key for job in todo.missing)), todo)
             raise
         finally:
@@ -107,7 +107,7 @@ def _untrained(jobs: Iterable[Job], known: Collection[RunKey]) -> list[Job]:
 
 
 def _check_images(jobs: Sequence[Job], location: str) -> None:
-    """Raise DataError where images that must be trained on are not here, before a file is made."""
+    """Raise DataError if images that must be trained on are not here, before a file is made."""
     lacking = _untrained(jobs, recall(jobs, location))
     for split, root in {(job.protocol, job.root) for job in lacking}:
         summary(split, root)
@@ -149,7 +149,7 @@ def foresee(
 def opened(location: str, workers: Executor) -> Ledger:
     """Open the ledger of trainings.
 
-    Raises ConfigError where a device that was asked for is not there, StoreError where trainings in
+    Raises ConfigError if a device that was asked for is not there, StoreError if trainings in
     progress have no place.
     """
     workers.check()
@@ -175,9 +175,8 @@ def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[J
     """Divide the jobs of one network into those whose seeds may be trained together, and single
     ones, in order.
 
-    Seeds 0-4 are always divided into the same shares, and so is each five after them; a share of
-    which a seed is missing here is not fused, so that what a run gives does not depend on how often
-    its command was cut off.
+    Seeds 0-4 are always divided into the same groups, and so is each five after them. Seeds are
+    fused only in complete groups, so an interrupted command gives the same results.
     """
     by_seed = {job.key.seed: job for job in jobs}
     found: list[list[Job]] = []
@@ -193,7 +192,7 @@ def divide(jobs: Iterable[Job], shares: Sequence[range] = SHARES) -> list[list[J
 
 
 def fused(layers: Layers, device: str) -> bool:
-    """Whether several seeds of a network are trained in one module here, by a fixed rule.
+    """Return whether several seeds of a network train in one module here, by a fixed rule.
 
     A rule and not a clock decides, because both ways give the same only up to rounding and a result
     must not depend on how busy a machine was. On a GPU seeds share its many cores. A processor
@@ -231,7 +230,7 @@ def _grouped(jobs: Sequence[Job], ledger: Ledger, workers: Executor) -> tuple[li
 
 def _in_time(groups: Sequence[Group], workers: int) -> Iterator[Group]:
     """Yield as many groups as there are workers, and others until `PROBING` seconds after one of
-    them is done. No result depends on it: it only says how long trainings may take.
+    them is done. It only serves to estimate time, so no result depends on it.
     """
     yield from groups[:workers]
     until = time.monotonic() + PROBING
@@ -249,8 +248,8 @@ def _interrupted(kept: int, todo: Plan) -> str:
 
 
 def _sweep(jobs: Sequence[Job], ledger: Ledger) -> None:
-    """Remove checkpoints of runs that are stored, which a command left that was killed in between;
-    in whatever shares it had divided them.
+    """Remove checkpoints of stored runs, which a killed command left, in whatever groups it had
+    divided them.
     """
     if ledger.checkpoints is None or not ledger.checkpoints.exists():
         return

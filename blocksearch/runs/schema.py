@@ -1,4 +1,4 @@
-"""What a file of SQLite may hold: our tables exactly as we make them, and plain tables of others.
+"""Checks that an SQLite file has our tables exactly as we make them, and plain ones of others.
 
 Triggers and views are statements that run when tables are written or read. So a file that has one
 is refused, and so is a table or an index of ours that is otherwise than we would make it.
@@ -18,8 +18,8 @@ _INDEXES: dict[str, set[str]] = {}  # names of a table's indexes
 
 
 def register(metadata: sa.MetaData, earlier: dict[str, str] | None = None) -> None:
-    """Have tables known as this version makes them, and as an earlier one did: pieces of a
-    statement, by what stood there.
+    """Register tables as this version makes them, and as an earlier one did, given by the pieces of
+    a statement that changed.
     """
     for table in metadata.tables.values():
         made = _plain(str(CreateTable(table).compile(dialect=sqlite.dialect())))
@@ -44,7 +44,7 @@ def check_schema(engine: sa.Engine, location: Location) -> frozenset[str]:
 
 
 def _check_meta(engine: sa.Engine, location: Location, tables: frozenset[str]) -> None:
-    """Raise StoreError where rows of ours are there, and what says of which schema they are is not:
+    """Raise StoreError if rows of ours are there, and what says of which schema they are is not:
     the database would be taken for an empty one.
     """
     with engine.connect() as connection:

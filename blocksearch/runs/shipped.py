@@ -1,4 +1,4 @@
-"""Where the results lie that come with the project; what a name that no database has may mean."""
+"""Finds the results that come with the project, and suggests databases for a name not found."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,8 +28,8 @@ def shipped(dataset: str) -> tuple[str, ...]:
 
 
 def meant(file: Path) -> str:
-    """Say which database may be meant by one that is not there: one of that name or a like one that
-    is here, else one that is shipped.
+    """Suggest a database for one that does not exist, one here of that name or a similar one, else
+    a shipped one.
 
     >>> meant(Path("no/svhn.bd"))[:14], "svhn.db" in meant(Path("no/svhn.bd"))
     ('; did you mean', True)
@@ -46,7 +46,7 @@ def meant(file: Path) -> str:
 
 
 def instead_of_images(dataset: str) -> str:
-    """Say where answers are that need no images, if some are shipped of a data set and not here.
+    """Say where stored answers are, which need no images, if they are shipped and not here.
 
     >>> instead_of_images("digits")
     ''

@@ -1,4 +1,4 @@
-"""Train one network on some seeds and say how each went."""
+"""Trains one network on some seeds and says how each went."""
 
 from collections.abc import Sequence
 

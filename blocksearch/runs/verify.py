@@ -1,4 +1,4 @@
-"""Train stored runs again, in the way that they record, and hold the two against each other."""
+"""Trains stored runs again, in the way that they record, and compares the two."""
 
 import hashlib
 from collections import defaultdict
@@ -27,7 +27,7 @@ BITS = {"processor": "", "torch": "", "numpy": "", "numba": "", "kernels": "1"}
 
 
 class Likeness(StrEnum):
-    """How a training came out that was done again."""
+    """Whether a training that was repeated gave the same."""
 
     EQUAL = "equal to the bit"
     DIFFERENT = "not equal"
@@ -36,11 +36,11 @@ class Likeness(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """A stored run beside the same training done again.
+    """A stored run beside the same training repeated.
 
     `spread` is the standard deviation in points over the seeds that are stored of the network, None
     with fewer than two. `alike` says whether both were made on one kind of processor, by the same
-    instructions, libraries and kernels, so that they must be equal; None where the stored run does
+    instructions, libraries and kernels, so that they must be equal; None if the stored run does
     not say it. `together` are the seeds that shared its module, by the record or, where it has
     none, by rule.
     """
@@ -111,7 +111,7 @@ def verify(
 
     Runs that must come out equal here are chosen first, of different networks first, and among
     them as their content decides. The database is only read.
-    Raises ConfigError, StoreError or DataError where that is not possible.
+    Raises ConfigError, StoreError or DataError if that is not possible.
     """
     check_type("runs", count, int)
     check_type("workers", workers, int | None)
@@ -178,8 +178,8 @@ def _repeatable(ledger: Ledger) -> list[Run]:
 
 
 def _chosen(together: list[list[Run]], count: int, here: dict[str, str]) -> list[list[Run]]:
-    """Choose the groups of `count` runs: first those that must come out equal `here`, then those
-    that do not say it, then those of elsewhere.
+    """Choose the groups of `count` runs, first those that must be equal `here`, then those that do
+    not say it, then those from other machines.
     """
     found: list[list[Run]] = []
     for alike in (True, None, False):

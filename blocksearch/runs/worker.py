@@ -1,5 +1,5 @@
-"""What a worker process does with a Job. torch is imported here only inside the functions, so that
-the driver stays light.
+"""Trains a Job in a worker process. torch is imported here only inside the functions, so that the
+driver stays light.
 """
 
 import ctypes
@@ -51,7 +51,7 @@ def start_worker(lifeline: Connection) -> None:
 
 
 def set_up_torch() -> Callable[[], None]:
-    """Have torch compute as every worker does; return what undoes it."""
+    """Set torch up to compute as every worker does; return what undoes it."""
     import torch
 
     threads, before = torch.get_num_threads(), torch.backends.cudnn.deterministic
@@ -91,7 +91,7 @@ def _keep_pages() -> None:
 def train_group(group: Group) -> list[Run]:
     """Train a group from where its checkpoint left it to the last epoch, or to where it is to stop.
 
-    Seeds that do not fit into memory at once are trained by halves. Raises DataError where the
+    Seeds that do not fit into memory at once are trained by halves. Raises DataError if the
     images are not those that were planned.
     """
     try:
@@ -105,7 +105,7 @@ def train_group(group: Group) -> list[Run]:
 
 
 def _half(group: Group) -> list[Run]:
-    """Train a half; what goes wrong in it is its own, so that the other one is kept."""
+    """Train a half. If it fails, the other one is kept."""
     try:
         return train_group(group)
     except BlocksearchError:
@@ -124,8 +124,8 @@ def _trained(group: Group) -> list[Run]:
     from blocksearch.training.weights import Keeper, save_weights
 
     job, data = group.jobs[0], _data(group.jobs[0])
-    # What was trained elsewhere is not gone on with: its bits would be no machine's, and the record
-    # would name one of the two.
+    # A training from another machine is not resumed, because its bits would be those of neither,
+    # and the record would name one of the two.
     kept_for = f"{group.digest} {device_name(group.device)} torch {version('torch')}"
     keeper = Keeper(
         lambda: Training(job.layers, data, job.recipe, group.seeds, group.device),
@@ -260,7 +260,7 @@ def _now() -> str:
 
 
 def provenance_here(group: Group) -> dict[str, str]:
-    """Return what a run made by this process would say of where and by what it was made."""
+    """Return the provenance of runs that this process makes."""
     import torch
 
     device = group.device

@@ -1,4 +1,4 @@
-"""What is reported of networks, averaged over what the scales of the model may be.
+"""Averages what is reported of networks over the likely scales of the model.
 
 It is averaged over σ, given the repeated runs, and under each σ over τ, by its likelihood (Kass and
 Steffey 1989). With few repeated runs, a σ that comes out small by chance would believe lucky
@@ -102,7 +102,7 @@ class _Alike:
 
 
 def _alike(features: Features, seen: Seen) -> list[_Alike]:
-    """Divide the networks into those that every scale weighs alike."""
+    """Group the networks that have equal weights under every scale."""
     lone = [np.column_stack(features.outside(seen.rows[part])) for part in seen.parts()]
     keys = np.column_stack([np.round(seen.counts, 9), np.concatenate([np.zeros((0, 2)), *lone])])
     kinds, of = np.unique(keys, axis=0, return_inverse=True)
@@ -130,7 +130,7 @@ class _Posterior:
         return own, self._seeds / group.count
 
     def learn(self, seen: Seen, groups: Sequence[_Alike]) -> None:
-        """Take up the results of some groups: the products of features once for all scales."""
+        """Take up the results of some groups, and multiply features once for all scales."""
         products, sums, means = zip(*(_products(seen, group) for group in groups), strict=True)
         weights = np.array([1 / sum(self._variances(group)) for group in groups])
         self._information += np.tensordot(weights.T, np.array(products), 1)
@@ -145,7 +145,7 @@ class _Posterior:
     def expected(
         self, seen: Seen, group: _Alike
     ) -> Iterator[tuple[NDArray[np.intp], Floats, Floats]]:
-        """Yield, part by part, which networks of a group, and mean and variance of their accuracy,
+        """Yield the indices of some networks of a group, with mean and variance of their accuracy,
         averaged over scales.
         """
         own, noise = self._variances(group)

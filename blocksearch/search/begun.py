@@ -1,5 +1,5 @@
-"""A study as it was begun: a later command goes on with it, or is told what it means otherwise; and
-one driver at a time does, by a lock on a file beside the study's.
+"""Resumes a study as it was begun, or refuses a command that means another one. A lock on a file
+beside the study's allows one driver at a time.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ LONGEST = 200  # bytes of a lock's name; file systems take 255, and some need a 
 
 
 def in_its_order(grammar: Grammar, config: StudyConfig, location: str) -> Grammar:
-    """Return a space with its factors in the order in which the study has them, where there is one:
-    the order of keywords makes no other space, but it numbers networks.
+    """Return a space with its factors in the order of the study, if there is one, because the order
+    of keywords numbers networks, though it makes no other space.
     """
     stored, _ = _stored(location, config.name)
     described = stored.get("described") if stored else None
@@ -52,7 +52,7 @@ def _stored(location: str, name: str) -> tuple[dict[str, Any] | None, bool]:
 
 
 def check_goes_on(definition: StudyDefinition, location: str) -> None:
-    """Raise ConfigError where a search would not begin a study, nor go on with one; nothing is
+    """Raise ConfigError if a search would not begin a study, nor go on with one; nothing is
     written.
     """
     name = definition.config.name
@@ -63,8 +63,8 @@ def check_goes_on(definition: StudyDefinition, location: str) -> None:
 
 
 def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) -> StudyConfig:
-    """Let a new study have as many trainings in flight as suit this machine, where none are wished,
-    and one that goes on as many as it has.
+    """Set how many trainings a study has in flight, to what suits this machine if it is new and the
+    user gave no number, else to what it had.
     """
     if config.max_pending is not None:
         return config
@@ -73,7 +73,7 @@ def settled(config: StudyConfig, stored: dict[str, Any] | None, pending: int) ->
 
 
 def agree(stored: dict[str, Any] | None, definition: StudyDefinition, location: str) -> None:
-    """Raise ConfigError where a study of this name is there and means something else."""
+    """Raise ConfigError if a study of this name is there and means something else."""
     name = definition.config.name
     if stored is None:
         there = contents(location)
@@ -87,7 +87,7 @@ def agree(stored: dict[str, Any] | None, definition: StudyDefinition, location: 
 
 
 def refuse_foreign(location: str, name: str) -> None:
-    """Raise ConfigError where only Optuna has a study of this name, before anything is written."""
+    """Raise ConfigError if only Optuna has a study of this name, before anything is written."""
     file = Location(location).file
     if file is None or not file.is_file():
         return
@@ -104,7 +104,7 @@ def _foreign(location: str, name: str) -> ConfigError:
 
 
 def alone(location: str, name: str) -> AbstractContextManager[None]:
-    """Hold a study. Raises ConfigError where another driver does; one that dies lets go."""
+    """Hold a study. Raises ConfigError if another driver does; one that dies lets go."""
     busy = ConfigError(
         f"another search is running study {name} in {Location(location)}: end it, or give this one "
         "another name"
@@ -113,8 +113,8 @@ def alone(location: str, name: str) -> AbstractContextManager[None]:
 
 
 def making_tables(location: str) -> AbstractContextManager[None]:
-    """Wait until no other driver is opening Optuna's tables: Optuna makes those that it misses as
-    if nobody else did. Raises StoreError where one goes on to for longer than a transaction may.
+    """Wait until no other driver opens Optuna's tables, because Optuna creates missing ones without
+    a lock. Raises StoreError after the time limit of a transaction.
     """
     held = _lock_file(location, ".tables")
     busy = StoreError(
@@ -125,8 +125,8 @@ def making_tables(location: str) -> AbstractContextManager[None]:
 
 
 def _lock_file(location: str, ending: str) -> Path:
-    """Return a file beside the study's, or for a server's database one on this machine: drivers
-    elsewhere do not see that.
+    """Return a file beside the study's, or for a server's database one on this machine, which
+    drivers elsewhere do not see.
     """
     where = Location(location)
     if where.secret_url is not None:

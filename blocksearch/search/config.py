@@ -1,4 +1,4 @@
-"""What a user asks of a search: the fields of Python's `Study` and of the command line."""
+"""Configures a search, in the fields that Python's `Study` and the command line share."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """What a user asks of a search beside its space, its trainings, and how long it may go on.
+    """Configures a search, but for its space, its trainings, and how long it runs.
 
     `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5".
     Raises ConfigError for what cannot be.
@@ -215,7 +215,7 @@ class StudyConfig:
             "start_with": list(self.enqueue),
             "rungs": list(self.rungs),
         }
-        # what is usual is not written: studies that were begun before it could be chosen lack it
+        # defaults are not written, because studies begun before the choice existed lack them
         if self.references != NAMED:
             found["references"] = list(self.references)
         if self.metric != str(ACCURACY):
@@ -255,7 +255,7 @@ def _references(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def read_rungs(text: str) -> tuple[int, ...]:
-    """Read epochs such as `2,5`; nothing is no race. Raises ConfigError."""
+    """Read epochs such as `2,5`; without any, no network stops early. Raises ConfigError."""
     if not text.strip():
         return ()
     if not re.fullmatch(r" *[0-9]{1,6}( *, *[0-9]{1,6})* *", text):
@@ -264,7 +264,7 @@ def read_rungs(text: str) -> tuple[int, ...]:
 
 
 def check_name(name: str) -> str:
-    """Return a study's name. Raises ConfigError where it could not be one of a file's."""
+    """Return a study's name. Raises ConfigError if it could not be one of a file's."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             "a study's name has up to 64 letters, digits, dots, dashes and underscores, but got "

@@ -1,5 +1,4 @@
-"""What defines a study: everything that decides which networks it proposes and how they are
-judged.
+"""Defines a study by everything that decides which networks it proposes and how they are judged.
 
 A definition is stored with the study when it begins; a later command that means something else by
 the same name is refused.
@@ -134,7 +133,7 @@ class StudyDefinition:
         return found
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
-        """Say what of a stored definition is otherwise here."""
+        """Say in what a stored definition differs from this one."""
         mine = self.as_data()
         plain = ("dataset", "data", "protocol", "recipe", "budgets")
         found = [name for name in plain if mine[name] != stored[name]]
@@ -181,7 +180,7 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
 
 
 def _changed(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
-    """Say what of a space changed: its choices, else what else is known of it."""
+    """Say what changed in a space, its choices first, then the rest."""
     one, old, new = ["one value"], stored["choices"], mine["choices"]
     said = [
         f"{name} was {_text(old.get(name, one))}, now {_text(new.get(name, one))}"
@@ -246,7 +245,7 @@ def opening(
     enqueue: Sequence[str] = (),
     limits: Sequence[Budget] = (),
 ) -> Iterator[tuple[str, Network]]:
-    """Name the networks that a study begins with: reference networks in the grammar's task, and
+    """List the networks that a study begins with: reference networks in the grammar's task, and
     what the user adds.
 
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the
@@ -299,7 +298,7 @@ def define(
     """Bring together what defines a study. `whole` is the space without the budgets: its costs are
     the frame of volumes.
 
-    Raises ConfigError where a rung is not below the last epoch.
+    Raises ConfigError if a rung is not below the last epoch.
     """
     if config.rungs and config.rungs[-1] >= judged.epochs:
         raise ConfigError(
@@ -323,8 +322,8 @@ def define(
 
 
 def _frame(whole: Grammar, prices: Prices, measures: Sequence[Measure]) -> Frame:
-    """Return between what volumes are measured: of a user's own objective, what the networks have
-    that the pool lists, and of a measured one, its bounds.
+    """Return the bounds of volumes. A user's own objective has the range of the networks that the
+    pool lists, and a measured one its own bounds.
     """
     least, largest = whole.enumeration.extremes()
     listed = prices.all()[: prices.pool.listed]

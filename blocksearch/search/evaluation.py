@@ -1,8 +1,8 @@
-"""The last word on a study: its front, trained on all training images with new seeds, judged once
-by the test images.
+"""Evaluates the front of a study once on the test images, after training it on all training images
+with new seeds.
 
-Which networks these are is written down before the first of them is trained, and what came out when
-the last is: a study is tested once, whatever is searched later.
+The networks of the front are stored before the first of them is trained, and the results after the
+last, because a study is tested once, whatever is searched later.
 """
 
 import json
@@ -38,8 +38,8 @@ Inside = Callable[[str], Network]  # reads a network inside a user's model
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """A network of the front: what the search believed of it, and its accuracies (percent) on the
-    test images, one a seed.
+    """A network of the front, with the search's prediction and its accuracies (percent) on the test
+    images, one a seed.
     """
 
     text: str
@@ -55,8 +55,8 @@ class Tested:
 
 @dataclass(frozen=True, kw_only=True)
 class Final:
-    """What the test images said, and when; `again` where that was said before and nothing was
-    opened now.
+    """The results on the test images, and their time; `again` if they were stored before and
+    nothing was opened now.
 
     `searched` says on what the search had trained and judged.
     """
@@ -83,8 +83,8 @@ def final(
     """Test the front of a study, or return what its test said, by a metric or the study's own;
     inside a user's model that needs what reads its networks, unless it was tested before.
 
-    Raises ConfigError where a study has no front or no images, DataError where test images are
-    missing, StoreError where what was written down is damaged.
+    Raises ConfigError if a study has no front or no images, DataError if test images are
+    missing, StoreError if what was written down is damaged.
     """
     study = _trainable(location, name)
     metric = metric or study.metric
@@ -222,7 +222,7 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
 def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
     """Return runs with what is asked of them in the place of their accuracies.
 
-    Raises ConfigError where that is not stored.
+    Raises ConfigError if that is not stored.
     """
     if metric == ACCURACY:
         return list(runs)
@@ -289,7 +289,7 @@ def _chosen(
 
 
 def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
-    """Return a network's layers. Raises StoreError where it is not known."""
+    """Return a network's layers. Raises StoreError if it is not known."""
     known = ledger.layers(each["fingerprint"])
     if known is None:
         raise StoreError(
@@ -305,7 +305,7 @@ def _jobs(
     chosen: Sequence[Mapping[str, Any]],
     inside: Inside | None,
 ) -> list[Job]:
-    """Return a job for each network and seed. Raises ConfigError where it is inside a model that
+    """Return a job for each network and seed. Raises ConfigError if it is inside a model that
     `inside` does not make.
     """
     layers = {each["fingerprint"]: _layers(ledger, each) for each in chosen}

@@ -1,5 +1,5 @@
-"""Our sampler: children of the front and their like, judged by a model of accuracy at costs that
-are known exactly.
+"""Proposes children of the front and of networks near it, ranked by a model of accuracy at exactly
+known costs. This is our own sampler.
 
 Candidates are mutations of good networks, crosses between two of them, and networks drawn from the
 space; a space that is small enough is a candidate whole. The one with the largest expected gain of
@@ -142,8 +142,8 @@ class Evolution:
         return drawn[int(far.argmax())]
 
     def _fitted(self, results: Sequence[Observation], trials: Sequence[Trial]) -> FoldedModel:
-        """Fit at every `REFITS`-th result, and fold in what came since: the same state however the
-        search was cut up.
+        """Fit at every `REFITS`-th result, and fold in later ones, so that an interrupted search
+        has the same state.
         """
         base = len(results) - len(results) % (REFITS if len(results) < LATER else LATER_REFITS)
         if not _enough(results[:base]):
@@ -219,7 +219,7 @@ class Evolution:
         further = self.further.expected(trials, left)
         gain = self._gain(left, means, deviations, boxes, further)
         optimism = OPTIMISM
-        for _ in range(8):  # where the model sees no hope, it is believed less
+        for _ in range(8):  # if no candidate improves the front, widen the bound and try again
             losses = self._losses(left, further, [-optimism] * len(self.further.measures))
             hopes = self.frame.scaled(np.column_stack([means + optimism * deviations, losses]))
             hopeful = hopes[:, 0] > boxes.reached(hopes[:, 1:])
@@ -272,7 +272,7 @@ class Evolution:
 
 
 def _enough(results: Sequence[Observation]) -> bool:
-    """Say whether there are as many networks as a model is worth."""
+    """Say whether there are enough networks to fit a model."""
     rows: set[int] = set()
     for each in results:
         rows.add(each.row)

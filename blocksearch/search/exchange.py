@@ -1,4 +1,4 @@
-"""Networks of a study with one choice exchanged: read from their texts, changed, and counted.
+"""Exchanges one choice in each network of a study, and counts what the changed networks cost.
 
 Costs of layers add, those of factors do not, so the costs of an exchanged network are counted. A
 choice that a text cannot change (depth, width or stride of one stage, the part of a union, an op
@@ -34,7 +34,7 @@ class Exchange:
         self._known: dict[Network, tuple[float, ...]] = {}
 
     def costs(self, place: int, name: str, level: str) -> tuple[float, ...] | None:
-        """Return what a network costs with a level in place of its own; None where it has none."""
+        """Return what a network costs with a level in place of its own; None if it has none."""
         network = self._networks[place]
         if network is None:
             return None
@@ -71,7 +71,7 @@ class Exchange:
 
 
 def read(text: str) -> Network | None:
-    """Return the network that a text means; None where that cannot be said."""
+    """Return the network that a text means; None if that cannot be said."""
     with suppress(BlocksearchError):
         return parse(text)
     return None

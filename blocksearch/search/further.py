@@ -1,4 +1,4 @@
-"""What is expected of the measured objectives of networks beside accuracy, and which networks keep
+"""Predicts the measured objectives of networks other than accuracy, and decides which networks meet
 the limits on what is measured.
 
 Each is modelled as accuracy is, by itself, from trainings that came to the last epoch alone.
@@ -85,7 +85,7 @@ class Further:
         return Expected(values, np.zeros_like(values))
 
     def outcomes(self) -> Floats:
-        """Return outcomes of all measured objectives, in deviations from what is expected: with
+        """Return outcomes of all measured objectives, in deviations from what is expected. With
         equal weights they have the mean and the deviation of independent normal values.
         """
         if not self.measures:

@@ -1,4 +1,4 @@
-"""What a user's function or sampler is, in words that change with what it does; what it reads
+"""Identifies a user's function or sampler by a text that changes with its code; what it reads
 elsewhere is not seen.
 """
 
@@ -45,8 +45,8 @@ def sampler_texts(sampler: Any) -> tuple[str, str]:
     return _TEXTS[id(sampler)][1]
 
 
-# as they were when first seen: some of Optuna's change their own arguments once they are used; kept
-# with the samplers, which need have no hash
+# texts as first seen, because some of Optuna's samplers change their own arguments when used; kept
+# with the samplers, which need not be hashable
 _TEXTS: dict[int, tuple[Any, tuple[str, str]]] = {}
 
 
@@ -98,8 +98,8 @@ def _kept(made: object, name: str) -> object:
 
 
 def _is_drawn(seed: object) -> bool:
-    """Say whether a sampler drew a seed for itself, another in each process: `QMCSampler` draws 64
-    bits where it gets none, and one that is given has at most 32.
+    """Say whether a sampler drew a seed for itself, another in each process. `QMCSampler` draws 64
+    bits if it gets none, and a given seed has at most 32.
     """
     return isinstance(seed, int) and seed >= 1 << 32
 
@@ -109,8 +109,8 @@ def _is_of_optuna(value: object) -> bool:
 
 
 def _told(value: Any) -> str:
-    """Write an argument such that another process writes it alike: no address, and no order that
-    means nothing.
+    """Write an argument so that every process writes it alike, without addresses and with sets in
+    order.
     """
     match value:
         case None | bool() | int() | float() | str():

@@ -1,10 +1,10 @@
-"""Which factors put a network on the front, and what each level does: from a study's steps alone,
-with uncertainty.
+"""Estimates which factors put a network on the front, and what each level does, from a study's
+trials alone and with uncertainty.
 
 The true accuracies of the trained networks are drawn from what the search's model knows, each
-network by itself; each draw has its own Pareto front. A factor counts for as much as the levels on
-the front differ from those of all networks trained, in bits, less what a random choice of as many
-networks gives: a factor that does not matter is at 0, give or take its interval.
+network by itself; each draw has its own Pareto front. The importance of a factor is how far its
+levels on the front differ from those of all networks trained, in bits, less what a random choice of
+as many networks gives. So a factor that does not matter is at 0, within its interval.
 
 A level's effect on accuracy is the model's mean over the trained networks with that level in place
 of their own, against the mean over levels. The exchanged networks' costs are counted. Of N networks
@@ -51,7 +51,7 @@ class Level:
 
     `networks` are how many have it; `share` is their share of all, `on_front` its share on the
     front, `lift` the quotient. `accuracy` is its effect in percentage points and `flops` in log10,
-    against the mean over the factor's levels; None where it was never trained, or where no network
+    against the mean over the factor's levels; None if it was never trained, or if no network
     can be read from its text with the levels exchanged.
     """
 
@@ -66,7 +66,7 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class FactorImportance:
-    """A factor, and how much more its levels on the front say of it than chance would, in bits.
+    """The importance of a factor in bits, beyond that of as many networks chosen by chance.
 
     `exchanged` is in how many networks its levels could be exchanged.
     """
@@ -98,7 +98,7 @@ class Effects:
 
 
 def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
-    """Read a study and say what its factors do. Raises StoreError or ConfigError where that cannot
+    """Read a study and say what its factors do. Raises StoreError or ConfigError if that cannot
     be said.
     """
     study = open_study(location, name)
@@ -111,7 +111,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
 
 
 def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
-    """Say what the factors of a study do. Raises ConfigError where it has no result."""
+    """Say what the factors of a study do. Raises ConfigError if it has no result."""
     fit = fitted(study)
     rng = np.random.default_rng(0)
     fronts = _fronts(study, fit, draws, rng)
@@ -189,8 +189,8 @@ def importance(
 
 
 def _always_beaten(accuracies: Floats, costs: Floats) -> NDArray[np.bool_]:
-    """Say which networks are at their best beaten by another at its worst: they are on no front,
-    and need not be compared.
+    """Say which networks at their best are dominated by another at its worst. They are on no front,
+    so they need not be compared.
     """
     worst = np.column_stack([accuracies.min(0), costs])
     bar = worst[~dominated(worst)]
@@ -202,8 +202,8 @@ def _always_beaten(accuracies: Floats, costs: Floats) -> NDArray[np.bool_]:
 
 
 def _bits(codes: NDArray[np.int16], levels: int, chosen: NDArray[np.bool_]) -> Floats:
-    """Return, for each draw, how far the levels of the chosen are from those of all: the
-    Kullback–Leibler divergence.
+    """Return, for each draw, the Kullback–Leibler divergence of the chosen networks' levels from
+    those of all.
     """
     marks = np.eye(levels)[codes]
     everywhere = marks.mean(0)

@@ -1,7 +1,7 @@
-"""The loop of a search: trials ▶ workers ▶ ledger ▶ study. One driver owns a study.
+"""Runs the loop of a search: trials ▶ workers ▶ ledger ▶ study. One driver owns a study.
 
 A run is in the ledger before its trial is in the study, and a trial before its copy in Optuna's
-tables: whoever is killed in between leaves nothing that the next driver cannot complete.
+tables. So a driver that is killed in between leaves nothing that the next one cannot complete.
 """
 
 import time
@@ -48,7 +48,7 @@ SHARES_AFTER = 3  # results of at most 1 that make us doubt that they are percen
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """How long to search: until so many are sampled and the front has its seeds, or `timeout` s."""
+    """Ends a search when so many are sampled and the front has its seeds, or after `timeout` s."""
 
     trials: int
     timeout: float | None = None
@@ -74,7 +74,7 @@ def affordable(grammar: Grammar, config: StudyConfig) -> Grammar:
 
 
 def _check_blocks_are_used(grammar: Grammar) -> None:
-    """Raise ConfigError where a user's model is the same whatever the block is."""
+    """Raise ConfigError if a user's model is the same whatever the block is."""
     if grammar.skeleton is None or len(few := list(islice(_made(grammar), LOOKED_AT))) < LOOKED_AT:
         return
     if len({network.digest for network in few}) == 1:
@@ -102,8 +102,8 @@ def search(
     effort: StoppingRule,
     callback: Callback,
 ) -> None:
-    """Search by training. Raises ConfigError where another driver has the study, or where it was
-    begun with something else; RunError where this machine cannot carry out a training.
+    """Search by training. Raises ConfigError if another driver has the study, or if it was
+    begun with something else; RunError if this machine cannot carry out a training.
     """
     grammar = in_its_order(grammar, config, settings.ledger)
     within = affordable(grammar, config)
@@ -217,7 +217,7 @@ def _percent(found: object) -> float:
 
 
 class Driver:
-    """A hold on a study: its course, and where each trial that counts is written."""
+    """Holds the lock of a study, its queue of trials, and the tables that they are written to."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class Driver:
         callback.search_started(self._name, len(told), self._total)
 
     def next(self) -> Trial | None:
-        """Return the trial to carry out now; None where it has to wait, or nothing or no time is
+        """Return the trial to carry out now; None if it has to wait, or nothing or no time is
         left.
         """
         self._late = self._deadline is not None and time.monotonic() >= self._deadline
@@ -297,9 +297,9 @@ class Driver:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Let a search run, and say how it ended."""
+        """Run a search, and say how it ended."""
         try:
-            # small matrices beside busy workers: more threads wait for each other
+            # matrices are small and workers busy, so more threads would wait for each other
             with threadpool_limits(1, user_api="blas"):
                 yield
         except KeyboardInterrupt:

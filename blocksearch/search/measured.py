@@ -1,4 +1,4 @@
-"""What a study measures beside accuracy, and the limits on what is measured: names, directions and
+"""Defines what a study measures beside accuracy, and the limits on it, by names, directions and
 bounds.
 """
 
@@ -84,7 +84,7 @@ class Measure:
         return found
 
     def checked(self, value: object) -> float:
-        """Return a value as a number. Raises PluginError where it is none within the bounds."""
+        """Return a value as a number. Raises PluginError if it is none within the bounds."""
         if not isinstance(value, Real) or not isfinite(float(value)):
             raise PluginError(f"objective {self.name} must be a finite number, but got {value!r}")
         if not self.low <= float(value) <= self.high:

@@ -1,4 +1,4 @@
-"""What is searched for, and what beats what: objectives, Pareto fronts, ranks and hypervolume.
+"""Defines objectives, and computes Pareto dominance, non-dominated ranks and hypervolume.
 
 Points are rows: accuracy, to be maximised, then costs, to be minimised. For volumes, accuracy is
 scaled so that chance is 0 and 100 % is 1, and each cost so that the space's least is 0 and its
@@ -162,7 +162,7 @@ def _dominated_by_sorting(losses: Floats) -> NDArray[np.bool_]:
 
 
 def _dominated_by_turns(losses: Floats) -> NDArray[np.bool_]:
-    """Take what nothing left can beat, in order, and strike out all that it beats."""
+    """Take points that nothing left dominates, in order, and strike out all that each dominates."""
     found = np.zeros(len(losses), bool)
     left = np.lexsort(losses.T[::-1])  # in this order, whatever beats a point comes before it
     while len(left):
@@ -233,7 +233,7 @@ class Frame:
     def scaled_costs(self, costs: Floats) -> Floats:
         """Scale rows of costs."""
         least, largest = self._on_axes(np.array(self.least)), self._on_axes(np.array(self.largest))
-        # where all cost the same, tenfold is the unit
+        # if all cost the same, a factor of ten is the unit
         spans = np.where(largest > least, largest - least, 1.0)
         found: Floats = (self._on_axes(costs) - least) / spans
         return found
@@ -243,14 +243,14 @@ class Frame:
         return np.where(self.linear, costs, logarithms) if any(self.linear) else logarithms
 
     def volume(self, points: Floats) -> float:
-        """Hypervolume that rows of accuracy and costs dominate, between 0 and 1 where no point is
-        cheaper than the space.
+        """Return the hypervolume that rows of accuracy and costs dominate, between 0 and 1 if no
+        point is cheaper than the space.
         """
         return hypervolume(self.scaled(points)) if len(points) else 0.0
 
 
 def hypervolume(scaled: Floats) -> float:
-    """Exact volume between scaled points and the reference: accuracy 0, every cost 1."""
+    """Return the exact volume between scaled points and the reference (accuracy 0, costs 1)."""
     inside = scaled[(scaled[:, 0] > 0) & (scaled[:, 1:] < 1).all(1)]
     losses = np.hstack([-inside[:, :1], inside[:, 1:]])
     return _volume(losses, np.array([0.0] + [1.0] * (scaled.shape[1] - 1)))

@@ -1,6 +1,5 @@
-"""What trials say of networks: accuracies as observations, early ones read by what they say of the
-last epoch, and the models that are fitted to all of them: at once for what is reported, once in a
-while for what a search goes by.
+"""Turns trials into observations, predicts final accuracy from early accuracy, and fits the models
+of accuracy. What is reported is fitted at once; what a search goes by is fitted once in a while.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,11 @@ from blocksearch.search.surrogate import (
 )
 from blocksearch.search.trials import Trial
 
-# before anything is known, differences shrink by a third: a guess worth two runs
+# the prior shrinks differences by a third, and is worth two runs
 SLOPE, SLOPE_WORTH = 0.7, 2.0
 SPREAD, SPREAD_WORTH = 4.0, 2.0  # percentage points around the line, a guess worth two runs
 LATER_REFITS = 64  # results between fits, once there are many: new networks for which there is room
-# of a network: its accuracy after the last epoch by seed, and what that is worth
+# by seed, a network's accuracy after the last epoch and its weight
 Finals = dict[int, tuple[float, float]]
 MadeOf = Callable[[list[int]], tuple[Codes, Floats]]  # codes N×F and modelled costs of rows
 
@@ -57,8 +56,8 @@ class _Line:
 
     @classmethod
     def through(cls, x: Floats, y: Floats, early: Sequence[float]) -> "_Line":
-        """Learn it from accuracies x of runs that came to y; of all runs that came to x, these are
-        `early`.
+        """Fit it to accuracies x of runs that also have y; `early` are those of all runs that have
+        x.
         """
         if not len(x):  # nothing came to the end yet: early results are as good as themselves
             middle = float(np.mean(early))
@@ -78,8 +77,8 @@ class _Line:
 
 
 class Reading:
-    """How results are read: what early ones say of the last epoch, by a line for each rung that is
-    learnt from runs that have both, and the noise between seeds that this is held against.
+    """Predicts final accuracy from early accuracy, by one regression line for each rung, learnt
+    from runs that have both, and knows the noise between seeds.
     """
 
     def __init__(self, results: Sequence[Observation]) -> None:
@@ -106,16 +105,16 @@ class Reading:
         return line.middle + line.slope * (result.accuracy - line.start), line.variance
 
     def read(self, result: Observation) -> tuple[float, float]:
-        """Return the accuracy after the last epoch as far as it is known, and what that is worth: 1
-        for a run that came there, and less the less its early result says of that.
+        """Return the known or predicted accuracy after the last epoch, and its weight, which is 1
+        for a run that came there, and smaller the less its early result predicts.
         """
         accuracy, added = self.final(result)
         seeds = self.noise.variance
         return accuracy, seeds / (seeds + added) if seeds + added else 1.0
 
     def gather(self, results: Sequence[Observation]) -> dict[int, Finals]:
-        """Bring the results of each network together, networks in the order of their first; a
-        result takes the place of an earlier one of the same run.
+        """Gather the results of each network, networks in the order of their first. A later result
+        of a run replaces an earlier one.
         """
         found: dict[int, Finals] = {}
         for each in results:
@@ -138,8 +137,8 @@ def as_seen(known: Mapping[int, Finals], rows: Floats | FeatureRows) -> Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """The model of everything observed at once, and of which rows, with their codes N×F: what is
-    reported, once further seeds have confirmed it.
+    """The model fitted to all observations at once, with its rows and their codes N×F, from which
+    results are reported.
     """
 
     rows: tuple[int, ...]
@@ -167,7 +166,7 @@ class Fitted:
 
 
 class FoldedModel:
-    """A model fitted to the first results, and what came since.
+    """A model fitted to the first results, with later ones folded in.
 
     `watched` are rows of candidates.
     """
@@ -231,7 +230,7 @@ class FoldedModel:
         return self.model.weight(row, count), float(mean)
 
     def believed(self, pending: Sequence[int]) -> Floats:
-        """Return the accuracies that are expected of pending rows."""
+        """Return the predicted accuracies of pending rows."""
         return self.model.mean(self._features(np.array(pending, np.int64)))
 
     def expected(self, rows: NDArray[np.int64], pending: Sequence[int]) -> tuple[Floats, Floats]:

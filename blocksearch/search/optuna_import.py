@@ -1,6 +1,6 @@
-"""Studies that Optuna made elsewhere, read as they stand: no model and no intervals.
+"""Imports studies that Optuna made elsewhere, as they stand, without a model or intervals.
 
-Whoever wrote the file may have written anything: what is no study of Optuna's is refused.
+What is no study of Optuna's is refused, because anybody may have written the file.
 """
 
 import json
@@ -33,10 +33,10 @@ FAR = 0.99  # a gap of this share of an axis tears its values into two groups
 
 
 def summarise_foreign(location: str, name: str, others: Sequence[str]) -> Summary:
-    """Read a study from Optuna's tables, which must have it. Raises ConfigError where it has one
-    objective, and StoreError where it is of another shape than Optuna's.
+    """Read a study from Optuna's tables, which must have it. Raises ConfigError if it has one
+    objective, and StoreError if it is of another shape than Optuna's.
 
-    What dominates what is decided on the stored values, of which only signs are turned.
+    Dominance is decided on the stored values, with signs turned for what is to be maximised.
     """
     directions, metrics, trials = _read(location, name)
     if len(directions) < 2:

@@ -1,10 +1,10 @@
-"""Studies out to Optuna, by its public API; and how its tables of a database are opened.
+"""Exports studies to Optuna by its public API, and opens its tables of a database.
 
 What we search is copied into Optuna's tables of the same file, so that optuna-dashboard opens it. A
-network is there once, when its first training to the last epoch has counted, or failed: one that a
-race left behind is in our tables only, and so is what later seeds do to a mean. Copies are made in
-batches after our own tables are written, and what a killed search did not come to is added by the
-next one; nothing that we answer is read from them.
+network is there once, as soon as its first training to the last epoch has counted or failed.
+Networks that were stopped early are in our tables only, and so are later seeds. Copies are made in
+batches after our own tables are written. The next search adds what a killed one missed. We never
+read them back.
 """
 
 import logging
@@ -90,7 +90,7 @@ class Export:
         self._waiting = []
 
     def close(self) -> None:
-        """Copy what waits, and let go of the file."""
+        """Copy what waits, and close the file."""
         try:
             self.flush()
         finally:
@@ -141,7 +141,7 @@ def to_optuna(study: StoredStudy, found: Summary) -> optuna.Study:
 
 
 def broken(limits: Sequence[Budget], values: Mapping[str, float]) -> dict[str, float]:
-    """Return by how much values are beyond each limit: what Optuna calls constraints."""
+    """Return by how much values exceed each limit, which Optuna calls constraints."""
     return {each.name: violation(each, values[each.quantity]) for each in limits}
 
 
@@ -186,7 +186,7 @@ def _directions(objectives: Sequence[str | Objective]) -> list[StudyDirection]:
 
 def _name_axes(study: optuna.Study, names: Sequence[str]) -> None:
     with warnings.catch_warnings():
-        # names of axes: the worst they can do is vanish
+        # an experimental function, but nothing depends on the names of axes
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(names))
 
@@ -206,7 +206,7 @@ def storing(location: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from saying what nobody asked for, and leave its settings as they were."""
+    """Silence Optuna's log below warnings, and restore its level afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, logging.WARNING))
     try:

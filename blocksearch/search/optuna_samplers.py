@@ -1,8 +1,7 @@
-"""Optuna's samplers behind our filter: they propose on a study in memory, rebuilt from the trials.
+"""Wraps Optuna's samplers, which propose on a study in memory that is rebuilt from the trials.
 
-A proposal that is no member, over budget or known is drawn again a few times; then one of the
-members that are left and differ from it in the fewest choices is taken, each of those equally
-likely.
+If a proposal is not in the space, over budget or known, it is drawn again a few times. Then one of
+the members left that differ from it in the fewest choices is drawn uniformly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ REDRAWS = {"nsga2": 10, "tpe": 1, "gp": 1}
 OTHER_REDRAWS = 3  # of a sampler that a user made
 POPULATION = 24
 GENERATION = "NSGAIISampler:generation"  # without it, NSGA-II never makes a finished trial a parent
-# the parents of a generation, chosen when its first child is: kept with that child's step
+# the parents of a generation, chosen with its first child and stored in that child's trial
 PARENTS = "NSGAIISampler:parent:"
 Choices = dict[str, str]
 
@@ -41,9 +40,9 @@ class OptunaSampler:
     and a killed search goes on to the same steps. One that a user made keeps what it remembers: it
     is told of all trials after a restart, but need not go on to the same steps.
 
-    Of a reference network that is not of the space, NSGA-II inherits what can be said in the
-    space's choices, and the first option for what cannot; others would take that for a result of
-    another network, and are not told of it.
+    If a reference network is not in the space, NSGA-II inherits its choices that the space has, and
+    the first option for others. Other samplers are not told of it, because they would take it for
+    another network's result.
     """
 
     def __init__(
@@ -142,7 +141,7 @@ class OptunaSampler:
         return {key: value for key, value in attributes.items() if key.startswith(PARENTS)}
 
     def _bring_up_to_date(self, told: Sequence[Trial], pending: Sequence[Trial]) -> None:
-        """Tell Optuna what has come, and every mean that a later seed moved."""
+        """Tell Optuna new results, and every mean that a later seed changed."""
         new = [
             each
             for each in (*told, *pending)
@@ -241,8 +240,8 @@ class OptunaSampler:
 
 
 class _Memory(optuna.Study):
-    """A study that remembers that its sampler has no more to propose; Optuna's own is asked for
-    that in a loop of Optuna's alone.
+    """A study that remembers that its sampler has no more to propose, which Optuna's own does only
+    in Optuna's loop.
     """
 
     stopped = False

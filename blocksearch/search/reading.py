@@ -1,5 +1,5 @@
-"""What a study's rows say, each field held against its kind and range, as anybody may have written
-it; and what the run of a trial says, where its accuracies alone are stored.
+"""Reads a study's rows, and checks each field for kind and range, because anybody may have written
+it; reads a trial's accuracies from its run, if they are stored there alone.
 
 Names of costs and factors are today's, whatever they were when the row was written.
 """
@@ -142,7 +142,7 @@ class Reader:
 
     @classmethod
     def of(cls, definition: Mapping[str, Any], ledger: Ledger) -> "Reader":
-        """Return the reader of a stored study. Raises StoreError where its images are unknown."""
+        """Return the reader of a stored study. Raises StoreError if its images are unknown."""
 
         @cache
         def judged(data: str, split: str) -> TrueClasses:

@@ -1,5 +1,5 @@
-"""What a study has found, whoever made it: every network in the order of trials, the front, and the
-hypervolume over time.
+"""Collects what a study has found, ours or Optuna's, as its networks in the order of trials, the
+front, and the hypervolume over time.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ class Summary:
 
     `frame` says between what the hypervolume is measured; `notes` say what else a reader must know;
     `others` are the names of the file's other studies. `walk` has the hypervolume after each
-    network of `walked`. `noise` is what the intervals are by, None where there are none.
+    network of `walked`. `noise` is what the intervals are by, None if there are none.
     """
 
     name: str

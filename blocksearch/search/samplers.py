@@ -1,5 +1,5 @@
-"""Who proposes networks. A sampler is a pure function of the trials, so that a killed search goes
-on to the same steps.
+"""Defines samplers, which propose networks. A sampler is a pure function of the trials, so that a
+killed search goes on to the same trials.
 
 A user's own sampler is an object with a `name` and `propose`, given as it is or by its place in a
 file. What it proposes is checked, and a failure names it:
@@ -66,7 +66,7 @@ class Untrained:
         return self.pool.network(row)
 
     def draw(self, rng: np.random.Generator) -> int | None:
-        """Draw a free network, each equally likely, listed or not; None where none is left."""
+        """Draw a free network, each equally likely, listed or not; None if none is left."""
         return self.pool.draw(rng, self.taken)
 
     def is_free(self, row: int) -> bool:
@@ -78,7 +78,7 @@ class Untrained:
 class Proposal:
     """A row to train next, and what the sampler wants back with its trial, as JSON.
 
-    Raises ConfigError where that has a `code`, under which a trial says what it is made of.
+    Raises ConfigError if that has a `code`, under which a trial says what it is made of.
     """
 
     row: int
@@ -95,7 +95,7 @@ class Sampler(Protocol):
 
     @property
     def name(self) -> str:
-        """Say who proposed."""
+        """Return the name under which its proposals are stored."""
 
     def propose(
         self,
@@ -104,7 +104,7 @@ class Sampler(Protocol):
         candidates: Untrained,
         rng: np.random.Generator,
     ) -> Proposal | None:
-        """Return the row to train next; None where no network is left.
+        """Return the row to train next; None if no network is left.
 
         `trials` have counted, in order; `pending` are proposed or in training. What a trial is made
         of is `candidates.codes[trial.row]`. `rng` depends on the study's seed and the number of the
@@ -163,8 +163,8 @@ def sampler_from(place: str) -> Any:
 
 
 def _know(sampler: Any, file: Path) -> None:
-    """Read what a sampler of a file is, by which a study knows it: `inspect` finds the source of a
-    class through its module, and a file that was run is none.
+    """Store the text by which a study knows a sampler from a file, because `inspect` finds sources
+    through modules, and a file that was run is none.
     """
     name = type(sampler).__module__
     before = sys.modules.get(name)
@@ -181,8 +181,8 @@ def _know(sampler: Any, file: Path) -> None:
 
 
 class Guarded:
-    """Asks a user's sampler. Raises PluginError where it fails, or proposes what cannot be trained:
-    a mistake in its code, and never the end of a space.
+    """Calls a user's sampler. Raises PluginError if it fails, or proposes what cannot be trained,
+    because that is a mistake in its code and not the end of a space.
     """
 
     def __init__(self, sampler: Sampler) -> None:

@@ -1,13 +1,13 @@
-"""Which trial comes next: a new network, a promotion, or another seed; and which trials count.
+"""Decides which trial comes next (a new network, a promotion or a seed), and which trials count.
 
-Everything follows from the study's seed and the trials that have counted: no clock and no file has
-a say, nor the order in which trainings happen to end. So a killed search and an uninterrupted one,
-or one with more workers, take the same steps.
+Results count in the order of proposals, so a search depends on its seed alone, not on timing or on
+the order in which trainings end. A killed search and an uninterrupted one, or one with more
+workers, run the same trials.
 
 A promotion is successive halving for several objectives: of the networks that came to a rung, the
-best by Pareto rank are trained further. Costs are known exactly, so only accuracy is raced: a
-network is held against those that cost no more, by the accuracy that the model expects at the last
-epoch, which knows how much of a single early result is noise.
+best by Pareto rank are trained further. Costs are known exactly, so only accuracy decides. A
+network is compared with those that cost no more, by the accuracy that the model predicts for the
+last epoch, which allows for the noise of a single early result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,9 @@ SHARE = 3  # one of so many goes on from a rung
 
 class Policy:
     """Decides trials. `opening` are the rows, with their names, that the study begins with; they
-    are trained to the last epoch. So are the first `repeated` networks of the study, whichever they
-    are, and with two seeds: chosen before they had results, they show the noise between seeds.
+    are trained to the last epoch. So are the first `repeated` networks of the study, with two
+    seeds. They show the noise between seeds without bias, because they were chosen before they had
+    results.
 
     `rungs` are the epochs after which a network must have earned to be trained further; the last is
     the last of a whole training.
@@ -57,7 +58,7 @@ class Policy:
         self._judge = judge
 
     def decide(self, told: Sequence[Trial], pending: Sequence[Trial], trials: int) -> Trial | None:
-        """Return the trial after those told and pending, or None where there is none as far as is
+        """Return the trial after those told and pending, or None if there is none as far as is
         known; `trials` is how many networks are to be sampled in all.
         """
         number, every = len(told) + len(pending), [*told, *pending]
@@ -210,7 +211,7 @@ class TrialQueue:
         return max(0, self.networks - len(self.policy.opening))
 
     def next(self) -> Trial | None:
-        """Decide a trial from no more results than it may know; None where that has to wait, or
+        """Decide a trial from the results that it may know; None if it has to wait for some, or
         nothing is left to do.
         """
         number = len(self.told) + len(self._pending)
@@ -238,7 +239,7 @@ class TrialQueue:
 
 
 def policy_of(prices: Prices, definition: StudyDefinition) -> Policy:
-    """Put together what decides the trials of a study."""
+    """Make the policy that decides the trials of a study."""
     config, pool = definition.config, prices.pool
     measures = [each.measure for each in config.measured]
     judge = Evolution(prices, definition.frame, definition.rungs, measures, config.limits)
@@ -271,7 +272,7 @@ def promoted(
     costs: Floats,
     keeps: NDArray[np.bool_] | None = None,
 ) -> int | None:
-    """Return the row to take further from a rung at `epochs`, or None where no more have earned it.
+    """Return the row to take further from a rung at `epochs`, or None if no more have earned it.
 
     `rung` holds the accuracies (percent) that are raced by row, `reached` the epochs that each row
     has or is on its way to, `costs` those of each row of `rung`, N × costs. Those of which `keeps`

@@ -1,5 +1,5 @@
-"""A study of ours as its file has it, and the models of everything that it knows: neither the
-space's file nor its images are needed, and nothing is run.
+"""Reads a study of ours from its file, and fits models to all of its trials. It needs neither the
+space's file nor its images, and runs nothing.
 """
 
 import re
@@ -102,7 +102,7 @@ def open_study(
     """Return a study of ours, or the name of one that Optuna made and those of the file's others;
     nothing is written.
 
-    Where no name is given, the newest of ours. Raises StoreError or ConfigError where there is none
+    Where no name is given, the newest of ours. Raises StoreError or ConfigError if there is none
     of that name.
     """
     there = contents(location)
@@ -126,7 +126,7 @@ def open_study(
 
 
 def _with_origin(definition: dict[str, Any] | None, ledger: Ledger) -> dict[str, Any] | None:
-    """Have the title say where the images are from, where it is of a version that did not."""
+    """Add the origin of the images to a title that an earlier version wrote without it."""
     if definition is None or "protocol" not in definition:
         return definition
     images = ledger.images(definition["data"], definition["protocol"])

@@ -1,4 +1,4 @@
-"""What a study has found, read from its file alone."""
+"""Summarises what a study has found, read from its file alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from blocksearch.search.trials import Trial
 
 
 def summarise(location: str, name: str | None = None) -> Summary:
-    """Read a study, ours or one that Optuna made. Raises StoreError or ConfigError where there is
+    """Read a study, ours or one that Optuna made. Raises StoreError or ConfigError if there is
     none of that name.
     """
     found = open_study(location, name)
@@ -172,7 +172,7 @@ def _around(mean: float, half: float, measure: Measure) -> tuple[float, float]:
 
 
 def _framed(frame: Frame, study: StoredStudy, costs: Sequence[str]) -> str:
-    """Say between what a hypervolume is measured."""
+    """Describe the bounds of a hypervolume."""
     spans = (
         f"log10 {name} from {largest:,.0f}, the space's largest, to {least:,.0f}, its least"
         if not linear

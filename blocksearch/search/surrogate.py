@@ -1,14 +1,12 @@
-"""Accuracy as a model over factors, pairs of factors and exact costs, which knows the noise between
-seeds.
+"""Models accuracy over factors, pairs of factors and exact costs, with the noise between seeds.
 
 A Bayesian linear model. The mean of a network over n seeds is normal around its features' sum, with
 variance τ² + σ²/n: τ is what the features do not explain, σ the deviation between seeds. How much
 factors, pairs and costs may matter, and τ, maximise the marginal likelihood on a small grid; σ
-comes from networks that have several seeds. What options do that the space has not is unknown: a
-named network that has them has a larger τ², by what factors and pairs may matter, and its own
-results count more.
+comes from networks that have several seeds. A network with values outside the space gets a larger
+τ², by what factors and pairs may matter, so its own results weigh more.
 
-A search goes by one value of each scale; what is reported is averaged over them (`averaging`).
+A search uses one value of each scale; what is reported is averaged over them (`averaging`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -252,7 +250,7 @@ class Model:
     def fold_in(
         self, row: Floats, before: tuple[float, float], after: tuple[float, float]
     ) -> Floats:
-        """Take up that a network's (weight, mean) changed; return the step by which variances fall:
+        """Update a network's (weight, mean), and return the step by which variances fall,
         (row·step)².
         """
         change = after[0] - before[0]
@@ -306,9 +304,7 @@ class Model:
         return np.concatenate([np.zeros(0), *found])
 
     def _share(self, rows: Floats, seen: Seen, part: slice) -> Floats:
-        """Return how far a network's own results are believed, against what the model expects of
-        it.
-        """
+        """Return the weight of a network's own results against the model's prediction."""
         unexplained = self.unexplained(rows)
         found: Floats = unexplained / (unexplained + self.scales.seeds / seen.counts[part])
         return found

@@ -1,5 +1,5 @@
-"""The table of a small space: every member and the named points, trained on the same seeds, and the
-file that holds them.
+"""Trains every network of a small space and the named points on the same seeds, and stores the
+results in a file.
 
 A search is replayed from it in seconds, as often as a comparison of samplers needs.
 """
@@ -56,7 +56,7 @@ def tabulate(
     """Train what the ledger lacks of a space, and write the table; return its title, its rows, and
     the FLOPs of each network by its digest.
 
-    Raises ConfigError where the space is too large, or a run failed and has no place in a table.
+    Raises ConfigError if the space is too large, or a run failed and has no place in a table.
     """
     _check_file(file, settings)
     title, networks, jobs, epochs = _planned(space, grammar, seeds, settings)
@@ -148,7 +148,7 @@ def _digest(about: Mapping[str, object], rows: str) -> str:
 
 
 def read_table(file: Path) -> Tabulated:
-    """Read a table. Raises DataError where it is missing, damaged or no table.
+    """Read a table. Raises DataError if it is missing, damaged or no table.
 
     One without a digest, as earlier versions wrote it, is taken as it stands.
     """

@@ -1,8 +1,7 @@
-"""The trials of a search as trainings, unless the ledger has them or another search on it is at
-them.
+"""Trains the trials of a search, unless the ledger has their runs or another search trains them.
 
-A training that failed is a fault of the machine, and no fact about its network: it is tried again,
-and where that fails too the search ends with the reason, so that the same command goes on later.
+A failed training is a fault of the machine and says nothing about its network, so it is tried
+again. If that fails, too, the search ends with the reason, and the same command resumes it later.
 """
 
 import time
@@ -30,12 +29,12 @@ ATTEMPTS = 3  # of a training that fails
 
 
 class Trials(Protocol):
-    """Gives out the trials of a search, and takes what became of them; `loop.Driver` does."""
+    """Gives out the trials of a search, and takes their results, as `loop.Driver` does."""
 
     pool: Candidates
 
     def next(self) -> Trial | None:
-        """Return the trial to carry out now; None where it has to wait, or nothing or no time is
+        """Return the trial to carry out now; None if it has to wait, or nothing or no time is
         left.
         """
 
@@ -75,9 +74,9 @@ def check_returned(metric: str, measured: Sequence[Objective]) -> None:
 
 
 class Trainings:
-    """What workers are given, and where what they bring goes: the trials of a driver, until it has
-    none to be carried out now. `rungs` are the epochs at which accuracies count; what else is
-    `measured` counts at the last.
+    """Gives the trials of a driver to workers and stores their runs, until none is to be trained
+    now. `rungs` are the epochs at which accuracies count; what else is `measured` counts at the
+    last.
     """
 
     def __init__(
@@ -102,17 +101,17 @@ class Trainings:
         self._given_up: str | None = None
 
     def close(self) -> None:
-        """Let other searches have what was not finished."""
+        """Release what was not finished to other searches."""
         self._holds.close()
 
     def check(self) -> None:
-        """Raise RunError where a training was given up."""
+        """Raise RunError if a training was given up."""
         if self._given_up is not None:
             raise RunError(self._given_up)
 
     def following(self) -> Group | None:
-        """Return the next training that has to be done; None too where another search is at it and
-        some are running here, or where one was given up.
+        """Return the next training to be done; None also if another search trains it and some are
+        running here, or if one was given up.
         """
         while self._given_up is None and (trial := self._following()) is not None:
             job = self._shared.job(self._driver.pool.network(trial.row), trial.seed)

@@ -1,4 +1,4 @@
-"""A trial, from its proposal to its place in the file; and the studies of a database.
+"""Stores trials, from proposal to result, and lists the studies of a database.
 
 The trials of a study are numbered from 0 without a gap. Rows are written once, with a checksum. The
 runs themselves are the ledger's.
@@ -117,7 +117,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float | None:
-        """Percent after the last epoch, None where the run diverged or failed."""
+        """Percent after the last epoch, None if the run diverged or failed."""
         return self.accuracies[-1] if self.accuracies else None
 
     @property
@@ -139,7 +139,7 @@ class Trial:
 
 
 def foreign(there: Contents, location: str, ours: Iterable[str]) -> list[str]:
-    """Return the names of the studies that Optuna alone made. Raises StoreError where one is a copy
+    """Return the names of the studies that Optuna alone made. Raises StoreError if one is a copy
     of a study of ours that this database should have and has not.
     """
     found = [name for name in there.optuna if name not in set(ours)]
@@ -159,14 +159,14 @@ class Studies:
         self._ledger = ledger
 
     def names(self) -> list[str]:
-        """Return the names of the searches, oldest first. Raises StoreError where a row is damaged
+        """Return the names of the searches, oldest first. Raises StoreError if a row is damaged
         or a step is of no search.
         """
         return [row["name"] for row in self._rows()]
 
     def definition(self, name: str) -> dict[str, Any] | None:
-        """Return what defines a search, or None where there is none of that name. Raises StoreError
-        where it was damaged.
+        """Return what defines a search, or None if there is none of that name. Raises StoreError
+        if it was damaged.
         """
         row = next((row for row in self._rows() if row["name"] == name), None)
         return None if row is None else definition_of(row, self._where(_studies, name))
@@ -206,7 +206,7 @@ class Studies:
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
 
     def _now(self) -> str:
-        """Return the time, later than that of any search here: clocks are set back, too."""
+        """Return the time, later than that of any search here, because clocks may be set back."""
         latest = max((row["created"] for row in self._rows()), default="")
         now = datetime.now(UTC)
         with suppress(ValueError, TypeError, OverflowError):  # a stranger's
@@ -225,7 +225,7 @@ class Studies:
     def trials(self, name: str) -> list[Trial]:
         """Return the trials of a study in order, none where there is no such study.
 
-        Raises StoreError where one is missing or was damaged.
+        Raises StoreError if one is missing or was damaged.
         """
         if name not in self.names():
             return []
@@ -251,7 +251,7 @@ class Studies:
         return self._with_accuracies(name, found)
 
     def _with_accuracies(self, name: str, trials: list[Trial]) -> list[Trial]:
-        """Return trials with what their runs say. Raises StoreError where a run is missing."""
+        """Return trials with what their runs say. Raises StoreError if a run is missing."""
         of = defaultdict[str, list[int]](list)
         for trial in trials:
             if trial.run:

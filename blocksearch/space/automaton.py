@@ -1,8 +1,8 @@
-"""An automaton without backtracking that spells every network of a space as a word of layers.
+"""Builds an automaton without backtracking that spells every network of a space as layers.
 
 A word is a network's resolved layers in order, with a shortcut before the body that it goes around,
-so networks are equal exactly where their words are. The automaton assigns a factor at the step of a
-block's expansion that first reads it, and forgets it after the last, so that a space is never
+so two networks are equal if and only if their words are. The automaton assigns a factor at the step
+of a block's expansion that first reads it, and forgets it after the last, so that a space is never
 enumerated block by block.
 
 If one block serves all stages of a large space, its stages are spelled in lockstep: a symbol is

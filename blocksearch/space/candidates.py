@@ -1,4 +1,4 @@
-"""The networks that a search may try, as rows of arrays: their codes, and their exact costs.
+"""Lists the networks that a search may try, as rows of codes and of exact costs.
 
 A space of up to `MOST` networks is listed whole. Of a larger one a uniform sample is listed, and
 the table grows by what samplers make. Inside a user's model, where a network has to be made to be
@@ -55,7 +55,7 @@ class Candidates:
         return len(self._ranks)
 
     def rank(self, row: int) -> int:
-        """Return the rank of a member: the same in every table of candidates of a space."""
+        """Return the rank of a member, which is the same in every table of a space."""
         rank = self._ranks[row]
         assert rank is not None
         return rank
@@ -147,8 +147,8 @@ class Candidates:
         return tuple(self._codes[row].tolist())
 
     def _last(self, rng: np.random.Generator, taken: NDArray[np.bool_]) -> int | None:
-        """Draw from all that is left of a space that is nearly used up, or from the listed networks
-        if there are too many to look at.
+        """Draw from all that is left of a nearly exhausted space, or from the listed networks if
+        there are too many to look at.
         """
         space = self.grammar.enumeration
         if not space.streamable:

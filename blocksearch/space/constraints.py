@@ -1,4 +1,4 @@
-"""What the networks of a space have to meet, each constraint with a name.
+"""Defines the constraints that the networks of a space have to meet, each with a name.
 
 residual=none or pooling!=stride|separable     a rule: one of its conditions holds in each block
 flops <= 12e6                                  a budget: a bound on a cost of the network

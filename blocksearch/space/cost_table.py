@@ -1,4 +1,4 @@
-"""What is said of many networks at once: their costs as arrays, and how many there are."""
+"""Holds the costs of many networks as arrays, and counts them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One product of options as a user declares it, read and checked."""
+"""Reads and checks one product of options as a user declares it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ Options = tuple[tuple[str, tuple[Value, ...]], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One product of options: what a grammar is made of, and what a union adds up.
+    """One product of options. A grammar is made of one, a union of several.
 
     With `stages`, which have widths, depths and strides of their own, `widths` are their first.
     Without `resolutions` or `channels` the input has those of the task.
@@ -74,7 +74,7 @@ class Part:
 
     @property
     def _around_the_block(self) -> list[str]:
-        """What the part says about more than one block, as its author wrote it."""
+        """The options of everything around the blocks, as the author wrote them."""
         given = {
             f"stem={','.join(map(str, self.stems))}": self.stems != ("block",),
             f"head={','.join(self.heads)}": self.heads != HEADS[:1],
@@ -167,8 +167,8 @@ def _limited(name: str, values: Iterable[Any]) -> list[Any]:
 
 
 def with_widths(task: Task | str) -> Task:
-    """Return a task with widths, by which blocks inside a user's model, which has widths of its
-    own, are told apart.
+    """Return a task with widths, which tell apart blocks inside a user's model with widths of its
+    own.
     """
     own = task_of(task)
     return own if own.widths else replace(own, widths=(16, 32, 64))

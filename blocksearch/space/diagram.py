@@ -1,5 +1,5 @@
-"""The distinct networks of a space as paths of a decision diagram: counted, ranked and priced
-without enumerating them.
+"""Counts, ranks and prices the distinct networks of a space as paths of a decision diagram, without
+enumerating them.
 
 The automaton may spell one network in several ways. Its determinised form (the subset construction:
 follow all states that one prefix reaches) is a diagram in which each network is one path. Sizes are
@@ -93,7 +93,7 @@ class Diagram:
             yield np.concatenate(waiting, axis=1)
 
     def priced(self, ranks: Sequence[int] | NDArray[np.int64]) -> Arrays:
-        """Price networks by their ranks: all of them descend at once."""
+        """Price networks by their ranks, all of them in one descent."""
         if self.size > LARGEST or self._table.base[-1] > LARGEST:
             return np.stack([self._priced_alone(int(rank)) for rank in ranks], axis=1)
         return self._table.descend(np.asarray(ranks, dtype=np.int64), self.root)
@@ -113,8 +113,8 @@ class Diagram:
         """Return the ranks of the networks that no other undercuts in some rows of the costs,
         exactly and whatever the size.
 
-        What follows a prefix adds the same to each way of spelling it, so what is dominated in a
-        node is dominated in the end. Of networks with equal costs the first stands for all.
+        Every suffix adds the same to all prefixes of a node, so a prefix that is dominated in its
+        node stays dominated. Of networks with equal costs the first stands for all.
         """
         columns = list(rows)
         added = np.array([row != _PEAK for row in columns])
@@ -169,7 +169,7 @@ class Diagram:
         return self._numbers[key]
 
     def _read_on(self, items: list[tuple[Word, int]]) -> tuple[list[tuple[Word, int]], list[int]]:
-        """Follow the automaton where nothing is left to be read; return the parts that end."""
+        """Follow the automaton from states with nothing left to read; return parts that end."""
         unread: dict[tuple[Word, int], None] = {}
         parts: dict[int, None] = {}
         waiting, seen = list(reversed(items)), set(items)

@@ -1,5 +1,5 @@
-"""Networks as rows of small whole numbers, one for each choice that a space leaves, and the steps
-from one network to another: neighbours, mutation and crossover.
+"""Encodes networks as rows of small whole numbers, one for each choice that a space leaves, and
+makes neighbours, mutations and crosses of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -162,7 +162,7 @@ class Encoding:
         return found
 
     def _depth(self, layout: Layout) -> object:
-        """Return the depths of the stages that are blocks, as one number where that says all."""
+        """Return the depths of the stages that are blocks, as one number if all are equal."""
         depths = layout.depths[stages_without_block(layout.stem) :]
         if len(set(depths[-1:] if layout.shared else layout.depths)) == 1:
             return depths[-1]

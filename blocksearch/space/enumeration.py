@@ -1,4 +1,4 @@
-"""The distinct networks of a space: how many there are, which has an index, and what they all cost.
+"""Enumerates the distinct networks of a space, counts and indexes them, and prices them all.
 
 Options and rules of blocks are counted exactly at any size. A constraint that sees the whole
 network (a budget, or a user's function) is counted by looking at every network up to `STREAMED`;
@@ -110,7 +110,7 @@ class Enumeration:
         return index if index < len(self.kept()) and self.kept()[index] == found else None
 
     def genotype_of(self, network: Network) -> Genotype | None:
-        """Return what the network with the same layers is made of, or None: at any size."""
+        """Return what the network with the same layers is made of, or None, at any size."""
         rank = self.rank(network)
         return None if rank is None else self.unrank(rank)
 

@@ -1,4 +1,4 @@
-"""A space of networks as a value: it is composed, printed, compared, stored, counted and sampled.
+"""Defines a space of networks, which is composed, printed, compared, stored, counted and sampled.
 
 Members are distinct resolved networks: equal spellings count once, and combinations that break a
 rule are left out.
@@ -36,7 +36,7 @@ from blocksearch.space.serialisation import as_call, as_data, from_data, lines, 
 
 
 class Grammar:
-    """A search space of networks: options of each factor of a block, and of the network around it.
+    """A search space of networks, given by options of each factor of a block and of the network.
 
     >>> space = Grammar(
     ...     TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
@@ -187,7 +187,7 @@ class Grammar:
     def inside(self, skeleton: Skeleton | Callable[[Block], Any]) -> "Grammar":
         """Return the same blocks, each inside the model that a function makes of it.
 
-        Raises SpecError where the space varies more than a block.
+        Raises SpecError if the space varies more than a block.
         """
         own = skeleton if isinstance(skeleton, Skeleton) else Skeleton(skeleton)
         return self._of(tuple(replace(part, skeleton=own) for part in self._parts))

@@ -1,5 +1,5 @@
-"""The networks of a space that are a user's model around a block: numbered as blocks are, and
-priced one by one, because nothing but torch's counter knows what such a model costs.
+"""Numbers the networks of a space that are a user's model around a block as blocks are numbered,
+and prices them one by one, because only torch's counter knows what such a model costs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ PRICED = 100  # networks that are priced at once
 class InsideEnumeration(Enumeration):
     """Blocks by number, each in a skeleton. Blocks count once where the networks of the space's
     task and widths are equal; those that do not fit into the model are left out when networks are
-    listed, drawn or held against a budget.
+    listed, drawn or compared with a budget.
     """
 
     streamed = surveyed = surveyed_by_checks = PRICED
@@ -42,7 +42,7 @@ class InsideEnumeration(Enumeration):
         return super().network(genotype).inside(self.skeleton)
 
     def fitting(self, ranks: Sequence[int]) -> list[int]:
-        """Return the ranks whose block fits into the model. Raises SpecError where none does."""
+        """Return the ranks whose block fits into the model. Raises SpecError if none does."""
         found, reason = list[int](), None
         for rank in ranks:
             try:

@@ -1,5 +1,5 @@
-"""What the networks of a space are made of: layouts of stages, a block for each slot of a layout,
-and the step of a block's expansion at which each factor is decided.
+"""Lays out the networks of a space, as layouts of stages, a block for each slot of a layout, and
+the step of a block's expansion at which each factor is decided.
 """
 
 from collections.abc import Mapping, Sequence

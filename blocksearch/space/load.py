@@ -1,4 +1,4 @@
-"""Load a space by its name or file, with the ops that it defines. Only a named file is executed."""
+"""Loads a space by name or file, with the ops that it defines. Only a named file is executed."""
 
 import importlib.util
 import sys
@@ -18,7 +18,7 @@ _RUNNING: set[Path] = set()  # files that are being executed, so that one cannot
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceFile:
-    """What a file defines: ops by name, at most one space, and the question that it asks."""
+    """The ops of a file by name, its space, if it has one, and the question that it asks."""
 
     path: Path = Path()
     options: Ops = field(default_factory=dict)
@@ -99,8 +99,8 @@ def read_space(name: str | Path, registered: Callable[[], int] = lambda: 0) -> S
 
 
 def import_beside(path: Path) -> None:
-    """Let a file import modules that lie beside it, as a script may: after all others, so that none
-    takes a library's place.
+    """Allow a file to import modules that lie beside it, as a script may, after all others, so that
+    none takes a library's place.
     """
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)

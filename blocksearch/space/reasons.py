@@ -1,4 +1,4 @@
-"""Why a block or a network is not in a space, and why a space is empty."""
+"""Explains why a block or a network is not in a space, and why a space is empty."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -29,8 +29,8 @@ def why_not(space: Enumeration, what: Block | Network) -> str | None:
 
 
 def why_empty(parts: Sequence[Part]) -> str:
-    """Say why no combination of options makes a network: the fewest constraints that exclude all,
-    found by leaving out one after the other, or else what is wrong with the first combination.
+    """Say why no combination of options makes a network. It names the fewest constraints that
+    exclude all, found by leaving out one after the other, else the fault of the first combination.
     """
     rules = list(
         dict.fromkeys(each for part in parts for each in part.constraints if isinstance(each, Rule))

@@ -1,4 +1,4 @@
-"""A declared part of a space, changed: restricted, extended, put in another order or task."""
+"""Changes a declared part of a space, by restricting, extending or reordering it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ _OF_A_STAGE = re.compile(r"stage([1-9][0-9]?)_(width|depth|stride)")
 
 
 def restricted(part: Part, options: Mapping[str, Iterable[Any]]) -> Part | None:
-    """Keep some options of some factors; None where none is left."""
+    """Keep some options of some factors; None if none is left."""
     for name, values in options.items():
         if name in AROUND or _OF_A_STAGE.fullmatch(name):
             own, wanted = _around(part, name), _wanted(part, name, values)

@@ -1,4 +1,4 @@
-"""A declared part of a space as data, which is stored and read back, as lines, and as a call."""
+"""Writes a declared part of a space as data that is read back, as lines, and as a call."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -78,7 +78,7 @@ def from_data(
     """Read back what `as_data` wrote, with a user's options and constraint functions by their
     names.
 
-    Raises SpecError where one of them is not loaded, or is not what it was when the grammar was
+    Raises SpecError if one of them is not loaded, or is not what it was when the grammar was
     stored.
     """
     if "skeleton" in data:

@@ -1,5 +1,5 @@
-"""How networks are spelled: symbols stand for layers and for the brackets of a shortcut, each with
-its price, and stages are spelled step by step of their blocks' expansion. What was spelled once is
+"""Spells networks in symbols, which stand for layers and for the brackets of a shortcut, each with
+its price. Stages are spelled by the steps of their blocks' expansion. What was spelled once is
 remembered.
 """
 
@@ -31,7 +31,7 @@ def then(one: Price, other: Price) -> Price:
 
 
 class Cursor(NamedTuple):
-    """How far a stage is spelled: its shapes, and what its next layer's price depends on."""
+    """A stage's spelling so far, with its shapes and what prices its next layer."""
 
     width: int
     shape: Shape
@@ -196,7 +196,7 @@ def _remember(
     make: Callable[..., _Made],
     *arguments: Any,
 ) -> _Made:
-    """Make something once; what cannot be made cannot be made the next time, either."""
+    """Make something once, and remember failures, too."""
     if key not in found:
         try:
             found[key] = make(*arguments)

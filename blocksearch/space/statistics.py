@@ -1,6 +1,4 @@
-"""A look at a whole space: how large it is, what its networks cost, and where the named points lie
-in it.
-"""
+"""Surveys a whole space, its size, what its networks cost, and where the named points lie in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,8 +31,8 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A named network in the space's task: what it costs, the share of members with fewer FLOPs, or
-    why it is none.
+    """A named network in the space's task, with its costs and the share of members with fewer
+    FLOPs, or why it is none.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What can be said of a space before anything is trained. `priced` networks were looked at; all
+    """A description of a space before anything is trained. `priced` networks were looked at; all
     where `whole`.
     """
 
@@ -92,7 +90,7 @@ def listed(
 ) -> Iterator[dict[str, object]]:
     """Walk the networks that a user asks for: a sample, all of them, or none.
 
-    Raises ConfigError where all are too many to be shown at once and are not streamed.
+    Raises ConfigError if all are too many to be shown at once and are not streamed.
     """
     if (
         everything
@@ -114,7 +112,7 @@ def _row(network: Network) -> dict[str, object]:
 
 
 def _sampled(space: Enumeration) -> Costs:
-    """Price a uniform sample; of a large space under constraints, as many as so many draws hold."""
+    """Price a uniform sample; a large space under constraints gives those of some draws."""
     sampled = min(_SAMPLED, space.surveyed)
     if not space.filtered or space.streamable:
         ranks = space.fitting(space.ranks(sampled, seed=0))

@@ -1,5 +1,5 @@
-"""Batches of normalised floats out of uint8 images: on the processor from images that all workers
-share, or on a GPU's memory. Training images are augmented in the same pass.
+"""Makes batches of normalised floats from uint8 images, on the processor from images that all
+workers share, or in a GPU's memory. Training images are augmented in the same pass.
 """
 
 import numpy as np
@@ -132,7 +132,7 @@ def _reflected(places: Tensor, size: int) -> Tensor:
 def _arrays(
     augmentation: Augmentation, step: int, images: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Draw matrices, tints and holes of a step. Raises ConfigError where whole moves are not."""
+    """Draw matrices, tints and holes of a step. Raises ConfigError if whole moves are not."""
     warp: Warp = augmentation.warp(step, images)
     turned = warp.matrix[:, (0, 1), (1, 0)], np.abs(warp.matrix[:, (0, 1), (0, 1)]) - 1
     if augmentation.whole and (np.any(turned[0]) or np.any(turned[1])):

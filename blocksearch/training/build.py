@@ -1,4 +1,4 @@
-"""Layers to a torch module: the second fold over the tree that `arch.cost` counts."""
+"""Builds a torch module from the tree of layers that `arch.cost` counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
@@ -234,8 +234,8 @@ def _shuffle(layer: Shuffle, copies: int) -> nn.Module:
 
 
 def _is_new(layer: Layer) -> bool:
-    """Whether what a layer gives is always a tensor of its own: others may hand on their input,
-    which a join's branches share.
+    """Whether a layer always returns a new tensor; others may return their input, which a join's
+    branches share.
     """
     return isinstance(layer, Conv | Norm | Pool) or (
         isinstance(layer, Join) and len(layer.branches) > 1

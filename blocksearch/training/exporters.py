@@ -1,5 +1,5 @@
-"""Networks with trained weights as files for other programs: an exporter for each suffix, and a
-register for a user's own.
+"""Exports networks with trained weights for other programs, by one exporter for each suffix, and
+registers a user's own.
 """
 
 import io
@@ -75,7 +75,7 @@ EXPORTERS: dict[str, Exporter] = {".safetensors": _safetensors, ".pt2": _pt2}
 
 
 def register_exporter(suffix: str, exporter: Exporter) -> None:
-    """Let `export` write files of another suffix. A file named as a plugin may call it.
+    """Register an exporter for files of another suffix. A file named as a plugin may call it.
 
     >>> register_exporter(".text", lambda trained: str(trained.network).encode())
     """
@@ -84,7 +84,7 @@ def register_exporter(suffix: str, exporter: Exporter) -> None:
 
 
 def exporter_for(path: Path) -> Exporter:
-    """Return the exporter of a file. Raises ConfigError for another suffix, and where there can be
+    """Return the exporter of a file. Raises ConfigError for another suffix, and if there can be
     no such file.
     """
     if path.suffix.lower() not in EXPORTERS:
@@ -97,7 +97,7 @@ def export(network: Network, weights: str | Path | Mapping[str, Any], path: Path
     """Write a network with trained weights to a file, in the format of its suffix; return its
     bytes. What stood there is replaced whole or not at all.
 
-    Raises ConfigError for an unknown suffix, for weights of another network, and where the file
+    Raises ConfigError for an unknown suffix, for weights of another network, and if the file
     cannot be written; DataError for a file of weights that cannot be read; PluginError for an
     exporter that fails.
 

@@ -1,5 +1,5 @@
-"""Loops over pixels that torch's own operators do not do in one pass, compiled for this processor
-by numba.
+"""Compiles loops over pixels by numba for this processor, which torch's operators do not do in one
+pass.
 
 Images are rows of channels: R×C float32, one row for each pixel of each image, or `repeats` such
 rows laid end to end, so that an inner loop fills whole vector registers. Each channel's numbers

@@ -1,5 +1,5 @@
-"""Batch normalisation together with the activation that follows it, forward and backward each in
-two passes over memory.
+"""Fuses batch normalisation with the activation that follows it, in two passes over memory each
+forward and backward.
 
 The thinnest networks spend half of their training in these two layers when each is an operator of
 its own.

@@ -1,4 +1,4 @@
-"""What a model does, in words: torch's operators as it runs, and the graph that is exported of it.
+"""Describes what a model does, by torch's operators as it runs and by its exported graph.
 
 Words hold no name, path or address, so that they are the same in every process.
 """

@@ -1,4 +1,4 @@
-"""Optimisers: how one is made for the parameters of a module, stored and taken up again.
+"""Makes optimisers for the parameters of a module, stores their state and takes it up again.
 
 An optimiser is added in one place: a class here and its name in `OPTIMIZERS`, or one of your own
 handed to `OPTIMIZERS.register`. Several seeds share the tensors of one module, so an optimiser must
@@ -118,7 +118,7 @@ def stored(optimizer: "torch.optim.Optimizer") -> dict[str, "NDArray[Any]"]:
 
 
 def restore(optimizer: "torch.optim.Optimizer", arrays: Mapping[str, "NDArray[Any]"]) -> None:
-    """Take up what `stored` returned. Raises ValueError or RuntimeError where shapes differ."""
+    """Take up what `stored` returned. Raises ValueError or RuntimeError if shapes differ."""
     import torch
 
     state: dict[int, dict[str, Tensor]] = {}

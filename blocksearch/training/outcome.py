@@ -1,4 +1,4 @@
-"""What one training gave: a record, without torch."""
+"""Records what one training gave, without torch."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a loss left the finite numbers: epoch and step, counted from 1, and what it became."""
+    """Epoch and step, from 1, at which a loss stopped being finite, and what it became."""
 
     epoch: int
     step: int

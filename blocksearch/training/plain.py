@@ -1,4 +1,4 @@
-"""The loop a user would write by hand: the peer that our training is timed against.
+"""Trains by the loop that a user would write by hand, against which our training is timed.
 
 Plain torch and nothing else: default layout and threads, a Dataset and a DataLoader with two
 workers, one seed after another.
@@ -116,8 +116,8 @@ def _operators(module: nn.Module) -> nn.Module:
 
 
 def copied_bytes_per_second(device: str) -> float:
-    """Measure how fast memory is read and written: a copy much larger than the caches, both
-    directions counted.
+    """Measure how fast memory is read and written, by a copy much larger than the caches, counting
+    both directions.
     """
     source = torch.ones(1 << (24 if device == "cpu" else 27), device=device)
     target = torch.empty_like(source)

@@ -1,4 +1,4 @@
-"""How a network is trained, as a value with a digest. No torch: a plan needs none."""
+"""Defines how a network is trained, as a value with a digest, without torch."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ class Recipe:
     rate before the classifier; None keeps the network's own. `class_weights` are "balanced" (in
     inverse proportion to how many training images a class has) or a number for each class.
     `bfloat16` multiplies in that precision and adds up in single; weights, their updates and the
-    normalisation's statistics are single always. Raises ConfigError where a value is out of range.
+    normalisation's statistics are single always. Raises ConfigError if a value is out of range.
 
     >>> Recipe(epochs=10, schedule="linear").title
     '10 epochs (linear schedule, batch 128, learning rate 0.001, beta1 0.75, beta2 0.999)'
@@ -95,7 +95,7 @@ class Recipe:
 
     @classmethod
     def from_text(cls, text: str) -> "Recipe":
-        """Read what `text` wrote. Raises ConfigError where a user's piece is not known, or is not
+        """Read what `text` wrote. Raises ConfigError if a user's piece is not known, or is not
         what it was.
 
         >>> Recipe.from_text(Recipe(epochs=3, optimizer="sgd").text).optimizer
@@ -138,11 +138,11 @@ class Recipe:
         return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
 
     def rate_at(self, step: int, steps: int) -> float:
-        """Learning rate of a step counted from 0, out of the horizon's `steps`."""
+        """Return the learning rate of a step counted from 0, out of the horizon's `steps`."""
         return self.learning_rate * SCHEDULES.made(self.schedule)(step, steps)
 
     def load_sources(self) -> None:
-        """Make a user's own pieces known in this process. Raises ConfigError where they changed."""
+        """Make a user's own pieces known in this process. Raises ConfigError if they changed."""
         for kind, name, source in self._sources:
             load_source(REGISTRIES[kind], name, source)
 

@@ -1,4 +1,4 @@
-"""Read a recipe as people write it: a name, a TOML file, either with changes, or a `Recipe`."""
+"""Reads a recipe from a name, a TOML file, either with changes, or a `Recipe`."""
 
 import tomllib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A training step recorded once and replayed: one launch on a GPU in place of hundreds."""
+"""Records a training step once and replays it, by one launch on a GPU in place of hundreds."""
 
 from collections.abc import Callable
 

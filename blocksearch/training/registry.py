@@ -1,5 +1,5 @@
-"""Named pieces of a recipe (optimisers, schedules, transforms), and texts that choose one of them,
-such as `sgd(momentum=0.8)`. No torch here.
+"""Registers named pieces of a recipe (optimisers, schedules, transforms), and reads texts that
+choose one, such as `sgd(momentum=0.8)`. No torch here.
 """
 
 import ast
@@ -59,7 +59,7 @@ class Registry(dict[str, Any], Generic[P]):
         """Make a piece of a user's own known. Its source is part of a recipe's digest.
 
         Worker processes execute its file, so that is not the script that trains. Raises ConfigError
-        for a name that is none or is taken, and where no file holds the source.
+        for a name that is none or is taken, and if no file holds the source.
         """
         if not _TEXT.fullmatch(name) or "(" in name:
             raise ConfigError(f"a {self.kind}'s name must be one word, but got {name!r}")
@@ -154,7 +154,7 @@ def within(name: str, value: float, low: float, high: float = math.inf) -> None:
 def load_source(registry: Registry[Any], name: str, source: Source) -> None:
     """Execute the file that registers a user's piece, in a process that does not know it.
 
-    Raises ConfigError where the file does not register it, or another one by its name.
+    Raises ConfigError if the file does not register it, or another one by its name.
     """
     if registry.sources.get(name) == source:
         return

@@ -1,6 +1,6 @@
-"""Put blocks of the grammar into the place of a PyTorch model's convolutions.
+"""Replaces the convolutions of a PyTorch model by blocks of the grammar.
 
-The paper's own aim (Section 1): a block that replaces the convolution layers of any given network.
+This is the paper's own aim (Section 1), a block that replaces any network's convolutions.
 """
 
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate: the share of it at each step, counted from 0, of all steps.
+"""Schedules the learning rate, as a share of it at each step, counted from 0, of all steps.
 
 `warmup` is the share of the steps over which the rate rises on a straight line; the schedule has
 the rest. A schedule is added in one place: a class here and its name in `SCHEDULES`, or one of your

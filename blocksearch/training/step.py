@@ -1,4 +1,4 @@
-"""What a training step and an evaluation are made of: losses, precision, layouts, predictions."""
+"""Defines the parts of training steps and evaluations: loss, precision, layout, prediction."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,12 +38,12 @@ def with_dropout(layers: Layers, rate: float | None) -> Layers:
 
 
 def batches_per_epoch(images: int, batch: int) -> int:
-    """Full batches in an epoch; fewer images than a batch make one smaller batch."""
+    """Return the full batches in an epoch; fewer images than a batch make one smaller batch."""
     return max(1, images // batch)
 
 
 def evaluation_batch(layers: Layers) -> int:
-    """Return how many images are judged together: fewer where a network's maps are large.
+    """Return how many images are evaluated together, fewer if a network's maps are large.
 
     It depends on the layers alone, since the size of a batch decides how sums are rounded. Images
     of 32×32 are judged by `EVALUATION_BATCH` in all networks of the paper. Images count twice,
@@ -90,7 +90,7 @@ def seed_losses(
 def class_weights(
     wanted: str | tuple[float, ...] | None, labels: NDArray[np.int64], classes: int
 ) -> NDArray[np.float32] | None:
-    """Return a weight for each class, None where all count alike.
+    """Return a weight for each class, None if all count alike.
 
     Balanced ones are in inverse proportion to the class's training images, and have a mean of 1
     over the images; a class without images has 0.
@@ -105,7 +105,7 @@ def class_weights(
 
 
 def is_users(layers: Layers) -> bool:
-    """Whether this is a user's model: trained one seed by one, in torch's usual layout."""
+    """Return whether this is a user's model, which trains seed by seed in torch's layout."""
     return isinstance(layers[0], UserModel)
 
 

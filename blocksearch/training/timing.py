@@ -1,4 +1,4 @@
-"""How long a step and an evaluation take here, from a few of each."""
+"""Times a step and an evaluation here, from a few of each."""
 
 import math
 import time

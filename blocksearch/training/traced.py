@@ -1,5 +1,5 @@
-"""Models that a skeleton makes, looked at before they are trained: costs by torch's counter, the
-digest of the exported graph, and how a worker makes them again.
+"""Traces models that a skeleton makes before they are trained, for their costs by torch's counter,
+the digest of their exported graph, and a form from which a worker makes them again.
 
 A model's digest is of its graphs in training and in evaluation, of all values that no seed decides
 (weights that the callable loads, say), and of torch's random operators that draw the rest.
@@ -55,7 +55,7 @@ def made(skeleton: Skeleton, block: Block, seed: int) -> nn.Module:
 def made_again(source: ModelSource, classes: int, input: Shape, seed: int) -> nn.Module:
     """Make a model in a worker, with the weights that a seed's training begins with.
 
-    It reads what our loop gives it in torch's usual layout. Raises PluginError where it is not the
+    It reads what our loop gives it in torch's usual layout. Raises PluginError if it is not the
     model that was looked at before.
     """
     try:
@@ -74,8 +74,8 @@ def made_again(source: ModelSource, classes: int, input: Shape, seed: int) -> nn
 
 
 def _usual_layout(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-    """Copy images of one channel, too, whose strides fit both layouts: with those of channels-last,
-    torch's convolutions to few channels have been seen to write beyond their memory.
+    """Copy images of one channel, too, whose strides fit both layouts, because with those of
+    channels-last, torch's convolutions to few channels have been seen to write beyond their memory.
     """
     return (inputs[0].clone(memory_format=torch.contiguous_format),)
 
@@ -147,7 +147,7 @@ def _check_output(given: object, x: Tensor, classes: int, name: str) -> None:
 def _check_draws(
     skeleton: Skeleton, block: Block, module: nn.Module, other: dict[str, Tensor]
 ) -> None:
-    """Raise PluginError where torch's seed does not decide the weights; say so where no weight
+    """Raise PluginError if torch's seed does not decide the weights; say so where no weight
     depends on it.
     """
     if skeleton.checked:
@@ -222,7 +222,7 @@ def _pickled(value: object, name: str) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let torch say nothing beside what it raises, which is our one line."""
+    """Silence torch's warnings and logs; what it raises becomes our one line."""
     logger = logging.getLogger("torch")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,5 +1,5 @@
-"""Train one network, with one seed or several at once: a pure function of layers, images, recipe
-and seeds.
+"""Trains one network, with one seed or several at once, as a pure function of layers, images,
+recipe and seeds.
 
 Several seeds are one fused module (see `build`), each with its own weights, batch order, dropout
 and fate; what happens to one does not touch the others. A training can be stopped after any step
@@ -177,7 +177,7 @@ class Training:
         """Take up a stored state: the steps that follow give the same bits as if there had been no
         stop.
 
-        Raises KeyError, ValueError or RuntimeError where the state is another training's.
+        Raises KeyError, ValueError or RuntimeError if the state is another training's.
         """
         named = {
             name: torch.from_numpy(arrays[f"module/{name}"]) for name in self.module.state_dict()

@@ -1,4 +1,4 @@
-"""Augmentation: transforms of training images, drawn anew for each image of each step.
+"""Transforms training images, drawn anew for each image of each step (augmentation).
 
 A transform is added in one place: a class here and its name in `TRANSFORMS`, or one of your own
 handed to `TRANSFORMS.register`. It says how many numbers each image draws, and describes in a
@@ -315,7 +315,7 @@ class Augmentation:
 
 
 def padding_of(texts: Sequence[str]) -> str:
-    """Return the padding that transforms share. Raises ConfigError where they have two."""
+    """Return the padding that transforms share. Raises ConfigError if they have two."""
     every = {text: getattr(TRANSFORMS.made(text), "padding", None) for text in texts}
     found = list(dict.fromkeys(padding for padding in every.values() if padding is not None))
     if len(found) > 1:
@@ -328,7 +328,7 @@ def padding_of(texts: Sequence[str]) -> str:
 
 
 def check_fits(texts: Sequence[str], map: tuple[int, int]) -> None:
-    """Raise ConfigError where a transform in pixels leaves nothing of images of that size."""
+    """Raise ConfigError if a transform in pixels leaves nothing of images of that size."""
     for text in texts:
         match TRANSFORMS.made(text):
             case Shift(pixels=pixels) | Cutout(size=pixels) if pixels >= min(map):

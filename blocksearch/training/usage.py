@@ -1,4 +1,4 @@
-"""Record a model while it runs once: which layer and which function reads every tensor, and what
+"""Records a model while it runs once, for which layer and function reads every tensor, and what
 each module costs by torch's counter.
 """
 
@@ -51,7 +51,7 @@ User: TypeAlias = Call | Function
 
 
 class Usage(TorchFunctionMode):
-    """Every use of every tensor while a model runs: by which layer's call, or by which function.
+    """Every use of every tensor while a model runs, by which layer's call or by which function.
 
     A layer is a convolution or a module without children. `flops` are a module's own, without its
     children's, over all its calls. Tensors are kept alive, so that their identities stay theirs.
@@ -88,12 +88,12 @@ class Usage(TorchFunctionMode):
         return made
 
     def is_shared(self, call: Call) -> bool:
-        """Whether a layer is called again, or another module has its parameters, too."""
+        """Return whether a layer is called again, or another module has its parameters, too."""
         own = (self._owners[id(each)] for each in call.module.parameters())
         return self._calls[call.name] > 1 or max(own, default=1) > 1
 
     def is_read(self, call: Call) -> bool:
-        """Whether a layer that has learned something reads what a call gives, at any distance."""
+        """Return whether a layer with parameters reads what a call returns, at any distance."""
         seen, left = {id(call.output)}, call.outputs
         while left:
             for user in self.users[id(left.pop())]:
@@ -129,7 +129,7 @@ class Usage(TorchFunctionMode):
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Hear of every call of a model's modules."""
+        """Watch every call of a model's modules."""
         handles = []
         for name, part in model.named_modules():
             self._owners.update(map(id, part.parameters(recurse=False)))
@@ -150,7 +150,7 @@ class Usage(TorchFunctionMode):
 def use(model: nn.Module, example: Tensor) -> Usage:
     """Run a model once on N×C×H×W, as when it is judged, and return what was seen.
 
-    Raises PluginError where it does not run.
+    Raises PluginError if it does not run.
     """
     with _judged(model), torch.no_grad(), flop_counter() as counter:
         seen = Usage(counter)

@@ -1,5 +1,5 @@
-"""A user's model while it is trained: the random numbers that it draws, for dropout say, and the
-line in which it fails.
+"""Guards a user's model while it is trained, by keeping its random numbers (of dropout, for
+example) and the line in which it fails.
 """
 
 import traceback
@@ -31,8 +31,8 @@ def failure(what: str, error: Exception) -> PluginError:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a device, or torch's allocator on the processor, found no memory; the latter says so
-    in words only.
+    """Return whether a device, or torch's allocator on the processor, found no memory; the latter
+    says so in words only.
     """
     kinds = torch.OutOfMemoryError | MemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
@@ -55,9 +55,9 @@ class Draws:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Let what is drawn inside go on where the training's last draw ended.
+        """Continue random draws inside from where the training's last draw ended.
 
-        Raises PluginError where the user's model fails, unless memory is short.
+        Raises PluginError if the user's model fails, unless memory is short.
         """
         if not self._name:
             yield
@@ -82,7 +82,7 @@ class Draws:
         return {f"draws/{place}": own.numpy().copy() for place, own in enumerate(self._states)}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up what `stored` returned. Raises KeyError where it is another training's."""
+        """Take up what `stored` returned. Raises KeyError if it is another training's."""
         self._states = [
             torch.from_numpy(arrays[f"draws/{place}"]) for place in range(len(self._states))
         ]

@@ -1,5 +1,5 @@
-"""A training kept in a file while it runs: written whole or not at all, read without unpickling,
-gone when the run is kept.
+"""Stores checkpoints of a running training, written whole or not at all, read without unpickling,
+and removed when the run is kept.
 """
 
 import json
@@ -67,7 +67,7 @@ class Keeper:
             self._kept = time.monotonic()
 
     def keep(self) -> None:
-        """Write the file. Raises OSError where it cannot be written."""
+        """Write the file. Raises OSError if it cannot be written."""
         if self.file is not None:
             save(self.file, self.training.state() | {"digest": np.array(self.digest)})
             self._kept = time.monotonic()
@@ -76,7 +76,7 @@ class Keeper:
 def save_weights(file: Path, weights: dict[str, NDArray[Any]], description: dict[str, str]) -> None:
     """Write trained weights as safetensors, whole or not at all; the same ones to the same bytes.
 
-    Raises OSError where it cannot.
+    Raises OSError if it cannot.
     """
     saved = packed(weights, description)
     _replaced(file, lambda opened: opened.write(saved))
@@ -118,7 +118,7 @@ def _in_order(saved: bytes) -> bytes:
 
 
 def save(file: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays, whole or not at all. Raises OSError where it cannot."""
+    """Write arrays, whole or not at all. Raises OSError if it cannot."""
     names = {_NAMES: np.array(list(arrays), dtype=str)}
     _replaced(file, lambda opened: np.savez(opened, **arrays, **names))  # type: ignore[arg-type]
 
@@ -146,7 +146,7 @@ def forget(file: Path) -> None:
 
 
 def load(file: Path) -> dict[str, NDArray[Any]] | None:
-    """Read what `save` wrote; None where there is no file, or none that can be read whole."""
+    """Read what `save` wrote; None if there is no file, or none that can be read whole."""
     try:
         check_regular(file)
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:

@@ -1,4 +1,4 @@
-"""The data sets that come with blocksearch: every module here is loaded, and registers its own."""
+"""Loads every module here, and each registers a data set that comes with blocksearch."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,5 +1,5 @@
-"""`digits`: street-number-like digits drawn from a seed, so that everything runs without data or
-network. Synthetic, not SVHN.
+"""Draws `digits`, digits like street numbers, from a seed, so that everything runs without data or
+network. They are synthetic, not SVHN.
 
 Bytes are the same on every machine: randomness comes from RandomState, whose stream is frozen (NEP
 19), and arithmetic from IEEE-exact operations alone (no sine, no power, no sums along axes, no
@@ -92,7 +92,7 @@ def generate(part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw a part, "train" or "test": images N×32×32×3 uint8 and labels N int64, classes balanced,
     order shuffled.
 
-    Raises DataError where the bytes are not the pinned ones.
+    Raises DataError if the bytes are not the pinned ones.
     """
     images, labels = draw(COUNTS[part], SEEDS[part])
     found = digest_of(images, labels)
@@ -170,8 +170,8 @@ class _Pose:
     def distance(
         self, labels: NDArray[np.int64], random: np.random.RandomState, shift: float
     ) -> Floats:
-        """Distance n×1024 of each pixel from the strokes of a digit that is `shift` places to the
-        right.
+        """Return the distance n×1024 of each pixel from the strokes of a digit that is `shift`
+        places to the right.
         """
         n = len(labels)
         points = _POINTS[labels] + _between(random, -0.09, 0.09, n, _LONGEST, 2)

@@ -1,4 +1,4 @@
-"""Arrays in IDX files, plain or compressed by gzip, and Fashion-MNIST, which is published as such.
+"""Reads IDX files, plain or compressed by gzip, and Fashion-MNIST, which is published in them.
 
 Source of the form: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """

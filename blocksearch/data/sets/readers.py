@@ -1,5 +1,5 @@
-"""The published data sets: where their files are, and how one part of each is decoded. What is not
-as it says is refused. The door to scipy.io.
+"""Decodes the published data sets, part by part, and refuses files that are not as published. The
+door to scipy.io.
 """
 
 import csv
