@@ -345,16 +345,39 @@ def test_section_3_may_be_asked_with_each_spread_its_own(tmp_path, monkeypatch):
 
 
 USER = """
+import numpy as np
+import optuna
 import blocksearch as bs
 
 net: bs.Network = bs.network("effnet residual=add", task="cifar10")
 flops: int = net.cost.flops
-rows: list[dict[str, object]] = bs.train(net, dataset="digits", epochs=1).records()
+params: int = net.cost.params
+model = net.module(seed=0)
+print(model.state_dict(), net.table())
+runs = bs.train(net, dataset="digits", epochs=1, seeds=3, keep_weights="weights/")
+rows: list[dict[str, object]] = runs.records()
 answer = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8)
-answer.save("residual.html")
-space: bs.Grammar = bs.Grammar(bs.TASKS["gtsrb"], residual=["none", "add"])
-study = bs.Study(space, "mine.db", dataset="gtsrb", objectives=["accuracy", "flops"])
-front = [entry.network for entry in study.front]
+answer.table(); answer.records(); answer.figure(); answer.save("residual.html")
+space: bs.Grammar = bs.Grammar(
+    bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
+)
+size: int = len(space)
+one: bs.Network = space[3]
+some: list[bs.Network] = [*space[:5], *space.sample(2, seed=0)]
+print(space.costs().flops)
+images, labels = np.zeros((48, 12, 12, 3), np.uint8), np.arange(48) % 3
+study = bs.Study(
+    space,
+    "mine.db",
+    dataset=(images, labels),
+    objectives=["accuracy", "flops"],
+    sampler=optuna.samplers.TPESampler(),
+)
+study.search(trials=200, callbacks=[bs.Callback()])
+study.front[0].network.module()
+own: optuna.Study = study.to_optuna()
+best: bs.Network = study.best(flops=400e3).network
+found: bs.Network = bs.front("mine.db").found.front[0].network
 """
 WRONG = {
     "bs.network(3)": 'has incompatible type "int"; expected "str"',

@@ -1,6 +1,6 @@
 """Searches: a space, objectives, and the database that remembers every trial."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from blocksearch.runs.scheduler import foresee
 from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import StoppingRule, affordable
-from blocksearch.search.results import Entry, Summary
+from blocksearch.search.results import Summary
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
 
@@ -125,18 +125,11 @@ def front(db: str | Path, name: str | None = None) -> Answer[Summary]:
     Each entry of `found.front` has its `network`, but for one that has ops of yours or is inside a
     model of yours: `Study.front` has these.
     """
-    from blocksearch.search.exchange import read
+    from blocksearch.report.front import front_report
     from blocksearch.search.summary import summarise
 
-    return front_answer(summarise(Location(db), name), lambda entry: read(entry.text))
-
-
-def front_answer(found: Summary, network: Callable[[Entry], Network | None]) -> Answer[Summary]:
-    """Return a front as an answer, each entry with its network."""
-    from blocksearch.report.front import front_report
-
-    own = tuple(replace(entry, network=network(entry)) for entry in found.front)
-    return Answer(found=replace(found, front=own), report=front_report(found))
+    found = summarise(Location(db), name)
+    return Answer(found=found, report=front_report(found))
 
 
 def importance(db: str | Path, name: str | None = None) -> Answer[Effects]:

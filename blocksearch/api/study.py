@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.api.answer import Answer, divided
-from blocksearch.api.studies import front, front_answer, importance
+from blocksearch.api.studies import front, importance
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
@@ -27,7 +27,6 @@ from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
-from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
@@ -195,14 +194,16 @@ class Study:
         space = self._grammar.where(*self.config.exact_budgets)
         first = self._stored().first
 
-        def network(entry: Entry) -> Network:
+        def made(entry: Entry) -> Network:
             trial = first[entry.trial]
             genotype = space.encoding.decode(trial.code)
             found = None if genotype is None else space.enumeration.network(genotype)
             same = found is not None and found.digest == trial.network
             return found if found is not None and same else parse(entry.text)
 
-        return front_answer(summarise(self.file, self.config.name), network)
+        answer = self.answer()
+        own = tuple(replace(entry, made=made(entry)) for entry in answer.found.front)
+        return replace(answer, found=replace(answer.found, front=own))
 
     def _stored(self) -> StoredStudy:
         found = open_study(self.file, self.config.name)

@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import parse
+from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.search.measured import Shown
 from blocksearch.search.objectives import Floats, dominated, hypervolume
 from blocksearch.search.surrogate import SeedNoise
@@ -52,8 +54,7 @@ class Entry:
     has more. `limits` says whether the limits on what is measured are kept, where there are any;
     `factor` is FLOPs against the baseline network. `named` networks were asked for by name;
     `origin` is that name, or who proposed the network. `units` are the parts of the text that
-    belong together, where these are not its words. `network` is there for those of a front that
-    Python asked for.
+    belong together, where these are not its words. `made` is the network, where it is at hand.
     """
 
     trial: int
@@ -72,7 +73,23 @@ class Entry:
     units: tuple[str, ...] = ()
     further: Mapping[str, Measurement] = field(default_factory=dict)
     limits: Shown | None = None
-    network: Network | None = field(default=None, compare=False, repr=False)
+    made: Network | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def network(self) -> Network:
+        """The network, read from its text where it is not at hand. Raises ConfigError for one that
+        has ops of yours or is inside a model of yours (`Study.front` has these), or that Optuna
+        alone stored.
+        """
+        if self.made is not None:
+            return self.made
+        try:
+            return parse(self.text)
+        except BlocksearchError as error:
+            raise ConfigError(
+                f"the text of trial {self.trial} is no network; Study.front has what needs ops or "
+                f"a model of yours ({error})"
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
