@@ -46,7 +46,8 @@ def network(
 
     `task` is a `Task`, or a data set: its name, its name with another input and number of classes
     (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape,
-    and of which `skip_damaged` leaves out what cannot be read.
+    and of which `skip_damaged` leaves out what cannot be read. Without `widths`, its own or
+    those given, a network has 8,16,32.
     `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
     `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model, it is that model
     around the network's block. Raises ParseError, ConfigError or SpecError in one line.

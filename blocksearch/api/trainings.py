@@ -11,6 +11,7 @@ from blocksearch.api.answer import Answer, divided
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
+from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
@@ -234,7 +235,7 @@ def _section3(
     from blocksearch.paper.section3 import analyses, section3
 
     config = run_config(dataset, fields, callback.reading)
-    found = section3(read_task(config.dataset, widths)[0], config.dataset)
+    found = section3(with_stages(read_task(config.dataset, widths)[0]), config.dataset)
     seeds = analyses(config.dataset) if question["seeds"] is None else question["seeds"]
     asked = AblationConfig(factors=["all"], **{**question, "seeds": seeds})
     name = "Section 3, factors of effnet"
