@@ -64,6 +64,10 @@ def test_a_network_of_a_name_a_task_or_another_input():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        (lambda: bs.rescaled("effnet", "flops <= 1M"), "must be a Network, but got 'effnet'"),
+        (lambda: SPACE.costs(5), "indices must be a list of whole numbers, but got 5"),
+        (lambda: SPACE.costs([0.5]), "indices must be a list of whole numbers"),
+        (lambda: SPACE["a"], "an index of a space must be a whole number or a slice, but got 'a'"),
         (lambda: bs.network("efnet"), "did you mean 'effnet'"),
         (lambda: bs.network("effnet", task="cifar11"), "unknown data set 'cifar11'"),
         (lambda: bs.network("effnet", task="none.npz"), "none.npz cannot be read: No such file"),
@@ -119,6 +123,9 @@ MISTYPED = {  # calls with a value of another type than they take
     "space": bs.tabulate,
     "model": bs.replace,
     "seed": lambda own: bs.network("effnet").module(seed=own),
+    "a network to rescale": lambda own: bs.rescaled(own, "flops <= 1M"),
+    "indices": SPACE.costs,
+    "an index of a space": SPACE.__getitem__,
 }
 
 
