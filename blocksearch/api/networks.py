@@ -133,7 +133,11 @@ def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]
 
 
 def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
-    """Return what a network costs, as an answer; `how` are the arguments of `network`."""
+    """Return what a network costs, as an answer; `how` are the arguments of `network`.
+
+    >>> price("effnet", "gtsrb", widths=(4, 8, 16)).found.flops
+    198144
+    """
     from blocksearch.report.networks import cost_report
 
     found = _read(text, task, how)
@@ -181,7 +185,11 @@ def export(
 def layers(
     text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any
 ) -> Answer[Network]:
-    """Return the layer table of a network, like the paper's Table 1."""
+    """Return the layer table of a network, like the paper's Table 1.
+
+    >>> [row["output"] for row in layers("effnet", "gtsrb").records()][:3]
+    ['6x32x32', '6x32x16', '6x32x16']
+    """
     from blocksearch.arch.summary import layer_rows
     from blocksearch.report.networks import layers_report
 
@@ -200,7 +208,11 @@ def survey(
     enumerate: bool = False,
     progress: Any = lambda _: None,
 ) -> Answer[Survey]:
-    """Describe a space: its size, its costs, and where the reference networks lie."""
+    """Describe a space: its size, its costs, and where the reference networks lie.
+
+    >>> survey("tiny", budgets=["flops <= 300k"]).data()["size"]
+    248
+    """
     from blocksearch.report.tables import space_report
     from blocksearch.space.statistics import listed
     from blocksearch.space.statistics import survey as look
