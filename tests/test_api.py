@@ -64,6 +64,10 @@ def test_a_network_of_a_name_a_task_or_another_input():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        (
+            lambda: bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=["accuracy", "lat"]),
+            "known: accuracy, flops(?!.* accuracy,).*; or an Objective of your own",
+        ),
         (lambda: bs.rescaled("effnet", "flops <= 1M"), "must be a Network, but got 'effnet'"),
         (lambda: SPACE.costs(5), "indices must be a list of whole numbers, but got 5"),
         (lambda: SPACE.costs([0.5]), "indices must be a list of whole numbers"),

@@ -154,6 +154,12 @@ def test_what_is_said_beside_a_network_is_refused():
         ("load_study", "front"),
         ("Gramar", "Grammar"),
         ("create_study", "Study"),
+        ("show", "layers"),
+        ("list", "catalog"),
+        ("build", "network"),
+        ("parse_network", "parse"),
+        ("Proposal", "Study"),
+        ("Executor", "train"),
     ],
 )
 def test_a_name_that_is_not_there_says_what_is_meant(name, meant):
