@@ -17,7 +17,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
-from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.errors import ConfigError
 from blocksearch.runs.callback import together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
@@ -127,26 +127,7 @@ class Study:
         what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError where there
         is none.
         """
-        found = self._found().found
-        front, axes = found.front, found.axes[1:]
-        for name, limit in most.items():
-            check_type(name, limit, float)
-            if front and name not in front[0].costs:
-                raise unknown("cost", name, front[0].costs)
-        least = {axis.name for axis in axes if axis.maximise} & {*most}
-        within = [
-            each
-            for each in front
-            if all(each.costs[n] >= most[n] for n in least)
-            and all(each.costs[n] <= most[n] for n in {*most} - least)
-        ]
-        if not within:
-            asked = " and ".join(
-                f"{name} {'>=' if name in least else '<='} {value:g}"
-                for name, value in most.items()
-            )
-            raise ConfigError(f"no network of study {self.config.name} has {asked or 'a result'}")
-        return max(within, key=lambda each: each.mean or 0.0)
+        return self._found().found.best(**most)
 
     def records(self) -> list[dict[str, object]]:
         """Return every network as a row of plain words and numbers."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
-from blocksearch.errors import BlocksearchError, ConfigError
+from blocksearch.errors import BlocksearchError, ConfigError, check_type, unknown
 from blocksearch.search.measured import Shown
 from blocksearch.search.objectives import Floats, dominated, hypervolume
 from blocksearch.search.surrogate import SeedNoise
@@ -123,6 +123,33 @@ class Summary:
     def costs(self) -> tuple[Axis, ...]:
         """All objectives but the first."""
         return self.axes[1:]
+
+    def best(self, **most: float) -> Entry:
+        """Return the most accurate network of the front whose costs are at most those given, and
+        what is to be maximised at least. Raises ConfigError where there is none.
+
+        >>> found = front("studies/gtsrb-search.db").found
+        >>> found.best(flops=400e3).network.cost.flops
+        389120
+        """
+        for name, limit in most.items():
+            check_type(name, limit, float)
+            if self.front and name not in self.front[0].costs:
+                raise unknown("cost", name, self.front[0].costs)
+        least = {axis.name for axis in self.costs if axis.maximise} & {*most}
+        within = [
+            each
+            for each in self.front
+            if all(each.costs[n] >= most[n] for n in least)
+            and all(each.costs[n] <= most[n] for n in {*most} - least)
+        ]
+        if not within:
+            asked = " and ".join(
+                f"{name} {'>=' if name in least else '<='} {value:g}"
+                for name, value in most.items()
+            )
+            raise ConfigError(f"no network of study {self.name} has {asked or 'a result'}")
+        return max(within, key=lambda each: each.mean or 0.0)
 
     @property
     def known(self) -> tuple[Entry, ...]:
