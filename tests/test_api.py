@@ -1,17 +1,24 @@
 """The face: what `import blocksearch` gives, as a user would write it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import optuna
 import pytest
 
 import blocksearch as bs
+from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
+from blocksearch.api import fields
 from blocksearch.arch.zoo import NAMED
+from blocksearch.data import DataConfig
 from blocksearch.runs.callback import together
+from blocksearch.runs.config import RunConfig
+from blocksearch.search.config import StudyConfig
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -355,6 +362,36 @@ def test_section_3_may_be_asked_with_each_spread_its_own(tmp_path, monkeypatch):
         bs.reproduce("table7", variance="own")
 
 
+FIELDS = {
+    fields.DataFields: (DataConfig, {"dataset"}),
+    fields.RunFields: (RunConfig, {"dataset"}),
+    fields.ScoresFields: (ScoresConfig, set()),
+}
+BESIDE = {  # what is asked beside the fields of a run
+    fields.AblationFields: (AblationConfig, {"factors"}, fields.RunFields),
+    fields.GainFields: (GainConfig, set(), fields.RunFields),
+    fields.SearchFields: (StudyConfig, set(), fields.RunFields),
+    fields.StudyFields: (StudyConfig, set(), fields.TrainingFields),
+}
+ALSO_TEXT = {
+    Path | None: str | Path | None,
+    Given | None: Given | str | None,
+    Variance: Variance | str,
+}
+
+
+@pytest.mark.parametrize("kind", [*FIELDS, *BESIDE])
+def test_typed_keyword_arguments_are_the_fields_of_the_configuration(kind):
+    config, elsewhere, *runs = (FIELDS | BESIDE)[kind]
+    own = {each.name for each in dataclasses.fields(config)} - elsewhere
+    hints = get_type_hints(config)
+    asked = {name: ALSO_TEXT.get(hints[name], hints[name]) for name in own}
+    assert get_type_hints(kind) == asked | (get_type_hints(*runs) if runs else {})
+    assert not kind.__required_keys__
+    run = get_type_hints(fields.RunFields)
+    assert {*run} - {*get_type_hints(fields.TrainingFields)} == {"db"}
+
+
 USER = """
 import numpy as np
 import optuna
@@ -393,6 +430,8 @@ found: bs.Network = bs.front("mine.db").found.front[0].network
 WRONG = {
     "bs.network(3)": 'has incompatible type "int"; expected "str"',
     "bs.build(net)": 'Module has no attribute "build"',
+    "bs.train(net, epohcs=3)": 'Unexpected keyword argument "epohcs" for "train"',
+    "bs.Study(space, 's.db', dataset='digits', epochs='3')": 'expected "int | None"',
     "net.cost.flop": '"Cost" has no attribute "flop"',
 }
 
@@ -403,6 +442,6 @@ def test_a_type_checker_knows_the_face(tmp_path):
     (tmp_path / "mine.py").write_text("\n".join([USER, *WRONG]))
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "mine.py"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
-    *errors, last = done.stdout.splitlines()
+    *errors, last = [line for line in done.stdout.splitlines() if ": note:" not in line]
     assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import GainFields, RunFields, SearchFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.api.trainings import Seeds, planned, run_config
@@ -41,7 +42,7 @@ def search(
     skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[SearchFields],
 ) -> Answer[Any]:
     """Search a space for its Pareto-optimal networks in accuracy and costs.
 
@@ -200,7 +201,7 @@ def gain(
     widths: str | Sequence[int] | None = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[GainFields],
 ) -> Answer[Any]:
     """Say what a network gains on random members of a space that cost no more FLOPs.
 
@@ -240,7 +241,7 @@ def tabulate(
     seeds: Seeds = 3,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Train every network of a small space, and write a table from which a search is replayed.
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import StudyFields
 from blocksearch.api.studies import front, importance
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
@@ -65,7 +66,7 @@ class Study:
         dataset: DatasetLike = None,
         test: DatasetLike = None,
         objective: Function | None = None,
-        **fields: Any,
+        **fields: Unpack[StudyFields],
     ) -> None:
         if (dataset is None) == (objective is None):
             lacks = "neither was given" if dataset is None else "both were given"

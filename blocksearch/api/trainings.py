@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import AblationFields, RunFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
@@ -53,7 +54,7 @@ def train(
     metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Train one network, once a seed, and judge it on the validation split.
 
@@ -95,7 +96,7 @@ def ablate(
     metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[AblationFields],
 ) -> Answer[Any]:
     """Vary one factor of a block, everything else and the seeds paired; say what it does.
 
@@ -181,7 +182,7 @@ def reproduce(
     variance: str | None = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
 
@@ -288,7 +289,7 @@ def bench(
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
     progress: Any = lambda _: None,
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Time the training of five seeds here: the plain loop, and each of our ways.
 
