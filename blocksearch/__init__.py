@@ -131,13 +131,20 @@ __all__ = [
 
 # where people look first who know PyTorch, Optuna or NAS benchmarks
 _OTHERS = {
+    "build": "network",
     "create_study": "Study",
+    "Executor": "train",
+    "executor": "train",
+    "list": "catalog",
     "list_datasets": "datasets",
     "list_models": "named_network",
     "list_networks": "named_network",
     "load_study": "front",
     "pareto": "front",
+    "parse_network": "parse",
+    "Proposal": "Study",
     "search": "Study",
+    "show": "layers",
     "space": "load_space",
     "SearchSpace": "Grammar",
 }

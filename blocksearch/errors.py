@@ -85,7 +85,11 @@ def one_line(text: object) -> str:
 
 
 class BlocksearchError(Exception):
-    """The one family that the command line turns into a single line and exit code 2."""
+    """The one family that the command line turns into a single line and exit code 2.
+
+    >>> print(BlocksearchError("refused:\\n  no such host"))
+    refused: no such host
+    """
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(message))

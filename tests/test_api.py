@@ -1,17 +1,24 @@
 """The face: what `import blocksearch` gives, as a user would write it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import optuna
 import pytest
 
 import blocksearch as bs
+from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
+from blocksearch.api import fields
 from blocksearch.arch.zoo import NAMED
+from blocksearch.data import DataConfig
 from blocksearch.runs.callback import together
+from blocksearch.runs.config import RunConfig
+from blocksearch.search.config import StudyConfig
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -64,6 +71,14 @@ def test_a_network_of_a_name_a_task_or_another_input():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        (
+            lambda: bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=["accuracy", "lat"]),
+            "known: accuracy, flops(?!.* accuracy,).*; or an Objective of your own",
+        ),
+        (lambda: bs.rescaled("effnet", "flops <= 1M"), "must be a Network, but got 'effnet'"),
+        (lambda: SPACE.costs(5), "indices must be a list of whole numbers, but got 5"),
+        (lambda: SPACE.costs([0.5]), "indices must be a list of whole numbers"),
+        (lambda: SPACE["a"], "an index of a space must be a whole number or a slice, but got 'a'"),
         (lambda: bs.network("efnet"), "did you mean 'effnet'"),
         (lambda: bs.network("effnet", task="cifar11"), "unknown data set 'cifar11'"),
         (lambda: bs.network("effnet", task="none.npz"), "none.npz cannot be read: No such file"),
@@ -119,6 +134,9 @@ MISTYPED = {  # calls with a value of another type than they take
     "space": bs.tabulate,
     "model": bs.replace,
     "seed": lambda own: bs.network("effnet").module(seed=own),
+    "a network to rescale": lambda own: bs.rescaled(own, "flops <= 1M"),
+    "indices": SPACE.costs,
+    "an index of a space": SPACE.__getitem__,
 }
 
 
@@ -344,21 +362,76 @@ def test_section_3_may_be_asked_with_each_spread_its_own(tmp_path, monkeypatch):
         bs.reproduce("table7", variance="own")
 
 
+FIELDS = {
+    fields.DataFields: (DataConfig, {"dataset"}),
+    fields.RunFields: (RunConfig, {"dataset"}),
+    fields.ScoresFields: (ScoresConfig, set()),
+}
+BESIDE = {  # what is asked beside the fields of a run
+    fields.AblationFields: (AblationConfig, {"factors"}, fields.RunFields),
+    fields.GainFields: (GainConfig, set(), fields.RunFields),
+    fields.SearchFields: (StudyConfig, set(), fields.RunFields),
+    fields.StudyFields: (StudyConfig, set(), fields.TrainingFields),
+}
+ALSO_TEXT = {
+    Path | None: str | Path | None,
+    Given | None: Given | str | None,
+    Variance: Variance | str,
+}
+
+
+@pytest.mark.parametrize("kind", [*FIELDS, *BESIDE])
+def test_typed_keyword_arguments_are_the_fields_of_the_configuration(kind):
+    config, elsewhere, *runs = (FIELDS | BESIDE)[kind]
+    own = {each.name for each in dataclasses.fields(config)} - elsewhere
+    hints = get_type_hints(config)
+    asked = {name: ALSO_TEXT.get(hints[name], hints[name]) for name in own}
+    assert get_type_hints(kind) == asked | (get_type_hints(*runs) if runs else {})
+    assert not kind.__required_keys__
+    run = get_type_hints(fields.RunFields)
+    assert {*run} - {*get_type_hints(fields.TrainingFields)} == {"db"}
+
+
 USER = """
+import numpy as np
+import optuna
 import blocksearch as bs
 
 net: bs.Network = bs.network("effnet residual=add", task="cifar10")
 flops: int = net.cost.flops
-rows: list[dict[str, object]] = bs.train(net, dataset="digits", epochs=1).records()
+params: int = net.cost.params
+model = net.module(seed=0)
+print(model.state_dict(), net.table())
+runs = bs.train(net, dataset="digits", epochs=1, seeds=3, keep_weights="weights/")
+rows: list[dict[str, object]] = runs.records()
 answer = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8)
-answer.save("residual.html")
-space: bs.Grammar = bs.Grammar(bs.TASKS["gtsrb"], residual=["none", "add"])
-study = bs.Study(space, "mine.db", dataset="gtsrb", objectives=["accuracy", "flops"])
-front = [entry.network for entry in study.front]
+answer.table(); answer.records(); answer.figure(); answer.save("residual.html")
+space: bs.Grammar = bs.Grammar(
+    bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"]
+)
+size: int = len(space)
+one: bs.Network = space[3]
+some: list[bs.Network] = [*space[:5], *space.sample(2, seed=0)]
+print(space.costs().flops)
+images, labels = np.zeros((48, 12, 12, 3), np.uint8), np.arange(48) % 3
+study = bs.Study(
+    space,
+    "mine.db",
+    dataset=(images, labels),
+    objectives=["accuracy", "flops"],
+    sampler=optuna.samplers.TPESampler(),
+)
+study.search(trials=200, callbacks=[bs.Callback()])
+study.front[0].network.module()
+own: optuna.Study = study.to_optuna()
+best: bs.Network = study.best(flops=400e3).network
+found: bs.Network = bs.front("mine.db").found.front[0].network
 """
 WRONG = {
     "bs.network(3)": 'has incompatible type "int"; expected "str"',
     "bs.build(net)": 'Module has no attribute "build"',
+    "bs.train(net, epohcs=3)": 'Unexpected keyword argument "epohcs" for "train"',
+    "bs.Study(space, 's.db', dataset='digits', epochs='3')": 'expected "int | None"',
     "net.cost.flop": '"Cost" has no attribute "flop"',
 }
 
@@ -369,6 +442,6 @@ def test_a_type_checker_knows_the_face(tmp_path):
     (tmp_path / "mine.py").write_text("\n".join([USER, *WRONG]))
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "mine.py"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
-    *errors, last = done.stdout.splitlines()
+    *errors, last = [line for line in done.stdout.splitlines() if ": note:" not in line]
     assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))

@@ -7,8 +7,19 @@ import optuna
 import pytest
 
 import blocksearch as bs
+from blocksearch.data.datasets import DATASETS, Arrays, Dataset, register
 
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
+LABELS = np.arange(60) % 3
 SMALL = {"max_images": 60, "batch": 30, "device": "cpu", "executor": "serial"}
+
+
+class Noise(Dataset):
+    def read(self, part, root):
+        return Arrays(np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8), LABELS)
+
+    def stamp(self, part, root):
+        return [1]
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +47,22 @@ def test_a_network_is_priced_built_and_trained(tmp_path):
     assert len(list((tmp_path / "weights").iterdir())) == 3
 
 
+def test_a_task_without_widths_gets_those_of_images_of_ones_own():
+    task, usual = bs.Task(input=(3, 32, 32), classes=10), (8, 16, 32)
+    assert bs.network("effnet", task=(IMAGES, LABELS)).widths == usual
+    for text in ("effnet", "effnet_large", "residual=add"):
+        assert bs.network(text, task=task) == bs.network(text, task=task, widths=usual)
+    assert bs.named_network("mobilenet", task) == bs.network("mobilenet", task)
+    assert bs.network("effnet widths=4,8", task=task).widths == (4, 8)
+    register(Noise(name="noise", task=task))
+    try:
+        assert bs.network("effnet", task="noise").widths == usual
+        runs = bs.train("effnet", dataset="noise", epochs=1, **SMALL)
+    finally:
+        del DATASETS["noise"], bs.TASKS["noise"]
+    assert [row["state"] for row in runs.records()] == ["complete"]
+
+
 def test_an_ablation_answers_from_shipped_runs_without_images(tmp_path):
     answer = bs.ablate("effnet", factor="residual", dataset="gtsrb", seeds=8)
     assert "residual" in answer.table()
@@ -51,8 +78,7 @@ def test_a_space_is_counted_numbered_sampled_and_searched():
     )
     assert (len(space), len(space[:5]), len(space.sample(2, seed=0))) == (4, 4, 2)
     assert space.costs().flops[3] == space[3].cost.flops
-    images = np.random.default_rng(0).integers(0, 256, (48, 12, 12, 3), np.uint8)
-    labels, heard = np.arange(48) % 3, []
+    heard = []
 
     class Mine:
         def trial_finished(self, trial, total, reused):
@@ -62,7 +88,7 @@ def test_a_space_is_counted_numbered_sampled_and_searched():
     study = bs.Study(
         space,
         "mine.db",
-        dataset=(images, labels),
+        dataset=(IMAGES, LABELS),
         objectives=["accuracy", "flops"],
         sampler=sampler,
         references="none",
@@ -128,6 +154,12 @@ def test_what_is_said_beside_a_network_is_refused():
         ("load_study", "front"),
         ("Gramar", "Grammar"),
         ("create_study", "Study"),
+        ("show", "layers"),
+        ("list", "catalog"),
+        ("build", "network"),
+        ("parse_network", "parse"),
+        ("Proposal", "Study"),
+        ("Executor", "train"),
     ],
 )
 def test_a_name_that_is_not_there_says_what_is_meant(name, meant):

@@ -389,6 +389,19 @@ def on_svhns_test(runs: Sequence[Any], digest: str, seeds: Collection[int]) -> l
     return [run.accuracy for run in own]
 
 
+def test_a_network_of_a_stored_study_is_had_as_a_module(monkeypatch):
+    monkeypatch.chdir(STUDIES.parent)
+    made: dict[str, Any] = {}
+    (program,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(program, made)
+    best, front = made["best"], bs.front("studies/gtsrb-search.db").found.front
+    within = [each for each in front if each.costs["flops"] <= 400e3]
+    assert 0 < len(within) < len(front)
+    assert best.mean == max(each.mean for each in within)
+    counted = sum(each.numel() for each in made["model"].parameters())
+    assert counted == best.network.cost.params == best.costs["params"]
+
+
 def test_the_front_of_svhns_search(svhns_front, shipped):
     rows = svhns_front
     runs, _ = shipped("svhn.db")

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import DataFields
 from blocksearch.api.trainings import Seeds
 from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig, Split, open_dataset
@@ -95,7 +96,7 @@ def describe(
     sheet: str | Path | None = None,
     data_root: Path | None = None,
     progress: Any = lambda _: None,
-    **fields: Any,
+    **fields: Unpack[DataFields],
 ) -> Answer[Overview]:
     """Say what images are before anything is trained: classes, counts, sizes, copies, imbalance,
     what a constant guess scores, and the smallest difference that `seeds` decide.
@@ -132,7 +133,7 @@ def load_dataset(
     val_split: int = 0,
     max_images: int | None = None,
     data_root: Path | None = None,
-    **fields: Any,
+    **fields: Unpack[DataFields],
 ) -> LoadedDataset:
     """Load images for a training loop of your own, divided and normalised as `train` does it.
 

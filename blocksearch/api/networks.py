@@ -46,7 +46,8 @@ def network(
 
     `task` is a `Task`, or a data set: its name, its name with another input and number of classes
     (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape,
-    and of which `skip_damaged` leaves out what cannot be read.
+    and of which `skip_damaged` leaves out what cannot be read. Without `widths`, its own or
+    those given, a network has 8,16,32.
     `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
     `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model, it is that model
     around the network's block. Raises ParseError, ConfigError or SpecError in one line.
@@ -132,7 +133,11 @@ def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]
 
 
 def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
-    """Return what a network costs, as an answer; `how` are the arguments of `network`."""
+    """Return what a network costs, as an answer; `how` are the arguments of `network`.
+
+    >>> price("effnet", "gtsrb", widths=(4, 8, 16)).found.flops
+    198144
+    """
     from blocksearch.report.networks import cost_report
 
     found = _read(text, task, how)
@@ -180,7 +185,11 @@ def export(
 def layers(
     text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any
 ) -> Answer[Network]:
-    """Return the layer table of a network, like the paper's Table 1."""
+    """Return the layer table of a network, like the paper's Table 1.
+
+    >>> [row["output"] for row in layers("effnet", "gtsrb").records()][:3]
+    ['6x32x32', '6x32x16', '6x32x16']
+    """
     from blocksearch.arch.summary import layer_rows
     from blocksearch.report.networks import layers_report
 
@@ -199,7 +208,11 @@ def survey(
     enumerate: bool = False,
     progress: Any = lambda _: None,
 ) -> Answer[Survey]:
-    """Describe a space: its size, its costs, and where the reference networks lie."""
+    """Describe a space: its size, its costs, and where the reference networks lie.
+
+    >>> survey("tiny", budgets=["flops <= 300k"]).data()["size"]
+    248
+    """
     from blocksearch.report.tables import space_report
     from blocksearch.space.statistics import listed
     from blocksearch.space.statistics import survey as look

@@ -1,12 +1,13 @@
 """Compares scores from elsewhere; trains nothing."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import ScoresFields
 
 
-def compare(scores: Any, **fields: Any) -> Answer[Any]:
+def compare(scores: Any, **fields: Unpack[ScoresFields]) -> Answer[Any]:
     """Compare treatments of any experiment, seed by seed, by the rules of an ablation.
 
     `scores` are a CSV file, a data frame or a dict of columns with treatment, seed and score

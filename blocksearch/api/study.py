@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
-from blocksearch.api.studies import front, front_answer, importance
+from blocksearch.api.fields import StudyFields
+from blocksearch.api.studies import front, importance
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
-from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.errors import ConfigError
 from blocksearch.runs.callback import together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
@@ -26,7 +27,6 @@ from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
-from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
@@ -65,7 +65,7 @@ class Study:
         dataset: DatasetLike = None,
         test: DatasetLike = None,
         objective: Function | None = None,
-        **fields: Any,
+        **fields: Unpack[StudyFields],
     ) -> None:
         if (dataset is None) == (objective is None):
             lacks = "neither was given" if dataset is None else "both were given"
@@ -127,26 +127,7 @@ class Study:
         what is to be maximised at least: `study.best(flops=400e3)`. Raises ConfigError if there
         is none.
         """
-        found = self._found().found
-        front, axes = found.front, found.axes[1:]
-        for name, limit in most.items():
-            check_type(name, limit, float)
-            if front and name not in front[0].costs:
-                raise unknown("cost", name, front[0].costs)
-        least = {axis.name for axis in axes if axis.maximise} & {*most}
-        within = [
-            each
-            for each in front
-            if all(each.costs[n] >= most[n] for n in least)
-            and all(each.costs[n] <= most[n] for n in {*most} - least)
-        ]
-        if not within:
-            asked = " and ".join(
-                f"{name} {'>=' if name in least else '<='} {value:g}"
-                for name, value in most.items()
-            )
-            raise ConfigError(f"no network of study {self.config.name} has {asked or 'a result'}")
-        return max(within, key=lambda each: each.mean or 0.0)
+        return self._found().found.best(**most)
 
     def records(self) -> list[dict[str, object]]:
         """Return every network as a row of plain words and numbers."""
@@ -194,14 +175,16 @@ class Study:
         space = self._grammar.where(*self.config.exact_budgets)
         first = self._stored().first
 
-        def network(entry: Entry) -> Network:
+        def made(entry: Entry) -> Network:
             trial = first[entry.trial]
             genotype = space.encoding.decode(trial.code)
             found = None if genotype is None else space.enumeration.network(genotype)
             same = found is not None and found.digest == trial.network
             return found if found is not None and same else parse(entry.text)
 
-        return front_answer(summarise(self.file, self.config.name), network)
+        answer = self.answer()
+        own = tuple(replace(entry, made=made(entry)) for entry in answer.found.front)
+        return replace(answer, found=replace(answer.found, front=own))
 
     def _stored(self) -> StoredStudy:
         found = open_study(self.file, self.config.name)

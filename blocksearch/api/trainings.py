@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
+from blocksearch.api.fields import AblationFields, RunFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.arch.network import Network
+from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
@@ -52,7 +54,7 @@ def train(
     metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Train one network, once a seed, and judge it on the validation split.
 
@@ -94,7 +96,7 @@ def ablate(
     metric: str = "accuracy",
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[AblationFields],
 ) -> Answer[Any]:
     """Vary one factor of a block, everything else and the seeds paired; say what it does.
 
@@ -180,7 +182,7 @@ def reproduce(
     variance: str | None = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Reproduce a part of the EffNet paper: "flops", "section3", or a table, "table2" to "table7".
 
@@ -234,7 +236,7 @@ def _section3(
     from blocksearch.paper.section3 import analyses, section3
 
     config = run_config(dataset, fields, callback.reading)
-    found = section3(read_task(config.dataset, widths)[0], config.dataset)
+    found = section3(with_stages(read_task(config.dataset, widths)[0]), config.dataset)
     seeds = analyses(config.dataset) if question["seeds"] is None else question["seeds"]
     asked = AblationConfig(factors=["all"], **{**question, "seeds": seeds})
     name = "Section 3, factors of effnet"
@@ -287,9 +289,13 @@ def bench(
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
     progress: Any = lambda _: None,
-    **fields: Any,
+    **fields: Unpack[RunFields],
 ) -> Answer[Any]:
-    """Time the training of five seeds here: the plain loop, and each of our ways."""
+    """Time the training of five seeds here: the plain loop, and each of our ways.
+
+    >>> [way["way"] for way in bench("effnet").records()]  # doctest: +SKIP
+    ['plain', 'serial', 'fused 3+2']
+    """
     from blocksearch.report.tables import bench_report
     from blocksearch.runs.bench import as_rows, with_batches
     from blocksearch.runs.bench import bench as run_bench

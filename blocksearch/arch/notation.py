@@ -19,7 +19,7 @@ from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
-from blocksearch.arch.zoo import named, reference, task_of
+from blocksearch.arch.zoo import named, reference, with_stages
 from blocksearch.errors import ConfigError, ParseError, SpecError, check_type, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
@@ -55,9 +55,10 @@ def parse(
     >>> parse("effnet residual=add", TASKS["gtsrb"]).cost.flops
     344064
 
-    A network's text brings its own task; the name of a shipped data set stands for its task. `ops`
-    are a user's, by name; for `dataset` and `as_written`, see `zoo.named_network`. Raises
-    ParseError with the text, ConfigError for an unknown name, SpecError if it cannot be built.
+    A network's text brings its own task; the name of a shipped data set stands for its task. A
+    task without widths gets 8,16,32. `ops` are a user's, by name; for `dataset` and `as_written`,
+    see `zoo.named_network`. Raises ParseError with the text, ConfigError for an unknown name,
+    SpecError if it cannot be built.
     """
     check_type("a network", text, str)
     tokens = list(_TOKEN.finditer(text))
@@ -67,7 +68,7 @@ def parse(
         raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")
     is_block = bool(tokens) and "=" in tokens[0][0]
     found = _pairs(text, tokens if is_block else tokens[1:], _CHANGES | _factor_keys(ops))
-    dataset, task = task if isinstance(task, str) else dataset, task_of(task)
+    dataset, task = task if isinstance(task, str) else dataset, with_stages(task)
     task = replace(task, widths=found.pop("widths", task.widths))
     if is_block:
         stem, widths = "block", task.widths

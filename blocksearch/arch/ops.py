@@ -110,6 +110,13 @@ def op(kind: str) -> Callable[[Callable[..., Layers]], Op]:
 
     The digest of its source is part of a network's identity. Raises ConfigError for another kind,
     and for a function whose source cannot be read.
+
+    >>> from blocksearch.arch.layers import Activation, Join
+    >>> @op("activation")
+    ... def swish(entry: Shape) -> Layers:
+    ...     return (Join(entry, "multiply", ((), (Activation(entry, "hardsigmoid"),))),)
+    >>> print(swish)
+    notebook.swish()
     """
     if kind not in OP_KINDS:
         raise ConfigError(f"an op is for {' or '.join(OP_KINDS)}, but got {kind!r}")

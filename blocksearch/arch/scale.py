@@ -23,6 +23,7 @@ def rescaled(network: Network, budget: Budget | str) -> Network:
     next width up does not. Raises ConfigError for a budget that is no upper bound, SpecError if
     even the thinnest network breaks it.
     """
+    check_type("a network to rescale", network, Network)
     check_type("a budget", budget, Budget | str)
     limit = read_budget(budget) if isinstance(budget, str) else budget
     if not limit.relation.is_upper:

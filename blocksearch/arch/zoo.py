@@ -6,7 +6,7 @@ choices of ours, the same in every row.
 """
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 
 from blocksearch.arch.block import Block
@@ -19,6 +19,7 @@ from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import check_type, unknown
 
 _SHAPE = Shape(3, 32, 32)
+OWN_WIDTHS = (8, 16, 32)  # of reference networks on a task that has none
 TASKS = {
     "cifar10": Task(input=_SHAPE, widths=(64, 128, 256), classes=10),
     "svhn": Task(input=_SHAPE, widths=(12, 24, 48), classes=10),
@@ -39,6 +40,16 @@ def task_of(named: Task | str) -> Task:
     if not isinstance(given, str) or given not in TASKS:
         raise unknown("task", str(given), TASKS, "; or a Task of your own")
     return TASKS[given]
+
+
+def with_stages(named: Task | str) -> Task:
+    """Return a task, or the one of a name, with the widths 8,16,32 where it has none.
+
+    >>> with_stages(Task(input=(3, 32, 32), classes=7)).widths
+    (8, 16, 32)
+    """
+    own = task_of(named)
+    return own if own.widths else replace(own, widths=OWN_WIDTHS)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,8 @@ def reference(
 def named_network(
     name: str, task: Task | str, *, dataset: str | None = None, as_written: bool = False
 ) -> Network:
-    """Place a reference network on a task, or the one of a shipped data set, at the task's widths.
+    """Place a reference network on a task, or the one of a shipped data set, at the task's widths
+    (8,16,32 where it has none).
 
     >>> named_network("effnet", TASKS["gtsrb"]).cost.flops
     344064
@@ -159,7 +171,7 @@ def named_network(
     On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand,
     whatever the widths; elsewhere, and with `as_written`, it pools as Section 6.2 is written.
     """
-    dataset, task = task if isinstance(task, str) else dataset, task_of(task)
+    dataset, task = task if isinstance(task, str) else dataset, with_stages(task)
     stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
     return Network(task=task, blocks=blocks, widths=widths, stem=stem)
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
-from blocksearch.arch.zoo import TASKS
+from blocksearch.arch.zoo import OWN_WIDTHS, TASKS
 from blocksearch.errors import ConfigError, DataError, unknown
 
 PARTS = ("train", "test")
 ARRAYS = ("images", "labels", "groups", "held")
-OWN_WIDTHS = (8, 16, 32)  # of reference networks, where a space has no say
 MIRRORED = "mirrored, it is another one or none"  # what a flip does to a sign or a digit
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 

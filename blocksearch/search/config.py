@@ -141,7 +141,8 @@ class StudyConfig:
             )
         for each in self.objectives[1:]:
             if isinstance(each, str) and each not in COSTS:
-                raise unknown("objective", each, ("accuracy", *COSTS, *MetricKind))
+                known = dict.fromkeys(("accuracy", *COSTS, *MetricKind))
+                raise unknown("objective", each, known, "; or an Objective of your own")
             name = each.name if isinstance(each, Objective) and each.metric is None else ""
             if name in ("accuracy", *COSTS, *MetricKind, *RESERVED):
                 raise ConfigError(f"an objective of your own cannot be named {name}")

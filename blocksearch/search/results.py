@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import parse
+from blocksearch.errors import BlocksearchError, ConfigError, check_type, unknown
 from blocksearch.search.measured import Shown
 from blocksearch.search.objectives import Floats, dominated, hypervolume
 from blocksearch.search.surrogate import SeedNoise
@@ -52,8 +54,7 @@ class Entry:
     has more. `limits` says whether the limits on what is measured are kept, where there are any;
     `factor` is FLOPs against the baseline network. `named` networks were asked for by name;
     `origin` is that name, or who proposed the network. `units` are the parts of the text that
-    belong together, where these are not its words. `network` is there for those of a front that
-    Python asked for.
+    belong together, where these are not its words. `made` is the network, where it is at hand.
     """
 
     trial: int
@@ -72,7 +73,23 @@ class Entry:
     units: tuple[str, ...] = ()
     further: Mapping[str, Measurement] = field(default_factory=dict)
     limits: Shown | None = None
-    network: Network | None = field(default=None, compare=False, repr=False)
+    made: Network | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def network(self) -> Network:
+        """The network, read from its text where it is not at hand. Raises ConfigError for one that
+        has ops of yours or is inside a model of yours (`Study.front` has these), or that Optuna
+        alone stored.
+        """
+        if self.made is not None:
+            return self.made
+        try:
+            return parse(self.text)
+        except BlocksearchError as error:
+            raise ConfigError(
+                f"the text of trial {self.trial} is no network; Study.front has what needs ops or "
+                f"a model of yours ({error})"
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +123,33 @@ class Summary:
     def costs(self) -> tuple[Axis, ...]:
         """All objectives but the first."""
         return self.axes[1:]
+
+    def best(self, **most: float) -> Entry:
+        """Return the most accurate network of the front whose costs are at most those given, and
+        what is to be maximised at least. Raises ConfigError where there is none.
+
+        >>> found = front("studies/gtsrb-search.db").found
+        >>> found.best(flops=400e3).network.cost.flops
+        389120
+        """
+        for name, limit in most.items():
+            check_type(name, limit, float)
+            if self.front and name not in self.front[0].costs:
+                raise unknown("cost", name, self.front[0].costs)
+        least = {axis.name for axis in self.costs if axis.maximise} & {*most}
+        within = [
+            each
+            for each in self.front
+            if all(each.costs[n] >= most[n] for n in least)
+            and all(each.costs[n] <= most[n] for n in {*most} - least)
+        ]
+        if not within:
+            asked = " and ".join(
+                f"{name} {'>=' if name in least else '<='} {value:g}"
+                for name, value in most.items()
+            )
+            raise ConfigError(f"no network of study {self.name} has {asked or 'a result'}")
+        return max(within, key=lambda each: each.mean or 0.0)
 
     @property
     def known(self) -> tuple[Entry, ...]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.quantities import QUANTITIES, ROWS, metric_named
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_type
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
 from blocksearch.space.cost_table import Costs, Count, estimate
@@ -196,6 +196,8 @@ class Enumeration:
     def costs(self, indices: Sequence[int] | NDArray[np.int64]) -> Costs:
         """Price networks by their indices. Raises IndexError beyond the last."""
         size, chosen = self.size(), np.asarray(indices)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            check_type("indices", chosen.tolist(), Sequence[int])
         if len(chosen) and not 0 <= chosen.min() <= chosen.max() < size:
             raise IndexError(f"a space of {size:,} networks has indices from 0 to {size - 1:,}")
         return _costs(self.diagram.priced(self.kept()[chosen] if self.filtered else chosen))

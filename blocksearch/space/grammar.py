@@ -23,7 +23,7 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_type
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, make_part, with_widths
@@ -252,6 +252,7 @@ class Grammar:
         end.
         """
         space = self.enumeration
+        check_type("an index of a space", index, int | slice)
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(space.size()))]
         return space.network(space.genotype(operator.index(index)))

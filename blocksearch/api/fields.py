@@ -1,0 +1,83 @@
+"""The keyword arguments of calls, for type checkers: the fields of the configuration classes. Where
+those hold a path or a value of an enum, a text does as well. A test holds both to be equal.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from blocksearch.ablation.config import Given, Variance
+from blocksearch.search.objectives import Objective
+from blocksearch.training.recipe_text import RecipeLike
+
+
+class DataFields(TypedDict, total=False):
+    resize: str | None
+    grey: bool
+    group_by: str | None
+    skip_damaged: bool
+
+
+class TrainingFields(DataFields, total=False):
+    """Those of `RunConfig` but for the database, which a `Study` has already."""
+
+    epochs: int | None
+    max_images: int | None
+    recipe: RecipeLike
+    batch: int | None
+    label_smoothing: float | None
+    dropout: float | None
+    precision: str | None
+    val_split: int | str | Sequence[int]
+    data_root: str | Path | None
+    workers: int | None
+    device: str
+    executor: str
+    keep_weights: str | Path | None
+
+
+class RunFields(TrainingFields, total=False):
+    db: str | Path | None
+
+
+class AblationFields(RunFields, total=False):
+    values: Sequence[Any] | None
+    given: Given | str | None
+    equal_flops: bool
+    seeds: int | str | Sequence[int]
+    margin: float
+    effect: float | None
+    variance: Variance | str
+    strict: bool
+
+
+class ScoresFields(TypedDict, total=False):
+    reference: str | None
+    margin: float | None
+    variance: Variance | str
+    look: int
+
+
+class GainFields(RunFields, total=False):
+    members: int
+    draw: int
+    seeds: int | str | Sequence[int]
+    margin: float
+
+
+class StudyFields(TrainingFields, total=False):
+    name: str
+    objectives: Sequence[str | Objective]
+    metric: str
+    budgets: Sequence[str]
+    sampler: Any
+    seed: int
+    seeds: int
+    references: str | Sequence[str]
+    enqueue: Sequence[str]
+    rungs: Sequence[int]
+    max_pending: int | None
+
+
+class SearchFields(StudyFields, total=False):
+    db: str | Path | None
