@@ -525,6 +525,26 @@ def test_a_shell_completes_names(blocksearch, monkeypatch):
     assert "residual" in [each.value for each in completed["factors"]]
 
 
+def test_an_ablation_takes_its_network_by_position_as_a_training_does(blocksearch):
+    known = dict(commands(typer.main.get_command(app)))
+    (taken, own) = (
+        next(each for each in known[(name,)].params if each.name == "network")
+        for name in ("train", "ablate")
+    )
+    assert (own.metavar, own.help, own.required) == (taken.metavar, taken.help, False)
+    assert "effnet" in [
+        each.value for each in own.shell_complete(typer.Context(known[("ablate",)]), "eff")
+    ]
+    rest = ["--factor", "residual", *SMALL, "--dry-run", "--json"]
+    plan, *same = (
+        json.loads(blocksearch("ablate", *words, *rest).stdout)["title"]
+        for words in (["mobilenet"], ["--block", "mobilenet"], ["mobilenet", "--block=mobilenet"])
+    )
+    assert same == [plan, plan]
+    assert plan.startswith("mobilenet, ")
+    assert json.loads(blocksearch("ablate", *rest).stdout)["title"].startswith("effnet, ")
+
+
 MISTAKES = [
     (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
     (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
@@ -554,6 +574,10 @@ MISTAKES = [
     (["costs", "effnet"], "costs"),
     (["cost", "effnet", "--bogus"], "--bogus"),
     (["ablate"], "--factor"),
+    (
+        ["ablate", "effnet", "--block", "mobilenet", "--factor", "residual"],
+        "NETWORK and --block say the same, but got 'effnet' and 'mobilenet'",
+    ),
     (["ablate", "--factor", "residul"], "unknown factor 'residul' (did you mean 'residual'?)"),
     (["ablate", "--factor", "residual", "--values", "plus"], "residual must be none or add"),
     (["ablate", "--factor", "residual", "--epochs", "0"], "epochs must be at least 1, but got 0"),

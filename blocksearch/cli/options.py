@@ -254,14 +254,13 @@ class Output:
 
 
 OFTEN |= {"plugins": "--plugin", "skeleton": "--model"}
-NetworkText = Annotated[
-    str,
-    typer.Argument(
-        metavar="NETWORK",
-        help="A named network, one with changes, or a block's text.",
-        autocompletion=_completed(networks),
-    ),
-]
+_NETWORK = typer.Argument(
+    metavar="NETWORK",
+    help="A named network, one with changes, or a block's text.",
+    autocompletion=_completed(networks),
+)
+NetworkText = Annotated[str, _NETWORK]
+MaybeNetwork = Annotated[str | None, _NETWORK]
 Space = Annotated[
     str,
     typer.Argument(
