@@ -93,6 +93,23 @@ def test_cost_of_a_named_network_and_of_a_text(blocksearch):
     assert "344,064" in blocksearch("cost", "effnet", "--dataset", "gtsrb").stdout
 
 
+def test_a_price_says_for_which_data_set_it_is(blocksearch):
+    """Trainings have another default, at which the same words are another network."""
+    own, other = "input=3x9x9 widths=5 classes=3 stem=block []", "cifar10:3x48x48/7"
+    for command in ("cost", "show"):
+        for words, title, name in (
+            (["effnet"], "effnet for cifar10 (default)", "cifar10"),
+            (["effnet", "--dataset", "digits"], "effnet for digits", "digits"),
+            (["effnet", "--dataset", other], f"effnet for {other}", other),
+            (["effnet", "--input", "3x48x48"], "effnet", None),
+            ([own], own, None),
+        ):
+            said = json.loads(blocksearch(command, *words, "--json").stdout)
+            assert said["title"].partition("\n")[0] == title
+            assert said["dataset"] == name
+    assert blocksearch("cost", "effnet").stdout.startswith("effnet for cifar10 (default)\n")
+
+
 def test_as_written_is_the_texts_form(blocksearch):
     costs = [
         json.loads(blocksearch("cost", "effnet_revised", *extra, "--json").stdout)["flops"]

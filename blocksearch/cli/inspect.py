@@ -48,7 +48,7 @@ def show(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> N
     """
     from blocksearch.api.networks import layers
 
-    output.show(layers(network, form.pop("dataset"), **form, **pictures))
+    output.show(layers(network, form.pop("dataset", None), **form, **pictures))
 
 
 @app.command()
@@ -61,7 +61,7 @@ def cost(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> N
     """
     from blocksearch.api.networks import price
 
-    output.show(price(network, form.pop("dataset"), **form, **pictures))
+    output.show(price(network, form.pop("dataset", None), **form, **pictures))
 
 
 @app.command()
@@ -84,7 +84,7 @@ def export(
     """
     from blocksearch.api.networks import export as call
 
-    task = form.pop("dataset")
+    task = form.pop("dataset", None)
     output.show(call(network, file, weights=weights, task=task, **form, **pictures))
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, g
 import typer
 
 from blocksearch.cli.apart import check_apart
+from blocksearch.data.datasets import PRICED
 from blocksearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -174,9 +175,12 @@ COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
 class NetworkOptions:
     """Which network: beside its text, the images it is for, and how wide it is."""
 
-    dataset: str = field(
-        default="cifar10",
-        metadata={"help": "Data set: a name (`blocksearch list`), or a path to your images."},
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Data set: a name (`blocksearch list`), or a path to your images. Default: "
+            f"{PRICED}."
+        },
     )
     widths: str | None = field(
         default=None, metadata={"help": "Stage widths such as 24,40,72, instead of the data set's."}
