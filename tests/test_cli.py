@@ -576,7 +576,7 @@ MISTAKES = [
     (
         ["reproduce", "table1"],
         "No such command 'table1'. Known: flops, table2, table3, table4, table5, table6, table7, "
-        "section3, all. (in: ",
+        "section3, all. Table 1 is what `blocksearch show effnet` prints. (in: ",
     ),
     (
         ["cost", "effnet", "--input", "96x64x3", "--widths", "16,32"],

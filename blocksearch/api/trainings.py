@@ -218,7 +218,8 @@ def reproduce(
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
-    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}")
+    elsewhere = "; Table 1 is what `layers` returns" if part == "table1" else ""
+    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}{elsewhere}")
 
 
 def _section3(

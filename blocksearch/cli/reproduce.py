@@ -14,8 +14,16 @@ from blocksearch.errors import DataError
 from blocksearch.runs.config import RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
+
+
+class Parts(Few):
+    """The parts of the paper that are reproduced."""
+
+    elsewhere = " Table 1 is what `blocksearch show effnet` prints."
+
+
 reproduce_app = typer.Typer(
-    cls=Few,
+    cls=Parts,
     help="Reproduce the EffNet paper's tables and claims.\n\n"
     "Example: blocksearch reproduce all --dry-run",
     rich_markup_mode="markdown",
