@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 import blocksearch as bs
+from blocksearch.api.studies import search
 from blocksearch.arch.zoo import NAMED
 from blocksearch.runs.callback import together
 
@@ -373,3 +374,18 @@ def test_a_type_checker_knows_the_face(tmp_path):
     *errors, last = done.stdout.splitlines()
     assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"references": "effnet"}, "and 1 reference network, "),
+        pytest.param(
+            {"enqueue": "pooling=first"}, "given and reference networks, ", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_plan_of_a_search_says_which_networks_come_first(asked, says):
+    grammar = bs.Grammar("digits", residual=["none", "add"], pooling=["last", "first"])
+    plan = search(grammar, trials=2, dry_run=True, **asked, **SMALL)
+    assert says in " ".join(plan.table().split())

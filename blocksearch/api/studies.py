@@ -110,8 +110,9 @@ def _foreseen(
         "seconds": seconds,
         "timeout": effort.timeout,
     }
+    beside = f"{'given and ' if study.enqueue else ''}reference network{'s' * (len(first) != 1)}"
     said = (
-        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} given ones, and "
+        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
         f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
         f"networks of the space; early stopping makes it less"
     )
