@@ -25,6 +25,7 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.cli import app, main
 from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import Given, Options, with_options
+from blocksearch.data import DataConfig
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
 from tests import commands as processes
@@ -334,6 +335,17 @@ def test_options_show_people_words():
         assert "object at" not in shown, path
         for each in command.params:
             assert each.param_type_name == "argument" or each.help, (path, each.name)
+
+
+def test_options_stand_where_they_are_taken_and_under_their_title():
+    found = dict(commands(typer.main.get_command(app)))
+    own = {each.name for each in fields(DataConfig)}
+    for part in ("table2", "table7", "all"):  # the paper's images, which are used as they are
+        assert not own & {each.name for each in found[("reproduce", part)].params}
+    assert own <= {each.name for each in found[("reproduce", "section3")].params}
+    for command in ("search", "train", "cost"):
+        (model,) = [each for each in found[(command,)].params if each.name == "skeleton"]
+        assert model.rich_help_panel == "Network"
 
 
 def test_help_says_in_which_order_an_input_is_and_which_data_sets_there_are():

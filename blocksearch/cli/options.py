@@ -41,7 +41,7 @@ class Options:
     """
 
     config: Any
-    panel: str | None
+    panel: str
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -273,7 +273,7 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Model = Annotated[Given, Options(config=NetworkOptions, panel=None, only=("skeleton",))]
+Model = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("skeleton",))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",
