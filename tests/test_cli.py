@@ -2,6 +2,7 @@
 for a mistake.
 """
 
+import inspect
 import json
 import os
 import pty
@@ -22,6 +23,7 @@ import typer
 from typer.testing import CliRunner
 
 from blocksearch.ablation.config import AblationConfig
+from blocksearch.api import catalog, studies, trainings
 from blocksearch.cli import app, main
 from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import Given, Options, with_options
@@ -346,6 +348,19 @@ def test_options_stand_where_they_are_taken_and_under_their_title():
     for command in ("search", "train", "cost"):
         (model,) = [each for each in found[(command,)].params if each.name == "skeleton"]
         assert model.rich_help_panel == "Network"
+
+
+def test_a_command_has_the_default_of_its_call():
+    found = dict(commands(typer.main.get_command(app)))
+    for path, call in (
+        (("train",), trainings.train),
+        (("tabulate",), studies.tabulate),
+        (("data", "describe"), catalog.describe),
+    ):
+        (own,) = [each for each in found[path].params if each.name == "seeds"]
+        assert own.default == str(inspect.signature(call).parameters["seeds"].default)
+    (own,) = [each for each in found[("ablate",)].params if each.name == "seeds"]
+    assert own.default == str(AblationConfig(factors="all").seeds)
 
 
 def test_help_says_in_which_order_an_input_is_and_which_data_sets_there_are():

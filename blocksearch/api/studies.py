@@ -18,7 +18,7 @@ from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.files import RESULTS
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback, together
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import RunSettings, loaded, read_seeds
@@ -231,7 +231,7 @@ def tabulate(
     file: str | Path | None = None,
     *,
     dataset: DatasetLike = "digits",
-    seeds: Seeds = 3,
+    seeds: Seeds = TABULATE_SEEDS,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Any,

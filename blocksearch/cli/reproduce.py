@@ -12,7 +12,7 @@ from blocksearch.cli.commands import Few
 from blocksearch.cli.options import ADVICE, Given, Options, Output, Planned, Shown, with_options
 from blocksearch.data import DataConfig
 from blocksearch.errors import DataError
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import COMPARE_SEEDS, RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
 
@@ -41,7 +41,7 @@ class PaperConfig:
     """What is asked of a part of the paper."""
 
     seeds: str = field(
-        default="5",
+        default=str(COMPARE_SEEDS),
         metadata={"help": "A count (5), a list (0,3,7), or 5..12: more where still undecided."},
     )
     widths: str | None = field(

@@ -21,7 +21,7 @@ from blocksearch.cli.options import (
     with_options,
 )
 from blocksearch.errors import ConfigError
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import TRAIN_SEEDS, RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
@@ -57,7 +57,7 @@ def train(
     form: Form,
     run: Training,
     output: Planned,
-    seeds: Seeds = "1",
+    seeds: Seeds = str(TRAIN_SEEDS),
     metric: Measured = "accuracy",
 ) -> None:
     """Train one network, and judge it on the validation split.
