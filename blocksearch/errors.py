@@ -32,7 +32,7 @@ _SECRETS = (  # without a host, and in a query
 _ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
 _TAKEN: dict[Any, Any] = {int: Integral, float: Real, Path: str | PathLike}  # numpy's numbers too
 _NOUNS = {int: "whole number", float: "number", str: "text", Path: "path", Any: "value"}
-_LONG_WORD = re.compile(r"\S{81,}")  # an echo of what was given, not a word of ours
+ECHOES = (80, 60, 40, 30)  # characters of a word that was given, such as a path: fewer where needed
 
 
 def clean(text: str) -> str:
@@ -79,9 +79,14 @@ def one_line(text: object) -> str:
     """
     line = clean(" ".join(filter(None, map(str.strip, str(text).splitlines()))))
     line = without_secrets(line)
-    if len(line) > LONGEST:
-        line = _LONG_WORD.sub(lambda word: f"{word[0][:40]}…{word[0][-39:]}", line)
+    for most in ECHOES:
+        if len(line) > LONGEST:
+            line = " ".join(_echo(word, most) for word in line.split(" "))
     return line if len(line) <= LONGEST else f"{line[:199]}…{line[-100:]}"
+
+
+def _echo(word: str, most: int) -> str:
+    return word if len(word) <= most else f"{word[: most // 2]}…{word[1 - most // 2 :]}"
 
 
 class BlocksearchError(Exception):

@@ -14,6 +14,7 @@ import pytest
 import blocksearch as bs
 from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
 from blocksearch.api import fields
+from blocksearch.api.studies import search
 from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig
 from blocksearch.runs.callback import together
@@ -88,6 +89,7 @@ def test_a_network_of_a_name_a_task_or_another_input():
         (lambda: bs.ablate(factor="residul"), "did you mean 'residual'"),
         (lambda: bs.ablate(factor="residual", recipe="slow"), "unknown recipe 'slow'"),
         (lambda: bs.reproduce("table9"), "reproduce flops, section3 or table2 to table7"),
+        (lambda: bs.reproduce(1), "but not 1; Table 1 is what `layers` returns"),
         (lambda: bs.train("effnet", dataset=[1, 2, 3]), "images must be N×H×W×C"),
         (lambda: bs.Shape("3", 32, 32), "at least one channel, row and column, but got 3x32x32"),
         (lambda: bs.Study("tiny", "s.db", objective=3), "a function of a network and a seed, but"),
@@ -445,3 +447,18 @@ def test_a_type_checker_knows_the_face(tmp_path):
     *errors, last = [line for line in done.stdout.splitlines() if ": note:" not in line]
     assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"references": "effnet"}, "and 1 reference network, "),
+        pytest.param(
+            {"enqueue": "pooling=first"}, "given and reference networks, ", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_plan_of_a_search_says_which_networks_come_first(asked, says):
+    grammar = bs.Grammar("digits", residual=["none", "add"], pooling=["last", "first"])
+    plan = search(grammar, trials=2, dry_run=True, **asked, **SMALL)
+    assert says in " ".join(plan.table().split())

@@ -2,6 +2,7 @@
 for a mistake.
 """
 
+import inspect
 import json
 import os
 import pty
@@ -22,9 +23,11 @@ import typer
 from typer.testing import CliRunner
 
 from blocksearch.ablation.config import AblationConfig
+from blocksearch.api import catalog, studies, trainings
 from blocksearch.cli import app, main
 from blocksearch.cli.commands import Deferred
 from blocksearch.cli.options import Given, Options, with_options
+from blocksearch.data import DataConfig
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
 from tests import commands as processes
@@ -91,6 +94,23 @@ def test_cost_of_a_named_network_and_of_a_text(blocksearch):
         "input=3x48x64 widths=24,40,72 classes=7" in json.loads(blocksearch(*other).stdout)["text"]
     )
     assert "344,064" in blocksearch("cost", "effnet", "--dataset", "gtsrb").stdout
+
+
+def test_a_price_says_for_which_data_set_it_is(blocksearch):
+    """Trainings have another default, at which the same words are another network."""
+    own, other = "input=3x9x9 widths=5 classes=3 stem=block []", "cifar10:3x48x48/7"
+    for command in ("cost", "show"):
+        for words, title, name in (
+            (["effnet"], "effnet for cifar10 (default)", "cifar10"),
+            (["effnet", "--dataset", "digits"], "effnet for digits", "digits"),
+            (["effnet", "--dataset", other], f"effnet for {other}", other),
+            (["effnet", "--input", "3x48x48"], "effnet", None),
+            ([own], own, None),
+        ):
+            said = json.loads(blocksearch(command, *words, "--json").stdout)
+            assert said["title"].partition("\n")[0] == title
+            assert said["dataset"] == name
+    assert blocksearch("cost", "effnet").stdout.startswith("effnet for cifar10 (default)\n")
 
 
 def test_as_written_is_the_texts_form(blocksearch):
@@ -319,6 +339,30 @@ def test_options_show_people_words():
             assert each.param_type_name == "argument" or each.help, (path, each.name)
 
 
+def test_options_stand_where_they_are_taken_and_under_their_title():
+    found = dict(commands(typer.main.get_command(app)))
+    own = {each.name for each in fields(DataConfig)}
+    for part in ("table2", "table7", "all"):  # the paper's images, which are used as they are
+        assert not own & {each.name for each in found[("reproduce", part)].params}
+    assert own <= {each.name for each in found[("reproduce", "section3")].params}
+    for command in ("search", "train", "cost"):
+        (model,) = [each for each in found[(command,)].params if each.name == "skeleton"]
+        assert model.rich_help_panel == "Network"
+
+
+def test_a_command_has_the_default_of_its_call():
+    found = dict(commands(typer.main.get_command(app)))
+    for path, call in (
+        (("train",), trainings.train),
+        (("tabulate",), studies.tabulate),
+        (("data", "describe"), catalog.describe),
+    ):
+        (own,) = [each for each in found[path].params if each.name == "seeds"]
+        assert own.default == str(inspect.signature(call).parameters["seeds"].default)
+    (own,) = [each for each in found[("ablate",)].params if each.name == "seeds"]
+    assert own.default == str(AblationConfig(factors="all").seeds)
+
+
 def test_help_says_in_which_order_an_input_is_and_which_data_sets_there_are():
     found = dict(commands(typer.main.get_command(app)))
     (input,) = [each for each in found[("cost",)].params if each.name == "input"]
@@ -525,6 +569,26 @@ def test_a_shell_completes_names(blocksearch, monkeypatch):
     assert "residual" in [each.value for each in completed["factors"]]
 
 
+def test_an_ablation_takes_its_network_by_position_as_a_training_does(blocksearch):
+    known = dict(commands(typer.main.get_command(app)))
+    (taken, own) = (
+        next(each for each in known[(name,)].params if each.name == "network")
+        for name in ("train", "ablate")
+    )
+    assert (own.metavar, own.help, own.required) == (taken.metavar, taken.help, False)
+    assert "effnet" in [
+        each.value for each in own.shell_complete(typer.Context(known[("ablate",)]), "eff")
+    ]
+    rest = ["--factor", "residual", *SMALL, "--dry-run", "--json"]
+    plan, *same = (
+        json.loads(blocksearch("ablate", *words, *rest).stdout)["title"]
+        for words in (["mobilenet"], ["--block", "mobilenet"], ["mobilenet", "--block=mobilenet"])
+    )
+    assert same == [plan, plan]
+    assert plan.startswith("mobilenet, ")
+    assert json.loads(blocksearch("ablate", *rest).stdout)["title"].startswith("effnet, ")
+
+
 MISTAKES = [
     (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
     (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
@@ -539,7 +603,7 @@ MISTAKES = [
     (
         ["reproduce", "table1"],
         "No such command 'table1'. Known: flops, table2, table3, table4, table5, table6, table7, "
-        "section3, all. (in: ",
+        "section3, all. Table 1 is what `blocksearch show effnet` prints. (in: ",
     ),
     (
         ["cost", "effnet", "--input", "96x64x3", "--widths", "16,32"],
@@ -554,6 +618,10 @@ MISTAKES = [
     (["costs", "effnet"], "costs"),
     (["cost", "effnet", "--bogus"], "--bogus"),
     (["ablate"], "--factor"),
+    (
+        ["ablate", "effnet", "--block", "mobilenet", "--factor", "residual"],
+        "NETWORK and --block say the same, but got 'effnet' and 'mobilenet'",
+    ),
     (["ablate", "--factor", "residul"], "unknown factor 'residul' (did you mean 'residual'?)"),
     (["ablate", "--factor", "residual", "--values", "plus"], "residual must be none or add"),
     (["ablate", "--factor", "residual", "--epochs", "0"], "epochs must be at least 1, but got 0"),

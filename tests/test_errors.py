@@ -70,6 +70,17 @@ def test_what_was_given_is_shortened_and_the_rule_is_kept(given_text):
     assert said.endswith("at the end")
 
 
+@pytest.mark.parametrize("words", [150, 200, 215])
+def test_a_long_path_is_shortened_before_a_sentence_of_ours_is(words):
+    ours = ("is not there; a rule says so " * 20)[:words].strip()
+    for path in ("/data" * 20, "/data" * 200):
+        said = one_line(f"{path} {ours}: {path}")
+        assert len(said) <= LONGEST
+        assert f" {ours}: " in said
+        assert said.startswith("/data/data/")
+        assert said.endswith("/data")
+
+
 ESCAPE = "\x1b]0;owned\x07\x9b2J\u202e"
 
 

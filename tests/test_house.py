@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -308,6 +309,18 @@ def test_the_test_of_repetition_can_fail():
     renamed = re.sub(r"[abf](\d)", r"c\1", body)
     assert runs_twice({"one": f"def f():\n{body}", "two": f"def g():\n{renamed}"})
     assert not runs_twice({"one": f"def f():\n{body}", "two": "def g():\n    return 1\n"})
+
+
+def test_the_settings_say_what_is_so_of_dependencies_and_rules():
+    text = (PACKAGE.parent / "pyproject.toml").read_text()
+    for name, said in re.findall(r'^    "([\w-]+).*",  # (.*)$', text, re.MULTILINE):
+        if doors := DOORS.get({"pillow": "PIL"}.get(name, name)):
+            named = set(re.findall(r"[\w/]+(?=\.py\b)|\w+(?=/(?!\w))", said))
+            assert {each for each in doors if not is_door(each, named)} == set(), name
+            assert named <= doors | {each.split("/")[0] for each in doors}, name
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+    said = text.partition("[tool.ruff.lint]")[2].partition("select")[0]
+    assert set(re.findall(r"\b[A-Z]+[0-9]*\b", said)) == set(lint["select"])
 
 
 def test_no_room_is_more_than_a_fifth_of_the_house():

@@ -9,6 +9,7 @@ from typing import Any
 
 from blocksearch.arch.notation import divided
 from blocksearch.errors import ConfigError, check_fields, unknown
+from blocksearch.runs.config import COMPARE_SEEDS
 from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
@@ -59,7 +60,7 @@ class AblationConfig:
         metadata={"help": "Ask again with widths rescaled to the reference's FLOPs."},
     )
     seeds: int | str | Sequence[int] = field(
-        default=5,
+        default=COMPARE_SEEDS,
         metadata={"help": "A count (5), a list (0,3,7), or 5..20: more where still undecided."},
     )
     margin: float = field(

@@ -21,6 +21,7 @@ from blocksearch.errors import ConfigError
 from blocksearch.files import check_output
 from blocksearch.report.datasets import overview_report
 from blocksearch.report.table import Report, rows_table
+from blocksearch.runs.config import COMPARE_SEEDS
 from blocksearch.runs.plan import read_seeds
 from blocksearch.space.load import read_space, shipped_spaces
 from blocksearch.training.recipe import RECIPES
@@ -92,7 +93,7 @@ def describe(
     dataset: DatasetLike,
     *,
     test: DatasetLike = None,
-    seeds: Seeds = 5,
+    seeds: Seeds = COMPARE_SEEDS,
     sheet: str | Path | None = None,
     data_root: Path | None = None,
     progress: Any = lambda _: None,

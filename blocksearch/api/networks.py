@@ -16,7 +16,8 @@ from blocksearch.arch.notation import has_task, parse, read_widths
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASKS
 from blocksearch.data import DataConfig, get, open_dataset
-from blocksearch.data.opening import DatasetLike, is_path
+from blocksearch.data.datasets import PRICED
+from blocksearch.data.opening import DatasetLike, is_path, label_of
 from blocksearch.errors import ConfigError, check_type
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
@@ -29,7 +30,7 @@ _TASK = re.compile(
 
 def network(
     text: str,
-    task: "Task | DatasetLike" = "cifar10",
+    task: "Task | DatasetLike" = PRICED,
     *,
     widths: str | Sequence[int] | None = None,
     input: str | None = None,
@@ -74,7 +75,7 @@ def network(
     return found.inside(own_model) if own_model else found
 
 
-def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = "cifar10") -> Cost:
+def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = PRICED) -> Cost:
     """Count what one image costs a network, exactly and before it is built.
 
     >>> cost("effnet", task="gtsrb").params
@@ -102,13 +103,17 @@ def read_task(
     text = widths if isinstance(widths, str | None) else ",".join(map(str, widths))
     if isinstance(task, Task):
         return (task if text is None else replace(task, widths=_widths(text))), None
-    match = _TASK.fullmatch(task) if isinstance(task, str) and not _is_there(task) else None
-    if match:
+    if match := _named(task):
         written = int(match["classes"]) if match["classes"] else None
         given = match["input"] if input is None else input, written if classes is None else classes
         return task_from(match["name"], text, *given), match["name"]
     name = open_dataset(task, pictures, keep=False)
     return task_from(name, text, input, classes), name
+
+
+def _named(task: object) -> re.Match[str] | None:
+    """Match the name of a data set, maybe with another input and number of classes."""
+    return _TASK.fullmatch(task) if isinstance(task, str) and not _is_there(task) else None
 
 
 def _is_there(task: str) -> bool:
@@ -123,16 +128,29 @@ def _widths(text: str) -> tuple[int, ...]:
     return found
 
 
+def _images_of(
+    net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]
+) -> str | None:
+    """Return the name of the data set that a network is for, None where it has its own task."""
+    own = isinstance(net, Network) or isinstance(task, Task) or has_task(net)
+    if own or any(how.get(name) is not None for name in ("input", "classes")):
+        return None
+    named = PRICED if task is None else task
+    return str(named) if _named(named) else label_of(named)
+
+
 def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]) -> Network:
-    """Return a network, or read its text. Raises ConfigError for what is said beside a network."""
+    """Return a network, or read its text, for PRICED where `task` is None. Raises ConfigError for
+    what is said beside a network.
+    """
     if not isinstance(net, Network):
-        return network(net, task, **how)
+        return network(net, PRICED if task is None else task, **how)
     if how:
         raise ConfigError(f"{next(iter(how))} goes with a network's text: this one has its own")
     return net
 
 
-def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any) -> Answer[Cost]:
+def price(text: str | Network, task: "Task | DatasetLike" = None, **how: Any) -> Answer[Cost]:
     """Return what a network costs, as an answer; `how` are the arguments of `network`.
 
     >>> price("effnet", "gtsrb", widths=(4, 8, 16)).found.flops
@@ -141,7 +159,8 @@ def price(text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: An
     from blocksearch.report.networks import cost_report
 
     found = _read(text, task, how)
-    return Answer(found=found.cost, report=cost_report(str(text), found, found.cost))
+    images: dict[str, Any] = {"images": _images_of(text, task, how), "assumed": task is None}
+    return Answer(found=found.cost, report=cost_report(str(text), found, found.cost, **images))
 
 
 def export(
@@ -149,7 +168,7 @@ def export(
     file: str | Path,
     *,
     weights: str | Path | Mapping[str, Any],
-    task: "Task | DatasetLike" = "cifar10",
+    task: "Task | DatasetLike" = None,
     **how: Any,
 ) -> Answer[Path]:
     """Write a network with trained weights to a file for other programs, by the file's suffix.
@@ -182,9 +201,7 @@ def export(
     return Answer(found=path, report=report)
 
 
-def layers(
-    text: str | Network, task: "Task | DatasetLike" = "cifar10", **how: Any
-) -> Answer[Network]:
+def layers(text: str | Network, task: "Task | DatasetLike" = None, **how: Any) -> Answer[Network]:
     """Return the layer table of a network, like the paper's Table 1.
 
     >>> [row["output"] for row in layers("effnet", "gtsrb").records()][:3]
@@ -194,9 +211,9 @@ def layers(
     from blocksearch.report.networks import layers_report
 
     found = _read(text, task, how)
-    return Answer(
-        found=found, report=layers_report(str(text), found, layer_rows(found), found.cost)
-    )
+    images: dict[str, Any] = {"images": _images_of(text, task, how), "assumed": task is None}
+    report = layers_report(str(text), found, layer_rows(found), found.cost, **images)
+    return Answer(found=found, report=report)
 
 
 def survey(

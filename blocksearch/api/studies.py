@@ -19,7 +19,7 @@ from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.files import RESULTS
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback, together
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
 from blocksearch.runs.plan import RunSettings, loaded, read_seeds
@@ -111,8 +111,9 @@ def _foreseen(
         "seconds": seconds,
         "timeout": effort.timeout,
     }
+    beside = f"{'given and ' if study.enqueue else ''}reference network{'s' * (len(first) != 1)}"
     said = (
-        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} given ones, and "
+        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
         f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
         f"networks of the space; early stopping makes it less"
     )
@@ -238,7 +239,7 @@ def tabulate(
     file: str | Path | None = None,
     *,
     dataset: DatasetLike = "digits",
-    seeds: Seeds = 3,
+    seeds: Seeds = TABULATE_SEEDS,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[RunFields],

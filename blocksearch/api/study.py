@@ -18,7 +18,7 @@ from blocksearch.arch.notation import parse
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
 from blocksearch.errors import ConfigError
-from blocksearch.runs.callback import together
+from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings
@@ -33,6 +33,15 @@ from blocksearch.space.load import load_space
 
 if TYPE_CHECKING:
     import optuna
+
+
+class _Ending(Callback):
+    """Remembers how a search ended."""
+
+    reason = ""
+
+    def ended(self, reason: str | None) -> None:
+        self.reason = reason or self.reason
 
 
 class Study:
@@ -98,19 +107,23 @@ class Study:
         catch: tuple[type[Exception], ...] = (),
     ) -> Answer[Summary]:
         """Search until so many networks are sampled in all and the front has its seeds, or
-        `timeout` seconds have passed; return the front, each entry with its `network`.
+        `timeout` seconds have passed; return the front, each entry with its `network`, and how the
+        search ended, as a note.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
-        effort, callback = StoppingRule(trials, timeout), together(callbacks)
+        ending = _Ending()
+        effort, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         name = self.config.name
         if self._objective is None:
             search(name, self._grammar, self.config, self._request(), effort, callback)
         else:
             function, file = self._objective, self.file
             evaluate(name, self._grammar, self.config, function, file, effort, callback, catch)
-        return self._found()
+        found = self._found()
+        notes = (*found.report.notes, ending.reason)
+        return replace(found, report=replace(found.report, notes=notes))
 
     @property
     def front(self) -> tuple[Entry, ...]:

@@ -21,7 +21,7 @@ from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import COMPARE_SEEDS, TRAIN_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import loaded, read_seeds
@@ -47,7 +47,7 @@ def train(
     net: str | Network,
     *,
     dataset: DatasetLike = "digits",
-    seeds: Seeds = 1,
+    seeds: Seeds = TRAIN_SEEDS,
     widths: str | Sequence[int] | None = None,
     plugins: Sequence[str | Path] = (),
     skeleton: Maker = None,
@@ -214,13 +214,14 @@ def reproduce(
             question = {"seeds": seeds, "strict": strict, **spread}
             return _section3(dataset, widths, question, fields, callback, dry_run=dry_run)
         if part in numbers:
-            own = read_seeds(5 if seeds is None else seeds)
+            own = read_seeds(COMPARE_SEEDS if seeds is None else seeds)
             how = {"strict": strict, "dry_run": dry_run}
             return _table(numbers[part], own, widths, fields, callback, **how)
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
-    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}")
+    elsewhere = "; Table 1 is what `layers` returns" if part == "table1" else ""
+    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}{elsewhere}")
 
 
 def _section3(

@@ -13,7 +13,7 @@ from operator import index
 from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 
 from blocksearch.arch.layers import Activation, Layers, PoolKind, Shape
-from blocksearch.arch.ops import NO_OPS, Op, Ops, checked, read_op
+from blocksearch.arch.ops import NAME, NO_OPS, Op, Ops, checked, read_op
 from blocksearch.errors import SpecError, near, unknown
 
 Size: TypeAlias = tuple[int, int]
@@ -192,7 +192,8 @@ class Factor:
             value = None
         value = value or read_op(self.name, self.op, text, ops)
         if value is None:
-            hint = near(text, map(str, self.values))
+            uncalled = self.op and re.fullmatch(NAME, text)
+            hint = f"; call it: {text}()" if uncalled else near(text, map(str, self.values))
             raise SpecError(f"{self.name} must be {self.rule}, but got {text!r}{hint}")
         return value
 

@@ -30,7 +30,8 @@ Parameter = bool | int | float | str | None
 
 OP_KINDS = ("activation", "attention", "residual")
 _MOST_LAYERS = 1000  # a generator that never ends is a mistake, not an op
-_TEXT = re.compile(r"([A-Za-z_]\w*\.[A-Za-z_]\w*)\(([^()\s]*)\)")
+NAME = r"[A-Za-z_]\w*\.[A-Za-z_]\w*"  # of an op, with its file's
+_TEXT = re.compile(rf"({NAME})\(([^()\s]*)\)")
 
 
 @dataclass(frozen=True, kw_only=True)

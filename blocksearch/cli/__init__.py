@@ -126,7 +126,7 @@ def _lacking(error: Exception) -> str:
     said = getattr(param, "help", None) if type(error).__name__ == "MissingParameter" else None
     group = getattr(getattr(error, "ctx", None), "command", None)
     if isinstance(group, Few) and " command" in str(error):
-        said = f"Known: {', '.join(group.commands)}."
+        said = f"Known: {', '.join(group.commands)}.{group.elsewhere}"
     return f" {said}" if said else ""
 
 

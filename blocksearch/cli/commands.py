@@ -57,7 +57,12 @@ class Deferred(TyperCommand):
 
 
 class Few(TyperGroup):
-    """A group whose commands are all listed where one is none of them, so that none is guessed."""
+    """A group whose commands are all listed where one is none of them, so that none is guessed.
+
+    `elsewhere` says what another command does.
+    """
+
+    elsewhere = ""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**(options | {"suggest_commands": False}))

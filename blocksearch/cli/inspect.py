@@ -20,6 +20,7 @@ from blocksearch.cli.options import (
 )
 from blocksearch.data import DATASETS, DataConfig
 from blocksearch.errors import ConfigError, DataError
+from blocksearch.runs.config import COMPARE_SEEDS
 
 app = typer.Typer(rich_markup_mode="markdown")
 data_app = typer.Typer(
@@ -33,6 +34,7 @@ Pictures = Annotated[Given, Options(config=DataConfig, panel="Images", without=(
 Shapes = Annotated[
     Given, Options(config=DataConfig, panel="Images", without=("dataset", "group_by"))
 ]
+Ahead = Annotated[str, typer.Option(help="Seeds that comparisons will have.")]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; else BLOCKSEARCH_DATA, else a user cache folder."),
@@ -48,7 +50,7 @@ def show(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> N
     """
     from blocksearch.api.networks import layers
 
-    output.show(layers(network, form.pop("dataset"), **form, **pictures))
+    output.show(layers(network, form.pop("dataset", None), **form, **pictures))
 
 
 @app.command()
@@ -61,7 +63,7 @@ def cost(network: NetworkText, form: Form, pictures: Shapes, output: Shown) -> N
     """
     from blocksearch.api.networks import price
 
-    output.show(price(network, form.pop("dataset"), **form, **pictures))
+    output.show(price(network, form.pop("dataset", None), **form, **pictures))
 
 
 @app.command()
@@ -84,7 +86,7 @@ def export(
     """
     from blocksearch.api.networks import export as call
 
-    task = form.pop("dataset")
+    task = form.pop("dataset", None)
     output.show(call(network, file, weights=weights, task=task, **form, **pictures))
 
 
@@ -220,7 +222,7 @@ def data_describe(
     ],
     pictures: Pictures,
     output: Spoken,
-    seeds: Annotated[str, typer.Option(help="Seeds that comparisons will have.")] = "5",
+    seeds: Ahead = str(COMPARE_SEEDS),
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet, a .png file.")
     ] = None,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, g
 import typer
 
 from blocksearch.cli.apart import check_apart
+from blocksearch.data.datasets import PRICED
 from blocksearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Options:
     """
 
     config: Any
-    panel: str | None
+    panel: str
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -174,9 +175,12 @@ COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
 class NetworkOptions:
     """Which network: beside its text, the images it is for, and how wide it is."""
 
-    dataset: str = field(
-        default="cifar10",
-        metadata={"help": "Data set: a name (`blocksearch list`), or a path to your images."},
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Data set: a name (`blocksearch list`), or a path to your images. Default: "
+            f"{PRICED}."
+        },
     )
     widths: str | None = field(
         default=None, metadata={"help": "Stage widths such as 24,40,72, instead of the data set's."}
@@ -254,14 +258,13 @@ class Output:
 
 
 OFTEN |= {"plugins": "--plugin", "skeleton": "--model"}
-NetworkText = Annotated[
-    str,
-    typer.Argument(
-        metavar="NETWORK",
-        help="A named network, one with changes, or a block's text.",
-        autocompletion=_completed(networks),
-    ),
-]
+_NETWORK = typer.Argument(
+    metavar="NETWORK",
+    help="A named network, one with changes, or a block's text.",
+    autocompletion=_completed(networks),
+)
+NetworkText = Annotated[str, _NETWORK]
+MaybeNetwork = Annotated[str | None, _NETWORK]
 Space = Annotated[
     str,
     typer.Argument(
@@ -270,7 +273,7 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Model = Annotated[Given, Options(config=NetworkOptions, panel=None, only=("skeleton",))]
+Model = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("skeleton",))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",

@@ -9,6 +9,7 @@ from blocksearch.cli.options import (
     ADVICE,
     WHERE,
     Given,
+    MaybeNetwork,
     Measured,
     NetworkOptions,
     NetworkText,
@@ -19,7 +20,8 @@ from blocksearch.cli.options import (
     Spoken,
     with_options,
 )
-from blocksearch.runs.config import RunConfig
+from blocksearch.errors import ConfigError
+from blocksearch.runs.config import TRAIN_SEEDS, RunConfig
 
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
@@ -41,10 +43,9 @@ Scores = Annotated[
     ),
 ]
 Reference = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Reference: a named network, one with changes, or a block's text.",
-        rich_help_panel="Question",
+        help="The same as NETWORK, the reference. Default: effnet.", rich_help_panel="Question"
     ),
 ]
 
@@ -56,7 +57,7 @@ def train(
     form: Form,
     run: Training,
     output: Planned,
-    seeds: Seeds = "1",
+    seeds: Seeds = str(TRAIN_SEEDS),
     metric: Measured = "accuracy",
 ) -> None:
     """Train one network, and judge it on the validation split.
@@ -79,7 +80,8 @@ def ablate(
     form: Form,
     run: Training,
     output: Planned,
-    block: Reference = "effnet",
+    network: MaybeNetwork = None,
+    block: Reference = None,
     metric: Measured = "accuracy",
 ) -> None:
     """Vary one factor of a block, and say what it does.
@@ -91,9 +93,12 @@ def ablate(
     from blocksearch.api.trainings import ablate as call
     from blocksearch.report.progress import trainings
 
+    if None not in (network, block) and network != block:
+        raise ConfigError(f"NETWORK and --block say the same, but got {network!r} and {block!r}")
+    reference = next((each for each in (network, block) if each is not None), "effnet")
     asked: Given = {"factor": question.pop("factors"), "dry_run": output.dry_run, **question}
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
-        answer = call(block, metric=metric, callbacks=[heard], **asked, **form, **run)
+        answer = call(reference, metric=metric, callbacks=[heard], **asked, **form, **run)
     output.show(answer)
 
 

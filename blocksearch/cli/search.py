@@ -23,7 +23,7 @@ from blocksearch.cli.options import (
     StudyName,
     with_options,
 )
-from blocksearch.runs.config import RunConfig
+from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.search.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def tabulate(
     space: Space,
     run: Training,
     output: Planned,
-    seeds: Seeds = "3",
+    seeds: Seeds = str(TABULATE_SEEDS),
     table: Annotated[
         Path | None, typer.Option(help="Table to write. Default: results/SPACE-DATASET.csv.")
     ] = None,

@@ -24,6 +24,7 @@ MIRRORED = "mirrored, it is another one or none"  # what a flip does to a sign o
 _OWN = re.compile(r"own-([0-9]{1,3})x([0-9]{1,5})x([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}", re.ASCII)
 
 DEFAULT = "digits"  # needs no files: what is trained on unless a data set is named
+PRICED = "cifar10"  # what a network is priced for unless a data set is named, as in the paper
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from blocksearch.report.figure import (
 from blocksearch.report.notes import (
     collapse_remark,
     comparison_notes,
+    few_seeds_note,
     looks,
     looks_notes,
     undecided_needs,
@@ -279,6 +280,7 @@ def paper_report(found: "PaperTable") -> Report:
         figures=(_accuracies(found.rows), beside_cost(points), learnt),
         notes=(
             *([units] if found.compared else []),
+            *few_seeds_note(differences),
             *_order(found),
             *looks_notes(found.asked, found.compared),
             *found.notes,

@@ -11,8 +11,18 @@ from blocksearch.report.figure import Figure, bar_figure, largest
 from blocksearch.report.table import Column, Priority, Report, Row, Table, rows_table
 
 
-def layers_report(name: str, network: Network, rows: Sequence[LayerRow], price: Cost) -> Report:
-    """List a network's layers as the paper's Table 1 does, with totals and a legend."""
+def layers_report(
+    name: str,
+    network: Network,
+    rows: Sequence[LayerRow],
+    price: Cost,
+    *,
+    images: str | None = None,
+    assumed: bool = False,
+) -> Report:
+    """List a network's layers as the paper's Table 1 does, with totals and a legend. `images` names
+    the data set that it is for; `assumed` says that nobody has.
+    """
     found = tuple(row.record() | {"flops": 2 * row.macs} for row in rows)
     total = {"layer": "total", "macs": price.macs, "flops": price.flops, "params": price.params}
     columns = (
@@ -33,9 +43,9 @@ def layers_report(name: str, network: Network, rows: Sequence[LayerRow], price: 
         breaks=frozenset(starts),
         notes=_legend(rows),
     )
-    facts = _facts(name, network, price)
+    facts = _facts(name, network, price) | {"dataset": images}
     return Report(
-        title=_headed(name, network),
+        title=_headed(name, network, images, assumed),
         tables=(table,),
         figures=_by_layer(rows),
         facts=facts,
@@ -83,8 +93,12 @@ def _legend(rows: Sequence[LayerRow]) -> tuple[str, ...]:
     return (found,) if found else ()
 
 
-def cost_report(name: str, network: Network, price: Cost) -> Report:
-    """List what one image costs a network, with the convention of each count."""
+def cost_report(
+    name: str, network: Network, price: Cost, *, images: str | None = None, assumed: bool = False
+) -> Report:
+    """List what one image costs a network, with the convention of each count; see `layers_report`
+    for `images`.
+    """
     by = f"counted by torch in {network.skeleton.name}" if network.skeleton else "as in the paper"
     rows = [
         {
@@ -95,9 +109,9 @@ def cost_report(name: str, network: Network, price: Cost) -> Report:
         for name, value in price.named().items()
     ]
     table = replace(rows_table("", rows), notes=(f"network id: {network.digest}",))
-    facts = _facts(name, network, price)
+    facts = _facts(name, network, price) | {"dataset": images}
     return Report(
-        title=_headed(name, network),
+        title=_headed(name, network, images, assumed),
         tables=(table,),
         figures=_by_layer(layer_rows(network)),
         facts=facts,
@@ -105,9 +119,10 @@ def cost_report(name: str, network: Network, price: Cost) -> Report:
     )
 
 
-def _headed(name: str, network: Network) -> str:
-    text = str(network)
-    return text if name == text else f"{name}\n{text}"
+def _headed(name: str, network: Network, images: str | None, assumed: bool) -> str:
+    text, by = str(network), " (default)" if assumed else ""
+    purpose = f" for {images}{by}" if images else ""
+    return text if name == text else f"{name}{purpose}\n{text}"
 
 
 UNITS = {each.name: each.unit for each in QUANTITIES.values()}

@@ -31,6 +31,7 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     )
     return [
         units_note(compared),
+        *few_seeds_note(compared),
         *moderation_note(compared),
         *elsewhere_note([each.elsewhere for each in results]),
         *_over_splits(compared),
@@ -56,16 +57,24 @@ def sign_flip_note(compared: "Sequence[Comparison]") -> list[str]:
     return [said] if least else []
 
 
-def undecided_needs(own: "Comparison | None", both: str = "complete") -> list[str]:
+def few_seeds_note(compared: "Sequence[Comparison]") -> list[str]:
+    """Say that two seeds are few, where a comparison has no more."""
+    return ["two seeds say little; take 3 or more"] if any(own.n == 2 for own in compared) else []
+
+
+def undecided_needs(
+    own: "Comparison | None", both: str = "complete", most: float = 100
+) -> list[str]:
     """Say what an undecided comparison lacks: seeds, spread, or the size of an effect that so many
-    seeds decide with 80 % power.
+    seeds decide with 80 % power, if there are three or more and it is within `most`.
     """
     if own is None or own.verdict is not Verdict.UNDECIDED:
         return []
     if own.n < 2:
         return [f"a comparison needs two seeds that both {both}"]
-    needs = [f"{own.n} seeds show ±{_two_digits(own.decides)} or more"] if own.decides else []
-    return needs + (["no interval: the seeds have no spread"] if own.interval is None else [])
+    least = own.decides if own.n > 2 else None
+    told = [f"{own.n} seeds show ±{_two_digits(least)} or more"] if least and least <= most else []
+    return told + (["no interval: the seeds have no spread"] if own.interval is None else [])
 
 
 def _two_digits(value: float) -> str:

@@ -1,5 +1,6 @@
 """Reports scores that others measured, as a table of comparisons."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from blocksearch.report.notes import (
     collapse_remark,
     counted,
     elsewhere_note,
+    few_seeds_note,
     moderation_note,
     undecided_needs,
     units_note,
@@ -44,7 +46,7 @@ def scores_report(name: str, answer: "ScoreAnswer") -> Report:
             **record,
             "task": f"task {each.task}" if each.task else "",
             "interval": each.comparison and each.comparison.interval,
-            "outcome": _outcome(each),
+            "outcome": _outcome(each, _widest(answer)),
         }
         for each, record in zip(answer.results, records, strict=True)
     ]
@@ -87,14 +89,21 @@ def _effects(results: "Sequence[ScoreResult]") -> Figure:
     return fork_figure("effects", title, "difference in score", forks, origin=0.0, spec=".3g")
 
 
-def _outcome(result: "ScoreResult") -> str:
+def _widest(answer: "ScoreAnswer") -> float:
+    """Return the largest difference that scores in percent, or fractions, have; of others none."""
+    scores = [score for each in answer.results for score in each.scores.values()]
+    most = 1 if answer.fractions else 100
+    return most if min(scores) >= 0 and max(scores) <= most else math.inf
+
+
+def _outcome(result: "ScoreResult", most: float) -> str:
     """Write the verdict, what it lacks, and which runs it is not about."""
     own = result.comparison
     verdict = "reference" if own is None else str(own.verdict)
     if own and own.verdict is Verdict.WITHIN:
         verdict = f"{verdict} ±{own.margin:g}"
     remarks = [
-        *undecided_needs(own, "have"),
+        *undecided_needs(own, "have", most),
         *_alone(result.only_reference, result.reference),
         *_alone(result.only_treatment, result.treatment),
         *collapse_remark(result.collapsed, result.scores, "{:.4g}".format),
@@ -118,6 +127,7 @@ def _notes(answer: "ScoreAnswer", needed: int) -> list[str]:
     ignored = f"columns that are not used: {', '.join(answer.ignored)}"
     return [
         units_note(compared, "in the units of the scores, over the paired seeds"),
+        *few_seeds_note(compared),
         _margin(answer),
         *moderation_note(compared),
         *elsewhere_note([each.elsewhere for each in answer.results], "groups"),

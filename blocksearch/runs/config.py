@@ -15,6 +15,11 @@ from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
 
+# seeds, unless some are asked for
+TRAIN_SEEDS = 1
+TABULATE_SEEDS = 3
+COMPARE_SEEDS = 5  # of a comparison, and of what is said of one ahead
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(DataConfig):

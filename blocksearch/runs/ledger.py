@@ -1,4 +1,4 @@
-"""Stores the ledger, an append-only record of trainings in a database, through SQLAlchemy.
+"""Stores the ledger, an append-only record of trainings in a database.
 
 A row is written once, in one transaction, with a checksum that is verified whenever it is read. A
 key that is complete or diverged has one such row and is not trained again; a failed one (a dead

@@ -54,6 +54,5 @@ def instead_of_images(dataset: str) -> str:
     if f"{dataset}.db" not in NAMES or shipped(dataset):
         return ""
     return (
-        f"; stored answers are in studies/{dataset}.db of blocksearch's repository: copy it to "
-        "./studies, or name it as db"
+        f"; for stored answers, copy studies/{dataset}.db of blocksearch's repository to ./studies"
     )

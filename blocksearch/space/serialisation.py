@@ -164,7 +164,8 @@ def lines(part: Part) -> Iterator[str]:
             f"{name}={text(values)}" for name, values in _stage_data(own).items()
         )
     block = "a block for each stage" if part.per_stage else "one block for all stages"
-    yield f"{block} [{part.base}]"
+    rest = "with every other factor" if any(part.options) else "with every factor"
+    yield f"{block} [{part.base}]" if str(part.base) else f"{block}, {rest} at its default"
     for number, stage in enumerate(part.options):
         if len(part.options) > 1:
             yield f"stage {number + 1}"

@@ -181,6 +181,22 @@ def test_seeds_only_pair_whatever_they_are_called(seed, names):
         assert other["seeds"] == sorted(names)
 
 
+@pytest.mark.parametrize("point", [1, 0.01, 10])
+def test_seeds_are_not_said_to_show_what_no_score_can_be(point):
+    """Scores up to 100 are percent, those up to 1 fractions; of others nothing is known."""
+
+    def said(**runs):
+        found = bs.compare({name: [each * point for each in own] for name, own in runs.items()})
+        return " ".join(found.table().split())
+
+    little = "two seeds say little; take 3 or more"
+    two, three = said(a=[10, 90], b=[90, 15]), said(a=[10, 90, 5], b=[90, 15, 90])
+    assert (two.count(little), three.count(little)) == (1, 0)
+    assert "seeds show" not in two
+    assert ("3 seeds show ±" in three) == (point == 10)
+    assert "3 seeds show ±" in said(a=[80, 81, 82], b=[81, 80, 83])
+
+
 def test_a_later_look_counts():
     first, second = bs.compare(drawn(9)), bs.compare(drawn(9), look=2)
     for one, other in zip(first.records()[1:], second.records()[1:], strict=True):

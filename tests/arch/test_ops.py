@@ -201,6 +201,15 @@ def test_impossible_options_are_named(make, says):
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("factor", ["attention", "residual", "activation"])
+def test_a_text_of_an_op_that_is_not_called_is_told_so(factor):
+    with pytest.raises(ParseError, match=r"but got 'op2\.gate'; call it: op2\.gate\(\)"):
+        parse(f"effnet {factor}=op2.gate", TASKS["gtsrb"])
+    with pytest.raises(ParseError) as other:
+        parse("effnet kernel=op2.gate", TASKS["gtsrb"])
+    assert "call it" not in str(other.value)
+
+
 def test_a_file_that_is_not_loaded_is_named():
     with pytest.raises(
         ParseError,

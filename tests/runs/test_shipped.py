@@ -69,7 +69,13 @@ def installed(tmp_path):
 def test_an_installed_package_says_where_the_shipped_answers_are(installed, tmp_path):
     said = installed("ablate", "--factor", "residual", "--dataset", "gtsrb", "--seeds", "8")
     assert "`blocksearch data fetch gtsrb` downloads it" in said
-    assert "stored answers are in studies/gtsrb.db of blocksearch's repository: copy it to" in said
+    assert "; for stored answers, copy studies/gtsrb.db of blocksearch's repository to ./" in said
+    said = installed("reproduce", "table4", "--data-root", "/tmp/" + "no-such-folder-" * 9)
+    assert said.startswith("blocksearch: Table 4: not run, ")
+    assert said.endswith(
+        "; `blocksearch data fetch gtsrb` downloads it, and BLOCKSEARCH_DATA names another folder; "
+        "for stored answers, copy studies/gtsrb.db of blocksearch's repository to ./studies\n"
+    )
     said = installed("pareto", "studies/svhn.bd")
     assert "did you mean studies/svhn.db of blocksearch's repository?" in said
     assert not list((tmp_path / "empty").iterdir())

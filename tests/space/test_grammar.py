@@ -57,6 +57,13 @@ def test_a_grammar_without_options_is_its_base_block():
     assert grammar[0] == Network(task=TASKS["digits"], blocks=(Block(residual="add"),))
 
 
+def test_a_print_says_what_is_not_listed_of_the_block():
+    assert str(tiny()).endswith("one block for all stages, with every factor at its default")
+    printed = str(tiny(residual=["none", "add"]))
+    assert "all stages, with every other factor at its default\n  residual: none|add" in printed
+    assert str(tiny(base=Block(residual="add"))).endswith("one block for all stages [residual=add]")
+
+
 @tries(50)
 @given(declarations())
 def test_equal_declarations_are_equal_grammars(declared):
