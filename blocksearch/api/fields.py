@@ -1,5 +1,5 @@
-"""The keyword arguments of calls, for type checkers: the fields of the configuration classes. Where
-those hold a path or a value of an enum, a text does as well. A test holds both to be equal.
+"""Types the keyword arguments of calls, which are the fields of the configuration classes. If those
+hold a path or a value of an enum, a text does as well. A test holds both to be equal.
 """
 
 from collections.abc import Sequence

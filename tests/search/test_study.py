@@ -417,7 +417,9 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
     callback = Callback()
     callback.ended = said.append
     study(make()).search(trials=5)
-    found = study(make()).search(trials=9, callbacks=[callback]).found  # as a new process would
+    answer = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
+    assert "need not take the steps of an uninterrupted search" in answer.table().replace("\n", " ")
+    found = answer.found
     name = type(make()).__name__
     assert [entry.origin for entry in found.entries] == ["effnet"] + [name] * 9
     assert len({entry.text for entry in found.entries}) == 10
