@@ -32,7 +32,7 @@ _SECRETS = (  # without a host, and in a query
 _ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
 _TAKEN: dict[Any, Any] = {int: Integral, float: Real, Path: str | PathLike}  # numpy's numbers too
 _NOUNS = {int: "whole number", float: "number", str: "text", Path: "path", Any: "value"}
-ECHOES = (80, 60, 40, 30)  # characters of a word that was given, such as a path: fewer where needed
+ECHOES = (80, 60, 40)  # characters of a word that was given, such as a path: fewer where needed
 
 
 def clean(text: str) -> str:

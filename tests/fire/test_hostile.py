@@ -131,7 +131,7 @@ def test_a_trial_of_another_shape_is_one_line(made, tmp_path, ask, column, value
     edit(file, "search_steps", column, value, "number = 5")
     code, said = ask("pareto", file, "--json")
     assert code == 2
-    assert f"{file}: table search_steps, row made 5" in said
+    assert f"{file.name}: table search_steps, row made 5" in said
     assert ask("importance", file)[0] == 2
 
 

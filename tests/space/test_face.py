@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import blocksearch
 from blocksearch import TASKS, Block, Grammar, op
 from blocksearch import space as room
-from blocksearch.errors import BlocksearchError
+from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.space.load import load_space
 from tests.strategies import declarations, tries
 
@@ -107,6 +107,6 @@ def test_a_space_is_true_and_is_not_counted_for_it():
     assert Grammar(TASKS["digits"], last=["none"])
 
 
-def test_another_kind_of_index_is_a_type_error_as_for_lists():
-    with pytest.raises(TypeError):
+def test_another_kind_of_index_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="index of a space must be a whole number or a slice"):
         SPACE["first"]
