@@ -569,6 +569,7 @@ def test_a_shell_completes_names(blocksearch, monkeypatch):
     assert "residual" in [each.value for each in completed["factors"]]
 
 
+@pytest.mark.slow
 def test_an_ablation_takes_its_network_by_position_as_a_training_does(blocksearch):
     known = dict(commands(typer.main.get_command(app)))
     (taken, own) = (

@@ -75,6 +75,7 @@ def test_a_gain_in_the_shipped_table_is_that_of_its_rows(tmp_path, monkeypatch):
     assert "40 of the 40 members had been trained before" in " ".join(answer.data()["notes"])
 
 
+@pytest.mark.slow
 def test_a_space_without_networks_so_cheap_is_refused(root, tmp_path, monkeypatch):
     monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     monkeypatch.chdir(tmp_path)

@@ -442,6 +442,7 @@ assert answer.records()[0]["state"] == "complete"
 """
 
 
+@pytest.mark.slow
 def test_a_new_data_set_is_a_module_beside_the_others(tmp_path):
     done = run_edited(tmp_path, {}, DATA_SET_ASKED)
     assert done.returncode == 0, done.stderr

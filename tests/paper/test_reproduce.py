@@ -211,6 +211,7 @@ def test_from_which_correlation_on_an_order_is_decided(count):
     assert least == (round(min(decided), 3) if decided else None)
 
 
+@pytest.mark.slow
 def test_names_of_one_network_show_its_runs_once_and_are_not_compared(root, tmp_path):
     small = ["--widths", "2,2,2", "--epochs", "1", "--seeds", "3", "--workers", "1"]
     answer = json.loads(blocksearch(tmp_path, root, "reproduce", "table4", *small, "--json").stdout)

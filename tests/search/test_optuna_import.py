@@ -175,6 +175,7 @@ def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
     assert fingerprints(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_several_studies_and_ours_among_them(tmp_path):
     file = made_by_optuna(tmp_path / "a.db", VALUES, name="first")
     made_by_optuna(tmp_path / "a.db", VALUES[:2], name="second")
