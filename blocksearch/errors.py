@@ -32,7 +32,8 @@ _SECRETS = (  # without a host, and in a query
 _ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
 _TAKEN: dict[Any, Any] = {int: Integral, float: Real, Path: str | PathLike}  # numpy's numbers too
 _NOUNS = {int: "whole number", float: "number", str: "text", Path: "path", Any: "value"}
-ECHOES = (80, 60, 40)  # characters of a word that was given, such as a path: fewer where needed
+WHOLE = 80  # characters of a given word, such as a path, that is never shortened
+ECHOES = (WHOLE, 60, 40, 30)  # of what a longer one keeps: as many as there is room for
 
 
 def clean(text: str) -> str:
@@ -79,14 +80,16 @@ def one_line(text: object) -> str:
     """
     line = clean(" ".join(filter(None, map(str.strip, str(text).splitlines()))))
     line = without_secrets(line)
+    words = line.split(" ")
     for most in ECHOES:
         if len(line) > LONGEST:
-            line = " ".join(_echo(word, most) for word in line.split(" "))
+            line = " ".join(_echo(word, most) for word in words)
     return line if len(line) <= LONGEST else f"{line[:199]}…{line[-100:]}"
 
 
 def _echo(word: str, most: int) -> str:
-    return word if len(word) <= most else f"{word[: most // 2]}…{word[1 - most // 2 :]}"
+    whole = len(word) <= (most if "…" in word else WHOLE)  # what lost its middle may lose more
+    return word if whole else f"{word[: most // 2]}…{word[1 - most // 2 :]}"
 
 
 class BlocksearchError(Exception):

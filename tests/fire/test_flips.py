@@ -107,7 +107,7 @@ def is_sound(file, name, right, found):
     """
     match found:
         case BlocksearchError():
-            return "\n" not in str(found) and file.name in str(found)
+            return "\n" not in str(found) and str(file) in str(found)
         case list() if name == "find":
             return all(each in right for each in found)
         case list() if name in ("layers", "texts", "recipe"):
