@@ -13,7 +13,6 @@ import subprocess
 import sys
 from atexit import _run_exitfuncs as exit_functions
 from atexit import register
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,8 +109,6 @@ def _become(
     os.environ.update(environment)
     sys.argv, sys.modules["__main__"] = arguments, program
     sys.path[0] = cwd
-    with suppress(ValueError):
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 # the line that asked is not its input
 
 
 if __name__ == "__main__":

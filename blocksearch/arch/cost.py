@@ -141,8 +141,6 @@ class Layer:
     def __init_subclass__(cls, stored_as: str = "") -> None:
         if cls.cost is Layer.cost:
             raise TypeError(f"layer {cls.__name__} must define its cost")
-        if "__repr__" not in vars(cls):  # else a dataclass makes one, of every field
-            cls.__repr__ = Layer.__repr__  # type: ignore[method-assign]
         cls.stored_as = stored_as or cls.__name__
         known = LAYERS.setdefault(cls.stored_as, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):

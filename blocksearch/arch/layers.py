@@ -34,7 +34,7 @@ _POOL_KINDS, _ACTIVATION_KINDS = get_args(PoolKind), get_args(ActivationKind)
 LEAKY_SLOPE = 0.2  # not given in the paper: a choice of ours
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conv(Layer):
     """A convolution without bias. `uneven` groups are parallel convolutions over `parts`.
 
@@ -134,7 +134,7 @@ def grouped_conv(
     return Conv(input, out_channels, kernel, stride, groups, uneven=uneven)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Norm(Layer):
     """Batch normalisation with scale and shift per channel."""
 
@@ -152,7 +152,7 @@ class Norm(Layer):
         return 8 * self.input.elements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activation(Layer):
     """A pointwise non-linearity; a linear position has no layer."""
 
@@ -178,7 +178,7 @@ class Activation(Layer):
         return f" · {self.kind}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pool(Layer):
     """Pooling that leaves padded positions out of the maximum and of the average."""
 
@@ -206,7 +206,7 @@ class Pool(Layer):
         return _halving(self.stride, {"max": "mp", "average": "ap"}[self.kind])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GlobalPool(Layer):
     """Average of each channel over the whole map: C×1×1 out."""
 
@@ -223,7 +223,7 @@ class GlobalPool(Layer):
         return _moves(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shuffle(Layer):
     """Channel shuffle (ShuffleNet): take one channel of each group in turn."""
 
@@ -243,7 +243,7 @@ class Shuffle(Layer):
         return tuple(start + k for k in range(max(parts)) for start, size in groups if k < size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MatchChannels(Layer):
     """Zero-pad missing channels at the end, or drop surplus ones: a shortcut that costs nothing."""
 
@@ -263,7 +263,7 @@ class MatchChannels(Layer):
         return f"match {self.out_channels}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Layer):
     """Zero each input with probability `rate` while training."""
 
@@ -275,7 +275,7 @@ class Dropout(Layer):
         return Cost(peak_activations=self.input.elements)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Linear(Layer):
     """The classifier, with bias, on the flattened map."""
 

@@ -18,7 +18,7 @@ JoinKind = Literal["add", "concatenate", "multiply"]
 _COUNTS = ("macs", "params", "activations", "peak")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Join(Layer):
     """Run branches on one input and add, concatenate or multiply their outputs.
 
@@ -95,7 +95,7 @@ def shortcut_cost(kind: JoinKind, entry: Shape, body: Shape, shortcut: Layers) -
     return around.then(Cost(peak_activations=_joined(kind, held)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CustomOp(Layer, stored_as="Custom"):
     """Layers that a user's op expands to. A changed definition is another network.
 
@@ -132,7 +132,7 @@ class ModelSource:
     outline: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class UserModel(Layer, stored_as="Model"):
     """A user's whole PyTorch model: N×C×H×W in, N×classes out.
 

@@ -70,7 +70,7 @@ def test_an_installed_package_says_where_the_shipped_answers_are(installed, tmp_
     said = installed("ablate", "--factor", "residual", "--dataset", "gtsrb", "--seeds", "8")
     assert "`blocksearch data fetch gtsrb` downloads it" in said
     assert "; for stored answers, copy studies/gtsrb.db of blocksearch's repository to ./" in said
-    said = installed("reproduce", "table4", "--data-root", "/tmp/" + "no-such-folder-" * 9)
+    said = installed("reproduce", "table4", "--data-root", tmp_path / ("no-such-folder-" * 9))
     assert said.startswith("blocksearch: Table 4: not run, ")
     assert said.endswith(
         "; `blocksearch data fetch gtsrb` downloads it, and BLOCKSEARCH_DATA names another folder; "
