@@ -58,10 +58,10 @@ def search(
     name, grammar = placed(space, config.dataset, skeleton)
     study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
     settings = replace(config.settings(), metric=read_metric(study.metric))
-    effort = StoppingRule(trials, timeout)
+    stopping = StoppingRule(trials, timeout)
     if dry_run:
-        return _foreseen(name, grammar, study, settings, effort)
-    run_search(name, grammar, study, settings, effort, callback)
+        return _foreseen(name, grammar, study, settings, stopping)
+    run_search(name, grammar, study, settings, stopping, callback)
     return front(settings.ledger, study.name)
 
 
@@ -76,7 +76,7 @@ def placed(
 
 
 def _foreseen(
-    name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, effort: StoppingRule
+    name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, stopping: StoppingRule
 ) -> Answer[dict[str, Any]]:
     """Say how much a search would train at most, from a few of its networks."""
     from blocksearch.report.progress import PLAN, duration
@@ -99,21 +99,21 @@ def _foreseen(
         shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
     )
     each = max(1, len(plan.missing))
-    networks = effort.trials + len(first)
+    networks = stopping.trials + len(first)
     runs = networks + min(REPEATED, networks)
     seconds = plan.seconds * runs / each
     found: dict[str, Any] = {
         "networks": len(within),
-        "trials": effort.trials,
+        "trials": stopping.trials,
         "references": len(first),
         "trainings": runs,
         "flops": plan.flops * runs // each,
         "seconds": seconds,
-        "timeout": effort.timeout,
+        "timeout": stopping.timeout,
     }
     beside = f"{'given and ' if study.enqueue else ''}reference network{'s' * (len(first) != 1)}"
     said = (
-        f"{effort.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
+        f"{stopping.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
         f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
         f"networks of the space; early stopping makes it less"
     )

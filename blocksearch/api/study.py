@@ -114,13 +114,13 @@ class Study:
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
         """
         ending = _Ending()
-        effort, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
+        stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         name = self.config.name
         if self._objective is None:
-            search(name, self._grammar, self.config, self._request(), effort, callback)
+            search(name, self._grammar, self.config, self._settings(), stopping, callback)
         else:
             function, file = self._objective, self.file
-            evaluate(name, self._grammar, self.config, function, file, effort, callback, catch)
+            evaluate(name, self._grammar, self.config, function, file, stopping, callback, catch)
         found = self._found()
         notes = (*found.report.notes, ending.reason)
         return replace(found, report=replace(found.report, notes=notes))
@@ -205,7 +205,7 @@ class Study:
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
 
-    def _request(self) -> RunSettings:
+    def _settings(self) -> RunSettings:
         return RunConfig(dataset=self._dataset, db=self.file, **self._runs).settings()
 
     @cached_property

@@ -151,7 +151,7 @@ def _ablation(
     from blocksearch.report.comparisons import ablation_report
     from blocksearch.report.measured import measured_by
 
-    settings, others = replace(config.first_request(), metric=metric), config.splits[1:]
+    settings, others = replace(config.first_settings(), metric=metric), config.splits[1:]
     if dry_run:
         from blocksearch.report.plans import foreseen_report
 
@@ -251,9 +251,9 @@ def _across(
     from blocksearch.paper.section3 import claims_across, claims_shown, recorded_in
     from blocksearch.report.paper import claims_report
 
-    requests = {name: run_config(name, fields).settings() for name in names}
-    where = {name: (own.ledger, *own.sources) for name, own in requests.items()}
-    found = recorded_in(where, next(iter(requests.values())).protocol.number, **spread)
+    settings_of = {name: run_config(name, fields).settings() for name in names}
+    where = {name: (own.ledger, *own.sources) for name, own in settings_of.items()}
+    found = recorded_in(where, next(iter(settings_of.values())).protocol.number, **spread)
     titles = {name: own.title if own else f"{name}: not run" for name, own in found.items()}
     notes = [f"{name}: {own.images}" for name, own in found.items() if own]
     report = claims_report(titles, claims_shown(found), claims_across(found), notes)

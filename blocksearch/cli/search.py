@@ -73,9 +73,9 @@ def search(
     from blocksearch.api.studies import search as call
     from blocksearch.report.progress import searching
 
-    effort: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
+    stopping: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
     with searching(quiet=output.quiet, metric=study.get("metric", "accuracy")) as heard:
-        answer = call(space, callbacks=[heard], **effort, **form, **study, **run)
+        answer = call(space, callbacks=[heard], **stopping, **form, **study, **run)
     output.show(answer)
 
 

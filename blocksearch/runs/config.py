@@ -130,9 +130,9 @@ class RunConfig(DataConfig):
                 "one validation split at a time, except in an ablation, but got "
                 f"{','.join(map(str, self.splits))}"
             )
-        return self.first_request()
+        return self.first_settings()
 
-    def first_request(self) -> RunSettings:
+    def first_settings(self) -> RunSettings:
         """Return them on the first of several validation splits."""
         return RunSettings(
             protocol=Split(self.dataset, number=self.splits[0], images=self.max_images),

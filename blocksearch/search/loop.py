@@ -99,7 +99,7 @@ def search(
     grammar: Grammar,
     config: StudyConfig,
     settings: RunSettings,
-    effort: StoppingRule,
+    stopping: StoppingRule,
     callback: Callback,
 ) -> None:
     """Search by training. Raises ConfigError if another driver has the study, or if it was
@@ -119,7 +119,7 @@ def search(
         start(settings.executor, settings.workers, settings.device) as workers,
         closing(opened(settings.ledger, workers)) as ledger,
     ):
-        study = Driver(ledger, definition, prices, effort, callback, workers.count + 1)
+        study = Driver(ledger, definition, prices, stopping, callback, workers.count + 1)
         with (
             study.ending(),
             closing(
@@ -136,7 +136,7 @@ def evaluate(
     config: StudyConfig,
     function: Function,
     location: str,
-    effort: StoppingRule,
+    stopping: StoppingRule,
     callback: Callback,
     catch: tuple[type[Exception], ...] = (),
 ) -> None:
@@ -155,7 +155,7 @@ def evaluate(
     definition = define(space, grammar, prices, Evaluation.by_function(function), config)
     refuse_foreign(location, config.name)
     with alone(location, config.name), closing(Ledger(location)) as ledger:
-        study = Driver(ledger, definition, prices, effort, callback, 1)
+        study = Driver(ledger, definition, prices, stopping, callback, 1)
         values = list[float]()
         with study.ending():
             while (trial := study.next()) is not None:
@@ -224,11 +224,11 @@ class Driver:
         ledger: Ledger,
         definition: StudyDefinition,
         prices: Prices,
-        effort: StoppingRule,
+        stopping: StoppingRule,
         callback: Callback,
         pending: int,
     ) -> None:
-        self._effort, self._callback = effort, callback
+        self._effort, self._callback = stopping, callback
         self._studies, self._name = Studies(ledger), definition.config.name
         stored, told = self._studies.definition(self._name), self._studies.trials(self._name)
         definition = replace(definition, config=settled(definition.config, stored, pending))
@@ -249,9 +249,9 @@ class Driver:
         self._export.add(told)
         rows = (self.pool.recall(each.network, each.code, each.text) for each in told)
         recalled = [replace(each, row=row) for each, row in zip(told, rows, strict=True)]
-        self.course = TrialQueue(policy, effort.trials, recalled)
-        self._total = effort.trials + len(policy.opening)
-        self._deadline = None if effort.timeout is None else time.monotonic() + effort.timeout
+        self.queue = TrialQueue(policy, stopping.trials, recalled)
+        self._total = stopping.trials + len(policy.opening)
+        self._deadline = None if stopping.timeout is None else time.monotonic() + stopping.timeout
         self._late, self._begun = False, len(told)
         self._reused: dict[int, bool] = {}
         callback.search_started(self._name, len(told), self._total)
@@ -261,7 +261,7 @@ class Driver:
         left.
         """
         self._late = self._deadline is not None and time.monotonic() >= self._deadline
-        return None if self._late else self.course.next()
+        return None if self._late else self.queue.next()
 
     def finish(
         self,
@@ -275,7 +275,7 @@ class Driver:
         counts now.
         """
         if accuracies:
-            whole = trial.epochs == self.course.policy.rungs[-1]
+            whole = trial.epochs == self.queue.policy.rungs[-1]
             otherwise = TrialState.COMPLETE if whole else TrialState.PARTIAL
         self._reused[trial.number] = reused
         network = self.pool.network(trial.row)
@@ -289,7 +289,7 @@ class Driver:
             costs={**self._prices.named(trial.row), **self.pool.cost(trial.row)},
             memory={**trial.memory, **code},
         )
-        counted = self.course.finish(finished)
+        counted = self.queue.finish(finished)
         self._studies.append(self._name, counted)
         self._export.add(counted)
         for each in counted:
@@ -303,7 +303,7 @@ class Driver:
             with threadpool_limits(1, user_api="blas"):
                 yield
         except KeyboardInterrupt:
-            done = self.course.sampled
+            done = self.queue.sampled
             self._callback.ended(
                 f"interrupted after {done} trials; the same command goes on from there"
             )
@@ -313,18 +313,18 @@ class Driver:
         self._callback.ended(self._reason())
 
     def _reason(self) -> str:
-        done, trials = self.course.sampled, self._effort.trials
+        done, trials = self.queue.sampled, self._effort.trials
         if self._late:
             return (
                 f"the time is up after {done} of {trials} trials; the same command goes on from "
                 "there"
             )
         if done < trials:
-            why = self.course.policy.why_no_more(self.course.told)
+            why = self.queue.policy.why_no_more(self.queue.told)
             return f"{why}: the search ends after {done} trials"
-        if len(self.course.told) == self._begun:
+        if len(self.queue.told) == self._begun:
             return f"nothing to do: the study has {done} trials, and {trials} is a total"
-        found = f"{done} trials, {len(self.course.told)} trainings"
+        found = f"{done} trials, {len(self.queue.told)} trainings"
         if self._begun and is_optuna(self._config.sampler):
             found += (
                 f"; {self._config.sampler_name} was told of all that came before, but need not "

@@ -23,7 +23,7 @@ from blocksearch.search.loop import StoppingRule, evaluate
 from blocksearch.search.samplers import SAMPLERS
 from blocksearch.search.trials import Trial, TrialKind
 from blocksearch.space.load import load_space
-from tests.benchmarks.courses import Smooth
+from tests.benchmarks.queues import Smooth
 
 EARLY, LATE = (80, 120), (1_960, 2_000)
 

@@ -14,7 +14,7 @@ import time
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.samplers import SAMPLERS
 from blocksearch.space.load import load_space
-from tests.benchmarks.courses import Space, new, take
+from tests.benchmarks.queues import Space, new, take
 
 SPACE, BUDGETS = "section3", ("flops <= 500k", "params <= 24k")
 TRIALS = {"gp": 300}
@@ -25,10 +25,10 @@ def measure(sampler: str, trials: int) -> tuple[int, int, int, float]:
     the seconds it took.
     """
     start = time.perf_counter()
-    course = Space(load_space(SPACE), BUDGETS).course(StudyConfig(sampler=sampler), trials)
-    found = new(take(course))
+    queue = Space(load_space(SPACE), BUDGETS).queue(StudyConfig(sampler=sampler), trials)
+    found = new(take(queue))
     seconds = time.perf_counter() - start
-    pool = course.policy.pool
+    pool = queue.policy.pool
     prints = {pool.network(trial.row).digest for trial in found}
     over = sum(
         pool.cost(trial.row)["flops"] > 500_000 or pool.cost(trial.row)["params"] > 24_000

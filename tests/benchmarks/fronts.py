@@ -29,7 +29,7 @@ from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.stored_study import StoredStudy, made_of, objective_costs
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
-from tests.benchmarks.courses import done
+from tests.benchmarks.queues import done
 from tests.benchmarks.replay import World
 
 TABLE = Path(__file__).parent.parent.parent / "studies" / "tiny-gtsrb.csv"
@@ -71,14 +71,14 @@ def searched(
     config = StudyConfig(**({"seed": number, "seeds": 1} | asked))
     prices = world.prices(number)
     definition = replace(world.definition(prices, config), repeated=repeated)
-    course = TrialQueue(policy_of(prices, definition), NETWORKS)
+    queue = TrialQueue(policy_of(prices, definition), NETWORKS)
     rng = np.random.default_rng([number, 27])
-    while (trial := course.next()) is not None:
+    while (trial := queue.next()) is not None:
         name = prices.pool.network(trial.row).digest
         spread = world.finals[name].std(ddof=1) if noise is None else noise
         accuracy = float(np.clip(world.truths[name] + rng.normal(0, spread), 0, 100))
-        course.finish(told(prices.pool, trial, accuracy))
-    trials = (replace(trial, row=trial.candidate) for trial in course.told)  # as a file has them
+        queue.finish(told(prices.pool, trial, accuracy))
+    trials = (replace(trial, row=trial.candidate) for trial in queue.told)  # as a file has them
     return StoredStudy(
         name="searched", others=(), definition=definition.as_data(), trials=tuple(trials)
     )

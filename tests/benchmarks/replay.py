@@ -1,4 +1,4 @@
-"""A search of a small space, replayed from its table in seconds: its own course and policy, told
+"""A search of a small space, replayed from its table in seconds: its own queue and policy, told
 what was measured before.
 
 Search seed r goes with replay r, in which every network has its own order of the stored seeds: the
@@ -25,7 +25,7 @@ from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
-from tests.benchmarks.courses import done
+from tests.benchmarks.queues import done
 
 RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
 
@@ -204,20 +204,20 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
     definition = replace(world.definition(prices, config), repeated=arm.repeated)
     policy = policy_of(prices, definition)
     named = len(policy.opening)
-    course = TrialQueue(policy, arm.most)
+    queue = TrialQueue(policy, arm.most)
     shares: list[float] = []
     seconds: list[float] = []
-    for trained, taken in _steps(world, number, course):
+    for trained, taken in _steps(world, number, queue):
         seconds.append(taken)
         if trained >= named:
-            rows = [each.row for each in course.told]
+            rows = [each.row for each in queue.told]
             shares.append(_share(world, prices, rows, definition.frame))
         if arm.least is not None and trained >= named + arm.least and shares[-1] >= threshold:
             break
-    rows = policy.front(course.told)
+    rows = policy.front(queue.told)
     points = world.points(prices, rows)
     return Walk(
-        tuple(course.told),
+        tuple(queue.told),
         tuple(shares),
         tuple(seconds),
         points,
@@ -225,20 +225,20 @@ def replay(world: World, arm: Arm, number: int, threshold: float = np.inf) -> Wa
     )
 
 
-def _steps(world: World, number: int, course: TrialQueue) -> Iterator[tuple[int, float]]:
-    """Take the steps of a course; yield how many were taken, and the seconds that the last took to
+def _steps(world: World, number: int, queue: TrialQueue) -> Iterator[tuple[int, float]]:
+    """Take the steps of a queue; yield how many were taken, and the seconds that the last took to
     be decided.
     """
     while True:
         start = time.perf_counter()
-        trial = course.next()
+        trial = queue.next()
         taken = time.perf_counter() - start
         if trial is None:
             return
-        policy = course.policy
+        policy = queue.policy
         found = measured(world, number, policy.pool, trial, policy.rungs)
-        course.finish(done(trial, *found))
-        yield len(course.told), taken
+        queue.finish(done(trial, *found))
+        yield len(queue.told), taken
 
 
 def _share(world: World, prices: Prices, rows: Sequence[int], frame: Frame) -> float:

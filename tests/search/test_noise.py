@@ -52,15 +52,15 @@ def accuracy(network, seed):
 @pytest.mark.parametrize("references", ["all", "none", "effnet,mobilenet"])
 @pytest.mark.parametrize("rungs", [(), (1,)])
 def test_six_networks_are_trained_twice_to_the_end_before_the_others_are_sampled(references, rungs):
-    course = finished(20, seeds=1, references=references, rungs=rungs)
-    last = course.policy.rungs[-1]
-    first = [t for t in course.told if t.candidate < REPEATED and t.epochs == last]
+    queue = finished(20, seeds=1, references=references, rungs=rungs)
+    last = queue.policy.rungs[-1]
+    first = [t for t in queue.told if t.candidate < REPEATED and t.epochs == last]
     seeds = Counter(trial.row for trial in first)
     assert list(seeds.values()) == [2] * REPEATED
     twice = [t.number for t in first if t.seed == 1]
-    assert max(twice) < min(t.number for t in course.told if t.candidate >= REPEATED)
-    later = {t.row: 1 for t in course.told if t.candidate >= REPEATED}
-    assert all(trial.seed == 0 for trial in course.told if trial.row in later)
+    assert max(twice) < min(t.number for t in queue.told if t.candidate >= REPEATED)
+    later = {t.row: 1 for t in queue.told if t.candidate >= REPEATED}
+    assert all(trial.seed == 0 for trial in queue.told if trial.row in later)
 
 
 def test_a_study_of_fewer_networks_repeats_them_all(tmp_path):

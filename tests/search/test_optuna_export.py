@@ -17,7 +17,7 @@ from blocksearch.search.optuna_io import Export
 from blocksearch.search.trials import TrialKind
 from blocksearch.search.trials import TrialState as Ours
 from blocksearch.space.candidates import Candidates
-from tests.benchmarks.courses import Space, take
+from tests.benchmarks.queues import Space, take
 from tests.search.spaces import SPELLED
 
 SPACE = Space(SPELLED)
@@ -34,9 +34,9 @@ def export(file, name="made", pool=POOL, **fields):
 
 def steps(trials=30, seed=0):
     """Steps of a search whose every seventh network failed."""
-    course = SPACE.course(StudyConfig(seed=seed, seeds=2), trials - 6)
-    pool, rows = course.policy.pool, []
-    for trial in take(course):
+    queue = SPACE.queue(StudyConfig(seed=seed, seeds=2), trials - 6)
+    pool, rows = queue.policy.pool, []
+    for trial in take(queue):
         network, lost = pool.network(trial.row), trial.candidate % 7 == 6
         rows.append(
             replace(

@@ -14,7 +14,7 @@ from blocksearch.search.definition import opening
 from blocksearch.search.trials import TrialKind
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_space
-from tests.benchmarks.courses import proposed
+from tests.benchmarks.queues import proposed
 from tests.benchmarks.replay import (
     Arm,
     Walk,

@@ -22,7 +22,7 @@ from blocksearch.search.schedule import TrialQueue
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import load_space
-from tests.benchmarks.courses import Smooth, Space, done, new, proposed, take
+from tests.benchmarks.queues import Smooth, Space, done, new, proposed, take
 from tests.search.spaces import SPELLED, STAGES, TWELVE
 from tests.strategies import tries
 
@@ -40,9 +40,9 @@ def section3() -> Space:
 
 
 def check_filter(sampler: str, trials: int) -> None:
-    course = section3().course(StudyConfig(sampler=sampler), trials)
-    trials += len(course.policy.opening)
-    pool, found = course.policy.pool, new(take(course))
+    queue = section3().queue(StudyConfig(sampler=sampler), trials)
+    trials += len(queue.policy.opening)
+    pool, found = queue.policy.pool, new(take(queue))
     assert section3().affordable.size >= 1_050
     assert len(found) == trials == len({pool.network(trial.row).digest for trial in found})
     for trial in found:
@@ -81,29 +81,29 @@ def test_nothing_is_trained_twice_or_over_budget_in_a_long_search(sampler, trial
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_member_is_proposed_before_a_search_ends(sampler):
-    course = SPACES["twelve"].course(StudyConfig(sampler=sampler, seeds=1), 100)
-    pool, found = course.policy.pool, new(take(course))
+    queue = SPACES["twelve"].queue(StudyConfig(sampler=sampler, seeds=1), 100)
+    pool, found = queue.policy.pool, new(take(queue))
     assert {trial.row for trial in found if pool.members[trial.row]} == set(range(12))
     assert len(found) == len({trial.row for trial in found}) < 100
-    assert course.next() is None
+    assert queue.next() is None
 
 
-def said(course: TrialQueue, trial: Trial) -> tuple[object, ...]:
+def said(queue: TrialQueue, trial: Trial) -> tuple[object, ...]:
     """A trial as a file would hold it; rows are a pool's own."""
-    digest = course.policy.pool.network(trial.row).digest
+    digest = queue.policy.pool.network(trial.row).digest
     memory = json.dumps(trial.memory, sort_keys=True)
     return digest, memory, replace(trial, row=0, memory={})
 
 
 def resumed(space: Space, config: StudyConfig, trials: int, old: TrialQueue) -> TrialQueue:
     """Begin again in a new process: a pool and samplers of their own, told what a file holds."""
-    course = space.course(config, trials)
-    pool, before = course.policy.pool, old.policy.pool
+    queue = space.queue(config, trials)
+    pool, before = queue.policy.pool, old.policy.pool
     for told in old.told:
         network = before.network(told.row)
         row = pool.recall(network.digest, before.codes[told.row].tolist(), "")
-        course.told.append(replace(told, row=row, memory=json.loads(json.dumps(told.memory))))
-    return course
+        queue.told.append(replace(told, row=row, memory=json.loads(json.dumps(told.memory))))
+    return queue
 
 
 def search(
@@ -117,20 +117,20 @@ def search(
     """Search with as many steps in flight as may be, ending in a random order, killed after so many
     steps.
     """
-    course, objective, rng = space.course(config, trials), Smooth(), random.Random(order)
+    queue, objective, rng = space.queue(config, trials), Smooth(), random.Random(order)
     flying: list[Trial] = []
     while True:
-        while len(flying) < MAX_PENDING and (trial := course.next()) is not None:
+        while len(flying) < MAX_PENDING and (trial := queue.next()) is not None:
             flying.append(trial)
         if not flying:
-            return [said(course, told) for told in course.told]
+            return [said(queue, told) for told in queue.told]
         trial = flying.pop(rng.randrange(len(flying)) if order else 0)
-        network = course.policy.pool.network(trial.row)
+        network = queue.policy.pool.network(trial.row)
         lost = int(network.digest, 16) % 9 == 0
-        course.finish(done(trial, *(() if lost else (objective(network, trial.seed),))))
-        if len(course.told) in kills:
-            kills -= {len(course.told)}
-            course, flying = resumed(space, config, trials, course), []
+        queue.finish(done(trial, *(() if lost else (objective(network, trial.seed),))))
+        if len(queue.told) in kills:
+            kills -= {len(queue.told)}
+            queue, flying = resumed(space, config, trials, queue), []
 
 
 @cache
@@ -182,7 +182,7 @@ def test_two_seeds_take_different_steps():
         [
             trial.row
             for trial in new(
-                take(SPACES["spelled"].course(StudyConfig(sampler="random", seed=s), 20))
+                take(SPACES["spelled"].queue(StudyConfig(sampler="random", seed=s), 20))
             )
         ]
         for s in (0, 1)
@@ -260,9 +260,9 @@ def test_without_the_mark_of_a_generation_they_would_not():
 def test_nsga2_inherits_from_named_points_that_are_no_members_and_the_others_are_not_told_of_them():
     told = {}
     for kind in ("nsga2", "tpe", "gp"):
-        course = SPACES["spelled"].course(StudyConfig(sampler=kind, seeds=1), 6)
-        take(course)
-        told[kind] = len(course.policy.sampler._study.trials)
-    strangers = sum(not course.policy.pool.members[trial.row] for trial in new(course.told))
+        queue = SPACES["spelled"].queue(StudyConfig(sampler=kind, seeds=1), 6)
+        take(queue)
+        told[kind] = len(queue.policy.sampler._study.trials)
+    strangers = sum(not queue.policy.pool.members[trial.row] for trial in new(queue.told))
     assert strangers > 0
     assert told == {"nsga2": 9, "tpe": 9 - strangers, "gp": 9 - strangers}

@@ -16,7 +16,7 @@ from blocksearch.search.objectives import Prices, ranks
 from blocksearch.search.observations import Observation, Reading
 from blocksearch.search.schedule import SHARE, TrialQueue, best_first, policy_of, promoted
 from blocksearch.space.candidates import Candidates
-from tests.benchmarks.courses import done
+from tests.benchmarks.queues import done
 
 GRAMMAR = Grammar(
     TASKS["digits"],
@@ -90,34 +90,34 @@ def finished(trials, horizon=10, **fields):
     judged = Evaluation(
         dataset="made", data="", protocol="", recipe="", epochs=horizon, title="made up"
     )
-    course = TrialQueue(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
-    while (trial := course.next()) is not None:
-        rungs = [rung for rung in course.policy.rungs if rung <= trial.epochs]
+    queue = TrialQueue(policy_of(prices, define("made", GRAMMAR, prices, judged, config)), trials)
+    while (trial := queue.next()) is not None:
+        rungs = [rung for rung in queue.policy.rungs if rung <= trial.epochs]
         found = (accuracy(prices.pool, trial.row, trial.seed, rung, horizon) for rung in rungs)
-        course.finish(done(trial, *found))
-    return course
+        queue.finish(done(trial, *found))
+    return queue
 
 
 @pytest.mark.parametrize("sampler", ["evolution", "random"])
 def test_a_race_trains_no_epoch_twice_and_brings_its_front_to_the_end(sampler):
-    course = finished(34, sampler=sampler, seeds=3, rungs=(2, 5))
-    assert (course.sampled, course.networks) == (34, 40)
+    queue = finished(34, sampler=sampler, seeds=3, rungs=(2, 5))
+    assert (queue.sampled, queue.networks) == (34, 40)
     reached, spent = {}, Counter()
-    for each in course.told:
+    for each in queue.told:
         key = (each.row, each.seed)
         assert each.epochs > reached.get(key, 0)
         spent[key] += each.epochs - reached.get(key, 0)
         reached[key] = each.epochs
     assert spent == reached
-    front = course.policy.front(course.told)
+    front = queue.policy.front(queue.told)
     assert all(reached[row, seed] == 10 for row in front for seed in range(3))
 
 
 @pytest.mark.parametrize("sampler", ["evolution", "random"])
 def test_a_race_costs_less_than_training_every_network_to_the_end(sampler):
-    course = finished(42, sampler=sampler, seeds=1, rungs=(2, 5))
+    queue = finished(42, sampler=sampler, seeds=1, rungs=(2, 5))
     reached = {}
-    for each in course.told:
+    for each in queue.told:
         reached[each.row] = each.epochs
     assert sum(reached.values()) < 0.9 * 10 * len(reached)
 

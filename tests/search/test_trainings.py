@@ -15,7 +15,7 @@ from blocksearch.runs.worker import failed_run
 from blocksearch.search.trainings import ATTEMPTS, Trainings
 from blocksearch.space.candidates import Candidates
 from blocksearch.training.recipe_text import recipe_named
-from tests.benchmarks.courses import proposed
+from tests.benchmarks.queues import proposed
 from tests.made import made_images
 from tests.search.spaces import TWELVE
 

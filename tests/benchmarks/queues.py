@@ -1,4 +1,4 @@
-"""Searches of real spaces without training: the search's own course and policy, told accuracies
+"""Searches of real spaces without training: the search's own queue and policy, told accuracies
 that are made up.
 """
 
@@ -43,7 +43,7 @@ class Space:
     def affordable(self) -> Grammar:
         return self.whole.where(*self.budgets) if self.budgets else self.whole
 
-    def course(self, config: StudyConfig, trials: int) -> TrialQueue:
+    def queue(self, config: StudyConfig, trials: int) -> TrialQueue:
         """Begin a search, as a driver does."""
         prices = Prices(Candidates(self.affordable, config.seed), config.costs)
         definition = self.definition(prices, replace(config, budgets=self.budgets))
@@ -88,15 +88,15 @@ def done(trial: Trial, *accuracies: float) -> Trial:
     return replace(trial, state=state, accuracies=accuracies)
 
 
-def take(course: TrialQueue, trials: int | None = None) -> list[Trial]:
+def take(queue: TrialQueue, trials: int | None = None) -> list[Trial]:
     """Carry out so many trials, or all that are left, each told before the next is decided; return
     what has counted.
     """
     objective = Smooth()
-    while (trials is None or len(course.told) < trials) and (trial := course.next()) is not None:
-        network = course.policy.pool.network(trial.row)
-        course.finish(done(trial, objective(network, trial.seed)))
-    return course.told
+    while (trials is None or len(queue.told) < trials) and (trial := queue.next()) is not None:
+        network = queue.policy.pool.network(trial.row)
+        queue.finish(done(trial, objective(network, trial.seed)))
+    return queue.told
 
 
 def new(told: Sequence[Trial]) -> list[Trial]:
