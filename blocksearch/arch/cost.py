@@ -73,7 +73,7 @@ class Cost(Priced):
     params: int = 0
     layer_activations: tuple[int, ...] = ()
     peak_activations: int = 0
-    counts: tuple[int, ...] = field(default=(), init=False)  # set where anything is `COUNTED`
+    counts: tuple[int, ...] = ()  # what is `COUNTED` of layers, if anything is
 
     @property
     def flops(self) -> int:
@@ -92,23 +92,12 @@ class Cost(Priced):
             params=self.params + other.params,
             layer_activations=self.layer_activations + other.layer_activations,
             peak_activations=max(self.peak_activations, other.peak_activations),
-        ).counting(_sums(self.counts, other.counts))
+            counts=_sums(self.counts, other.counts),
+        )
 
     def beside(self, held: int) -> "Cost":
         """Return the same cost while another tensor of `held` elements is alive."""
-        return self.peaking(self.peak_activations + held)
-
-    def peaking(self, peak: int) -> "Cost":
-        """Return the same cost with another peak."""
-        macs, params, counted = self.macs, self.params, self.layer_activations
-        found = Cost(macs=macs, params=params, layer_activations=counted, peak_activations=peak)
-        return found.counting(self.counts)
-
-    def counting(self, counts: tuple[int, ...]) -> "Cost":
-        """Take what is `COUNTED` of layers into a cost that was just made."""
-        if counts:
-            object.__setattr__(self, "counts", counts)
-        return self
+        return replace(self, peak_activations=self.peak_activations + held)
 
 
 def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
@@ -231,7 +220,8 @@ def cost(priced: "Network | Iterable[Layer]") -> Cost:
         params=params,
         layer_activations=tuple(counted),
         peak_activations=peak,
-    ).counting(counts)
+        counts=counts,
+    )
 
 
 def _counts(layer: Layer, own: Cost) -> tuple[int, ...]:
@@ -252,12 +242,11 @@ def layer_cost(layer: Layer, folding: int = 0) -> tuple[Cost, int]:
     total, added = Cost(), 0
     for part in flat((layer,)):
         own = part.cost
-        total = total.then(own.counting(_counts(part, own)) if COUNTED else own)
+        total = total.then(replace(own, counts=_counts(part, own)) if COUNTED else own)
         if folding and part.place is Place.FOLDS:
             added += part.output.elements - folding
         folding = part.output.elements if _is_open(part, folding > 0) else 0
-    summed = replace(total, layer_activations=(total.activations + added,))
-    return summed.counting(total.counts), folding
+    return replace(total, layer_activations=(total.activations + added,)), folding
 
 
 def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
@@ -271,7 +260,9 @@ def branch_cost(branch: Layers, entry: Shape, held: int) -> Cost:
     first, rest = cost(branch[:1]), cost(branch[1:]).beside(held)
     if branch[0].in_place:
         first = first.beside(branch[0].output.elements)
-    return cost(branch).peaking(max(first.peak_activations, rest.peak_activations))
+    return replace(
+        cost(branch), peak_activations=max(first.peak_activations, rest.peak_activations)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
