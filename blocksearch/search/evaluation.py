@@ -136,7 +136,7 @@ def _planned(
 ) -> tuple[str, list[Job], list[dict[str, Any]]]:
     """Return the title of a test, its trainings, and the networks that are tested."""
     front = summarise(ledger.location, study.name).front
-    chosen, shared = _chosen(ledger, front, study, _conditions(study, root))
+    chosen, shared = _chosen(ledger, front, study, _experiment(study, root))
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.what}: "
         f"{shared.images.training:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
@@ -249,7 +249,7 @@ def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
     return Split(study.definition["dataset"], test=True), recipe
 
 
-def _conditions(study: StoredStudy, root: Path | None) -> Experiment:
+def _experiment(study: StoredStudy, root: Path | None) -> Experiment:
     """Return how the front is trained: by the search's recipe, on all training images. Raises
     ConfigError without images.
     """

@@ -228,7 +228,7 @@ class Driver:
         callback: Callback,
         pending: int,
     ) -> None:
-        self._effort, self._callback = stopping, callback
+        self._stopping, self._callback = stopping, callback
         self._studies, self._name = Studies(ledger), definition.config.name
         stored, told = self._studies.definition(self._name), self._studies.trials(self._name)
         definition = replace(definition, config=settled(definition.config, stored, pending))
@@ -313,7 +313,7 @@ class Driver:
         self._callback.ended(self._reason())
 
     def _reason(self) -> str:
-        done, trials = self.queue.sampled, self._effort.trials
+        done, trials = self.queue.sampled, self._stopping.trials
         if self._late:
             return (
                 f"the time is up after {done} of {trials} trials; the same command goes on from "
