@@ -175,6 +175,8 @@ def test_seeds_that_do_not_fit_into_memory_are_trained_by_halves(tmp_path):
     (one, _, _), (four, modes, _) = run(1, 0), run(4, 0)
     assert modes == ["4 seeds fused"] * 4
     assert one < 0.6 * four
-    _, modes, accuracies = run(4, int(0.8 * four))
-    assert modes == ["2 seeds fused"] * 4
+    _, modes, accuracies = run(4, int(0.9 * four))
+    # What the first half leaves behind differs by a few percent: the second may be halved again.
+    assert modes[:2] == ["2 seeds fused"] * 2
+    assert set(modes) <= {"2 seeds fused", "serial"}
     assert all(accuracies)
