@@ -238,7 +238,7 @@ def _images(
     )
 
 
-def _experiment(asked: _Part | None, tested: _Part | None) -> str:
+def _conditions(asked: _Part | None, tested: _Part | None) -> str:
     if asked and tested and asked.experiment != tested.experiment:
         return f"{asked.experiment}; Section 6: {tested.experiment}"
     first = asked or tested

@@ -227,7 +227,7 @@ def _keywords(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _experiment(part: Part) -> str:
+def _conditions(part: Part) -> str:
     unnamed = [each for each in part.constraints if each.name in (str(each), _source(each))]
     named = [each for each in part.constraints if each not in unnamed]
     return ", ".join([*map(_source, unnamed), *(f"{each.name}={_source(each)}" for each in named)])
