@@ -1,6 +1,7 @@
 """The face: what `import blocksearch` gives, as a user would write it."""
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -394,6 +395,16 @@ def test_typed_keyword_arguments_are_the_fields_of_the_configuration(kind):
     assert {*run} - {*get_type_hints(fields.TrainingFields)} == {"db"}
 
 
+def test_typed_arguments_of_a_network_are_those_that_a_network_takes():
+    signature = inspect.signature(bs.network).parameters.values()
+    taken = {own.name: own.annotation for own in signature if own.kind == own.KEYWORD_ONLY}
+    typed = fields.NetworkFields.__annotations__  # those of names that are not imported are texts
+    assert {name: getattr(typed[name], "__forward_arg__", typed[name]) for name in typed} == taken
+    for call in (bs.price, bs.layers):
+        with pytest.raises(bs.BlocksearchError, match=r"unknown argument 'width' .*'widths'"):
+            call("effnet", width=(4, 8, 16))
+
+
 USER = """
 import numpy as np
 import optuna
@@ -432,6 +443,7 @@ found: bs.Network = bs.front("mine.db").found.front[0].network
 WRONG = {
     "bs.network(3)": 'has incompatible type "int"; expected "str"',
     "bs.build(net)": 'Module has no attribute "build"',
+    "bs.price(net, width=3)": 'Unexpected keyword argument "width" for "price"',
     "bs.train(net, epohcs=3)": 'Unexpected keyword argument "epohcs" for "train"',
     "bs.Study(space, 's.db', dataset='digits', epochs='3')": 'expected "int | None"',
     "net.cost.flop": '"Cost" has no attribute "flop"',

@@ -7,8 +7,24 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from blocksearch.ablation.config import Given, Variance
+from blocksearch.api.models import Maker
 from blocksearch.search.objectives import Objective
 from blocksearch.training.recipe_text import RecipeLike
+
+
+class NetworkFields(TypedDict, total=False):
+    """Those that `network` takes beside a text and a task."""
+
+    widths: str | Sequence[int] | None
+    input: str | None
+    classes: int | None
+    plugins: Sequence[str | Path]
+    as_written: bool
+    scale_to: str | None
+    resize: str | None
+    grey: bool
+    skip_damaged: bool
+    skeleton: Maker
 
 
 class DataFields(TypedDict, total=False):

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from blocksearch.api.answer import Answer
+from blocksearch.api.fields import NetworkFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
@@ -18,7 +19,7 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
-from blocksearch.errors import ConfigError, check_type
+from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
@@ -128,38 +129,41 @@ def _widths(text: str) -> tuple[int, ...]:
     return found
 
 
-def _images_of(
-    net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]
-) -> str | None:
+def _images_of(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields) -> str | None:
     """Return the name of the data set that a network is for, None where it has its own task."""
     own = isinstance(net, Network) or isinstance(task, Task) or has_task(net)
-    if own or any(how.get(name) is not None for name in ("input", "classes")):
+    if own or any(fields.get(name) is not None for name in ("input", "classes")):
         return None
     named = PRICED if task is None else task
     return str(named) if _named(named) else label_of(named)
 
 
-def _read(net: str | Network, task: "Task | DatasetLike", how: Mapping[str, Any]) -> Network:
+def _read(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields) -> Network:
     """Return a network, or read its text, for PRICED where `task` is None. Raises ConfigError for
-    what is said beside a network.
+    what is said beside a network, or is no argument of `network`.
     """
+    known = NetworkFields.__annotations__
+    if others := [name for name in fields if name not in known]:
+        raise unknown("argument", others[0], known)
     if not isinstance(net, Network):
-        return network(net, PRICED if task is None else task, **how)
-    if how:
-        raise ConfigError(f"{next(iter(how))} goes with a network's text: this one has its own")
+        return network(net, PRICED if task is None else task, **fields)
+    if fields:
+        raise ConfigError(f"{next(iter(fields))} goes with a network's text: this one has its own")
     return net
 
 
-def price(text: str | Network, task: "Task | DatasetLike" = None, **how: Any) -> Answer[Cost]:
-    """Return what a network costs, as an answer; `how` are the arguments of `network`.
+def price(
+    text: str | Network, task: "Task | DatasetLike" = None, **fields: Unpack[NetworkFields]
+) -> Answer[Cost]:
+    """Return what a network costs, as an answer; `fields` are the arguments of `network`.
 
     >>> price("effnet", "gtsrb", widths=(4, 8, 16)).found.flops
     198144
     """
     from blocksearch.report.networks import cost_report
 
-    found = _read(text, task, how)
-    images: dict[str, Any] = {"images": _images_of(text, task, how), "assumed": task is None}
+    found = _read(text, task, fields)
+    images: dict[str, Any] = {"images": _images_of(text, task, fields), "assumed": task is None}
     return Answer(found=found.cost, report=cost_report(str(text), found, found.cost, **images))
 
 
@@ -169,14 +173,14 @@ def export(
     *,
     weights: str | Path | Mapping[str, Any],
     task: "Task | DatasetLike" = None,
-    **how: Any,
+    **fields: Unpack[NetworkFields],
 ) -> Answer[Path]:
     """Write a network with trained weights to a file for other programs, by the file's suffix.
 
     `.pt2` is read by `torch.export.load`, without blocksearch, and takes any number of images;
     `.safetensors` holds the weights alone. Formats of your own are registered by
     `blocksearch.training.exporters.register_exporter`. `weights` are a file that `keep_weights`
-    gave, or what a module's `state_dict()` returns; `task` and `how` are the arguments of
+    gave, or what a module's `state_dict()` returns; `task` and `fields` are the arguments of
     `network`. Raises ConfigError, DataError or PluginError in one line.
 
     >>> import blocksearch as bs
@@ -189,7 +193,7 @@ def export(
     from blocksearch.training.exporters import export as write
 
     check_type("file", file, str | Path)
-    found, path = _read(net, task, how), Path(file)
+    found, path = _read(net, task, fields), Path(file)
     size = write(found, weights, path)
     facts = {"file": str(path), "network": str(found), "network_id": found.digest, "bytes": size}
     report = Report(
@@ -201,7 +205,9 @@ def export(
     return Answer(found=path, report=report)
 
 
-def layers(text: str | Network, task: "Task | DatasetLike" = None, **how: Any) -> Answer[Network]:
+def layers(
+    text: str | Network, task: "Task | DatasetLike" = None, **fields: Unpack[NetworkFields]
+) -> Answer[Network]:
     """Return the layer table of a network, like the paper's Table 1.
 
     >>> [row["output"] for row in layers("effnet", "gtsrb").records()][:3]
@@ -210,8 +216,8 @@ def layers(text: str | Network, task: "Task | DatasetLike" = None, **how: Any) -
     from blocksearch.arch.summary import layer_rows
     from blocksearch.report.networks import layers_report
 
-    found = _read(text, task, how)
-    images: dict[str, Any] = {"images": _images_of(text, task, how), "assumed": task is None}
+    found = _read(text, task, fields)
+    images: dict[str, Any] = {"images": _images_of(text, task, fields), "assumed": task is None}
     report = layers_report(str(text), found, layer_rows(found), found.cost, **images)
     return Answer(found=found, report=report)
 
