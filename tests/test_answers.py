@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 import blocksearch as bs
-from blocksearch.api import catalog, studies
+from blocksearch.api import catalog
 from blocksearch.api.answer import Answer
 from blocksearch.report.figure import MOST_BARS, Kind, bar_figure, by_epoch, largest
 from blocksearch.report.interactive import plotly_figure
@@ -90,7 +90,7 @@ UNDRAWN = {
     "gain, dry": (lambda: bs.gain(SPACE, NET, members=2, dry_run=True, **SMALL), "a plan"),
     "tabulate, dry": (lambda: bs.tabulate(SPACE, "t.csv", dry_run=True, **SMALL), "a plan"),
     "test, dry": (lambda: searched() and bs.test("s.db", dry_run=True), "a plan"),
-    "search, dry": (lambda: studies.search(SPACE, trials=2, dry_run=True, **SMALL), "a plan"),
+    "Study.search, dry": (lambda: study().search(2, dry_run=True), "a plan"),
     "reproduce, dry": (lambda: bs.reproduce("table4", dry_run=True), "a plan"),
     "catalog": (catalog.catalog, "a list of what there is"),
     "datasets": (catalog.datasets, "a list of what there is"),
@@ -156,7 +156,7 @@ def test_an_answer_is_listed_printed_shown_drawn_and_saved(call):
         assert {axis.label, *axis.categories} - {""} <= texts
 
 
-@pytest.mark.parametrize("call", each(UNDRAWN, "check_dataset", "search, dry", "test, dry"))
+@pytest.mark.parametrize("call", each(UNDRAWN, "check_dataset", "Study.search, dry", "test, dry"))
 def test_what_cannot_be_drawn_says_what_it_is(call):
     make, says = UNDRAWN[call]
     answer = make()

@@ -15,12 +15,13 @@ import pytest
 import blocksearch as bs
 from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
 from blocksearch.api import fields
-from blocksearch.api.studies import search
+from blocksearch.api.studies import on_images
 from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig
 from blocksearch.runs.callback import together
 from blocksearch.runs.config import RunConfig
 from blocksearch.search.config import StudyConfig
+from tests import commands
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"epochs": 1, "max_images": 60, "batch": 30, "workers": 1, "device": "cpu"}
@@ -240,8 +241,7 @@ def test_one_callback_hears_trainings_and_searches():
     bs.Study(SPACE, "s.db", **own).search(2, callbacks=callbacks)
     assert heard[0] == ("search_started", "study", 0, 2)
     assert [name for name, *_ in heard[1:-1]] == ["trial_finished"] * (len(heard) - 2)
-    assert heard[-1][0] == "ended"
-    assert heard[-1][1].startswith("2 trials")
+    assert heard[-1] == ("ended", None)
 
 
 def test_the_name_of_a_task_stands_for_it():
@@ -339,6 +339,25 @@ def test_a_study_answers_in_every_form(tmp_path):
     assert bs.importance("mine.db").found == study.importance().found
     with pytest.raises(bs.BlocksearchError, match="unknown argument 'images'"):
         bs.Study(space, "b.db", dataset=made_up_images(), images=3)
+
+
+def test_a_study_by_a_spaces_name_is_the_one_that_a_command_makes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "search tiny --dataset digits --trials 1 --references none --seeds 1 --epochs 1"
+    commands.command(*words.split(), "--max-images", "64", cwd=tmp_path)
+    own = bs.Study("tiny", dataset="digits", references="none", seeds=1, epochs=1, max_images=64)
+    assert (own.file, own.config.name) == ("results/digits.db", "tiny-digits")
+    assert {trial.candidate for trial in own.trials} == {0}
+    assert "nothing to do" in own.search(1).report.notes[-1]  # goes on with what it is
+
+
+def test_a_grammar_keeps_its_dropout_on_other_images():
+    own = bs.Grammar(
+        bs.Task(input=(3, 32, 32), classes=10, widths=(4, 8), dropout=0.25),
+        residual=["none", "add"],
+    )
+    for named, dropout in ((False, 0.25), (True, 0.5)):
+        assert {net.task.dropout for net in on_images(own, "gtsrb", named=named)} == {dropout}
 
 
 def test_the_paper_and_its_claims_across_data_sets():
@@ -472,5 +491,5 @@ def test_a_type_checker_knows_the_face(tmp_path):
 )
 def test_a_plan_of_a_search_says_which_networks_come_first(asked, says):
     grammar = bs.Grammar("digits", residual=["none", "add"], pooling=["last", "first"])
-    plan = search(grammar, trials=2, dry_run=True, **asked, **SMALL)
+    plan = bs.Study(grammar, dataset="digits", **asked, **SMALL).search(2, dry_run=True)
     assert says in " ".join(plan.table().split())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
-from blocksearch.api.fields import GainFields, RunFields, SearchFields
+from blocksearch.api.fields import GainFields, RunFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.api.trainings import Seeds, planned, run_config
@@ -16,109 +16,45 @@ from blocksearch.arch.notation import parse_inside
 from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
+from blocksearch.errors import ConfigError
 from blocksearch.files import RESULTS
-from blocksearch.report.table import Report
-from blocksearch.runs.callback import Callback, together
+from blocksearch.runs.callback import together
 from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import RunSettings, loaded, read_seeds
+from blocksearch.runs.plan import loaded, read_seeds
 from blocksearch.runs.records import RunState
-from blocksearch.runs.scheduler import foresee
-from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
-from blocksearch.search.loop import StoppingRule, affordable
 from blocksearch.search.results import Summary
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
 
 
-def search(
-    space: Grammar | str | Path,
-    *,
-    trials: int = 50,
-    timeout: float | None = None,
-    dataset: DatasetLike = "digits",
-    skeleton: Maker = None,
-    dry_run: bool = False,
-    callbacks: Sequence[object] = (),
-    **fields: Unpack[SearchFields],
-) -> Answer[Any]:
-    """Search a space for its Pareto-optimal networks in accuracy and costs.
-
-    `fields` are those of `StudyConfig` and of `RunConfig`. The same call goes on after a stop. The
-    answer is the front; with `dry_run` it is what would be trained. With a `skeleton`, a function
-    from a block to a PyTorch model, blocks are searched inside of that model.
-    """
-    from blocksearch.search.loop import search as run_search
-
-    asked, rest = divided(fields, StudyConfig, RunConfig)
-    callback = together(callbacks)
-    config = run_config(dataset, rest, callback.reading)
-    name, grammar = placed(space, config.dataset, skeleton)
-    study = StudyConfig(**({"name": made_name(name, label_of(dataset))} | asked))
-    settings = replace(config.settings(), metric=read_metric(study.metric))
-    stopping = StoppingRule(trials, timeout)
-    if dry_run:
-        return _foreseen(name, grammar, study, settings, stopping)
-    run_search(name, grammar, study, settings, stopping, callback)
-    return front(settings.ledger, study.name)
-
-
-def placed(
-    space: Grammar | str | Path, dataset: str, skeleton: Maker = None
-) -> tuple[str, Grammar]:
+def placed(space: Grammar | str | Path, dataset: str) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
-    found = (space if isinstance(space, Grammar) else load_space(space)).on(get(dataset).task)
-    name = "space" if isinstance(space, Grammar) else Path(space).stem
-    own = read_skeleton(skeleton)
-    return name, found.inside(own) if own else found
+    found, named = opened(space), not isinstance(space, Grammar)
+    name = Path(space).stem if isinstance(space, str | Path) else "space"
+    return name, on_images(found, dataset, named=named)
 
 
-def _foreseen(
-    name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, stopping: StoppingRule
-) -> Answer[dict[str, Any]]:
-    """Say how much a search would train at most, from a few of its networks."""
-    from blocksearch.report.progress import PLAN, duration
-    from blocksearch.runs.plan import experiment
-    from blocksearch.search.begun import check_goes_on, in_its_order
-    from blocksearch.search.definition import REPEATED, Evaluation, define, opening
-    from blocksearch.search.objectives import Prices
-    from blocksearch.space.candidates import Candidates
+def opened(space: Grammar | str | Path) -> Grammar:
+    """Return a space, or load it by its name or from its file. Raises ConfigError for neither."""
+    if isinstance(space, str | Path):
+        return load_space(space)
+    if not isinstance(space, Grammar):
+        raise ConfigError(
+            f"a space must be a Grammar, or the name or file of one, but got {space!r:.80}"
+        )
+    return space
 
-    grammar = in_its_order(grammar, study, settings.ledger)
-    within = affordable(grammar, study)
-    first = [
-        one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
-    ]
-    drawn = within.sample(min(8, len(within)), study.seed)
-    shared = experiment(settings, drawn[0], grammar.inputs)
-    prices = Prices(Candidates(within, study.seed), study.costs)
-    check_goes_on(define(name, grammar, prices, Evaluation.by(shared), study), settings.ledger)
-    plan = foresee(
-        shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
-    )
-    each = max(1, len(plan.missing))
-    networks = stopping.trials + len(first)
-    runs = networks + min(REPEATED, networks)
-    seconds = plan.seconds * runs / each
-    found: dict[str, Any] = {
-        "networks": len(within),
-        "trials": stopping.trials,
-        "references": len(first),
-        "trainings": runs,
-        "flops": plan.flops * runs // each,
-        "seconds": seconds,
-        "timeout": stopping.timeout,
-    }
-    beside = f"{'given and ' if study.enqueue else ''}reference network{'s' * (len(first) != 1)}"
-    said = (
-        f"{stopping.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
-        f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
-        f"networks of the space; early stopping makes it less"
-    )
-    title = f"{study.name}: {shared.title(name, drawn[0])}"
-    return Answer(found=found, report=Report(title=title, notes=(said,), facts=found, undrawn=PLAN))
+
+def on_images(space: Grammar, dataset: str, *, named: bool) -> Grammar:
+    """Return a space on the images of a data set. One by its name has the dropout of the data
+    set's networks, too; a user's grammar keeps its own.
+    """
+    task = get(dataset).task
+    own = replace(space.task, input=task.input, classes=task.classes)
+    return space.on(task if named else own)
 
 
 def front(db: str | Path, name: str | None = None) -> Answer[Summary]:

@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import StudyFields
-from blocksearch.api.studies import front, importance
+from blocksearch.api.models import Maker, read_skeleton
+from blocksearch.api.studies import front, importance, on_images, opened
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
-from blocksearch.data import get, open_dataset
-from blocksearch.data.opening import DatasetLike, foreseen_name
+from blocksearch.data import open_dataset
+from blocksearch.data.datasets import is_own
+from blocksearch.data.opening import DatasetLike, foreseen_name, label_of
+from blocksearch.data.own import Progress
 from blocksearch.errors import ConfigError
+from blocksearch.files import RESULTS
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings
-from blocksearch.search.config import StudyConfig
+from blocksearch.search.config import StudyConfig, made_name
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
 from blocksearch.search.stored_study import StoredStudy, open_study
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
-from blocksearch.space.load import load_space
 
 if TYPE_CHECKING:
     import optuna
@@ -40,13 +43,15 @@ class _Ending(Callback):
 
     reason = ""
 
-    def ended(self, reason: str | None) -> None:
-        self.reason = reason or self.reason
+    def search_ended(self, reason: str) -> None:
+        self.reason = reason
 
 
 class Study:
     """A multi-objective search of `grammar`, kept in `file`; the same lines go on with it after a
     stop. A space that is shipped, or in a file, may be named. Nothing is written before `search`.
+
+    Without a `file`, `results/` has one for each data set, and results that are shipped count.
 
     `dataset` is a data set's name, a folder, a listing or a file, arrays (images N×H×W×C uint8,
     labels N, and maybe groups N), a Dataset of PyTorch's, or an iterable of (image, label); the
@@ -54,10 +59,10 @@ class Study:
     only the one test of the study opens. `objective` instead is a function of a network and a seed
     that returns percent, or None for a network that came to nothing; its name and source are part
     of what the study is. Where more is measured than accuracy, it returns all values by name, such
-    as {"accuracy": 91.5, "latency": 2.3}. The rest are the fields of `StudyConfig`, and those of
-    `RunConfig`, which say how networks are trained; a study of the command line is named after its
-    space and data set, as name="section3-gtsrb". Raises ConfigError or DataError for what cannot
-    be.
+    as {"accuracy": 91.5, "latency": 2.3}. With a `skeleton`, a function from a block to a PyTorch
+    model, blocks are searched inside of that model. The rest are the fields of `StudyConfig`, and
+    those of `RunConfig`, which say how networks are trained. A space by its name gives the study
+    one, such as "section3-gtsrb". Raises ConfigError or DataError for what cannot be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
@@ -69,11 +74,12 @@ class Study:
     def __init__(
         self,
         grammar: Grammar | str | Path,
-        file: str | Path,
+        file: str | Path | None = None,
         *,
         dataset: DatasetLike = None,
         test: DatasetLike = None,
         objective: Function | None = None,
+        skeleton: Maker = None,
         **fields: Unpack[StudyFields],
     ) -> None:
         if (dataset is None) == (objective is None):
@@ -86,10 +92,19 @@ class Study:
             raise ConfigError(
                 f"objective must be a function of a network and a seed, but got {objective!r:.80}"
             )
-        self.file, self._objective, self._space = Location(file), objective, _space(grammar)
+        if objective is not None and file is None:
+            raise ConfigError("a study of an objective needs a file, such as 'mine.db'")
+        self._space = opened(grammar)
+        self.file = Location(file or f"{RESULTS}/{label_of(dataset)}.db")
+        self._objective, self._skeleton = objective, read_skeleton(skeleton)
+        self._called = Path(grammar).stem if not isinstance(grammar, Grammar) else ""
+        self._shipped = file is None
         asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
+        if self._called and objective is None:
+            asked = {"name": made_name(self._called, label_of(dataset))} | asked
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
+        self._hear: Progress = lambda _: None
         if objective is None:
             self._open = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
             if (name := foreseen_name(dataset, runs, test=test)) is not None:
@@ -105,17 +120,22 @@ class Study:
         *,
         callbacks: Sequence[object] = (),
         catch: tuple[type[Exception], ...] = (),
-    ) -> Answer[Summary]:
+        dry_run: bool = False,
+    ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
         `timeout` seconds have passed; return the front, each entry with its `network`, and how the
         search ended, as a note.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
-        trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed.
+        trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With
+        `dry_run` the answer is what would be trained.
         """
         ending = _Ending()
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
-        name = self.config.name
+        self._hear = callback.reading
+        name = self._called or self.config.name
+        if dry_run:
+            return self._foreseen(name, stopping)
         if self._objective is None:
             search(name, self._grammar, self.config, self._settings(), stopping, callback)
         else:
@@ -205,30 +225,30 @@ class Study:
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
 
+    def _foreseen(self, name: str, stopping: StoppingRule) -> Answer[Any]:
+        from blocksearch.api.foreseen import foreseen_search
+
+        if self._objective is not None:
+            raise ConfigError("dry_run is for trainings: an objective of yours is only called")
+        return foreseen_search(name, self._grammar, self.config, self._settings(), stopping)
+
     def _settings(self) -> RunSettings:
-        return RunConfig(dataset=self._dataset, db=self.file, **self._runs).settings()
+        """Return how networks are trained; without a file of their own, shipped runs count."""
+        file = None if self._shipped and not is_own(self._dataset) else self.file
+        return RunConfig(dataset=self._dataset, db=file, **self._runs).settings()
 
     @cached_property
     def _dataset(self) -> str:
         """The name of the images, which are where workers find them from now on."""
-        return self._open()
+        return self._open(progress=self._hear)
 
     @cached_property
     def _grammar(self) -> Grammar:
         """The space on the images, which are read for it if they must be."""
-        return self._on(self._dataset) if self._objective is None else self._space
+        return self._on(self._dataset if self._objective is None else None)
 
-    def _on(self, name: str) -> Grammar:
-        known = get(name).task
-        task = replace(self._space.task, input=known.input, classes=known.classes)
-        return self._space.on(task)
-
-
-def _space(given: Grammar | str | Path) -> Grammar:
-    if isinstance(given, str | Path):
-        return load_space(given)
-    if not isinstance(given, Grammar):
-        raise ConfigError(
-            f"grammar must be a Grammar, or the name or file of a space, but got {given!r:.80}"
-        )
-    return given
+    def _on(self, dataset: str | None) -> Grammar:
+        space = self._space
+        if dataset is not None:
+            space = on_images(space, dataset, named=bool(self._called))
+        return space.inside(self._skeleton) if self._skeleton else space

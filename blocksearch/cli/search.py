@@ -70,12 +70,13 @@ def search(
 
     Example: blocksearch search tiny --dataset digits --trials 30
     """
-    from blocksearch.api.studies import search as call
+    from blocksearch.api.study import Study
     from blocksearch.report.progress import searching
 
-    stopping: Given = {"trials": trials, "timeout": timeout, "dry_run": output.dry_run}
+    db = run.pop("db", None)
     with searching(quiet=output.quiet, metric=study.get("metric", "accuracy")) as heard:
-        answer = call(space, callbacks=[heard], **stopping, **form, **study, **run)
+        asked = Study(space, db, **form, **study, **run)
+        answer = asked.search(trials, timeout, callbacks=[heard], dry_run=output.dry_run)
     output.show(answer)
 
 

@@ -223,9 +223,10 @@ class SpokenSearch(Callback):
         self._bar.show(number + 1)
 
     def ended(self, reason: str | None) -> None:
-        """Say why the search ended."""
+        """Take the bar away; after an interruption, say what is kept."""
         self._bar.end()
-        self._page.print(reason or "")
+        if reason:
+            self._page.print(reason)
 
 
 @contextmanager

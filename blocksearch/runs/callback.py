@@ -47,10 +47,11 @@ class Callback:
         if the database had its run.
         """
 
+    def search_ended(self, reason: str) -> None:
+        """Hear how a search came to its end, such as "12 trials, 16 trainings"."""
+
     def ended(self, reason: str | None) -> None:
-        """Hear that no more trainings of a plan, or trials, will come; the reason is None if all
-        that was planned is trained.
-        """
+        """Hear that no more trainings will come; the reason is None if nothing was interrupted."""
 
 
 HOOKS = tuple(name for name in vars(Callback) if not name.startswith("_"))

@@ -310,7 +310,8 @@ class Driver:
             raise
         finally:
             self._export.close()
-        self._callback.ended(self._reason())
+        self._callback.search_ended(self._reason())
+        self._callback.ended(None)
 
     def _reason(self) -> str:
         done, trials = self.queue.sampled, self._stopping.trials

@@ -204,7 +204,7 @@ def test_a_space_may_be_named(tmp_path):
     )
     for space in ("tiny", own, str(own), load_space("tiny")):
         assert str(Study(space, tmp_path / "a.db", dataset="digits").file).endswith("a.db")
-    for wrong, says in (("tyni", "unknown space 'tyni'"), (3, "grammar must be a Grammar, .* 3$")):
+    for wrong, says in (("tyni", "unknown space 'tyni'"), (3, "a space must be a Grammar, .* 3$")):
         with pytest.raises(BlocksearchError, match=says):
             Study(wrong, tmp_path / "a.db", dataset="digits")
     assert not (tmp_path / "a.db").exists()
@@ -415,7 +415,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
 
     said = []
     callback = Callback()
-    callback.ended = said.append
+    callback.search_ended = said.append
     study(make()).search(trials=5)
     answer = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
     assert "need not take the steps of an uninterrupted search" in answer.table().replace("\n", " ")

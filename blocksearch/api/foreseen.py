@@ -1,0 +1,56 @@
+"""Says how much a search would train, before it trains anything."""
+
+from typing import Any
+
+from blocksearch.api.answer import Answer
+from blocksearch.report.progress import PLAN, duration
+from blocksearch.report.table import Report
+from blocksearch.runs.callback import Callback
+from blocksearch.runs.plan import RunSettings, experiment
+from blocksearch.runs.scheduler import foresee
+from blocksearch.search.begun import check_goes_on, in_its_order
+from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import REPEATED, Evaluation, define, opening
+from blocksearch.search.loop import StoppingRule, affordable
+from blocksearch.search.objectives import Prices
+from blocksearch.space.candidates import Candidates
+from blocksearch.space.grammar import Grammar
+
+
+def foreseen_search(
+    name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, stopping: StoppingRule
+) -> Answer[dict[str, Any]]:
+    """Say how much a search would train at most, from a few of its networks."""
+    grammar = in_its_order(grammar, study, settings.ledger)
+    within = affordable(grammar, study)
+    first = [
+        one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
+    ]
+    drawn = within.sample(min(8, len(within)), study.seed)
+    shared = experiment(settings, drawn[0], grammar.inputs)
+    prices = Prices(Candidates(within, study.seed), study.costs)
+    check_goes_on(define(name, grammar, prices, Evaluation.by(shared), study), settings.ledger)
+    plan = foresee(
+        shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
+    )
+    each = max(1, len(plan.missing))
+    networks = stopping.trials + len(first)
+    runs = networks + min(REPEATED, networks)
+    seconds = plan.seconds * runs / each
+    found: dict[str, Any] = {
+        "networks": len(within),
+        "trials": stopping.trials,
+        "references": len(first),
+        "trainings": runs,
+        "flops": plan.flops * runs // each,
+        "seconds": seconds,
+        "timeout": stopping.timeout,
+    }
+    beside = f"{'given and ' if study.enqueue else ''}reference network{'s' * (len(first) != 1)}"
+    said = (
+        f"{stopping.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
+        f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
+        f"networks of the space; early stopping makes it less"
+    )
+    title = f"{study.name}: {shared.title(name, drawn[0])}"
+    return Answer(found=found, report=Report(title=title, notes=(said,), facts=found, undrawn=PLAN))
