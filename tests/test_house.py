@@ -88,6 +88,12 @@ DOORS = {
     "PIL": {"data/pictures"},
     "platformdirs": {"data/cache"},
 }
+# A value becomes a module of torch, or a table, when it is asked: the one way up.
+LATER = {
+    "arch/block": {"blocksearch.training.build"},
+    "arch/network": {"blocksearch.training.build", "blocksearch.arch.summary"},
+    "arch/skeleton": {"blocksearch.training.traced"},
+}
 MODULES = sorted(
     path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")
 )
@@ -112,6 +118,8 @@ def names_in(source: str, module: str, *, at_run_time: bool = False) -> set[str]
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= set(whence(node, module))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found |= {own.value for own in node.args[:1] if isinstance(own, ast.Constant)}
     return found
 
 
@@ -165,13 +173,11 @@ def is_door(module: str, doors: set[str]) -> bool:
 def in_a_circle(room: str) -> list[str]:
     """Modules of a room that load each other in a circle, so that no order holds them.
 
-    What a function imports when it is called is no part of it.
+    What a function imports when it is called counts, too; what is imported for types does not.
     """
     own = {}
     for module in (module for module in MODULES if module.split("/")[0] == room):
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-        tops = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-        names = names_in("\n".join(map(ast.unparse, tops)), module)
+        names = imported(module, at_run_time=True) - LATER.get(module, set())
         own[module] = {name.removeprefix("blocksearch.").replace(".", "/") for name in names}
     left = set(own)
     while free := {module for module in left if not own[module] & (left - {module})}:
@@ -181,7 +187,7 @@ def in_a_circle(room: str) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down_and_use_the_doors(module):
-    assert not upward(module, imported(module))
+    assert not upward(module, imported(module) - LATER.get(module, set()))
     assert not sideways(module, imported(module, at_run_time=True))
     assert not at_the_wrong_door(module, imported(module))
 
@@ -194,6 +200,9 @@ def test_the_rules_above_can_fail():
     assert names_in("from blocksearch import cli", "arch/cost") == {"blocksearch.cli"}
     assert names_in("from ..cli import options", "arch/cost") == {"blocksearch.cli.options"}
     assert upward("arch/cost", {"blocksearch.cli"})
+    hidden = 'importlib.import_module("blocksearch.cli.run")'
+    assert names_in(hidden, "space/grammar") == {"blocksearch.cli.run"}
+    assert all(names <= imported(module) for module, names in LATER.items())
 
 
 @pytest.mark.parametrize("room", sorted(LEVELS))
@@ -209,11 +218,11 @@ FACE = {"cli", "api"}  # their parameters are the fields of the configuration cl
 def test_files_and_functions_can_be_seen_whole(module):
     source = (PACKAGE / f"{module}.py").read_text()
     assert len(source.splitlines()) <= LONGEST_FILE
-    if module.split("/")[0] in FACE:
-        return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+            if module.split("/")[0] in FACE:
+                continue
             own = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             assert len(set(own) - {"self", "cls"}) <= MOST_PARAMETERS, node.name
 

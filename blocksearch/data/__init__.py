@@ -1,6 +1,6 @@
 """Decodes, keeps and divides images and labels, without torch."""
 
-from blocksearch.data import sets  # every data set registers itself
+from blocksearch.data import resized, sets  # every data set registers itself
 
 # isort: split
 from blocksearch.data.cache import data_root, load
@@ -37,6 +37,7 @@ __all__ = [
     "open_dataset",
     "prepare",
     "register",
+    "resized",
     "sets",
     "split_id",
     "summary",

@@ -4,7 +4,7 @@ A data set is added in one place: a subclass of `Dataset` with `read`, and one c
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -152,15 +152,6 @@ class Dataset:
         """Say what is kept beside a part when it is decoded: nothing that its name does not say."""
         return About()
 
-    def download(self, root: Path, *, progress: bool = False) -> None:
-        """Download the archives, check them, and extract them under `root`. Raises DataError."""
-        from blocksearch.data.download import install
-
-        if not self.archives:
-            raise DataError(f"{self.name} has no published files to download")
-        for archive in self.archives:
-            install(archive, root, progress=progress)
-
     def origin(self, digest: str, images: int, part: str) -> str:
         """Say in a phrase what images of this digest are; empty where they may be as published."""
         published = self.counts[PARTS.index(part)]
@@ -181,6 +172,7 @@ class Dataset:
 
 
 DATASETS: dict[str, Dataset] = {}
+DERIVED: list[Callable[[str], Dataset | None]] = []  # what makes one of another by a name
 _WORD = "1 to 64 letters, digits, - and _, not beginning like own-3x32x32-10-"
 
 
@@ -213,15 +205,14 @@ def get(name: str) -> Dataset:
     >>> get("gtsrb").task.classes, get("gtsrb-at-1x24x24").task.input
     (43, Shape(channels=1, height=24, width=24))
     """
-    from blocksearch.data.resized import made_from  # which reads other data sets
-
     if found := _OWN.fullmatch(name):
         channels, height, width, classes = map(int, found.groups())
         shape = Shape(channels, height, width)
         return OwnImages(name=name, task=Task(input=shape, widths=OWN_WIDTHS, classes=classes))
-    if name not in DATASETS and (derived := made_from(name)):
-        return derived
     if name not in DATASETS:
+        for made_from in DERIVED:
+            if derived := made_from(name):
+                return derived
         advice = "; images of your own are a folder, a .csv listing, an .npz file or arrays"
         raise unknown("data set", name, DATASETS, advice)
     return DATASETS[name]

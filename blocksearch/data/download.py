@@ -44,7 +44,10 @@ def fetch(name: str, root: Path | None = None, *, progress: bool = False) -> str
     if not missing_files(name, folder):
         here = f" is already under {folder}" if data.archives else ": nothing to download"
         return name + here
-    data.download(folder, progress=progress)
+    if not data.archives:
+        raise DataError(f"{name} has no published files to download")
+    for archive in data.archives:
+        install(archive, folder, progress=progress)
     if missing := missing_files(name, folder):
         raise DataError(f"{name}: the archives were extracted under {folder}, but {missing[0]}")
     return f"{name} is now under {folder}"

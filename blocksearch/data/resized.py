@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from blocksearch.arch.layers import Shape
 from blocksearch.data import cache
 from blocksearch.data.config import SIDES, suits
-from blocksearch.data.datasets import About, Arrays, Dataset, get, times
+from blocksearch.data.datasets import DERIVED, About, Arrays, Dataset, get, times
 from blocksearch.data.pictures import fitted
 from blocksearch.errors import ConfigError
 
@@ -104,6 +104,9 @@ def made_from(name: str) -> AtInput | None:
     return AtInput(
         name=name, task=task, base=base.name, **{each: getattr(base, each) for each in same}
     )
+
+
+DERIVED.append(made_from)
 
 
 def _room(root: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
