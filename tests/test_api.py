@@ -245,9 +245,12 @@ def test_one_callback_hears_trainings_and_searches():
 
 
 def test_the_name_of_a_task_stands_for_it():
-    for text in ("effnet", "effnet_revised", "effnet residual=add"):
-        assert bs.parse(text, "svhn") == bs.network(text, "svhn")
-    assert bs.named_network("effnet_revised", "svhn") == bs.network("effnet_revised", "svhn")
+    for task in ("svhn", "svhn:1x48x48", "svhn/7", "svhn:3x24x24/7"):
+        for text in ("effnet", "effnet_revised", "effnet residual=add"):
+            assert bs.parse(text, task) == bs.network(text, task)
+        assert bs.named_network("effnet_revised", task) == bs.network("effnet_revised", task)
+        space = bs.Grammar(task, residual=["none", "add"])
+        assert space.task == bs.network("effnet", task).task
 
 
 def test_training_keeps_weights_and_answers_with_records(tmp_path):

@@ -15,7 +15,7 @@ from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import has_task, parse, read_widths
 from blocksearch.arch.scale import rescaled
-from blocksearch.arch.zoo import TASKS
+from blocksearch.arch.zoo import TASK_TEXT, TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
@@ -23,10 +23,6 @@ from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
-
-_TASK = re.compile(
-    r"(?P<name>[^:/]+)(:(?P<input>[0-9]{1,5}(x[0-9]{1,5}){2}))?(/(?P<classes>[0-9]{1,6}))?"
-)
 
 
 def network(
@@ -114,13 +110,13 @@ def read_task(
 
 def _named(task: object) -> re.Match[str] | None:
     """Match the name of a data set, maybe with another input and number of classes."""
-    return _TASK.fullmatch(task) if isinstance(task, str) and not _is_there(task) else None
+    return TASK_TEXT.fullmatch(task) if isinstance(task, str) and not _is_there(task) else None
 
 
 def _is_there(task: str) -> bool:
     """Whether a text is a path; a name with a number of classes looks like one."""
     name = task.partition("/")[0].partition(":")[0]
-    return is_path(task) and not (name in TASKS and _TASK.fullmatch(task))
+    return is_path(task) and not (name in TASKS and TASK_TEXT.fullmatch(task))
 
 
 def _widths(text: str) -> tuple[int, ...]:

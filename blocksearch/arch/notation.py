@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.factors import FACTORS
-from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
+from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
 from blocksearch.arch.zoo import named, reference, with_stages
@@ -126,12 +126,6 @@ def divided(text: str, at: str = ",") -> list[str]:
     cuts = [match.span() for match in found if not match[0].startswith("(")]
     starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]
     return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-
-
-def read_shape(text: str) -> Shape | None:
-    """Read channels×height×width, written 3x32x32."""
-    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})", text)
-    return Shape(int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def read_widths(text: str) -> tuple[int, ...] | None:

@@ -1,5 +1,6 @@
 """Defines shapes of tensors, and how strides, padding and groups divide them."""
 
+import re
 from dataclasses import dataclass
 
 from blocksearch.errors import SpecError
@@ -50,6 +51,12 @@ class Shape:
                 f"meets a map of {self}"
             )
         return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
+
+
+def read_shape(text: str) -> Shape | None:
+    """Read channels×height×width, written 3x32x32."""
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})", text)
+    return Shape(int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from its FLOPs columns. Positions of normalisation and most activations are not 
 choices of ours, the same in every row.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
@@ -15,10 +16,14 @@ from blocksearch.arch.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
+from blocksearch.arch.shape import read_shape
 from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import check_type, unknown
 
 _SHAPE = Shape(3, 32, 32)
+TASK_TEXT = re.compile(
+    r"(?P<name>[^:/]+)(:(?P<input>[0-9]{1,5}(x[0-9]{1,5}){2}))?(/(?P<classes>[0-9]{1,6}))?"
+)
 OWN_WIDTHS = (8, 16, 32)  # of reference networks on a task that has none
 TASKS = {
     "cifar10": Task(input=_SHAPE, widths=(64, 128, 256), classes=10),
@@ -29,17 +34,22 @@ TASKS = {
 
 
 def task_of(named: Task | str) -> Task:
-    """Return a task, or the one of a shipped data set by its name. Raises ConfigError.
+    """Return a task, or the one of a data set by its name, which may have another input and number
+    of classes. Raises ConfigError or SpecError.
 
-    >>> str(task_of("gtsrb").input)
-    '3x32x32'
+    >>> str(task_of("gtsrb").input), task_of("cifar10:3x48x48/7").classes
+    ('3x32x32', 7)
     """
     given: object = named
     if isinstance(given, Task):
         return given
-    if not isinstance(given, str) or given not in TASKS:
+    match = TASK_TEXT.fullmatch(given) if isinstance(given, str) else None
+    if match is None or match["name"] not in TASKS:
         raise unknown("task", str(given), TASKS, "; or a Task of your own")
-    return TASKS[given]
+    found = TASKS[match["name"]]
+    if match["input"] and (shape := read_shape(match["input"])):
+        found = replace(found, input=shape)
+    return replace(found, classes=int(match["classes"])) if match["classes"] else found
 
 
 def with_stages(named: Task | str) -> Task:

@@ -117,7 +117,7 @@ def replace(
     """
     from blocksearch.api.models import model_from
     from blocksearch.api.models import replace as call
-    from blocksearch.arch.notation import read_shape
+    from blocksearch.arch.shape import read_shape
 
     if (shape := read_shape(input)) is None:
         raise ConfigError(f"input must be channels x height x width such as 3x32x32, not {input!r}")

@@ -8,7 +8,8 @@ from typing import TypeGuard
 
 from blocksearch.arch.layers import Layers, Shape
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import read_shape, read_widths
+from blocksearch.arch.notation import read_widths
+from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
 from blocksearch.data.resized import at_input

@@ -8,8 +8,9 @@ from typing import Any
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.layers import fingerprint
 from blocksearch.arch.network import HEADS, Task
-from blocksearch.arch.notation import EARLIER_STEMS, parse_block, read_shape
+from blocksearch.arch.notation import EARLIER_STEMS, parse_block
 from blocksearch.arch.ops import Op, Ops
+from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import SpecError
