@@ -19,7 +19,7 @@ from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
-from blocksearch.arch.zoo import named, reference, with_stages
+from blocksearch.arch.zoo import dataset_of, named, reference, with_stages
 from blocksearch.errors import ConfigError, ParseError, SpecError, check_type, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
@@ -68,7 +68,7 @@ def parse(
         raise ConfigError(f"a network needs a task unless its text has one, but got {text!r}")
     is_block = bool(tokens) and "=" in tokens[0][0]
     found = _pairs(text, tokens if is_block else tokens[1:], _CHANGES | _factor_keys(ops))
-    dataset, task = task if isinstance(task, str) else dataset, with_stages(task)
+    dataset, task = dataset_of(task) or dataset, with_stages(task)
     task = replace(task, widths=found.pop("widths", task.widths))
     if is_block:
         stem, widths = "block", task.widths

@@ -52,6 +52,15 @@ def task_of(named: Task | str) -> Task:
     return replace(found, classes=int(match["classes"])) if match["classes"] else found
 
 
+def dataset_of(task: Task | str) -> str | None:
+    """Return the data set that a task's text names; None for a task.
+
+    >>> dataset_of("cifar10:3x48x48/7")
+    'cifar10'
+    """
+    return re.split("[:/]", task)[0] if isinstance(task, str) else None
+
+
 def with_stages(named: Task | str) -> Task:
     """Return a task, or the one of a name, with the widths 8,16,32 where it has none.
 
@@ -181,7 +190,7 @@ def named_network(
     On CIFAR-10 and SVHN the last block of effnet_revised pools as the published FLOPs demand,
     whatever the widths; elsewhere, and with `as_written`, it pools as Section 6.2 is written.
     """
-    dataset, task = task if isinstance(task, str) else dataset, with_stages(task)
+    dataset, task = dataset_of(task) or dataset, with_stages(task)
     stem, blocks, widths = reference(name, task, dataset=dataset, as_written=as_written)
     return Network(task=task, blocks=blocks, widths=widths, stem=stem)
 
