@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -134,6 +135,7 @@ def written(answer):
     for ending in ("html", "svg", "json", "csv", "md"):
         answer.save(f"a.{ending}")
     json.loads(Path("a.json").read_text())
+    assert pickle.loads(pickle.dumps(answer)).table() == answer.table()
     texts = ET.parse("a.svg").iter("{http://www.w3.org/2000/svg}text")
     return {"".join(text.itertext()) for text in texts}, Path("a.html").read_text()
 

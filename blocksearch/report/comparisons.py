@@ -24,7 +24,7 @@ from blocksearch.report.notes import (
     undecided_needs,
     units_note,
 )
-from blocksearch.report.table import Column, Priority, Report, Row, Table, form
+from blocksearch.report.table import Column, Priority, Report, Row, Table, called_by, form
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
     from blocksearch.ablation.answer import Ablation
@@ -298,7 +298,7 @@ def _compared(found: "PaperTable") -> Table:
     """List its networks against each other, named as in the table itself."""
     names = {row.name: row.label for row in found.rows}
     called = [
-        Column(name=key, label=head, left=True, form=lambda own: names.get(own, str(own)))
+        Column(name=key, label=head, left=True, form=called_by(names))
         for key, head in (("value", "network"), ("reference", "against"))
     ]
     records = [own.record(found.asked) for own in found.compared]

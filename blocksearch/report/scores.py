@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blocksearch.ablation.stats import Verdict
@@ -28,7 +29,7 @@ _COLUMNS = (
     Column(name="n", label="seeds"),
     Column(name="score", form=form(".4g")),
     Column(name="difference", form=form("+.3g")),
-    Column(name="interval", form=lambda ends: interval_text(ends, "+.3g")),
+    Column(name="interval", form=partial(interval_text, spec="+.3g")),
     Column(name="p_value", label="p (Holm)", form=p_text),
     Column(name="outcome", label="verdict", left=True),
     Column(name="other_groups", label="on other groups", left=True),

@@ -7,6 +7,7 @@ named fields, for programs).
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from blocksearch.errors import clean
@@ -53,19 +54,32 @@ def form(spec: str) -> Callable[[Any], str]:
     >>> form("+.2f")(1.234), form(".1f")((1, 2)), form(".0%")((0.5, 0.4, 0.6)), form(".2f")(None)
     ('+1.23', '[1.0, 2.0]', '50% [40%, 60%]', '')
     """
+    return partial(_formatted, spec)  # which can be pickled, as answers are
 
-    def write(value: Any) -> str:
-        match value:
-            case None:
-                return ""
-            case (low, high):
-                return f"[{low:{spec}}, {high:{spec}}]"
-            case (mean, low, high):
-                return f"{write(mean)} {write((low, high))}"
-            case _:
-                return f"{value:{spec}}"
 
-    return write
+def _formatted(spec: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case (low, high):
+            return f"[{low:{spec}}, {high:{spec}}]"
+        case (mean, low, high):
+            return f"{mean:{spec}} [{low:{spec}}, {high:{spec}}]"
+        case _:
+            return f"{value:{spec}}"
+
+
+def called_by(names: Mapping[str, str]) -> Callable[[Any], str]:
+    """Make a format that writes the name of a value, where it has one.
+
+    >>> called_by({"effnet_v1": "EffNet V1"})("effnet_v1")
+    'EffNet V1'
+    """
+    return partial(_called, names)
+
+
+def _called(names: Mapping[str, str], value: Any) -> str:
+    return names.get(value, str(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +115,10 @@ class Made(Sequence[Row]):
 
     def __len__(self) -> int:
         return len(self.of)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Row, ...]]]:
+        """Pickle the rows: what makes them may be a function inside another."""
+        return tuple, (tuple(self),)
 
     @overload
     def __getitem__(self, place: int) -> Row: ...
