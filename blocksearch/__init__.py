@@ -39,11 +39,17 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.arch.scale import rescaled
     from blocksearch.arch.zoo import TASKS, named_network
     from blocksearch.errors import BlocksearchError
+    from blocksearch.report.writers import register_writer
     from blocksearch.runs.callback import Callback
     from blocksearch.search.objectives import Objective
+    from blocksearch.search.samplers import Proposal, Sampler
     from blocksearch.space.grammar import Grammar
     from blocksearch.space.load import load_space
+    from blocksearch.training.exporters import register_exporter
+    from blocksearch.training.optimizers import OPTIMIZERS
     from blocksearch.training.recipe import Recipe
+    from blocksearch.training.schedules import SCHEDULES
+    from blocksearch.training.transforms import TRANSFORMS
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -72,16 +78,25 @@ _HOMES = {
     "arch.scale": ("rescaled",),
     "arch.zoo": ("TASKS", "named_network"),
     "errors": ("BlocksearchError",),
+    "report.writers": ("register_writer",),
     "runs.callback": ("Callback",),
     "search.objectives": ("Objective",),
+    "search.samplers": ("Proposal", "Sampler"),
     "space.grammar": ("Grammar",),
     "space.load": ("load_space",),
+    "training.exporters": ("register_exporter",),
+    "training.optimizers": ("OPTIMIZERS",),
     "training.recipe": ("Recipe",),
+    "training.schedules": ("SCHEDULES",),
+    "training.transforms": ("TRANSFORMS",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "METRICS",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "TASKS",
+    "TRANSFORMS",
     "Answer",
     "Block",
     "BlocksearchError",
@@ -90,7 +105,9 @@ __all__ = [
     "Grammar",
     "Network",
     "Objective",
+    "Proposal",
     "Recipe",
+    "Sampler",
     "Shape",
     "Study",
     "Task",
@@ -118,6 +135,8 @@ __all__ = [
     "parse",
     "parse_block",
     "price",
+    "register_exporter",
+    "register_writer",
     "replace",
     "reproduce",
     "rescaled",
@@ -132,6 +151,7 @@ __all__ = [
 # where people look first who know PyTorch, Optuna or NAS benchmarks
 _OTHERS = {
     "build": "network",
+    "Dataset": "data.Dataset",
     "create_study": "Study",
     "Executor": "train",
     "executor": "train",
@@ -142,7 +162,6 @@ _OTHERS = {
     "load_study": "front",
     "pareto": "front",
     "parse_network": "parse",
-    "Proposal": "Study",
     "search": "Study",
     "show": "layers",
     "space": "load_space",

@@ -79,6 +79,9 @@ class Proposal:
     """A row to train next, and what the sampler wants back with its trial, as JSON.
 
     Raises ConfigError if that has a `code`, under which a trial says what it is made of.
+
+    >>> Proposal(3).row
+    3
     """
 
     row: int
@@ -91,7 +94,15 @@ class Proposal:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Proposes networks; `name` stands in the trials."""
+    """Proposes networks; `name` stands in the trials. One of your own has these two members.
+
+    >>> class Newest:
+    ...     name = "newest"
+    ...     def propose(self, trials, pending, candidates, rng):
+    ...         return Proposal(candidates.free[-1]) if len(candidates.free) else None
+    >>> isinstance(Newest(), Sampler)
+    True
+    """
 
     @property
     def name(self) -> str:
