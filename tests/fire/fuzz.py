@@ -76,7 +76,7 @@ SCORES = "\ufefftreatment,seed,score,task,group\r\n" + "".join(
 PLAIN = "treatment,seed,score\nold,0,1\nold,1,2e0\nnew,0,1.5\nnew,1,-.5\n"
 COMMANDS = """cost show space list data ablate reproduce search pareto importance test merge
 check fetch section3 table2 flops all tiny effnet digits gtsrb none.db a.html a.csv mine.py x.npz
---dry-run --json --wide --quiet --help --version --enumerate --csv --as-written --equal-flops
+--dry-run --json --wide --quiet --help --version --enumerate --as-written --equal-flops
 --strict --factor --values --given --seeds --margin --widths --input --classes --dataset --budget
 --sample --seed --scale-to --save --plugin --name --trials --rungs --objectives --sampler
 --references --enqueue --epochs --max-images --recipe --batch --device --workers --db --data-root"""
