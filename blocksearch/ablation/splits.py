@@ -13,15 +13,10 @@ the degrees of freedom of a sum.
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blocksearch.ablation.flips import smallest_flip
 from blocksearch.ablation.moderation import PairedMean
 from blocksearch.ablation.power import two_sided
-from blocksearch.runs.metrics import RESOLUTION, spread
-
-Floats = NDArray[np.float64]
+from blocksearch.runs.metrics import RESOLUTION, Floats, spread
 
 
 def crossed(differences: Floats, overlap: float) -> PairedMean:

@@ -17,7 +17,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import BlocksearchError, ConfigError, SpecError
-from blocksearch.search.objectives import Floats
+from blocksearch.runs.metrics import Floats
 from blocksearch.space.encoding import Choice
 
 

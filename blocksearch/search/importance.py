@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.exchange import Exchange, exchanged_costs
-from blocksearch.search.objectives import Floats, dominated
+from blocksearch.search.objectives import dominated
 from blocksearch.search.observations import Fitted
 from blocksearch.search.results import Z, plain
 from blocksearch.search.stored_study import (

@@ -16,9 +16,10 @@ import numpy as np
 
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Evaluation, StudyDefinition, define, opening
-from blocksearch.search.objectives import Floats, Frame, Prices
+from blocksearch.search.objectives import Frame, Prices
 from blocksearch.search.schedule import TrialQueue, policy_of
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
