@@ -24,6 +24,7 @@ def crossed(differences: Floats, overlap: float) -> PairedMean:
 
     Without any spread the p is the sign flip's of the seeds.
 
+    >>> import numpy as np
     >>> found = crossed(np.array([[1.0, 2.0], [1.5, 2.5], [0.5, 1.5]]), 0.25)
     >>> found.mean, round(found.error, 3), round(found.p, 3)
     (1.5, 0.677, 0.247)
