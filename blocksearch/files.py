@@ -181,7 +181,7 @@ def replace_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> 
     _sync_folder(target.parent)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file as `replace_file` does. Raises ConfigError if it cannot be written."""
     try:
         if path.parent == RESULTS:

@@ -676,10 +676,6 @@ MISTAKES = [
     ),
     (["reproduce", "table5"], "Table 5: not run, "),
     (
-        ["space", "tiny", "--csv", "--json"],
-        "--csv prints networks alone: leave --json and --save out",
-    ),
-    (
         ["space", "tiny", "--enumerate", "--sample", "3"],
         "--enumerate lists every network, --sample some",
     ),

@@ -1,15 +1,14 @@
 """Finds runs that collapsed, which are too far below the others of their network to be noise."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from statistics import median, median_low
-from typing import TypeVar
 
 import numpy as np
 
+from blocksearch.ablation.moderation import Name
 from blocksearch.runs.metrics import ALPHA, spread
 
 LEAST = 5.0  # points below a network's median
-Name = TypeVar("Name", bound=Hashable)
 TIMES = 5.0  # of the median spread of networks; less than one in 10,000 normal samples of five
 
 

@@ -1,13 +1,10 @@
 """Tests paired differences by sign flips, which assume nothing about their distribution."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blocksearch.runs.metrics import RESOLUTION
+from blocksearch.runs.metrics import RESOLUTION, Floats
 
 MOST_FLIPPED = 20  # seeds up to which all 2ⁿ sign flips are enumerated
-
-Floats = NDArray[np.float64]
 
 
 def smallest_flip(n: int) -> float:

@@ -18,17 +18,15 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from blocksearch.ablation.moderation import PairedMean
+from blocksearch.ablation.moderation import Name, PairedMean
 from blocksearch.ablation.power import two_sided
-from blocksearch.ablation.stats import Comparison, Name, Verdict, adjust, interval_of
+from blocksearch.ablation.stats import Comparison, Verdict, adjust, interval_of
 from blocksearch.ablation.variant import Arm, Variant
-from blocksearch.runs.metrics import ALPHA, clustered_error
+from blocksearch.runs.metrics import ALPHA, Floats, clustered_error
 from blocksearch.runs.plan import Experiment
 from blocksearch.runs.records import Run
 
 GROUPS = 20  # below it an error over groups is not to be trusted
-
-Floats = NDArray[np.float64]
 
 
 class Generality(StrEnum):

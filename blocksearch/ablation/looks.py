@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
-from blocksearch.ablation.stats import Comparison, Name, Pair, Rules, Verdict, compare_pairs
+from blocksearch.ablation.moderation import Name
+from blocksearch.ablation.stats import Comparison, Pair, Rules, Verdict, compare_pairs
 
 
 def shares(analyses: int) -> tuple[float, ...]:

@@ -13,21 +13,18 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeVar, assert_never
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from blocksearch.ablation.config import Variance
 from blocksearch.ablation.flips import smallest_flip
 from blocksearch.ablation.power import critical, two_sided
-from blocksearch.runs.metrics import RESOLUTION, spread
+from blocksearch.runs.metrics import RESOLUTION, Floats, spread
 
 FAMILY = 10  # comparisons from which a family has a prior
 SEEDS = 5  # that each of these has at least
 CAP = 12.0  # degrees of freedom that a prior is worth at most
 FLOOR = 1e-5  # of the median variance: a smaller one counts as this much for the prior
 
-Floats = NDArray[np.float64]
 Name = TypeVar("Name", bound=Hashable)
 
 

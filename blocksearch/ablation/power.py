@@ -11,15 +11,13 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from blocksearch.runs.metrics import Floats
 from blocksearch.runs.plan import MOST_SEEDS
 
 POWER = 0.8
 QUANTILES = (np.arange(200) + 0.5) / 200
-
-Floats = NDArray[np.float64]
 
 
 def two_sided(t: float, freedom: float) -> float:

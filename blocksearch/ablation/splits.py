@@ -13,15 +13,10 @@ the degrees of freedom of a sum.
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blocksearch.ablation.flips import smallest_flip
 from blocksearch.ablation.moderation import PairedMean
 from blocksearch.ablation.power import two_sided
-from blocksearch.runs.metrics import RESOLUTION, spread
-
-Floats = NDArray[np.float64]
+from blocksearch.runs.metrics import RESOLUTION, Floats, spread
 
 
 def crossed(differences: Floats, overlap: float) -> PairedMean:
@@ -29,6 +24,7 @@ def crossed(differences: Floats, overlap: float) -> PairedMean:
 
     Without any spread the p is the sign flip's of the seeds.
 
+    >>> import numpy as np
     >>> found = crossed(np.array([[1.0, 2.0], [1.5, 2.5], [0.5, 1.5]]), 0.25)
     >>> found.mean, round(found.error, 3), round(found.p, 3)
     (1.5, 0.677, 0.247)

@@ -5,28 +5,25 @@ command compares. README.md in this folder gives the reason for each rule, and w
 """
 
 import math
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypedDict, TypeVar, assert_never
+from typing import TypedDict, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blocksearch.ablation.config import MARGIN, Variance
 from blocksearch.ablation.flips import sign_flip_p, smallest_flip
-from blocksearch.ablation.moderation import PairedMean, Prior, estimates
+from blocksearch.ablation.moderation import Name, PairedMean, Prior, estimates
 from blocksearch.ablation.power import critical, smallest_effect
 from blocksearch.ablation.splits import crossed
 from blocksearch.errors import ConfigError
-from blocksearch.runs.metrics import ALPHA, spread
+from blocksearch.runs.metrics import ALPHA, Floats, spread
 
 LARGEST = 1e100  # points; beyond it squares would overflow
 
-Floats = NDArray[np.float64]
 Accuracies = Mapping[int, float | Floats]  # by seed; an array has one for each split
 Pair = tuple[Accuracies, Accuracies]  # of a reference, and of its variant
-Name = TypeVar("Name", bound=Hashable)
 
 
 class Rules(TypedDict, total=False):

@@ -29,7 +29,7 @@ class Answer(Generic[Found]):
 
     def records(self) -> list[dict[str, Any]]:
         """Return the main table as flat dictionaries: every digit, one name for each field."""
-        tables = [table for table in self.report.tables if table.name]
+        tables = self.report.asked
         return tables[0].records() if tables else [dict(self.report.facts)]
 
     def data(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
 from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.files import write_file
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
@@ -229,20 +230,46 @@ def survey(
 ) -> Answer[Survey]:
     """Describe a space: its size, its costs, and where the reference networks lie.
 
+    The networks that are asked for, a `sample` or all, are its records.
+
     >>> survey("tiny", budgets=["flops <= 300k"]).data()["size"]
     248
     """
     from blocksearch.report.tables import space_report
-    from blocksearch.space.statistics import listed
+    from blocksearch.space.statistics import check_listed, listed
     from blocksearch.space.statistics import survey as look
 
-    name, question, grammar = read_grammar(space, budgets)
-    networks = listed(grammar, sample, seed, everything=enumerate, streamed=False)
+    name, question, grammar = _read_grammar(space, budgets)
+    if enumerate and sample is None:
+        check_listed(grammar)
+    networks = listed(grammar, sample, seed, everything=enumerate)
     found = look(grammar, progress)
     return Answer(found=found, report=space_report(name, question, grammar, found, networks))
 
 
-def read_grammar(space: "Grammar | str | Path", budgets: Sequence[str]) -> tuple[str, str, Grammar]:
+def write_networks(
+    space: "Grammar | str | Path",
+    file: str | Path,
+    *,
+    budgets: Sequence[str] = (),
+    sample: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Write the costs and texts of all networks of a space, or of a sample, to a .csv file, one by
+    one: a space of any size takes no more memory. Raises ConfigError if it cannot be written.
+
+    >>> write_networks("tiny", "tiny.csv", budgets=["flops <= 300k"])  # doctest: +SKIP
+    """
+    from blocksearch.report.pages import stream_csv
+    from blocksearch.space.statistics import listed
+
+    networks = listed(_read_grammar(space, budgets)[2], sample, seed, everything=True)
+    write_file(Path(file), lambda out: stream_csv(networks, out))
+
+
+def _read_grammar(
+    space: "Grammar | str | Path", budgets: Sequence[str]
+) -> tuple[str, str, Grammar]:
     """Return a space within budgets, with its name and the question that it asks."""
     from blocksearch.arch.cost import read_budget
     from blocksearch.space.load import read_space

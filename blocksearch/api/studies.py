@@ -180,7 +180,7 @@ def tabulate(
     callbacks: Sequence[object] = (),
     **fields: Unpack[RunFields],
 ) -> Answer[Any]:
-    """Train every network of a small space, and write a table from which a search is replayed.
+    """Train every network of a small space, and write a table of its accuracies after each epoch.
 
     The answer is the table's file; with `dry_run` it is what would be trained.
 

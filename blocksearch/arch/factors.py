@@ -13,7 +13,7 @@ from operator import index
 from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 
 from blocksearch.arch.layers import Activation, Layers, PoolKind, Shape
-from blocksearch.arch.ops import NAME, NO_OPS, Op, Ops, checked, read_op
+from blocksearch.arch.ops import NAME, NO_OPS, Op, Ops, checked, loaded_ops, read_op
 from blocksearch.errors import SpecError, near, unknown
 
 Size: TypeAlias = tuple[int, int]
@@ -194,7 +194,8 @@ class Factor:
         if value is None:
             uncalled = self.op and re.fullmatch(NAME, text)
             hint = f"; call it: {text}()" if uncalled else near(text, map(str, self.values))
-            raise SpecError(f"{self.name} must be {self.rule}, but got {text!r}{hint}")
+            said = f"{self.name} must be {self.rule}, but got {text!r}{hint}"
+            raise SpecError(said + ("" if uncalled else loaded_ops(self.op, ops)))
         return value
 
 

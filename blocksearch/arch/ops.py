@@ -152,7 +152,8 @@ def ops_in(values: Iterable[Any]) -> Ops:
 def read_op(factor: str, kind: str, text: str, ops: Ops) -> Op | None:
     """Read `namespace.name(key=value,…)` as a factor's value, or None if it is not such a text.
 
-    Raises SpecError if its file is not loaded or the op is for another kind of factor.
+    Raises SpecError if its file is not loaded or has no such op, or the op is for another kind of
+    factor.
     """
     match = _TEXT.fullmatch(text)
     if match is None:
@@ -160,10 +161,18 @@ def read_op(factor: str, kind: str, text: str, ops: Ops) -> Op | None:
     name, arguments = match.groups()
     if name not in ops:
         file = name.split(".")[0]
+        if any(own.startswith(f"{file}.") for own in ops):
+            raise SpecError(f"{factor}={text} is no op of {file}.py{loaded_ops(kind, ops)}")
         raise SpecError(f"{factor}={text} is defined in {file}.py, which is not loaded")
     pairs = [pair.partition("=") for pair in arguments.split(",") if pair]
     made = ops[name](**{key: _parameter(value) for key, _, value in pairs})
     return checked(factor, kind, made)
+
+
+def loaded_ops(kind: str, ops: Ops) -> str:
+    """Name the ops that a factor may have, for the end of an error; nothing if there are none."""
+    own = sorted(f"{name}()" for name, each in ops.items() if each.kind == kind)
+    return f"; loaded ops: {', '.join(own)}" if own else ""
 
 
 def checked(factor: str, kind: str, value: Op) -> Op:

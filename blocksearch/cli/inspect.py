@@ -1,6 +1,7 @@
 """Inspects networks, spaces and data; trains nothing."""
 
 import sys
+from dataclasses import replace as with_fields
 from pathlib import Path
 from typing import Annotated
 
@@ -137,34 +138,31 @@ def space(
     sample: Annotated[int | None, typer.Option(help="Also list this many random networks.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     enumerate: Annotated[
-        bool, typer.Option("--enumerate", help="List every network, in order.")
-    ] = False,
-    csv: Annotated[
-        bool,
-        typer.Option("--csv", help="Only list networks, as CSV: all unless --sample is given."),
+        bool, typer.Option("--enumerate", help="Also list every network, in order.")
     ] = False,
 ) -> None:
     """Show the size and costs of a space, before any training.
 
+    A .csv file has the listed networks alone, however many.
+
     Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
     """
-    from blocksearch.api.networks import read_grammar, survey
-    from blocksearch.report.pages import stream_csv
+    from blocksearch.api.networks import survey, write_networks
     from blocksearch.report.progress import slow
-    from blocksearch.space.statistics import listed
 
-    if csv and (output.json or output.save):
-        raise ConfigError("--csv prints networks alone: leave --json and --save out")
     if enumerate and sample is not None:
         raise ConfigError("--enumerate lists every network, --sample some: choose one")
-    if csv:
-        grammar = read_grammar(space, budget or ())[2]
-        stream_csv(listed(grammar, sample, seed, everything=True, streamed=True), sys.stdout)
-        return
-    wanted: Given = {"sample": sample, "seed": seed, "enumerate": enumerate}
+    within: Given = {"budgets": budget or (), "sample": sample, "seed": seed}
+    asked = enumerate or sample is not None
+    tables = [file for file in output.save if asked and file.suffix.lower() == ".csv"]
     with slow(f"looking at {space}", quiet=output.quiet) as progress:
-        answer = survey(space, budgets=budget or (), progress=progress, **wanted)
-    output.show(answer)
+        for file in tables:
+            write_networks(space, file, **within)
+        rest = with_fields(output, save=[file for file in output.save if file not in tables])
+        if tables and not (rest.save or rest.json):
+            within, enumerate = {**within, "sample": None}, False
+        answer = survey(space, enumerate=enumerate, progress=progress, **within)
+    rest.show(answer)
 
 
 @app.command("list")

@@ -162,7 +162,8 @@ def tabulate(
 ) -> None:
     """Train every network of a small space, into one table.
 
-    Searches of the space can then be replayed in seconds. The same command goes on after a stop.
+    It has the accuracies of each network and seed, one an epoch. The same command goes on after a
+    stop.
 
     Example: blocksearch tabulate tiny --dataset digits --max-images 1000 --epochs 2
     """

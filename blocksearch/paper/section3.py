@@ -18,7 +18,7 @@ from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.data import get, split_id
 from blocksearch.data.splits import SplitSummary, both_origins
 from blocksearch.errors import SpecError
-from blocksearch.paper.claims import Claim, claims_about, with_claims
+from blocksearch.paper.claims import REVISED, Claim, claims_about, with_claims
 from blocksearch.paper.reproduce import compared, measured, networks_of
 from blocksearch.paper.tables import TABLES
 from blocksearch.runs.ledger import Ledger
@@ -268,7 +268,7 @@ def _networks(part: _Part, table: int) -> tuple[VariantResult, ...]:
     return tuple(
         result
         for result in compared(table, rows, range(FIRST))
-        if any(claim.section.startswith("6") for claim in claims_about(result.variant))
+        if any(claim.section == REVISED for claim in claims_about(result.variant))
     )
 
 

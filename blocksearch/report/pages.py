@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
-from typing import Any, TextIO
+from typing import IO, Any
 
 from blocksearch.errors import clean
 from blocksearch.report.table import Column, Priority, Report, Row, Table
@@ -190,31 +190,37 @@ def json_text(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """Write the records of each table, with all digits, an empty line between tables.
+    """Write the records with all digits under one row of heads, as data frames and spreadsheets
+    read it: those of the main table, or of all, told apart by a column `table`.
 
-    The title is a column of its own: what was reduced goes where the numbers go.
+    The first line of the title is a column of its own: what was reduced goes where the numbers go.
     """
-    tables = [table for table in report.tables if table.name] or list(report.tables)
-    return "\n".join(_csv_table(table, report.title or table.title) for table in tables)
-
-
-def _csv_table(table: Table, title: str) -> str:
+    tables = report.asked or list(report.tables)
+    parts = [(table, table.records()) for table in tables]
+    filled = [(table, records) for table, records in parts if records]
+    columns = [column.name for table in tables[:1] for column in table.columns]
+    keys = list(dict.fromkeys(key for _, rows in filled for row in rows for key in row)) or columns
+    several = len(filled) > 1
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    records = table.records()
-    fields = list(records[0]) if records else [column.name for column in table.columns]
-    writer.writerow([*map(_no_formula, fields), "title"])
-    writer.writerows([*map(_exact, row.values()), _exact(title)] for row in records)
+    writer.writerow(map(_no_formula, [*["table"] * several, *keys, "title"]))
+    for table, records in filled:
+        title = (report.title or table.title).split("\n")[0]
+        for row in records:
+            cells = [*[table.name] * several, *map(row.get, keys), title]
+            writer.writerow(map(_exact, cells))
     return out.getvalue()
 
 
-def stream_csv(rows: Iterable[Row], out: TextIO) -> None:
+def stream_csv(rows: Iterable[Row], out: IO[bytes]) -> None:
     """Write rows as CSV one by one, so that a space of any size streams."""
-    writer = csv.writer(out, lineterminator="\n")
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
     for place, row in enumerate(rows):
         if place == 0:
             writer.writerow(map(_no_formula, row))
         writer.writerow(map(_exact, row.values()))
+    text.detach()  # the file stays its owner's
 
 
 _EXPONENT = 1e22  # below it, no digit of a whole number that is written out is made up

@@ -109,7 +109,7 @@ def claims_report(
     table = replace(rows_table("claims", shown), data=tuple(data))
     facts = {"data": list(found.values())}
     return Report(
-        title="\n".join(found.values()),
+        title="\n".join((f"claims of the paper on {', '.join(found)}", *found.values())),
         tables=(table,),
         figures=tuple(_claimed(name, data) for name in found),
         notes=(said, *notes),

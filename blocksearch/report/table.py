@@ -200,7 +200,9 @@ class Report:
     """Hold a whole answer: tables (the main one first), figures, and notes under them.
 
     `facts` are numbers and words of the whole answer, by their fields in JSON, and `units` those of
-    such fields. Where there are no figures, `undrawn` is what the answer is instead.
+    such fields. `main` is the name of the table that was asked for, where the others are beside
+    it: its records are the answer's. Where there are no figures, `undrawn` is what the answer is
+    instead.
     """
 
     title: str = ""
@@ -209,7 +211,14 @@ class Report:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    main: str = ""
     undrawn: str = ""
+
+    @property
+    def asked(self) -> list[Table]:
+        """The tables with a name: the main one alone, where there is one."""
+        named = [table for table in self.tables if table.name]
+        return [table for table in named if table.name == self.main] or named
 
     @property
     def drawable(self) -> tuple["Figure", ...]:

@@ -62,6 +62,7 @@ def space_report(
         f"({found.combinations:,} combinations of options)",
         tables=tuple(tables),
         figures=(_distribution(found, looked_at),),
+        main="networks",
         facts={
             "space": name,
             "question": question,

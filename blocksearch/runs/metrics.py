@@ -15,6 +15,7 @@ from scipy import sparse, special
 
 from blocksearch.errors import ConfigError
 
+Floats = NDArray[np.float64]
 ALPHA = 0.05
 RESOLUTION = 1e-9  # points, and share of the data's size: below it a difference is rounding
 

@@ -28,8 +28,8 @@ def shipped(dataset: str) -> tuple[str, ...]:
 
 
 def meant(file: Path) -> str:
-    """Suggest a database for one that does not exist, one here of that name or a similar one, else
-    a shipped one.
+    """Suggest a database for one that does not exist: the one with the most similar name, of those
+    here and the shipped ones. Of two with one name it is the one here.
 
     >>> meant(Path("no/svhn.bd"))[:14], "svhn.db" in meant(Path("no/svhn.bd"))
     ('; did you mean', True)
@@ -38,10 +38,9 @@ def meant(file: Path) -> str:
     for folder in (file.parent, RESULTS, HERE, BESIDE):
         for each in sorted(folder.glob("*.db")):
             here.setdefault(each.name, repr(str(each)))
-    published = {name: f"studies/{name} of blocksearch's repository" for name in NAMES}
-    for known in (here, published):
-        if found := get_close_matches(file.name, known, 1):
-            return f"; did you mean {known[found[0]]}?"
+    known = {name: f"studies/{name} of blocksearch's repository" for name in NAMES} | here
+    if found := get_close_matches(file.name, known, 1):
+        return f"; did you mean {known[found[0]]}?"
     return f"; known: {', '.join([*here.values()][:SHOWN])}" if here else ""
 
 

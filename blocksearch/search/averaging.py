@@ -17,6 +17,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.surrogate import (
     OWN,
     PART,
@@ -24,7 +25,6 @@ from blocksearch.search.surrogate import (
     SEED_FREEDOM,
     Evidence,
     Features,
-    Floats,
     Scales,
     SeedNoise,
     Seen,

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.cost import Budget
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.further import Expected, Further, below
 from blocksearch.search.measured import Measure
-from blocksearch.search.objectives import Boxes, Floats, Frame, Prices, dominated, ranks
+from blocksearch.search.objectives import Boxes, Frame, Prices, dominated, ranks
 from blocksearch.search.observations import (
     LATER_REFITS,
     Finals,

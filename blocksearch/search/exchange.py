@@ -6,7 +6,7 @@ whose file is not loaded), or a network that cannot be built with it, has no cou
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,49 +17,50 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.arch.stem import stages_without_block
 from blocksearch.errors import BlocksearchError, ConfigError, SpecError
-from blocksearch.search.objectives import Floats
+from blocksearch.runs.metrics import Floats
+from blocksearch.space.encoding import Choice
 
 
 class Exchange:
     """Counts costs of networks, given as texts, with a level of a choice exchanged.
 
-    `names` are the study's choices, such as `residual`, `residual@2` of the second block, `widths`
-    and `stem`.
+    `choices` are the study's.
     """
 
-    def __init__(self, texts: Sequence[str], names: Sequence[str], costs: Sequence[str]) -> None:
+    def __init__(
+        self, texts: Sequence[str], choices: Iterable[Choice], costs: Sequence[str]
+    ) -> None:
         self._networks = [read(text) for text in texts]
         self._costs, self.count = tuple(costs), len(costs)
-        self._slots = max((int(name.split("@")[1]) for name in names if "@" in name), default=1)
+        self._slots = max(choice.slot or 1 for choice in choices)
         self._known: dict[Network, tuple[float, ...]] = {}
 
-    def costs(self, place: int, name: str, level: str) -> tuple[float, ...] | None:
+    def costs(self, place: int, choice: Choice, level: str) -> tuple[float, ...] | None:
         """Return what a network costs with a level in place of its own; None if it has none."""
         network = self._networks[place]
         if network is None:
             return None
         with suppress(BlocksearchError):
-            return self._counted(self._exchanged(network, name, level))
+            return self._counted(self._exchanged(network, choice, level))
         return None
 
-    def _exchanged(self, network: Network, name: str, level: str) -> Network:
-        factor, _, slot = name.partition("@")
-        match factor:
-            case "widths":
+    def _exchanged(self, network: Network, choice: Choice, level: str) -> Network:
+        match factor := choice.factor:
+            case "widths":  # stored as Python writes a tuple
                 return replace(network, widths=tuple(map(int, re.findall(r"[0-9]+", level))))
             case "stem" | "head" | "resolution" | "channels":
                 return network.with_factor(factor, level)
             case _ if factor not in FACTORS:
                 raise ConfigError(f"{factor} is no choice that a network's text has")
         value = factor_named(factor).parse(level)
-        if not slot:
+        if choice.slot is None:
             return network.with_factor(factor, value)
         blocks = list(network.blocks)
         if len(blocks) == 1:
             blocks *= len(network.widths) - stages_without_block(network.stem)
-        own = int(slot) - 1 - self._slots  # the last slots of all layouts have one number
+        own = choice.slot - 1 - self._slots  # the last slots of all layouts have one number
         if -own > len(blocks):
-            raise SpecError(f"{name}: the network has {len(blocks)} blocks")
+            raise SpecError(f"{choice}: the network has {len(blocks)} blocks")
         blocks[own] = blocks[own].with_factors({factor: value})
         return replace(network, blocks=tuple(blocks))
 
@@ -78,14 +79,14 @@ def read(text: str) -> Network | None:
 
 
 def exchanged_costs(
-    exchange: Exchange, places: Sequence[int], name: str, levels: Sequence[str]
+    exchange: Exchange, places: Sequence[int], choice: Choice, levels: Sequence[str]
 ) -> tuple[list[int], Floats]:
     """Return the places at which every level can be exchanged for the network's own, and the costs:
     levels × places × costs.
     """
     kept, found = [], []
     for place in places:
-        own = [exchange.costs(place, name, level) for level in levels]
+        own = [exchange.costs(place, choice, level) for level in levels]
         counted = [each for each in own if each is not None]
         if len(counted) == len(levels):
             kept.append(place)

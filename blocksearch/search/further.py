@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.cost import Budget
-from blocksearch.search.measured import Floats, Measure
+from blocksearch.runs.metrics import Floats
+from blocksearch.search.measured import Measure
 from blocksearch.search.observations import Fitted, MadeOf, Observation, Observations
 from blocksearch.search.trials import Trial
 

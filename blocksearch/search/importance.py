@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from blocksearch.errors import ConfigError
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.exchange import Exchange, exchanged_costs
-from blocksearch.search.objectives import Floats, dominated
+from blocksearch.search.objectives import dominated
 from blocksearch.search.observations import Fitted
 from blocksearch.search.results import Z, plain
 from blocksearch.search.stored_study import (
@@ -32,6 +33,7 @@ from blocksearch.search.stored_study import (
     open_study,
 )
 from blocksearch.search.surrogate import MODELLED
+from blocksearch.space.encoding import Choice
 
 DRAWS = 400
 Interval = tuple[float, float]
@@ -116,16 +118,17 @@ def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:
     rng = np.random.default_rng(0)
     fronts = _fronts(study, fit, draws, rng)
     networks = [study.first[each].text for each in fit.rows]
-    exchange = Exchange(networks, tuple(study.choices), MODELLED)
+    choices = list(map(Choice.read, study.choices))
+    exchange = Exchange(networks, choices, MODELLED)
     factors = []
-    for place, (factor, values) in enumerate(study.choices.items()):
+    for place, (choice, values) in enumerate(zip(choices, study.choices.values(), strict=True)):
         codes = fit.codes[:, place]
         bits = importance(codes, len(values), fronts, rng)
-        exchanged, effects = _contrasts(fit, exchange, place, factor, values)
+        exchanged, effects = _contrasts(fit, exchange, place, choice, values)
         levels = _levels(codes, tuple(map(plain, values)), fronts, effects)
         factors.append(
             FactorImportance(
-                name=plain(factor), importance=bits, levels=levels, exchanged=exchanged
+                name=plain(str(choice)), importance=bits, levels=levels, exchanged=exchanged
             )
         )
     factors.sort(key=lambda factor: -factor.importance.mean)
@@ -259,7 +262,7 @@ def _levels(
 
 
 def _contrasts(
-    fit: Fitted, exchange: Exchange, place: int, factor: str, values: Sequence[str]
+    fit: Fitted, exchange: Exchange, place: int, choice: Choice, values: Sequence[str]
 ) -> tuple[int, dict[int, tuple[Estimate, float]]]:
     """Exchange the levels of a factor that were trained; all else stays as it is in each network,
     and a network in which one of them cannot be is left out of all.
@@ -270,7 +273,7 @@ def _contrasts(
     codes, model = fit.codes[:, place], fit.model
     there = [level for level in range(len(values)) if (codes == level).any()]
     known = [int(row) for row in np.flatnonzero(codes >= 0)]
-    kept, costs = exchanged_costs(exchange, known, factor, [values[level] for level in there])
+    kept, costs = exchanged_costs(exchange, known, choice, [values[level] for level in there])
     if not kept:
         return 0, {}
     rows = []

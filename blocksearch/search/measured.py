@@ -17,8 +17,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.quantities import EARLIER_NAMES, METRICS
 from blocksearch.errors import ConfigError, PluginError, unknown
 from blocksearch.runs.measures import is_metric, read_metric
-
-Floats = NDArray[np.float64]
+from blocksearch.runs.metrics import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

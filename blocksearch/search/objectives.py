@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from blocksearch.arch.network import Network
 from blocksearch.errors import ConfigError, PluginError
 from blocksearch.runs.measures import Metric
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.identity import source_digest
 from blocksearch.search.measured import EvaluatedRun, Measure
 from blocksearch.space.candidates import Candidates
 
-Floats = NDArray[np.float64]
 _MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
 
 

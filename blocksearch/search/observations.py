@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.averaging import averaged
 from blocksearch.search.measured import ACCURACY, Measure
-from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import (
     Codes,
     FeatureRows,

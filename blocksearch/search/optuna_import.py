@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from blocksearch.errors import ConfigError, StoreError
 from blocksearch.runs.location import Location
-from blocksearch.search.objectives import Floats, front, hypervolume
+from blocksearch.runs.metrics import Floats
+from blocksearch.search.objectives import front, hypervolume
 from blocksearch.search.optuna_io import open_storage, storing
 from blocksearch.search.results import RESERVED, Axis, Entry, Summary, plain, walk
 

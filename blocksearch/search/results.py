@@ -12,8 +12,9 @@ import numpy as np
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse
 from blocksearch.errors import BlocksearchError, ConfigError, check_type, unknown
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.measured import Shown
-from blocksearch.search.objectives import Floats, dominated, hypervolume
+from blocksearch.search.objectives import dominated, hypervolume
 from blocksearch.search.surrogate import SeedNoise
 
 Z, LEVEL = 1.959964, 0.05  # of 95 % intervals

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from blocksearch.arch.network import Network
 from blocksearch.errors import BlocksearchError, ConfigError, PluginError
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.identity import is_optuna, sampler_text
-from blocksearch.search.objectives import Floats
 from blocksearch.search.surrogate import Codes
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.load import made_in

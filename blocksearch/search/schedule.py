@@ -16,11 +16,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.config import MAX_PENDING, StudyConfig
 from blocksearch.search.definition import StudyDefinition, opening
 from blocksearch.search.evolution import Evolution
 from blocksearch.search.identity import is_optuna
-from blocksearch.search.objectives import Floats, Prices, front, ranks
+from blocksearch.search.objectives import Prices, front, ranks
 from blocksearch.search.samplers import OPTUNA, SAMPLERS, Guarded, Sampler, Untrained
 from blocksearch.search.trials import Trial, TrialKind, TrialState
 from blocksearch.space.candidates import Candidates

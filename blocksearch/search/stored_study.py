@@ -16,11 +16,11 @@ from blocksearch.errors import ConfigError, MissingError, StoreError, unknown
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
+from blocksearch.runs.metrics import Floats
 from blocksearch.runs.peek import contents
 from blocksearch.runs.shipped import WITH_STUDIES
 from blocksearch.search.further import Expected, Further
 from blocksearch.search.measured import Measure, read_limit
-from blocksearch.search.objectives import Floats
 from blocksearch.search.observations import Fitted, Observations
 from blocksearch.search.results import plain
 from blocksearch.search.surrogate import MODELLED, Codes

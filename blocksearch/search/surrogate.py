@@ -18,7 +18,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from blocksearch.runs.metrics import Floats
+
 Codes = NDArray[np.int16]
 Lone = TypeVar("Lone", float, Floats)
 MODELLED = ("flops", "params", "peak_activations")  # the costs that the model sees

@@ -1,23 +1,18 @@
 """Trains every network of a small space and the named points on the same seeds, and stores the
-results in a file.
-
-A search is replayed from it in seconds, as often as a comparison of samplers needs.
+accuracy after each epoch in a file.
 """
 
 import csv
 import io
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, DataError, StoreError
-from blocksearch.files import check_place, read_text, replace_file
+from blocksearch.errors import ConfigError
+from blocksearch.files import check_place, replace_file
 from blocksearch.runs.callback import Callback
-from blocksearch.runs.fields import SEED, Fields
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
@@ -26,23 +21,7 @@ from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
 
-_FINGERPRINT = re.compile("[0-9a-f]{1,64}")
-_NUMBER = re.compile(r"(0|[1-9][0-9]{0,18})(\.[0-9]{1,30})?(e-?[0-9]{1,3})?")
 _COLUMNS = ("fingerprint", "seed", "state", "accuracies", "network")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tabulated:
-    """Accuracies (percent, one an epoch) by fingerprint and seed; of a run that diverged, those
-    before it did.
-
-    `epochs` is the horizon; an entry that is shorter is a run that diverged.
-    """
-
-    title: str
-    epochs: int
-    seeds: tuple[int, ...]
-    accuracies: Mapping[tuple[str, int], tuple[float, ...]]
 
 
 def tabulate(
@@ -136,81 +115,12 @@ def _write(file: Path, title: str, epochs: int, rows: Sequence[Mapping[str, obje
         writer.writeheader()
         writer.writerows(rows)
         about = {"title": title, "epochs": epochs}
-        about["digest"] = _digest(about, out.getvalue())
+        about["digest"] = digest_of(about, out.getvalue())
         replace_file(file, f"# {json.dumps(about)}\n{out.getvalue()}".encode())
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _digest(about: Mapping[str, object], rows: str) -> str:
+def digest_of(about: Mapping[str, object], rows: str) -> str:
     """Digest a table's first line and its rows, so that a damaged one is noticed."""
     return sha256(f"{about['title']}\n{about['epochs']}\n{rows}".encode()).hexdigest()
-
-
-def read_table(file: Path) -> Tabulated:
-    """Read a table. Raises DataError if it is missing, damaged or no table.
-
-    One without a digest, as earlier versions wrote it, is taken as it stands.
-    """
-    if not file.is_file():
-        raise DataError(
-            f"{file} is not there: it would be the table that tabulating a space writes"
-        )
-    try:
-        lines = io.StringIO(read_text(file), newline="")
-        about = json.loads(next(lines).removeprefix("# "))
-        text = lines.read()
-        if about.get("digest", found := _digest(about, text)) != found:
-            raise ValueError("it was damaged or edited, and does not have its digest")
-        head = Fields(about, "its first line")
-        title, epochs = head.text("title"), head.whole("epochs", 1)
-        entries = {}
-        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 1):
-            key, accuracies = _entry(row, epochs, f"row {number}")
-            if key in entries:
-                raise ValueError(f"row {number} says again what an earlier one says")
-            entries[key] = accuracies
-        return Tabulated(
-            title=title,
-            epochs=epochs,
-            seeds=tuple(sorted({seed for _, seed in entries})),
-            accuracies=entries,
-        )
-    except (
-        StoreError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-        StopIteration,
-        csv.Error,
-    ) as error:
-        raise DataError(f"{file} is not a table of `blocksearch tabulate`: {error}") from error
-
-
-def _entry(
-    row: Mapping[str, str], epochs: int, where: str
-) -> tuple[tuple[str, int], tuple[float, ...]]:
-    """Read a row. Raises StoreError or ValueError for what is none."""
-    texts = Fields(row, where)
-    accuracies = [_read(each, where) for each in texts.text("accuracies").split()]
-    read = Fields({"seed": _read(texts.text("seed"), where), "accuracies": accuracies}, where)
-    if len(accuracies) > epochs:
-        raise ValueError(f"{where} has {len(accuracies)} accuracies, of {epochs} epochs")
-    if not _FINGERPRINT.fullmatch(texts.text("fingerprint")):
-        raise ValueError(
-            f"{where} has a fingerprint that is none: {texts.text('fingerprint')!r:.40}"
-        )
-    key = (texts.text("fingerprint"), read.whole("seed", 0, SEED))
-    return key, read.numbers("accuracies", 0, 100)
-
-
-def _read(text: str, where: str) -> int | float:
-    """Read a number as it is written here: JSON's, in the digits 0 to 9."""
-    found = json.loads(text) if _NUMBER.fullmatch(text) else None
-    if found is None:
-        raise ValueError(f"{where} has no number where one belongs: {text!r:.40}")
-    number: int | float = found
-    return number

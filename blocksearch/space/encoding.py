@@ -2,7 +2,9 @@
 makes neighbours, mutations and crosses of them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -19,6 +21,28 @@ from blocksearch.space.reasons import why_not
 Code: TypeAlias = tuple[int, ...]
 _TRIES = 20  # children that may leave the space before a parent is returned
 _Each = TypeVar("_Each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Name a choice of a space: a factor, of all blocks or of one slot, from 1."""
+
+    factor: str
+    slot: int | None = None
+
+    def __str__(self) -> str:
+        return self.factor if self.slot is None else f"{self.factor}@{self.slot}"
+
+    @classmethod
+    def read(cls, text: str) -> "Choice":
+        """Read a name as a study stores it; one that no space gives is a factor that none has.
+
+        >>> Choice.read("residual@2"), Choice.read("a@b")
+        (Choice(factor='residual', slot=2), Choice(factor='a@b', slot=None))
+        """
+        factor, mark, slot = text.partition("@")
+        known = mark and re.fullmatch("[1-9][0-9]{0,5}", slot)
+        return cls(factor=factor, slot=int(slot)) if known else cls(factor=text)
 
 
 class Encoding:
@@ -137,7 +161,7 @@ class Encoding:
         return tuple(map(int, chosen))
 
     def _name(self, factor: str, slot: int) -> str:
-        return factor if self._slots == 1 else f"{factor}@{slot + 1}"
+        return str(Choice(factor=factor, slot=None if self._slots == 1 else slot + 1))
 
     def _numbered(self, slots: Sequence[_Each]) -> Iterator[tuple[int, _Each]]:
         """Number a layout's slots; the last slots of all layouts have one number."""

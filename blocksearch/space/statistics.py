@@ -86,25 +86,21 @@ def survey(grammar: Grammar, progress: Progress) -> Survey:
 
 
 def listed(
-    grammar: Grammar, sample: int | None, seed: int, *, everything: bool, streamed: bool
+    grammar: Grammar, sample: int | None, seed: int, *, everything: bool
 ) -> Iterator[dict[str, object]]:
-    """Walk the networks that a user asks for: a sample, all of them, or none.
-
-    Raises ConfigError if all are too many to be shown at once and are not streamed.
-    """
-    if (
-        everything
-        and sample is None
-        and not streamed
-        and (count := grammar.count()).value > MOST_LISTED
-    ):
-        raise ConfigError(
-            f"{count} networks are too many to list at once: stream them as CSV, or draw a sample"
-        )
+    """Walk the networks that a user asks for: a sample, all of them, or none."""
     networks = (
         grammar.sample(sample, seed) if sample is not None else iter(grammar if everything else ())
     )
     return (_row(network) for network in networks)
+
+
+def check_listed(grammar: Grammar) -> None:
+    """Raise ConfigError if the networks are too many to be shown at once."""
+    if (count := grammar.count()).value > MOST_LISTED:
+        raise ConfigError(
+            f"{count} networks are too many to list at once: save them as .csv, or draw a sample"
+        )
 
 
 def _row(network: Network) -> dict[str, object]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
 
 VERSION = "1"  # of the order in which these loops add up; another order is another version
 
@@ -68,14 +68,14 @@ def wide(rows: int, channels: int) -> int:
 
 @compiled
 def normalised(
-    x: Floats,
-    weight: Floats,
-    bias: Floats,
+    x: Float32s,
+    weight: Float32s,
+    bias: Float32s,
     eps: float,
     slope: np.float32,
-    y: Floats,
-    kept: Floats,
-    statistics: Floats,
+    y: Float32s,
+    kept: Float32s,
+    statistics: Float32s,
 ) -> None:
     """Write y = weight·(x − mean)/√(variance + eps) + bias, times `slope` where that is not
     positive, and mean and variance as the rows of `statistics`.
@@ -120,14 +120,14 @@ def normalised(
 
 @compiled
 def normalised_gradient(
-    dy: Floats,
-    x: Floats,
-    kept: Floats,
-    statistics: Floats,
+    dy: Float32s,
+    x: Float32s,
+    kept: Float32s,
+    statistics: Float32s,
     eps: float,
     slope: np.float32,
-    dx: Floats,
-    d_affine: Floats,
+    dx: Float32s,
+    d_affine: Float32s,
 ) -> None:
     """Write the gradients of what `normalised` read from that of y: of x, and of weight and bias
     as rows.
@@ -170,7 +170,11 @@ def normalised_gradient(
 
 @compiled
 def gathered(
-    pixels: NDArray[np.uint8], indices: NDArray[np.int64], scale: Floats, shift: Floats, x: Floats
+    pixels: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    scale: Float32s,
+    shift: Float32s,
+    x: Float32s,
 ) -> None:
     """Write scale·pixel + shift for N×K images out of M×P×C pixels: x is N×P×(K·C), the K images of
     a row side by side.
@@ -200,7 +204,7 @@ def within(index: int, size: int, reflect: bool) -> int:
 
 
 @compiled
-def levels(gain: float, lift: float, scale: Floats, shift: Floats, table: Floats) -> None:
+def levels(gain: float, lift: float, scale: Float32s, shift: Float32s, table: Float32s) -> None:
     """Write what each of 256 levels of each channel becomes, tinted and normalised: table C×256."""
     for c in range(len(scale)):
         mean = -shift[c] / scale[c]
@@ -211,7 +215,12 @@ def levels(gain: float, lift: float, scale: Floats, shift: Floats, table: Floats
 
 @compiled
 def interpolated(
-    image: NDArray[np.uint8], m: Floats, reflect: bool, table: Floats, shift: Floats, x: Floats
+    image: NDArray[np.uint8],
+    m: Float32s,
+    reflect: bool,
+    table: Float32s,
+    shift: Float32s,
+    x: Float32s,
 ) -> None:
     """Read an H×W×C image between its pixels: x is H×W×C, levels become what `table` has."""
     height, width, channels = image.shape
@@ -246,12 +255,12 @@ def interpolated(
 def warped(
     pixels: NDArray[np.uint8],
     indices: NDArray[np.int64],
-    matrices: Floats,
-    tints: Floats,
+    matrices: Float32s,
+    tints: Float32s,
     holes: NDArray[np.int32],
     how: tuple[bool, bool],
-    normalisation: tuple[Floats, Floats],
-    x: Floats,
+    normalisation: tuple[Float32s, Float32s],
+    x: Float32s,
 ) -> None:
     """Write N×K images as `gathered` does, each changed as its row of a `Warp` says: x is
     N×H×W×(K·C), pixels M×H×W×C, and the N·K rows go image by image, seed by seed. `how` says

@@ -210,6 +210,16 @@ def test_a_text_of_an_op_that_is_not_called_is_told_so(factor):
     assert "call it" not in str(other.value)
 
 
+@pytest.mark.parametrize("text", ["se()", "squeeze.sse(ratio=2)", "sse"])
+def test_a_misspelt_op_is_answered_by_those_that_are_loaded(text):
+    with pytest.raises(ParseError, match=r"; loaded ops: squeeze\.se\(\), at column"):
+        parse(f"effnet attention={text}", TASKS["gtsrb"], ops=OPTIONS)
+    for factor, ops in (("kernel", OPTIONS), ("attention", {})):  # none for it, none at all
+        with pytest.raises(ParseError) as caught:
+            parse(f"effnet {factor}={text}", TASKS["gtsrb"], ops=ops)
+        assert "loaded ops" not in str(caught.value)
+
+
 def test_a_file_that_is_not_loaded_is_named():
     with pytest.raises(
         ParseError,

@@ -20,9 +20,10 @@ import numpy as np
 
 from blocksearch.report.console import show
 from blocksearch.report.table import Report, rows_table
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import REPEATED
-from blocksearch.search.objectives import Floats, front
+from blocksearch.search.objectives import front
 from blocksearch.search.observations import Fitted, Observations
 from blocksearch.search.results import Z, simultaneous_z
 from blocksearch.search.schedule import TrialQueue, policy_of

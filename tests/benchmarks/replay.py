@@ -16,16 +16,17 @@ import numpy as np
 
 from blocksearch.data import get
 from blocksearch.errors import ConfigError
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import Evaluation, StudyDefinition, define, opening
-from blocksearch.search.objectives import Floats, Frame, Prices
+from blocksearch.search.objectives import Frame, Prices
 from blocksearch.search.schedule import TrialQueue, policy_of
-from blocksearch.search.tabulate import Tabulated, read_table
 from blocksearch.search.trials import Trial
 from blocksearch.space.candidates import Candidates
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
 from tests.benchmarks.queues import done
+from tests.benchmarks.table import Tabulated, read_table
 
 RACED_SEEDS = 3  # of either arm of the comparison with and without rungs
 

@@ -27,8 +27,8 @@ import numpy as np
 from blocksearch.errors import BlocksearchError
 from blocksearch.report.console import show
 from blocksearch.report.table import Report, rows_table
+from blocksearch.runs.metrics import Floats
 from blocksearch.search.config import read_rungs
-from blocksearch.search.objectives import Floats
 from blocksearch.search.samplers import OPTUNA
 from tests.benchmarks.replay import Arm, Walk, World, epsilon, greedy, raced, replay
 

@@ -1,7 +1,6 @@
 """A data set of somebody's own: one class, one call of `register`, and everything knows it."""
 
 import ast
-import doctest
 import importlib
 import subprocess
 import sys
@@ -157,13 +156,3 @@ def test_no_engine_names_a_data_set():
     }
     assert "data" in naming
     assert not naming & {"training", "runs", "ablation", "report"}
-
-
-MODULES = ["datasets", "sets.readers", "sets.digits", "cache", "download"]
-
-
-@pytest.mark.parametrize("name", [*MODULES, pytest.param("splits", marks=pytest.mark.slow)])
-def test_examples_are_right(name, root, monkeypatch):
-    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
-    module = importlib.import_module(f"blocksearch.data.{name}")
-    assert doctest.testmod(module).failed == 0

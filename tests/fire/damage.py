@@ -39,7 +39,6 @@ from blocksearch.data.sets import readers
 from blocksearch.data.sets.idx import read_idx
 from blocksearch.errors import BlocksearchError, one_line
 from blocksearch.search.summary import summarise
-from blocksearch.search.tabulate import read_table
 from blocksearch.training.recipe_text import recipe_named
 from blocksearch.training.weights import load, save
 from tests.data.test_idx import written
@@ -148,18 +147,6 @@ def cifar(folder: Path) -> Path:
     return folder / "x.bin"
 
 
-def table(folder: Path) -> Path:
-    from blocksearch.search.tabulate import _write
-
-    rows = [
-        {"fingerprint": f"{seed:064x}", "seed": seed, "state": "complete",
-         "accuracies": f"{50 + seed / 7!r} {60 + seed / 7!r}", "network": "effnet"}
-        for seed in range(40)
-    ]  # fmt: skip
-    _write(folder / "t.csv", "tiny", 2, rows)
-    return folder / "t.csv"
-
-
 def database(folder: Path) -> Path:
     write_whole(folder / "a.db")
     return folder / "a.db"
@@ -215,7 +202,6 @@ KINDS = {
     "own .npz": Kind(
         make=archive, read=lambda file: open_dataset(str(file), DataConfig(), keep=False)
     ),
-    "table (.csv)": Kind(make=table, read=lambda file: repr(read_table(file))),
     "SVHN (.mat)": Kind(make=mat, read=svhn),
     "IDX, packed": Kind(
         make=lambda folder: written(folder / "x.gz", pixels(20, 9, 9)),

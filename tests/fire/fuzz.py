@@ -33,7 +33,6 @@ from blocksearch.data.sets.readers import _gtsrb_rows
 from blocksearch.errors import BlocksearchError, one_line
 from blocksearch.runs.plan import read_seeds
 from blocksearch.search.config import StudyConfig, read_rungs
-from blocksearch.search.tabulate import read_table
 from blocksearch.space.constraints import read_constraint
 from blocksearch.training.recipe_text import recipe_named
 
@@ -63,10 +62,6 @@ FILES = [
 LISTING = (
     "Filename;Width;Height;Roi.X1;ClassId\r\n00000_00000.ppm;29;30;5;0\r\n00000_1.ppm;3;3;5;42"
 )
-TABLE = (
-    '# {"title": "tiny", "epochs": 2}\r\nfingerprint,seed,state,accuracies,network\r\n'
-    "ab12,0,complete,50.1000 60.2000,effnet\r\nab13,1,diverged,,effnet residual=add\r\n"
-)
 SCORES = "\ufefftreatment,seed,score,task,group\r\n" + "".join(
     f"{name},{seed},{start + seed / 3},{task},\r\n"
     for task in ("t1", "t2")
@@ -76,7 +71,7 @@ SCORES = "\ufefftreatment,seed,score,task,group\r\n" + "".join(
 PLAIN = "treatment,seed,score\nold,0,1\nold,1,2e0\nnew,0,1.5\nnew,1,-.5\n"
 COMMANDS = """cost show space list data ablate reproduce search pareto importance test merge
 check fetch section3 table2 flops all tiny effnet digits gtsrb none.db a.html a.csv mine.py x.npz
---dry-run --json --wide --quiet --help --version --enumerate --csv --as-written --equal-flops
+--dry-run --json --wide --quiet --help --version --enumerate --as-written --equal-flops
 --strict --factor --values --given --seeds --margin --widths --input --classes --dataset --budget
 --sample --seed --scale-to --save --plugin --name --trials --rungs --objectives --sampler
 --references --enqueue --epochs --max-images --recipe --batch --device --workers --db --data-root"""
@@ -268,7 +263,6 @@ DOORS: dict[str, tuple[int, Callable[[random.Random], str], Callable[[str], None
     "asked": (32, from_corpus(["bottleneck=2,4,8", "mine.se(ratio=2), none", "5..20"]), asked),
     "study": (12, from_corpus(["accuracy,flops", "effnet,mobilenet", "tpe", *BUDGETS]), study),
     "listing": (16, from_corpus([LISTING]), in_a_file("GT-00000.csv", _gtsrb_rows)),
-    "table": (16, from_corpus([TABLE]), in_a_file("table.csv", read_table)),
     "scores": (8, from_corpus([SCORES, PLAIN]), in_a_file("scores.csv", scores)),
     "command": (1, command_line, commanded),
 }

@@ -79,6 +79,11 @@ def test_an_installed_package_says_where_the_shipped_answers_are(installed, tmp_
     said = installed("pareto", "studies/svhn.bd")
     assert "did you mean studies/svhn.db of blocksearch's repository?" in said
     assert not list((tmp_path / "empty").iterdir())
+    (tmp_path / "empty" / "results").mkdir()
+    (tmp_path / "empty" / "results" / "gtsrb.db").touch()  # a similar name, and not that one
+    said = installed("pareto", "studies/gtsrb-search.db")
+    assert "did you mean studies/gtsrb-search.db of blocksearch's repository?" in said
+    assert "did you mean 'results/gtsrb.db'?" in installed("pareto", "studies/gtsrb.db")
 
 
 @pytest.mark.parametrize("made", ["db", "keep_weights"])

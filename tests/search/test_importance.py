@@ -13,6 +13,7 @@ from blocksearch.report.study import importance_report
 from blocksearch.search.exchange import Exchange, exchanged_costs
 from blocksearch.search.importance import Level, drawn_fronts, importance, study_effects
 from blocksearch.search.objectives import dominated
+from blocksearch.space.encoding import Choice
 from tests.benchmarks.effects import coverage
 from tests.benchmarks.fronts import TABLE
 from tests.benchmarks.replay import World
@@ -240,7 +241,7 @@ def test_costs_of_exchanged_networks_are_those_of_the_space(space):
     encoding, enumeration = space.encoding, space.enumeration
     texts = [str(network) for network in space.sample(12, 0)]
     codes = [encoding.encode_network(parse(text)) for text in texts]
-    exchange = Exchange(texts, encoding.names, ["flops", "peak_activations"])
+    exchange = Exchange(texts, map(Choice.read, encoding.names), ["flops", "peak_activations"])
     compared = 0
     for place, code in enumerate(codes):
         for at, (name, values) in enumerate(encoding.levels.items()):
@@ -248,7 +249,7 @@ def test_costs_of_exchanged_networks_are_those_of_the_space(space):
                 if code[at] < 0:  # the layout has no room for it
                     continue
                 genotype = encoding.decode((*code[:at], level, *code[at + 1 :]))
-                costs = exchange.costs(place, name, str(value))
+                costs = exchange.costs(place, Choice.read(name), str(value))
                 if costs is None:
                     assert name == "stem"
                     continue
@@ -260,12 +261,14 @@ def test_costs_of_exchanged_networks_are_those_of_the_space(space):
 
 def test_a_network_that_cannot_be_exchanged_is_left_out_of_all_levels():
     texts = ["input=3x32x32 widths=8,16 classes=10 [residual=none]", "made of an op that is away"]
-    exchange = Exchange(texts, ["residual"], ["flops"])
-    kept, costs = exchanged_costs(exchange, [0, 1], "residual", ["none", "concatenate"])
+    residual = Choice(factor="residual")
+    exchange = Exchange(texts, [residual], ["flops"])
+    kept, costs = exchanged_costs(exchange, [0, 1], residual, ["none", "concatenate"])
     assert kept == [0]
     assert costs.shape == (2, 1, 1)
-    assert exchanged_costs(exchange, [0], "residual", ["none", "banana"])[0] == []
-    assert exchanged_costs(exchange, [0], "depth", ["1", "2"])[0] == []
+    assert exchanged_costs(exchange, [0], residual, ["none", "banana"])[0] == []
+    for name in ("depth", "residual@x", "residual@0", "@2"):
+        assert exchanged_costs(exchange, [0], Choice.read(name), ["none", "add"])[0] == []
 
 
 def test_a_search_says_that_it_tries_what_it_believes_in(tmp_path, found):

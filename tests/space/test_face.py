@@ -1,9 +1,5 @@
 """What a user writes with a search space in Python, and what the mistakes of beginners say."""
 
-import doctest
-import importlib
-import pkgutil
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +7,6 @@ from hypothesis import strategies as st
 
 import blocksearch
 from blocksearch import TASKS, Block, Grammar, op
-from blocksearch import space as room
 from blocksearch.errors import BlocksearchError, ConfigError
 from blocksearch.space.load import load_space
 from tests.strategies import declarations, tries
@@ -20,12 +15,6 @@ NAMES = {
     name: getattr(blocksearch, name) for name in ("TASKS", "Block", "Grammar", "Shape", "Task")
 }
 SPACE = Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"], residual=["none", "add"])
-
-
-@pytest.mark.parametrize("name", [each.name for each in pkgutil.iter_modules(room.__path__)])
-def test_examples_in_docstrings_hold(name):
-    module = importlib.import_module(f"{room.__name__}.{name}")
-    assert not doctest.testmod(module, extraglobs=NAMES).failed
 
 
 def test_a_space_is_a_sequence():

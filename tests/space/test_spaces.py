@@ -4,7 +4,6 @@ the command around them.
 
 import contextlib
 import csv
-import io
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from blocksearch import TASKS, Block, Shape, Task, cost, named_network, parse
+from blocksearch.api.networks import survey
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.zoo import NAMED
@@ -241,9 +241,16 @@ def test_the_command_shows_a_space():
     )
 
 
-def test_the_command_answers_in_json_and_csv():
-    answer = json.loads(blocksearch("space", "tiny", "--enumerate", "--json").stdout)
-    rows = list(csv.DictReader(io.StringIO(blocksearch("space", "tiny", "--csv").stdout)))
+def test_the_command_answers_in_json_and_csv(tmp_path):
+    asked = ("space", "tiny", "--enumerate", "--save", tmp_path / "all.csv")
+    answer = json.loads(blocksearch(*asked, "--json").stdout)
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    shown = blocksearch(*asked).stdout
+    assert "288 distinct networks" in shown
+    assert rows[0]["network"] not in shown  # what may be millions is in the file alone
+    survey("tiny", enumerate=True).save(tmp_path / "same.csv")
+    same = csv.DictReader((tmp_path / "same.csv").read_text().splitlines())
+    assert [{**row, "title": None} for row in same] == [{**row, "title": None} for row in rows]
     assert answer["size"] == len(answer["networks"]) == len(rows) == 288
     assert sum(bin["networks"] for bin in answer["histogram"]) == 288
     for row, entry in zip(rows, answer["networks"], strict=True):
@@ -336,7 +343,7 @@ def test_bad_files_get_one_line(tmp_path, code, says):
         (("tiny", "--sample", "1000"), "a sample must hold 1 to 288"),
         (
             ("per_stage", "--enumerate"),
-            "108,020,304 networks are too many to list at once: stream them as CSV",
+            "108,020,304 networks are too many to list at once: save them as .csv",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 optimiser is torch's own. One of a user's own is one entry.
 """
 
-import doctest
 import json
 import sqlite3
 import subprocess
@@ -22,7 +21,6 @@ from torch.optim import lr_scheduler
 import blocksearch as bs
 from blocksearch.arch.zoo import TASKS, named_network
 from blocksearch.errors import ConfigError
-from blocksearch.training import optimizers, recipe, recipe_text, registry, schedules
 from blocksearch.training.optimizers import OPTIMIZERS
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
@@ -415,11 +413,6 @@ def test_a_file_that_is_no_recipe_is_one_line(tmp_path, content, says):
     with pytest.raises(ConfigError, match=says) as caught:
         recipe_named(tmp_path / "mine.toml", 1)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("module", [optimizers, recipe, recipe_text, registry, schedules])
-def test_examples(module):
-    assert not doctest.testmod(module).failed
 
 
 def test_a_plan_needs_no_torch():

@@ -2,7 +2,6 @@
 images whatever trains beside it, and a stopped training goes on to the same ones.
 """
 
-import doctest
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -20,7 +19,6 @@ from blocksearch.errors import ConfigError
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.plan import Experiment
 from blocksearch.search.definition import Evaluation
-from blocksearch.training import transforms
 from blocksearch.training.batches import ResidentImages, SharedImages
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
@@ -386,7 +384,3 @@ def test_a_transform_of_ones_own_is_one_entry(data):
     finally:
         for name in list(TRANSFORMS.sources):
             del TRANSFORMS.sources[name], TRANSFORMS[name]
-
-
-def test_examples():
-    assert not doctest.testmod(transforms).failed

@@ -27,7 +27,7 @@ DIGESTS = {
     "test": "3d89c04cf6f82b048d00317d605588df4dc45c97536c96d04aa39742a602ce01",
 }
 
-Floats: TypeAlias = NDArray[np.floating[Any]]  # float32 throughout
+AnyFloats: TypeAlias = NDArray[np.floating[Any]]  # float32 throughout
 
 # fmt: off
 # Strokes as control points x, y in a box of ±0.6 × ±1, y downwards, for 0 to 9.
@@ -119,7 +119,7 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.concatenate(images), labels
 
 
-def _between(random: np.random.RandomState, low: float, high: float, *shape: int) -> Floats:
+def _between(random: np.random.RandomState, low: float, high: float, *shape: int) -> AnyFloats:
     return (low + (high - low) * random.random_sample(shape)).astype(np.float32)
 
 
@@ -140,7 +140,7 @@ def _draw_chunk(labels: NDArray[np.int64], random: np.random.RandomState) -> NDA
     return np.clip(canvas * shade + grain, 0, 255).astype(np.uint8).reshape(n, SIZE, SIZE, 3)
 
 
-def _grid() -> tuple[Floats, Floats]:
+def _grid() -> tuple[AnyFloats, AnyFloats]:
     """Pixel centres from -1 to 1, each 1×1024."""
     axis = (
         (np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / SIZE)
@@ -169,7 +169,7 @@ class _Pose:
 
     def distance(
         self, labels: NDArray[np.int64], random: np.random.RandomState, shift: float
-    ) -> Floats:
+    ) -> AnyFloats:
         """Return the distance n×1024 of each pixel from the strokes of a digit that is `shift`
         places to the right.
         """
@@ -188,7 +188,7 @@ class _Pose:
         return np.sqrt(nearest)
 
 
-def _colours(random: np.random.RandomState, n: int) -> tuple[Floats, Floats]:
+def _colours(random: np.random.RandomState, n: int) -> tuple[AnyFloats, AnyFloats]:
     """Paper n×1024×3 with a gradient, and ink n×1×3 that stands out from it, by little at times."""
     x, y = _grid()
     tone = _between(random, 40, 215, n, 1, 3)
@@ -201,16 +201,16 @@ def _colours(random: np.random.RandomState, n: int) -> tuple[Floats, Floats]:
 
 
 def _coverage(
-    distance: Floats, thickness: Floats | np.float32, softness: Floats | np.float32
-) -> Floats:
+    distance: AnyFloats, thickness: AnyFloats | np.float32, softness: AnyFloats | np.float32
+) -> AnyFloats:
     """Share of ink n×1024×1: full inside a stroke, falling off over `softness`."""
-    covered: Floats = np.minimum(
+    covered: AnyFloats = np.minimum(
         np.maximum((thickness - distance) / softness + np.float32(0.5), 0), 1
     )
     return covered[..., None]
 
 
-def _scratch(random: np.random.RandomState, n: int) -> Floats:
+def _scratch(random: np.random.RandomState, n: int) -> AnyFloats:
     """Share n×1024×1 of a straight line across some images, at any place and slant."""
     x, y = _grid()
     a, b = _between(random, -1, 1, n, 1), _between(random, -1, 1, n, 1)
@@ -222,5 +222,5 @@ def _scratch(random: np.random.RandomState, n: int) -> Floats:
     )
 
 
-def _over(below: Floats, above: Floats, share: Floats) -> Floats:
+def _over(below: AnyFloats, above: AnyFloats, share: AnyFloats) -> AnyFloats:
     return below + (above - below) * share
