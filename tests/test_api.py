@@ -393,6 +393,7 @@ def test_typed_keyword_arguments_are_the_fields_of_the_configuration(kind):
     assert not kind.__required_keys__
     run = get_type_hints(fields.RunFields)
     assert {*run} - {*get_type_hints(fields.TrainingFields)} == {"db"}
+    assert {*get_type_hints(fields.WhereFields)} < {*run}
 
 
 def test_typed_arguments_of_a_network_are_those_that_a_network_takes():

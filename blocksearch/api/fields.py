@@ -34,7 +34,19 @@ class DataFields(TypedDict, total=False):
     skip_damaged: bool
 
 
-class TrainingFields(DataFields, total=False):
+class WhereFields(TypedDict, total=False):
+    """Those of `RunConfig` that say where is trained, and where weights are kept: all that `test`
+    takes, as the rest is the study's.
+    """
+
+    data_root: str | Path | None
+    workers: int | None
+    device: str
+    executor: str
+    keep_weights: str | Path | None
+
+
+class TrainingFields(DataFields, WhereFields, total=False):
     """Those of `RunConfig` but for the database, which a `Study` has already."""
 
     epochs: int | None
@@ -45,11 +57,6 @@ class TrainingFields(DataFields, total=False):
     dropout: float | None
     precision: str | None
     val_split: int | str | Sequence[int]
-    data_root: str | Path | None
-    workers: int | None
-    device: str
-    executor: str
-    keep_weights: str | Path | None
 
 
 class RunFields(TrainingFields, total=False):

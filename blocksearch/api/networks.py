@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer
+from blocksearch.api.answer import Answer, check_known
 from blocksearch.api.fields import NetworkFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
@@ -19,7 +19,7 @@ from blocksearch.arch.zoo import TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
-from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.errors import ConfigError, check_type
 from blocksearch.runs.plan import loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
@@ -142,9 +142,7 @@ def _read(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields)
     """Return a network, or read its text, for PRICED where `task` is None. Raises ConfigError for
     what is said beside a network, or is no argument of `network`.
     """
-    known = NetworkFields.__annotations__
-    if others := [name for name in fields if name not in known]:
-        raise unknown("argument", others[0], known)
+    check_known(fields, NetworkFields.__annotations__)
     if not isinstance(net, Network):
         return network(net, PRICED if task is None else task, **fields)
     if fields:

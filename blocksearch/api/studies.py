@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, divided
-from blocksearch.api.fields import GainFields, RunFields, SearchFields
+from blocksearch.api.answer import Answer, check_known, divided
+from blocksearch.api.fields import GainFields, RunFields, SearchFields, WhereFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network
 from blocksearch.api.trainings import Seeds, planned, run_config
@@ -159,20 +159,19 @@ def test(
     db: str | Path,
     name: str | None = None,
     *,
-    data_root: Path | None = None,
-    workers: int | None = None,
-    device: str = "auto",
     metric: str | None = None,
     skeleton: Maker = None,
     plugins: Sequence[str | Path | Op] = (),
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
+    **fields: Unpack[WhereFields],
 ) -> Answer[Any]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
     inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
-    blocks have: as `plugins`, or the files that define them. With
-    `dry_run` the answer is what would be trained.
+    blocks have: as `plugins`, or the files that define them. `fields` are those of `RunConfig` that
+    say where is trained, and `keep_weights="weights"` keeps what is trained, of a study that was
+    tested before, too. With `dry_run` the answer is what would be trained.
 
     >>> import blocksearch as bs
     >>> [round(row["accuracy"], 1) for row in bs.test("studies/gtsrb-search.db").records()][:3]
@@ -182,11 +181,12 @@ def test(
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final, foresee_final
 
+    check_known(fields, WhereFields.__annotations__)
     callback, own = together(callbacks), read_metric(metric) if metric else None
     files = [each for each in plugins if not isinstance(each, Op)]
     ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
-    how = (Location(db), name, data_root, workers, device, callback)
+    how = (Location(db), name, RunConfig(**divided(fields, RunConfig)[0]), callback)
     if dry_run:
         return planned(*foresee_final(*how, inside))
     found = final(*how, own, inside)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocksearch.ablation.config import GainConfig
+from blocksearch.api.fields import WhereFields
 from blocksearch.cli.options import (
     ADVICE,
     METRIC,
-    WHERE,
     Database,
     Given,
     Model,
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
-Testing = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
+Testing = Annotated[
+    Given, Options(config=RunConfig, panel="Training", only=tuple(WhereFields.__annotations__))
+]
 Again = Annotated[
     Given, Options(config=NetworkOptions, panel="Network", only=("plugins", "skeleton"))
 ]
