@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from blocksearch.ablation.config import Given, Variance
 from blocksearch.api.models import Maker
+from blocksearch.runs.plan import Plugins
 from blocksearch.search.objectives import Objective
 from blocksearch.training.recipe_text import RecipeLike
 
@@ -18,7 +19,7 @@ class NetworkFields(TypedDict, total=False):
     widths: str | Sequence[int] | None
     input: str | None
     classes: int | None
-    plugins: Sequence[str | Path]
+    plugins: Plugins
     as_written: bool
     scale_to: str | None
     resize: str | None
@@ -98,6 +99,7 @@ class StudyFields(TrainingFields, total=False):
     seeds: int
     references: str | Sequence[str]
     enqueue: Sequence[str]
+    plugins: Plugins
     rungs: Sequence[int]
     max_pending: int | None
 

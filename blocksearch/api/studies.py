@@ -9,11 +9,10 @@ from typing import Any, Unpack
 from blocksearch.api.answer import Answer, check_known, divided
 from blocksearch.api.fields import GainFields, RunFields, SearchFields, WhereFields
 from blocksearch.api.models import Maker, read_skeleton
-from blocksearch.api.networks import network
+from blocksearch.api.networks import network_of
 from blocksearch.api.trainings import Seeds, planned, run_config
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse_inside
-from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.files import RESULTS
@@ -22,7 +21,7 @@ from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import RunSettings, loaded, read_seeds
+from blocksearch.runs.plan import Plugins, RunSettings, loaded, read_seeds
 from blocksearch.runs.records import RunState
 from blocksearch.runs.scheduler import foresee
 from blocksearch.search.config import StudyConfig, made_name
@@ -48,7 +47,8 @@ def search(
 
     `fields` are those of `StudyConfig` and of `RunConfig`. The same call goes on after a stop. The
     answer is the front; with `dry_run` it is what would be trained. With a `skeleton`, a function
-    from a block to a PyTorch model, blocks are searched inside of that model.
+    from a block to a PyTorch model, blocks are searched inside of that model; `plugins` are ops of
+    yours, or files that define some, for a network to `enqueue`.
     """
     from blocksearch.search.loop import search as run_search
 
@@ -65,9 +65,7 @@ def search(
     return front(settings.ledger, study.name)
 
 
-def placed(
-    space: Grammar | str | Path, dataset: str, skeleton: Maker = None
-) -> tuple[str, Grammar]:
+def placed(space: Grammar | str | Path, dataset: str, skeleton: Maker) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
     found = (space if isinstance(space, Grammar) else load_space(space)).on(get(dataset).task)
     name = "space" if isinstance(space, Grammar) else Path(space).stem
@@ -88,9 +86,7 @@ def _foreseen(
 
     grammar = in_its_order(grammar, study, settings.ledger)
     within = affordable(grammar, study)
-    first = [
-        one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
-    ]
+    first = [one for _, one in opening(within, study)]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = experiment(settings, drawn[0], grammar.inputs)
     prices = Prices(Candidates(within, study.seed), study.costs)
@@ -161,7 +157,7 @@ def test(
     *,
     metric: str | None = None,
     skeleton: Maker = None,
-    plugins: Sequence[str | Path | Op] = (),
+    plugins: Plugins = (),
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[WhereFields],
@@ -169,7 +165,7 @@ def test(
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
     inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
-    blocks have: as `plugins`, or the files that define them. `fields` are those of `RunConfig` that
+    blocks have, as `plugins`. `fields` are those of `RunConfig` that
     say where is trained, and `keep_weights="weights"` keeps what is trained, of a study that was
     tested before, too. With `dry_run` the answer is what would be trained.
 
@@ -183,8 +179,7 @@ def test(
 
     check_known(fields, WhereFields.__annotations__)
     callback, own = together(callbacks), read_metric(metric) if metric else None
-    files = [each for each in plugins if not isinstance(each, Op)]
-    ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
+    ops, model = loaded(plugins).options, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
     how = (Location(db), name, RunConfig(**divided(fields, RunConfig)[0]), callback)
     if dry_run:
@@ -200,6 +195,8 @@ def gain(
     *,
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
+    plugins: Plugins = (),
+    skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[GainFields],
@@ -207,7 +204,8 @@ def gain(
     """Say what a network gains on random members of a space that cost no more FLOPs.
 
     `fields` are those of `GainConfig` (`members=30`, `seeds=5`) and of `RunConfig`. The interval
-    has the spread among members. A network that was chosen by its runs needs new seeds.
+    has the spread among members. A network that was chosen by its runs needs new seeds. `plugins`
+    and `skeleton` are as in `train`; inside a model, the members are, too.
 
     >>> import blocksearch as bs
     >>> bs.gain("tiny", "effnet", dataset="gtsrb", members=40).found.verdict  # doctest: +SKIP
@@ -221,8 +219,8 @@ def gain(
     asked, rest = divided(fields, GainConfig, RunConfig)
     question, callback = GainConfig(**asked), together(callbacks)
     config = run_config(dataset, rest, callback.reading)
-    name, grammar = placed(space, config.dataset)
-    own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
+    name, grammar = placed(space, config.dataset, skeleton)
+    own = network_of(net, config.dataset, widths, plugins, skeleton)
     settings = config.settings()
     if dry_run:
         return planned(*foresee_gain(name, grammar, own, question, settings, callback))
@@ -240,13 +238,16 @@ def tabulate(
     *,
     dataset: DatasetLike = "digits",
     seeds: Seeds = TABULATE_SEEDS,
+    plugins: Plugins = (),
+    skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Train every network of a small space, and write a table from which a search is replayed.
 
-    The answer is the table's file; with `dry_run` it is what would be trained.
+    The answer is the table's file; with `dry_run` it is what would be trained. With a `skeleton`
+    networks are inside of that model; `plugins` register what a recipe of yours names.
 
     >>> import blocksearch as bs
     >>> bs.tabulate("tiny", "tiny.csv", dataset="gtsrb", dry_run=True)  # doctest: +SKIP
@@ -257,7 +258,8 @@ def tabulate(
 
     callback = together(callbacks)
     config = run_config(dataset, fields, callback.reading)
-    name, grammar = placed(space, config.dataset)
+    name, grammar = placed(space, config.dataset, skeleton)
+    loaded(plugins)
     where = Path(file or RESULTS / f"{name}-{label_of(dataset)}.csv")
     asked = (name, grammar, read_seeds(seeds), config.settings(), where, callback)
     if dry_run:

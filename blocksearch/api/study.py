@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import StudyFields
+from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.studies import front, importance
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import parse
+from blocksearch.arch.notation import parse, parse_inside
+from blocksearch.arch.ops import ops_in
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
 from blocksearch.errors import ConfigError
@@ -54,10 +56,11 @@ class Study:
     only the one test of the study opens. `objective` instead is a function of a network and a seed
     that returns percent, or None for a network that came to nothing; its name and source are part
     of what the study is. Where more is measured than accuracy, it returns all values by name, such
-    as {"accuracy": 91.5, "latency": 2.3}. The rest are the fields of `StudyConfig`, and those of
-    `RunConfig`, which say how networks are trained; a study of the command line is named after its
-    space and data set, as name="section3-gtsrb". Raises ConfigError or DataError for what cannot
-    be.
+    as {"accuracy": 91.5, "latency": 2.3}. With a `skeleton`, a function from a block to a PyTorch
+    model, blocks are searched inside of that model. The rest are the fields of `StudyConfig`, and
+    those of `RunConfig`, which say how networks are trained; a study of the command line is named
+    after its space and data set, as name="section3-gtsrb". Raises ConfigError or DataError for what
+    cannot be.
 
     >>> from blocksearch import TASKS, Grammar
     >>> space = Grammar(TASKS["digits"], residual=["none", "add"])
@@ -74,6 +77,7 @@ class Study:
         dataset: DatasetLike = None,
         test: DatasetLike = None,
         objective: Function | None = None,
+        skeleton: Maker = None,
         **fields: Unpack[StudyFields],
     ) -> None:
         if (dataset is None) == (objective is None):
@@ -86,7 +90,9 @@ class Study:
             raise ConfigError(
                 f"objective must be a function of a network and a seed, but got {objective!r:.80}"
             )
-        self.file, self._objective, self._space = Location(file), objective, _space(grammar)
+        self.file, self._objective = Location(file), objective
+        own, space = read_skeleton(skeleton), _space(grammar)
+        self._space = space.inside(own) if own else space
         asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
@@ -186,14 +192,17 @@ class Study:
     def _found(self) -> Answer[Summary]:
         """Return the front with networks that have the space's own ops and model."""
         space = self._grammar.where(*self.config.exact_budgets)
-        first = self._stored().first
+        first, ops = self._stored().first, ops_in(self.config.plugins)
 
         def made(entry: Entry) -> Network:
             trial = first[entry.trial]
             genotype = space.encoding.decode(trial.code)
             found = None if genotype is None else space.enumeration.network(genotype)
             same = found is not None and found.digest == trial.network
-            return found if found is not None and same else parse(entry.text)
+            if found is not None and same:
+                return found
+            own = space.skeleton
+            return parse_inside(entry.text, own, ops) if own else parse(entry.text, ops=ops)
 
         answer = self.answer()
         own = tuple(replace(entry, made=made(entry)) for entry in answer.found.front)

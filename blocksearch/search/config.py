@@ -10,6 +10,7 @@ from blocksearch.arch.cost import Budget
 from blocksearch.arch.quantities import COSTS, METRICS
 from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
+from blocksearch.runs.plan import PLUGINS, Plugins, loaded
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
@@ -70,6 +71,7 @@ class StudyConfig:
     enqueue: Sequence[str] = field(
         default=(), metadata={"help": "Also begin with this network or block; several."}
     )
+    plugins: Plugins = field(default=(), metadata=PLUGINS)
     rungs: Sequence[int] = field(
         default=(),
         metadata={"help": "Early stopping: at epochs such as 2,5 only the best third trains on."},
@@ -89,6 +91,7 @@ class StudyConfig:
         for name in ("objectives", "budgets", "enqueue", "rungs"):
             object.__setattr__(self, name, _several(getattr(self, name)))
         check_fields(self)
+        object.__setattr__(self, "plugins", tuple(loaded(self.plugins).options.values()))
         object.__setattr__(self, "references", _references(self.references))
         object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
