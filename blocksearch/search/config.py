@@ -29,7 +29,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class StudyConfig:
     """Configures a search, but for its space, its trainings, and how long it runs.
 
-    `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5".
+    `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5". The first objective
+    is accuracy, or the metric in its place, because the noise between seeds and early stopping go
+    by it; what has none gives the same accuracy for all networks.
     Raises ConfigError for what cannot be.
 
     >>> StudyConfig(budgets=["flops <= 12e6"]).budgets
@@ -139,8 +141,9 @@ class StudyConfig:
         if names[:1] != ("accuracy",) or len(names) < 2:
             text = ",".join(names)
             raise ConfigError(
-                "objectives must be accuracy, or the metric in its place, and then costs such as "
-                f"flops, but got {text}"
+                "objectives must be accuracy, or the metric in its place, and then others such as "
+                "flops, as the noise between seeds and early stopping go by it (a function of "
+                f"yours may return the same accuracy for all networks), but got {text}"
             )
         for each in self.objectives[1:]:
             if isinstance(each, str) and each not in COSTS:
