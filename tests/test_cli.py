@@ -705,7 +705,7 @@ MISTAKES = [
     ),
     (
         ["ablate", "--factor", "residual", "--max-images", "1"],
-        "images must be at least 2, but got 1",
+        "max_images must be at least 2, but got 1",
     ),
     (
         ["train", "effnet", "--device", "tpu"],

@@ -295,11 +295,12 @@ def made_name(*parts: str) -> str:
 
 
 def words(name: str) -> str:
-    """Return how a user knows a field, by its own or its stored name."""
+    """Return how a user of Python knows a field, by its own or its stored name."""
     known = {
         "lag": "max_pending",
         "start_with": "enqueue",
         "functions": "objective",
+        "protocol": "split",
         "measured": "measured objective",
     }
-    return known.get(name, name).replace("_", "-")
+    return known.get(name, name)

@@ -176,7 +176,7 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
-    return f"{name} was {_text(stored[name])}, now {_text(mine[name])}"
+    return f"{words(name)} was {_text(stored[name])}, now {_text(mine[name])}"
 
 
 def _changed(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
