@@ -5,6 +5,7 @@ function.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,12 +20,13 @@ from blocksearch.arch.notation import parse, parse_inside
 from blocksearch.arch.ops import ops_in
 from blocksearch.data import get, open_dataset
 from blocksearch.data.opening import DatasetLike, foreseen_name
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings
 from blocksearch.search.config import StudyConfig
+from blocksearch.search.definition import opening
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
@@ -98,8 +100,12 @@ class Study:
         runs = RunConfig(**self._runs)  # what cannot be is said now
         if objective is None:
             self._open = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
-            if (name := foreseen_name(dataset, runs, test=test)) is not None:
-                self._grammar = self._on(name)
+            if (name := foreseen_name(dataset, runs, test=test)) is None:
+                self._check_unseen(runs)
+                return
+            self._grammar = self._on(name)
+            self._trained_on(name)
+        list(opening(self._grammar, replace(self.config, references=())))
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"
@@ -123,7 +129,14 @@ class Study:
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         name = self.config.name
         if self._objective is None:
-            search(name, self._grammar, self.config, self._settings(), stopping, callback)
+            search(
+                name,
+                self._grammar,
+                self.config,
+                self._trained_on(self._dataset),
+                stopping,
+                callback,
+            )
         else:
             function, file = self._objective, self.file
             evaluate(name, self._grammar, self.config, function, file, stopping, callback, catch)
@@ -214,8 +227,15 @@ class Study:
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
 
-    def _settings(self) -> RunSettings:
-        return RunConfig(dataset=self._dataset, db=self.file, **self._runs).settings()
+    def _check_unseen(self, runs: RunConfig) -> None:
+        """Raise ConfigError or ParseError for what cannot be, whatever shape pictures will have."""
+        runs.read_recipe()
+        for text in self.config.enqueue:
+            with suppress(SpecError):  # a map too small, say
+                parse(text, self._space.task, ops_in(self.config.plugins))
+
+    def _trained_on(self, name: str) -> RunSettings:
+        return RunConfig(dataset=name, db=self.file, **self._runs).settings()
 
     @cached_property
     def _dataset(self) -> str:
