@@ -11,6 +11,7 @@ from typing import get_type_hints
 import numpy as np
 import optuna
 import pytest
+from PIL import Image
 
 import blocksearch as bs
 from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
@@ -103,6 +104,40 @@ def test_a_mistake_is_one_line(asked, says):
     with pytest.raises(bs.BlocksearchError, match=says) as caught:
         asked()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"label_smoothing": 3}, "label_smoothing must be .*, but got 3"),
+        ({"recipe": "fats"}, "unknown recipe 'fats'"),
+        ({"max_images": 0}, "max_images must be at least 2, but got 0"),
+        ({"workers": 0}, "workers must be at least 1, but got 0"),
+        ({"enqueue": ["effnt"]}, "unknown network 'effnt' .did you mean 'effnet'"),
+        ({"enqueue": "residual=ad"}, "residual must be .*, but got 'ad'"),
+        ({"enqueue": "effnet", "budgets": "flops <= 1k"}, "effnet is not within flops <= 1000"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["named", "arrays", "pictures", "function"])
+def test_a_study_says_at_once_what_cannot_be_and_writes_nothing(tmp_path, kind, asked, says):
+    trained = {"named": "digits", "arrays": made_up_images(), "pictures": "photos"}
+    judged = {"dataset": trained[kind]} if kind in trained else {"objective": lambda *_: 50.0}
+    if kind == "pictures":
+        for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+            (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (12, 12)).save(tmp_path / "photos" / name)
+    unseen = {
+        "pictures": {"max_images", "workers", "budgets"},
+        "function": {*fields.RunFields.__annotations__},
+    }
+    before = sorted(tmp_path.rglob("*"))
+    if unseen.get(kind, set()) & {*asked}:
+        bs.Study(SPACE, "s.db", **judged, **asked)
+    else:
+        with pytest.raises(bs.BlocksearchError, match=says) as said:
+            bs.Study(SPACE, "s.db", **judged, **asked)
+        assert "\n" not in str(said.value)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def best_of(flops):
@@ -395,7 +430,6 @@ FIELDS = {
 BESIDE = {  # what is asked beside the fields of a run
     fields.AblationFields: (AblationConfig, {"factors"}, fields.RunFields),
     fields.GainFields: (GainConfig, set(), fields.RunFields),
-    fields.SearchFields: (StudyConfig, set(), fields.RunFields),
     fields.StudyFields: (StudyConfig, set(), fields.TrainingFields),
 }
 ALSO_TEXT = {
@@ -415,6 +449,7 @@ def test_typed_keyword_arguments_are_the_fields_of_the_configuration(kind):
     assert not kind.__required_keys__
     run = get_type_hints(fields.RunFields)
     assert {*run} - {*get_type_hints(fields.TrainingFields)} == {"db"}
+    assert {*get_type_hints(fields.WhereFields)} < {*run}
 
 
 def test_typed_arguments_of_a_network_are_those_that_a_network_takes():

@@ -350,6 +350,75 @@ def test_options_stand_where_they_are_taken_and_under_their_title():
         assert model.rich_help_panel == "Network"
 
 
+def test_what_reads_a_network_or_trains_takes_ops_and_models_of_yours():
+    """But where a model makes no sense: `bench` times seeds that share a module, which those of a
+    model never do, and `verify` and `replace` have their networks. `reproduce` has the paper's.
+    """
+    found = dict(commands(typer.main.get_command(app)))
+    taking = {name: [] for name in ("plugins", "skeleton")}
+    for (name, *_), own in ((path, own) for path, own in found.items() if len(path) == 1):
+        for each in own.params:
+            if each.name in taking:
+                taking[each.name].append(name)
+                assert each.opts == [{"plugins": "--plugin", "skeleton": "--model"}[each.name]]
+                assert each.rich_help_panel == "Network"
+    both = {"ablate", "cost", "export", "gain", "search", "show", "tabulate", "test", "train"}
+    assert set(taking["skeleton"]) == both
+    assert set(taking["plugins"]) == both | {"bench", "replace", "verify"}
+
+
+MINE = """
+from torch import nn
+from blocksearch import Grammar, op
+from blocksearch.arch.layers import Activation
+
+grammar = Grammar("digits", widths=[(4, 6, 6)], residual=["none", "add"])
+
+
+@op("attention")
+def gate(entry):
+    return (Activation(entry, "sigmoid"),)
+
+
+def around(block):
+    body = block.module((3, 32, 32), width=4)
+    return nn.Sequential(body, nn.Flatten(), nn.Linear(body.output.elements, 10))
+"""
+PLAN = "--dataset digits --max-images 60 --workers 1 --epochs 1 --executor serial"
+PLAN += " --device cpu --dry-run --plugin mine.py"
+TAKEN = {
+    "search mine.py --trials 1 --references none --enqueue": "1 given and reference network,",
+    "search mine.py --trials 1 --references none --model mine.py:around --enqueue": "mine.around",
+    "gain mine.py": "attention=mine.gate()",
+    "gain mine.py --model mine.py:around": "[attention=mine.gate()], inside mine.around",
+    "train --model mine.py:around": "attention=mine.gate(), inside mine.around",
+}
+
+
+@pytest.fixture
+def invoke(tmp_path, root, monkeypatch):
+    """Run a command in this process, beside a file with an op, a model and a space."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
+    (tmp_path / "mine.py").write_text(MINE)
+    return partial(CliRunner().invoke, app)
+
+
+@pytest.mark.parametrize("command", TAKEN)
+def test_a_network_with_an_op_of_yours_is_read_by_its_file(invoke, command):
+    own = [*command.split(), "attention=mine.gate()", *PLAN.split()]
+    assert TAKEN[command] in " ".join(invoke(own).stdout.split())
+    without = invoke(own[:-2]).exception
+    assert "attention=mine.gate() is defined in mine.py, which is not loaded" in str(without)
+
+
+def test_a_table_inside_a_model_and_a_file_that_registers(invoke):
+    said = invoke(["tabulate", "mine.py", "--model", "mine.py:around", *PLAN.split()]).stdout
+    assert "inside mine.around" in " ".join(said.split())
+    for words in (["bench", "effnet"], ["verify", "a.db"], ["tabulate", "tiny"]):
+        assert "none.py is not a file" in str(invoke([*words, "--plugin", "none.py"]).exception)
+
+
 def test_a_command_has_the_default_of_its_call():
     found = dict(commands(typer.main.get_command(app)))
     for path, call in (
@@ -395,7 +464,7 @@ def test_options_are_the_fields_of_the_configurations():
         found = {each.name: each for each in known[path].params}
         for own in (*fields(config), *fields(RunConfig)):
             assert found[own.name].help == own.metadata["help"]
-            assert found[own.name].rich_help_panel in ("Question", "Search", "Training")
+            assert found[own.name].rich_help_panel in ("Network", "Question", "Search", "Training")
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -636,7 +705,7 @@ MISTAKES = [
     ),
     (
         ["ablate", "--factor", "residual", "--max-images", "1"],
-        "images must be at least 2, but got 1",
+        "max_images must be at least 2, but got 1",
     ),
     (
         ["train", "effnet", "--device", "tpu"],

@@ -1,6 +1,6 @@
 """Wraps what a call of the face found, and gives it as tables, figures and files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -79,8 +79,12 @@ def divided(
     them has, or that is given in another way (`without`).
     """
     names = [[each.name for each in fields(kind) if each.name not in without] for kind in kinds]
-    known = [name for own in names for name in own]
+    check_known(given, [name for own in names for name in own])
+    return [{name: given[name] for name in own if name in given} for own in names]
+
+
+def check_known(given: Iterable[str], known: Collection[str]) -> None:
+    """Raise ConfigError for a keyword argument that is none of those known."""
     for name in given:
         if name not in known:
             raise unknown("argument", name, known)
-    return [{name: given[name] for name in own if name in given} for own in names]

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from blocksearch.ablation.config import Given, Variance
 from blocksearch.api.models import Maker
+from blocksearch.runs.plan import Plugins
 from blocksearch.search.objectives import Objective
 from blocksearch.training.recipe_text import RecipeLike
 
@@ -18,7 +19,7 @@ class NetworkFields(TypedDict, total=False):
     widths: str | Sequence[int] | None
     input: str | None
     classes: int | None
-    plugins: Sequence[str | Path]
+    plugins: Plugins
     as_written: bool
     scale_to: str | None
     resize: str | None
@@ -34,7 +35,19 @@ class DataFields(TypedDict, total=False):
     skip_damaged: bool
 
 
-class TrainingFields(DataFields, total=False):
+class WhereFields(TypedDict, total=False):
+    """Those of `RunConfig` that say where is trained, and where weights are kept: all that `test`
+    takes, as the rest is the study's.
+    """
+
+    data_root: str | Path | None
+    workers: int | None
+    device: str
+    executor: str
+    keep_weights: str | Path | None
+
+
+class TrainingFields(DataFields, WhereFields, total=False):
     """Those of `RunConfig` but for the database, which a `Study` has already."""
 
     epochs: int | None
@@ -45,11 +58,6 @@ class TrainingFields(DataFields, total=False):
     dropout: float | None
     precision: str | None
     val_split: int | str | Sequence[int]
-    data_root: str | Path | None
-    workers: int | None
-    device: str
-    executor: str
-    keep_weights: str | Path | None
 
 
 class RunFields(TrainingFields, total=False):
@@ -91,9 +99,6 @@ class StudyFields(TrainingFields, total=False):
     seeds: int
     references: str | Sequence[str]
     enqueue: Sequence[str]
+    plugins: Plugins
     rungs: Sequence[int]
     max_pending: int | None
-
-
-class SearchFields(StudyFields, total=False):
-    db: str | Path | None

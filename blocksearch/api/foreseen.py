@@ -23,9 +23,7 @@ def foreseen_search(
     """Say how much a search would train at most, from a few of its networks."""
     grammar = in_its_order(grammar, study, settings.ledger)
     within = affordable(grammar, study)
-    first = [
-        one for _, one in opening(within, study.references, study.enqueue, study.exact_budgets)
-    ]
+    first = [one for _, one in opening(within, study)]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = experiment(settings, drawn[0], grammar.inputs)
     prices = Prices(Candidates(within, study.seed), study.costs)

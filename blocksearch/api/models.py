@@ -1,8 +1,7 @@
 """Puts blocks into a user's PyTorch model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blocksearch.api.answer import Answer
@@ -11,7 +10,7 @@ from blocksearch.arch.notation import parse
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import ConfigError, check_type
-from blocksearch.runs.plan import loaded
+from blocksearch.runs.plan import Plugins, loaded
 from blocksearch.space.load import made_in, value_in
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def replace(
     example_input: Any = (3, 32, 32),
     *,
     where: Any = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Plugins = (),
 ) -> "tuple[nn.Module, Answer[list[dict[str, Any]]]]":
     """Return a copy of a model with blocks for its convolutions, and a table of what was replaced.
 
@@ -59,7 +58,7 @@ def replace(
     return new, Answer(found=found, report=replaced_report(title, found, flops, params))
 
 
-def _block(given: str | Block, plugins: Sequence[str | Path]) -> Block:
+def _block(given: str | Block, plugins: Plugins) -> Block:
     if isinstance(given, Block):
         return given
     blocks = parse(given, TASKS["cifar10"], loaded(plugins).options).blocks

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer
+from blocksearch.api.answer import Answer, check_known
 from blocksearch.api.fields import NetworkFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
@@ -19,9 +19,9 @@ from blocksearch.arch.zoo import TASK_TEXT, TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
-from blocksearch.errors import ConfigError, check_type, unknown
+from blocksearch.errors import ConfigError, check_type
 from blocksearch.files import write_file
-from blocksearch.runs.plan import loaded, task_from
+from blocksearch.runs.plan import Plugins, loaded, task_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
@@ -33,7 +33,7 @@ def network(
     widths: str | Sequence[int] | None = None,
     input: str | None = None,
     classes: int | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Plugins = (),
     as_written: bool = False,
     scale_to: str | None = None,
     resize: str | None = None,
@@ -47,9 +47,10 @@ def network(
     (`"cifar10:3x48x48/7"`), or images of your own, which `resize` and `grey` bring to one shape,
     and of which `skip_damaged` leaves out what cannot be read. Without `widths`, its own or
     those given, a network has 8,16,32.
-    `plugins` are files with ops of yours. `scale_to` rescales the widths to a budget such as
-    `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model, it is that model
-    around the network's block. Raises ParseError, ConfigError or SpecError in one line.
+    `plugins` are ops of yours, or files that define some. `scale_to` rescales the widths to a
+    budget such as `"flops <= 1M"`. With a `skeleton`, a function from a block to a PyTorch model,
+    it is that model around the network's block. Raises ParseError, ConfigError or SpecError in one
+    line.
 
     >>> network("effnet residual=add", task="gtsrb").cost.flops
     344064
@@ -71,6 +72,21 @@ def network(
     own_model = read_skeleton(skeleton)
     found = rescaled(found, scale_to) if scale_to else found
     return found.inside(own_model) if own_model else found
+
+
+def network_of(
+    net: str | Network,
+    dataset: str,
+    widths: str | Sequence[int] | None,
+    plugins: Plugins,
+    skeleton: Maker = None,
+) -> Network:
+    """Return a network that is given, or read its text."""
+    if isinstance(net, Network):
+        loaded(plugins)  # an optimizer of a recipe, say
+        own = read_skeleton(skeleton)
+        return net.inside(own) if own else net
+    return network(net, dataset, widths=widths, plugins=plugins, skeleton=skeleton)
 
 
 def cost(net: "str | Network | Layers", task: "Task | DatasetLike" = PRICED) -> Cost:
@@ -139,9 +155,7 @@ def _read(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields)
     """Return a network, or read its text, for PRICED where `task` is None. Raises ConfigError for
     what is said beside a network, or is no argument of `network`.
     """
-    known = NetworkFields.__annotations__
-    if others := [name for name in fields if name not in known]:
-        raise unknown("argument", others[0], known)
+    check_known(fields, NetworkFields.__annotations__)
     if not isinstance(net, Network):
         return network(net, PRICED if task is None else task, **fields)
     if fields:

@@ -6,14 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, divided
-from blocksearch.api.fields import GainFields, RunFields
+from blocksearch.api.answer import Answer, check_known, divided
+from blocksearch.api.fields import GainFields, RunFields, WhereFields
 from blocksearch.api.models import Maker, read_skeleton
-from blocksearch.api.networks import network
+from blocksearch.api.networks import network_of
 from blocksearch.api.trainings import Seeds, planned, run_config
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse_inside
-from blocksearch.arch.ops import Op, ops_in
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.errors import ConfigError
@@ -22,7 +21,7 @@ from blocksearch.runs.callback import together
 from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import read_metric
-from blocksearch.runs.plan import loaded, read_seeds
+from blocksearch.runs.plan import Plugins, loaded, read_seeds
 from blocksearch.runs.records import RunState
 from blocksearch.search.importance import Effects
 from blocksearch.search.results import Summary
@@ -30,11 +29,12 @@ from blocksearch.space.grammar import Grammar
 from blocksearch.space.load import load_space
 
 
-def placed(space: Grammar | str | Path, dataset: str) -> tuple[str, Grammar]:
+def placed(space: Grammar | str | Path, dataset: str, skeleton: Maker) -> tuple[str, Grammar]:
     """Return the name of a space, and the space on the images of a data set."""
     found, named = opened(space), not isinstance(space, Grammar)
     name = Path(space).stem if isinstance(space, str | Path) else "space"
-    return name, on_images(found, dataset, named=named)
+    placed, own = on_images(found, dataset, named=named), read_skeleton(skeleton)
+    return name, placed.inside(own) if own else placed
 
 
 def opened(space: Grammar | str | Path) -> Grammar:
@@ -95,20 +95,19 @@ def test(
     db: str | Path,
     name: str | None = None,
     *,
-    data_root: Path | None = None,
-    workers: int | None = None,
-    device: str = "auto",
     metric: str | None = None,
     skeleton: Maker = None,
-    plugins: Sequence[str | Path | Op] = (),
+    plugins: Plugins = (),
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
+    **fields: Unpack[WhereFields],
 ) -> Answer[Any]:
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
     inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
-    blocks have: as `plugins`, or the files that define them. With
-    `dry_run` the answer is what would be trained.
+    blocks have, as `plugins`. `fields` are those of `RunConfig` that
+    say where is trained, and `keep_weights="weights"` keeps what is trained, of a study that was
+    tested before, too. With `dry_run` the answer is what would be trained.
 
     >>> import blocksearch as bs
     >>> [round(row["accuracy"], 1) for row in bs.test("studies/gtsrb-search.db").records()][:3]
@@ -118,11 +117,11 @@ def test(
     from blocksearch.report.study import test_report
     from blocksearch.search.evaluation import final, foresee_final
 
+    check_known(fields, WhereFields.__annotations__)
     callback, own = together(callbacks), read_metric(metric) if metric else None
-    files = [each for each in plugins if not isinstance(each, Op)]
-    ops, model = {**loaded(files).options, **ops_in(plugins)}, read_skeleton(skeleton)
+    ops, model = loaded(plugins).options, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
-    how = (Location(db), name, data_root, workers, device, callback)
+    how = (Location(db), name, RunConfig(**divided(fields, RunConfig)[0]), callback)
     if dry_run:
         return planned(*foresee_final(*how, inside))
     found = final(*how, own, inside)
@@ -136,6 +135,8 @@ def gain(
     *,
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
+    plugins: Plugins = (),
+    skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[GainFields],
@@ -143,7 +144,8 @@ def gain(
     """Say what a network gains on random members of a space that cost no more FLOPs.
 
     `fields` are those of `GainConfig` (`members=30`, `seeds=5`) and of `RunConfig`. The interval
-    has the spread among members. A network that was chosen by its runs needs new seeds.
+    has the spread among members. A network that was chosen by its runs needs new seeds. `plugins`
+    and `skeleton` are as in `train`; inside a model, the members are, too.
 
     >>> import blocksearch as bs
     >>> bs.gain("tiny", "effnet", dataset="gtsrb", members=40).found.verdict  # doctest: +SKIP
@@ -157,8 +159,8 @@ def gain(
     asked, rest = divided(fields, GainConfig, RunConfig)
     question, callback = GainConfig(**asked), together(callbacks)
     config = run_config(dataset, rest, callback.reading)
-    name, grammar = placed(space, config.dataset)
-    own = net if isinstance(net, Network) else network(net, config.dataset, widths=widths)
+    name, grammar = placed(space, config.dataset, skeleton)
+    own = network_of(net, config.dataset, widths, plugins, skeleton)
     settings = config.settings()
     if dry_run:
         return planned(*foresee_gain(name, grammar, own, question, settings, callback))
@@ -176,13 +178,16 @@ def tabulate(
     *,
     dataset: DatasetLike = "digits",
     seeds: Seeds = TABULATE_SEEDS,
+    plugins: Plugins = (),
+    skeleton: Maker = None,
     dry_run: bool = False,
     callbacks: Sequence[object] = (),
     **fields: Unpack[RunFields],
 ) -> Answer[Any]:
     """Train every network of a small space, and write a table of its accuracies after each epoch.
 
-    The answer is the table's file; with `dry_run` it is what would be trained.
+    The answer is the table's file; with `dry_run` it is what would be trained. With a `skeleton`
+    networks are inside of that model; `plugins` register what a recipe of yours names.
 
     >>> import blocksearch as bs
     >>> bs.tabulate("tiny", "tiny.csv", dataset="gtsrb", dry_run=True)  # doctest: +SKIP
@@ -193,7 +198,8 @@ def tabulate(
 
     callback = together(callbacks)
     config = run_config(dataset, fields, callback.reading)
-    name, grammar = placed(space, config.dataset)
+    name, grammar = placed(space, config.dataset, skeleton)
+    loaded(plugins)
     where = Path(file or RESULTS / f"{name}-{label_of(dataset)}.csv")
     asked = (name, grammar, read_seeds(seeds), config.settings(), where, callback)
     if dry_run:

@@ -5,6 +5,7 @@ function.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,18 +16,20 @@ from blocksearch.api.fields import StudyFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.studies import front, importance, on_images, opened
 from blocksearch.arch.network import Network
-from blocksearch.arch.notation import parse
+from blocksearch.arch.notation import parse, parse_inside
+from blocksearch.arch.ops import ops_in
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, foreseen_name, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, SpecError
 from blocksearch.files import RESULTS
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings
 from blocksearch.search.config import StudyConfig, made_name
+from blocksearch.search.definition import opening
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
@@ -94,11 +97,11 @@ class Study:
             )
         if objective is not None and file is None:
             raise ConfigError("a study of an objective needs a file, such as 'mine.db'")
-        self._space = opened(grammar)
+        own, space = read_skeleton(skeleton), opened(grammar)
+        self._space = space.inside(own) if own else space
         self.file = Location(file or f"{RESULTS}/{label_of(dataset)}.db")
-        self._objective, self._skeleton = objective, read_skeleton(skeleton)
+        self._objective, self._shipped = objective, file is None
         self._called = Path(grammar).stem if not isinstance(grammar, Grammar) else ""
-        self._shipped = file is None
         asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         if self._called and objective is None:
             asked = {"name": made_name(self._called, label_of(dataset))} | asked
@@ -107,8 +110,12 @@ class Study:
         self._hear: Progress = lambda _: None
         if objective is None:
             self._open = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
-            if (name := foreseen_name(dataset, runs, test=test)) is not None:
-                self._grammar = self._on(name)
+            if (name := foreseen_name(dataset, runs, test=test)) is None:
+                self._check_unseen(runs)
+                return
+            self._grammar = self._on(name)
+            self._trained_on(name)
+        list(opening(self._grammar, replace(self.config, references=())))
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"
@@ -137,7 +144,14 @@ class Study:
         if dry_run:
             return self._foreseen(name, stopping)
         if self._objective is None:
-            search(name, self._grammar, self.config, self._settings(), stopping, callback)
+            search(
+                name,
+                self._grammar,
+                self.config,
+                self._trained_on(self._dataset),
+                stopping,
+                callback,
+            )
         else:
             function, file = self._objective, self.file
             evaluate(name, self._grammar, self.config, function, file, stopping, callback, catch)
@@ -206,14 +220,17 @@ class Study:
     def _found(self) -> Answer[Summary]:
         """Return the front with networks that have the space's own ops and model."""
         space = self._grammar.where(*self.config.exact_budgets)
-        first = self._stored().first
+        first, ops = self._stored().first, ops_in(self.config.plugins)
 
         def made(entry: Entry) -> Network:
             trial = first[entry.trial]
             genotype = space.encoding.decode(trial.code)
             found = None if genotype is None else space.enumeration.network(genotype)
             same = found is not None and found.digest == trial.network
-            return found if found is not None and same else parse(entry.text)
+            if found is not None and same:
+                return found
+            own = space.skeleton
+            return parse_inside(entry.text, own, ops) if own else parse(entry.text, ops=ops)
 
         answer = self.answer()
         own = tuple(replace(entry, made=made(entry)) for entry in answer.found.front)
@@ -230,12 +247,20 @@ class Study:
 
         if self._objective is not None:
             raise ConfigError("dry_run is for trainings: an objective of yours is only called")
-        return foreseen_search(name, self._grammar, self.config, self._settings(), stopping)
+        settings = self._trained_on(self._dataset)
+        return foreseen_search(name, self._grammar, self.config, settings, stopping)
 
-    def _settings(self) -> RunSettings:
+    def _check_unseen(self, runs: RunConfig) -> None:
+        """Raise ConfigError or ParseError for what cannot be, whatever shape pictures will have."""
+        runs.read_recipe()
+        for text in self.config.enqueue:
+            with suppress(SpecError):  # a map too small, say
+                parse(text, self._space.task, ops_in(self.config.plugins))
+
+    def _trained_on(self, name: str) -> RunSettings:
         """Return how networks are trained; without a file of their own, shipped runs count."""
-        file = None if self._shipped and not is_own(self._dataset) else self.file
-        return RunConfig(dataset=self._dataset, db=file, **self._runs).settings()
+        file = None if self._shipped and not is_own(name) else self.file
+        return RunConfig(dataset=name, db=file, **self._runs).settings()
 
     @cached_property
     def _dataset(self) -> str:
@@ -245,10 +270,7 @@ class Study:
     @cached_property
     def _grammar(self) -> Grammar:
         """The space on the images, which are read for it if they must be."""
-        return self._on(self._dataset if self._objective is None else None)
+        return self._on(self._dataset) if self._objective is None else self._space
 
-    def _on(self, dataset: str | None) -> Grammar:
-        space = self._space
-        if dataset is not None:
-            space = on_images(space, dataset, named=bool(self._called))
-        return space.inside(self._skeleton) if self._skeleton else space
+    def _on(self, dataset: str) -> Grammar:
+        return on_images(self._space, dataset, named=bool(self._called))

@@ -9,8 +9,8 @@ from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import AblationFields, RunFields
-from blocksearch.api.models import Maker, read_skeleton
-from blocksearch.api.networks import network
+from blocksearch.api.models import Maker
+from blocksearch.api.networks import network_of
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
@@ -24,7 +24,7 @@ from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import COMPARE_SEEDS, TRAIN_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
-from blocksearch.runs.plan import loaded, read_seeds
+from blocksearch.runs.plan import Plugins, loaded, read_seeds
 from blocksearch.runs.records import Plan, RunState
 
 Seeds = int | str | Sequence[int]
@@ -49,7 +49,7 @@ def train(
     dataset: DatasetLike = "digits",
     seeds: Seeds = TRAIN_SEEDS,
     widths: str | Sequence[int] | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Plugins = (),
     skeleton: Maker = None,
     metric: str = "accuracy",
     dry_run: bool = False,
@@ -75,7 +75,7 @@ def train(
 
     callback, own = together(callbacks), read_metric(metric)
     config = run_config(dataset, fields, callback.reading)
-    found = _network(net, config.dataset, widths, plugins, skeleton)
+    found = network_of(net, config.dataset, widths, plugins, skeleton)
     settings = replace(config.settings(), metric=own)
     if dry_run:
         return planned(*foresee_training(str(net), found, read_seeds(seeds), settings, callback))
@@ -91,7 +91,7 @@ def ablate(
     factor: str | Sequence[str],
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Plugins = (),
     skeleton: Maker = None,
     metric: str = "accuracy",
     dry_run: bool = False,
@@ -116,23 +116,10 @@ def ablate(
     question = AblationConfig(factors=factor, **asked)
     callback = together(callbacks)
     config = run_config(dataset, rest, callback.reading)
-    reference = _network(block, config.dataset, widths, plugins, skeleton)
+    reference = network_of(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
     own = read_metric(metric)
     return _ablation(str(block), found, question, config, callback, dry_run=dry_run, metric=own)
-
-
-def _network(
-    net: str | Network,
-    dataset: str,
-    widths: str | Sequence[int] | None,
-    plugins: Sequence[str | Path],
-    skeleton: Maker = None,
-) -> Network:
-    if isinstance(net, Network):
-        own = read_skeleton(skeleton)
-        return net.inside(own) if own else net
-    return network(net, dataset, widths=widths, plugins=plugins, skeleton=skeleton)
 
 
 def _ablation(
@@ -288,7 +275,7 @@ def bench(
     *,
     dataset: DatasetLike = "digits",
     widths: str | Sequence[int] | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Plugins = (),
     progress: Any = lambda _: None,
     **fields: Unpack[RunFields],
 ) -> Answer[Any]:
@@ -302,7 +289,7 @@ def bench(
     from blocksearch.runs.bench import bench as run_bench
 
     config = run_config(dataset, fields)
-    found = _network(net, config.dataset, widths, plugins)
+    found = network_of(net, config.dataset, widths, plugins)
     title, ways = run_bench(found, with_batches(config.settings()), progress)
     return Answer(found=ways, report=bench_report(title, as_rows(ways)))
 
@@ -327,12 +314,14 @@ def verify(
     data_root: str | Path | None = None,
     workers: int | None = None,
     device: str = "auto",
+    plugins: Plugins = (),
     progress: Any = lambda _: None,
 ) -> Answer[Any]:
     """Train stored runs again in the way that they record, and say whether they come out equal.
 
     On the kind of processor that made them they are equal to the bit; elsewhere the answer says how
     far they are, in standard deviations between seeds. The database is only read.
+    What a recipe of yours names is registered by `plugins`.
 
     >>> verify("studies/svhn.db", runs=3).records()[0]["result"]  # doctest: +SKIP
     'equal to the bit'
@@ -341,6 +330,7 @@ def verify(
     from blocksearch.runs.verify import Likeness
     from blocksearch.runs.verify import verify as run_again
 
+    loaded(plugins)
     root = None if data_root is None else Path(data_root)
     where = Location(db)
     found = run_again(where, runs, root, workers, device, progress)

@@ -14,6 +14,7 @@ from blocksearch.cli.options import (
     NetworkOptions,
     NetworkText,
     Options,
+    Plugins,
     Shown,
     Space,
     Spoken,
@@ -98,6 +99,7 @@ def replace(
         str, typer.Argument(help="Your model, FILE:NAME: a module, or what makes it.")
     ],
     output: Shown,
+    form: Plugins,
     block: Annotated[
         str, typer.Option(help="Block's text, or a named network whose block is meant.")
     ] = "effnet",
@@ -106,7 +108,6 @@ def replace(
         list[str] | None,
         typer.Option(help="Modules, such as 'layer2.*'; several. Default: all but the first."),
     ] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="File with ops of yours.")] = None,
 ) -> None:
     """Put blocks in the place of your own model's convolutions.
 
@@ -123,7 +124,7 @@ def replace(
     if (shape := read_shape(input)) is None:
         raise ConfigError(f"input must be channels x height x width such as 3x32x32, not {input!r}")
     size = (shape.channels, shape.height, shape.width)
-    output.show(call(model_from(model), block, size, where=where, plugins=plugin or ())[1])
+    output.show(call(model_from(model), block, size, where=where, **form)[1])
 
 
 @app.command()

@@ -23,6 +23,7 @@ import typer
 from blocksearch.cli.apart import check_apart
 from blocksearch.data.datasets import PRICED
 from blocksearch.errors import ConfigError
+from blocksearch.runs.plan import PLUGINS
 
 if TYPE_CHECKING:
     from blocksearch.api.answer import Answer
@@ -194,9 +195,7 @@ class NetworkOptions:
     classes: int | None = field(
         default=None, metadata={"help": "Number of classes, instead of the data set's."}
     )
-    plugins: Sequence[str] = field(
-        default=(), metadata={"help": "Python file with ops or a space of yours; several."}
-    )
+    plugins: Sequence[str] = field(default=(), metadata=PLUGINS)
     skeleton: str | None = field(
         default=None,
         metadata={
@@ -273,7 +272,10 @@ Space = Annotated[
         autocompletion=_completed(spaces),
     ),
 ]
-Model = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("skeleton",))]
+_YOURS = ("plugins", "skeleton")
+Yours = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=_YOURS)]
+Plugins = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=_YOURS[:1])]
+Form = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("widths", *_YOURS))]
 METRIC = typer.Option(
     "--metric",
     help="accuracy, balanced-accuracy, macro-f1 or recall:CLASS; of stored runs, too.",

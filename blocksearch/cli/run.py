@@ -8,6 +8,7 @@ from blocksearch.ablation.config import AblationConfig, ScoresConfig
 from blocksearch.cli.options import (
     ADVICE,
     WHERE,
+    Form,
     Given,
     MaybeNetwork,
     Measured,
@@ -15,6 +16,7 @@ from blocksearch.cli.options import (
     NetworkText,
     Options,
     Planned,
+    Plugins,
     Seeds,
     Shown,
     Spoken,
@@ -29,10 +31,6 @@ Question = Annotated[Given, Options(config=AblationConfig, panel="Question")]
 _TIMED = ("dataset", "max_images", "recipe", "batch", "precision", *WHERE)
 Timing = Annotated[Given, Options(config=RunConfig, panel="Training", only=_TIMED)]
 Again = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
-Form = Annotated[
-    Given,
-    Options(config=NetworkOptions, panel="Network", only=("widths", "plugins", "skeleton")),
-]
 Own = Annotated[Given, Options(config=NetworkOptions, panel="Network", only=("widths", "plugins"))]
 Compared = Annotated[Given, Options(config=ScoresConfig, panel="Question")]
 Scores = Annotated[
@@ -140,6 +138,7 @@ def bench(network: NetworkText, form: Own, run: Timing, output: Spoken) -> None:
 def verify(
     db: Annotated[str, typer.Argument(help="Database whose runs are trained again.")],
     how: Again,
+    form: Plugins,
     output: Spoken,
     runs: Annotated[
         int, typer.Option(help="How many, beside seeds that shared a module with them.")
@@ -155,7 +154,7 @@ def verify(
     from blocksearch.report.progress import slow
 
     with slow("training again", quiet=output.quiet) as progress:
-        answer = call(db, runs=runs, progress=progress, **how)
+        answer = call(db, runs=runs, progress=progress, **form, **how)
     output.show(answer)
 
 

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocksearch.ablation.config import GainConfig
+from blocksearch.api.fields import WhereFields
 from blocksearch.cli.options import (
     ADVICE,
     METRIC,
-    WHERE,
     Database,
+    Form,
     Given,
-    Model,
-    NetworkOptions,
     NetworkText,
     Options,
     Planned,
@@ -21,6 +20,7 @@ from blocksearch.cli.options import (
     Shown,
     Space,
     StudyName,
+    Yours,
     with_options,
 )
 from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode="markdown")
 Training = Annotated[Given, Options(config=RunConfig, panel="Training")]
-Testing = Annotated[Given, Options(config=RunConfig, panel="Training", only=WHERE)]
-Again = Annotated[
-    Given, Options(config=NetworkOptions, panel="Network", only=("plugins", "skeleton"))
+Testing = Annotated[
+    Given, Options(config=RunConfig, panel="Training", only=tuple(WhereFields.__annotations__))
 ]
 Against = Annotated[Given, Options(config=GainConfig, panel="Question")]
-Wish = Annotated[Given, Options(config=StudyConfig, panel="Search", defaults={"name": None})]
+Wish = Annotated[
+    Given,
+    Options(config=StudyConfig, panel="Search", without=("plugins",), defaults={"name": None}),
+]
 
 
 @app.command()
@@ -47,7 +49,7 @@ def search(
     study: Wish,
     run: Training,
     output: Planned,
-    form: Model,
+    form: Yours,
     trials: Annotated[
         int,
         typer.Option(
@@ -118,11 +120,9 @@ def gain(
     space: Space,
     network: NetworkText,
     question: Against,
+    form: Form,
     run: Training,
     output: Planned,
-    widths: Annotated[
-        str | None, typer.Option(help="Stage widths of the network, such as 8,16,32.")
-    ] = None,
 ) -> None:
     """Hold a network against random ones of a space.
 
@@ -133,7 +133,7 @@ def gain(
     from blocksearch.api.studies import gain as call
     from blocksearch.report.progress import trainings
 
-    asked: Given = {"widths": widths, "dry_run": output.dry_run, **question}
+    asked: Given = {"dry_run": output.dry_run, **form, **question}
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
         answer = call(space, network, callbacks=[heard], **asked, **run)
     output.show(answer)
@@ -153,6 +153,7 @@ def _tell_of_others(found: "Summary | Effects", asked: str | None) -> None:
 @with_options
 def tabulate(
     space: Space,
+    form: Yours,
     run: Training,
     output: Planned,
     seeds: Seeds = str(TABULATE_SEEDS),
@@ -172,7 +173,7 @@ def tabulate(
 
     with trainings(quiet=output.quiet, advice=ADVICE) as heard:
         how: Given = {"dry_run": output.dry_run, "callbacks": [heard]}
-        answer = call(space, table, seeds=seeds, **how, **run)
+        answer = call(space, table, seeds=seeds, **how, **form, **run)
     output.show(answer)
 
 
@@ -182,7 +183,7 @@ def test(
     db: Database,
     run: Testing,
     output: Planned,
-    form: Again,
+    form: Yours,
     name: StudyName = None,
     metric: Annotated[str | None, METRIC] = None,
 ) -> None:

@@ -163,7 +163,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 2:
-            raise ConfigError(f"images must be at least 2, but got {self.images}")
+            raise ConfigError(f"max_images must be at least 2, but got {self.images}")
         if self.number < 0:
             raise ConfigError(
                 f"the number of the validation split must not be negative, but got {self.number}"

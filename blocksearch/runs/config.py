@@ -107,12 +107,17 @@ class RunConfig(DataConfig):
 
     def recipe_of(self, text: RecipeLike | None = None) -> Recipe:
         """Read a recipe as this one is read, None as this one: with the same changes and epochs."""
-        names = ("batch", "label_smoothing", "dropout", "precision")
-        changes = {name: getattr(self, name) for name in names}
-        own, data = self.recipe if text is None else text, get(self.dataset)
-        found = recipe_named(own, self.epochs, changes, usual=data.epochs)
+        data = get(self.dataset)
+        found = self.read_recipe(text, data.epochs)
         found.check_classes(data.task.classes)
         return found
+
+    def read_recipe(self, text: RecipeLike | None = None, usual: int | None = None) -> Recipe:
+        """Read a recipe where the data set is not known yet, with its `usual` epochs if it is."""
+        names = ("batch", "label_smoothing", "dropout", "precision")
+        changes = {name: getattr(self, name) for name in names}
+        own = self.recipe if text is None else text
+        return recipe_named(own, self.epochs, changes, usual)
 
     @property
     def splits(self) -> tuple[int, ...]:

@@ -294,7 +294,7 @@ class Ledger:
         optunas = any(name.startswith("studies") for name in tables)
         if tables and META.name not in tables and not optunas:
             raise StoreError(
-                f"{self.location} is a database but not a ledger: it has no table {META.name}"
+                f"{self.location} is a database, but not one of runs: it has no table {META.name}"
             )
         schema = self._schema() if META.name in tables else None
         if schema is None and read_only:
@@ -306,7 +306,7 @@ class Ledger:
             schema = self._schema()
         if schema != SCHEMA:
             raise StoreError(
-                f"{self.location} has ledger schema {schema}, but this version reads {SCHEMA}"
+                f"{self.location} is a database of schema {schema}, but this version reads {SCHEMA}"
             )
         return True
 

@@ -17,7 +17,7 @@ def merge_ledgers(into: str, other: str) -> dict[str, Any]:
     """
     to, source = Location(into), Location(other)
     if _same(to, source):
-        raise ConfigError(f"a ledger is not merged with itself: {to}")
+        raise ConfigError(f"a database is not merged with itself: {to}")
     for each in (to, source):
         if not contents(each).tables:
             raise MissingError(f"{each} is empty: it has no table")

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 from blocksearch.arch.layers import Layers, Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import read_widths
+from blocksearch.arch.ops import Op, ops_in
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.data import get
@@ -23,6 +24,8 @@ from blocksearch.training.recipe import Recipe
 from blocksearch.training.registry import registrations
 from blocksearch.training.transforms import check_fits
 
+Plugins: TypeAlias = Sequence[str | Path | Op]  # files, or ops themselves
+PLUGINS = {"help": "Python file with ops or a space of yours; several."}
 MOST_SEEDS = 1000
 MOST_SPLITS = 100
 
@@ -104,13 +107,14 @@ def read_splits(given: int | str | Sequence[int]) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def loaded(files: Sequence[str | Path]) -> SpaceFile:
+def loaded(plugins: Plugins) -> SpaceFile:
     """Load the files a user named as one space, with all their ops and the options per factor of
-    their grammars. What they register is known from then on.
+    their grammars, beside ops that are given as they are. What they register is known from then on.
     """
-    check_type("plugins", files, Sequence[str | Path])
-    spaces = [read_space(file, registrations) for file in files]
-    options = {name: family for space in spaces for name, family in space.options.items()}
+    check_type("plugins", plugins, Plugins)
+    spaces = [read_space(each, registrations) for each in plugins if not isinstance(each, Op)]
+    options = {name: op for space in spaces for name, op in space.options.items()}
+    options |= ops_in(plugins)
     grammars = [space.grammar for space in spaces if space.grammar]
     if len(grammars) > 1:
         raise ConfigError(f"one grammar at a time, but {len(grammars)} of the files have one")

@@ -10,6 +10,7 @@ from blocksearch.arch.cost import Budget
 from blocksearch.arch.quantities import COSTS, METRICS
 from blocksearch.errors import ConfigError, check_fields, unknown
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
+from blocksearch.runs.plan import PLUGINS, Plugins, loaded
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
@@ -28,7 +29,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class StudyConfig:
     """Configures a search, but for its space, its trainings, and how long it runs.
 
-    `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5".
+    `objectives` and `rungs` may be texts such as "accuracy,flops" and "2,5". The first objective
+    is accuracy, or the metric in its place, because the noise between seeds and early stopping go
+    by it; what has none gives the same accuracy for all networks.
     Raises ConfigError for what cannot be.
 
     >>> StudyConfig(budgets=["flops <= 12e6"]).budgets
@@ -70,6 +73,7 @@ class StudyConfig:
     enqueue: Sequence[str] = field(
         default=(), metadata={"help": "Also begin with this network or block; several."}
     )
+    plugins: Plugins = field(default=(), metadata=PLUGINS)
     rungs: Sequence[int] = field(
         default=(),
         metadata={"help": "Early stopping: at epochs such as 2,5 only the best third trains on."},
@@ -89,6 +93,7 @@ class StudyConfig:
         for name in ("objectives", "budgets", "enqueue", "rungs"):
             object.__setattr__(self, name, _several(getattr(self, name)))
         check_fields(self)
+        object.__setattr__(self, "plugins", tuple(loaded(self.plugins).options.values()))
         object.__setattr__(self, "references", _references(self.references))
         object.__setattr__(self, "metric", str(read_metric(self.metric)))
         check_name(self.name)
@@ -136,8 +141,9 @@ class StudyConfig:
         if names[:1] != ("accuracy",) or len(names) < 2:
             text = ",".join(names)
             raise ConfigError(
-                "objectives must be accuracy, or the metric in its place, and then costs such as "
-                f"flops, but got {text}"
+                "objectives must be accuracy, or the metric in its place, and then others such as "
+                "flops, as the noise between seeds and early stopping go by it (a function of "
+                f"yours may return the same accuracy for all networks), but got {text}"
             )
         for each in self.objectives[1:]:
             if isinstance(each, str) and each not in COSTS:
@@ -289,11 +295,12 @@ def made_name(*parts: str) -> str:
 
 
 def words(name: str) -> str:
-    """Return how a user knows a field, by its own or its stored name."""
+    """Return how a user of Python knows a field, by its own or its stored name."""
     known = {
         "lag": "max_pending",
         "start_with": "enqueue",
         "functions": "objective",
+        "protocol": "split",
         "measured": "measured objective",
     }
-    return known.get(name, name).replace("_", "-")
+    return known.get(name, name)

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import EARLIER_STEMS, parse
+from blocksearch.arch.ops import ops_in
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
 from blocksearch.errors import ConfigError, PluginError, SpecError
@@ -176,7 +176,7 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
-    return f"{name} was {_text(stored[name])}, now {_text(mine[name])}"
+    return f"{words(name)} was {_text(stored[name])}, now {_text(mine[name])}"
 
 
 def _changed(stored: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
@@ -241,9 +241,7 @@ def _text(value: Any) -> str:
 
 def opening(
     grammar: Grammar,
-    references: Sequence[str] = NAMED,
-    enqueue: Sequence[str] = (),
-    limits: Sequence[Budget] = (),
+    config: StudyConfig = StudyConfig(),  # noqa: B008 (frozen)
 ) -> Iterator[tuple[str, Network]]:
     """List the networks that a study begins with: reference networks in the grammar's task, and
     what the user adds.
@@ -251,11 +249,11 @@ def opening(
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the
     user's that is.
     """
-    task = reference_task(grammar)
+    task, ops, enqueue = reference_task(grammar), ops_in(config.plugins), config.enqueue
     seen: set[str] = set()
-    for name in dict.fromkeys((*references, *enqueue)):
+    for name in dict.fromkeys((*config.references, *enqueue)):
         try:
-            network = named_network(name, task) if name in NAMED else parse(name, task)
+            network = named_network(name, task) if name in NAMED else parse(name, task, ops)
             if grammar.skeleton:
                 network = network.inside(grammar.skeleton)
                 _ = network.cost  # a reference network that does not fit is left out
@@ -271,7 +269,11 @@ def opening(
                 f"{name} reads {network.task.input} and tells {network.task.classes} classes "
                 f"apart, but the space is of {' or '.join(map(str, inputs))} in {task.classes}"
             )
-        over = [limit for limit in limits if not limit.holds(_cost_of(network, limit.quantity))]
+        over = [
+            limit
+            for limit in config.exact_budgets
+            if not limit.holds(_cost_of(network, limit.quantity))
+        ]
         if over and name in enqueue:
             has = f"{_cost_of(network, over[0].quantity):,}"
             raise ConfigError(f"{name} is not within {over[0]}: it has {has}")

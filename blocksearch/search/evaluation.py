@@ -18,6 +18,7 @@ from blocksearch.arch.notation import todays
 from blocksearch.data.splits import Split, both_origins, summary
 from blocksearch.errors import ConfigError, RunError, StoreError
 from blocksearch.runs.callback import Callback
+from blocksearch.runs.config import RunConfig
 from blocksearch.runs.fields import Fields
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
@@ -39,7 +40,7 @@ Inside = Callable[[str], Network]  # reads a network inside a user's model
 @dataclass(frozen=True, kw_only=True)
 class Tested:
     """A network of the front, with the search's prediction and its accuracies (percent) on the test
-    images, one a seed.
+    images, one a seed, and the files of the weights if they are kept.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Tested:
     interval: tuple[float, float] | None
     accuracies: tuple[float, ...]
     failures: tuple[Run, ...]
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +75,15 @@ class Final:
 def final(
     location: str,
     name: str | None,
-    root: Path | None,
-    workers: int | None,
-    device: str,
+    where: RunConfig,
     callback: Callback,
     metric: Metric | None = None,
     inside: Inside | None = None,
 ) -> Final:
     """Test the front of a study, or return what its test said, by a metric or the study's own;
-    inside a user's model that needs what reads its networks, unless it was tested before.
+    inside a user's model that needs what reads its networks, unless it was tested before. Of
+    `where` counts what says where is trained; weights that are to be kept and are not there are
+    trained again, the answer stays.
 
     Raises ConfigError if a study has no front or no images, DataError if test images are
     missing, StoreError if what was written down is damaged.
@@ -89,36 +91,33 @@ def final(
     study = _trainable(location, name)
     metric = metric or study.metric
     with closing(Ledger(location, create=False)) as ledger:
-        if _saved(ledger, TESTED, study.name):
+        again = _saved(ledger, TESTED, study.name) is not None
+        if again and where.keep_weights is None:
             return _answer(ledger, study, metric, again=True)
-        title, jobs, chosen = _planned(ledger, study, root, inside)
+        title, jobs, chosen = _planned(ledger, study, where, inside)
         if not _saved(ledger, CHOSEN, study.name):
             ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
-    runs = ensure(jobs, location, workers, callback, device)
+    runs = ensure(jobs, location, where.workers, callback, where.device, (), where.executor)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
             "again"
         )
     with closing(Ledger(location, create=False)) as ledger:
-        ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
-        return _answer(ledger, study, metric, again=False)
+        if not again:
+            ledger.add_report(TESTED, study.name, json.dumps({"title": title}))
+        return _answer(ledger, study, metric, again=again, weights=where.keep_weights)
 
 
 def foresee_final(
-    location: str,
-    name: str | None,
-    root: Path | None,
-    workers: int | None,
-    device: str,
-    callback: Callback,
-    inside: Inside | None = None,
+    location: str, name: str | None, where: RunConfig, callback: Callback, inside: Inside | None
 ) -> tuple[str, Plan]:
     """Say what `final` would train, and for how long; write nothing to the database."""
     study = _trainable(location, name)
     with closing(Ledger(location, read_only=True)) as ledger:
-        title, jobs, _ = _planned(ledger, study, root, inside)
-    return title, foresee(jobs, location, workers, callback, device)
+        title, jobs, _ = _planned(ledger, study, where, inside)
+    plan = foresee(jobs, location, where.workers, callback, where.device, (), where.executor)
+    return title, plan
 
 
 def _trainable(location: str, name: str | None) -> StoredStudy:
@@ -132,11 +131,11 @@ def _trainable(location: str, name: str | None) -> StoredStudy:
 
 
 def _planned(
-    ledger: Ledger, study: StoredStudy, root: Path | None, inside: Inside | None
+    ledger: Ledger, study: StoredStudy, where: RunConfig, inside: Inside | None
 ) -> tuple[str, list[Job], list[dict[str, Any]]]:
     """Return the title of a test, its trainings, and the networks that are tested."""
     front = summarise(ledger.location, study.name).front
-    chosen, shared = _chosen(ledger, front, study, _experiment(study, root))
+    chosen, shared = _chosen(ledger, front, study, _experiment(study, where))
     title = (
         f"{study.name}: front of {len(chosen)} networks, {shared.what}: "
         f"{shared.images.training:,} training images, {shared.recipe.title}, {len(SEEDS)} new "
@@ -181,7 +180,9 @@ def _named(trial: Trial) -> list[tuple[str, object]]:
     return [*named.items(), *((name, int(trial.costs[name])) for name in ("flops", "params"))]
 
 
-def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) -> Final:
+def _answer(
+    ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool, weights: Path | None = None
+) -> Final:
     """Compute the answer from the runs; what is written down is which these are."""
     saved, chosen = _saved(ledger, TESTED, study.name), _saved(ledger, CHOSEN, study.name)
     if saved is None or chosen is None:
@@ -202,7 +203,8 @@ def _answer(ledger: Ledger, study: StoredStudy, metric: Metric, *, again: bool) 
                 f"{ledger.location}: {len(keys) - len(runs)} runs of {plain(each['text'])} are "
                 "missing, which was tested"
             )
-        rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric)))
+        kept = [str(weights / key.file_name) for key in keys] if weights else []
+        rows.append(_tested(each, _measured(ledger, [runs[key] for key in keys], metric), kept))
     splits = (study.definition["protocol"], protocol.id)
     stored = [ledger.images(study.definition["data"], split) for split in splits]
     origin = both_origins(*(each.origin if each else "" for each in stored))
@@ -249,11 +251,12 @@ def _judged(study: StoredStudy) -> tuple[Split, Recipe]:
     return Split(study.definition["dataset"], test=True), recipe
 
 
-def _experiment(study: StoredStudy, root: Path | None) -> Experiment:
+def _experiment(study: StoredStudy, where: RunConfig) -> Experiment:
     """Return how the front is trained: by the search's recipe, on all training images. Raises
     ConfigError without images.
     """
     protocol, recipe = _judged(study)
+    root, weights = where.data_root, where.keep_weights
     known = summary(protocol, root)
     if known.digest != study.definition["data"]:
         raise ConfigError(
@@ -261,7 +264,7 @@ def _experiment(study: StoredStudy, root: Path | None) -> Experiment:
             "on"
         )
     known = replace(known, origin="")  # which the title of the search says
-    return Experiment(protocol=protocol, recipe=recipe, root=root, images=known)
+    return Experiment(protocol=protocol, recipe=recipe, root=root, images=known, weights=weights)
 
 
 def _chosen(
@@ -300,10 +303,7 @@ def _layers(ledger: Ledger, each: Mapping[str, Any]) -> Layers:
 
 
 def _jobs(
-    ledger: Ledger,
-    shared: Experiment,
-    chosen: Sequence[Mapping[str, Any]],
-    inside: Inside | None,
+    ledger: Ledger, shared: Experiment, chosen: Sequence[Mapping[str, Any]], inside: Inside | None
 ) -> list[Job]:
     """Return a job for each network and seed. Raises ConfigError if it is inside a model that
     `inside` does not make.
@@ -334,9 +334,8 @@ def _made_again(each: Mapping[str, Any], inside: Inside | None) -> Layers:
     return network.layers
 
 
-def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:
+def _tested(each: Mapping[str, Any], runs: Sequence[Run], weights: Sequence[str]) -> Tested:
     accuracies = tuple(run.accuracy for run in runs if run.accuracy is not None)
-    failures = (run for run in runs if run.accuracy is None)
     return Tested(
         text=each["text"],
         origin=each["origin"],
@@ -346,5 +345,6 @@ def _tested(each: Mapping[str, Any], runs: Sequence[Run]) -> Tested:
         accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         interval=mean_interval(accuracies),
         accuracies=accuracies,
-        failures=tuple(failures),
+        failures=tuple(run for run in runs if run.accuracy is None),
+        weights=tuple(weights),
     )

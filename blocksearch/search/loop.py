@@ -66,7 +66,7 @@ def affordable(grammar: Grammar, config: StudyConfig) -> Grammar:
     SpecError for what cannot be asked, before anything is written.
     """
     found = grammar.where(*config.exact_budgets)
-    list(opening(found, config.references, config.enqueue, config.exact_budgets))
+    list(opening(found, config))
     if found.enumeration.streamable:
         found.enumeration.count()
     _check_blocks_are_used(found)

@@ -33,7 +33,8 @@ class Objective:
     of the study. It is called with every `Network` that a search considers, or, with `measured`,
     with the `EvaluatedRun` of each training that came to its end. A measured objective is between
     its `bounds`, percent unless said otherwise; it has no function in a study whose own objective
-    returns its values.
+    returns its values. It stands beside accuracy and never in its place, because the noise between
+    seeds and early stopping go by accuracy.
 
     >>> Objective(name="layers", function=lambda network: len(network.layers)).name
     'layers'

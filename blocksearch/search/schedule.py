@@ -244,7 +244,7 @@ def policy_of(prices: Prices, definition: StudyDefinition) -> Policy:
     config, pool = definition.config, prices.pool
     measures = [each.measure for each in config.measured]
     judge = Evolution(prices, definition.frame, definition.rungs, measures, config.limits)
-    begun = opening(pool.grammar, config.references, config.enqueue, config.exact_budgets)
+    begun = opening(pool.grammar, config)
     start = [(name, pool.row(network)) for name, network in begun]
     sampler = _sampler(prices, definition, judge)
     return Policy(pool, sampler, judge, start, config, definition.rungs, definition.repeated)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blocksearch as bs
-from blocksearch.errors import StoreError
+from blocksearch.errors import ConfigError, StoreError
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.merge import merge_ledgers
 from blocksearch.runs.questions import Question, questions_in, remember, remembered
@@ -118,6 +118,8 @@ def test_questions_are_merged_with_runs(tmp_path):
     remember([question(), question(seeds=(0, 1, 2))], other)
     merge_ledgers(one, other)
     assert len(questions_in(one)) == 2
+    with pytest.raises(ConfigError, match=r"a database is not merged with itself: .*a\.db"):
+        merge_ledgers(one, one)
 
 
 def test_an_edited_question_is_not_believed(tmp_path):

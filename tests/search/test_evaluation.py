@@ -11,11 +11,17 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
-from blocksearch.errors import StoreError
+import blocksearch as bs
+from blocksearch.cli import app
+from blocksearch.errors import ConfigError, StoreError
 from blocksearch.runs.callback import Callback
+from blocksearch.runs.config import RunConfig
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.evaluation import final
 from tests.commands import command
@@ -51,11 +57,11 @@ def edited(file, statement):
     with closing(sqlite3.connect(file)) as connection:
         connection.execute(statement)
         connection.commit()
-    return final(file, None, None, 1, "cpu", Callback())
+    return final(file, None, RunConfig(), Callback())
 
 
 def test_what_is_answered_is_computed_from_the_runs(shipped):
-    found = final(shipped, None, None, 1, "cpu", Callback())
+    found = final(shipped, None, RunConfig(), Callback())
     assert found.again
     number = str(found.rows[0].accuracy)
     change = "UPDATE ledger_reports SET content = replace(content, '{}', '99.0')"
@@ -90,6 +96,33 @@ def blocksearch(tmp_path):
 def reports(file):
     with closing(Ledger(file, create=False)) as ledger:
         return {report["kind"]: report for report in ledger.reports()}
+
+
+def test_the_weights_of_a_test_are_kept_of_one_that_was_tested_before_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, labels = np.random.default_rng(0).integers(0, 256, (48, 12, 12, 3), "u1"), np.arange(48)
+    task, ways = bs.Task(input=(3, 12, 12), classes=3), ["none", "add"]
+    space = bs.Grammar(task, widths=[(4,)], residual=ways)
+    here = {"workers": 1, "device": "cpu", "executor": "serial"}
+    own = {"epochs": 1, "batch": 16, "references": "none", "seeds": 1, **here}
+    data = {"dataset": (images, labels % 3), "test": (images[:24], labels[:24] % 3)}
+    bs.Study(space, "a.db", **data, **own).search(1)
+    first = bs.test("a.db", **here)
+    assert not list(tmp_path.glob("**/*.safetensors"))
+    (row,) = bs.test("a.db", keep_weights="weights", **here).records()
+    assert row == first.records()[0] | {"weights": row["weights"]}  # trained to the same bits
+    with closing(Ledger("a.db", create=False)) as ledger:
+        tested = [run.key for run in ledger.runs() if run.key.protocol == "test"]
+    assert [f"weights/{key.file_name}" for key in tested] == list(row["weights"])
+    assert {str(file) for file in Path("weights").iterdir()} == set(row["weights"])
+    bs.network(row["text"]).module().load_state_dict(load_file(row["weights"][0]))
+    words = ["test", "a.db", "--keep-weights", "others", "--executor", "serial", "--device", "cpu"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert {file.name for file in Path("others").iterdir()} == {
+        file.name for file in Path("weights").iterdir()
+    }
+    with pytest.raises(ConfigError, match="unknown argument 'epochs'; known: data_root, workers"):
+        bs.test("a.db", epochs=3)
 
 
 @pytest.mark.slow

@@ -206,6 +206,23 @@ class Interrupt:
         raise KeyboardInterrupt
 
 
+def likes(network, seed):
+    return 90.0 if "gate" in str(network) else 30.0
+
+
+@pytest.mark.parametrize("inside", [None, make])
+def test_a_search_begins_with_a_network_that_has_an_op_and_gives_it_again(tmp_path, inside):
+    own = {"references": "none", "seeds": 1, "skeleton": inside}
+    asked = {"objective": likes, "enqueue": f"attention={gate()}", **own}
+    with pytest.raises(BlocksearchError, match=r"test_inside\.py, which is not loaded"):
+        bs.Study(SPACE, tmp_path / "a.db", **asked).search(2)
+    study = bs.Study(SPACE, tmp_path / "a.db", plugins=[gate], **asked)
+    found = study.search(2).found.front[-1]
+    assert found.network.blocks[0].attention == gate()
+    assert (found.network.skeleton is None) == (inside is None)
+    assert found.network.digest == study.trials[0].network
+
+
 @pytest.mark.slow
 def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     """Steps are those of an uninterrupted search; the front trains on in a loop of one's own."""

@@ -162,7 +162,7 @@ def test_another_driver_and_another_question_are_refused_by_name(
         (["--sampler", "random"], "sampler was evolution, now random"),
         (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400000"),
         (["--epochs", "3"], "recipe: epochs was 2, now 3"),
-        (["--max-images", "300"], "protocol was val20-v1.0-n200, now val20-v1.0-n300"),
+        (["--max-images", "300"], "split was val20-v1.0-n200, now val20-v1.0-n300"),
     ):
         again = ("search", *SMALL, "--trials", "9", *changed)
         said = blocksearch(*again, code=2).stderr
@@ -230,7 +230,7 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--db", "postgresql://me:secret@localhost:1/a"], "postgresql://***@localhost/a"),
         (["--name", "a b"], "a study's name has up to 64 letters"),
         (["--name", ""], "a study's name has up to 64 letters"),
-        (["--max-pending", "0"], "max-pending must be at least 1, but got 0"),
+        (["--max-pending", "0"], "max_pending must be at least 1, but got 0"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(

@@ -224,6 +224,22 @@ def test_a_result_that_is_none_ends_the_search(tmp_path, result, says):
         study(tmp_path / "a.db", objective=lambda network, seed: result).search(trials=1)
 
 
+def test_a_search_without_accuracy_is_refused_and_goes_by_a_constant_instead(tmp_path):
+    for names in ([LATENCY, "flops"], ["flops", LATENCY]):
+        with pytest.raises(ConfigError, match=r"return the same accuracy.*, but got .*latency"):
+            StudyConfig(objectives=names)
+    fields = {"objectives": ["accuracy", LATENCY, "flops"], "budgets": ()}
+
+    def without(network, seed):
+        return {"accuracy": 50, "latency": measure(network, seed)["latency"]}
+
+    own = study(tmp_path / "a.db", objective=without, **fields)
+    own.search(trials=30)
+    seen = [(trial.costs["flops"], trial.network) for trial in own.trials]
+    assert min(seen)[1] in {entry.network.digest for entry in own.front}
+    assert all(entry.mean == pytest.approx(50) for entry in own.front)
+
+
 def kappa(run):
     """Cohen's kappa in percent, at least 0."""
     count = len(run.labels)

@@ -417,5 +417,5 @@ def test_a_cap_on_images_is_part_of_the_protocol(root):
     assert (len(capped.training.labels), len(capped.evaluation.labels)) == (500, 500)
     assert np.bincount(capped.training.labels).tolist() == [50] * 10
     assert Split("digits", images=500).id != Split("digits").id != Split("digits", number=1).id
-    with pytest.raises(ConfigError, match="images must be at least 2, but got 1"):
+    with pytest.raises(ConfigError, match="max_images must be at least 2, but got 1"):
         Split("digits", images=1)
