@@ -300,7 +300,7 @@ def define(
     """Bring together what defines a study. `whole` is the space without the budgets: its costs are
     the frame of volumes.
 
-    Raises ConfigError if a rung is not below the last epoch.
+    Raises ConfigError if a rung is not below the last epoch, and for a space without a choice.
     """
     if config.rungs and config.rungs[-1] >= judged.epochs:
         raise ConfigError(
@@ -309,6 +309,11 @@ def define(
         )
     pool = prices.pool
     levels = pool.encoding.levels.items()
+    if not levels:
+        raise ConfigError(
+            "each factor of the space has one value, so there is nothing to search: give one "
+            "several, such as residual=['none', 'add']"
+        )
     return StudyDefinition(
         space=space,
         grammar=pool.grammar.digest,

@@ -196,6 +196,13 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
     assert sum(trial.state.name == "FAIL" for trial in trials) == len(lost)
 
 
+def test_a_space_without_a_choice_is_refused_and_nothing_is_written(tmp_path):
+    study = Study(Grammar("digits", residual=["add"]), tmp_path / "a.db", objective=accuracy)
+    with pytest.raises(ConfigError, match="nothing to search"):
+        study.search(trials=1)
+    assert not (tmp_path / "a.db").exists()
+
+
 def test_a_space_may_be_named(tmp_path):
     own = tmp_path / "mine.py"
     own.write_text(
