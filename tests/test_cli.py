@@ -323,6 +323,13 @@ def test_help_shows_an_example_of_each_command(blocksearch):
     assert "Example: blocksearch ablate" in blocksearch("ablate", "--help").stdout
 
 
+def test_what_is_done_with_an_answer_comes_last_in_help():
+    for path, command in commands(typer.main.get_command(app)):
+        panels = [getattr(each, "rich_help_panel", None) for each in command.params]
+        named = list(dict.fromkeys(filter(None, panels)))
+        assert "Output" not in named[:-1], path
+
+
 def test_summaries_fit_beside_their_commands():
     for path, command in commands(typer.main.get_command(app)):
         summary = command.help.split("\n")[0]

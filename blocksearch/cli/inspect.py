@@ -98,8 +98,8 @@ def replace(
     model: Annotated[
         str, typer.Argument(help="Your model, FILE:NAME: a module, or what makes it.")
     ],
-    output: Shown,
     form: Plugins,
+    output: Shown,
     block: Annotated[
         str, typer.Option(help="Block's text, or a named network whose block is meant.")
     ] = "effnet",

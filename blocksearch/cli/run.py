@@ -54,9 +54,10 @@ def train(
     network: NetworkText,
     form: Form,
     run: Training,
+    *,
+    metric: Measured = "accuracy",
     output: Planned,
     seeds: Seeds = str(TRAIN_SEEDS),
-    metric: Measured = "accuracy",
 ) -> None:
     """Train one network, and judge it on the validation split.
 

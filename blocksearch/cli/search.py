@@ -47,9 +47,9 @@ Wish = Annotated[
 def search(
     space: Space,
     study: Wish,
+    form: Yours,
     run: Training,
     output: Planned,
-    form: Yours,
     trials: Annotated[
         int,
         typer.Option(
@@ -181,11 +181,12 @@ def tabulate(
 @with_options
 def test(
     db: Database,
-    run: Testing,
-    output: Planned,
     form: Yours,
-    name: StudyName = None,
+    run: Testing,
+    *,
     metric: Annotated[str | None, METRIC] = None,
+    output: Planned,
+    name: StudyName = None,
 ) -> None:
     """Test the front of a study on the test images, once.
 
