@@ -188,9 +188,9 @@ class Study:
         """
         return front(self.file, self.config.name)
 
-    def table(self) -> str:
-        """Return the front as plain text, to print."""
-        return self.answer().table()
+    def table(self, *, wide: bool = False) -> str:
+        """Return the front as plain text, to print; with all columns if `wide`."""
+        return self.answer().table(wide=wide)
 
     def figure(self) -> Any:
         """Return the front as a figure of plotly's."""

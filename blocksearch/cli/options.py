@@ -252,7 +252,7 @@ class Output:
         if self.json:
             print(json_text(answer.report), end="")
         else:
-            show(answer.report, wide=self.wide)
+            show(answer.report, wide=self.wide, more="--wide")
         if answer.failed:
             raise typer.Exit(1)
 
