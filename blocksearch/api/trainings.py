@@ -33,9 +33,7 @@ Seeds = int | str | Sequence[int]
 def run_config(
     dataset: DatasetLike, fields: Mapping[str, Any], reading: Progress = lambda _: None
 ) -> RunConfig:
-    """Make the configuration of trainings on a data set, which may be images of one's own: those
-    are read first, and `reading` hears the share that is done.
-    """
+    """Make the configuration of trainings; images of one's own are read, as `reading` hears."""
     (own,) = divided(fields, RunConfig)
     config = RunConfig(**own)
     name = open_dataset(dataset, config, root=config.data_root, progress=reading)
@@ -276,7 +274,8 @@ def _table(
     from blocksearch.report.comparisons import paper_report
 
     dataset = TABLES[number][0]
-    task, settings = read_task(dataset, widths)[0], run_config(dataset, fields).settings()
+    config, task = run_config(dataset, fields, callback.reading), read_task(dataset, widths)[0]
+    settings = config.settings()
     if dry_run:
         return planned(*foresee_table(number, task, seeds, settings, callback))
     found: PaperTable = reproduce_table(number, task, seeds, settings, callback, strict=strict)

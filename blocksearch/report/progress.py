@@ -131,17 +131,34 @@ class _Bar:
             bar.stop()
 
 
-class SpokenTrainings(Callback):
+class _Spoken(Callback):
+    """Say what comes before trainings, and after them."""
+
+    def __init__(self, page: Page, bar: _Bar) -> None:
+        self._page, self._bar, self._reads = page, bar, False
+
+    def reading(self, share: float) -> None:
+        """Show how many of the images are read; elsewhere than on a terminal say so once."""
+        if not (self._reads or self._page.is_terminal):
+            self._page.print("reading images, once: this may take a minute or two")
+        self._reads = True
+        self._bar.count("reading images", share)
+
+    def ended(self, reason: str | None) -> None:
+        """Take the bar away; after an interruption, say what is kept."""
+        self._bar.end()
+        if reason:
+            self._page.print(reason)
+
+
+class SpokenTrainings(_Spoken):
     """Say the plan before anything is trained, and each finished run."""
 
     def __init__(self, page: Page, bar: _Bar, advice: str) -> None:
-        self._page, self._bar, self._advice = page, bar, advice
+        super().__init__(page, bar)
+        self._advice = advice
         self._total = self._finished = self._running = self._images = 0
         self._began = 0.0
-
-    def reading(self, share: float) -> None:
-        """Show how many of a user's images are read."""
-        self._bar.count("reading images", share)
 
     def timing(self, networks: int) -> None:
         """Say what happens before there is a plan."""
@@ -185,22 +202,13 @@ class SpokenTrainings(Callback):
         rate = f", {self._rate()}" if self._images else ""
         self._bar.show(self._finished, f"{self._running} running{rate}")
 
-    def ended(self, reason: str | None) -> None:
-        """Take the bar away; after an interruption, say what is kept."""
-        self._bar.end()
-        if reason:
-            self._page.print(reason)
 
-
-class SpokenSearch(Callback):
+class SpokenSearch(_Spoken):
     """Say what each training of a search gave, under a bar of trials; `measured` names it."""
 
     def __init__(self, page: Page, bar: _Bar, measured: str) -> None:
-        self._page, self._bar, self._measured = page, bar, measured
-
-    def reading(self, share: float) -> None:
-        """Show how many of a user's images are read."""
-        self._bar.count("reading images", share)
+        super().__init__(page, bar)
+        self._measured = measured
 
     def search_started(self, study: str, trials: int, total: int) -> None:
         """Say whether the study is new."""
@@ -221,12 +229,6 @@ class SpokenSearch(Callback):
         flops = f"{trial.costs['flops']:,} FLOPs"
         self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
         self._bar.show(number + 1)
-
-    def ended(self, reason: str | None) -> None:
-        """Take the bar away; after an interruption, say what is kept."""
-        self._bar.end()
-        if reason:
-            self._page.print(reason)
 
 
 @contextmanager

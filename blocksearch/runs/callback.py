@@ -25,7 +25,9 @@ class Callback:
     """
 
     def reading(self, share: float) -> None:
-        """Hear that this share of a user's images is read, 0 to 1; nothing is planned yet."""
+        """Hear that this share of images is read, 0 to 1, which happens once: nothing is planned
+        yet. Of a data set by its name, 0 is all that is heard.
+        """
 
     def timing(self, networks: int) -> None:
         """Hear that some of so many networks are about to be timed, for a few seconds."""
