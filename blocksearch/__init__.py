@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.arch.scale import rescaled
     from blocksearch.arch.zoo import TASKS, named_network
     from blocksearch.errors import BlocksearchError
+    from blocksearch.report.progress import Progress
     from blocksearch.runs.callback import Callback
     from blocksearch.search.objectives import Objective
     from blocksearch.space.grammar import Grammar
@@ -72,6 +73,7 @@ _HOMES = {
     "arch.scale": ("rescaled",),
     "arch.zoo": ("TASKS", "named_network"),
     "errors": ("BlocksearchError",),
+    "report.progress": ("Progress",),
     "runs.callback": ("Callback",),
     "search.objectives": ("Objective",),
     "space.grammar": ("Grammar",),
@@ -90,6 +92,7 @@ __all__ = [
     "Grammar",
     "Network",
     "Objective",
+    "Progress",
     "Recipe",
     "Shape",
     "Study",

@@ -124,7 +124,7 @@ class Study:
     ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
         `timeout` seconds have passed; return the front, each entry with its `network`, and how the
-        search ended, as a note.
+        search ended, as a note. `callbacks=[bs.Progress()]` prints a line for each trial.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With

@@ -60,7 +60,7 @@ def train(
     What the database has is not trained again. `metric` is accuracy, balanced-accuracy, macro-f1 or
     recall:CLASS, of stored runs, too; `dry_run` gives a plan, and trains nothing. With a
     `skeleton`, a function from a block to a PyTorch model, it is trained around the block.
-    Raises ConfigError or DataError in one line.
+    `callbacks=[bs.Progress()]` prints how it goes. Raises ConfigError or DataError in one line.
 
     >>> import blocksearch as bs
     >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP

@@ -13,6 +13,7 @@ class Callback:
 
     Subclass it, or write any object with some of these methods, and hand it to `callbacks=[...]`.
     An exception that a method raises ends the command, which goes on from there the next time.
+    `bs.Progress()` is a callback that prints what it hears.
 
     >>> import blocksearch as bs
     >>> class Best(bs.Callback):

@@ -67,6 +67,21 @@ def test_elsewhere_there_is_no_bar_and_quietly_nothing(capsys):
     assert capsys.readouterr().err == "study mine: goes on after 3 trainings, 40 networks in all\n"
 
 
+def test_from_python_each_trial_and_training_has_a_line_if_one_asks(tmp_path, capsys, terminal):
+    grammar = bs.Grammar("digits", residual=["none", "add"], widths=[(2, 4)])
+    study = bs.Study(grammar, tmp_path / "a.db", objective=lambda net, seed: 50.0 + seed)
+    study.search(trials=1)
+    assert capsys.readouterr().err == ""
+    study.search(trials=2, callbacks=[bs.Progress("macro-f1")])
+    said = capsys.readouterr().err
+    assert re.search(r"^\[\d/\d\] trial \d \(\w+\): macro-F1 50.00 %, .* FLOPs", said, re.MULTILINE)
+    how = {"max_images": 100, "epochs": 1, "seeds": 2, "db": tmp_path / "b.db"}
+    bs.train("effnet", widths=(2, 4), callbacks=[bs.Progress()], **how)
+    said = capsys.readouterr().err.splitlines()
+    assert [line[:5] for line in said if line.startswith("[")] == ["[1/2]", "[2/2]"]
+    assert not any("\x1b" in line for line in said)  # lines, on a terminal too
+
+
 class Dots(Dataset):
     def read(self, part, root):
         return Arrays(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2)
