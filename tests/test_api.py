@@ -480,6 +480,25 @@ def test_a_type_checker_knows_the_face(tmp_path):
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
 
 
+def test_a_title_calls_a_network_as_briefly_as_its_text():
+    net = bs.network("effnet residual=add", task="digits")
+    told = {"dataset": "digits", "dry_run": True, "seeds": 2} | SMALL
+    for given in (net, str(net), "effnet residual=add"):
+        plans = (bs.train(given, **told), bs.ablate(given, factor="pooling", **told))
+        assert all(own.report.title.startswith("effnet residual=add, widths") for own in plans)
+    told |= {"members": 2}
+    assert bs.gain("tiny", net, **told).report.title.startswith("effnet residual=add, widths")
+
+
+def test_a_plan_of_a_search_has_the_title_of_the_search(tmp_path):
+    grammar = bs.Grammar("digits", residual=["none", "add"], widths=[(2, 4)])
+    how = {"budgets": ["flops <= 1M"], "references": "none", "seeds": 1} | SMALL
+    study = bs.Study(grammar, tmp_path / "a.db", dataset="digits", **how)
+    planned = study.search(1, dry_run=True).report.title
+    assert planned.startswith("study: a grammar of residual within flops <= 1000000; digits")
+    assert study.search(1).report.title == planned
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [

@@ -133,7 +133,7 @@ class Study:
         ending = _Ending()
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         self._hear = callback.reading
-        name = self._called or self.config.name
+        name = self._called
         if dry_run:
             return self._foreseen(name, stopping)
         if self._objective is None:

@@ -10,7 +10,7 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import AblationFields, RunFields
 from blocksearch.api.models import Maker, read_skeleton
-from blocksearch.api.networks import network
+from blocksearch.api.networks import network, title_of
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
@@ -74,10 +74,10 @@ def train(
     callback, own = together(callbacks), read_metric(metric)
     config = run_config(dataset, fields, callback.reading)
     found = _network(net, config.dataset, widths, plugins, skeleton)
-    settings = replace(config.settings(), metric=own)
+    settings, name = replace(config.settings(), metric=own), title_of(net, found, config.dataset)
     if dry_run:
-        return planned(*foresee_training(str(net), found, read_seeds(seeds), settings, callback))
-    title, rows, classes = train_network(str(net), found, read_seeds(seeds), settings, callback)
+        return planned(*foresee_training(name, found, read_seeds(seeds), settings, callback))
+    title, rows, classes = train_network(name, found, read_seeds(seeds), settings, callback)
     report = measured_by(runs_report(title, rows, classes), own)
     failed = any(row["state"] == RunState.FAILED for row in rows)
     return Answer(found=rows, report=report, failed=failed)
@@ -116,8 +116,8 @@ def ablate(
     config = run_config(dataset, rest, callback.reading)
     reference = _network(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
-    own = read_metric(metric)
-    return _ablation(str(block), found, question, config, callback, dry_run=dry_run, metric=own)
+    own, name = read_metric(metric), title_of(block, reference, config.dataset)
+    return _ablation(name, found, question, config, callback, dry_run=dry_run, metric=own)
 
 
 def _network(

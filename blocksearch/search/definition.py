@@ -296,7 +296,7 @@ def define(
     space: str, whole: Grammar, prices: Prices, judged: Evaluation, config: StudyConfig
 ) -> StudyDefinition:
     """Bring together what defines a study. `whole` is the space without the budgets: its costs are
-    the frame of volumes.
+    the frame of volumes; without a name, it is called by what it varies.
 
     Raises ConfigError if a rung is not below the last epoch.
     """
@@ -307,8 +307,9 @@ def define(
         )
     pool = prices.pool
     levels = pool.encoding.levels.items()
+    varied = [name for name, values in levels if len(values) > 1]
     return StudyDefinition(
-        space=space,
+        space=space or f"a grammar of {', '.join(varied) or 'one network'}",
         grammar=pool.grammar.digest,
         config=config,
         judged=judged,
