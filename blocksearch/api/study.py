@@ -4,7 +4,8 @@ Accuracy comes from trainings, on a data set by its name or on images of one's o
 function.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, foreseen_name, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, MissingError
 from blocksearch.files import RESULTS
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
@@ -169,7 +170,8 @@ class Study:
 
     def importance(self) -> Answer[Effects]:
         """Say which factors put a network on the front, with intervals."""
-        return importance(self.file, self.config.name)
+        with self._begun():
+            return importance(self.file, self.config.name)
 
     def to_optuna(self) -> "optuna.Study":
         """Return the study as one of Optuna's, in memory: its `best_trials` are our front, and
@@ -183,10 +185,11 @@ class Study:
         return to_optuna(self._stored(), self.answer().found)
 
     def answer(self) -> Answer[Summary]:
-        """Return the front of the study, to print, draw and save. Raises StoreError or ConfigError
-        if nothing was searched.
+        """Return the front of the study, to print, draw and save. Raises StoreError if nothing was
+        searched.
         """
-        return front(self.file, self.config.name)
+        with self._begun():
+            return front(self.file, self.config.name)
 
     def table(self, *, wide: bool = False) -> str:
         """Return the front as plain text, to print; with all columns if `wide`."""
@@ -205,8 +208,8 @@ class Study:
 
     def _found(self) -> Answer[Summary]:
         """Return the front with networks that have the space's own ops and model."""
-        space = self._grammar.where(*self.config.exact_budgets)
         first = self._stored().first
+        space = self._grammar.where(*self.config.exact_budgets)
 
         def made(entry: Entry) -> Network:
             trial = first[entry.trial]
@@ -220,10 +223,22 @@ class Study:
         return replace(answer, found=replace(answer.found, front=own))
 
     def _stored(self) -> StoredStudy:
-        found = open_study(self.file, self.config.name)
+        with self._begun():
+            found = open_study(self.file, self.config.name)
         if not isinstance(found, StoredStudy):
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        """Raise StoreError in a line that says what to do, where nothing was searched yet."""
+        try:
+            yield
+        except MissingError as error:
+            raise MissingError(
+                f"study {self.config.name} in {self.file} has no trials yet: "
+                "study.search(trials=…) samples some"
+            ) from error
 
     def _foreseen(self, name: str, stopping: StoppingRule) -> Answer[Any]:
         from blocksearch.api.foreseen import foreseen_search

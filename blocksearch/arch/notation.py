@@ -102,7 +102,7 @@ def _changes(network: Network, name: str, stem: Stem, blocks: tuple[Block, ...])
     """Write a network as changes of another; nothing where one change of all blocks is too few."""
     count = max(len(network.blocks), len(blocks))
     own, others = (each * (count // len(each)) for each in (network.blocks, blocks))
-    changes = {
+    changes: dict[str, Any] = {
         factor: value
         for mine, other in zip(own, others, strict=True)
         for factor, value in mine.values().items()

@@ -15,6 +15,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import EARLIER_STEMS, parse
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
+from blocksearch.data import Split
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Experiment
@@ -173,6 +174,9 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
         )
     if name == "space":
         return _changed(stored, mine)
+    if name == "protocol" and stored["protocol"] and mine["protocol"]:
+        old, new = (Split.from_id(own["dataset"], own[name]) for own in (stored, mine))
+        return ", ".join(new.changes(old))
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
