@@ -53,7 +53,7 @@ def test_the_list_of_names_is_what_is_there():
     assert set(bs.__all__) <= set(everything)
 
 
-def test_a_network_of_a_name_a_task_or_another_input():
+def test_a_network_of_a_name_a_task_or_another_input(tmp_path):
     net = bs.network("effnet residual=add", task="cifar10")
     assert net == bs.network("effnet residual=add", task=bs.TASKS["cifar10"])
     assert (net.cost.flops, net.cost.params) == (bs.cost(net).flops, bs.cost(net.layers).params)
@@ -67,6 +67,9 @@ def test_a_network_of_a_name_a_task_or_another_input():
     assert bs.network("effnet", "gtsrb", scale_to="flops <= 200k").cost.flops <= 200_000
     assert bs.network(str(net)) == net
     assert "dw 1x3" in net.table()
+    shown = commands.command("show", str(net), cwd=tmp_path, COLUMNS="120").stdout
+    assert net.table() == shown
+    assert all(f"{net.cost.flops:,}" in said for said in (shown, net._repr_html_()))
     plain = bs.Network(bs.TASKS["cifar10"], [bs.Block()])
     assert plain.module(seed=0)(__import__("torch").zeros(2, 3, 32, 32)).shape == (2, 10)
 

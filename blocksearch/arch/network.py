@@ -236,8 +236,11 @@ class Network:
         return cost(self.layers)
 
     def table(self) -> str:
-        """Return its layer table as plain text, a row for each convolution as in Table 1."""
-        return str(import_module("blocksearch.arch.summary").layer_table(self))
+        """Return its layers and costs as plain text, as the command `show` prints them."""
+        return str(import_module("blocksearch.api.networks").layers(self).table())
+
+    def _repr_html_(self) -> str:
+        return str(import_module("blocksearch.api.networks").layers(self)._repr_html_())
 
     def module(self, seed: int | None = None) -> "nn.Module":
         """Build it in PyTorch: N×C×H×W floats in, N×classes logits out. Its parts are `stem` where
