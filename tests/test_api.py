@@ -483,6 +483,15 @@ def test_a_type_checker_knows_the_face(tmp_path):
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
 
 
+def test_what_people_write_at_first_says_what_is_meant():
+    space = bs.Grammar("digits", residual=["none", "add"])
+    with pytest.raises(bs.BlocksearchError, match=r"'flops': it is network\.cost\.flops$"):
+        len(space.where(lambda network: network.flops < 2e5))
+    assert not hasattr(space[0], "flopz")
+    with pytest.raises(bs.BlocksearchError, match=r"^factor must be a text or a list of texts"):
+        bs.ablate("effnet", factor=None)
+
+
 def test_a_title_calls_a_network_as_briefly_as_its_text():
     net = bs.network("effnet residual=add", task="digits")
     told = {"dataset": "digits", "dry_run": True, "seeds": 2} | SMALL

@@ -591,6 +591,8 @@ def test_an_ablation_takes_its_network_by_position_as_a_training_does(blocksearc
 
 
 MISTAKES = [
+    (["cost", "effnet", "--widths", "8", "16", "32"], "(16 32) (several numbers are one word, "),
+    (["compare", "--scores", "none.csv"], "none.csv is not there"),
     (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
     (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
     (["cost", "kernel=3x4"], "kernel must be one to four odd sizes"),

@@ -17,7 +17,7 @@ from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.errors import ConfigError, DataError, check_type
 from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
@@ -110,6 +110,7 @@ def ablate(
     """
     from blocksearch.ablation.design import ask
 
+    check_type("factor", factor, str | Sequence[str])
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
     callback = together(callbacks)

@@ -13,6 +13,7 @@ from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import FirstPointwise, expand, step_of
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
 from blocksearch.errors import SpecError, check_type
@@ -234,6 +235,12 @@ class Network:
         if self.skeleton:
             return self.skeleton.cost(self.blocks[0], self.task.input, self.task.classes)
         return cost(self.layers)
+
+    if not TYPE_CHECKING:  # a checker knows what is there
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f": it is network.cost.{name}" if name in QUANTITIES else ""
+            raise AttributeError(f"a network has no attribute {name!r}{hint}")
 
     def table(self) -> str:
         """Return its layers and costs as plain text, as the command `show` prints them."""

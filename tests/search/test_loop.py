@@ -262,7 +262,7 @@ grammar = Grammar(TASKS["digits"], bottleneck=bottleneck, residual=["none", "add
     (tmp_path / "mine.py").write_text(space)
     ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
     blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6")
-    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stderr
+    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stdout
     assert "nothing to do: 3 trials in all were asked for, and the study has 3" in said
     (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
     said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr
