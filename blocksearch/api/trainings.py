@@ -301,7 +301,7 @@ def bench(
     from blocksearch.runs.bench import as_rows, with_batches
     from blocksearch.runs.bench import bench as run_bench
 
-    config = run_config(dataset, fields)
+    config = run_config(dataset, fields, progress)
     found = _network(net, config.dataset, widths, plugins)
     title, ways = run_bench(found, with_batches(config.settings()), progress)
     return Answer(found=ways, report=bench_report(title, as_rows(ways)))

@@ -179,6 +179,12 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
     sys.unraisablehook = unraisable
     try:
         yield
+    except Exception:
+        if not first:
+            raise
+        # a library that is ended with us, such as a loader of images, calls that a failure
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     finally:
         sys.unraisablehook = sys.__unraisablehook__
         logging.disable(logging.NOTSET)
@@ -201,7 +207,9 @@ def _complain(message: str) -> int:
 @app.callback(invoke_without_command=True)
 def _start(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar="", help="Print the version.")
+    ] = False,
 ) -> None:
     if version:
         import blocksearch

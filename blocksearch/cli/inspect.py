@@ -137,11 +137,13 @@ def space(
     sample: Annotated[int | None, typer.Option(help="Also list this many random networks.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     enumerate: Annotated[
-        bool, typer.Option("--enumerate", help="List every network, in order.")
+        bool, typer.Option("--enumerate", metavar="", help="List every network, in order.")
     ] = False,
     csv: Annotated[
         bool,
-        typer.Option("--csv", help="Only list networks, as CSV: all unless --sample is given."),
+        typer.Option(
+            "--csv", metavar="", help="Only list networks, as CSV: all unless --sample is given."
+        ),
     ] = False,
 ) -> None:
     """Show the size and costs of a space, before any training.

@@ -100,7 +100,7 @@ def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter
         name,
         help=own.metadata["help"],
         rich_help_panel=options.panel,
-        metavar=own.metadata.get("metavar"),
+        metavar="" if kind is bool else own.metadata.get("metavar"),  # a flag takes no word
         autocompletion=COMPLETED.get(own.name),
     )
     return inspect.Parameter(

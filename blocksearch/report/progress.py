@@ -277,10 +277,24 @@ def searching(*, quiet: bool, metric: str = "accuracy") -> Iterator[Callback]:
 
 @contextmanager
 def slow(title: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar for what takes longer than a second; the block reports the share that is done."""
-    with _speaking(title, quiet=quiet) as (_, bar):
+    """Show a bar, or elsewhere than on a terminal a line, for what takes longer than a second; the
+    block reports the share that is done.
+    """
+    with _speaking(title, quiet=quiet) as (page, bar):
         bar.begin(title, 1.0, after=_PATIENCE)
-        yield bar.show
+        later = Timer(_PATIENCE, page.print, [f"{title}: this may take a minute"])
+        later.daemon = True
+        if not (quiet or page.is_terminal):
+            later.start()
+        try:
+            yield bar.show
+        except KeyboardInterrupt:
+            bar.end()
+            if not quiet:
+                page.print("interrupted")
+            raise
+        finally:
+            later.cancel()
 
 
 def _line(job: Job, run: Run) -> str:

@@ -1,6 +1,7 @@
 """Progress: on a terminal something moves at once, elsewhere a line, quietly nothing."""
 
 import re
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -88,6 +89,19 @@ class Dots(Dataset):
 
     def stamp(self, part, root):
         return [1]
+
+
+def test_what_takes_long_has_a_line_and_an_interruption_too(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+
+    def interrupted():
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    for quiet, said in ((False, ["looking: this may take a minute", "interrupted"]), (True, [])):
+        with pytest.raises(KeyboardInterrupt), slow("looking", quiet=quiet):
+            interrupted()
+        assert capsys.readouterr().err.splitlines() == said
 
 
 def test_that_images_are_read_is_said_once_and_before_a_plan(tmp_path, capsys, monkeypatch):
