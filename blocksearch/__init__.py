@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from blocksearch.arch.scale import rescaled
     from blocksearch.arch.zoo import TASKS, named_network
     from blocksearch.errors import BlocksearchError
+    from blocksearch.report.progress import Progress
     from blocksearch.report.writers import register_writer
     from blocksearch.runs.callback import Callback
     from blocksearch.search.objectives import Objective
@@ -78,6 +79,7 @@ _HOMES = {
     "arch.scale": ("rescaled",),
     "arch.zoo": ("TASKS", "named_network"),
     "errors": ("BlocksearchError",),
+    "report.progress": ("Progress",),
     "report.writers": ("register_writer",),
     "runs.callback": ("Callback",),
     "search.objectives": ("Objective",),
@@ -105,6 +107,7 @@ __all__ = [
     "Grammar",
     "Network",
     "Objective",
+    "Progress",
     "Proposal",
     "Recipe",
     "Sampler",

@@ -136,15 +136,19 @@ class ConfigError(BlocksearchError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> ConfigError:
-    """Make the error for an unknown name, with the nearest known one and all of them.
+    """Make the error for an unknown name, with the nearest known one and all of them, as far
+    as a line has room.
 
     >>> print(unknown("factor", "residul", ["kernel", "residual"]))
     unknown factor 'residul' (did you mean 'residual'?); known: kernel, residual
     """
     names = list(known)
-    return ConfigError(
-        f"unknown {kind} {name!r}{near(name, names)}; known: {', '.join(names)}{advice}"
-    )
+    hint, listed = near(name, names), f"; known: {', '.join(names)}"
+    said = f"unknown {kind} {name!r}{hint}"
+    room = LONGEST - len(said) - len(advice)
+    if len(name) <= WHOLE and len(listed) > room:  # a longer name is shortened, and this is not
+        listed = "" if hint else f"{listed[: max(0, room - 3)].rpartition(', ')[0]}, …"
+    return ConfigError(f"{said}{listed}{advice}")
 
 
 def near(name: str, known: Iterable[str]) -> str:

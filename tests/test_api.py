@@ -54,7 +54,7 @@ def test_the_list_of_names_is_what_is_there():
     assert set(bs.__all__) <= set(everything)
 
 
-def test_a_network_of_a_name_a_task_or_another_input():
+def test_a_network_of_a_name_a_task_or_another_input(tmp_path):
     net = bs.network("effnet residual=add", task="cifar10")
     assert net == bs.network("effnet residual=add", task=bs.TASKS["cifar10"])
     assert (net.cost.flops, net.cost.params) == (bs.cost(net).flops, bs.cost(net.layers).params)
@@ -68,6 +68,9 @@ def test_a_network_of_a_name_a_task_or_another_input():
     assert bs.network("effnet", "gtsrb", scale_to="flops <= 200k").cost.flops <= 200_000
     assert bs.network(str(net)) == net
     assert "dw 1x3" in net.table()
+    shown = commands.command("show", str(net), cwd=tmp_path, COLUMNS="120").stdout
+    assert net.table() == shown
+    assert all(f"{net.cost.flops:,}" in said for said in (shown, net._repr_html_()))
     plain = bs.Network(bs.TASKS["cifar10"], [bs.Block()])
     assert plain.module(seed=0)(__import__("torch").zeros(2, 3, 32, 32)).shape == (2, 10)
 
@@ -516,6 +519,34 @@ def test_a_type_checker_knows_the_face(tmp_path):
     *errors, last = [line for line in done.stdout.splitlines() if ": note:" not in line]
     assert last.startswith(f"Found {len(WRONG)} errors in 1 file")  # none in what is right
     assert all(says in error for says, error in zip(WRONG.values(), errors, strict=True))
+
+
+def test_what_people_write_at_first_says_what_is_meant():
+    space = bs.Grammar("digits", residual=["none", "add"])
+    with pytest.raises(bs.BlocksearchError, match=r"'flops': it is network\.cost\.flops$"):
+        len(space.where(lambda network: network.flops < 2e5))
+    assert not hasattr(space[0], "flopz")
+    with pytest.raises(bs.BlocksearchError, match=r"^factor must be a text or a list of texts"):
+        bs.ablate("effnet", factor=None)
+
+
+def test_a_title_calls_a_network_as_briefly_as_its_text():
+    net = bs.network("effnet residual=add", task="digits")
+    told = {"dataset": "digits", "dry_run": True, "seeds": 2} | SMALL
+    for given in (net, str(net), "effnet residual=add"):
+        plans = (bs.train(given, **told), bs.ablate(given, factor="pooling", **told))
+        assert all(own.report.title.startswith("effnet residual=add, widths") for own in plans)
+    told |= {"members": 2}
+    assert bs.gain("tiny", net, **told).report.title.startswith("effnet residual=add, widths")
+
+
+def test_a_plan_of_a_search_has_the_title_of_the_search(tmp_path):
+    grammar = bs.Grammar("digits", residual=["none", "add"], widths=[(2, 4)])
+    how = {"budgets": ["flops <= 1M"], "references": "none", "seeds": 1} | SMALL
+    study = bs.Study(grammar, tmp_path / "a.db", dataset="digits", **how)
+    planned = study.search(1, dry_run=True).report.title
+    assert planned.startswith("study: a grammar of residual within flops <= 1000000; digits")
+    assert study.search(1).report.title == planned
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -235,6 +236,28 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_timing_is_announced_and_ends_without_a_traceback(tmp_path, root, how):
+    """All processes of a group are asked to end, loaders of images too, which fail by it."""
+    command = [sys.executable, "-m", "blocksearch", "bench", "effnet", "--max-images", "500"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"BLOCKSEARCH_DATA": str(root)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (this process has one thread)
+    ) as timed:
+        assert timed.stderr.readline() == "timing: this may take a minute\n"
+        time.sleep(5)
+        os.killpg(timed.pid, how)
+        _, error = timed.communicate(timeout=60)
+    assert timed.returncode == 130
+    assert error == "interrupted\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_ablation_goes_on_from_where_it_was(blocksearch, tmp_path, root, how):
     """Asked to end in the middle: one line that says what is kept, exit code 130; the same command
     trains the rest.
@@ -342,6 +365,8 @@ def test_options_show_people_words():
         shown = CliRunner().invoke(app, [*path, "--help"], terminal_width=300).stdout
         assert "Options" in shown
         assert "object at" not in shown, path
+        flags = re.findall(r"--(\S+) +<bool>", shown)
+        assert {*flags} <= {"help", "install-completion", "show-completion"}, path  # typer's own
         for each in command.params:
             assert each.param_type_name == "argument" or each.help, (path, each.name)
 
@@ -667,6 +692,8 @@ def test_an_ablation_takes_its_network_by_position_as_a_training_does(blocksearc
 
 
 MISTAKES = [
+    (["cost", "effnet", "--widths", "8", "16", "32"], "(16 32) (several numbers are one word, "),
+    (["compare", "--scores", "none.csv"], "none.csv is not there"),
     (["show", "efnet"], "unknown network 'efnet' (did you mean 'effnet'?)"),
     (["cost", "effnet", "--dataset", "mnist"], "unknown data set 'mnist'"),
     (["cost", "kernel=3x4"], "kernel must be one to four odd sizes"),

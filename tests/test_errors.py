@@ -70,6 +70,20 @@ def test_what_was_given_is_shortened_and_the_rule_is_kept(given_text):
     assert said.endswith("at the end")
 
 
+@pytest.mark.parametrize("count", [1, 20, 27, 28, 40, 100])
+def test_a_list_of_names_is_cut_between_names_if_at_all(count):
+    names = [f"keyword_{number}" for number in range(count)]
+    said = str(unknown("argument", "zzz", names, "; or none"))
+    head, _, listed = said.removesuffix("; or none").partition("; known: ")
+    assert head == "unknown argument 'zzz'"
+    shown = listed.removesuffix(", …").split(", ")
+    assert shown == names[: len(shown)]
+    assert listed.endswith("…") == (len(shown) < count)
+    meant = str(unknown("argument", "keyword_00", names))
+    assert "did you mean 'keyword_0'?)" in meant
+    assert meant.endswith(")" if count > 20 else names[-1])
+
+
 @pytest.mark.parametrize("words", [150, 200, 215])
 def test_a_long_path_is_shortened_before_a_sentence_of_ours_is(words):
     ours = ("is not there; a rule says so " * 20)[:words].strip()

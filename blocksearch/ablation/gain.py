@@ -18,6 +18,7 @@ from blocksearch.ablation.power import two_sided
 from blocksearch.ablation.stats import Verdict, interval_of
 from blocksearch.arch.cost import cost
 from blocksearch.arch.network import Network
+from blocksearch.arch.notation import called
 from blocksearch.errors import ConfigError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.metrics import ALPHA, spread
@@ -181,8 +182,9 @@ def _planned(
     seeds, members = config.seed_list, within.sample(min(config.members, available), config.draw)
     own = [shared.job(network, seed) for seed in seeds]
     theirs = [shared.job(each, seeds[k % len(seeds)]) for k, each in enumerate(members)]
+    name = called(network, settings.protocol.dataset)
     title = (
-        f"{shared.title(str(network), network)}; seeds {','.join(map(str, seeds))}; "
+        f"{shared.title(name, network)}; seeds {','.join(map(str, seeds))}; "
         f"against {len(members)} members of {space}, drawn from its {available:,} networks of at "
         f"most {flops:,} FLOPs"
     )

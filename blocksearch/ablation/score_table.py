@@ -69,6 +69,8 @@ def read_scores(scores: Any) -> ScoreTable:
     for where, row in _rows(scores):
         known, other = _folded(row, where)
         ignored |= dict.fromkeys(other)
+        if _is_nan(known.get("score")):
+            raise ConfigError(f"scores: {where} has a score that is not a number")
         if missing := [name for name in NEEDED if _is_blank(known.get(name))]:
             has = ", ".join(str(name) for name in row if not _is_blank(row[name])) or "nothing"
             raise ConfigError(f"scores: {where} has no {missing[0]}, but only {has}")
@@ -108,7 +110,10 @@ def _rows(scores: Any) -> list[_Row]:
     if sum(_fold(name) in NEEDED for name in scores) >= 2:  # one may be a treatment's name
         return _columns(scores)
     return [
-        (f"treatment {_shown(name)}", dict(zip(NEEDED, (name, seed, score), strict=True)))
+        (
+            f"treatment {_shown(name)}, seed {_shown(seed)}",
+            dict(zip(NEEDED, (name, seed, score), strict=True)),
+        )
         for name, own in scores.items()
         for seed, score in _by_seed(own, f"treatment {_shown(name)}")
     ]
@@ -182,6 +187,8 @@ def _file(file: Path) -> list[_Row]:
         separator = _separator(first)
         reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
         lines = [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file} is not there") from error
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file} cannot be read as CSV: {reason}") from error
@@ -239,8 +246,12 @@ def _folded(row: Mapping[Any, Any], where: str) -> tuple[dict[str, Any], list[st
 
 
 def _is_blank(value: Any) -> bool:
-    missing = isinstance(value, Number) and value != value  # NaN, as data frames write it
-    return value is None or missing or (isinstance(value, str) and not value.strip())
+    missing = value is None or _is_nan(value)  # as data frames write it
+    return missing or (isinstance(value, str) and not value.strip())
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, Number) and bool(value != value)
 
 
 def _label(value: Any, where: str, what: str) -> str:

@@ -36,11 +36,11 @@ class Answer(Generic[Found]):
         """Return the whole answer as plain words and numbers, as `--json` prints it."""
         return self.report.data()
 
-    def table(self) -> str:
-        """Return the answer as plain text, to print."""
+    def table(self, *, wide: bool = False) -> str:
+        """Return the answer as plain text, to print; with all columns if `wide`."""
         from blocksearch.report.console import as_text
 
-        return as_text(self.report, wide=False)
+        return as_text(self.report, wide=wide, more="wide=True")
 
     def figure(self) -> Any:
         """Return the main figure, drawn by plotly. Raises ConfigError if there is nothing to

@@ -27,7 +27,8 @@ def foreseen_search(
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = experiment(settings, drawn[0], grammar.inputs)
     prices = Prices(Candidates(within, study.seed), study.costs)
-    check_goes_on(define(name, grammar, prices, Evaluation.by(shared), study), settings.ledger)
+    definition = define(name, grammar, prices, Evaluation.by(shared), study)
+    check_goes_on(definition, settings.ledger)
     plan = foresee(
         shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
     )
@@ -50,5 +51,5 @@ def foreseen_search(
         f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
         f"networks of the space; early stopping makes it less"
     )
-    title = f"{study.name}: {shared.title(name, drawn[0])}"
+    title = f"{study.name}: {definition.title}"
     return Answer(found=found, report=Report(title=title, notes=(said,), facts=found, undrawn=PLAN))

@@ -13,7 +13,7 @@ from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
 from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import has_task, parse, read_widths
+from blocksearch.arch.notation import called, has_task, parse, read_widths
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASK_TEXT, TASKS
 from blocksearch.data import DataConfig, get, open_dataset
@@ -149,6 +149,11 @@ def _images_of(net: str | Network, task: "Task | DatasetLike", fields: NetworkFi
         return None
     named = PRICED if task is None else task
     return str(named) if _named(named) else label_of(named)
+
+
+def title_of(net: str | Network, found: Network, dataset: str) -> str:
+    """Return what a network is called in a title that says its images and widths."""
+    return net if isinstance(net, str) and not has_task(net) else called(found, dataset)
 
 
 def _read(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields) -> Network:

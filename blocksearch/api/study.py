@@ -4,8 +4,8 @@ Accuracy comes from trainings, on a data set by its name or on images of one's o
 function.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, foreseen_name, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, MissingError, SpecError
 from blocksearch.files import RESULTS
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import RunConfig
@@ -131,7 +131,7 @@ class Study:
     ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
         `timeout` seconds have passed; return the front, each entry with its `network`, and how the
-        search ended, as a note.
+        search ended, as a note. `callbacks=[bs.Progress()]` prints a line for each trial.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With
@@ -140,7 +140,7 @@ class Study:
         ending = _Ending()
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         self._hear = callback.reading
-        name = self._called or self.config.name
+        name = self._called
         if dry_run:
             return self._foreseen(name, stopping)
         if self._objective is None:
@@ -183,7 +183,8 @@ class Study:
 
     def importance(self) -> Answer[Effects]:
         """Say which factors put a network on the front, with intervals."""
-        return importance(self.file, self.config.name)
+        with self._begun():
+            return importance(self.file, self.config.name)
 
     def to_optuna(self) -> "optuna.Study":
         """Return the study as one of Optuna's, in memory: its `best_trials` are our front, and
@@ -197,14 +198,15 @@ class Study:
         return to_optuna(self._stored(), self.answer().found)
 
     def answer(self) -> Answer[Summary]:
-        """Return the front of the study, to print, draw and save. Raises StoreError or ConfigError
-        if nothing was searched.
+        """Return the front of the study, to print, draw and save. Raises StoreError if nothing was
+        searched.
         """
-        return front(self.file, self.config.name)
+        with self._begun():
+            return front(self.file, self.config.name)
 
-    def table(self) -> str:
-        """Return the front as plain text, to print."""
-        return self.answer().table()
+    def table(self, *, wide: bool = False) -> str:
+        """Return the front as plain text, to print; with all columns if `wide`."""
+        return self.answer().table(wide=wide)
 
     def figure(self) -> Any:
         """Return the front as a figure of plotly's."""
@@ -219,8 +221,8 @@ class Study:
 
     def _found(self) -> Answer[Summary]:
         """Return the front with networks that have the space's own ops and model."""
-        space = self._grammar.where(*self.config.exact_budgets)
         first, ops = self._stored().first, ops_in(self.config.plugins)
+        space = self._grammar.where(*self.config.exact_budgets)
 
         def made(entry: Entry) -> Network:
             trial = first[entry.trial]
@@ -237,10 +239,22 @@ class Study:
         return replace(answer, found=replace(answer.found, front=own))
 
     def _stored(self) -> StoredStudy:
-        found = open_study(self.file, self.config.name)
+        with self._begun():
+            found = open_study(self.file, self.config.name)
         if not isinstance(found, StoredStudy):
             raise ConfigError(f"study {self.config.name} of {self.file} was made elsewhere")
         return found
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        """Raise StoreError in a line that says what to do, where nothing was searched yet."""
+        try:
+            yield
+        except MissingError as error:
+            raise MissingError(
+                f"study {self.config.name} in {self.file} has no trials yet: "
+                "study.search(trials=…) samples some"
+            ) from error
 
     def _foreseen(self, name: str, stopping: StoppingRule) -> Answer[Any]:
         from blocksearch.api.foreseen import foreseen_search

@@ -10,14 +10,14 @@ from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import AblationFields, RunFields
 from blocksearch.api.models import Maker
-from blocksearch.api.networks import network_of
+from blocksearch.api.networks import network_of, title_of
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError, DataError
+from blocksearch.errors import ConfigError, DataError, check_type
 from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
@@ -33,9 +33,7 @@ Seeds = int | str | Sequence[int]
 def run_config(
     dataset: DatasetLike, fields: Mapping[str, Any], reading: Progress = lambda _: None
 ) -> RunConfig:
-    """Make the configuration of trainings on a data set, which may be images of one's own: those
-    are read first, and `reading` hears the share that is done.
-    """
+    """Make the configuration of trainings; images of one's own are read, as `reading` hears."""
     (own,) = divided(fields, RunConfig)
     config = RunConfig(**own)
     name = open_dataset(dataset, config, root=config.data_root, progress=reading)
@@ -62,7 +60,7 @@ def train(
     What the database has is not trained again. `metric` is accuracy, balanced-accuracy, macro-f1 or
     recall:CLASS, of stored runs, too; `dry_run` gives a plan, and trains nothing. With a
     `skeleton`, a function from a block to a PyTorch model, it is trained around the block.
-    Raises ConfigError or DataError in one line.
+    `callbacks=[bs.Progress()]` prints how it goes. Raises ConfigError or DataError in one line.
 
     >>> import blocksearch as bs
     >>> runs = bs.train("effnet", dataset="digits", epochs=1, seeds=3)  # doctest: +SKIP
@@ -76,10 +74,10 @@ def train(
     callback, own = together(callbacks), read_metric(metric)
     config = run_config(dataset, fields, callback.reading)
     found = network_of(net, config.dataset, widths, plugins, skeleton)
-    settings = replace(config.settings(), metric=own)
+    settings, name = replace(config.settings(), metric=own), title_of(net, found, config.dataset)
     if dry_run:
-        return planned(*foresee_training(str(net), found, read_seeds(seeds), settings, callback))
-    title, rows, classes = train_network(str(net), found, read_seeds(seeds), settings, callback)
+        return planned(*foresee_training(name, found, read_seeds(seeds), settings, callback))
+    title, rows, classes = train_network(name, found, read_seeds(seeds), settings, callback)
     report = measured_by(runs_report(title, rows, classes), own)
     failed = any(row["state"] == RunState.FAILED for row in rows)
     return Answer(found=rows, report=report, failed=failed)
@@ -112,14 +110,15 @@ def ablate(
     """
     from blocksearch.ablation.design import ask
 
+    check_type("factor", factor, str | Sequence[str])
     asked, rest = divided(fields, AblationConfig, RunConfig)
     question = AblationConfig(factors=factor, **asked)
     callback = together(callbacks)
     config = run_config(dataset, rest, callback.reading)
     reference = network_of(block, config.dataset, widths, plugins, skeleton)
     found = ask(reference, question, loaded(plugins), config.recipe_of)
-    own = read_metric(metric)
-    return _ablation(str(block), found, question, config, callback, dry_run=dry_run, metric=own)
+    own, name = read_metric(metric), title_of(block, reference, config.dataset)
+    return _ablation(name, found, question, config, callback, dry_run=dry_run, metric=own)
 
 
 def _ablation(
@@ -263,7 +262,8 @@ def _table(
     from blocksearch.report.comparisons import paper_report
 
     dataset = TABLES[number][0]
-    task, settings = read_task(dataset, widths)[0], run_config(dataset, fields).settings()
+    config, task = run_config(dataset, fields, callback.reading), read_task(dataset, widths)[0]
+    settings = config.settings()
     if dry_run:
         return planned(*foresee_table(number, task, seeds, settings, callback))
     found: PaperTable = reproduce_table(number, task, seeds, settings, callback, strict=strict)
@@ -288,7 +288,7 @@ def bench(
     from blocksearch.runs.bench import as_rows, with_batches
     from blocksearch.runs.bench import bench as run_bench
 
-    config = run_config(dataset, fields)
+    config = run_config(dataset, fields, progress)
     found = network_of(net, config.dataset, widths, plugins)
     title, ways = run_bench(found, with_batches(config.settings()), progress)
     return Answer(found=ways, report=bench_report(title, as_rows(ways)))

@@ -13,6 +13,7 @@ from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import FirstPointwise, expand, step_of
 from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
+from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
 from blocksearch.errors import SpecError, check_type
@@ -235,9 +236,18 @@ class Network:
             return self.skeleton.cost(self.blocks[0], self.task.input, self.task.classes)
         return cost(self.layers)
 
+    if not TYPE_CHECKING:  # a checker knows what is there
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f": it is network.cost.{name}" if name in QUANTITIES else ""
+            raise AttributeError(f"a network has no attribute {name!r}{hint}")
+
     def table(self) -> str:
-        """Return its layer table as plain text, a row for each convolution as in Table 1."""
-        return str(import_module("blocksearch.arch.summary").layer_table(self))
+        """Return its layers and costs as plain text, as the command `show` prints them."""
+        return str(import_module("blocksearch.api.networks").layers(self).table())
+
+    def _repr_html_(self) -> str:
+        return str(import_module("blocksearch.api.networks").layers(self)._repr_html_())
 
     def module(self, seed: int | None = None) -> "nn.Module":
         """Build it in PyTorch: N×C×H×W floats in, N×classes logits out. Its parts are `stem` where

@@ -19,7 +19,7 @@ from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import RULE, Stem, read_stem
-from blocksearch.arch.zoo import dataset_of, named, reference, with_stages
+from blocksearch.arch.zoo import NAMED, dataset_of, named, reference, with_stages
 from blocksearch.errors import ConfigError, ParseError, SpecError, check_type, near
 
 _TASK_KEYS = ("input=", "classes=")  # only in a network's text
@@ -80,6 +80,44 @@ def parse(
     head = found.pop("head", "flatten")
     blocks = tuple(_changed(text, block, found) for block in blocks)
     return Network(task=task, widths=widths, stem=stem, head=head, blocks=blocks)
+
+
+def called(network: Network, dataset: str | None = None) -> str:
+    """Write a network in the fewest letters from which `parse` reads it on its task: its block, or
+    a name of the zoo with changes. One whose blocks differ, and have no name, has each in brackets.
+
+    >>> called(parse("spatial=dense last=none residual=add stem=block", "gtsrb"))
+    'baseline residual=add'
+    """
+    own = [f"stem={network.stem}", *(f"[{block}]" for block in network.blocks)]
+    found = [] if len(network.blocks) > 1 else [_changes(network, "", "block", (Block(),))]
+    for name, row in NAMED.items():
+        if not (row.fills or network.skeleton):
+            stem, blocks, _ = reference(name, network.task, dataset=dataset)
+            found.append(_changes(network, name, stem, blocks))
+    return min((text for text in found if text), key=len, default=" ".join(own))
+
+
+def _changes(network: Network, name: str, stem: Stem, blocks: tuple[Block, ...]) -> str:
+    """Write a network as changes of another; nothing where one change of all blocks is too few."""
+    count = max(len(network.blocks), len(blocks))
+    own, others = (each * (count // len(each)) for each in (network.blocks, blocks))
+    changes: dict[str, Any] = {
+        factor: value
+        for mine, other in zip(own, others, strict=True)
+        for factor, value in mine.values().items()
+        if value != other.values()[factor]
+    }
+    try:
+        same = own == tuple(other.with_factors(changes) for other in others)
+    except SpecError:  # of another block they may contradict each other
+        same = False
+    if not same:
+        return ""
+    around = {"stem": (network.stem, read_stem(stem)), "head": (network.head, HEADS[0])}
+    changes |= {key: mine for key, (mine, other) in around.items() if mine != other}
+    words = [*([name] if name else []), *(f"{key}={own}" for key, own in changes.items())]
+    return " ".join(words) or f"kernel={blocks[0].kernel}"
 
 
 def parse_inside(text: str, skeleton: Skeleton, ops: Ops = NO_OPS) -> Network:

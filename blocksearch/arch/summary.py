@@ -1,4 +1,4 @@
-"""Prints the layer table of a network, row by row like the paper's Table 1."""
+"""Lists the layers of a network, row by row like the paper's Table 1."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,17 +44,6 @@ def layer_rows(network: Network) -> list[LayerRow]:
     own = (network.layers,) if network.skeleton else network.stages
     stages = enumerate(own, first)
     return [row for number, stage in stages for row in _rows(stage, number, "")]
-
-
-def layer_table(network: Network) -> str:
-    """Write the rows as aligned text with a head."""
-    rows = [tuple(str(value) for value in row.record().values()) for row in layer_rows(network)]
-    sizes = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    lines = []
-    for stage, label, *rest in (_COLUMNS, *rows):
-        numbers = [text.rjust(size) for text, size in zip(rest, sizes[2:], strict=True)]
-        lines.append("  ".join((stage.rjust(sizes[0]), label.ljust(sizes[1]), *numbers)))
-    return "\n".join(lines)
 
 
 def _rows(layers: Layers, stage: int, prefix: str) -> Iterator[LayerRow]:

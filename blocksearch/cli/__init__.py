@@ -27,6 +27,7 @@ from blocksearch.errors import BlocksearchError, one_line
 LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library hangs as it is loaded
 # of a library that finds no memory as it is loaded: an ImportError has its words alone
 _NO_ROOM = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
+_NUMBERS = re.compile(r"extra argument\S* \([0-9 ]+\)")
 PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
@@ -119,14 +120,16 @@ def _run() -> int:
 
 
 def _lacking(error: Exception) -> str:
-    """Return what the help says of an option or argument that is missing, or which commands are in
-    a group, after a blank.
+    """Return what the help says of an option or argument that is missing, which commands are in a
+    group, or how numbers are written, after a blank.
     """
     param = getattr(error, "param", None)
     said = getattr(param, "help", None) if type(error).__name__ == "MissingParameter" else None
     group = getattr(getattr(error, "ctx", None), "command", None)
     if isinstance(group, Few) and " command" in str(error):
         said = f"Known: {', '.join(group.commands)}.{group.elsewhere}"
+    if _NUMBERS.search(str(error)):
+        said = "(several numbers are one word, such as 8,16,32)"
     return f" {said}" if said else ""
 
 
@@ -176,6 +179,12 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
     sys.unraisablehook = unraisable
     try:
         yield
+    except Exception:
+        if not first:
+            raise
+        # a library that is ended with us, such as a loader of images, calls that a failure
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     finally:
         sys.unraisablehook = sys.__unraisablehook__
         logging.disable(logging.NOTSET)
@@ -198,7 +207,9 @@ def _complain(message: str) -> int:
 @app.callback(invoke_without_command=True)
 def _start(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar="", help="Print the version.")
+    ] = False,
 ) -> None:
     if version:
         import blocksearch

@@ -139,7 +139,7 @@ def space(
     sample: Annotated[int | None, typer.Option(help="Also list this many random networks.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     enumerate: Annotated[
-        bool, typer.Option("--enumerate", help="Also list every network, in order.")
+        bool, typer.Option("--enumerate", metavar="", help="Also list every network, in order.")
     ] = False,
 ) -> None:
     """Show the size and costs of a space, before any training.

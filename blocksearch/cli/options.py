@@ -101,7 +101,7 @@ def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter
         name,
         help=own.metadata["help"],
         rich_help_panel=options.panel,
-        metavar=own.metadata.get("metavar"),
+        metavar="" if kind is bool else own.metadata.get("metavar"),  # a flag takes no word
         autocompletion=COMPLETED.get(own.name),
     )
     return inspect.Parameter(
@@ -251,7 +251,7 @@ class Output:
         if self.json:
             print(json_text(answer.report), end="")
         else:
-            show(answer.report, wide=self.wide)
+            show(answer.report, wide=self.wide, more="--wide")
         if answer.failed:
             raise typer.Exit(1)
 

@@ -109,6 +109,11 @@ def noted(name: str, part: str, root: Path | None = None) -> Description | None:
     return next(filter(None, found), None)
 
 
+def unread(name: str, part: str, root: Path | None = None) -> bool:
+    """Return whether a part is there, and takes its time because it must be decoded first."""
+    return _stamp(name, part, data_root(root))[1] is None and noted(name, part, root) is None
+
+
 def earlier(name: str, part: str, root: Path) -> Description | None:
     """Return what was decoded last, from whatever files; None if nothing was."""
     found = (open_description(place / f"{name}-{part}", None) for place in places(root))

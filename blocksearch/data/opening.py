@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from blocksearch.data.arrays import Handed, checked
+from blocksearch.data.cache import unread
 from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import DATASETS, Arrays, get, is_own
 from blocksearch.data.listings import listing
@@ -40,7 +41,8 @@ def open_dataset(
     progress: Progress = lambda _: None,
 ) -> str:
     """Return the name of a data set; images of one's own are put where workers find them, unless
-    `keep` is false. `test` are test images beside them, in any of the same forms.
+    `keep` is false. `test` are test images beside them, in any of the same forms. `progress` hears
+    the share that is read, and 0 where a data set by its name is about to be read the first time.
 
     Raises DataError or ConfigError in one line for what is no data set.
 
@@ -48,6 +50,8 @@ def open_dataset(
     'digits'
     """
     if is_named(dataset, config, test=test):
+        if keep and unread(str(dataset), "train", root):
+            progress(0.0)
         return str(dataset)
     if (plain := plain_arrays(dataset, config, test=test)) is not None:
         own = Own(*plain, called=_called(dataset, test))

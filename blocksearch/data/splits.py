@@ -182,6 +182,18 @@ class Split:
         images = int(read[2]) if read[2] else None
         return cls(dataset, number=int(read[1] or 0), images=images, test=id == "test")
 
+    def changes(self, before: "Split") -> list[str]:
+        """Say what changed in a split, in the words in which it is asked for.
+
+        >>> Split("digits", number=1).changes(Split("digits", images=200))
+        ['val_split was 0, now 1', 'max_images was 200, now all']
+        """
+        was, now = (
+            {"val_split": each.number, "max_images": each.images or "all"}
+            for each in (before, self)
+        )
+        return [f"{key} was {was[key]}, now {now[key]}" for key in was if was[key] != now[key]]
+
     @property
     def id(self) -> str:
         """Name the split in a run's identity."""

@@ -17,6 +17,7 @@ from blocksearch.report.figure import (
 )
 from blocksearch.report.notes import (
     collapse_remark,
+    column_notes,
     comparison_notes,
     few_seeds_note,
     looks,
@@ -96,16 +97,16 @@ _ABLATION = (
     Column(name="n", label="seeds", priority=_ROOM),
     Column(name="accuracy", unit="%", form=form(".2f"), priority=_ROOM),
     *_EFFECT,
-    *(Column(name=name, label=label, priority=_WIDE) for name, label in _PRICES.items()),
     *(
         Column(
             name=f"{name}_change",
-            label=f"{label} against reference",
+            label=f"{label} change",
             form=form("+.1%"),
-            priority=_WIDE,
+            priority=_ROOM if name == "flops" else _WIDE,
         )
         for name, label in _PRICES.items()
     ),
+    *(Column(name=name, label=label, priority=_WIDE) for name, label in _PRICES.items()),
 )
 
 
@@ -122,11 +123,11 @@ def ablation_report(answer: "Ablation") -> Report:
         data=tuple(records),
         units=_PERCENT | _POINTS,
         grouped="given",
+        about=column_notes(results),
         notes=(*comparison_notes(results), *looks_notes(answer.asked, results), *answer.notes),
     )
     figures = (_effects(results), _costs(results), _curves(results))
-    facts = looks(answer.asked)
-    return Report(title=answer.title, tables=(table,), figures=figures, facts=facts)
+    return Report(title=answer.title, tables=(table,), figures=figures, facts=looks(answer.asked))
 
 
 def _ablation_row(result: "VariantResult", record: Row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,18 +53,18 @@ def say(text: str, *, stderr: bool = False) -> None:
     Page(stderr=stderr).print(text)
 
 
-def show(report: Report, *, wide: bool = False) -> None:
+def show(report: Report, *, wide: bool = False, more: str = "") -> None:
     """Print a report: of each table the columns that matter, and others where there is room; all
-    if `wide`.
+    if `wide`. `more` is what the reader may write to see all, and is named with what is left out.
     """
     page = Page()
-    for text, bold in _lines(_for_terminal(report), page.width, wide=wide):
+    for text, bold in _lines(_for_terminal(report), page.width, wide=wide, more=more):
         page.print(Text(text, "bold" if bold else ""))
 
 
-def as_text(report: Report, width: int = PIPE_WIDTH, *, wide: bool = True) -> str:
-    """Write a report as plain text of a width; no line ends in blanks."""
-    lines = _lines(_for_terminal(report), width, wide=wide)
+def as_text(report: Report, width: int = PIPE_WIDTH, *, wide: bool = True, more: str = "") -> str:
+    """Write a report as plain text of a width, as `show` prints it; no line ends in blanks."""
+    lines = _lines(_for_terminal(report), width, wide=wide, more=more)
     return "".join(f"{text}\n" for text, _ in lines)
 
 
@@ -74,12 +74,15 @@ def _for_terminal(report: Report) -> Report:
     return cleaned(replace(report, tables=printed, figures=(), facts={}))
 
 
-def _lines(report: Report, width: int, *, wide: bool) -> Iterator[Line]:
+def _lines(report: Report, width: int, *, wide: bool, more: str) -> Iterator[Line]:
     yield from _wrapped(report.title, width, bold=True)
     for table in report.tables:
+        hidden: dict[str, None] = {}
         for part in table.parts():
             yield "", False
-            yield from _table(part, width, wide=wide)
+            hidden |= yield from _table(part, width, wide=wide)
+        if hidden and more:
+            yield from _wrapped(f"more columns with {more}: {', '.join(hidden)}", width)
     if report.notes:
         yield "", False
     for note in report.notes:
@@ -90,8 +93,10 @@ def _wrapped(text: str, width: int, *, bold: bool = False) -> list[Line]:
     return [(line, bold) for line in _wrap(text, width)] if text else []
 
 
-def _table(table: Table, width: int, *, wide: bool) -> Iterator[Line]:
+def _table(table: Table, width: int, *, wide: bool) -> Generator[Line, None, dict[str, None]]:
+    """Write a table; return the names of the columns that are left out."""
     yield from _wrapped(table.title, width, bold=True)
+    every, _ = table.cells(Priority.WIDE)
     columns, cells = table.cells(Priority.WIDE if wide else Priority.ROOM)
     texts = _turned(columns, cells)
     roomy, tight = (
@@ -113,8 +118,9 @@ def _table(table: Table, width: int, *, wide: bool) -> Iterator[Line]:
             if table.begins_section(at):
                 yield rule
             yield from ((text, False) for text in _row(columns, row, widths))
-    for note in table.notes:
+    for note in table.noted(columns):
         yield from _wrapped(note, width)
+    return dict.fromkeys(column.label or column.name for column in every if column not in columns)
 
 
 def _turned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -20,6 +20,16 @@ TOGETHER = (
 )
 
 
+def column_notes(results: "Sequence[VariantResult]") -> dict[str, str]:
+    """Explain columns that are not shown everywhere, by their names."""
+    compared = [own for each in results if (own := each.comparison) and own.n >= 2]
+    found = {
+        "other_images": elsewhere_note([each.elsewhere for each in results]),
+        "p_sign_flip": sign_flip_note(compared),
+    }
+    return {name: text for name, own in found.items() for text in own}
+
+
 def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
     """Say what the numbers are, and what they cannot say."""
     compared = [each.comparison for each in results if each.comparison]
@@ -33,11 +43,9 @@ def comparison_notes(results: "Sequence[VariantResult]") -> list[str]:
         units_note(compared),
         *few_seeds_note(compared),
         *moderation_note(compared),
-        *elsewhere_note([each.elsewhere for each in results]),
         *_over_splits(compared),
         *unseen_note(compared),
         *([lost] if any(each.failed for each in results) else []),
-        *sign_flip_note(compared),
     ]
 
 

@@ -145,7 +145,7 @@ def _html_table(table: Table) -> str:
     return (
         f'{heading}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-        f'<div class="notes">{_paragraphs(table.notes)}</div>'
+        f'<div class="notes">{_paragraphs(table.noted(columns))}</div>'
     )
 
 
@@ -163,7 +163,8 @@ def markdown(report: Report) -> str:
     parts = [f"**{_as_it_is(report.title)}**"] if report.title else []
     for table in tables:
         parts += [_as_it_is(table.title)] if table.title else []
-        parts += [_markdown_table(*table.cells(Priority.WIDE)), *map(_as_it_is, table.notes)]
+        columns, cells = table.cells(Priority.WIDE)
+        parts += [_markdown_table(columns, cells), *map(_as_it_is, table.noted(columns))]
     return "\n\n".join([*parts, *map(_as_it_is, report.notes)]) + "\n"
 
 

@@ -26,7 +26,6 @@ _LEVELS = (
 _IMPORTANCE = (
     "importance: how far the levels on the front are from those of all networks, less what as many "
     "networks chosen by chance give; 0 is none",
-    "over-representation: share on the front against share of all",
     "accuracy: by the search's model, against the mean over the factor's levels, costs changing "
     "with the level; FLOPs: counted in every network with the levels exchanged",
     "95 % intervals over simulated fronts, each network's accuracy drawn by itself; levels that "
@@ -49,6 +48,7 @@ def importance_report(found: Effects) -> Report:
         columns=_LEVELS,
         rows=tuple(rows),
         data=tuple(as_rows(found)),
+        about={"lift": "over-representation: share on the front against share of all"},
         breaks=frozenset(at for at, row in enumerate(rows) if row["head"] and at),
     )
     forks = [

@@ -134,11 +134,12 @@ class Made(Sequence[Row]):
 class Table:
     """Hold an answer's rows by column name; a value that a row lacks is None.
 
-    `name` is the table's field in JSON; without one it is for people alone. `data` are the records
-    of JSON and CSV, with `units` by field; without them they are the columns' values. Rows at
-    `breaks` begin a new section; `totals` are printed under a rule and are no records. A table that
-    is `grouped` by a key of its rows is printed as one table for each of its values. A table that
-    is not for the `terminal` is shown on pages and in files alone.
+    `name` is the table's field in JSON; without one it is for people alone. `about` explains
+    columns by their names, under the table where they are shown. `data` are the records of JSON and
+    CSV, with `units` by field; without them they are the columns' values. Rows at `breaks` begin a
+    new section; `totals` are printed under a rule and are no records. A table that is `grouped` by
+    a key of its rows is printed as one table for each of its values. A table that is not for the
+    `terminal` is shown on pages and in files alone.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Table:
     rows: Sequence[Row]
     title: str = ""
     notes: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[Row] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     totals: tuple[Row, ...] = ()
@@ -163,6 +165,11 @@ class Table:
             and (not rows or any(row.get(column.name) is not None for row in rows))
         ]
         return kept, [[column.form(row.get(column.name)) for column in kept] for row in rows]
+
+    def noted(self, columns: Iterable[Column]) -> tuple[str, ...]:
+        """Return the notes, and what explains the columns that are shown."""
+        shown = {column.name for column in columns}
+        return (*self.notes, *(text for name, text in self.about.items() if name in shown))
 
     def begins_section(self, place: int) -> bool:
         """Say whether a rule stands over a row."""
@@ -192,6 +199,7 @@ class Table:
                 rows=tuple(rows),
                 grouped="",
                 notes=self.notes if last else (),
+                about=self.about if last else {},
             )
 
 
@@ -238,7 +246,10 @@ class Report:
             **self.facts,
             **{table.name: table.records() for table in self.tables if table.name},
             "units": {**self.units, **{name: own for name, own in units.items() if own}},
-            "notes": [*self.notes, *(note for table in self.tables for note in table.notes)],
+            "notes": [
+                *self.notes,
+                *(note for table in self.tables for note in table.noted(table.columns)),
+            ],
         }
 
 

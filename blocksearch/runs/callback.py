@@ -13,6 +13,7 @@ class Callback:
 
     Subclass it, or write any object with some of these methods, and hand it to `callbacks=[...]`.
     An exception that a method raises ends the command, which goes on from there the next time.
+    `bs.Progress()` is a callback that prints what it hears.
 
     >>> import blocksearch as bs
     >>> class Best(bs.Callback):
@@ -25,7 +26,9 @@ class Callback:
     """
 
     def reading(self, share: float) -> None:
-        """Hear that this share of a user's images is read, 0 to 1; nothing is planned yet."""
+        """Hear that this share of images is read, 0 to 1, which happens once: nothing is planned
+        yet. Of a data set by its name, 0 is all that is heard.
+        """
 
     def timing(self, networks: int) -> None:
         """Hear that some of so many networks are about to be timed, for a few seconds."""

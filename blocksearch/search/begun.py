@@ -81,8 +81,8 @@ def agree(stored: dict[str, Any] | None, definition: StudyDefinition, location: 
             raise _foreign(location, name)
     elif differences := definition.differences(stored):
         raise ConfigError(
-            f"study {name} was begun otherwise ({'; '.join(differences)}): give it another name, "
-            "or the old values"
+            f"study {name} was begun otherwise ({'; '.join(differences)}): give it another "
+            "`name`, or the old values"
         )
 
 

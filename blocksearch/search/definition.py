@@ -15,6 +15,7 @@ from blocksearch.arch.notation import EARLIER_STEMS, parse
 from blocksearch.arch.ops import ops_in
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import named_network
+from blocksearch.data import Split
 from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Experiment
@@ -173,6 +174,9 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
         )
     if name == "space":
         return _changed(stored, mine)
+    if name == "protocol" and stored["protocol"] and mine["protocol"]:
+        old, new = (Split.from_id(own["dataset"], own[name]) for own in (stored, mine))
+        return ", ".join(new.changes(old))
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
@@ -298,7 +302,7 @@ def define(
     space: str, whole: Grammar, prices: Prices, judged: Evaluation, config: StudyConfig
 ) -> StudyDefinition:
     """Bring together what defines a study. `whole` is the space without the budgets: its costs are
-    the frame of volumes.
+    the frame of volumes; without a name, it is called by what it varies.
 
     Raises ConfigError if a rung is not below the last epoch, and for a space without a choice.
     """
@@ -307,21 +311,19 @@ def define(
             f"rungs must be below the {judged.epochs} epochs of a whole training, but got "
             f"{config.rungs[-1]}"
         )
-    pool = prices.pool
-    levels = pool.encoding.levels.items()
+    pool, levels = prices.pool, prices.pool.encoding.levels
     if not levels:
         raise ConfigError(
-            "each factor of the space has one value, so there is nothing to search: give one "
-            "several, such as residual=['none', 'add']"
+            "nothing to search: give a factor several values, such as residual=['none', 'add']"
         )
     return StudyDefinition(
-        space=space,
+        space=space or f"a grammar of {', '.join(levels)}",
         grammar=pool.grammar.digest,
         config=config,
         judged=judged,
         frame=_frame(whole, prices, [each.measure for each in config.measured]),
         baseline=_baseline(whole),
-        choices={name: [str(value) for value in values] for name, values in levels},
+        choices={name: [str(value) for value in values] for name, values in levels.items()},
         rungs=(*config.rungs, judged.epochs),
         described=pool.grammar.data(),
         around=whole.skeleton.name if whole.skeleton else "",

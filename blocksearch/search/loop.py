@@ -324,7 +324,7 @@ class Driver:
             why = self.queue.policy.why_no_more(self.queue.told)
             return f"{why}: the search ends after {done} trials"
         if len(self.queue.told) == self._begun:
-            return f"nothing to do: the study has {done} trials, and {trials} is a total"
+            return f"nothing to do: {trials} trials in all were asked for, and the study has {done}"
         found = f"{done} trials, {len(self.queue.told)} trainings"
         if self._begun and is_optuna(self._config.sampler):
             found += (

@@ -174,7 +174,7 @@ def _choose(
             f"{shown} holds no study: a search makes one, and {WITH_STUDIES} have one"
         )
     if name is not None and name not in names:
-        raise unknown("study", plain(name), map(plain, names))
+        raise MissingError(str(unknown("study", plain(name), map(plain, names))))
     chosen = (ours or foreign)[-1] if name is None else name
     return chosen, tuple(each for each in names if each != chosen)
 

@@ -162,9 +162,17 @@ def test_a_wrong_file_is_one_line(text, says, tmp_path):
 
 def test_bytes_that_are_no_text_and_files_that_are_not_there_are_one_line(tmp_path):
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
-    for name in ("bytes.csv", "none.csv", "", "a\0b"):
+    for name in ("bytes.csv", "", "a\0b"):
         with pytest.raises(ConfigError, match="cannot be read as CSV"):
             read_scores(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"none.csv is not there"):
+        read_scores(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("nan", [float("nan"), np.float32("nan")])
+def test_a_score_that_is_not_a_number_is_named_by_treatment_and_seed(nan):
+    with pytest.raises(ConfigError, match="treatment 'a', seed 2 has a score that is not a number"):
+        read_scores({"a": [1, 2, nan], "b": [1, 2, 3]})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block
@@ -25,7 +25,7 @@ from blocksearch.arch.layers import (
     grouped_conv,
 )
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import parse, parse_block
+from blocksearch.arch.notation import called, parse, parse_block
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ParseError, SpecError
 from tests.strategies import blocks, networks, tries
@@ -375,3 +375,13 @@ def test_a_layer_is_shown_by_its_name_and_shapes_in_a_few_words(network):
         assert len(shown) < 80
         assert shown.startswith(f"<{type(layer).__name__} ")
         assert f"{layer.input} to {layer.output}" in shown
+
+
+@given(networks())
+@example(named_network("mobilenet", "gtsrb"))
+@example(parse("effnet residual=add stem=conv", "gtsrb"))
+def test_what_a_network_is_called_is_no_longer_than_its_text_and_means_it(network):
+    said = called(network)
+    assert len(said) < len(str(network))
+    if not said.startswith("stem=") or "[" not in said:
+        assert parse(said, network.task).digest == network.digest

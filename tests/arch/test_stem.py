@@ -96,8 +96,8 @@ def test_costs_with_a_stem_are_those_that_torch_counts(stride):
         module(torch.zeros(1, 3, 32, 32))
     assert counter.get_total_flops() == net.cost.flops
     assert sum(each.numel() for each in module.parameters()) == net.cost.params
-    stages = [line.split()[0] for line in net.table().splitlines()[1:]]
-    assert (stages[0], stages[-1]) == ("0", "4")
+    stages = [row["stage"] for row in bs.layers(net).records()]
+    assert (stages[0], stages[-1]) == (0, 4)
 
 
 def test_an_ablation_varies_the_stem_over_values_that_are_named():

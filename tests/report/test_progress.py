@@ -1,9 +1,17 @@
 """Progress: on a terminal something moves at once, elsewhere a line, quietly nothing."""
 
 import re
+import time
+from contextlib import suppress
 
+import numpy as np
 import pytest
 
+import blocksearch as bs
+from blocksearch.arch.layers import Shape
+from blocksearch.arch.network import Task
+from blocksearch.data import DATASETS, Arrays, Dataset
+from blocksearch.errors import DataError
 from blocksearch.report import progress
 from blocksearch.report.progress import duration, searching, slow, trainings
 from blocksearch.runs.callback import Callback
@@ -58,6 +66,61 @@ def test_elsewhere_there_is_no_bar_and_quietly_nothing(capsys):
     with searching(quiet=False) as audience:
         audience.search_started("mine", 3, 40)
     assert capsys.readouterr().err == "study mine: goes on after 3 trainings, 40 networks in all\n"
+
+
+def test_from_python_each_trial_and_training_has_a_line_if_one_asks(tmp_path, capsys, terminal):
+    grammar = bs.Grammar("digits", residual=["none", "add"], widths=[(2, 4)])
+    study = bs.Study(grammar, tmp_path / "a.db", objective=lambda net, seed: 50.0 + seed)
+    study.search(trials=1)
+    assert capsys.readouterr().err == ""
+    study.search(trials=2, callbacks=[bs.Progress("macro-f1")])
+    said = capsys.readouterr().err
+    assert re.search(r"^\[\d/\d\] trial \d \(\w+\): macro-F1 50.00 %, .* FLOPs", said, re.MULTILINE)
+    how = {"max_images": 100, "epochs": 1, "seeds": 2, "db": tmp_path / "b.db"}
+    bs.train("effnet", widths=(2, 4), callbacks=[bs.Progress()], **how)
+    said = capsys.readouterr().err.splitlines()
+    assert [line[:5] for line in said if line.startswith("[")] == ["[1/2]", "[2/2]"]
+    assert not any("\x1b" in line for line in said)  # lines, on a terminal too
+
+
+class Dots(Dataset):
+    def read(self, part, root):
+        return Arrays(np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2)
+
+    def stamp(self, part, root):
+        return [1]
+
+
+def test_what_takes_long_has_a_line_and_an_interruption_too(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+
+    def interrupted():
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    for quiet, said in ((False, ["looking: this may take a minute", "interrupted"]), (True, [])):
+        with pytest.raises(KeyboardInterrupt), slow("looking", quiet=quiet):
+            interrupted()
+        assert capsys.readouterr().err.splitlines() == said
+
+
+def test_that_images_are_read_is_said_once_and_before_a_plan(tmp_path, capsys, monkeypatch):
+    dots = Dots(name="dots", task=Task(input=Shape(1, 8, 8), classes=2, widths=(4, 8)))
+    monkeypatch.setitem(DATASETS, "dots", dots)
+
+    def said(dataset):
+        with trainings(quiet=False) as watch, suppress(DataError):
+            how = {"max_images": 100, "epochs": 1, "data_root": tmp_path, "db": tmp_path / "a.db"}
+            bs.train("effnet", dataset=dataset, dry_run=True, callbacks=[watch], **how)
+        return [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+
+    assert said("dots") == ["reading", "timing"]
+    assert said("dots") == ["timing"]  # they are kept decoded
+    assert said("gtsrb") == []  # nothing to read
+    with trainings(quiet=False) as watch:
+        for share in (0.0, 0.5, 1.0):
+            watch.reading(share)
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (600, "10 min"), (10_000, "2.8 h")])

@@ -342,8 +342,26 @@ def test_on_a_usual_terminal_an_ablation_is_a_table():
                 row = next(line for line in lines if f" {result.variant.value} " in line)
                 assert f"{effect.difference:+.2f}" in row
                 assert f"{effect.interval[0]:+.2f}" in row
-    assert "FLOPs" not in as_text(report, 120, wide=False)
-    assert "FLOPs" in as_text(report, 120, wide=True)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 200])
+def test_every_column_is_shown_or_named_and_a_note_goes_with_its_column(columns, found):
+    report = ablation_report(answered(found, "a question"))
+    (table,) = report.tables
+    every, _ = table.cells(Priority.WIDE)
+    text = as_text(report, columns, wide=False, more="wide=True")
+    table_text, _, named = " ".join(text.split()).partition("more columns with wide=True: ")
+    left_out = named.split(", ")
+    assert {own.label or own.name for own in every} >= set(left_out) >= {"params", "activations"}
+    shown = [own for own in every if (own.label or own.name) not in left_out]
+    head = text.partition("───")[0] if columns > 40 else text
+    assert all(word in head for own in shown for word in (own.label or own.name).split())
+    for name, note in table.about.items():
+        assert (note in table_text) == (name in [own.name for own in shown])
+    assert ("FLOPs change" in left_out) == (columns < 120)
+    whole = as_text(report, columns, wide=True, more="wide=True")
+    assert "more columns" not in whole
+    assert all(note in " ".join(whole.split()) for note in table.about.values())
 
 
 def test_a_picture_of_an_ablation_is_its_effects(tmp_path, found):

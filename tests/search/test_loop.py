@@ -162,7 +162,8 @@ def test_another_driver_and_another_question_are_refused_by_name(
         (["--sampler", "random"], "sampler was evolution, now random"),
         (["--budget", "flops <= 400k"], "budgets was none, now flops <= 400000"),
         (["--epochs", "3"], "recipe: epochs was 2, now 3"),
-        (["--max-images", "300"], "split was val20-v1.0-n200, now val20-v1.0-n300"),
+        (["--max-images", "300"], "(max_images was 200, now 300): "),
+        (["--val-split", "1"], "(val_split was 0, now 1): "),
     ):
         again = ("search", *SMALL, "--trials", "9", *changed)
         said = blocksearch(*again, code=2).stderr
@@ -261,8 +262,8 @@ grammar = Grammar(TASKS["digits"], bottleneck=bottleneck, residual=["none", "add
     (tmp_path / "mine.py").write_text(space)
     ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
     blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6")
-    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stderr
-    assert "nothing to do: the study has 3 trials, and 3 is a total" in said
+    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stdout
+    assert "nothing to do: 3 trials in all were asked for, and the study has 3" in said
     (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
     said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr
     assert (

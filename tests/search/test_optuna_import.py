@@ -18,7 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 import blocksearch as bs
-from blocksearch.errors import BlocksearchError, ConfigError
+from blocksearch.errors import BlocksearchError, ConfigError, StoreError
 from blocksearch.report.front import front_report
 from blocksearch.report.table import Priority
 from blocksearch.report.writers import save
@@ -181,7 +181,7 @@ def test_several_studies_and_ours_among_them(tmp_path):
     made_by_optuna(tmp_path / "a.db", VALUES[:2], name="second")
     assert (summarise(file).name, summarise(file).others) == ("second", ("first",))
     assert len(summarise(file, "first").entries) == 5
-    with pytest.raises(ConfigError, match="unknown study 'frist' \\(did you mean 'first'"):
+    with pytest.raises(StoreError, match="unknown study 'frist' \\(did you mean 'first'"):
         summarise(file, "frist")
     searched(tmp_path / "a.db", "ours", trials=10)
     assert (summarise(file).name, summarise(file).others) == ("ours", ("first", "second"))

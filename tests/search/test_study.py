@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from blocksearch import Grammar, Shape, Study, Task, cost, load_space
-from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError
+from blocksearch.errors import BlocksearchError, ConfigError, DataError, PluginError, StoreError
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Evaluation
@@ -116,6 +116,21 @@ def test_a_result_that_is_no_percentage_is_refused(tmp_path, value, says):
         ConfigError, match=f"must return percent between 0 and 100, or None, but got {says}"
     ):
         Study(GRAMMAR, tmp_path / "a.db", objective=lambda network, seed: value).search(trials=3)
+
+
+def test_a_study_without_trials_says_how_to_get_some(tmp_path):
+    one, file = (lambda network, seed: 20.0), tmp_path / "a.db"
+    study = Study(GRAMMAR, file, objective=one, references="none", seeds=1)
+    asked = (study.best, study.importance, study.records, study.to_optuna, study.table)
+    asked += (lambda: study.front, lambda: study.trials)
+    for _ in ("no file", "a file with another study"):
+        for ask in asked:
+            with pytest.raises(StoreError, match=r"has no trials yet: study.search\(trials=…\)"):
+                ask()
+        Study(GRAMMAR, file, objective=one, name="other").search(trials=1)
+    study.search(trials=2)
+    assert all(ask() is not None for ask in asked)
+    assert "1 trials in all were asked for, and the study has 2" in study.search(1).report.notes[-1]
 
 
 def test_an_objective_that_was_changed_is_another_question(tmp_path):

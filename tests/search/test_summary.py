@@ -172,7 +172,7 @@ def test_a_file_with_several_studies_shows_the_newest_or_the_one_that_is_named(t
         ("small",),
     )
     assert summarise(str(tmp_path / "a.db"), "small").others == ("other",)
-    with pytest.raises(ConfigError, match="unknown study 'smal' \\(did you mean 'small'"):
+    with pytest.raises(StoreError, match="unknown study 'smal' \\(did you mean 'small'"):
         summarise(str(tmp_path / "a.db"), "smal")
 
 
