@@ -119,7 +119,7 @@ class Study:
         timeout: float | None = None,
         *,
         callbacks: Sequence[object] = (),
-        catch: tuple[type[Exception], ...] = (),
+        catch: type[Exception] | tuple[type[Exception], ...] = (),
         dry_run: bool = False,
     ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
@@ -130,7 +130,7 @@ class Study:
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With
         `dry_run` the answer is what would be trained.
         """
-        ending = _Ending()
+        caught, ending = _exceptions(catch), _Ending()
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         self._hear = callback.reading
         name = self._called or self.config.name
@@ -140,7 +140,7 @@ class Study:
             search(name, self._grammar, self.config, self._settings(), stopping, callback)
         else:
             function, file = self._objective, self.file
-            evaluate(name, self._grammar, self.config, function, file, stopping, callback, catch)
+            evaluate(name, self._grammar, self.config, function, file, stopping, callback, caught)
         found = self._found()
         notes = (*found.report.notes, ending.reason)
         return replace(found, report=replace(found.report, notes=notes))
@@ -252,3 +252,14 @@ class Study:
         if dataset is not None:
             space = on_images(space, dataset, named=bool(self._called))
         return space.inside(self._skeleton) if self._skeleton else space
+
+
+def _exceptions(given: Any) -> tuple[type[Exception], ...]:
+    kinds = tuple(given) if isinstance(given, tuple | list) else (given,)
+    for each in kinds:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise ConfigError(
+                "catch must be a kind of exception or several, such as (ValueError,), but got "
+                f"{each!r:.80}"
+            )
+    return kinds
