@@ -95,7 +95,7 @@ class Study:
         if objective is not None and file is None:
             raise ConfigError("a study of an objective needs a file, such as 'mine.db'")
         self._space = opened(grammar)
-        self.file = Location(file or f"{RESULTS}/{label_of(dataset)}.db")
+        self.file = Location(f"{RESULTS}/{label_of(dataset)}.db" if file is None else file)
         self._objective, self._skeleton = objective, read_skeleton(skeleton)
         self._called = Path(grammar).stem if not isinstance(grammar, Grammar) else ""
         self._shipped = file is None
