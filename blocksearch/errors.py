@@ -156,9 +156,21 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def check_fields(given: Any) -> None:
-    """Hold the fields of a dataclass against their annotations. Raises ConfigError."""
+    """Hold the fields of a dataclass against their annotations; a number of another library, such
+    as numpy's, becomes Python's. Raises ConfigError.
+    """
     for name, kind in _kinds(given.__class__).items():
-        check_type(name, getattr(given, name), kind)
+        value = getattr(given, name)
+        check_type(name, value, kind)
+        if (own := plain(value)) is not value:
+            object.__setattr__(given, name, own)
+
+
+def plain(value: Any) -> Any:
+    """Return a number of another library as Python's own, and anything else as it is."""
+    if isinstance(value, int) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 @cache
@@ -188,6 +200,7 @@ def _is_of(value: Any, kind: Any) -> bool:
         return pair and all(map(_is_of, value, of))
     if origin in (tuple, Sequence):
         several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        several = several and getattr(value, "ndim", 1) > 0  # an array of no dimension is no list
         return several and all(_is_of(each, of[0]) for each in value)
     if isinstance(value, bool) and kind in (int, float):
         return False

@@ -152,6 +152,32 @@ def test_a_value_of_a_wrong_type_is_one_line(what):
         assert "\n" not in str(caught.value)
 
 
+NUMBERS = {  # calls with a number, or several, of any library
+    "epochs": lambda own: RunConfig(epochs=own(1), label_smoothing=own(0)).recipe_of(),
+    "a seed": lambda own: list(bs.network("effnet").module(seed=own(3)).state_dict()),
+    "a recipe": lambda own: bs.Recipe(epochs=own(2), class_weights=[own(1), own(2)]).text,
+    "widths": lambda own: list(bs.Grammar("digits", widths=own([[4, 8, 16], [8, 8, 8]]))),
+    "depth": lambda own: list(bs.Grammar("digits", depth=own([1, 2]), minimum=own([4]))),
+    "a network's widths": lambda own: bs.network("effnet", widths=own([4, 8, 8])).digest,
+    "a study's seeds": lambda own: bs.Study(SPACE, "s.db", dataset="digits", seeds=own(2)).config,
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_numbers_of_numpy_are_numbers(what):
+    def numpys(given):
+        return np.array(given) if isinstance(given, list) else np.int64(given)
+
+    assert repr(NUMBERS[what](numpys)) == repr(NUMBERS[what](lambda given: given))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, np.array(3), True])
+def test_what_is_no_seed_makes_no_module(seed):
+    for made in (bs.network("effnet").module, lambda seed: bs.Block().module((3, 8, 8), 4, seed)):
+        with pytest.raises(bs.BlocksearchError, match="seed"):
+            made(seed=seed)
+
+
 class Hearing:
     def __init__(self, *names):
         self.__dict__ |= {name: lambda *happened: None for name in names}

@@ -15,7 +15,7 @@ from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
-from blocksearch.errors import SpecError, check_type
+from blocksearch.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -246,9 +246,8 @@ class Network:
         A seed gives the weights with which its training begins; without one, torch's own generator
         draws them.
         """
-        check_type("seed", seed, int | None)
         training = import_module("blocksearch.training.build")
-        own = training.drawn_seed() if seed is None else seed
+        own = training.read_seed(seed)
         if self.skeleton:
             return self.skeleton.module(self.blocks[0], own)
         numbered = (f"stage{number}" for number in range(1, len(self.widths) + 1))
