@@ -71,6 +71,35 @@ def test_a_network_of_a_name_a_task_or_another_input():
     assert plain.module(seed=0)(__import__("torch").zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+def with_gradients():
+    torch = __import__("torch")
+    return torch.rand(4, 8, 8, 3).requires_grad_(), torch.arange(4)
+
+
+def convolutions():
+    torch = __import__("torch")
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
+
+
+def of_objectives(*names):
+    return bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=names)
+
+
+def huge():
+    return bs.Objective(name="x", function=lambda network: 10**400)
+
+
+def raising(*_):
+    raise OSError("no such board")
+
+
+class Nameless:
+    name = property(lambda self: 1 / 0)
+
+    def propose(self, *_):
+        return 0
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -97,6 +126,29 @@ def test_a_network_of_a_name_a_task_or_another_input():
         (lambda: bs.Study("tiny", "s.db", objective=3), "a function of a network and a seed, but"),
         (lambda: bs.price("effnet").save(None), "file must be a text or a path, but got None"),
         (lambda: bs.train("effnet", keep_weights=__file__), "are kept in a folder, but .* is none"),
+        (lambda: bs.train("effnet", keep_weights="x" * 300), "cannot be kept: File name too long"),
+        (lambda: bs.datasets(Path("x" * 300)), "the data root cannot be used: File name too long"),
+        (lambda: bs.datasets(Path("a\0b")), "the data root cannot be used: .* is no path"),
+        (lambda: bs.train("effnet", dataset=dict), "dataset: must be a name, .* but got type"),
+        (lambda: bs.network("effnet", np.int64(3)), "dataset: must be a name, .* but got int64"),
+        (lambda: bs.train("effnet", dataset=with_gradients()), "dataset: no arrays of images"),
+        (lambda: bs.Study(SPACE, "s.db", data="digits"), "argument 'data' .*mean 'dataset'"),
+        (lambda: of_objectives("accuracy", "accuracy"), "must be distinct, but got accuracy,acc"),
+        (of_objectives, "objectives must be accuracy, .* but got none"),
+        (lambda: of_objectives("accuracy", huge()).search(1), "objective x must be a finite num"),
+        (lambda: bs.Objective(name="x", function=len, bounds=(1, np.nan)), "a lower and a higher"),
+        (
+            lambda: bs.Study(SPACE, "s.db", dataset="digits", sampler=Nameless()),
+            "Nameless has no name: Z",
+        ),
+        (lambda: bs.Study(SPACE, "/proc/x.db", objective=len).search(1), "lock cannot be made"),
+        (lambda: bs.Block().module((3, 8, 8), 0), "width must be at least 1, but got 0"),
+        (lambda: bs.Shape(3, 8, 8).strided((0, 0)), "a stride is two whole numbers from 1"),
+        (lambda: bs.Grammar.from_data([{}]), "a stored grammar has base, classes, .* but this"),
+        (lambda: bs.Recipe.from_text("x"), "a recipe's text is what .text. wrote, but got 'x'"),
+        (lambda: SPACE.nearest(flops=float("nan")), "takes a count from 1 and a cost, but got 1"),
+        (lambda: bs.replace(convolutions(), "effnet", (3, 8, 8), where=raising), "where raises OS"),
+        (lambda: bs.compare({"a": dict}), "treatment 'a' must be a list of values, but got <class"),
     ],
 )
 def test_a_mistake_is_one_line(asked, says):
@@ -141,6 +193,34 @@ MISTYPED = {  # calls with a value of another type than they take
     "a network to rescale": lambda own: bs.rescaled(own, "flops <= 1M"),
     "indices": SPACE.costs,
     "an index of a space": SPACE.__getitem__,
+    "names": bs.check_dataset,
+    "data_root": bs.datasets,
+    "budgets": lambda own: bs.survey("tiny", budgets=own),
+    "sample": lambda own: bs.survey("tiny", sample=own),
+    "progress": lambda own: bs.survey("tiny", progress=own),
+    "what": bs.reproduce,
+    "where": lambda own: bs.replace(convolutions(), "effnet", (3, 8, 8), where=own),
+    "file must be": lambda own: bs.tabulate("tiny", own),
+    "dropout": lambda own: bs.Task(input=(3, 8, 8), classes=2, dropout=own),
+    "widths must be": lambda own: bs.Network(bs.TASKS["digits"], [bs.Block()], widths=own),
+    "per_stage": lambda own: bs.Grammar("digits", per_stage=own),
+    "base": lambda own: bs.Grammar("digits", base=own),
+    "depth": lambda own: bs.Grammar("digits", depth=[[own]]),
+    "head": lambda own: bs.Grammar("digits", head=[[own]]),
+    "a Block or a Network": SPACE.why_not,
+    "count": SPACE.sample,
+    "flops must be": lambda own: SPACE.nearest(flops=own),
+    "quantities": SPACE.frontier,
+    "a factor's name": lambda own: bs.network("effnet").with_factor(own, "add"),
+    "values of factors|bottleneck": bs.Block().with_factors,
+    "a stored grammar": lambda own: bs.Grammar.from_data([own]),
+    "a recipe's text": bs.Recipe.from_text,
+    "width must be": lambda own: bs.Block().module((3, 8, 8), own),
+    "a stride": bs.Shape(3, 8, 8).strided,
+    "metric must be": bs.Objective.of_metric,
+    "name must be": lambda own: bs.Objective(name=own, function=len),
+    "bounds": lambda own: bs.Objective(name="x", function=len, bounds=own),
+    "task must be": SPACE.on,
 }
 
 

@@ -73,14 +73,14 @@ class Answer(Generic[Found]):
 
 
 def divided(
-    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = ()
+    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = (), beside: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Divide keyword arguments among configuration classes. Raises ConfigError for one that none of
-    them has, or that is given in another way (`without`).
+    them has, or that is given in another way (`without`); `beside` are others that the call has.
     """
     names = [[each.name for each in fields(kind) if each.name not in without] for kind in kinds]
     known = [name for own in names for name in own]
     for name in given:
         if name not in known:
-            raise unknown("argument", name, known)
+            raise unknown("argument", name, [*beside, *known])
     return [{name: given[name] for name in own if name in given} for own in names]

@@ -82,6 +82,8 @@ class Study:
         skeleton: Maker = None,
         **fields: Unpack[StudyFields],
     ) -> None:
+        own = {"without": ("dataset", "db"), "beside": ("dataset", "test", "objective", "skeleton")}
+        asked, self._runs = divided(fields, StudyConfig, RunConfig, **own)
         if (dataset is None) == (objective is None):
             lacks = "neither was given" if dataset is None else "both were given"
             raise ConfigError(
@@ -99,7 +101,6 @@ class Study:
         self._objective, self._skeleton = objective, read_skeleton(skeleton)
         self._called = Path(grammar).stem if not isinstance(grammar, Grammar) else ""
         self._shipped = file is None
-        asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         if self._called and objective is None:
             asked = {"name": made_name(self._called, label_of(dataset))} | asked
         self.config = StudyConfig(**asked)

@@ -1,7 +1,7 @@
 """Defines a network by task, widths, stem, blocks and head. `layers` has what it resolves to."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -15,7 +15,7 @@ from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, check_type
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +57,7 @@ class Task:
             raise SpecError(
                 f"a classifier tells at least 2 classes apart, but got classes={self.classes}"
             )
+        check_type("dropout", self.dropout, float)
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout must be at least 0 and below 1, but got {self.dropout}")
 
@@ -154,6 +155,7 @@ class Network:
         """Keep lists as tuples, and the widths in the task as well: they are the network's."""
         if not isinstance(task, Task):
             raise SpecError(f"task must be a Task, but got {task!r}")
+        check_type("widths", widths, Sequence[int])
         given = tuple(widths) or task.widths
         own = task if given == task.widths else replace(task, widths=given)
         if not own.widths:
@@ -266,6 +268,7 @@ class Network:
         """Return this network with one factor changed in every block, or another stem, head,
         resolution or number of channels.
         """
+        check_type("a factor's name", name, str)
         if self.skeleton and name in ("stem", "head", "resolution", "channels"):
             raise SpecError(f"{name} is for {self.skeleton.name} to decide")
         match name:

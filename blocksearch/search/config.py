@@ -133,8 +133,10 @@ class StudyConfig:
         ordered = sorted(read, key=lambda each: isinstance(each, Objective) and each.measured)
         object.__setattr__(self, "objectives", tuple(ordered))
         names = self.objective_names
+        if len(set(names)) < len(names):
+            raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
         if names[:1] != ("accuracy",) or len(names) < 2:
-            text = ",".join(names)
+            text = ",".join(map(str, names)) or "none"
             raise ConfigError(
                 "objectives must be accuracy, or the metric in its place, and then costs such as "
                 f"flops, but got {text}"
@@ -146,8 +148,6 @@ class StudyConfig:
             name = each.name if isinstance(each, Objective) and each.metric is None else ""
             if name in ("accuracy", *COSTS, *MetricKind, *RESERVED):
                 raise ConfigError(f"an objective of your own cannot be named {name}")
-        if len(set(names)) < len(names):
-            raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
 
     @property
     def objective_names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
 from blocksearch.arch.zoo import task_of
-from blocksearch.errors import SpecError, plain, unknown
+from blocksearch.errors import SpecError, check_type, plain, unknown
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import HALVING, Layout, Product, StageOptions
 
@@ -185,6 +185,8 @@ def make_part(
     """Read what a user declares: options of factors by their names, and of the network around the
     blocks. Raises ConfigError or SpecError for what cannot be.
     """
+    check_type("base", base, Block)
+    check_type("per_stage", per_stage, bool | Sequence[Mapping[str, Any]])
     task = task_of(task)
     around = {name: values for name, values in declared.items() if name in AROUND}
     options = {name: values for name, values in declared.items() if name not in AROUND}

@@ -73,6 +73,9 @@ def build_stages(stages: Mapping[str, Layers], seed: int) -> nn.Module:
 
 def block_module(block: Block, in_shape: Any, width: int, seed: int | None = None) -> nn.Module:
     """Build the module of one block on an input of C×H×W, `width` channels wide."""
+    check_type("width", width, int)
+    if width < 1:
+        raise ConfigError(f"width must be at least 1, but got {width}")
     return placed(expand(block, read_input(in_shape), width), seed)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from blocksearch.arch.notation import divided
-from blocksearch.errors import ConfigError, plain, unknown
+from blocksearch.errors import ConfigError, check_type, plain, unknown
 from blocksearch.training.optimizers import OPTIMIZERS
 from blocksearch.training.registry import Registry, Source, load_source, within
 from blocksearch.training.schedules import SCHEDULES
@@ -101,7 +101,13 @@ class Recipe:
         >>> Recipe.from_text(Recipe(epochs=3, optimizer="sgd").text).optimizer
         'sgd'
         """
-        stored = json.loads(text)
+        check_type("a recipe's text", text, str)
+        try:
+            stored = {**json.loads(text)}
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"a recipe's text is what `text` wrote, but got {text!r:.80}"
+            ) from error
         stored.pop("sources", None)
         found = cls(**stored)
         if found.text != text:
