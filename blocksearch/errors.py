@@ -7,14 +7,17 @@ import difflib
 import re
 import types
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, wraps
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LONGEST = 300  # characters of an error
 # of a URL, of which a path has lost a slash; parts are bounded, so that a long text is read soon
 _SCHEME = r"[A-Za-z][\w+.-]{0,40}:/{1,2}"
@@ -31,7 +34,16 @@ _SECRETS = (  # without a host, and in a query
 # percent-encoded, maybe twice, in whatever text
 _ENCODED = re.compile(r"(?i)((?:pass|pwd|secret|token|key)\w{0,40}%(?:25)?3D)[^\s&;'\"]+")
 _TAKEN: dict[Any, Any] = {int: Integral, float: Real, Path: str | PathLike}  # numpy's numbers too
-_NOUNS = {int: "whole number", float: "number", str: "text", Path: "path", Any: "value"}
+_NOUNS: dict[Any, str] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    Any: "value",
+    Callable: "function",
+    Mapping: "mapping",
+}
+_SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 WHOLE = 80  # characters of a given word, such as a path, that is never shortened
 ECHOES = (WHOLE, 60, 40, 30)  # of what a longer one keeps: as many as there is room for
 
@@ -135,7 +147,7 @@ class ConfigError(BlocksearchError):
     """An argument outside its range, or a question that cannot be asked."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> ConfigError:
+def unknown(kind: str, name: object, known: Iterable[str], advice: str = "") -> ConfigError:
     """Make the error for an unknown name, with the nearest known one and all of them, as far
     as a line has room.
 
@@ -143,10 +155,10 @@ def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> Con
     unknown factor 'residul' (did you mean 'residual'?); known: kernel, residual
     """
     names = list(known)
-    hint, listed = near(name, names), f"; known: {', '.join(names)}"
-    said = f"unknown {kind} {name!r}{hint}"
+    hint, listed = near(str(name), names), f"; known: {', '.join(names)}"
+    said = f"unknown {kind} {name!r:.80}{hint}"
     room = LONGEST - len(said) - len(advice)
-    if len(name) <= WHOLE and len(listed) > room:  # a longer name is shortened, and this is not
+    if len(str(name)) <= WHOLE and len(listed) > room:  # a longer name is shortened, not this
         listed = "" if hint else f"{listed[: max(0, room - 3)].rpartition(', ')[0]}, …"
     return ConfigError(f"{said}{listed}{advice}")
 
@@ -160,9 +172,21 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def check_fields(given: Any) -> None:
-    """Hold the fields of a dataclass against their annotations. Raises ConfigError."""
+    """Hold the fields of a dataclass against their annotations; a number of another library, such
+    as numpy's, becomes Python's. Raises ConfigError.
+    """
     for name, kind in _kinds(given.__class__).items():
-        check_type(name, getattr(given, name), kind)
+        value = getattr(given, name)
+        check_type(name, value, kind)
+        if (own := plain(value)) is not value:
+            object.__setattr__(given, name, own)
+
+
+def plain(value: Any) -> Any:
+    """Return a number of another library as Python's own, and anything else as it is."""
+    if isinstance(value, int) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 @cache
@@ -183,6 +207,35 @@ def check_type(name: str, value: object, kind: Any) -> None:
         raise ConfigError(f"{name} must be {_called(kind)}, but got {value!r:.80}")
 
 
+def typed(call: Callable[P, T]) -> Callable[P, T]:
+    """Hold the arguments of a call against its annotations before it runs; a number of another
+    library becomes Python's. The call then raises ConfigError.
+
+    >>> typed(one_line).__name__
+    'one_line'
+    """
+    known = signature(call)
+    held = [name for name, each in known.parameters.items() if each.kind not in _SEVERAL]
+
+    @wraps(call)
+    def checked(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            given = known.bind(*args, **named)
+        except TypeError:
+            return call(*args, **named)  # Python says what is too much, or lacks
+        for name in given.arguments.keys() & held:
+            check_type(name, given.arguments[name], _hints(call).get(name, Any))
+            given.arguments[name] = plain(given.arguments[name])
+        return call(*given.args, **given.kwargs)
+
+    return checked
+
+
+@cache
+def _hints(call: Callable[..., object]) -> dict[str, Any]:
+    return get_type_hints(call)
+
+
 def _is_of(value: Any, kind: Any) -> bool:
     origin, of = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -192,6 +245,7 @@ def _is_of(value: Any, kind: Any) -> bool:
         return pair and all(map(_is_of, value, of))
     if origin in (tuple, Sequence):
         several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        several = several and getattr(value, "ndim", 1) > 0  # an array of no dimension is no list
         return several and all(_is_of(each, of[0]) for each in value)
     if isinstance(value, bool) and kind in (int, float):
         return False
@@ -208,6 +262,6 @@ def _called(kind: Any, *, several: bool = False) -> str:
         return f"a list of {_called(of[0], several=True)}"
     if kind is bool:
         return "True or False"
-    noun = _NOUNS.get(kind, getattr(kind, "__name__", "value"))
+    noun = _NOUNS.get(origin or kind, getattr(kind, "__name__", "value"))
     article = "an" if noun[0] in "AEIOU" else "a"
     return f"{noun}s" if several else f"{article} {noun}"

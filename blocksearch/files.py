@@ -144,8 +144,15 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
 
 
 def check_is_path(path: Path) -> Path:
-    """Refuse a URL where a folder is made: it would be one of its name. Raises OSError."""
+    """Refuse a URL where a folder is made: it would be one of its name; and what can name nothing.
+    Raises OSError.
+    """
     first, *rest = path.parts or ("",)
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"{str(path)!r} is no path: {error}") from error
     if rest and _SCHEME.fullmatch(first) and not Path(first).exists():
         raise OSError(errno.EINVAL, f"it is a URL ({first}//…), not a path of this machine")
     return path

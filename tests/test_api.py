@@ -75,6 +75,35 @@ def test_a_network_of_a_name_a_task_or_another_input(tmp_path):
     assert plain.module(seed=0)(__import__("torch").zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+def with_gradients():
+    torch = __import__("torch")
+    return torch.rand(4, 8, 8, 3).requires_grad_(), torch.arange(4)
+
+
+def convolutions():
+    torch = __import__("torch")
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
+
+
+def of_objectives(*names):
+    return bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=names)
+
+
+def huge():
+    return bs.Objective(name="x", function=lambda network: 10**400)
+
+
+def raising(*_):
+    raise OSError("no such board")
+
+
+class Nameless:
+    name = property(lambda self: 1 / 0)
+
+    def propose(self, *_):
+        return 0
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -101,6 +130,29 @@ def test_a_network_of_a_name_a_task_or_another_input(tmp_path):
         (lambda: bs.Study("tiny", "s.db", objective=3), "a function of a network and a seed, but"),
         (lambda: bs.price("effnet").save(None), "file must be a text or a path, but got None"),
         (lambda: bs.train("effnet", keep_weights=__file__), "are kept in a folder, but .* is none"),
+        (lambda: bs.train("effnet", keep_weights="x" * 300), "cannot be kept: File name too long"),
+        (lambda: bs.datasets(Path("x" * 300)), "the data root cannot be used: File name too long"),
+        (lambda: bs.datasets(Path("a\0b")), "the data root cannot be used: .* is no path"),
+        (lambda: bs.train("effnet", dataset=dict), "dataset: must be a name, .* but got type"),
+        (lambda: bs.network("effnet", np.int64(3)), "dataset: must be a name, .* but got int64"),
+        (lambda: bs.train("effnet", dataset=with_gradients()), "dataset: no arrays of images"),
+        (lambda: bs.Study(SPACE, "s.db", data="digits"), "argument 'data' .*mean 'dataset'"),
+        (lambda: of_objectives("accuracy", "accuracy"), "must be distinct, but got accuracy,acc"),
+        (of_objectives, "objectives must be accuracy, .* but got none"),
+        (lambda: of_objectives("accuracy", huge()).search(1), "objective x must be a finite num"),
+        (lambda: bs.Objective(name="x", function=len, bounds=(1, np.nan)), "a lower and a higher"),
+        (
+            lambda: bs.Study(SPACE, "s.db", dataset="digits", sampler=Nameless()),
+            "Nameless has no name: Z",
+        ),
+        (lambda: bs.Study(SPACE, "/proc/x.db", objective=len).search(1), "lock cannot be made"),
+        (lambda: bs.Block().module((3, 8, 8), 0), "width must be at least 1, but got 0"),
+        (lambda: bs.Shape(3, 8, 8).strided((0, 0)), "a stride is two whole numbers from 1"),
+        (lambda: bs.Grammar.from_data([{}]), "a stored grammar has base, classes, .* but this"),
+        (lambda: bs.Recipe.from_text("x"), "a recipe's text is what .text. wrote, but got 'x'"),
+        (lambda: SPACE.nearest(flops=float("nan")), "takes a count from 1 and a cost, but got 1"),
+        (lambda: bs.replace(convolutions(), "effnet", (3, 8, 8), where=raising), "where raises OS"),
+        (lambda: bs.compare({"a": dict}), "treatment 'a' must be a list of values, but got <class"),
     ],
 )
 def test_a_mistake_is_one_line(asked, says):
@@ -179,6 +231,34 @@ MISTYPED = {  # calls with a value of another type than they take
     "a network to rescale": lambda own: bs.rescaled(own, "flops <= 1M"),
     "indices": SPACE.costs,
     "an index of a space": SPACE.__getitem__,
+    "names": bs.check_dataset,
+    "data_root": bs.datasets,
+    "budgets": lambda own: bs.survey("tiny", budgets=own),
+    "sample": lambda own: bs.survey("tiny", sample=own),
+    "progress": lambda own: bs.survey("tiny", progress=own),
+    "what": bs.reproduce,
+    "where": lambda own: bs.replace(convolutions(), "effnet", (3, 8, 8), where=own),
+    "file must be": lambda own: bs.tabulate("tiny", own),
+    "dropout": lambda own: bs.Task(input=(3, 8, 8), classes=2, dropout=own),
+    "widths must be": lambda own: bs.Network(bs.TASKS["digits"], [bs.Block()], widths=own),
+    "per_stage": lambda own: bs.Grammar("digits", per_stage=own),
+    "base": lambda own: bs.Grammar("digits", base=own),
+    "depth": lambda own: bs.Grammar("digits", depth=[[own]]),
+    "head": lambda own: bs.Grammar("digits", head=[[own]]),
+    "a Block or a Network": SPACE.why_not,
+    "count": SPACE.sample,
+    "flops must be": lambda own: SPACE.nearest(flops=own),
+    "quantities": SPACE.frontier,
+    "a factor's name": lambda own: bs.network("effnet").with_factor(own, "add"),
+    "values of factors|bottleneck": bs.Block().with_factors,
+    "a stored grammar": lambda own: bs.Grammar.from_data([own]),
+    "a recipe's text": bs.Recipe.from_text,
+    "width must be": lambda own: bs.Block().module((3, 8, 8), own),
+    "a stride": bs.Shape(3, 8, 8).strided,
+    "metric must be": bs.Objective.of_metric,
+    "name must be": lambda own: bs.Objective(name=own, function=len),
+    "bounds": lambda own: bs.Objective(name="x", function=len, bounds=own),
+    "task must be": SPACE.on,
 }
 
 
@@ -188,6 +268,32 @@ def test_a_value_of_a_wrong_type_is_one_line(what):
         with pytest.raises(bs.BlocksearchError, match=what) as caught:
             MISTYPED[what](own)
         assert "\n" not in str(caught.value)
+
+
+NUMBERS = {  # calls with a number, or several, of any library
+    "epochs": lambda own: RunConfig(epochs=own(1), label_smoothing=own(0)).recipe_of(),
+    "a seed": lambda own: list(bs.network("effnet").module(seed=own(3)).state_dict()),
+    "a recipe": lambda own: bs.Recipe(epochs=own(2), class_weights=[own(1), own(2)]).text,
+    "widths": lambda own: list(bs.Grammar("digits", widths=own([[4, 8, 16], [8, 8, 8]]))),
+    "depth": lambda own: list(bs.Grammar("digits", depth=own([1, 2]), minimum=own([4]))),
+    "a network's widths": lambda own: bs.network("effnet", widths=own([4, 8, 8])).digest,
+    "a study's seeds": lambda own: bs.Study(SPACE, "s.db", dataset="digits", seeds=own(2)).config,
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_numbers_of_numpy_are_numbers(what):
+    def numpys(given):
+        return np.array(given) if isinstance(given, list) else np.int64(given)
+
+    assert repr(NUMBERS[what](numpys)) == repr(NUMBERS[what](lambda given: given))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, np.array(3), True])
+def test_what_is_no_seed_makes_no_module(seed):
+    for made in (bs.network("effnet").module, lambda seed: bs.Block().module((3, 8, 8), 4, seed)):
+        with pytest.raises(bs.BlocksearchError, match="seed"):
+            made(seed=seed)
 
 
 class Hearing:

@@ -138,7 +138,8 @@ def _unframed(table: Any) -> Any:
 
 def _by_seed(own: Any, what: str) -> Iterable[tuple[Any, Any]]:
     """Return pairs of seed and score: of a dict or a pandas series as named, of a list by place."""
-    if isinstance(own, Mapping) or callable(getattr(own, "items", None)):
+    named = isinstance(own, Mapping) or callable(getattr(own, "items", None))
+    if named and not isinstance(own, type):
         return list(own.items())
     return enumerate(_listed(own, what))
 

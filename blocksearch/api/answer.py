@@ -73,18 +73,21 @@ class Answer(Generic[Found]):
 
 
 def divided(
-    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = ()
+    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = (), beside: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Divide keyword arguments among configuration classes. Raises ConfigError for one that none of
-    them has, or that is given in another way (`without`).
+    them has, or that is given in another way (`without`); `beside` are others that the call has.
     """
     names = [[each.name for each in fields(kind) if each.name not in without] for kind in kinds]
-    check_known(given, [name for own in names for name in own])
+    known = [name for own in names for name in own]
+    check_known(given, known, beside)
     return [{name: given[name] for name in own if name in given} for own in names]
 
 
-def check_known(given: Iterable[str], known: Collection[str]) -> None:
-    """Raise ConfigError for a keyword argument that is none of those known."""
+def check_known(given: Iterable[str], known: Collection[str], beside: Collection[str] = ()) -> None:
+    """Raise ConfigError for a keyword argument that is none of those known, whose names it lists
+    behind those `beside`.
+    """
     for name in given:
         if name not in known:
-            raise unknown("argument", name, known)
+            raise unknown("argument", name, [*beside, *known])

@@ -17,7 +17,7 @@ from blocksearch.data.loaded import LoadedDataset, loaded
 from blocksearch.data.opening import DatasetLike, is_path
 from blocksearch.data.overview import Overview, overview
 from blocksearch.data.own import kept
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, typed
 from blocksearch.files import check_output
 from blocksearch.report.datasets import overview_report
 from blocksearch.report.table import Report, rows_table
@@ -30,6 +30,7 @@ DISAGREEMENT = 0.1  # of images that two seeds of a network judge otherwise: a u
 _LIST = "a list of what there is, by name"
 
 
+@typed
 def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
     """List data sets, reference networks, shipped spaces and recipes, by name.
 
@@ -53,6 +54,7 @@ def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, An
     return Answer(found=found, report=Report(tables=tuple(tables), undrawn=_LIST))
 
 
+@typed
 def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     """List data sets, and whether their files are there; of images of your own those that trainings
     have kept, which their names stand for.
@@ -67,6 +69,7 @@ def datasets(data_root: Path | None = None) -> Answer[list[dict[str, object]]]:
     return Answer(found=rows, report=report)
 
 
+@typed
 def check_dataset(
     names: str | Sequence[str] | None = None, data_root: Path | None = None
 ) -> Answer[list[dict[str, object]]]:
@@ -168,6 +171,7 @@ def _check_sheet(file: Path) -> None:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
+@typed
 def fetch_dataset(
     name: str, data_root: Path | None = None, *, progress: bool = False
 ) -> Answer[str]:

@@ -1,7 +1,7 @@
 """Makes networks from texts, prices them, writes their files, and opens spaces; trains nothing."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -19,7 +19,7 @@ from blocksearch.arch.zoo import TASK_TEXT, TASKS
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
-from blocksearch.errors import ConfigError, check_type
+from blocksearch.errors import ConfigError, check_type, typed
 from blocksearch.files import write_file
 from blocksearch.runs.plan import Plugins, loaded, task_from
 from blocksearch.space.grammar import Grammar
@@ -238,6 +238,7 @@ def layers(
     return Answer(found=found, report=report)
 
 
+@typed
 def survey(
     space: "Grammar | str | Path",
     *,
@@ -245,7 +246,7 @@ def survey(
     sample: int | None = None,
     seed: int = 0,
     enumerate: bool = False,
-    progress: Any = lambda _: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Answer[Survey]:
     """Describe a space: its size, its costs, and where the reference networks lie.
 

@@ -15,7 +15,7 @@ from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse_inside
 from blocksearch.data import get
 from blocksearch.data.opening import DatasetLike, label_of
-from blocksearch.errors import ConfigError
+from blocksearch.errors import ConfigError, typed
 from blocksearch.files import RESULTS
 from blocksearch.runs.callback import together
 from blocksearch.runs.config import TABULATE_SEEDS, RunConfig
@@ -172,6 +172,7 @@ def gain(
     )
 
 
+@typed
 def tabulate(
     space: Grammar | str | Path,
     file: str | Path | None = None,

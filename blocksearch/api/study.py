@@ -85,6 +85,8 @@ class Study:
         skeleton: Maker = None,
         **fields: Unpack[StudyFields],
     ) -> None:
+        own = {"without": ("dataset", "db"), "beside": ("dataset", "test", "objective", "skeleton")}
+        asked, self._runs = divided(fields, StudyConfig, RunConfig, **own)
         if (dataset is None) == (objective is None):
             lacks = "neither was given" if dataset is None else "both were given"
             raise ConfigError(
@@ -97,12 +99,11 @@ class Study:
             )
         if objective is not None and file is None:
             raise ConfigError("a study of an objective needs a file, such as 'mine.db'")
-        own, space = read_skeleton(skeleton), opened(grammar)
-        self._space = space.inside(own) if own else space
-        self.file = Location(file or f"{RESULTS}/{label_of(dataset)}.db")
+        model, space = read_skeleton(skeleton), opened(grammar)
+        self._space = space.inside(model) if model else space
+        self.file = Location(f"{RESULTS}/{label_of(dataset)}.db" if file is None else file)
         self._objective, self._shipped = objective, file is None
         self._called = Path(grammar).stem if not isinstance(grammar, Grammar) else ""
-        asked, self._runs = divided(fields, StudyConfig, RunConfig, without=("dataset", "db"))
         if self._called and objective is None:
             asked = {"name": made_name(self._called, label_of(dataset))} | asked
         self.config = StudyConfig(**asked)
@@ -126,7 +127,7 @@ class Study:
         timeout: float | None = None,
         *,
         callbacks: Sequence[object] = (),
-        catch: tuple[type[Exception], ...] = (),
+        catch: type[Exception] | tuple[type[Exception], ...] = (),
         dry_run: bool = False,
     ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
@@ -137,7 +138,7 @@ class Study:
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With
         `dry_run` the answer is what would be trained.
         """
-        ending = _Ending()
+        caught, ending = _exceptions(catch), _Ending()
         stopping, callback = StoppingRule(trials, timeout), together([together(callbacks), ending])
         self._hear = callback.reading
         name = self._called
@@ -154,7 +155,7 @@ class Study:
             )
         else:
             function, file = self._objective, self.file
-            evaluate(name, self._grammar, self.config, function, file, stopping, callback, catch)
+            evaluate(name, self._grammar, self.config, function, file, stopping, callback, caught)
         found = self._found()
         notes = (*found.report.notes, ending.reason)
         return replace(found, report=replace(found.report, notes=notes))
@@ -288,3 +289,14 @@ class Study:
 
     def _on(self, dataset: str) -> Grammar:
         return on_images(self._space, dataset, named=bool(self._called))
+
+
+def _exceptions(given: Any) -> tuple[type[Exception], ...]:
+    kinds = tuple(given) if isinstance(given, tuple | list) else (given,)
+    for each in kinds:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise ConfigError(
+                "catch must be a kind of exception or several, such as (ValueError,), but got "
+                f"{each!r:.80}"
+            )
+    return kinds

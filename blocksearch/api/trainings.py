@@ -17,7 +17,7 @@ from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
 from blocksearch.data.own import Progress
-from blocksearch.errors import ConfigError, DataError, check_type
+from blocksearch.errors import ConfigError, DataError, check_type, typed
 from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
@@ -158,6 +158,7 @@ def planned(title: str, plan: Plan) -> Answer[Plan]:
     return Answer(found=plan, report=plan_report(title, plan))
 
 
+@typed
 def reproduce(
     what: str | int,
     *,
@@ -191,8 +192,7 @@ def reproduce(
         from blocksearch.paper.tables import flops_cells
         from blocksearch.report.paper import flops_report
 
-        cells = flops_cells()
-        return Answer(found=cells, report=flops_report(cells))
+        return Answer(found=(cells := flops_cells()), report=flops_report(cells))
     if part == "section3" and "," in dataset:
         return _across([name.strip() for name in dataset.split(",")], spread, fields)
     try:
@@ -307,6 +307,7 @@ def merge(into: str | Path, other: str | Path) -> Answer[Any]:
     return Answer(found=found, report=merge_report(found))
 
 
+@typed
 def verify(
     db: str | Path,
     *,
@@ -331,8 +332,7 @@ def verify(
     from blocksearch.runs.verify import verify as run_again
 
     loaded(plugins)
-    root = None if data_root is None else Path(data_root)
-    where = Location(db)
+    root, where = (None if data_root is None else Path(data_root)), Location(db)
     found = run_again(where, runs, root, workers, device, progress)
     wrong = sum(each.wrong for each in found)
     equal = sum(each.likeness is Likeness.EQUAL for each in found)

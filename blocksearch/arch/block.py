@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from blocksearch.arch.factors import DEFAULTS, POOLINGS, Value, factor_named
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, check_type
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,6 +118,7 @@ class Block:
         >>> Block(residual="add").with_factors({"kernel": "1x3+3x1"})
         Block(kernel='1x3+3x1', residual='add')
         """
+        check_type("values of factors", values, Mapping[str, Any])
         block = object.__new__(Block)
         block.__dict__.update(_checked(self.__dict__, values))
         return block

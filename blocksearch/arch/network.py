@@ -1,7 +1,7 @@
 """Defines a network by task, widths, stem, blocks and head. `layers` has what it resolves to."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -58,6 +58,7 @@ class Task:
             raise SpecError(
                 f"a classifier tells at least 2 classes apart, but got classes={self.classes}"
             )
+        check_type("dropout", self.dropout, float)
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout must be at least 0 and below 1, but got {self.dropout}")
 
@@ -155,6 +156,7 @@ class Network:
         """Keep lists as tuples, and the widths in the task as well: they are the network's."""
         if not isinstance(task, Task):
             raise SpecError(f"task must be a Task, but got {task!r}")
+        check_type("widths", widths, Sequence[int])
         given = tuple(widths) or task.widths
         own = task if given == task.widths else replace(task, widths=given)
         if not own.widths:
@@ -256,9 +258,8 @@ class Network:
         A seed gives the weights with which its training begins; without one, torch's own generator
         draws them.
         """
-        check_type("seed", seed, int | None)
         training = import_module("blocksearch.training.build")
-        own = training.drawn_seed() if seed is None else seed
+        own = training.read_seed(seed)
         if self.skeleton:
             return self.skeleton.module(self.blocks[0], own)
         numbered = (f"stage{number}" for number in range(1, len(self.widths) + 1))
@@ -277,6 +278,7 @@ class Network:
         """Return this network with one factor changed in every block, or another stem, head,
         resolution or number of channels.
         """
+        check_type("a factor's name", name, str)
         if self.skeleton and name in ("stem", "head", "resolution", "channels"):
             raise SpecError(f"{name} is for {self.skeleton.name} to decide")
         match name:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from numbers import Integral
 
 from blocksearch.errors import SpecError
 
@@ -45,12 +46,20 @@ class Shape:
 
         Raises SpecError if an axis of size one would be reduced again.
         """
+        if not _is_stride(stride):
+            raise SpecError(f"a stride is two whole numbers from 1, but got {stride!r}")
         if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
             raise SpecError(
                 f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} "
                 f"meets a map of {self}"
             )
         return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
+
+
+def _is_stride(given: object) -> bool:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return False
+    return all(isinstance(each, Integral) and int(each) > 0 for each in given)
 
 
 def read_shape(text: str) -> Shape | None:

@@ -118,7 +118,10 @@ def checked(handed: object, argument: str) -> Arrays:
             f"{argument}: must be arrays (images, labels) or (images, labels, groups), but got "
             f"{type(handed).__name__}"
         )
-    images, labels = np.asarray(handed[0]), np.asarray(handed[1])
+    try:
+        images, labels = np.asarray(handed[0]), np.asarray(handed[1])
+    except Exception as error:  # a tensor that has a gradient, or is on another device
+        raise DataError(f"{argument}: no arrays of images and labels: {error}") from error
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.dtype != np.uint8 or not images.size:

@@ -30,7 +30,7 @@ from blocksearch.data.datasets import (
     one_line,
     times,
 )
-from blocksearch.errors import BlocksearchError, ConfigError, DataError
+from blocksearch.errors import BlocksearchError, ConfigError, DataError, check_type
 from blocksearch.files import check_is_path
 
 
@@ -38,6 +38,7 @@ def data_root(explicit: Path | None = None) -> Path:
     """Return the folder of the data: the explicit one, else BLOCKSEARCH_DATA, else a folder in the
     user's cache.
     """
+    check_type("data_root", explicit, str | Path | None)
     chosen = explicit or os.environ.get("BLOCKSEARCH_DATA")
     if not chosen:
         return _user_cache()

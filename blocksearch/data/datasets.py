@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Task
 from blocksearch.arch.zoo import OWN_WIDTHS, TASKS
-from blocksearch.errors import ConfigError, DataError, unknown
+from blocksearch.errors import ConfigError, DataError, check_type, unknown
 
 PARTS = ("train", "test")
 ARRAYS = ("images", "labels", "groups", "held")
@@ -205,6 +205,7 @@ def get(name: str) -> Dataset:
     >>> get("gtsrb").task.classes, get("gtsrb-at-1x24x24").task.input
     (43, Shape(channels=1, height=24, width=24))
     """
+    check_type("a data set's name", name, str)
     if found := _OWN.fullmatch(name):
         channels, height, width, classes = map(int, found.groups())
         shape = Shape(channels, height, width)

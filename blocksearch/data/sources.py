@@ -226,7 +226,7 @@ def _pixels(image: Any, where: str) -> Pixels:
 
 def is_items(given: object) -> bool:
     """Return whether something is a Dataset or an iterable of items, and not a pair of arrays."""
-    if isinstance(given, str | bytes | Path | Arrays | np.ndarray | tuple):
+    if isinstance(given, str | bytes | Path | Arrays | np.ndarray | np.generic | tuple | type):
         return False
     if isinstance(given, list):
         return bool(given) and isinstance(given[0], tuple | list)

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from blocksearch.runs.shipped import meant
 
 _PAUSE = 0.02  # seconds between two tries of what does not wait by itself
 _BEGIN = "begins_with"
+_OPENED = "opened_file"  # option of an engine: the path and the identity of the file it is at
 
 
 class RowIsThereError(StoreError):
@@ -85,6 +87,8 @@ def open_engine(location: Location, *, create: bool = False, read_only: bool = F
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure)
         sa.event.listen(engine, "begin", _begin)
+        if location.file is not None:
+            sa.event.listen(engine, "connect", partial(_remember, engine, location.file.absolute()))
     return engine
 
 
@@ -110,6 +114,11 @@ def to_write(engine: sa.Engine, location: Location) -> sa.Connection:
     """Connect for a transaction that no other one interrupts; a file gets its write-ahead log only
     now.
     """
+    if _is_lost(engine):
+        raise StoreError(
+            f"{location} was removed or replaced while it was written: what was trained since is "
+            "not kept"
+        )
     if location.file is not None:
         check_one_name(location.file)
     if engine.dialect.name == "sqlite":
@@ -124,10 +133,32 @@ def put_away(engine: sa.Engine) -> None:
     Where others use it they will do so.
     """
     engine.dispose()
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and not _is_lost(engine):
         with suppress(DatabaseError):
             _journal(engine, "DELETE", 0)
         engine.dispose()
+
+
+def _remember(engine: sa.Engine, file: Path, *_: Any) -> None:
+    """Keep which file the first connection of an engine has opened."""
+    if _OPENED not in engine.get_execution_options():
+        engine.update_execution_options(**{_OPENED: (file, _identity(file))})
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_lost(engine: sa.Engine) -> bool:
+    """Whether another file, or none, is now where an engine opened one: what is written into that
+    is seen by nobody.
+    """
+    file, opened = engine.get_execution_options().get(_OPENED, (None, None))
+    return file is not None and _identity(file) != opened
 
 
 def _configure(connection: Any, _: Any) -> None:

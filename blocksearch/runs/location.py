@@ -224,11 +224,11 @@ def check_one_name(path: Path) -> None:
     have its own log, and what is written under one would be lost under the other.
     """
     try:
-        names = path.stat().st_nlink
+        found = path.stat()
     except OSError:
         return
-    if names > 1:
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         raise StoreError(
-            f"{path} has {names} names (hard links), of which each would have a log of its own: "
-            "write into a copy"
+            f"{path} has {found.st_nlink} names (hard links), of which each would have a log of "
+            "its own: write into a copy"
         )

@@ -34,6 +34,7 @@ Begun = Callable[[Group], None]
 
 ATTEMPTS = 2
 PATIENCE = 5  # attempts in a search, which may run for days: a step that is given up is lost to it
+_STARTING = threading.RLock()  # a start replaces names of the whole process: one thread at a time
 ON_ONE_GPU = 2  # while one waits for the processor, the other keeps the device busy
 
 
@@ -235,13 +236,7 @@ def _died(times: int) -> str:
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) -> Future[T]:
-    """Hand over work, and hide the user's script while a worker starts, because the worker would
-    run it again and needs only our modules.
-
-    So a user's script that trains works without `if __name__ == "__main__"`.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    """Hand over work, which may start a worker."""
     # A worker starts with the driver's signals blocked, because one could come before it is ignored
     # by `start_worker`, or while the driver has only half started it.
     before = (
@@ -250,21 +245,23 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[A], T], argument: A) 
         else ()
     )
     try:
-        with _deferring(), _quiet_starts():
+        with _STARTING, _deferring(), _quiet_starts():
             return pool.submit(function, argument)
     finally:
-        sys.modules["__main__"] = script
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _quiet_starts() -> Iterator[None]:
-    """End a worker whose driver is killed while it starts without a traceback, because its input
+    """Hide the user's script while a worker starts, because the worker would run it again and needs
+    only our modules. So one that trains works without `if __name__ == "__main__"`.
+
+    End a worker whose driver is killed while it starts without a traceback, because its input
     and the semaphores are gone. A killed process closes its files a moment before its children have
     another parent.
     """
-    command = spawn.get_command_line
+    script, command = sys.modules["__main__"], spawn.get_command_line
 
     def quiet(**ends: Any) -> list[str]:
         line = command(**ends)
@@ -276,10 +273,11 @@ def _quiet_starts() -> Iterator[None]:
             )
         return line
 
-    spawn.get_command_line = quiet
+    sys.modules["__main__"], spawn.get_command_line = ModuleType("__main__"), quiet
     try:
         yield
     finally:
+        sys.modules["__main__"] = script
         spawn.get_command_line = command
 
 

@@ -154,7 +154,9 @@ def _locked(held: Path, timeout: float, busy: BlocksearchError) -> Iterator[None
     try:
         lock.acquire()
     except Timeout as error:
-        raise busy from error
+        if held.exists():
+            raise busy from error
+        raise StoreError(f"{held} cannot be made") from error  # which looks as if it were held
     except OSError as error:
         raise StoreError(f"{held} cannot be made: {error.strerror}") from error
     try:

@@ -138,8 +138,10 @@ class StudyConfig:
         ordered = sorted(read, key=lambda each: isinstance(each, Objective) and each.measured)
         object.__setattr__(self, "objectives", tuple(ordered))
         names = self.objective_names
+        if len(set(names)) < len(names):
+            raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
         if names[:1] != ("accuracy",) or len(names) < 2:
-            text = ",".join(names)
+            text = ",".join(map(str, names)) or "none"
             raise ConfigError(
                 "objectives must be accuracy, or the metric in its place, and then others such as "
                 "flops, as the noise between seeds and early stopping go by it (a function of "
@@ -152,8 +154,6 @@ class StudyConfig:
             name = each.name if isinstance(each, Objective) and each.metric is None else ""
             if name in ("accuracy", *COSTS, *MetricKind, *RESERVED):
                 raise ConfigError(f"an objective of your own cannot be named {name}")
-        if len(set(names)) < len(names):
-            raise ConfigError(f"objectives must be distinct, but got {','.join(names)}")
 
     @property
     def objective_names(self) -> tuple[str, ...]:

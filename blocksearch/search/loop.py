@@ -15,7 +15,7 @@ from numbers import Real
 from threadpoolctl import threadpool_limits
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, SpecError, check_fields
+from blocksearch.errors import ConfigError, SpecError, StoreError, check_fields
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import start
 from blocksearch.runs.ledger import Ledger
@@ -307,6 +307,9 @@ class Driver:
             self._callback.ended(
                 f"interrupted after {done} trials; the same command goes on from there"
             )
+            raise
+        except StoreError:  # the copy would wait for the same database: the next start makes it
+            self._export.leave()
             raise
         finally:
             self._export.close()

@@ -5,8 +5,8 @@ bounds.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite
 from numbers import Real
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -82,16 +82,24 @@ class Measure:
         found: Floats = worst + points / 100 * (best - worst)
         return found
 
-    def checked(self, value: object) -> float:
+    def checked(self, value: Any) -> float:
         """Return a value as a number. Raises PluginError if it is none within the bounds."""
-        if not isinstance(value, Real) or not isfinite(float(value)):
-            raise PluginError(f"objective {self.name} must be a finite number, but got {value!r}")
+        if not is_finite(value):
+            raise PluginError(
+                f"objective {self.name} must be a finite number, but got {value!r:.80}"
+            )
         if not self.low <= float(value) <= self.high:
             raise PluginError(
                 f"objective {self.name} must be between its bounds, {self.low:g} and "
                 f"{self.high:g}, but got {float(value):g}"
             )
         return float(value)
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether a value is a number that a float can be."""
+    is_number = isinstance(value, Real)
+    return is_number and bool(abs(value) <= float_info.max)
 
 
 ACCURACY = Measure(name="accuracy")

@@ -7,19 +7,17 @@ largest, the reference, is 1: on a logarithmic axis, and a user's own objective 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.network import Network
-from blocksearch.errors import ConfigError, PluginError
+from blocksearch.errors import ConfigError, PluginError, check_fields, typed
 from blocksearch.runs.measures import Metric
 from blocksearch.runs.metrics import Floats
 from blocksearch.search.identity import source_digest
-from blocksearch.search.measured import EvaluatedRun, Measure
+from blocksearch.search.measured import EvaluatedRun, Measure, is_finite
 from blocksearch.space.candidates import Candidates
 
 _MOST_CELLS = 4096  # beyond, the axes of a volume's boxes are thinned
@@ -52,18 +50,20 @@ class Objective:
     metric: Metric | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.metric is None and not self.name.isidentifier():
             raise ConfigError(f"an objective's name is a word, but got {self.name!r}")
         if self.function is None and not self.measured:
             raise ConfigError(f"objective {self.name} needs a function of a network")
         low, high = self.bounds
-        if not (isfinite(low) and isfinite(high) and low < high):
+        if not (is_finite(low) and is_finite(high) and low < high):
             raise ConfigError(
                 f"the bounds of objective {self.name} must be a lower and a higher number, but got "
                 f"{self.bounds}"
             )
 
     @classmethod
+    @typed
     def of_metric(cls, metric: Metric) -> "Objective":
         """Return a metric of stored predictions as an objective.
 
@@ -92,8 +92,10 @@ class Objective:
             ) from error
         if self.measured:
             return self.measure.checked(found)
-        if not isinstance(found, Real) or not isfinite(float(found)):
-            raise PluginError(f"objective {self.name} must be a finite number, but got {found!r}")
+        if not is_finite(found):
+            raise PluginError(
+                f"objective {self.name} must be a finite number, but got {found!r:.80}"
+            )
         return float(found)
 
     def as_data(self) -> dict[str, Any]:

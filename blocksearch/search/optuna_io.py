@@ -89,6 +89,10 @@ class Export:
             self._study.add_trials(self._waiting)
         self._waiting = []
 
+    def leave(self) -> None:
+        """Leave what waits to the next search."""
+        self._waiting = []
+
     def close(self) -> None:
         """Copy what waits, and close the file."""
         try:

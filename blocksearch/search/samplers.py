@@ -155,7 +155,10 @@ def is_sampler(made: object) -> bool:
     >>> is_sampler("random"), is_sampler(object())
     (False, False)
     """
-    return is_optuna(made) or (isinstance(made, Sampler) and not isinstance(made, type))
+    try:
+        return is_optuna(made) or (isinstance(made, Sampler) and not isinstance(made, type))
+    except Exception as error:  # what a name is asked for may be a user's code
+        raise PluginError(f"{type(made).__name__} has no name: {error!r}") from error
 
 
 def sampler_from(place: str) -> Any:

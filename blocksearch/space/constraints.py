@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from blocksearch.arch.block import Condition, Rule
 from blocksearch.arch.cost import Budget, read_budget
 from blocksearch.arch.factors import Value, factor_named
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, PluginError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +35,21 @@ class Check:
         return f"{self.origin}(network)"
 
     def holds(self, network: object) -> bool:
-        """Ask the function. Raises SpecError, with the function's place, where it raises or answers
-        neither yes nor no.
+        """Ask the function. Raises PluginError, with the function's place, where it raises or
+        answers neither yes nor no.
         """
         try:
             answer = self.function(network)
         except Exception as error:  # a user's function may raise anything: say where
-            raise SpecError(
+            raise PluginError(
                 f"{self.where}: constraint {self.name} raises {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(answer, bool):
-            raise SpecError(
+        if not isinstance(answer, bool | np.bool_):
+            raise PluginError(
                 f"{self.where}: constraint {self.name} must answer True or False, "
                 f"but got {answer!r}"
             )
-        return answer
+        return bool(answer)
 
 
 Constraint: TypeAlias = Rule | Budget | Check

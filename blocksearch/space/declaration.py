@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from math import prod
+from numbers import Integral
 from typing import Any
 
 from blocksearch.arch.block import Block, Rule
@@ -14,7 +15,7 @@ from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
 from blocksearch.arch.zoo import task_of
-from blocksearch.errors import SpecError, unknown
+from blocksearch.errors import SpecError, check_type, plain, unknown
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import HALVING, Layout, Product, StageOptions
 
@@ -158,6 +159,7 @@ class Part:
 
 def _limited(name: str, values: Iterable[Any]) -> list[Any]:
     single = isinstance(values, str) or not isinstance(values, Iterable)
+    single = single or getattr(values, "ndim", 1) == 0
     chosen = [values] if single else list(islice(values, _MOST_OPTIONS + 1))
     if not chosen:
         raise SpecError(f"{name} needs at least one option")
@@ -183,6 +185,8 @@ def make_part(
     """Read what a user declares: options of factors by their names, and of the network around the
     blocks. Raises ConfigError or SpecError for what cannot be.
     """
+    check_type("base", base, Block)
+    check_type("per_stage", per_stage, bool | Sequence[Mapping[str, Any]])
     task = task_of(task)
     around = {name: values for name, values in declared.items() if name in AROUND}
     options = {name: values for name, values in declared.items() if name not in AROUND}
@@ -255,10 +259,10 @@ def options_of(name: str, values: Iterable[Any], known: Sequence[Value] = ()) ->
 
 
 def _listed(name: str, values: Iterable[Any], known: Sequence[Any]) -> tuple[Any, ...]:
-    chosen = tuple(dict.fromkeys(_limited(name, values)))
-    if wrong := [value for value in chosen if value not in known]:
+    chosen = _limited(name, values)
+    if wrong := [value for value in chosen if not isinstance(value, str) or value not in known]:
         raise SpecError(f"{name} must be {' or '.join(map(str, known))}, but got {wrong[0]!r}")
-    return chosen
+    return tuple(dict.fromkeys(chosen))
 
 
 def _depths(values: Any) -> tuple[int, ...]:
@@ -266,27 +270,26 @@ def _depths(values: Any) -> tuple[int, ...]:
 
 
 def whole_numbers(name: str, values: Any, most: int) -> tuple[int, ...]:
-    chosen = tuple(dict.fromkeys(_limited(name, values)))
+    chosen = [*map(plain, _limited(name, values))]
     if wrong := [
         value
         for value in chosen
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most
     ]:
         raise SpecError(f"{name} must be whole numbers from 1 to {most}, but got {wrong[0]!r}")
-    return chosen
+    return tuple(dict.fromkeys(chosen))
 
 
 def _widths(values: Any, task: Task) -> tuple[tuple[int, ...], ...]:
     """Read one tuple of stage widths, or several."""
     several = _limited("widths", values)
-    if all(isinstance(width, int) for width in several):
+    if all(isinstance(width, Integral) for width in several):
         several = [several]
-    if any(widths == () for widths in several):
-        raise SpecError("widths must be one or more whole numbers from 1, but got none")
     try:
-        return tuple(
-            dict.fromkeys(replace(task, widths=tuple(widths)).widths for widths in several)
-        )
+        found = [tuple(widths) for widths in several]
+        if () in found:
+            raise SpecError("widths must be one or more whole numbers from 1, but got none")
+        return tuple(dict.fromkeys(replace(task, widths=widths).widths for widths in found))
     except TypeError as error:
         raise SpecError(
             "widths must be stage widths such as (8, 16, 32), or a list of these, "

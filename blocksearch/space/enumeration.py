@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blocksearch.arch.cost import Budget
 from blocksearch.arch.network import Network
 from blocksearch.arch.quantities import QUANTITIES, ROWS, metric_named
-from blocksearch.errors import ConfigError, SpecError, check_type
+from blocksearch.errors import ConfigError, SpecError, check_type, typed
 from blocksearch.space.automaton import Automaton, spelling
 from blocksearch.space.constraints import Check
 from blocksearch.space.cost_table import Costs, Count, estimate
@@ -155,6 +155,7 @@ class Enumeration:
         for rank in self._passing() if self.filtered else range(self.diagram.size):
             yield self.network(self.unrank(rank))
 
+    @typed
     def sample(self, count: int, seed: int) -> list[Network]:
         """Draw distinct networks, each set of them equally likely."""
         return [self.network(self.unrank(rank)) for rank in self._sampled(count, seed)]
@@ -221,8 +222,10 @@ class Enumeration:
         """Return the indices of the networks nearest to a cost, nearest first; of two that are as
         near, the earlier first.
         """
-        if count < 1:
-            raise ConfigError(f"a count must be at least 1, but got {count}")
+        check_type("count", count, int)
+        check_type(quantity, wanted, float)
+        if count < 1 or wanted != wanted:
+            raise ConfigError(f"nearest takes a count from 1 and a cost, but got {count}, {wanted}")
         if not self.streamable:
             raise SpecError(
                 f"the nearest of {self.diagram.size:,} networks are out of reach: "
@@ -237,6 +240,7 @@ class Enumeration:
             start += len(costs)
         return [int(index) for index in indices]
 
+    @typed
     def frontier(self, quantities: Sequence[str]) -> list[Network]:
         """Return the networks that no other undercuts in some costs: exact at any size if the
         filters are upper bounds.

@@ -7,12 +7,13 @@ from blocksearch.arch.block import RULES, Block, Rule
 from blocksearch.arch.cost import Budget
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.network import Network
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, typed
 from blocksearch.space.declaration import Part
 from blocksearch.space.enumeration import Enumeration
 from blocksearch.space.layouts import Layout, Product, StageKind
 
 
+@typed
 def why_not(space: Enumeration, what: Block | Network) -> str | None:
     """Return the rule that excludes a block or a network, or None if it is in the space."""
     if isinstance(what, Network):

@@ -7,7 +7,7 @@ from typing import Any
 
 from blocksearch.arch.factors import Value, factor_named
 from blocksearch.arch.network import Task
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, typed
 from blocksearch.space.declaration import (
     AROUND,
     Part,
@@ -113,6 +113,7 @@ def _place(name: str, names: Iterable[str]) -> int:
     return known.index(name) if name in known else len(known)
 
 
+@typed
 def moved(part: Part, task: Task) -> Part:
     """Put a part into another task: other input and classes, the same widths."""
     own_widths = part.own_widths or part.widths != (task.widths,)

@@ -13,7 +13,7 @@ from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.zoo import TASKS
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, check_type
 from blocksearch.space.constraints import Check, Constraint, read_constraint
 from blocksearch.space.declaration import Part, make_part
 from blocksearch.space.layouts import StageOptions
@@ -82,6 +82,9 @@ def from_data(
     Raises SpecError if one of them is not loaded, or is not what it was when the grammar was
     stored.
     """
+    check_type("a stored grammar", data, Mapping[str, Any])
+    if lacks := {"input", "usual_widths", "classes", "dropout", "base", "options"} - data.keys():
+        raise SpecError(f"a stored grammar has {', '.join(sorted(lacks))}, but this one has not")
     if "skeleton" in data:
         raise SpecError(
             "a stored grammar is inside a model, whose function is not stored: declare it anew"

@@ -32,7 +32,7 @@ from blocksearch.arch.layers import (
 )
 from blocksearch.arch.network import read_input
 from blocksearch.arch.shape import Shape, padding
-from blocksearch.errors import ConfigError, SpecError
+from blocksearch.errors import ConfigError, SpecError, check_type
 from blocksearch.training.modules import (
     Classifiers,
     SeededConv,
@@ -73,6 +73,9 @@ def build_stages(stages: Mapping[str, Layers], seed: int) -> nn.Module:
 
 def block_module(block: Block, in_shape: Any, width: int, seed: int | None = None) -> nn.Module:
     """Build the module of one block on an input of C×H×W, `width` channels wide."""
+    check_type("width", width, int)
+    if width < 1:
+        raise ConfigError(f"width must be at least 1, but got {width}")
     return placed(expand(block, read_input(in_shape), width), seed)
 
 
@@ -81,14 +84,17 @@ def placed(layers: Layers, seed: int | None = None) -> nn.Module:
 
     Without a seed, weights are drawn from torch's own generator, as those of the other layers are.
     """
-    made = Placed(*build(layers, drawn_seed() if seed is None else seed).children())
+    made = Placed(*build(layers, read_seed(seed)).children())
     made.output = layers[-1].output  # for the layers behind it: a block may give more channels
     return made
 
 
-def drawn_seed() -> int:
-    """Draw a seed from torch's own generator."""
-    return int(torch.randint(2**31, ()))
+def read_seed(seed: int | None) -> int:
+    """Return a seed; without one, draw it from torch's own generator. Raises ConfigError."""
+    check_type("seed", seed, int | None)
+    if seed is not None and not 0 <= seed < 2**62:
+        raise ConfigError(f"a seed is at least 0 and below 2**62, but got {seed}")
+    return int(torch.randint(2**31, ()) if seed is None else seed)
 
 
 class Placed(nn.Sequential):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from blocksearch.arch.notation import divided
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError, check_type, plain, unknown
 from blocksearch.training.optimizers import OPTIMIZERS
 from blocksearch.training.registry import Registry, Source, load_source, within
 from blocksearch.training.schedules import SCHEDULES
@@ -101,7 +101,13 @@ class Recipe:
         >>> Recipe.from_text(Recipe(epochs=3, optimizer="sgd").text).optimizer
         'sgd'
         """
-        stored = json.loads(text)
+        check_type("a recipe's text", text, str)
+        try:
+            stored = {**json.loads(text)}
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"a recipe's text is what `text` wrote, but got {text!r:.80}"
+            ) from error
         stored.pop("sources", None)
         found = cls(**stored)
         if found.text != text:
@@ -158,6 +164,7 @@ class Recipe:
 
 def _checked(name: str, value: Any) -> Any:
     """Return a field's value in its one form. Raises ConfigError for what it cannot be."""
+    value = plain(value)
     match name:
         case "epochs" | "batch":
             least = 1 if name == "epochs" else 2
@@ -170,7 +177,7 @@ def _checked(name: str, value: Any) -> Any:
                 raise ConfigError(f"{name} must be a text such as 'linear', but got {value!r}")
             return REGISTRIES[name].canonical(value)
         case "precision":
-            if value not in get_args(Precision):
+            if not isinstance(value, str) or value not in get_args(Precision):
                 raise unknown("precision", str(value), get_args(Precision))
             return value
         case "decay_norm":
@@ -204,11 +211,11 @@ def _rate(name: str, value: Any) -> float | None:
 
 
 def _class_weights(value: Any) -> str | tuple[float, ...] | None:
-    if value is None or value == BALANCED:
-        return value  # type: ignore[no-any-return]
-    numbers = value if isinstance(value, tuple | list) else ()
-    plain = [isinstance(each, int | float) and not isinstance(each, bool) for each in numbers]
-    if not numbers or not all(plain) or not all(0 <= each < math.inf for each in numbers):
+    if value is None or (isinstance(value, str) and value == BALANCED):
+        return value
+    numbers = [*map(plain, value)] if isinstance(value, tuple | list) else []
+    known = [isinstance(each, int | float) and not isinstance(each, bool) for each in numbers]
+    if not numbers or not all(known) or not all(0 <= each < math.inf for each in numbers):
         raise ConfigError(
             f"class_weights must be {BALANCED}, or a number from 0 for each class, but got "
             f"{value!r}"

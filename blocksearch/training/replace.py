@@ -18,7 +18,7 @@ from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Layers
 from blocksearch.arch.expansion import expand
 from blocksearch.arch.shape import Shape
-from blocksearch.errors import BlocksearchError, ConfigError, PluginError
+from blocksearch.errors import BlocksearchError, ConfigError, PluginError, check_type
 from blocksearch.training.build import placed
 from blocksearch.training.norm_act import LINEAR, NormAct
 from blocksearch.training.usage import CONVOLUTION, Call, Usage, use
@@ -184,6 +184,7 @@ def _unfit(call: Call, seen: Usage) -> str:
 
 def _check_asked(names: Sequence[str], where: Where) -> None:
     """Raise ConfigError for patterns that no convolution has."""
+    check_type("where", where, str | Sequence[str] | Callable[..., Any] | None)
     patterns = [where] if isinstance(where, str) else where
     for pattern in patterns if isinstance(patterns, Sequence) and names else ():
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -194,11 +195,13 @@ def _unwanted(call: Call, where: Where, *, first: bool) -> str:
     if where is None:
         return "the first layer has few channels to save on; name it to replace it" if first else ""
     names = (where,) if isinstance(where, str) else where
-    wanted = (
-        names(call.name, call.module)
-        if callable(names)
-        else any(fnmatchcase(call.name, name) for name in names)
-    )
+    if callable(names):
+        try:
+            wanted = names(call.name, call.module)
+        except Exception as error:  # a user's function may raise anything
+            raise PluginError(f"where raises {type(error).__name__}: {error}") from error
+    else:
+        wanted = any(fnmatchcase(call.name, name) for name in names)
     return "" if wanted else "not asked for"
 
 

@@ -252,9 +252,11 @@ def test_flipped_bits_in_a_matlab_header_are_read_or_refused_but_never_anything_
     assert all(message.isprintable() for message in refusals)
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
-    with pytest.raises(DataError, match="cannot be read: File name too long"):
-        load("cifar10", "train", tmp_path / ("x" * 300))
+def test_a_data_root_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for name, says in (("loop", "Too many levels of symbolic links"), ("x" * 300, "File name too")):
+        with pytest.raises(ConfigError, match=f"the data root cannot be used: {says}"):
+            load("cifar10", "train", tmp_path / name)
 
 
 LIGHT = {

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context, spawn
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +33,7 @@ from blocksearch.runs.callback import Callback
 from blocksearch.runs.executor import Serial
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import RunSettings, experiment
-from blocksearch.runs.processes import Workers
+from blocksearch.runs.processes import Workers, _submit
 from blocksearch.runs.records import Group, RunKey, RunState
 from blocksearch.runs.scheduler import collect, divide, ensure, fused, plan
 from blocksearch.runs.worker import train_group
@@ -143,6 +145,17 @@ def test_a_killed_worker_loses_one_training_which_is_tried_again(root, tmp_path)
         workers.train([Group(jobs=(job,)) for job in jobs], done)
     assert sorted(finished) == [(seed, "complete") for seed in range(6)]
     assert not workers_of(os.getpid())
+
+
+def test_threads_that_start_workers_at_once_leave_the_process_as_it_was():
+    def start(number):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return _submit(pool, abs, -number).result()
+
+    before = sys.modules["__main__"], spawn.get_command_line
+    with ThreadPoolExecutor(6) as threads:
+        assert [*threads.map(start, range(30))] == [*range(30)]
+    assert (sys.modules["__main__"], spawn.get_command_line) == before
 
 
 @pytest.mark.slow

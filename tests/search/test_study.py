@@ -3,6 +3,7 @@ script without a guard.
 """
 
 import linecache
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -106,6 +107,67 @@ def test_what_an_objective_raises_reaches_its_user_and_nothing_is_lost(tmp_path)
     Study(GRAMMAR, tmp_path / "a.db", objective=accuracy, name="whole").search(trials=6)
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         assert Studies(ledger).trials("whole")[:13] == before
+
+
+GONE = {
+    "removed": lambda file: file.unlink(),
+    "moved": lambda file: file.rename(file.with_name("moved.db")),
+    "replaced": lambda file: file.with_name("other.db").replace(file),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_a_database_that_is_gone_ends_a_search_at_its_next_step(tmp_path, how):
+    def objective(network, seed):
+        if len(asked) == 3:
+            GONE[how](file)
+        asked.append(network)
+        return 50.0
+
+    file, asked = tmp_path / "a.db", []
+    (tmp_path / "other.db").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"a\.db was removed or replaced .* since is not kept"):
+        Study(GRAMMAR, file, objective=objective).search(trials=6)
+    assert len(asked) == 4
+    assert how == "a folder" or not (file.exists() and file.stat().st_size)
+
+
+def test_a_database_that_fails_ends_a_search_and_the_next_one_copies_for_optuna(tmp_path):
+    def objective(network, seed):
+        if len(asked) == 3:  # our own table takes nothing more, while Optuna's are as they were
+            refuse = "create trigger no before insert on search_steps begin select 1 from gone; end"
+            with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+                connection.execute(refuse)
+        asked.append(network)
+        return 50.0
+
+    def copied():
+        found = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
+        return len(found.trials)
+
+    asked = []
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=objective, seeds=1)
+    with pytest.raises(StoreError, match="no such table"):
+        study.search(trials=6)
+    assert copied() == 0
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("drop trigger no")
+    assert copied() < len(study.search(trials=6).found.entries) == copied()
+
+
+def test_kinds_of_exceptions_are_read_before_anything_runs(tmp_path):
+    def objective(network, seed):
+        raise OSError("the board is not plugged in")
+
+    study = Study(GRAMMAR, tmp_path / "a.db", objective=objective, references="none")
+    for wrong in ("OSError", OSError("x"), (OSError, 1), KeyboardInterrupt, None):
+        with pytest.raises(ConfigError, match="catch must be a kind of exception or several"):
+            study.search(1, catch=wrong)
+    assert not list(tmp_path.iterdir())
+    assert {each.state for each in study.search(1, catch=OSError) and study.trials} == {
+        TrialState.FAILED
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from blocksearch import (
     parse_block,
 )
 from blocksearch.arch.layers import Conv, Norm
-from blocksearch.errors import BlocksearchError, SpecError
+from blocksearch.errors import BlocksearchError, PluginError, SpecError
 from blocksearch.space import layouts
 from blocksearch.space.load import load_space, read_space, shipped_spaces
 from tests.strategies import declarations, tries
@@ -288,6 +288,15 @@ def widening(entry):
 
 def raises(network):
     raise KeyError("oops")
+
+
+def test_a_constraint_answers_as_numpy_does_or_its_mistake_is_no_networks():
+    two = {"residual": ["none", "add"]}
+    kept = tiny(**two).where(lambda network: np.bool_("residual=add" in str(network)))
+    assert (tiny(**two).size, kept.size) == (2, 1)
+    for wrong in (raises, lambda network: None):
+        with pytest.raises(PluginError, match="constraint test_grammar"):
+            _ = tiny(**two).where(wrong).size
 
 
 @pytest.mark.parametrize(
