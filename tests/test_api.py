@@ -206,7 +206,7 @@ MISTYPED = {  # calls with a value of another type than they take
     "workers": lambda own: bs.train("effnet", workers=own),
     "device": lambda own: bs.train("effnet", device=own),
     "metric": lambda own: bs.train("effnet", metric=own),
-    "factors": lambda own: bs.ablate("effnet", factor=own),
+    "factor must be": lambda own: bs.ablate("effnet", factor=own),
     "given": lambda own: bs.ablate("effnet", factor="residual", given=own),
     "widths": lambda own: bs.network("effnet", widths=own),
     "input": lambda own: bs.network("effnet", input=own),

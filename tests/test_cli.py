@@ -422,7 +422,7 @@ TAKEN = {
     "search mine.py --trials 1 --references none --enqueue": "1 given and reference network,",
     "search mine.py --trials 1 --references none --model mine.py:around --enqueue": "mine.around",
     "gain mine.py": "attention=mine.gate()",
-    "gain mine.py --model mine.py:around": "[attention=mine.gate()], inside mine.around",
+    "gain mine.py --model mine.py:around": "attention=mine.gate(), inside mine.around",
     "train --model mine.py:around": "attention=mine.gate(), inside mine.around",
 }
 

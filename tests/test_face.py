@@ -2,11 +2,14 @@
 first.
 """
 
+import re
+
 import numpy as np
 import optuna
 import pytest
 
 import blocksearch as bs
+from blocksearch.api.study import OPTUNAS
 from blocksearch.data.datasets import DATASETS, Arrays, Dataset, register
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
@@ -185,3 +188,13 @@ def test_what_is_large_says_what_it_is_in_a_line():
         f"hypervolume {found.volume:.3f}>"
     )
     assert repr(study.importance().found) == "<Effects in study 'study': 7 factors of 4 networks>"
+
+
+def test_what_an_optuna_user_looks_for_on_a_study_is_answered(tmp_path):
+    study = bs.Study("tiny", tmp_path / "a.db", dataset="digits")
+    for name, says in OPTUNAS.items():
+        assert not hasattr(study, name)
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}': {re.escape(says)}"):
+            getattr(study, name)
+        assert any(hasattr(bs.Study, word) for word in re.findall(r"study\.(\w+)", says))
+    assert not hasattr(study, "anything")

@@ -91,7 +91,7 @@ DOORS = {
 # A value becomes a module of torch, or a table, when it is asked: the one way up.
 LATER = {
     "arch/block": {"blocksearch.training.build"},
-    "arch/network": {"blocksearch.training.build", "blocksearch.arch.summary"},
+    "arch/network": {"blocksearch.training.build", "blocksearch.api.networks"},
     "arch/skeleton": {"blocksearch.training.traced"},
 }
 MODULES = sorted(

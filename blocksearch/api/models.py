@@ -16,7 +16,7 @@ from blocksearch.space.load import made_in, value_in
 if TYPE_CHECKING:
     from torch import nn
 
-Maker: TypeAlias = "Skeleton | Callable[[Block], nn.Module] | str | None"
+Maker: TypeAlias = Skeleton | Callable[[Block], Any] | str | None  # a function makes a module
 
 
 def replace(

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     import optuna
 
 
+OPTUNAS = {  # what people look for who know Optuna
+    "optimize": "study.search(trials=…) searches",
+    "best_trial": "study.best(flops=…) is the most accurate within costs",
+    "best_trials": "study.front has these, and study.to_optuna() is a study of Optuna's",
+    "trials_dataframe": "study.records() has the networks, and study.to_optuna() has it",
+}
+
+
 class _Ending(Callback):
     """Remembers how a search ended."""
 
@@ -117,6 +125,12 @@ class Study:
             self._grammar = self._on(name)
             self._trained_on(name)
         list(opening(self._grammar, replace(self.config, references=())))
+
+    if not TYPE_CHECKING:  # a checker knows what is there
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f": {OPTUNAS[name]}" if name in OPTUNAS else ""
+            raise AttributeError(f"a study has no attribute {name!r}{hint}")
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"

@@ -28,6 +28,7 @@ LEAST_MEMORY = 500_000_000  # bytes of address space, without which a library ha
 # of a library that finds no memory as it is loaded: an ImportError has its words alone
 _NO_ROOM = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 _NUMBERS = re.compile(r"extra argument\S* \([0-9 ]+\)")
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 5  # seconds after which a second Ctrl-C ends a command that does not end
 START = """Which convolution block gives the most accuracy per operation, and is that true or noise?
 
@@ -171,9 +172,8 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
         else:
             sys.__unraisablehook__(left)
 
-    asked = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before = {each: signal.getsignal(each) for each in asked}
-    heard = [each for each in asked if before[each] != signal.SIG_IGN]
+    before = {each: signal.getsignal(each) for each in ENDINGS}
+    heard = [each for each in ENDINGS if before[each] != signal.SIG_IGN]
     for each in heard:
         signal.signal(each, end)
     sys.unraisablehook = unraisable

@@ -18,7 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 import blocksearch as bs
-from blocksearch.errors import BlocksearchError, ConfigError, StoreError
+from blocksearch.errors import BlocksearchError, ConfigError, MissingError, StoreError
 from blocksearch.report.front import front_report
 from blocksearch.report.table import Priority
 from blocksearch.report.writers import save
@@ -168,8 +168,11 @@ def test_nothing_is_written_into_the_file_or_beside_it(tmp_path):
     file = made_by_optuna(tmp_path / "a.db", VALUES)
     before = fingerprints(tmp_path)
     summarise(file)
-    for ask in (study_effects, lambda file: summarise(file, "x")):
-        with pytest.raises(ConfigError):
+    for ask, kind in (
+        (study_effects, ConfigError),
+        (lambda own: summarise(own, "x"), MissingError),
+    ):
+        with pytest.raises(kind):
             ask(file)
     command("pareto", file, cwd=tmp_path)
     assert fingerprints(tmp_path) == before
