@@ -488,6 +488,7 @@ def test_a_study_answers_in_every_form(tmp_path):
         bs.Study(space, "b.db", dataset=made_up_images(), images=3)
 
 
+@pytest.mark.slow
 def test_a_study_by_a_spaces_name_is_the_one_that_a_command_makes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "search tiny --dataset digits --trials 1 --references none --seeds 1 --epochs 1"
@@ -636,6 +637,7 @@ def test_what_people_write_at_first_says_what_is_meant():
         bs.ablate("effnet", factor=None)
 
 
+@pytest.mark.slow
 def test_a_title_calls_a_network_as_briefly_as_its_text():
     net = bs.network("effnet residual=add", task="digits")
     told = {"dataset": "digits", "dry_run": True, "seeds": 2} | SMALL
@@ -646,6 +648,7 @@ def test_a_title_calls_a_network_as_briefly_as_its_text():
     assert bs.gain("tiny", net, **told).report.title.startswith("effnet residual=add, widths")
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_search_has_the_title_of_the_search(tmp_path):
     grammar = bs.Grammar("digits", residual=["none", "add"], widths=[(2, 4)])
     how = {"budgets": ["flops <= 1M"], "references": "none", "seeds": 1} | SMALL

@@ -66,7 +66,7 @@ def test_what_training_refuses_can_be_looked_at(tmp_path):
     assert overview(one, DataConfig()).classes[0].name == "ant"
 
 
-@pytest.mark.parametrize("form", ["arrays", "items", "name"])
+@pytest.mark.parametrize("form", ["arrays", "items", pytest.param("name", marks=pytest.mark.slow)])
 def test_images_of_every_form_are_looked_at(form, root, monkeypatch):
     monkeypatch.setenv("BLOCKSEARCH_DATA", str(root))
     random = np.random.default_rng(0)

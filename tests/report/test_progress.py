@@ -76,7 +76,13 @@ def test_from_python_each_trial_and_training_has_a_line_if_one_asks(tmp_path, ca
     study.search(trials=2, callbacks=[bs.Progress("macro-f1")])
     said = capsys.readouterr().err
     assert re.search(r"^\[\d/\d\] trial \d \(\w+\): macro-F1 50.00 %, .* FLOPs", said, re.MULTILINE)
-    how = {"max_images": 100, "epochs": 1, "seeds": 2, "db": tmp_path / "b.db"}
+    how = {
+        "max_images": 100,
+        "epochs": 1,
+        "seeds": 2,
+        "db": tmp_path / "b.db",
+        "executor": "serial",
+    }
     bs.train("effnet", widths=(2, 4), callbacks=[bs.Progress()], **how)
     said = capsys.readouterr().err.splitlines()
     assert [line[:5] for line in said if line.startswith("[")] == ["[1/2]", "[2/2]"]
@@ -104,6 +110,7 @@ def test_what_takes_long_has_a_line_and_an_interruption_too(monkeypatch, capsys)
         assert capsys.readouterr().err.splitlines() == said
 
 
+@pytest.mark.slow
 def test_that_images_are_read_is_said_once_and_before_a_plan(tmp_path, capsys, monkeypatch):
     dots = Dots(name="dots", task=Task(input=Shape(1, 8, 8), classes=2, widths=(4, 8)))
     monkeypatch.setitem(DATASETS, "dots", dots)

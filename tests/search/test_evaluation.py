@@ -5,8 +5,6 @@ images opened once.
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -182,12 +180,9 @@ def test_an_interrupted_test_goes_on_with_the_networks_it_began_with(blocksearch
 
 def test_a_study_that_cannot_be_tested_is_refused_in_one_line(blocksearch, tmp_path):
     assert "none.db is not there" in blocksearch("test", "none.db", code=2).stderr
-    script = (
-        "from blocksearch import TASKS, Grammar, Study\n"
-        "grammar = Grammar(TASKS['digits'], widths=[(4, 6)], residual=['none', 'add'])\n"
-        "Study(grammar, 'a.db', objective=lambda network, seed: 50.0).search(3)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    grammar = bs.Grammar("digits", widths=[(4, 6)], residual=["none", "add"])
+    own = bs.Study(grammar, tmp_path / "a.db", objective=lambda network, seed: 50.0)
+    own.search(3)
     said = blocksearch("test", "a.db", code=2).stderr
     assert "was searched by a function of its user's" in said
     assert said.count("\n") == 1
