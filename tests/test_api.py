@@ -496,7 +496,10 @@ def test_a_study_by_a_spaces_name_is_the_one_that_a_command_makes(tmp_path, monk
     own = bs.Study("tiny", dataset="digits", references="none", seeds=1, epochs=1, max_images=64)
     assert (own.file, own.config.name) == ("results/digits.db", "tiny-digits")
     assert {trial.candidate for trial in own.trials} == {0}
-    assert "nothing to do" in own.search(1).report.notes[-1]  # goes on with what it is
+    heard, said = bs.Callback(), []
+    heard.search_ended = lambda *ended: said.append(ended)
+    own.search(1, callbacks=[heard])  # goes on with what it is
+    assert said == [("nothing to do: 1 trials in all were asked for, and the study has 1", "")]
 
 
 def test_a_grammar_keeps_its_dropout_on_other_images():

@@ -50,12 +50,12 @@ OPTUNAS = {  # what people look for who know Optuna
 
 
 class _Ending(Callback):
-    """Remembers how a search ended."""
+    """Remembers what is remarkable about the end of a search."""
 
-    reason = ""
+    remark = ""
 
-    def search_ended(self, reason: str) -> None:
-        self.reason = reason
+    def search_ended(self, reason: str, remark: str) -> None:
+        self.remark = remark
 
 
 class Study:
@@ -145,8 +145,9 @@ class Study:
         dry_run: bool = False,
     ) -> Answer[Any]:
         """Search until so many networks are sampled in all and the front has its seeds, or
-        `timeout` seconds have passed; return the front, each entry with its `network`, and how the
-        search ended, as a note. `callbacks=[bs.Progress()]` prints a line for each trial.
+        `timeout` seconds have passed; return the front, each entry with its `network`, and why the
+        search ended early, if it did, as a note. `callbacks=[bs.Progress()]` prints a line for each
+        trial.
 
         What an objective of one's own raises ends the search and is passed on, with a note of the
         trial, as Optuna does; where it is of the kinds in `catch`, the trial counts as failed. With
@@ -171,7 +172,7 @@ class Study:
             function, file = self._objective, self.file
             evaluate(name, self._grammar, self.config, function, file, stopping, callback, caught)
         found = self._found()
-        notes = (*found.report.notes, ending.reason)
+        notes = (*found.report.notes, *filter(None, [ending.remark]))
         return replace(found, report=replace(found.report, notes=notes))
 
     @property

@@ -230,6 +230,11 @@ class SpokenSearch(_Spoken):
         self._page.print(f"{where}: {result}, {flops} {_blocks(trial.text)}")
         self._bar.show(number + 1)
 
+    def search_ended(self, reason: str, remark: str) -> None:
+        """Say how the search ended."""
+        self._bar.end()
+        self._page.print(reason)
+
 
 class Progress(SpokenTrainings, SpokenSearch):
     """Print how trainings and searches go, on standard error, as the command line does.

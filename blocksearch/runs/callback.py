@@ -50,8 +50,10 @@ class Callback:
         if the database had its run.
         """
 
-    def search_ended(self, reason: str) -> None:
-        """Hear how a search came to its end, such as "12 trials, 16 trainings"."""
+    def search_ended(self, reason: str, remark: str) -> None:
+        """Hear how a search came to its end, such as "12 trials, 16 trainings". Its answer has the
+        `remark`, which is "" where it ended as it was asked to.
+        """
 
     def ended(self, reason: str | None) -> None:
         """Hear that no more trainings will come; the reason is None if nothing was interrupted."""

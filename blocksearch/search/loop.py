@@ -313,25 +313,26 @@ class Driver:
             raise
         finally:
             self._export.close()
-        self._callback.search_ended(self._reason())
+        self._callback.search_ended(*self._reason())
         self._callback.ended(None)
 
-    def _reason(self) -> str:
+    def _reason(self) -> tuple[str, str]:
+        """Say how the search ended, and what of that belongs to its answer."""
         done, trials = self.queue.sampled, self._stopping.trials
         if self._late:
-            return (
-                f"the time is up after {done} of {trials} trials; the same command goes on from "
-                "there"
-            )
+            late = f"the time is up after {done} of {trials} trials"
+            return (said := f"{late}; the same command goes on from there"), said
         if done < trials:
             why = self.queue.policy.why_no_more(self.queue.told)
-            return f"{why}: the search ends after {done} trials"
+            return (said := f"{why}: the search ends after {done} trials"), said
         if len(self.queue.told) == self._begun:
-            return f"nothing to do: {trials} trials in all were asked for, and the study has {done}"
+            asked = f"{trials} trials in all were asked for"
+            return f"nothing to do: {asked}, and the study has {done}", ""
         found = f"{done} trials, {len(self.queue.told)} trainings"
         if self._begun and is_optuna(self._config.sampler):
-            found += (
-                f"; {self._config.sampler_name} was told of all that came before, but need not "
+            told = (
+                f"{self._config.sampler_name} was told of all that came before, but need not "
                 "take the steps of an uninterrupted search"
             )
-        return found
+            return f"{found}; {told}", told
+        return found, ""

@@ -64,7 +64,7 @@ def test_trials_are_a_total_and_the_same_command_goes_on(blocksearch, tmp_path):
         "effnet",
         "mob_imp",
     ]
-    assert "has 2 trials" in blocksearch("search", *SMALL, "--trials", "2").stderr
+    assert "the study has 2" in blocksearch("search", *SMALL, "--trials", "2").stderr
     assert steps(tmp_path / "a.db") == first
     blocksearch("search", *SMALL, "--trials", "4")
     longer = steps(tmp_path / "a.db")
@@ -262,7 +262,7 @@ grammar = Grammar(TASKS["digits"], bottleneck=bottleneck, residual=["none", "add
     (tmp_path / "mine.py").write_text(space)
     ask = ["search", "mine.py", *SMALL[1:], "--trials", "3"]
     blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6")
-    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stdout
+    said = blocksearch(*ask, "--budget", "params <= 1M", "--budget", "flops<=1e7").stderr
     assert "nothing to do: 3 trials in all were asked for, and the study has 3" in said
     (tmp_path / "mine.py").write_text(space.replace(', "reduce(4)"', ""))
     said = blocksearch(*ask, "--budget", "flops <= 10M", "--budget", "params<=1e6", code=2).stderr

@@ -42,7 +42,7 @@ def searched_by(file, sampler, trials, **options):
     """Search with one of Optuna's samplers, and return the networks and what is said last."""
     said = []
     callback = Callback()
-    callback.search_ended = said.append
+    callback.search_ended = lambda reason, _: said.append(reason)
     asked = {"objective": accuracy, "references": "none", "seeds": 1, "sampler": sampler} | options
     found = Study(GRAMMAR, file, **asked).search(trials=trials, callbacks=[callback]).found
     return [entry.text for entry in found.entries], said[-1]

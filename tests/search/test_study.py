@@ -499,7 +499,7 @@ def test_any_sampler_of_optunas_is_one_with_its_arguments(tmp_path, make, other)
 
     said = []
     callback = Callback()
-    callback.search_ended = said.append
+    callback.search_ended = lambda reason, _: said.append(reason)
     study(make()).search(trials=5)
     answer = study(make()).search(trials=9, callbacks=[callback])  # as a new process would
     assert "need not take the steps of an uninterrupted search" in answer.table().replace("\n", " ")
