@@ -192,7 +192,7 @@ def test_a_study_without_trials_says_how_to_get_some(tmp_path):
         Study(GRAMMAR, file, objective=one, name="other").search(trials=1)
     study.search(trials=2)
     assert all(ask() is not None for ask in asked)
-    assert "1 trials in all were asked for, and the study has 2" in study.search(1).report.notes[-1]
+    assert study.search(1).data() == study.answer().data()  # it ended as it was asked to
 
 
 def test_an_objective_that_was_changed_is_another_question(tmp_path):
@@ -271,6 +271,13 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
     assert all(entry.mean is None for entry in lost)
     trials = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}").trials
     assert sum(trial.state.name == "FAIL" for trial in trials) == len(lost)
+
+
+def test_an_answer_says_why_its_search_ended_early(tmp_path):
+    space = Grammar("digits", widths=[(4, 6)], residual=["none", "add"])
+    study = Study(space, tmp_path / "a.db", objective=accuracy, references="none", seeds=1)
+    for _ in range(2):  # the same when it is asked again
+        assert study.search(9).report.notes[-1].endswith(": the search ends after 2 trials")
 
 
 def test_a_space_without_a_choice_is_refused_and_nothing_is_written(tmp_path):
