@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from numbers import Integral
 
 from blocksearch.errors import SpecError
 
@@ -44,22 +43,21 @@ class Shape:
     def strided(self, stride: tuple[int, int]) -> "Shape":
         """Return the shape after a strided layer: ⌈n / stride⌉ along each axis.
 
-        Raises SpecError if an axis of size one would be reduced again.
+        Raises SpecError if an axis of size one would be reduced again, and for what is no stride.
         """
-        if not _is_stride(stride):
+        try:  # a space is priced by millions of these
+            down, across = stride
+            height, width = -(-self.height // down), -(-self.width // across)
+        except (TypeError, ValueError, ZeroDivisionError):
+            down = across = height = width = 0
+        if down < 1 or across < 1:
             raise SpecError(f"a stride is two whole numbers from 1, but got {stride!r}")
-        if (self.height == 1 and stride[0] > 1) or (self.width == 1 and stride[1] > 1):
+        if (self.height == 1 and down > 1) or (self.width == 1 and across > 1):
             raise SpecError(
-                f"a map is not pooled below 1×1, but a stride of {stride[0]}×{stride[1]} "
+                f"a map is not pooled below 1×1, but a stride of {down}×{across} "
                 f"meets a map of {self}"
             )
-        return Shape(self.channels, -(-self.height // stride[0]), -(-self.width // stride[1]))
-
-
-def _is_stride(given: object) -> bool:
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        return False
-    return all(isinstance(each, Integral) and int(each) > 0 for each in given)
+        return Shape(self.channels, height, width)
 
 
 def read_shape(text: str) -> Shape | None:
