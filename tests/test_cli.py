@@ -444,6 +444,7 @@ def test_a_network_with_an_op_of_yours_is_read_by_its_file(invoke, command):
     assert "attention=mine.gate() is defined in mine.py, which is not loaded" in str(without)
 
 
+@pytest.mark.slow
 def test_a_table_inside_a_model_and_a_file_that_registers(invoke):
     said = invoke(["tabulate", "mine.py", "--model", "mine.py:around", *PLAN.split()]).stdout
     assert "inside mine.around" in " ".join(said.split())

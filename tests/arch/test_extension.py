@@ -363,6 +363,7 @@ except bs.BlocksearchError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_new_cost_is_a_row(tmp_path):
     done = run_edited(tmp_path, {COST_FILE: [NEW_COSTS]}, NEW_COSTS_ASKED)
     assert done.returncode == 0, done.stderr

@@ -66,6 +66,7 @@ def installed(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_an_installed_package_says_where_the_shipped_answers_are(installed, tmp_path):
     said = installed("ablate", "--factor", "residual", "--dataset", "gtsrb", "--seeds", "8")
     assert "`blocksearch data fetch gtsrb` downloads it" in said
