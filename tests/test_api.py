@@ -647,7 +647,7 @@ def test_a_title_calls_a_network_as_briefly_as_its_text():
     for given in (net, str(net), "effnet residual=add"):
         plans = (bs.train(given, **told), bs.ablate(given, factor="pooling", **told))
         assert all(own.report.title.startswith("effnet residual=add, widths") for own in plans)
-    told |= {"members": 2}
+    told |= {"sample": 2}
     assert bs.gain("tiny", net, **told).report.title.startswith("effnet residual=add, widths")
 
 

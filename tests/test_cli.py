@@ -547,9 +547,9 @@ TRAINED = {
     "ablate --factor residual --values add SMALL --seeds 2": {
         "comparisons": [{"value": str, "n": int, "accuracies": [NUMBER]}]
     },
-    "gain mine.py effnet SMALL --seeds 2 --members 2": {
+    "gain mine.py effnet SMALL --seeds 2 --sample 2": {
         "title": str,
-        "gain": [{"network_id": str, "gain": NUMBER, "members": int, "verdict": str}],
+        "gain": [{"network_id": str, "gain": NUMBER, "sampled": int, "verdict": str}],
     },
     "ablate --factor residual SMALL --dry-run": {"missing": int, "flops": int, "seconds": NUMBER},
     "search tiny QUICK --trials 1 --seeds 1 --references none": {

@@ -14,7 +14,7 @@ from blocksearch.runs.plan import MOST_SEEDS, read_seeds
 
 MARGIN = 0.5  # points within which two accuracies count as equal
 MOST_LOOKS = 1000  # at scores from elsewhere
-MOST_MEMBERS = 10_000  # of a space, that a network is held against
+MOST_SAMPLED = 10_000  # of a space, that a network is held against
 _SPREADS = (
     "Spread between seeds to test by: own, or moderated, drawn towards that of all comparisons."
 )
@@ -148,7 +148,7 @@ class ScoresConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GainConfig:
-    """How many members of a space a network is held against, and with which seeds.
+    """How many networks drawn from a space another is held against, and with which seeds.
 
     Raises ConfigError for what cannot be.
 
@@ -156,10 +156,10 @@ class GainConfig:
     (0, 2)
     """
 
-    members: int = field(
-        default=30, metadata={"help": "Random members of the space, each trained with one seed."}
+    sample: int = field(
+        default=30, metadata={"help": "Random networks of the space, each trained with one seed."}
     )
-    draw: int = field(default=0, metadata={"help": "Seed of the draw of members."})
+    draw: int = field(default=0, metadata={"help": "Seed of the sample."})
     seeds: int | str | Sequence[int] = field(
         default=5, metadata={"help": "Seeds of the network: a count (5) or a list (0,3,7)."}
     )
@@ -169,9 +169,9 @@ class GainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 2 <= self.members <= MOST_MEMBERS:
+        if not 2 <= self.sample <= MOST_SAMPLED:
             raise ConfigError(
-                f"members must be at least 2 and at most {MOST_MEMBERS:,}, but got {self.members}"
+                f"sample must be at least 2 and at most {MOST_SAMPLED:,}, but got {self.sample}"
             )
         if self.draw < 0:
             raise ConfigError(f"the seed of the draw must not be negative, but got {self.draw}")

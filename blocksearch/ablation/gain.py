@@ -34,9 +34,9 @@ from blocksearch.space.grammar import Grammar
 class Gain:
     """What a network gains on the average of a space, in points, and how sure that is.
 
-    `accuracies` are the network's by seed, `members` those of the drawn members that completed, in
-    percent. Of `asked` members, drawn from `available` ones, `stored` had been trained before, and
-    `failed` are runs without an accuracy. `interval` (95 %) has the spread among members and
+    `accuracies` are the network's by seed, `sampled` those of the drawn networks that completed,
+    in percent. Of `asked` networks, drawn from `available` ones, `stored` had been trained before,
+    and `failed` are runs without an accuracy. `interval` (95 %) has the spread among them and
     between seeds.
     """
 
@@ -47,7 +47,7 @@ class Gain:
     asked: int
     stored: int
     accuracies: dict[int, float]
-    members: tuple[float, ...]
+    sampled: tuple[float, ...]
     failed: tuple[Run, ...]
     margin: float
     verdict: Verdict
@@ -67,10 +67,10 @@ class Gain:
             "accuracies": values,
             "accuracy": sum(values) / len(values) if values else None,
             "available": self.available,
-            "members": len(self.members),
-            "members_stored": self.stored,
-            "members_accuracies": list(self.members),
-            "members_accuracy": sum(self.members) / len(self.members) if self.members else None,
+            "sampled": len(self.sampled),
+            "sampled_stored": self.stored,
+            "sampled_accuracies": list(self.sampled),
+            "sampled_accuracy": sum(self.sampled) / len(self.sampled) if self.sampled else None,
             "gain": own and own.mean,
             "interval_low": low,
             "interval_high": high,
@@ -90,7 +90,7 @@ def gain(
     settings: RunSettings,
     callback: Callback,
 ) -> Gain:
-    """Train what is missing of a network and of members drawn from a space, and compare them."""
+    """Train what is missing of a network and of networks drawn from a space, and compare them."""
     shared, own, theirs, available, title = _planned(space, grammar, network, config, settings)
     known = recall(theirs, settings.ledger, *settings.sources)
     runs = ensure([*own, *theirs], settings.ledger, settings.workers, callback, *settings.means)
@@ -106,7 +106,7 @@ def gain(
         asked=len(theirs),
         stored=sum(job.key in known for job in theirs),
         accuracies={key.seed: value for key, value in accuracies.items()},
-        members=tuple(found.values()),
+        sampled=tuple(found.values()),
         failed=tuple(
             run for job in [*own, *theirs] if (run := runs[job.key]).state is not RunState.COMPLETE
         ),
@@ -133,7 +133,7 @@ def foresee_gain(
     )
 
 
-def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:
+def welch(own: Sequence[float], sampled: Sequence[float]) -> PairedMean | None:
     """Estimate the difference of two means from independent samples of different spread; None
     if either has fewer than two, or neither has a spread.
 
@@ -141,13 +141,13 @@ def welch(own: Sequence[float], members: Sequence[float]) -> PairedMean | None:
     >>> round(found.mean, 2), round(found.error, 2), round(found.freedom, 2), round(found.p, 3)
     (7.0, 2.35, 3.38, 0.05)
     """
-    if min(len(own), len(members)) < 2:
+    if min(len(own), len(sampled)) < 2:
         return None
-    parts = [(spread(np.array(each)) ** 2 / len(each), len(each) - 1) for each in (own, members)]
+    parts = [(spread(np.array(each)) ** 2 / len(each), len(each) - 1) for each in (own, sampled)]
     joint = sum(variance for variance, _ in parts)
     if joint == 0:
         return None
-    mean = float(np.mean(own) - np.mean(members))
+    mean = float(np.mean(own) - np.mean(sampled))
     error = math.sqrt(joint)
     freedom = joint**2 / sum(variance**2 / f for variance, f in parts)
     p = two_sided(mean / error, freedom)
@@ -169,8 +169,8 @@ def _judged(found: PairedMean | None, margin: float) -> tuple[tuple[float, float
 def _planned(
     space: str, grammar: Grammar, network: Network, config: GainConfig, settings: RunSettings
 ) -> tuple[Experiment, list[Job], list[Job], int, str]:
-    """Draw members that cost no more than a network; return its trainings and theirs, of how many
-    members they were drawn, and what is asked of which images.
+    """Draw networks that cost no more than another; return its trainings and theirs, of how many
+    they were drawn, and what is asked of which images.
     """
     shared, flops = experiment(settings, network), cost(network.layers).flops
     within = grammar.where(f"flops <= {flops}")
@@ -179,13 +179,13 @@ def _planned(
         raise ConfigError(
             f"{space} has {available} networks of at most {flops:,} FLOPs, and an average needs two"
         )
-    seeds, members = config.seed_list, within.sample(min(config.members, available), config.draw)
+    seeds, sampled = config.seed_list, within.sample(min(config.sample, available), config.draw)
     own = [shared.job(network, seed) for seed in seeds]
-    theirs = [shared.job(each, seeds[k % len(seeds)]) for k, each in enumerate(members)]
+    theirs = [shared.job(each, seeds[k % len(seeds)]) for k, each in enumerate(sampled)]
     name = called(network, settings.protocol.dataset)
     title = (
         f"{shared.title(name, network)}; seeds {','.join(map(str, seeds))}; "
-        f"against {len(members)} members of {space}, drawn from its {available:,} networks of at "
+        f"against {len(sampled)} networks of {space}, drawn from its {available:,} of at "
         f"most {flops:,} FLOPs"
     )
     return shared, own, theirs, available, title

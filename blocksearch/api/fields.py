@@ -83,7 +83,7 @@ class ScoresFields(TypedDict, total=False):
 
 
 class GainFields(RunFields, total=False):
-    members: int
+    sample: int
     draw: int
     seeds: int | str | Sequence[int]
     margin: float

@@ -141,14 +141,14 @@ def gain(
     callbacks: Sequence[object] = (),
     **fields: Unpack[GainFields],
 ) -> Answer[Any]:
-    """Say what a network gains on random members of a space that cost no more FLOPs.
+    """Say what a network gains on random networks of a space that cost no more FLOPs.
 
-    `fields` are those of `GainConfig` (`members=30`, `seeds=5`) and of `RunConfig`. The interval
-    has the spread among members. A network that was chosen by its runs needs new seeds. `plugins`
-    and `skeleton` are as in `train`; inside a model, the members are, too.
+    `fields` are those of `GainConfig` (`sample=30`, `seeds=5`) and of `RunConfig`. The interval
+    has the spread among these. A network that was chosen by its runs needs new seeds. `plugins`
+    and `skeleton` are as in `train`; inside a model, these are, too.
 
     >>> import blocksearch as bs
-    >>> bs.gain("tiny", "effnet", dataset="gtsrb", members=40).found.verdict  # doctest: +SKIP
+    >>> bs.gain("tiny", "effnet", dataset="gtsrb", sample=40).found.verdict  # doctest: +SKIP
     <Verdict.HIGHER: 'higher'>
     """
     from blocksearch.ablation.config import GainConfig

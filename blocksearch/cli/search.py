@@ -128,7 +128,7 @@ def gain(
 
     These are drawn from those that cost no more FLOPs. A network of `pareto` is given by its text.
 
-    Example: blocksearch gain tiny effnet --dataset gtsrb --members 40
+    Example: blocksearch gain tiny effnet --dataset gtsrb --sample 40
     """
     from blocksearch.api.studies import gain as call
     from blocksearch.report.progress import trainings

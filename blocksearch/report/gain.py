@@ -1,4 +1,4 @@
-"""Reports what a network gains on random members of a space."""
+"""Reports what a network gains on random networks of a space."""
 
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # only to describe arguments: its module loads scipy
 _COLUMNS = (
     Column(name="n", label="seeds"),
     Column(name="accuracy", unit="%", form=form(".2f")),
-    Column(name="members"),
-    Column(name="members_accuracy", label="their accuracy", unit="%", form=form(".2f")),
+    Column(name="sampled", label="random networks"),
+    Column(name="sampled_accuracy", label="their accuracy", unit="%", form=form(".2f")),
     Column(name="gain", unit="points", form=form("+.2f")),
     Column(name="interval", unit="points", form=interval_text),
     Column(name="p_value", label="p", form=p_text),
@@ -26,11 +26,11 @@ def gain_report(found: "Gain") -> Report:
     """Show a gain with its interval, and say what it is about."""
     record = found.record()
     row = {**record, "n": len(found.accuracies), "interval": found.interval}
-    units = {"accuracy": "%", "members_accuracy": "%", "gain": "points"}
-    before = f"{found.stored} of the {found.asked} members had been trained before"
+    units = {"accuracy": "%", "sampled_accuracy": "%", "gain": "points"}
+    before = f"{found.stored} of the {found.asked} random networks had been trained before"
     notes = [
         *([f"{before}; runs count where the random draw has them"] if found.stored else []),
-        "the interval (95 %) has the spread among members and that between the network's seeds; "
+        "the interval (95 %) has the spread among them and that between the network's seeds; "
         "it is about these images",
         "a network that these very runs chose looks better than it is: ask about new seeds then",
     ]
@@ -47,11 +47,11 @@ def gain_report(found: "Gain") -> Report:
         units=units,
         notes=(*notes, *found.notes),
     )
-    points = {"network": list(found.accuracies.values()), "random members": found.members}
+    points = {"network": list(found.accuracies.values()), "random networks": found.sampled}
     forks = [
         Fork(name=name, mean=fmean(own) if own else None, points=own)
         for name, own in points.items()
     ]
-    title = "Accuracy of the network, every seed, and of members of the space"
+    title = "Accuracy of the network, every seed, and of random networks of the space"
     figure = fork_figure("gain", title, "accuracy, %", forks)
     return Report(title=found.title, tables=(table,), figures=(figure,))

@@ -1,4 +1,4 @@
-"""What a network gains on random members of its space: against an oracle, the shipped table of
+"""What a network gains on random networks of its space: against an oracle, the shipped table of
 `tiny`, and by simulation.
 """
 
@@ -54,7 +54,7 @@ def test_a_gain_in_the_shipped_table_is_that_of_its_rows(tmp_path, monkeypatch):
         ledger.add_images(replace(told, split=split_id(0, 8000)))
     space = bs.load_space(Path(STUDIES).parent / "search_spaces" / "tiny.py").on(bs.TASKS["gtsrb"])
     network = max(space, key=lambda each: each.cost.flops)
-    answer = bs.gain(space, network, seeds=3, members=40, draw=7, **HOW)
+    answer = bs.gain(space, network, seeds=3, sample=40, draw=7, **HOW)
     (found,) = answer.records()
     with (STUDIES / "tiny-gtsrb.csv").open() as opened:
         next(opened)
@@ -67,12 +67,14 @@ def test_a_gain_in_the_shipped_table_is_that_of_its_rows(tmp_path, monkeypatch):
     )
     drawn = space.where(f"flops <= {network.cost.flops}").sample(40, 7)
     wanted = [table[each.digest, place % 3] for place, each in enumerate(drawn)]
-    assert found["members_accuracies"] == pytest.approx(wanted, abs=1e-3)
-    assert (found["members_stored"], found["available"]) == (40, len(space))
+    assert found["sampled_accuracies"] == pytest.approx(wanted, abs=1e-3)
+    assert (found["sampled_stored"], found["available"]) == (40, len(space))
     assert found["gain"] == pytest.approx(np.mean(found["accuracies"]) - np.mean(wanted), abs=1e-3)
     whole = np.mean(found["accuracies"]) - np.mean(list(table.values()))
     assert found["interval_low"] < whole < found["interval_high"]
-    assert "40 of the 40 members had been trained before" in " ".join(answer.data()["notes"])
+    assert "40 of the 40 random networks had been trained before" in " ".join(
+        answer.data()["notes"]
+    )
 
 
 @pytest.mark.slow
@@ -87,7 +89,7 @@ def test_a_space_without_networks_so_cheap_is_refused(root, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"members": 1}, {"members": 10**6}, {"draw": -1}, {"seeds": 1}, {"margin": 0}]
+    "wrong", [{"sample": 1}, {"sample": 10**6}, {"draw": -1}, {"seeds": 1}, {"margin": 0}]
 )
 def test_what_cannot_be_asked(wrong):
     with pytest.raises(ConfigError):
