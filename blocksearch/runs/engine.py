@@ -165,8 +165,12 @@ def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # see _begin
     # FULL, with the write-ahead log that lets readers work beside the one writer, makes an
     # acknowledged run survive a power cut
-    for pragma in ("synchronous=FULL", "trusted_schema=OFF"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("synchronous=FULL", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:  # SQLAlchemy does not close what it could not hand out
+        connection.close()
+        raise
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -79,11 +79,15 @@ class Ledger:
         own = {"create": create and not read_only, "read_only": read_only}
         self.engine = open_engine(self.location, **own)
         self._written = False
-        with self.guard():
-            if not self._open(read_only=read_only):
-                self.engine.dispose()
-                self.engine = open_engine(Location("sqlite://"))
-                self._open(read_only=False)
+        try:
+            with self.guard():
+                if not self._open(read_only=read_only):
+                    self.engine.dispose()
+                    self.engine = open_engine(Location("sqlite://"))
+                    self._open(read_only=False)
+        except BaseException:  # what is refused is not left open
+            self.engine.dispose()
+            raise
 
     def close(self) -> None:
         """Close the file, which then has all that was written, unless others have it open."""
