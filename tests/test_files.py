@@ -132,7 +132,7 @@ def test_what_is_no_regular_file_is_refused_as_input(tmp_path):
             open_dataset(path, DataConfig())
     with pytest.raises(FileNotFoundError):
         check_regular(tmp_path / "none")
-    with pytest.raises(OSError, match="null (byte|character)"):
+    with pytest.raises(OSError, match=r"null (byte|character)"):
         check_regular(tmp_path / "a\0b")
 
 

@@ -156,7 +156,9 @@ def is_sampler(made: object) -> bool:
     (False, False)
     """
     try:
-        return is_optuna(made) or (isinstance(made, Sampler) and not isinstance(made, type))
+        if is_optuna(made) or isinstance(made, type):
+            return not isinstance(made, type)
+        return isinstance(made, Sampler) and bool(str(made.name))
     except Exception as error:  # what a name is asked for may be a user's code
         raise PluginError(f"{type(made).__name__} has no name: {error!r}") from error
 
