@@ -208,7 +208,8 @@ def test_a_definition_that_is_none_is_one_line(made, tmp_path, ask, text):
 
 def test_numbers_that_are_large_are_answered(made, tmp_path, ask):
     file = shutil.copy(made / "study.db", tmp_path / "a.db")
-    (costs,) = sqlite3.connect(file).execute("SELECT costs FROM search_steps").fetchone()
+    with closing(sqlite3.connect(file)) as connection:
+        (costs,) = connection.execute("SELECT costs FROM search_steps").fetchone()
     edit(file, "search_steps", "costs", json.dumps(json.loads(costs) | {"flops": 1e17}))
     assert reads(ask, file, tmp_path) == 0
 
