@@ -436,7 +436,10 @@ def invoke(tmp_path, root, monkeypatch):
     return partial(CliRunner().invoke, app)
 
 
-@pytest.mark.parametrize("command", TAKEN)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=[pytest.mark.slow] * each.startswith("search")) for each in TAKEN],
+)
 def test_a_network_with_an_op_of_yours_is_read_by_its_file(invoke, command):
     own = [*command.split(), "attention=mine.gate()", *PLAN.split()]
     assert TAKEN[command] in " ".join(invoke(own).stdout.split())

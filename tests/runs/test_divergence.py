@@ -121,6 +121,7 @@ def test_a_divergence_that_cannot_be_of_its_run_is_refused(tmp_path, changes, sa
             ledger.runs()
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_says_where_in_fields(root, tmp_path):
     own = {"epochs": 1, "max_images": 60, "batch": 30, "executor": "serial", "device": "cpu"}
     own |= {"db": tmp_path / "a.db", "data_root": root, "recipe": "fast learning_rate=1e30"}

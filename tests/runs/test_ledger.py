@@ -291,6 +291,7 @@ def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
         assert ledger.add(make_job(), make_run(make_job()))
 
 
+@pytest.mark.slow
 def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
     script = (
         "import sys, time; from tests.runs.test_ledger import *\n"

@@ -92,6 +92,7 @@ def constant(block):
     return make(bs.Block())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said(tmp_path):
     for around in (
         {"head": ["flatten", "global_pool"]},
@@ -211,6 +212,7 @@ def likes(network, seed):
 
 
 @pytest.mark.parametrize("inside", [None, make])
+@pytest.mark.slow
 def test_a_search_begins_with_a_network_that_has_an_op_and_gives_it_again(tmp_path, inside):
     own = {"references": "none", "seeds": 1, "skeleton": inside}
     asked = {"objective": likes, "enqueue": f"attention={gate()}", **own}

@@ -151,12 +151,14 @@ killed = st.sets(st.integers(1, 90), min_size=1, max_size=3)
 
 @tries(16)
 @given(st.sampled_from(["random", "nsga2", "tpe"]), st.integers(0, 3), killed)
+@pytest.mark.slow
 def test_a_killed_search_takes_the_steps_of_an_uninterrupted_one(sampler, order, kills):
     check_kills("spelled", sampler, 80, order, kills)
 
 
 @tries(8)
 @given(st.integers(0, 3), killed)
+@pytest.mark.slow
 def test_so_does_evolution(order, kills):
     check_kills("spelled", "evolution", 50, order, kills)
 

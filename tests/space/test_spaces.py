@@ -104,6 +104,7 @@ def around(folder: Path) -> Callable[[Block], Any]:
     return runpy.run_path(str(folder / "my_model.py"))["around"]
 
 
+@pytest.mark.slow
 def test_the_guides_model_takes_every_value_of_every_factor(tmp_path):
     make = around(tmp_path)
     tried = 0

@@ -81,6 +81,7 @@ for file in sorted(Path().glob("*.pt2")):
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_blocksearch_reads_a_pt2_file_for_any_number_of_images(exported):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", READ],
