@@ -178,11 +178,11 @@ def check_fields(given: Any) -> None:
     for name, kind in _kinds(given.__class__).items():
         value = getattr(given, name)
         check_type(name, value, kind)
-        if (own := plain(value)) is not value:
+        if (own := as_python(value)) is not value:
             object.__setattr__(given, name, own)
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """Return a number of another library as Python's own, and anything else as it is."""
     if isinstance(value, int) or not isinstance(value, Real):
         return value
@@ -225,7 +225,7 @@ def typed(call: Callable[P, T]) -> Callable[P, T]:
             return call(*args, **named)  # Python says what is too much, or lacks
         for name in given.arguments.keys() & held:
             check_type(name, given.arguments[name], _hints(call).get(name, Any))
-            given.arguments[name] = plain(given.arguments[name])
+            given.arguments[name] = as_python(given.arguments[name])
         return call(*given.args, **given.kwargs)
 
     return checked

@@ -234,11 +234,30 @@ def test_a_dry_run_says_what_the_command_then_trains(blocksearch, tmp_path, comm
     }
 
 
+HEARING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, wherever tests run
+runpy.run_module("blocksearch", run_name="__main__", alter_sys=True)
+"""
+
+
+def forks_of(process):
+    """Processes that one has forked, which have its words: its loaders of images."""
+
+    def words(each):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return Path(f"/proc/{each}/cmdline").read_bytes()
+
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [each for each in children if words(each) == words(process)]
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed as Linux does it")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_timing_is_announced_and_ends_without_a_traceback(tmp_path, root, how):
     """All processes of a group are asked to end, loaders of images too, which fail by it."""
-    command = [sys.executable, "-m", "blocksearch", "bench", "effnet", "--max-images", "500"]
+    command = [sys.executable, "-c", HEARING, "bench", "effnet", "--max-images", "500"]
     with subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -246,10 +265,11 @@ def test_timing_is_announced_and_ends_without_a_traceback(tmp_path, root, how):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (this process has one thread)
     ) as timed:
         assert timed.stderr.readline() == "timing: this may take a minute\n"
-        time.sleep(5)
+        while not forks_of(timed.pid):
+            assert timed.poll() is None
+            time.sleep(0.05)
         os.killpg(timed.pid, how)
         _, error = timed.communicate(timeout=60)
     assert timed.returncode == 130

@@ -198,3 +198,16 @@ def test_what_an_optuna_user_looks_for_on_a_study_is_answered(tmp_path):
             getattr(study, name)
         assert any(hasattr(bs.Study, word) for word in re.findall(r"study\.(\w+)", says))
     assert not hasattr(study, "anything")
+
+
+@pytest.mark.parametrize("kind", [bs.Study, bs.Network])
+def test_what_a_property_raises_is_not_taken_for_a_name_that_is_not_there(kind):
+    class Odd(kind):
+        @property
+        def odd(self):
+            raise AttributeError("mine")
+
+    with pytest.raises(AttributeError, match=r"^mine$"):
+        _ = object.__new__(Odd).odd
+    with pytest.raises(AttributeError, match=r"no attribute 'missing'"):
+        _ = object.__new__(Odd).missing

@@ -15,7 +15,7 @@ from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import called, has_task, parse, read_widths
 from blocksearch.arch.scale import rescaled
-from blocksearch.arch.zoo import TASK_TEXT, TASKS
+from blocksearch.arch.zoo import TASK_TEXT, TASKS, dataset_of
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
@@ -132,8 +132,7 @@ def _named(task: object) -> re.Match[str] | None:
 
 def _is_there(task: str) -> bool:
     """Whether a text is a path; a name with a number of classes looks like one."""
-    name = task.partition("/")[0].partition(":")[0]
-    return is_path(task) and not (name in TASKS and TASK_TEXT.fullmatch(task))
+    return is_path(task) and not (dataset_of(task) in TASKS and TASK_TEXT.fullmatch(task))
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -195,9 +194,9 @@ def export(
 
     `.pt2` is read by `torch.export.load`, without blocksearch, and takes any number of images;
     `.safetensors` holds the weights alone. Formats of your own are registered by
-    `blocksearch.training.exporters.register_exporter`. `weights` are a file that `keep_weights`
-    gave, or what a module's `state_dict()` returns; `task` and `fields` are the arguments of
-    `network`. Raises ConfigError, DataError or PluginError in one line.
+    `register_exporter`. `weights` are a file that `keep_weights` gave, or what a module's
+    `state_dict()` returns; `task` and `fields` are the arguments of `network`. Raises ConfigError,
+    DataError or PluginError in one line.
 
     >>> import blocksearch as bs
     >>> net = bs.network("effnet", task="digits")

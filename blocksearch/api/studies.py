@@ -105,9 +105,9 @@ def test(
     """Train the front of a study on all training images with five new seeds, and open the test set,
     once. `metric` is the study's unless another is asked for, of the same runs later, too. A study
     inside a model of yours needs its `skeleton`, which is not stored, and ops of yours that its
-    blocks have, as `plugins`. `fields` are those of `RunConfig` that
-    say where is trained, and `keep_weights="weights"` keeps what is trained, of a study that was
-    tested before, too. With `dry_run` the answer is what would be trained.
+    blocks have, as `plugins`. `fields` are those of `RunConfig` that say where is trained, and
+    `keep_weights="weights"` keeps what is trained, of a study that was tested before, too. With
+    `dry_run` the answer is what would be trained.
 
     >>> import blocksearch as bs
     >>> [round(row["accuracy"], 1) for row in bs.test("studies/gtsrb-search.db").records()][:3]

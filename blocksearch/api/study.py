@@ -21,7 +21,7 @@ from blocksearch.arch.ops import ops_in
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, foreseen_name, label_of
-from blocksearch.data.own import Progress
+from blocksearch.data.own import ProgressFunction
 from blocksearch.errors import ConfigError, MissingError, SpecError
 from blocksearch.files import RESULTS
 from blocksearch.runs.callback import Callback, together
@@ -93,8 +93,10 @@ class Study:
         skeleton: Maker = None,
         **fields: Unpack[StudyFields],
     ) -> None:
-        own = {"without": ("dataset", "db"), "beside": ("dataset", "test", "objective", "skeleton")}
-        asked, self._runs = divided(fields, StudyConfig, RunConfig, **own)
+        beside = ("dataset", "test", "objective", "skeleton")
+        asked, self._runs = divided(
+            fields, StudyConfig, RunConfig, without=("dataset", "db"), beside=beside
+        )
         if (dataset is None) == (objective is None):
             lacks = "neither was given" if dataset is None else "both were given"
             raise ConfigError(
@@ -116,7 +118,7 @@ class Study:
             asked = {"name": made_name(self._called, label_of(dataset))} | asked
         self.config = StudyConfig(**asked)
         runs = RunConfig(**self._runs)  # what cannot be is said now
-        self._hear: Progress = lambda _: None
+        self._hear: ProgressFunction = lambda _: None
         if objective is None:
             self._open = partial(open_dataset, dataset, runs, test=test, root=runs.data_root)
             if (name := foreseen_name(dataset, runs, test=test)) is None:
@@ -129,8 +131,9 @@ class Study:
     if not TYPE_CHECKING:  # a checker knows what is there
 
         def __getattr__(self, name: str) -> Any:
-            hint = f": {OPTUNAS[name]}" if name in OPTUNAS else ""
-            raise AttributeError(f"a study has no attribute {name!r}{hint}")
+            if name in OPTUNAS:
+                raise AttributeError(f"a study has no attribute {name!r}: {OPTUNAS[name]}")
+            return object.__getattribute__(self, name)  # raises what a property raised
 
     def __repr__(self) -> str:
         return f"Study({self.config.name!r} in {str(self.file)!r})"

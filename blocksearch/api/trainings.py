@@ -16,7 +16,7 @@ from blocksearch.arch.zoo import with_stages
 from blocksearch.data import open_dataset
 from blocksearch.data.datasets import is_own
 from blocksearch.data.opening import DatasetLike, label_of
-from blocksearch.data.own import Progress
+from blocksearch.data.own import ProgressFunction
 from blocksearch.errors import ConfigError, DataError, check_type, typed
 from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
@@ -31,7 +31,7 @@ Seeds = int | str | Sequence[int]
 
 
 def run_config(
-    dataset: DatasetLike, fields: Mapping[str, Any], reading: Progress = lambda _: None
+    dataset: DatasetLike, fields: Mapping[str, Any], reading: ProgressFunction = lambda _: None
 ) -> RunConfig:
     """Make the configuration of trainings; images of one's own are read, as `reading` hears."""
     (own,) = divided(fields, RunConfig)

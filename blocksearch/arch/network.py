@@ -241,8 +241,9 @@ class Network:
     if not TYPE_CHECKING:  # a checker knows what is there
 
         def __getattr__(self, name: str) -> Any:
-            hint = f": it is network.cost.{name}" if name in QUANTITIES else ""
-            raise AttributeError(f"a network has no attribute {name!r}{hint}")
+            if name in QUANTITIES:
+                raise AttributeError(f"a network has no {name!r}: it is network.cost.{name}")
+            return object.__getattribute__(self, name)  # raises what a property raised
 
     def table(self) -> str:
         """Return its layers and costs as plain text, as the command `show` prints them."""

@@ -179,8 +179,8 @@ def _ending_as_after_ctrl_c() -> Iterator[None]:
     sys.unraisablehook = unraisable
     try:
         yield
-    except Exception:
-        if not first:
+    except Exception as error:
+        if not first or isinstance(error, BlocksearchError):
             raise
         # a library that is ended with us, such as a loader of images, calls that a failure
         print("interrupted", file=sys.stderr)

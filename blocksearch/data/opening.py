@@ -15,7 +15,7 @@ from blocksearch.data.cache import unread
 from blocksearch.data.config import DataConfig
 from blocksearch.data.datasets import DATASETS, Arrays, get, is_own
 from blocksearch.data.listings import listing
-from blocksearch.data.own import Own, Progress, read_source, two_tests
+from blocksearch.data.own import Own, ProgressFunction, read_source, two_tests
 from blocksearch.data.sources import ArraySource, ImageSource, ItemSource, PictureSource, is_items
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import check_regular
@@ -38,7 +38,7 @@ def open_dataset(
     test: DatasetLike = None,
     root: Path | None = None,
     keep: bool = True,
-    progress: Progress = lambda _: None,
+    progress: ProgressFunction = lambda _: None,
 ) -> str:
     """Return the name of a data set; images of one's own are put where workers find them, unless
     `keep` is false. `test` are test images beside them, in any of the same forms. `progress` hears

@@ -18,7 +18,7 @@ from blocksearch.data.datasets import PARTS, Arrays, get, times
 from blocksearch.data.labelled import Given, numbered_parts
 from blocksearch.data.listings import Purpose
 from blocksearch.data.opening import DatasetLike, is_named, plain_arrays, sources_of
-from blocksearch.data.own import Fit, Own, Progress, other_shape, two_tests, unreadable
+from blocksearch.data.own import Fit, Own, ProgressFunction, other_shape, two_tests, unreadable
 from blocksearch.data.pictures import Pixels, fitted, write_png
 from blocksearch.data.sources import ArraySource, ImageSource, Sample
 from blocksearch.data.splits import divided
@@ -92,7 +92,7 @@ def overview(
     *,
     test: DatasetLike = None,
     root: Path | None = None,
-    progress: Progress = lambda _: None,
+    progress: ProgressFunction = lambda _: None,
 ) -> Overview:
     """Look at every image once, as it would be trained on; nothing is kept. What training refuses
     is said and not raised. Raises DataError or ConfigError for what is no data set.

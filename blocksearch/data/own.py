@@ -34,7 +34,7 @@ from blocksearch.files import check_regular, replace_file
 
 _READ: dict[str, str] = {}  # what pictures are called that were read and not kept
 SHOWN = 3  # damaged pictures that a message names
-Progress = Callable[[float], None]
+ProgressFunction = Callable[[float], None]
 
 
 class Own:
@@ -94,7 +94,7 @@ def read_source(
     test: ImageSource | None,
     config: DataConfig,
     root: Path | None,
-    progress: Progress = lambda _: None,
+    progress: ProgressFunction = lambda _: None,
     *,
     keep: bool = True,
 ) -> str:
@@ -251,7 +251,7 @@ class _Store:
         self.given.add(sample.label, sample.group, sample.part)
 
 
-def _read(sources: Sequence[ImageSource], fit: Fit, root: Path, progress: Progress) -> str:
+def _read(sources: Sequence[ImageSource], fit: Fit, root: Path, progress: ProgressFunction) -> str:
     try:
         with _stores(root) as (place, train, test):
             damaged = _fill(sources, fit, train, test, progress)
@@ -292,7 +292,11 @@ def _stores(root: Path) -> Iterator[tuple[Path, _Store, _Store]]:
 
 
 def _fill(
-    sources: Sequence[ImageSource], fit: Fit, train: _Store, test: _Store, progress: Progress
+    sources: Sequence[ImageSource],
+    fit: Fit,
+    train: _Store,
+    test: _Store,
+    progress: ProgressFunction,
 ) -> list[Sample[Pixels]]:
     """Write all images into their stores; return those that cannot be read."""
     damaged, total = [], sum(source.count or 0 for source in sources)

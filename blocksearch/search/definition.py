@@ -176,7 +176,8 @@ def _difference(name: str, mine: Mapping[str, Any], stored: Mapping[str, Any]) -
         return _changed(stored, mine)
     if name == "protocol" and stored["protocol"] and mine["protocol"]:
         old, new = (Split.from_id(own["dataset"], own[name]) for own in (stored, mine))
-        return ", ".join(new.changes(old))
+        if found := new.changes(old):
+            return ", ".join(found)
     if name == "data":
         judge = mine["dataset"]
         return "the images changed" if mine["recipe"] else f"the source of {judge} changed"
@@ -243,16 +244,14 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def opening(
-    grammar: Grammar,
-    config: StudyConfig = StudyConfig(),  # noqa: B008 (frozen)
-) -> Iterator[tuple[str, Network]]:
+def opening(grammar: Grammar, asked: StudyConfig | None = None) -> Iterator[tuple[str, Network]]:
     """List the networks that a study begins with: reference networks in the grammar's task, and
     what the user adds.
 
     Reference networks that are over a budget are left out. Raises ConfigError for a network of the
     user's that is.
     """
+    config = asked or StudyConfig()
     task, ops, enqueue = reference_task(grammar), ops_in(config.plugins), config.enqueue
     seen: set[str] = set()
     for name in dict.fromkeys((*config.references, *enqueue)):

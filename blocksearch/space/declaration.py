@@ -15,7 +15,7 @@ from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
 from blocksearch.arch.zoo import task_of
-from blocksearch.errors import SpecError, check_type, plain, unknown
+from blocksearch.errors import SpecError, as_python, check_type, unknown
 from blocksearch.space.constraints import Check, Constraint
 from blocksearch.space.layouts import HALVING, Layout, Product, StageOptions
 
@@ -270,7 +270,7 @@ def _depths(values: Any) -> tuple[int, ...]:
 
 
 def whole_numbers(name: str, values: Any, most: int) -> tuple[int, ...]:
-    chosen = [*map(plain, _limited(name, values))]
+    chosen = [*map(as_python, _limited(name, values))]
     if wrong := [
         value
         for value in chosen

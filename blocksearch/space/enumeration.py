@@ -28,7 +28,7 @@ from blocksearch.space.layouts import Genotype, Product
 STREAMED = 10**7
 _SURVEYED = 100_000  # networks looked at for an estimate
 _SURVEYED_BY_CHECKS = 1_000  # the same if a user's function must see each network
-Progress: TypeAlias = Callable[[float], None]
+ProgressFunction: TypeAlias = Callable[[float], None]
 Filter: TypeAlias = Budget | Check
 Ranks: TypeAlias = NDArray[np.int64] | NDArray[np.object_]
 
@@ -60,7 +60,7 @@ class Enumeration:
     def streamable(self) -> bool:
         return self.diagram.size <= self.streamed
 
-    def count(self, progress: Progress | None = None) -> Count:
+    def count(self, progress: ProgressFunction | None = None) -> Count:
         """Count the networks, exactly if that can be done."""
         if not self.filtered:
             return Count(value=self.diagram.size, exact=self.exact)
@@ -160,7 +160,7 @@ class Enumeration:
         """Draw distinct networks, each set of them equally likely."""
         return [self.network(self.unrank(rank)) for rank in self._sampled(count, seed)]
 
-    def kept(self, progress: Progress | None = None) -> NDArray[np.int64]:
+    def kept(self, progress: ProgressFunction | None = None) -> NDArray[np.int64]:
         """Return the ranks that meet the filters. Raises SpecError if there are none, or if the
         space is too large.
         """

@@ -28,7 +28,7 @@ from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
 from blocksearch.space.declaration import Part, make_part, with_widths
 from blocksearch.space.encoding import Encoding, crossed, neighbours
-from blocksearch.space.enumeration import STREAMED, Enumeration, Progress
+from blocksearch.space.enumeration import STREAMED, Enumeration, ProgressFunction
 from blocksearch.space.inside import InsideEnumeration
 from blocksearch.space.reasons import why_empty, why_not
 from blocksearch.space.revision import extended, moved, ordered, restricted
@@ -228,7 +228,7 @@ class Grammar:
         """Exact number of networks. Raises SpecError if only `count`, an estimate, can be had."""
         return self.enumeration.size()
 
-    def count(self, progress: Progress | None = None) -> Count:
+    def count(self, progress: ProgressFunction | None = None) -> Count:
         """Count the networks, or estimate their number and say so."""
         return self.enumeration.count(progress)
 

@@ -11,7 +11,7 @@ from blocksearch.arch.quantities import COSTS
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ConfigError, SpecError
 from blocksearch.space.cost_table import Costs, Count
-from blocksearch.space.enumeration import Enumeration, Progress
+from blocksearch.space.enumeration import Enumeration, ProgressFunction
 from blocksearch.space.grammar import Grammar
 
 _WHOLE = 10**6  # spaces up to this size are priced whole, larger ones by a sample
@@ -57,7 +57,7 @@ class Survey:
     points: Sequence[Point]
 
 
-def survey(grammar: Grammar, progress: Progress) -> Survey:
+def survey(grammar: Grammar, progress: ProgressFunction) -> Survey:
     """Look at a space; where it has more than a million networks, costs are those of a uniform
     sample of 100,000.
     """

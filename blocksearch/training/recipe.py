@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from blocksearch.arch.notation import divided
-from blocksearch.errors import ConfigError, check_type, plain, unknown
+from blocksearch.errors import ConfigError, as_python, check_type, unknown
 from blocksearch.training.optimizers import OPTIMIZERS
 from blocksearch.training.registry import Registry, Source, load_source, within
 from blocksearch.training.schedules import SCHEDULES
@@ -164,7 +164,7 @@ class Recipe:
 
 def _checked(name: str, value: Any) -> Any:
     """Return a field's value in its one form. Raises ConfigError for what it cannot be."""
-    value = plain(value)
+    value = as_python(value)
     match name:
         case "epochs" | "batch":
             least = 1 if name == "epochs" else 2
@@ -213,7 +213,7 @@ def _rate(name: str, value: Any) -> float | None:
 def _class_weights(value: Any) -> str | tuple[float, ...] | None:
     if value is None or (isinstance(value, str) and value == BALANCED):
         return value
-    numbers = [*map(plain, value)] if isinstance(value, tuple | list) else []
+    numbers = [*map(as_python, value)] if isinstance(value, tuple | list) else []
     known = [isinstance(each, int | float) and not isinstance(each, bool) for each in numbers]
     if not numbers or not all(known) or not all(0 <= each < math.inf for each in numbers):
         raise ConfigError(

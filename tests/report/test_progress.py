@@ -1,7 +1,7 @@
 """Progress: on a terminal something moves at once, elsewhere a line, quietly nothing."""
 
 import re
-import time
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -101,7 +101,8 @@ def test_what_takes_long_has_a_line_and_an_interruption_too(monkeypatch, capsys)
     monkeypatch.setattr(progress, "_PATIENCE", 0.0)
 
     def interrupted():
-        time.sleep(0.2)
+        for timer in (each for each in threading.enumerate() if isinstance(each, threading.Timer)):
+            timer.join()
         raise KeyboardInterrupt
 
     for quiet, said in ((False, ["looking: this may take a minute", "interrupted"]), (True, [])):
