@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from blocksearch.data import load
+
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=20, **_CALM)
 settings.register_profile("thorough", max_examples=100, **_CALM)
@@ -20,6 +22,8 @@ def root(tmp_path_factory) -> Path:
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data"
     folder.mkdir(exist_ok=True)
+    for part in ("train", "test"):  # so that no test is the one which says that it reads images
+        load("digits", part, folder)
     return folder
 
 

@@ -125,7 +125,7 @@ class Study:
                 self._check_unseen(runs)
                 return
             self._grammar = self._on(name)
-            self._trained_on(name)
+            self.config.check_rungs(self._trained_on(name).recipe.epochs)
         list(opening(self._grammar, replace(self.config, references=())))
 
     if not TYPE_CHECKING:  # a checker knows what is there

@@ -210,6 +210,14 @@ class StudyConfig:
             return self.sampler
         return type(self.sampler).__name__ if is_optuna(self.sampler) else str(self.sampler.name)
 
+    def check_rungs(self, epochs: int) -> None:
+        """Raise ConfigError unless every rung comes before the end of a whole training."""
+        if self.rungs and self.rungs[-1] >= epochs:
+            raise ConfigError(
+                f"rungs must be below the {epochs} epochs of a whole training, but got "
+                f"{self.rungs[-1]}"
+            )
+
     def as_data(self) -> dict[str, Any]:
         """Return what is stored, by the names under which it always was."""
         own = {each.name: each.as_data() for each in self.costs if isinstance(each, Objective)}

@@ -305,11 +305,7 @@ def define(
 
     Raises ConfigError if a rung is not below the last epoch, and for a space without a choice.
     """
-    if config.rungs and config.rungs[-1] >= judged.epochs:
-        raise ConfigError(
-            f"rungs must be below the {judged.epochs} epochs of a whole training, but got "
-            f"{config.rungs[-1]}"
-        )
+    config.check_rungs(judged.epochs)
     pool, levels = prices.pool, prices.pool.encoding.levels
     if not levels:
         raise ConfigError(
