@@ -124,6 +124,7 @@ class Nameless:
         (lambda: bs.ablate(factor="residul"), "did you mean 'residual'"),
         (lambda: bs.ablate(factor="residual", recipe="slow"), "unknown recipe 'slow'"),
         (lambda: bs.reproduce("table9"), "reproduce flops, section3 or table2 to table7"),
+        (lambda: bs.reproduce("all"), "but not .all.; ask for one after another"),
         (lambda: bs.reproduce(1), "but not 1; Table 1 is what `layers` returns"),
         (lambda: bs.train("effnet", dataset=[1, 2, 3]), "images must be N×H×W×C"),
         (lambda: bs.Shape("3", 32, 32), "at least one channel, row and column, but got 3x32x32"),

@@ -206,8 +206,10 @@ def reproduce(
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
-    elsewhere = "; Table 1 is what `layers` returns" if part == "table1" else ""
-    raise ConfigError(f"reproduce flops, section3 or table2 to table7, but not {what!r}{elsewhere}")
+    advice = {"table1": "; Table 1 is what `layers` returns", "all": "; ask for one after another"}
+    raise ConfigError(
+        f"reproduce flops, section3 or table2 to table7, but not {what!r}{advice.get(part, '')}"
+    )
 
 
 def _section3(
