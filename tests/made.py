@@ -1,6 +1,10 @@
-"""Records as trainings leave them, made without training."""
+"""Records as trainings leave them, made without training, and files as Optuna opens them."""
+
+from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
 
 from blocksearch.data.splits import SplitSummary
 
@@ -15,3 +19,8 @@ def made_images(dataset: str = "digits", count: int = 20) -> SplitSummary:
         available=100,
         labels=np.zeros(count, np.int64),
     )
+
+
+def optuna_file(file: Path | str) -> RDBStorage:
+    """Open a file as Optuna's users do, but leave no connection open for a test to be warned of."""
+    return RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": sa.pool.NullPool})

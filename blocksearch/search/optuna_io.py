@@ -47,7 +47,11 @@ def distributions(choices: Mapping[str, Sequence[Any]]) -> dict[str, Categorical
 def forget(location: str, name: str) -> None:
     """Delete a study, where there is one."""
     with storing(location), suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=open_storage(location))
+        storage = open_storage(location)
+        try:
+            optuna.delete_study(study_name=name, storage=storage)
+        finally:
+            storage.engine.dispose()
 
 
 class Export:

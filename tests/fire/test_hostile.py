@@ -14,6 +14,7 @@ import pytest
 from blocksearch import cli
 from blocksearch.runs.ledger import Ledger
 from tests.fire.hostile import DEEP, HUGE, edit, redefine
+from tests.made import optuna_file
 from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import searched
 
@@ -278,7 +279,7 @@ def test_an_ablation_of_such_runs_is_one_line(tmp_path, ask, column, value):
 
 def theirs(file):
     """Make a study with Optuna alone."""
-    storage = f"sqlite:///{file}"
+    storage = optuna_file(file)
     study = optuna.create_study(
         storage=storage, study_name="t", directions=["maximize", "minimize"]
     )

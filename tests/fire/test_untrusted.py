@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from blocksearch.runs.ledger import Ledger
 from blocksearch.training.weights import save
+from tests.made import optuna_file
 from tests.runs.test_ledger import make_job, make_run
 from tests.search.made import searched
 
@@ -43,7 +44,7 @@ def heard(kind, benign, file):
 
 def optunas(file, what):
     """Make a study of Optuna's with something pickled among its attributes."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    storage = optuna_file(file)
     study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
     trial = study.ask()
     text = pickle.dumps(what).hex()

@@ -16,6 +16,7 @@ import pytest
 from blocksearch.cli import main
 from blocksearch.runs.ledger import Ledger
 from blocksearch.search.trials import Studies
+from tests.made import optuna_file
 from tests.search.processes import python
 
 SMALL = [
@@ -275,7 +276,7 @@ grammar = Grammar(TASKS["digits"], bottleneck=bottleneck, residual=["none", "add
 @pytest.mark.slow
 def test_a_study_that_optuna_alone_made_keeps_its_name(blocksearch, tmp_path):
     optuna.create_study(
-        storage=f"sqlite:///{tmp_path / 'a.db'}",
+        storage=optuna_file(tmp_path / "a.db"),
         study_name="theirs",
         directions=["maximize", "minimize"],
     )

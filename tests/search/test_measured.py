@@ -17,6 +17,7 @@ from blocksearch.search.config import StudyConfig
 from blocksearch.search.further import Expected, Further
 from blocksearch.search.measured import Measure, Shown, read_limit, shown, violation
 from blocksearch.search.objectives import Objective
+from tests.made import optuna_file
 from tests.search.test_study import GRAMMAR
 
 LATENCY = Objective(name="latency", measured=True, bounds=(0, 50))
@@ -80,7 +81,7 @@ def test_the_front_is_that_of_the_definition_and_of_optuna(found):
 
 
 def test_optunas_tables_have_all_values_and_what_breaks_a_limit(found):
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{found.file}")
+    stored = optuna.load_study(study_name="study", storage=optuna_file(found.file))
     first = {trial.candidate: trial for trial in reversed(found.trials)}
     rows = []
     for trial in stored.trials:

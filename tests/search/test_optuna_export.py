@@ -18,6 +18,7 @@ from blocksearch.search.trials import TrialKind
 from blocksearch.search.trials import TrialState as Ours
 from blocksearch.space.candidates import Candidates
 from tests.benchmarks.queues import Space, take
+from tests.made import optuna_file
 from tests.search.spaces import SPELLED
 
 SPACE = Space(SPELLED)
@@ -53,7 +54,7 @@ def steps(trials=30, seed=0):
 
 
 def read(file, name="made"):
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{file}")
+    return optuna.load_study(study_name=name, storage=optuna_file(file))
 
 
 @pytest.fixture(scope="module")

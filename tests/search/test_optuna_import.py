@@ -27,6 +27,7 @@ from blocksearch.search.importance import study_effects
 from blocksearch.search.results import RESERVED, as_rows, plain
 from blocksearch.search.summary import summarise
 from tests.commands import command
+from tests.made import optuna_file
 from tests.search.made import HOSTILE, searched
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -40,7 +41,7 @@ def made_by_optuna(
     each of some states.
     """
     study = optuna.create_study(
-        storage=f"sqlite:///{file}", study_name=name, directions=list(directions)
+        storage=optuna_file(file), study_name=name, directions=list(directions)
     )
     if metrics:
         study.set_metric_names(list(metrics))
@@ -72,7 +73,7 @@ def test_maximised_and_minimised_objectives_are_told_apart(tmp_path):
 
 
 def test_trials_that_break_the_studys_constraints_are_left_out_and_counted(tmp_path):
-    url = f"sqlite:///{tmp_path / 'a.db'}"
+    url = optuna_file(tmp_path / "a.db")
     study = optuna.create_study(
         storage=url, study_name="theirs", directions=["maximize", "minimize"]
     )
@@ -99,7 +100,7 @@ def test_every_pair_of_directions(tmp_path, directions, front):
     theirs = {
         trial.number
         for trial in optuna.load_study(
-            study_name="theirs", storage=f"sqlite:///{tmp_path}/a.db"
+            study_name="theirs", storage=optuna_file(tmp_path / "a.db")
         ).best_trials
     }
     assert {entry.trial for entry in found.front} == theirs == front
@@ -239,7 +240,7 @@ def at_random(url, number):
 
 def law(folder, numbers):
     """The front is what Optuna calls the best trials, and none of it is shown as beaten."""
-    url = f"sqlite:///{folder / 'a.db'}"
+    url = optuna_file(folder / "a.db")
     some = 0
     for number in numbers:
         study = at_random(url, number)
@@ -310,7 +311,7 @@ def test_numbers_of_a_csv_read_back_as_they_were(tmp_path):
 
 def test_a_parameter_is_one_unit_whatever_is_in_it(tmp_path):
     study = optuna.create_study(
-        storage=f"sqlite:///{tmp_path / 'a.db'}",
+        storage=optuna_file(tmp_path / "a.db"),
         study_name="theirs",
         directions=["maximize", "minimize"],
     )
@@ -331,7 +332,7 @@ def test_a_parameter_is_one_unit_whatever_is_in_it(tmp_path):
 
 def test_trials_without_parameters_say_so(tmp_path):
     study = optuna.create_study(
-        storage=f"sqlite:///{tmp_path / 'a.db'}", directions=["maximize", "minimize"]
+        storage=optuna_file(tmp_path / "a.db"), directions=["maximize", "minimize"]
     )
     study.add_trials([create_trial(values=[float(n), float(n)]) for n in range(3)])
     table = front_report(summarise(str(tmp_path / "a.db"))).tables[0]
@@ -400,7 +401,7 @@ HOSTILE_EDITS = [
 
 @pytest.mark.parametrize("edit", HOSTILE_EDITS)
 def test_what_optuna_would_not_have_written_is_one_typed_line(tmp_path, edit):
-    url = f"sqlite:///{tmp_path / 'a.db'}"
+    url = optuna_file(tmp_path / "a.db")
     study = optuna.create_study(
         storage=url, study_name="theirs", directions=["maximize", "minimize"]
     )
@@ -428,7 +429,7 @@ def test_values_as_large_as_numbers_get_are_drawn_and_written(tmp_path, suffix):
 
 
 def test_what_is_printed_of_parameters_has_four_digits_and_what_is_written_all(tmp_path):
-    storage = f"sqlite:///{tmp_path / 'a.db'}"
+    storage = optuna_file(tmp_path / "a.db")
     study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
     study.enqueue_trial({"lr": 0.003857105554045355, "k": 3})
     study.optimize(lambda t: (t.suggest_float("lr", 1e-5, 1), t.suggest_int("k", 1, 9)), n_trials=1)

@@ -23,6 +23,7 @@ from blocksearch.search.definition import Evaluation
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
 from blocksearch.search.trials import Studies, TrialState
+from tests.made import optuna_file
 from tests.search.processes import python
 
 GRAMMAR = Grammar(
@@ -143,7 +144,7 @@ def test_a_database_that_fails_ends_a_search_and_the_next_one_copies_for_optuna(
         return 50.0
 
     def copied():
-        found = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
+        found = optuna.load_study(study_name="study", storage=optuna_file(tmp_path / "a.db"))
         return len(found.trials)
 
     asked = []
@@ -235,7 +236,7 @@ def test_a_first_attempt_that_came_to_nothing_does_not_keep_the_name(tmp_path):
         len(Study(GRAMMAR, tmp_path / "a.db", objective=accuracy).search(trials=3).found.entries)
         == 9
     )
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}")
+    study = optuna.load_study(study_name="study", storage=optuna_file(tmp_path / "a.db"))
     assert (len(study.trials), study.metric_names) == (9, ["accuracy", "flops"])
 
 
@@ -269,7 +270,7 @@ def test_a_network_that_came_to_nothing_is_a_row(tmp_path):
     lost = [entry for entry in found.entries if entry.failures]
     assert lost
     assert all(entry.mean is None for entry in lost)
-    trials = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'a.db'}").trials
+    trials = optuna.load_study(study_name="study", storage=optuna_file(tmp_path / "a.db")).trials
     assert sum(trial.state.name == "FAIL" for trial in trials) == len(lost)
 
 

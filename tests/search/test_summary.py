@@ -21,6 +21,7 @@ from blocksearch.search.objectives import hypervolume
 from blocksearch.search.results import as_rows, walk
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Studies, TrialKind
+from tests.made import optuna_file
 from tests.search.made import HORIZON, HOSTILE, definition, row, searched, write
 
 CHOICES = [["kernel", ["3x3", "1x3+3x1"]], ["groups", ["none", "both(4)"]]]
@@ -234,15 +235,16 @@ def test_a_file_that_was_edited_is_one_line_that_says_where(tmp_path, edit, says
 
 
 def test_a_damaged_file_of_optunas_is_one_line(tmp_path):
-    file = f"sqlite:///{tmp_path / 'a.db'}"
     study = optuna.create_study(
-        storage=file, study_name="theirs", directions=["maximize", "minimize"]
+        storage=optuna_file(tmp_path / "a.db"),
+        study_name="theirs",
+        directions=["maximize", "minimize"],
     )
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=2)
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("DROP TABLE trial_values")
     with pytest.raises(StoreError, match="no such table: trial_values"):
-        summarise(file)
+        summarise(f"sqlite:///{tmp_path / 'a.db'}")
 
 
 def nothing(file):
