@@ -184,8 +184,15 @@ class Study:
         return self._found().found.front
 
     @property
-    def trials(self) -> tuple[Trial, ...]:
-        """The trials that count, in order: each a training, or a call of the objective."""
+    def trials(self) -> tuple[Entry, ...]:
+        """The trials, in order: each a network, and what its trainings gave."""
+        return self.answer().found.entries
+
+    @property
+    def trainings(self) -> tuple[Trial, ...]:
+        """The trainings that count, in order; of an objective, its calls. Each has the `number` of
+        its trial.
+        """
         return self._stored().trials
 
     def best(self, **most: float) -> Entry:

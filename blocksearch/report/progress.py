@@ -223,7 +223,7 @@ class SpokenSearch(_Spoken):
         result += f" after {trial.epochs} epochs" if trial.state == TrialState.PARTIAL else ""
         again = f", seed {trial.seed}" if trial.kind == TrialKind.SEED else ""
         stored = ", from the database" if reused else ""
-        number = trial.candidate
+        number = trial.number
         where = f"[{number + 1}/{total}] trial {number}{again} ({trial.origin}{stored})"
         result += "".join(f", {name} {value:.2f}" for name, value in trial.measured.items())
         flops = f"{trial.costs['flops']:,} FLOPs"

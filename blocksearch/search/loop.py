@@ -168,7 +168,7 @@ def evaluate(
                     continue
                 except Exception as error:
                     error.add_note(
-                        f"raised by the objective in trial {trial.candidate}, seed {trial.seed}; "
+                        f"raised by the objective in trial {trial.number}, seed {trial.seed}; "
                         "the trial is not stored, and the same lines go on with it; with "
                         f"catch=({type(error).__name__},) it counts as failed"
                     )
@@ -277,7 +277,7 @@ class Driver:
         if accuracies:
             whole = trial.epochs == self.queue.policy.rungs[-1]
             otherwise = TrialState.COMPLETE if whole else TrialState.PARTIAL
-        self._reused[trial.number] = reused
+        self._reused[trial.step] = reused
         network = self.pool.network(trial.row)
         code = {"code": [int(level) for level in self.pool.codes[trial.row]]}
         finished = replace(
@@ -293,7 +293,7 @@ class Driver:
         self._studies.append(self._name, counted)
         self._export.add(counted)
         for each in counted:
-            self._callback.trial_finished(each, self._total, self._reused.pop(each.number))
+            self._callback.trial_finished(each, self._total, self._reused.pop(each.step))
 
     @contextmanager
     def ending(self) -> Iterator[None]:

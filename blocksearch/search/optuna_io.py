@@ -81,8 +81,8 @@ class Export:
     def add(self, trials: Iterable[Trial]) -> None:
         """Take trials that count; those that bring a network's first seed to its end are copied."""
         for trial in trials:
-            if is_copied(trial) and trial.candidate not in self._there:
-                self._there.add(trial.candidate)
+            if is_copied(trial) and trial.number not in self._there:
+                self._there.add(trial.number)
                 self._waiting.append(self._frozen(trial))
         if len(self._waiting) >= BATCH:
             self.flush()
@@ -169,7 +169,7 @@ def frozen(
     levels = zip(params.items(), trial.code, strict=False)
     chosen = {name: each.choices[level] for (name, each), level in levels if level >= 0}
     attributes = {
-        "trial": trial.candidate,
+        "trial": trial.number,
         "network": trial.text,
         "fingerprint": trial.network,
         "origin": trial.origin,

@@ -94,8 +94,8 @@ def trial_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name in ("flops", "params"):  # their powers enter the model of accuracies
         _ = name in costs and fields.object("costs").number(name, 0, 1e18)
     return {
-        "number": fields.whole("number"),
-        "candidate": fields.whole("trial"),
+        "step": fields.whole("number"),
+        "number": fields.whole("trial"),
         "row": fields.whole("trial"),
         "origin": fields.text("origin"),
         "network": fields.text("network"),

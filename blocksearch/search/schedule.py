@@ -62,40 +62,40 @@ class Policy:
         """Return the trial after those told and pending, or None if there is none as far as is
         known; `trials` is how many networks are to be sampled in all.
         """
-        number, every = len(told) + len(pending), [*told, *pending]
+        step, every = len(told) + len(pending), [*told, *pending]
         new = sum(trial.kind == TrialKind.NEW for trial in every)
-        if second := self._second(number, every):
+        if second := self._second(step, every):
             return second
         if new < len(self.opening):
-            return self._begin(number, new, *self.opening[new], self.rungs[-1])
-        if new >= AGAIN_AFTER and number % AGAIN_EVERY == AGAIN_EVERY - 1:
-            again = self._again(number, self._front(told, self._judge.settled), every)
+            return self._begin(step, new, *self.opening[new], self.rungs[-1])
+        if new >= AGAIN_AFTER and step % AGAIN_EVERY == AGAIN_EVERY - 1:
+            again = self._again(step, self._front(told, self._judge.settled), every)
             if again:
                 return again
-        if further := self._promoted(number, told, every):
+        if further := self._promoted(step, told, every):
             return further
-        if new < len(self.opening) + trials and (found := self._new(number, new, told, pending)):
+        if new < len(self.opening) + trials and (found := self._new(step, new, told, pending)):
             return found
-        return self._again(number, self.front(told), every)
+        return self._again(step, self.front(told), every)
 
-    def _second(self, number: int, every: Sequence[Trial]) -> Trial | None:
+    def _second(self, step: int, every: Sequence[Trial]) -> Trial | None:
         """Repeat a network that is to show the noise between seeds and has one seed so far."""
-        first = [t.row for t in every if t.kind == TrialKind.NEW and t.candidate < self._repeated]
+        first = [t.row for t in every if t.kind == TrialKind.NEW and t.number < self._repeated]
         done = {trial.row for trial in every if trial.seed == 1}
         row = next((row for row in first if row not in done), None)
         if row is None:
             return None
-        return self._next(number, row, TrialKind.SEED, 1, self.rungs[-1], every)
+        return self._next(step, row, TrialKind.SEED, 1, self.rungs[-1], every)
 
     def _new(
-        self, number: int, new: int, told: Sequence[Trial], pending: Sequence[Trial]
+        self, step: int, new: int, told: Sequence[Trial], pending: Sequence[Trial]
     ) -> Trial | None:
         rng = np.random.default_rng([self.config.seed, new])
         found = self.sampler.propose(told, pending, self._untrained((*told, *pending)), rng)
         if found is None:
             return None
         until = self.rungs[-1] if new < self._repeated else self.rungs[0]
-        begun = self._begin(number, new, self.sampler.name, int(found.row), until)
+        begun = self._begin(step, new, self.sampler.name, int(found.row), until)
         return replace(begun, memory=found.memory)
 
     def _untrained(self, trials: Sequence[Trial]) -> Untrained:
@@ -110,10 +110,10 @@ class Policy:
         return f"{self.sampler.name} proposes no more networks"
 
     @staticmethod
-    def _begin(number: int, candidate: int, origin: str, row: int, epochs: int) -> Trial:
+    def _begin(step: int, number: int, origin: str, row: int, epochs: int) -> Trial:
         return Trial(
+            step=step,
             number=number,
-            candidate=candidate,
             kind=TrialKind.NEW,
             origin=origin,
             row=row,
@@ -121,7 +121,7 @@ class Policy:
             epochs=epochs,
         )
 
-    def _promoted(self, number: int, told: Sequence[Trial], every: Sequence[Trial]) -> Trial | None:
+    def _promoted(self, step: int, told: Sequence[Trial], every: Sequence[Trial]) -> Trial | None:
         """Take a network further that has earned it, one of the highest rung first."""
         if len(self.rungs) == 1 or not any(trial.accuracies for trial in told):
             return None
@@ -136,10 +136,10 @@ class Policy:
             row = promoted(rung, reached, self.rungs[place], points[raced, 1:], keeps[raced])
             if row is not None:
                 further = self.rungs[place + 1]
-                return self._next(number, row, TrialKind.PROMOTION, 0, further, every)
+                return self._next(step, row, TrialKind.PROMOTION, 0, further, every)
         return None
 
-    def _again(self, number: int, rows: Sequence[int], every: Sequence[Trial]) -> Trial | None:
+    def _again(self, step: int, rows: Sequence[int], every: Sequence[Trial]) -> Trial | None:
         """Repeat the network of the front that has the fewest seeds, where one has fewer than are
         wanted.
         """
@@ -150,16 +150,16 @@ class Policy:
         if not short:
             return None
         row = min(short, key=lambda row: seeds[row])
-        return self._next(number, row, TrialKind.SEED, seeds[row], self.rungs[-1], every)
+        return self._next(step, row, TrialKind.SEED, seeds[row], self.rungs[-1], every)
 
     @staticmethod
     def _next(
-        number: int, row: int, kind: TrialKind, seed: int, epochs: int, every: Sequence[Trial]
+        step: int, row: int, kind: TrialKind, seed: int, epochs: int, every: Sequence[Trial]
     ) -> Trial:
         first = next(trial for trial in every if trial.row == row)
         return Trial(
-            number=number,
-            candidate=first.candidate,
+            step=step,
+            number=first.number,
             kind=kind,
             origin=first.origin,
             row=row,
@@ -215,9 +215,9 @@ class TrialQueue:
         """Decide a trial from the results that it may know; None if it has to wait for some, or
         nothing is left to do.
         """
-        number = len(self.told) + len(self._pending)
+        step = len(self.told) + len(self._pending)
         pending = self.policy.config.max_pending or MAX_PENDING
-        for known in range(max(0, number - pending + 1), len(self.told) + 1):
+        for known in range(max(0, step - pending + 1), len(self.told) + 1):
             unknown = self.told[known:] + self._pending
             trial = self.policy.decide(self.told[:known], unknown, self.trials)
             if trial is not None:
@@ -230,11 +230,11 @@ class TrialQueue:
         before it.
         """
         if trial.state == TrialState.PROPOSED:
-            raise ValueError(f"trial {trial.number} has no result")
-        self._finished[trial.number] = trial
+            raise ValueError(f"step {trial.step} has no result")
+        self._finished[trial.step] = trial
         counted = []
-        while self._pending and self._pending[0].number in self._finished:
-            counted.append(self._finished.pop(self._pending.pop(0).number))
+        while self._pending and self._pending[0].step in self._finished:
+            counted.append(self._finished.pop(self._pending.pop(0).step))
         self.told += counted
         return counted
 

@@ -92,8 +92,8 @@ class StoredStudy:
 
     @cached_property
     def first(self) -> Mapping[int, Trial]:
-        """The first trial of each network, by the network's number."""
-        return {trial.candidate: trial for trial in reversed(self.trials)}
+        """The first training of each trial, by its number."""
+        return {trial.number: trial for trial in reversed(self.trials)}
 
 
 def open_study(
@@ -160,7 +160,7 @@ def _sound(location: str, study: StoredStudy) -> StoredStudy:
             wrong = next(name for name, own in holds.items() if not own)
             raise StoreError(
                 f"{Location(location)}: table search_steps, row {plain(study.name)} "
-                f"{each.number}: its {wrong} are not those of its study; the file was edited"
+                f"{each.step}: its {wrong} are not those of its study; the file was edited"
             )
     return study
 

@@ -45,7 +45,7 @@ _Expected = Mapping[str, tuple[float, float]]  # means and deviations of what is
 
 def _summary(study: StoredStudy) -> Summary:
     definition, frame = study.definition, Frame.read(study.definition["frame"])
-    whole = {t.candidate for t in study.trials if t.accuracy is not None and _is_whole(study, t)}
+    whole = {t.number for t in study.trials if t.accuracy is not None and _is_whole(study, t)}
     expected: dict[int, _Expected] = {}
     trials, noise = list[int](), None
     points, keeps = np.zeros((0, 1 + len(frame.least))), np.zeros(0, bool)
@@ -113,7 +113,7 @@ def _entries(
     """Bring together what is known of each network, those of the front being `chosen`."""
     by_trial: dict[int, list[Trial]] = {}
     for each in study.trials:
-        by_trial.setdefault(each.candidate, []).append(each)
+        by_trial.setdefault(each.number, []).append(each)
     wide, limits, on_front = simultaneous_z(len(chosen)), study.limits, frozenset(chosen)
     measures = {each.name: each for each in study.measures}
     found = []
@@ -150,7 +150,7 @@ def _entry(
         for name in names
     }
     return Entry(
-        trial=first.candidate,
+        trial=first.number,
         origin=plain(first.origin),
         text=plain(first.text),
         costs={plain(name): value for name, value in costs.items()},

@@ -97,7 +97,7 @@ class Trainings:
         self._waiting: list[Trial] = []
         splits = [(shared.protocol, shared.images.digest), *shared.beside.values()]
         remember_images(splits, shared.root, ledger)
-        self._failures: Counter[int] = Counter()  # by number of the trial
+        self._failures: Counter[int] = Counter()  # by step
         self._given_up: str | None = None
 
     def close(self) -> None:
@@ -147,11 +147,11 @@ class Trainings:
             assert stored is not None
             self._finish(trial, stored)
             return
-        self._failures[trial.number] += 1
+        self._failures[trial.step] += 1
         self._waiting.append(trial)
-        if self._failures[trial.number] == ATTEMPTS:
+        if self._failures[trial.step] == ATTEMPTS:
             self._given_up = (
-                f"the training of trial {trial.candidate}, seed {trial.seed}, failed {ATTEMPTS} "
+                f"the training of trial {trial.number}, seed {trial.seed}, failed {ATTEMPTS} "
                 f"times ({' '.join(run.reason.split())}): the same command goes on with it"
             )
 
@@ -179,7 +179,7 @@ class Trainings:
         judged = self._judged
         if run.predictions is None:
             raise ConfigError(
-                f"the run of trial {trial.candidate}, seed {trial.seed}, is of a version that did "
+                f"the run of trial {trial.number}, seed {trial.seed}, is of a version that did "
                 "not store what it predicted: search in another database"
             )
         assert run.accuracy is not None

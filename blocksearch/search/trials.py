@@ -1,7 +1,7 @@
 """Stores trials, from proposal to result, and lists the studies of a database.
 
-The trials of a study are numbered from 0 without a gap. Rows are written once, with a checksum. The
-runs themselves are the ledger's.
+The trainings of a study are its steps, from 0 without a gap. Rows are written once, with a
+checksum. The runs themselves are the ledger's.
 """
 
 import json
@@ -62,7 +62,7 @@ register(
 )
 TABLES = frozenset(_metadata.tables)
 _AT_A_TIME = 1_000  # rows read
-_PLAIN = ("number", "origin", "network", "text", "seed", "epochs")
+_PLAIN = ("origin", "network", "text", "seed", "epochs")
 _JSON = ("costs", "accuracies", "memory")
 
 
@@ -86,11 +86,12 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A training of a network in a search, from its proposal to its place in the file.
+    """A training of a trial in a search, from its proposal to its place in the file.
 
-    `number` counts the trainings of a study, `candidate` its networks. `origin` is the sampler that
-    proposed the network, or the name under which it was asked for. `row` is the network's in the
-    pool of a search; as read from a file, where no pool is, its `candidate`. `epochs` is where the
+    `number` is the trial's, as answers print it: each network of a study has one. `step` counts all
+    trainings, of which a trial may have several. `origin` is the sampler that proposed the network,
+    or the name under which it was asked for. `row` is the network's in the pool of a search; as
+    read from a file, where no pool is, its `number`. `epochs` is where the
     training stops. `memory` is what must be given back to the sampler after a restart.
 
     A trial that counts has a `state`, the `network`'s digest and `text`, its `costs` by name, and
@@ -100,8 +101,8 @@ class Trial:
     the last epoch has what else is `measured`, by name.
     """
 
+    step: int
     number: int
-    candidate: int
     kind: TrialKind
     origin: str
     row: int
@@ -243,7 +244,7 @@ class Studies:
                     checked = _checked(row, where)
                     if row["study"] == name:
                         found.append(_trial(checked, where))
-        gap = (place for place, trial in enumerate(found) if trial.number != place)
+        gap = (place for place, trial in enumerate(found) if trial.step != place)
         lost = next(gap, None if last is None else len(found))
         if lost is not None:
             where = self._where(_steps, f"{name} {lost}")
@@ -255,16 +256,16 @@ class Studies:
         of = defaultdict[str, list[int]](list)
         for trial in trials:
             if trial.run:
-                of[trial.run].append(trial.number)
+                of[trial.run].append(trial.step)
         if not of:
             return trials
         definition = self.definition(name)
         assert definition is not None
         read = Reader.of(definition, self._ledger)
         for run in self._ledger.of_rows(set(of), predictions=read.wants_predictions):
-            for number in of.pop(run.row, ()):
-                found = read.accuracies(run, trials[number].epochs)
-                trials[number] = replace(trials[number], accuracies=found)
+            for step in of.pop(run.row, ()):
+                found = read.accuracies(run, trials[step].epochs)
+                trials[step] = replace(trials[step], accuracies=found)
         if of:
             where = self._where(_steps, f"{name} {min(of.values())[0]}")
             raise StoreError(f"{where}: its run is missing; the file was damaged or edited")
@@ -297,7 +298,7 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _as_row(study: str, trial: Trial) -> dict[str, Any]:
     row = {name: getattr(trial, name) for name in _PLAIN}
-    row |= {"study": study, "trial": trial.candidate}
+    row |= {"study": study, "number": trial.step, "trial": trial.number}  # names of before
     row |= {"kind": trial.kind.value, "state": trial.state.value}
     row |= {name: json.dumps(getattr(trial, name)) for name in _JSON}
     row |= {"accuracies": json.dumps(trial.run)} if trial.run else {}

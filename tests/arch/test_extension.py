@@ -399,7 +399,7 @@ space = bs.Grammar(bs.TASKS["gtsrb"], bottleneck=["reduce(2)", "none"], residual
 study = bs.Study(space, "s.db", objective=lambda network, seed: 50.0, sampler="least", seeds=1,
                  references="none")
 study.search(trials=3)
-new = [trial for trial in study.trials if trial.kind == "new"]
+new = [trial for trial in study.trainings if trial.kind == "new"]
 assert {trial.origin for trial in new} == {"least"}
 assert [trial.costs["flops"] for trial in new] == sorted(space.costs().flops.tolist())[:3]
 """

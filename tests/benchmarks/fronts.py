@@ -79,7 +79,7 @@ def searched(
         spread = world.finals[name].std(ddof=1) if noise is None else noise
         accuracy = float(np.clip(world.truths[name] + rng.normal(0, spread), 0, 100))
         queue.finish(told(prices.pool, trial, accuracy))
-    trials = (replace(trial, row=trial.candidate) for trial in queue.told)  # as a file has them
+    trials = (replace(trial, row=trial.number) for trial in queue.told)  # as a file has them
     return StoredStudy(
         name="searched", others=(), definition=definition.as_data(), trials=tuple(trials)
     )

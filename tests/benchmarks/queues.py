@@ -71,8 +71,8 @@ def proposed(
 ) -> Trial:
     """Make a trial of a row that has no result yet."""
     return Trial(
+        step=number,
         number=number,
-        candidate=number,
         kind=kind,
         origin="random",
         row=row,

@@ -142,7 +142,7 @@ def test_times_are_written_as_people_estimate_them(seconds, text):
 )
 def test_what_a_trial_gave_has_its_name(capsys, metric, title):
     trial = Trial(
-        number=5, candidate=3, kind=TrialKind.NEW, origin="evolution", row=0, seed=0, epochs=2,
+        step=5, number=3, kind=TrialKind.NEW, origin="evolution", row=0, seed=0, epochs=2,
         state=TrialState.COMPLETE, text="x", costs={"flops": 5000}, accuracies=(81.25,),
     )  # fmt: skip
     with searching(quiet=False, metric=metric) as audience:

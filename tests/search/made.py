@@ -77,8 +77,8 @@ def row(
 ):
     """Make a step whose run came to its end, or to `epochs`; without an accuracy it diverged."""
     return Trial(
-        number=number,
-        candidate=trial,
+        step=number,
+        number=trial,
         row=trial,
         kind=kind,
         origin=origin,

@@ -222,7 +222,7 @@ def test_a_search_begins_with_a_network_that_has_an_op_and_gives_it_again(tmp_pa
     found = study.search(2).found.front[-1]
     assert found.network.blocks[0].attention == gate()
     assert (found.network.skeleton is None) == (inside is None)
-    assert found.network.digest == study.trials[0].network
+    assert found.network.digest == study.trainings[0].network
 
 
 @pytest.mark.slow
@@ -240,12 +240,12 @@ def test_a_search_goes_on_and_its_answers_need_no_code(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         study("parts.db").search(trials=2, callbacks=[Interrupt()])
     parts = study("parts.db")
-    assert len(parts.trials) == 1
+    assert len(parts.trainings) == 1
     parts.search(trials=2)
-    assert [(t.network, t.seed, t.accuracies) for t in whole.trials] == [
-        (t.network, t.seed, t.accuracies) for t in parts.trials
+    assert [(t.network, t.seed, t.accuracies) for t in whole.trainings] == [
+        (t.network, t.seed, t.accuracies) for t in parts.trainings
     ]
-    assert all(trial.costs["flops"] <= 60_000 for trial in whole.trials)
+    assert all(trial.costs["flops"] <= 60_000 for trial in whole.trainings)
     best = whole.front[-1]
     assert best.costs["flops"] == best.network.cost.flops
     model = best.network.module(seed=0)

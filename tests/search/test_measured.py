@@ -82,7 +82,7 @@ def test_the_front_is_that_of_the_definition_and_of_optuna(found):
 
 def test_optunas_tables_have_all_values_and_what_breaks_a_limit(found):
     stored = optuna.load_study(study_name="study", storage=optuna_file(found.file))
-    first = {trial.candidate: trial for trial in reversed(found.trials)}
+    first = {trial.number: trial for trial in reversed(found.trainings)}
     rows = []
     for trial in stored.trials:
         own = first[trial.user_attrs["trial"]]
@@ -131,7 +131,7 @@ def test_a_search_that_was_cut_takes_the_same_steps(tmp_path, sampler):
     for trials in (4, 7, 9):
         cut.search(trials=trials)
     steps = [
-        [(t.network, t.seed, t.accuracies, dict(t.measured)) for t in each.trials]
+        [(t.network, t.seed, t.accuracies, dict(t.measured)) for t in each.trainings]
         for each in (whole, cut)
     ]
     assert steps[0] == steps[1]
@@ -236,7 +236,7 @@ def test_a_search_without_accuracy_is_refused_and_goes_by_a_constant_instead(tmp
 
     own = study(tmp_path / "a.db", objective=without, **fields)
     own.search(trials=30)
-    seen = [(trial.costs["flops"], trial.network) for trial in own.trials]
+    seen = [(trial.costs["flops"], trial.network) for trial in own.trainings]
     assert min(seen)[1] in {entry.network.digest for entry in own.front}
     assert all(entry.mean == pytest.approx(50) for entry in own.front)
 
@@ -275,9 +275,9 @@ def test_trainings_are_measured_by_what_they_predicted_and_a_race_goes_on(tmp_pa
         runs = {(run.key.network, run.key.seed): run for run in ledger.runs()}
         run = next(iter(runs.values()))
     labels = summary(Split(run.key.dataset)).labels
-    whole = [trial for trial in made.trials if trial.epochs == 2]
-    assert len(whole) < len(made.trials)
-    assert not any(trial.measured for trial in made.trials if trial.epochs == 1)
+    whole = [trial for trial in made.trainings if trial.epochs == 2]
+    assert len(whole) < len(made.trainings)
+    assert not any(trial.measured for trial in made.trainings if trial.epochs == 1)
     for trial in whole:
         predicted = runs[trial.network, trial.seed].predictions
         assert trial.measured["recall:2"] == pytest.approx(

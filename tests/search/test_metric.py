@@ -57,11 +57,11 @@ def test_trials_have_what_scikit_learn_measures_of_the_stored_predictions(root):
         title = titles.get(metric, "recall of 1")
         study = bs.Study(SPACE, file, dataset=data(), name=metric[:3], metric=metric, **ASKED)
         found = study.search(trials=4).found
-        for trial in study.trials:
+        for trial in study.trainings:
             own = runs.get((trial.network, trial.seed))
             if own is not None:  # trained for the study by accuracy
                 assert trial.accuracy == pytest.approx(100 * oracle(own.predictions))
-        assert len({trial.network for trial in study.trials} & {net for net, _ in runs}) == 4
+        assert len({trial.network for trial in study.trainings} & {net for net, _ in runs}) == 4
         assert found.axes[0].name == title
         assert found.title.endswith(f"by {title}")
         assert f"{title} measured, %" in [c.head for c in study.answer().report.tables[0].columns]

@@ -54,12 +54,12 @@ def accuracy(network, seed):
 def test_six_networks_are_trained_twice_to_the_end_before_the_others_are_sampled(references, rungs):
     queue = finished(20, seeds=1, references=references, rungs=rungs)
     last = queue.policy.rungs[-1]
-    first = [t for t in queue.told if t.candidate < REPEATED and t.epochs == last]
+    first = [t for t in queue.told if t.number < REPEATED and t.epochs == last]
     seeds = Counter(trial.row for trial in first)
     assert list(seeds.values()) == [2] * REPEATED
-    twice = [t.number for t in first if t.seed == 1]
-    assert max(twice) < min(t.number for t in queue.told if t.candidate >= REPEATED)
-    later = {t.row: 1 for t in queue.told if t.candidate >= REPEATED}
+    twice = [t.step for t in first if t.seed == 1]
+    assert max(twice) < min(t.step for t in queue.told if t.number >= REPEATED)
+    later = {t.row: 1 for t in queue.told if t.number >= REPEATED}
     assert all(trial.seed == 0 for trial in queue.told if trial.row in later)
 
 
@@ -82,7 +82,7 @@ def test_a_study_that_was_begun_without_repeats_goes_on_without(tmp_path):
         defined, trials = studies.definition("study"), studies.trials("study")
     assert defined.pop("repeated") == REPEATED
     news = [trial for trial in trials if trial.kind == TrialKind.NEW]
-    old = [replace(trial, number=number) for number, trial in enumerate(news)]
+    old = [replace(trial, step=step) for step, trial in enumerate(news)]
     (tmp_path / "a.db").unlink()
     write(tmp_path / "a.db", "study", defined, old)
     found = study().search(trials=4).found

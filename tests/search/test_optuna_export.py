@@ -38,7 +38,7 @@ def steps(trials=30, seed=0):
     queue = SPACE.queue(StudyConfig(seed=seed, seeds=2), trials - 6)
     pool, rows = queue.policy.pool, []
     for trial in take(queue):
-        network, lost = pool.network(trial.row), trial.candidate % 7 == 6
+        network, lost = pool.network(trial.row), trial.number % 7 == 6
         rows.append(
             replace(
                 trial,
@@ -71,7 +71,7 @@ def study(tmp_path_factory, rows):
 
 
 def test_each_network_is_there_once_and_finished(study, rows):
-    first = {row.candidate: row for row in rows if row.kind == TrialKind.NEW}
+    first = {row.number: row for row in rows if row.kind == TrialKind.NEW}
     assert [trial.user_attrs["trial"] for trial in study.trials] == list(first)
     assert [trial.number for trial in study.trials] == list(range(len(first)))
     for trial in study.trials:
@@ -123,7 +123,7 @@ def test_a_step_that_was_stored_but_not_copied_is_added_once(tmp_path, rows):
             made.add(rows)
             made.add(rows)
     found = [trial.user_attrs["trial"] for trial in read(file).trials]
-    assert found == [row.candidate for row in rows if row.kind == TrialKind.NEW]
+    assert found == [row.number for row in rows if row.kind == TrialKind.NEW]
     assert [trial.number for trial in read(file).trials] == list(range(len(found)))
 
 
@@ -151,7 +151,7 @@ def test_two_studies_in_a_file_do_not_disturb_each_other(tmp_path, rows):
                 one.add(rows[place : place + 1])
     with export(file) as one:
         one.add(rows)
-    assert len(read(file).trials) == len({row.candidate for row in rows})
+    assert len(read(file).trials) == len({row.number for row in rows})
     assert [t.user_attrs["fingerprint"] for t in read(file, "other").trials] == [
         r.network for r in others if r.kind == TrialKind.NEW
     ]

@@ -196,7 +196,7 @@ def test_python_names_a_file_as_the_command_line_does(mine, monkeypatch):
     fixed = {"objective": lambda network, seed: 50.0, "references": "none", "seeds": 1}
     study = bs.Study(space, "b.db", sampler="mine.py:dearer", **fixed)
     study.search(trials=1)
-    assert study.trials[0].costs["flops"] == sorted(space.costs().flops)[2]
+    assert study.trainings[0].costs["flops"] == sorted(space.costs().flops)[2]
     named = {
         place: StudyConfig(sampler=f"mine.py:{place}").as_data()
         for place in ("Cheapest", "dearer", "Few")

@@ -92,7 +92,7 @@ def test_another_metric_is_measured_on_what_the_run_predicted(file):
 def test_a_study_in_the_form_of_before_gives_the_same_answer(file, name):
     now = summarise(file, name)
     for trial in trials(file, name):
-        step = f"study = '{name}' AND number = {trial.number}"
+        step = f"study = '{name}' AND number = {trial.step}"
         (row,) = rows(file, f"SELECT * FROM search_steps WHERE {step}")
         row["accuracies"] = json.dumps(trial.accuracies)
         del row["checksum"]
@@ -107,7 +107,7 @@ def test_a_study_in_the_form_of_before_gives_the_same_answer(file, name):
 
 
 def test_a_run_that_is_gone_or_was_changed_is_named(file):
-    (first,) = (trial for trial in trials(file, "raced") if trial.number == 0)
+    (first,) = (trial for trial in trials(file, "raced") if trial.step == 0)
     edited(file, "DELETE FROM ledger_predictions WHERE run = ?", first.run)
     edited(file, "DELETE FROM ledger_runs WHERE checksum = ?", first.run)
     with pytest.raises(StoreError, match=r"row raced 0: its run is missing"):

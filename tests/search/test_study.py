@@ -166,7 +166,7 @@ def test_kinds_of_exceptions_are_read_before_anything_runs(tmp_path):
         with pytest.raises(ConfigError, match="catch must be a kind of exception or several"):
             study.search(1, catch=wrong)
     assert not list(tmp_path.iterdir())
-    assert {each.state for each in study.search(1, catch=OSError) and study.trials} == {
+    assert {each.state for each in study.search(1, catch=OSError) and study.trainings} == {
         TrialState.FAILED
     }
 
@@ -317,7 +317,7 @@ def test_what_an_objective_may_raise_is_a_failed_trial_with_its_reason(tmp_path)
 
     study = Study(GRAMMAR, tmp_path / "a.db", objective=objective)
     found = study.search(trials=3, catch=(ValueError,)).found
-    failed = [trial for trial in study.trials if trial.state == TrialState.FAILED]
+    failed = [trial for trial in study.trainings if trial.state == TrialState.FAILED]
     assert failed
     assert {trial.memory["reason"] for trial in failed} == {"ValueError: too hot"}
     assert sum(entry.failures for entry in found.entries) == len(failed)
@@ -435,7 +435,7 @@ def test_a_sampler_of_ones_own_is_asked_and_goes_on_to_the_same_trials(tmp_path)
         )
         for count in trials:
             found = study.search(trials=count).found
-        return found, study.trials
+        return found, study.trainings
 
     found, whole = searched("whole", 8)
     assert {entry.origin for entry in found.entries} == {"cheapest"}
@@ -468,7 +468,7 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
     study = Study(GRAMMAR, tmp_path / "a.db", **asked)
     with pytest.raises(PluginError, match=f"^sampler cheapest must {says}"):
         study.search(trials=3)
-    assert len(study.trials) <= 2  # a row that may be trained once, and its second seed
+    assert len(study.trainings) <= 2  # a row that may be trained once, and its second seed
 
 
 @pytest.mark.parametrize(
