@@ -7,10 +7,11 @@ from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.factors import FACTORS, Expand, Groups, Reduce
+from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.stem import STEMS, STRIDES, ConvStem
+from blocksearch.arch.values import Expand, Groups, Reduce
 from blocksearch.errors import SpecError
 
 _odd = st.sampled_from([1, 3, 5])

@@ -12,10 +12,11 @@ from dataclasses import replace
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.ablation.variant import Arm, Role, Variant
 from blocksearch.arch.cost import cost
-from blocksearch.arch.factors import FACTORS, Value, factor_named
+from blocksearch.arch.factors import FACTORS, factor_named
 from blocksearch.arch.network import HEADS, Network, read_channels, read_resolution
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.stem import STEMS, read_stem
+from blocksearch.arch.values import Value
 from blocksearch.errors import ConfigError, SpecError, unknown
 from blocksearch.space.load import SpaceFile
 from blocksearch.training.recipe import RECIPES, Recipe

@@ -206,8 +206,12 @@ def reproduce(
     except DataError as error:  # no stand-in takes the place of images that are not here
         title = f"Table {numbers[part]}" if part in numbers else "Section 3"
         raise DataError(f"{title}: not run, {error}") from error
+    raise _unknown_part(what, part)
+
+
+def _unknown_part(what: str | int, part: str) -> ConfigError:
     advice = {"table1": "; Table 1 is what `layers` returns", "all": "; ask for one after another"}
-    raise ConfigError(
+    return ConfigError(
         f"reproduce flops, section3 or table2 to table7, but not {what!r}{advice.get(part, '')}"
     )
 

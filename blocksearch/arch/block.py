@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blocksearch.arch.factors import DEFAULTS, POOLINGS, Value, factor_named
+from blocksearch.arch.factors import DEFAULTS, factor_named
+from blocksearch.arch.values import POOLINGS, Value
 from blocksearch.errors import SpecError, check_type
 
 if TYPE_CHECKING:

@@ -9,20 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, assert_never
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Layer, Layers
-from blocksearch.arch.factors import (
-    ACTIVATIONS,
-    FACTORS,
-    NOWHERE,
-    POOLINGS,
-    Expand,
-    Groups,
-    Kernel,
-    LastKind,
-    Reduce,
-    Residual,
-    Size,
-    SpatialKind,
-)
+from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import (
     Conv,
     MatchChannels,
@@ -35,6 +22,19 @@ from blocksearch.arch.layers import (
 from blocksearch.arch.ops import Op
 from blocksearch.arch.shape import Shape
 from blocksearch.arch.tree import Join, JoinKind
+from blocksearch.arch.values import (
+    ACTIVATIONS,
+    NOWHERE,
+    POOLINGS,
+    Expand,
+    Groups,
+    Kernel,
+    LastKind,
+    Reduce,
+    Residual,
+    Size,
+    SpatialKind,
+)
 from blocksearch.errors import SpecError
 
 
@@ -244,8 +244,10 @@ def _averaged(entry: Shape, body: Shape, *, overlap: bool = False) -> Layers:
 _Step = TypeVar("_Step", bound=NamedTuple)
 STEPS: tuple[type[Any], ...] = (FirstPointwise, Spatial, Attention, LastPointwise)
 _READ = {*Around._fields, *(name for step in STEPS for name in step._fields)}
-if set(FACTORS) != _READ:  # else spaces would be counted wrong
-    raise TypeError(f"factors that no step reads, or unknown ones: {sorted(_READ ^ set(FACTORS))}")
+if unread := ", ".join(sorted(set(FACTORS) - _READ)):  # else spaces would be counted wrong
+    raise TypeError(f"factor {unread} is no field of a step that reads it, in arch/expansion.py")
+if unknown := ", ".join(sorted(_READ - set(FACTORS))):
+    raise TypeError(f"a step reads {unknown}, which is no row of arch/factors.py")
 
 
 def step_of(block: Block, step: type[_Step]) -> _Step:

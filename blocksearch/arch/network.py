@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import Cost, cost
 from blocksearch.arch.expansion import FirstPointwise, expand, step_of
-from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Dropout, GlobalPool, Layers, Linear, Shape, fingerprint
 from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
+from blocksearch.arch.values import Value
 from blocksearch.errors import SpecError, check_type
 
 if TYPE_CHECKING:

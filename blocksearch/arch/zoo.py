@@ -12,12 +12,12 @@ from fractions import Fraction
 
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import cost
-from blocksearch.arch.factors import SEPARATED, Expand, Groups, Reduce
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.stem import stages_without_block
+from blocksearch.arch.values import SEPARATED, Expand, Groups, Reduce
 from blocksearch.errors import check_type, unknown
 
 _SHAPE = Shape(3, 32, 32)

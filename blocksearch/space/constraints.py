@@ -17,7 +17,8 @@ import numpy as np
 
 from blocksearch.arch.block import Condition, Rule
 from blocksearch.arch.cost import Budget, read_budget
-from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.factors import factor_named
+from blocksearch.arch.values import Value
 from blocksearch.errors import ConfigError, PluginError
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from blocksearch.arch.block import Block, Rule
 from blocksearch.arch.cost import Budget
-from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.factors import factor_named
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import HEADS, Task, read_channels, read_resolution
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem, read_stem, stages_without_block
+from blocksearch.arch.values import Value
 from blocksearch.arch.zoo import task_of
 from blocksearch.errors import SpecError, as_python, check_type, unknown
 from blocksearch.space.constraints import Check, Constraint

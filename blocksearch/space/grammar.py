@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blocksearch.arch.block import Block
-from blocksearch.arch.factors import Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem
+from blocksearch.arch.values import Value
 from blocksearch.errors import ConfigError, SpecError, check_type
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count

@@ -11,10 +11,10 @@ from typing import NamedTuple, assert_never
 
 from blocksearch.arch.block import RULES, Block, Rule
 from blocksearch.arch.expansion import STEPS, Around
-from blocksearch.arch.factors import Kernel, Value
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.stem import Stem, stages_without_block
+from blocksearch.arch.values import Kernel, Value
 from blocksearch.errors import SpecError
 
 

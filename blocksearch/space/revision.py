@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.factors import factor_named
 from blocksearch.arch.network import Task
+from blocksearch.arch.values import Value
 from blocksearch.errors import SpecError, typed
 from blocksearch.space.declaration import (
     AROUND,

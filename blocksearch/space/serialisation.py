@@ -5,13 +5,14 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from blocksearch.arch.factors import Value, factor_named
+from blocksearch.arch.factors import factor_named
 from blocksearch.arch.layers import fingerprint
 from blocksearch.arch.network import HEADS, Task
 from blocksearch.arch.notation import EARLIER_STEMS, parse_block
 from blocksearch.arch.ops import Op, Ops
 from blocksearch.arch.shape import read_shape
 from blocksearch.arch.skeleton import COUNTED
+from blocksearch.arch.values import Value
 from blocksearch.arch.zoo import TASKS
 from blocksearch.errors import SpecError, check_type
 from blocksearch.space.constraints import Check, Constraint, read_constraint

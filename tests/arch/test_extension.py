@@ -26,40 +26,47 @@ from tests.arch.test_cost import check_against_torch
 from tests.strategies import OPTIONS
 
 PACKAGE = Path(__file__).parent.parent.parent / "blocksearch"
-FACTOR_FILE, STEP_FILE = "arch/factors.py", "arch/expansion.py"
+FACTOR_FILE, VALUE_FILE = "arch/factors.py", "arch/values.py"
+STEP_FILE = "arch/expansion.py"
 STEP_CLASSES = ("FirstPointwise", "Spatial", "LastPointwise", "Around")
 
 # A factor is added by changing the text of the modules: if their lines change, change these, too.
-NORM_ROW = (
+BLEND_ROW = (
     '    _choice("pool_kind",',
-    '    _choice("norm", "batch", ["batch", "none"], "normalisation of each convolution"),\n'
+    '    _choice("blend", "batch", ["batch", "none"], "normalisation of each convolution"),\n'
     '    _choice("pool_kind",',
 )
-NORM_READ = [
+BLEND_READ = [
     (
         'activation: Op | str) -> Layers:\n    """Follow',
-        'activation: Op | str, norm: str) -> Layers:\n    """Follow',
+        'activation: Op | str, blend: str) -> Layers:\n    """Follow',
     ),
-    ("(conv, Norm(conv.output))\n", '(conv, Norm(conv.output)) if norm == "batch" else (conv,)\n'),
+    (
+        "(conv, Norm(conv.output))\n",
+        '(conv, Norm(conv.output)) if blend == "batch" else (conv,)\n',
+    ),
     (
         "_conv_unit(conv, self.first_activation)",
-        "_conv_unit(conv, self.first_activation, self.norm)",
+        "_conv_unit(conv, self.first_activation, self.blend)",
     ),
-    ("else self.spatial_activation)", "else self.spatial_activation, self.norm)"),
-    ("_conv_unit(conv, self.activation)", "_conv_unit(conv, self.activation, self.norm)"),
-    ("_joined(self.residual, entry, body)", "_joined(self.residual, entry, body, self.norm)"),
-    ("entry: Shape, body: Shape\n) -> tuple", "entry: Shape, body: Shape, norm: str\n) -> tuple"),
-    ('_conv_unit(projection, "linear")', '_conv_unit(projection, "linear", norm)'),
+    ("else self.spatial_activation)", "else self.spatial_activation, self.blend)"),
+    ("_conv_unit(conv, self.activation)", "_conv_unit(conv, self.activation, self.blend)"),
+    ("_joined(self.residual, entry, body)", "_joined(self.residual, entry, body, self.blend)"),
+    (
+        "entry: Shape, body: Shape\n) -> tuple",
+        "entry: Shape, body: Shape, blend: str\n) -> tuple",
+    ),
+    ('_conv_unit(projection, "linear")', '_conv_unit(projection, "linear", blend)'),
 ]
 ASKED = """
 from blocksearch import Grammar, TASKS, cost
 space = Grammar(TASKS["gtsrb"], bottleneck=["reduce(2)", "reduce(4)"],
-                residual=["none", "project"], norm=["batch", "none"])
+                residual=["none", "project"], blend=["batch", "none"])
 assert space.size == 8, space.size
-assert space.where("norm=batch or residual=none").size == 6
+assert space.where("blend=batch or residual=none").size == 6
 for network in space:
     for value in ("batch", "none"):
-        other = network.with_factor("norm", value)
+        other = network.with_factor("blend", value)
         place = space.index(other)
         assert space[place].digest == other.digest
         assert space.costs([place]).params[0] == other.cost.params
@@ -87,7 +94,7 @@ def run_edited(folder: Path, edits: dict[str, list[tuple[str, str]]], code: str)
 
 
 def field_of(step: str) -> tuple[str, str]:
-    """An edit that lets a step read the factor norm."""
+    """An edit that lets a step read the factor blend."""
     text = (PACKAGE / STEP_FILE).read_text()
     head = text[text.index(f"class {step}(NamedTuple)") :]
     first = next(
@@ -96,27 +103,27 @@ def field_of(step: str) -> tuple[str, str]:
         if line.startswith("    ") and ": " in line and '"""' not in line
     )
     start = head[: head.index(first)]
-    return start, f"{start}    norm: str\n"
+    return start, f"{start}    blend: str\n"
 
 
 def test_a_new_factor_is_a_row_and_a_field_of_the_steps_that_read_it(tmp_path):
-    steps = [*map(field_of, STEP_CLASSES), *NORM_READ]
-    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW], STEP_FILE: steps}, ASKED)
+    steps = [*map(field_of, STEP_CLASSES), *BLEND_READ]
+    done = run_edited(tmp_path, {FACTOR_FILE: [BLEND_ROW], STEP_FILE: steps}, ASKED)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_factor_that_no_step_reads_is_refused(tmp_path):
-    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW]}, "from blocksearch import Grammar")
+    done = run_edited(tmp_path, {FACTOR_FILE: [BLEND_ROW]}, "from blocksearch import Grammar")
     assert done.returncode != 0
-    assert "factors that no step reads, or unknown ones: ['norm']" in done.stderr
+    assert "factor blend is no field of a step that reads it, in arch/expansion.py" in done.stderr
 
 
 @pytest.mark.parametrize("left_out", STEP_CLASSES)
 def test_a_step_that_reads_a_factor_must_declare_it(tmp_path, left_out):
-    steps = [*(field_of(step) for step in STEP_CLASSES if step != left_out), *NORM_READ]
-    done = run_edited(tmp_path, {FACTOR_FILE: [NORM_ROW], STEP_FILE: steps}, ASKED)
+    steps = [*(field_of(step) for step in STEP_CLASSES if step != left_out), *BLEND_READ]
+    done = run_edited(tmp_path, {FACTOR_FILE: [BLEND_ROW], STEP_FILE: steps}, ASKED)
     assert done.returncode != 0
-    assert f"'{left_out}' object has no attribute 'norm'" in done.stderr
+    assert f"'{left_out}' object has no attribute 'blend'" in done.stderr
 
 
 def test_every_factor_is_read_and_drawn():
@@ -146,14 +153,14 @@ try:
 except SpecError:
     print("refused")
 """
-    done = run_edited(tmp_path, {FACTOR_FILE: edits}, code)
+    done = run_edited(tmp_path, {VALUE_FILE: edits}, code)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 
 LEFT_OUT = {
-    "spatial": ("shift", FACTOR_FILE, 'Literal["depthwise", "dense"'),
-    "residual": ("gate", FACTOR_FILE, 'Literal["none", "add", "project", "concatenate"'),
-    "last": ("twice", FACTOR_FILE, 'Literal["pointwise", "none"'),
+    "spatial": ("shift", VALUE_FILE, 'Literal["depthwise", "dense"'),
+    "residual": ("gate", VALUE_FILE, 'Literal["none", "add", "project", "concatenate"'),
+    "last": ("twice", VALUE_FILE, 'Literal["pointwise", "none"'),
     "pool_kind": ("lp", "arch/layers.py", 'Literal["max", "average"'),
 }
 

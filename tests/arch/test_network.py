@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blocksearch.arch.block import Block
 from blocksearch.arch.cost import read_budget
 from blocksearch.arch.expansion import expand
-from blocksearch.arch.factors import FACTORS, Expand, Reduce
+from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.layers import (
     Conv,
     Join,
@@ -26,6 +26,7 @@ from blocksearch.arch.layers import (
 )
 from blocksearch.arch.network import Network, Task
 from blocksearch.arch.notation import called, parse, parse_block
+from blocksearch.arch.values import Expand, Reduce
 from blocksearch.arch.zoo import NAMED, named_network
 from blocksearch.errors import ParseError, SpecError
 from tests.strategies import blocks, networks, tries
