@@ -1,4 +1,4 @@
-"""Lists data sets, networks, spaces and recipes by name."""
+"""Lists data sets, networks, factors, spaces and recipes by name."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import DataFields
 from blocksearch.api.trainings import Seeds
+from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import NAMED
 from blocksearch.data import DataConfig, Split, open_dataset
 from blocksearch.data import data_root as folder_of
@@ -32,7 +33,7 @@ _LIST = "a list of what there is, by name"
 
 @typed
 def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, Any]]]]:
-    """List data sets, reference networks, shipped spaces and recipes, by name.
+    """List data sets, reference networks, factors of a block, shipped spaces and recipes, by name.
 
     >>> [row["name"] for row in catalog().found["recipes"]]
     ['paper', 'fast', 'augmented', 'signs']
@@ -43,6 +44,14 @@ def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, An
             for row in listing(data_root)
         ],
         "networks": [{"name": each.name, "source": each.source} for each in NAMED.values()],
+        "factors": [
+            {
+                "name": each.name,
+                "default": str(each.default),
+                "values": each.rule + (" or an op of yours" if each.op else ""),
+            }
+            for each in FACTORS.values()
+        ],
         "spaces": [
             {"name": name, "question": read_space(file).question}
             for name, file in shipped_spaces().items()

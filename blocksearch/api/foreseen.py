@@ -49,7 +49,7 @@ def foreseen_search(
     said = (
         f"{stopping.trials} networks of {len(within):,} to sample and {len(first)} {beside}, and "
         f"further seeds for the front: about {duration(seconds)} before those, by {len(drawn)} "
-        f"networks of the space; early stopping makes it less"
+        f"networks of the space{'; early stopping makes it less' if study.rungs else ''}"
     )
     title = f"{study.name}: {definition.title}"
     return Answer(found=found, report=Report(title=title, notes=(said,), facts=found, undrawn=PLAN))

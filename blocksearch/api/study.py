@@ -277,9 +277,11 @@ class Study:
         try:
             yield
         except MissingError as error:
+            file = self.file.file
+            known = f" ({error})" if file is None or file.is_file() else ""
             raise MissingError(
                 f"study {self.config.name} in {self.file} has no trials yet: "
-                "study.search(trials=…) samples some"
+                f"study.search(trials=…) samples some{known}"
             ) from error
 
     def _foreseen(self, name: str, stopping: StoppingRule) -> Answer[Any]:

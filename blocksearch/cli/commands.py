@@ -14,7 +14,7 @@ COMMANDS = {
         "export": "Write a network with trained weights to a file.",
         "replace": "Put blocks in the place of your own model's convolutions.",
         "space": "Show the size and costs of a space, before any training.",
-        "list": "List data sets, networks, spaces and recipes.",
+        "list": "List data sets, networks, factors, spaces and recipes.",
         "data": "List, check and fetch data sets.",
     },
     "run": {

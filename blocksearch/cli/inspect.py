@@ -169,7 +169,7 @@ def space(
 @app.command("list")
 @with_options
 def list_command(output: Shown, data_root: DataRoot = None) -> None:
-    """List data sets, networks, spaces and recipes.
+    """List data sets, networks, factors, spaces and recipes.
 
     Example: blocksearch list
     """

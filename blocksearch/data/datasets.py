@@ -1,6 +1,7 @@
 """Defines what a data set is, and registers data sets by name.
 
-A data set is added in one place: a subclass of `Dataset` with `read`, and one call of `register`.
+A data set is added in one place: a subclass of `Dataset` with `read`, and with `sources` for files
+or a `stamp` for drawn images; and one call of `register`.
 """
 
 import re
@@ -110,6 +111,8 @@ class Dataset:
     >>> class Dots(Dataset):
     ...     def read(self, part, root):
     ...         return Arrays(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2)
+    ...     def stamp(self, part, root):
+    ...         return ["dots", 1]  # another number where `read` draws other images
     >>> dots = Dots(name="dots", task=Task(input=Shape(1, 8, 8), classes=2, widths=(4, 8)))
     >>> dots.read("train", Path()).images.shape
     (20, 8, 8, 1)

@@ -102,15 +102,16 @@ def open_study(
     """Return a study of ours, or the name of one that Optuna made and those of the file's others;
     nothing is written.
 
-    Where no name is given, the newest of ours. Raises StoreError or ConfigError if there is none
-    of that name.
+    Where no name is given, the newest of ours that has trials. Raises StoreError or ConfigError if
+    there is none of that name.
     """
     there = contents(location)
     if there.tables & TABLES:
         with closing(Ledger(location, read_only=True)) as ledger:
             studies = Studies(ledger)
             ours = studies.names()
-            chosen, others = _choose(location, ours, foreign(there, location, ours), name)
+            found = studies.newest() if name is None else name
+            chosen, others = _choose(location, ours, foreign(there, location, ours), found)
             definition = _with_origin(studies.definition(chosen), ledger)
             if definition is None:
                 return chosen, others

@@ -165,6 +165,17 @@ class Studies:
         """
         return [row["name"] for row in self._rows()]
 
+    def newest(self) -> str | None:
+        """Return the name of the newest search that has trials, or of the newest one."""
+        names = self.names()
+        with self._ledger.guard(), self._ledger.engine.connect() as connection:
+            known = names and sa.inspect(connection).has_table(_steps.name)
+            query = sa.select(_steps.c.study).distinct()
+            begun = set(connection.execute(query).scalars()) if known else set[str]()
+        return next(
+            (each for each in reversed(names) if each in begun), names[-1] if names else None
+        )
+
     def definition(self, name: str) -> dict[str, Any] | None:
         """Return what defines a search, or None if there is none of that name. Raises StoreError
         if it was damaged.

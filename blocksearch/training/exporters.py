@@ -135,7 +135,10 @@ def with_weights(network: Network, weights: str | Path | Mapping[str, Any]) -> T
             f"them, but got {found!r:.80}"
         )
     if said.get("network", network.digest) != network.digest:
-        raise ConfigError(f"{where} is of another network: {said.get('text')}")
+        raise ConfigError(
+            f"{where} is of another network, {said.get('text')}, than {network}: ask for the first "
+            "one, whole or with the data set that it was trained on"
+        )
     module = network.module(seed=0)
     try:
         module.load_state_dict({name: torch.as_tensor(own) for name, own in found.items()})

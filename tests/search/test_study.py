@@ -22,6 +22,7 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.search.definition import Evaluation
 from blocksearch.search.objectives import Objective, front
 from blocksearch.search.samplers import Proposal
+from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Studies, TrialState
 from tests.made import optuna_file
 from tests.search.processes import python
@@ -191,6 +192,8 @@ def test_a_study_without_trials_says_how_to_get_some(tmp_path):
             with pytest.raises(StoreError, match=r"has no trials yet: study.search\(trials=…\)"):
                 ask()
         Study(GRAMMAR, file, objective=one, name="other").search(trials=1)
+    with pytest.raises(StoreError, match=r"some \(unknown study 'study'; known: other\)$"):
+        study.best()
     study.search(trials=2)
     assert all(ask() is not None for ask in asked)
     assert study.search(1).data() == study.answer().data()  # it ended as it was asked to
@@ -469,6 +472,29 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
     with pytest.raises(PluginError, match=f"^sampler cheapest must {says}"):
         study.search(trials=3)
     assert len(study.trainings) <= 2  # a row that may be trained once, and its second seed
+
+
+def test_a_study_that_came_to_nothing_is_not_the_one_that_is_shown(tmp_path):
+    class Failing:
+        name = "failing"
+
+        def propose(self, trials, pending, candidates, rng):
+            raise ValueError("no")
+
+    def study(name, **sampler):
+        own = {"objective": accuracy, "references": "none", "seeds": 1} | sampler
+        return Study(GRAMMAR, tmp_path / "a.db", name=name, **own)
+
+    def front_of(name=None):
+        return summarise(str(tmp_path / "a.db"), name)
+
+    for name in ("one", "two"):
+        with pytest.raises(PluginError, match="sampler failing"):
+            study(name, sampler=Failing()).search(trials=1)
+    assert front_of().name == "two"
+    study("one").search(trials=1)
+    assert front_of().name == "one"
+    assert front_of("two").entries == ()
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_kept_weights_are_exported_to_the_same_bytes(tmp_path, monkeypatch, root
     assert answer.found == Path("a.safetensors")
     assert answer.records()[0]["bytes"] == Path(kept).stat().st_size
     other = bs.network("effnet", **SMALL)
-    with pytest.raises(bs.BlocksearchError, match=f"{kept} is of another network: input=3x32x32"):
+    with pytest.raises(bs.BlocksearchError, match=f"{kept} is of another network, input=3x32x32"):
         bs.export(other, "b.safetensors", weights=kept)
     assert not Path("b.safetensors").exists()
 
