@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 import blocksearch as bs
 from blocksearch.ablation.config import AblationConfig, GainConfig, Given, ScoresConfig, Variance
@@ -490,6 +491,21 @@ def test_a_study_answers_in_every_form(tmp_path):
     assert bs.importance("mine.db").found == study.importance().found
     with pytest.raises(bs.BlocksearchError, match="unknown argument 'images'"):
         bs.Study(space, "b.db", dataset=made_up_images(), images=3)
+
+
+def test_a_front_has_the_weights_that_its_study_keeps(tmp_path):
+    space = bs.Grammar("digits", residual=["none", "add"], widths=[(4, 8, 8)])
+    asked = {"dataset": "digits", "references": "none", "seeds": 2, **SMALL}
+    study = bs.Study(space, "a.db", keep_weights="weights", **asked)
+    study.search(trials=2)
+    for entry in study.front:
+        assert len(entry.weights) == len(entry.accuracies) >= 1
+        for seed, file in enumerate(entry.weights):
+            with safe_open(file, "pt") as kept:
+                said = kept.metadata()
+            assert (said["network"], said["seed"]) == (entry.network.digest, str(seed))
+            bs.export(entry.network, "best.pt2", weights=file)
+    assert not any(entry.weights for entry in bs.Study(space, "a.db", **asked).front)
 
 
 @pytest.mark.slow

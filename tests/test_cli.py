@@ -548,7 +548,7 @@ SCHEMAS = {  # what each command's --json has at least: names, and the types of 
         "datasets": [{"name": str, "here": bool}],
         "networks": [{"name": str, "source": str}],
         "spaces": [{"name": str, "question": str}],
-        "factors": [{"name": str, "default": str, "values": str}],
+        "factors": [{"name": str, "meaning": str, "default": str, "values": str}],
         "recipes": [{"name": str, "recipe": str}],
     },
     "data list": {"datasets": [{"name": str, "classes": int}]},

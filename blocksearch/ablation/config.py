@@ -53,11 +53,13 @@ class AblationConfig:
     )
     given: Given | None = field(
         default=None,
-        metadata={"help": "Ask again under each of these values, such as bottleneck=2,4,8."},
+        metadata={
+            "help": "Repeat the ablation with another factor fixed to each value: bottleneck=2,4,8."
+        },
     )
     equal_flops: bool = field(
         default=False,
-        metadata={"help": "Ask again with widths rescaled to the reference's FLOPs."},
+        metadata={"help": "Repeat the ablation with widths rescaled to the reference's FLOPs."},
     )
     seeds: int | str | Sequence[int] = field(
         default=COMPARE_SEEDS,

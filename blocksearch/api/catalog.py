@@ -47,6 +47,7 @@ def catalog(data_root: Path | None = None) -> Answer[dict[str, list[dict[str, An
         "factors": [
             {
                 "name": each.name,
+                "meaning": each.meaning,
                 "default": str(each.default),
                 "values": each.rule + (" or an op of yours" if each.op else ""),
             }

@@ -33,7 +33,7 @@ from blocksearch.search.definition import opening
 from blocksearch.search.importance import Effects
 from blocksearch.search.loop import Function, StoppingRule, evaluate, search
 from blocksearch.search.results import Entry, Summary, as_rows
-from blocksearch.search.stored_study import StoredStudy, open_study
+from blocksearch.search.stored_study import StoredStudy, open_study, weights_of
 from blocksearch.search.trials import Trial
 from blocksearch.space.grammar import Grammar
 
@@ -246,8 +246,12 @@ class Study:
         return self.answer()._repr_html_()
 
     def _found(self) -> Answer[Summary]:
-        """Return the front with networks that have the space's own ops and model."""
-        first, ops = self._stored().first, ops_in(self.config.plugins)
+        """Return the front with networks that have the space's own ops and model, and with the
+        weights that are kept.
+        """
+        stored, ops = self._stored(), ops_in(self.config.plugins)
+        first, folder = stored.first, RunConfig(**self._runs).keep_weights
+        weights = weights_of(self.file, stored.trials, folder) if folder else {}
         space = self._grammar.where(*self.config.exact_budgets)
 
         def made(entry: Entry) -> Network:
@@ -261,7 +265,10 @@ class Study:
             return parse_inside(entry.text, own, ops) if own else parse(entry.text, ops=ops)
 
         answer = self.answer()
-        own = tuple(replace(entry, made=made(entry)) for entry in answer.found.front)
+        own = tuple(
+            replace(entry, made=made(entry), weights=weights.get(entry.trial, ()))
+            for entry in answer.found.front
+        )
         return replace(answer, found=replace(answer.found, front=own))
 
     def _stored(self) -> StoredStudy:

@@ -144,7 +144,7 @@ def space(
 ) -> None:
     """Show the size and costs of a space, before any training.
 
-    A .csv file has the listed networks alone, however many.
+    `--save networks.csv` writes the networks of --sample or --enumerate alone, however many.
 
     Example: blocksearch space section3 --budget "flops <= 400k" --sample 3
     """

@@ -122,7 +122,7 @@ def compare(scores: Scores, question: Compared, output: Shown) -> None:
 def bench(network: NetworkText, form: Own, run: Timing, output: Spoken) -> None:
     """Time the training of five seeds on this machine.
 
-    The plain loop that a user would write stands beside each of our ways.
+    A plain loop of PyTorch is timed beside each of our ways.
 
     Example: blocksearch bench effnet --dataset digits
     """
@@ -142,12 +142,15 @@ def verify(
     form: Plugins,
     output: Spoken,
     runs: Annotated[
-        int, typer.Option(help="How many, beside seeds that shared a module with them.")
+        int,
+        typer.Option(
+            help="How many runs; seeds that were trained in one module with them are added."
+        ),
     ] = 3,
 ) -> None:
     """Train stored runs again, and compare them bit by bit.
 
-    Elsewhere than on the kind of processor that made them the answer says how far they are.
+    On another kind of processor than theirs the answer says how far results differ.
 
     Example: blocksearch verify studies/first-answer.db --runs 1
     """

@@ -103,7 +103,7 @@ def pareto(db: Database, output: Shown, name: StudyName = None) -> None:
 def importance(db: Database, output: Shown, name: StudyName = None) -> None:
     """Show how important each factor is for being on the front.
 
-    What each level of a factor does is shown with intervals.
+    What each value of a factor does is shown with intervals.
 
     Example: blocksearch importance results/digits.db
     """
@@ -124,9 +124,9 @@ def gain(
     run: Training,
     output: Planned,
 ) -> None:
-    """Hold a network against random ones of a space.
+    """Compare a network with random networks of a space that cost no more FLOPs.
 
-    These are drawn from those that cost no more FLOPs. A network of `pareto` is given by its text.
+    A network of `pareto` is given by its text.
 
     Example: blocksearch gain tiny effnet --dataset gtsrb --sample 40
     """

@@ -156,8 +156,8 @@ def _uncertain(summary: Summary) -> Iterator[str]:
     if count > 1:
         times = simultaneous_z(count) / Z
         yield (
-            f"intervals: 95 % for each network by itself; those of all {count} of the front are "
-            f"right at once, with 95 % if the model is right, at {times:.2f} times the width"
+            f"intervals: 95 % for each network by itself; at {times:.2f} times the width those of "
+            f"all {count} of the front cover together with 95 %, if the model is right"
         )
     if (noise := summary.noise) is None:
         return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
 
 Seed = TypeVar("Seed", int, int | str)
 TOGETHER = (
-    "all intervals here are right at once in at least 90 % of answers, in 95 % where none ends at "
+    "all intervals here cover together in 95 % of answers, and in at least 90 % where one ends at "
     "zero"
 )
 

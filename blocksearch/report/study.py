@@ -15,7 +15,7 @@ _ROOM, _WIDE = Priority.ROOM, Priority.WIDE
 _LEVELS = (
     Column(name="head", label="factor", left=True),
     Column(name="bits", label="importance, bits", form=form("+.2f")),
-    Column(name="level", left=True),
+    Column(name="level", label="value", left=True),
     Column(name="networks", priority=_ROOM),
     Column(name="share", label="share of all", form=form(".0%")),
     Column(name="on_front", label="share on the front", form=form(".0%")),
@@ -24,11 +24,11 @@ _LEVELS = (
     Column(name="times", label="FLOPs", left=False, priority=_ROOM),
 )
 _IMPORTANCE = (
-    "importance: how far the levels on the front are from those of all networks, less what as many "
-    "networks chosen by chance give; 0 is none",
-    "accuracy: by the search's model, against the mean over the factor's levels, costs changing "
-    "with the level; FLOPs: counted in every network with the levels exchanged",
-    "95 % intervals over simulated fronts, each network's accuracy drawn by itself; levels that "
+    "importance: how far the factor's values on the front are from those of all networks, less "
+    "what as many networks chosen by chance give: 0 means no association",
+    "accuracy: by the search's model, against the mean over the factor's values, costs changing "
+    "with the value; FLOPs: counted in every network with the values exchanged",
+    "95 % intervals over simulated fronts, each network's accuracy drawn by itself; values that "
     "the search favoured are more often among all networks, too",
 )
 _CHOSEN = "a search tries what it believes in: intervals of accuracy cover about 85 to 90 % then"
@@ -44,7 +44,7 @@ def importance_report(found: Effects) -> Report:
     table = Table(
         name="levels",
         title=f"importance of each factor: {found.networks:,} networks with results, "
-        f"{form('.0f')(_spread(found.front))} of them on simulated fronts",
+        f"{form('.0f')(_spread(found.front))} of them on a front, as simulated",
         columns=_LEVELS,
         rows=tuple(rows),
         data=tuple(as_rows(found)),

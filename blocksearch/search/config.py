@@ -81,8 +81,8 @@ class StudyConfig:
     max_pending: int | None = field(
         default=None,
         metadata={
-            "help": "Proposals that wait for their result, at most: fewer let each know more. "
-            "Default: one more than the workers."
+            "help": "Proposals that wait for their result, at most: with fewer, each is made from "
+            "more results. Default: one more than the workers."
         },
     )
 

@@ -55,7 +55,8 @@ class Entry:
     has more. `limits` says whether the limits on what is measured are kept, where there are any;
     `factor` is FLOPs against the baseline network. `named` networks were asked for by name;
     `origin` is that name, or who proposed the network. `units` are the parts of the text that
-    belong together, where these are not its words. `made` is the network, where it is at hand.
+    belong together, where these are not its words. `made` is the network, where it is at hand, and
+    `weights` are the files that `keep_weights` made of it, by seed: `Study.front` has both.
     """
 
     trial: int
@@ -75,6 +76,7 @@ class Entry:
     further: Mapping[str, Measurement] = field(default_factory=dict)
     limits: Shown | None = None
     made: Network | None = field(default=None, compare=False, repr=False)
+    weights: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def network(self) -> Network:

@@ -3,10 +3,12 @@ space's file nor its images, and runs nothing.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,17 @@ def _sound(location: str, study: StoredStudy) -> StoredStudy:
                 f"{each.step}: its {wrong} are not those of its study; the file was edited"
             )
     return study
+
+
+def weights_of(location: str, trials: Iterable[Trial], folder: Path) -> dict[int, tuple[str, ...]]:
+    """Return the files of weights that a folder has, of the networks of a study: by trial."""
+    of = {trial.run: trial for trial in trials if trial.run}
+    found = defaultdict[int, dict[int, str]](dict)
+    with closing(Ledger(location, read_only=True)) as ledger:
+        for run in ledger.of_rows(set(of), predictions=False):
+            if (file := folder / run.key.file_name).is_file():
+                found[of[run.row].number][run.key.seed] = str(file)
+    return {number: tuple(own[seed] for seed in sorted(own)) for number, own in found.items()}
 
 
 def _choose(

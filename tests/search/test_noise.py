@@ -133,8 +133,8 @@ def test_intervals_that_hold_together_are_wider_by_bonferroni(tmp_path):
     assert (data["intervals"], data["simultaneous_z"]) == ("pointwise", wide)
     assert data["networks"][0]["simultaneous_low"] == found.front[0].simultaneous[0]
     said = (
-        "those of all 8 of the front are right at once, with 95 % if the model is right, at "
-        f"{wide / Z:.2f} times the width"
+        f"at {wide / Z:.2f} times the width those of all 8 of the front cover together with 95 %, "
+        "if the model is right"
     )
     assert any(said in note for note in report.notes)
 
