@@ -29,7 +29,7 @@ COMMANDS = {
         "search": "Search a space for its best networks, and show the front.",
         "pareto": "Show the front of a study, cheapest network first.",
         "importance": "Show how important each factor is for being on the front.",
-        "gain": "Compare a network with random networks of a space that cost no more FLOPs.",
+        "gain": "Compare a network with random networks of a space.",
         "tabulate": "Train every network of a small space, into one table.",
         "test": "Test the front of a study on the test images, once.",
     },

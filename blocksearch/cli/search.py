@@ -124,9 +124,9 @@ def gain(
     run: Training,
     output: Planned,
 ) -> None:
-    """Compare a network with random networks of a space that cost no more FLOPs.
+    """Compare a network with random networks of a space.
 
-    A network of `pareto` is given by its text.
+    These cost no more FLOPs than it does. A network of `pareto` is given by its text.
 
     Example: blocksearch gain tiny effnet --dataset gtsrb --sample 40
     """
