@@ -14,7 +14,7 @@ from inspect import Parameter, signature
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,10 +183,18 @@ def check_fields(given: Any) -> None:
 
 
 def as_python(value: Any) -> Any:
-    """Return a number of another library as Python's own, and anything else as it is."""
+    """Return a number of another library, or those in a list, as Python's own, and anything else as
+    it is.
+    """
+    if type(value) in (tuple, list):
+        return type(value)(map(as_python, value)) if _has_foreign(value) else value
     if isinstance(value, int) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _has_foreign(values: Iterable[Any]) -> bool:
+    return any(as_python(each) is not each for each in values)
 
 
 @cache
@@ -240,6 +248,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     origin, of = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return any(_is_of(value, each) for each in of)
+    if origin is Literal:
+        return value in of
     if origin is tuple and ... not in of:
         pair = isinstance(value, tuple | list) and len(value) == len(of)
         return pair and all(map(_is_of, value, of))
@@ -256,6 +266,8 @@ def _called(kind: Any, *, several: bool = False) -> str:
     origin, of = get_origin(kind), [each for each in get_args(kind) if each is not types.NoneType]
     if origin in (Union, types.UnionType):
         return " or ".join(_called(each, several=several) for each in of)
+    if origin is Literal:
+        return " or ".join(of)
     if origin is tuple and ... not in of:
         return f"a pair ({', '.join(map(_called, of))})"
     if origin in (tuple, Sequence):

@@ -84,6 +84,8 @@ def network_of(
     """Return a network that is given, or read its text."""
     if isinstance(net, Network):
         loaded(plugins)  # an optimizer of a recipe, say
+        if widths is not None:
+            raise ConfigError("widths go with a network's text: this one has its own")
         own = read_skeleton(skeleton)
         return net.inside(own) if own else net
     return network(net, dataset, widths=widths, plugins=plugins, skeleton=skeleton)

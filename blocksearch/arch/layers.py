@@ -14,7 +14,7 @@ from blocksearch.arch.cost import Layer as Layer
 from blocksearch.arch.cost import Layers as Layers
 from blocksearch.arch.cost import flat as flat
 from blocksearch.arch.shape import Shape as Shape
-from blocksearch.arch.shape import even_parts
+from blocksearch.arch.shape import even_parts, pooled
 from blocksearch.arch.tree import CustomOp as CustomOp
 from blocksearch.arch.tree import Join as Join
 from blocksearch.arch.tree import JoinKind as JoinKind
@@ -180,7 +180,11 @@ class Activation(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Pool(Layer):
-    """Pooling that leaves padded positions out of the maximum and of the average."""
+    """Pooling that leaves padded positions out of the maximum and of the average.
+
+    An odd kernel is centred, an even one padded at the end only. Raises SpecError where PyTorch
+    then gives another map than ⌈n / stride⌉, as for a kernel of 2 with a stride of 1.
+    """
 
     input: Shape
     kind: PoolKind
@@ -192,6 +196,19 @@ class Pool(Layer):
     def __post_init__(self) -> None:
         if self.kind not in _POOL_KINDS:
             raise _unknown_kind("a pool", self.kind, _POOL_KINDS)
+        if min(self.kernel) < 1:
+            raise SpecError(f"a pool's kernel is two whole numbers from 1, but got {self.kernel}")
+        axes = zip(self.input.map, self.kernel, self.stride, strict=True)
+        if (own := tuple(pooled(*axis, to_end=self.to_end) for axis in axes)) != self.output.map:
+            raise SpecError(
+                f"a pool of {self.kernel} with stride {self.stride} makes {own} of a map of "
+                f"{self.input.map} in PyTorch, not {self.output.map}"
+            )
+
+    @property
+    def to_end(self) -> bool:
+        """Whether windows reach over the end of the map (PyTorch's ceil mode)."""
+        return not all(size % 2 for size in self.kernel)
 
     @cached_property
     def output(self) -> Shape:
@@ -229,6 +246,13 @@ class Shuffle(Layer):
 
     input: Shape
     groups: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.groups <= self.input.channels:
+            raise SpecError(
+                f"a shuffle has 1 to {self.input.channels} groups here, one for each channel at "
+                f"most, but got {self.groups}"
+            )
 
     @property
     def cost(self) -> Cost:
@@ -269,6 +293,10 @@ class Dropout(Layer):
 
     input: Shape
     rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise SpecError(f"a dropout's rate is at least 0 and below 1, but got {self.rate}")
 
     @property
     def cost(self) -> Cost:

@@ -16,7 +16,7 @@ from blocksearch.arch.quantities import QUANTITIES
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import STEM, ConvStem, Stem, read_stem, stages_without_block
 from blocksearch.arch.values import Value
-from blocksearch.errors import SpecError, check_type
+from blocksearch.errors import SpecError, as_python, check_type
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,6 +61,7 @@ class Task:
         check_type("dropout", self.dropout, float)
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout must be at least 0 and below 1, but got {self.dropout}")
+        object.__setattr__(self, "dropout", as_python(self.dropout))
 
     @property
     def widths_text(self) -> str:

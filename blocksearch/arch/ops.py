@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from blocksearch.arch.layers import CustomOp, Layers, Shape
-from blocksearch.errors import ConfigError, PluginError, SpecError
+from blocksearch.arch.layers import CustomOp, Layer, Layers, Shape
+from blocksearch.errors import ConfigError, PluginError, SpecError, check_fields
 
 Parameter = bool | int | float | str | None
 
@@ -99,11 +99,26 @@ class Op:
             raise SpecError(f"it has more than {_MOST_LAYERS} layers")
         shape = entry
         for layer in body:
+            _check_layer(layer)
             if layer.input != shape:
                 raise SpecError(f"{type(layer).__name__} reads {layer.input} but follows {shape}")
             shape = layer.output
         if self.kind != "residual" and shape != entry:
             raise SpecError(f"an op for {self.kind} keeps the shape, but it ends in {shape}")
+
+
+def _check_layer(layer: Any) -> None:
+    """Raise ConfigError or SpecError for what is no layer, and for a field of another kind than the
+    layer's class says.
+    """
+    if not isinstance(layer, Layer):
+        raise SpecError(f"{type(layer).__name__} is no layer")
+    check_fields(layer)
+    for value in vars(layer).values():
+        for own in value if isinstance(value, tuple) else ():
+            for each in own if isinstance(own, tuple) else (own,):
+                if isinstance(each, Layer):
+                    _check_layer(each)
 
 
 def op(kind: str) -> Callable[[Callable[..., Layers]], Op]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from numbers import Integral
 
 from blocksearch.errors import SpecError
 
@@ -19,12 +20,22 @@ class Shape:
     width: int
 
     def __post_init__(self) -> None:
-        try:
-            there = min(self.channels, self.height, self.width) >= 1
-        except TypeError:  # one is no number
-            there = False
-        if not there:
-            raise SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
+        own = self.channels, self.height, self.width
+        if not type(own[0]) is type(own[1]) is type(own[2]) is int:
+            own = self._as_numbers()  # a space is priced by millions that have no need of it
+        if min(own) < 1:
+            raise self._refused()
+
+    def _as_numbers(self) -> tuple[int, int, int]:
+        """Bring whole numbers of another library to Python's. Raises SpecError for all else."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, bool) or not isinstance(value, Integral):
+                raise self._refused()
+            object.__setattr__(self, name, int(value))
+        return self.channels, self.height, self.width
+
+    def _refused(self) -> SpecError:
+        return SpecError(f"a tensor needs at least one channel, row and column, but got {self}")
 
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
@@ -76,6 +87,18 @@ def padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int
     total = max(0, (-(-size // stride) - 1) * stride + span + 1 - size)
     before = span // 2
     return before, max(0, total - before)
+
+
+def pooled(size: int, kernel: int, stride: int, *, to_end: bool) -> int:
+    """Return how many windows PyTorch pools along one axis, padded by (kernel - 1) // 2 on both
+    sides; with `to_end`, its ceil mode, also the last one that begins within the map.
+    """
+    before = (kernel - 1) // 2
+    room = size + 2 * before - kernel
+    if not to_end:
+        return room // stride + 1
+    windows = -(-room // stride) + 1
+    return windows - ((windows - 1) * stride >= size + before)
 
 
 def even_parts(channels: int, groups: int) -> tuple[int, ...]:

@@ -8,13 +8,14 @@ import hashlib
 import json
 import re
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, get_args
 
 from blocksearch.arch.cost import LAYERS, Cost, Layer, Layers, Place, branch_cost, flat
 from blocksearch.arch.shape import Shape
-from blocksearch.errors import SpecError
+from blocksearch.errors import SpecError, as_python
 
 JoinKind = Literal["add", "concatenate", "multiply"]
+_JOIN_KINDS = get_args(JoinKind)
 _COUNTS = ("macs", "params", "activations", "peak")
 
 
@@ -33,6 +34,11 @@ class Join(Layer):
     countable = False
 
     def __post_init__(self) -> None:
+        if self.kind not in _JOIN_KINDS or not self.branches:
+            raise SpecError(
+                f"a join adds, concatenates or multiplies one branch or more, but got "
+                f"{self.kind!r} of {len(self.branches)}"
+            )
         shapes = self.branch_outputs
         first, per_channel = shapes[0], Shape(shapes[0].channels, 1, 1)
         match self.kind:
@@ -209,7 +215,7 @@ def _to_data(value: Any) -> Any:
             names = [each.name for each in own if _is_stored(each, getattr(value, each.name))]
             return {"": kind} | {name: _to_data(getattr(value, name)) for name in names}
         case _:
-            return value
+            return as_python(value)
 
 
 def _is_stored(field: Field[Any], value: Any) -> bool:

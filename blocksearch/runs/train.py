@@ -32,7 +32,7 @@ def train_network(
             "epochs": run.epoch_to,
             "seconds": round(run.seconds, 1),
             "accuracies": list(run.accuracies),
-            "weights": job.weights and str(job.weights),
+            "weights": str(job.weights) if job.weights and run.accuracy is not None else None,
         }
         for job in jobs
     ]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocksearch.arch.cost import Budget
+from blocksearch.arch.network import Network
 from blocksearch.arch.quantities import COSTS, METRICS
-from blocksearch.errors import ConfigError, check_fields, unknown
+from blocksearch.errors import ConfigError, as_python, check_fields, unknown
+from blocksearch.runs.fields import MOST, SEED
 from blocksearch.runs.measures import ACCURACY, FORMS, MetricKind, is_metric, read_metric
-from blocksearch.runs.plan import PLUGINS, Plugins, loaded
+from blocksearch.runs.plan import MOST_SEEDS, PLUGINS, Plugins, loaded
 from blocksearch.search.identity import is_optuna, sampler_text
 from blocksearch.search.measured import read_limit
 from blocksearch.search.objectives import Objective
@@ -22,6 +24,7 @@ PROMOTING = tuple(name for name in SAMPLERS if name not in OPTUNA)  # that rungs
 NAMED = ("baseline", "mobilenet", "mobilenet_v2", "shufflenet", "effnet", "mob_imp")
 MAX_PENDING = 3  # trainings in flight at most, where nothing else is known: two workers are busy
 _METRICS = f"{MetricKind.BALANCED}, {MetricKind.MACRO_F1}, {MetricKind.RECALL}:CLASS"
+_RANGES = {"seed": (0, SEED), "seeds": (1, MOST_SEEDS), "max_pending": (1, MOST)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -91,7 +94,7 @@ class StudyConfig:
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, read(text))
         for name in ("objectives", "budgets", "enqueue", "rungs"):
-            object.__setattr__(self, name, _several(getattr(self, name)))
+            object.__setattr__(self, name, as_python(_several(getattr(self, name))))
         check_fields(self)
         object.__setattr__(self, "plugins", tuple(loaded(self.plugins).options.values()))
         object.__setattr__(self, "references", _references(self.references))
@@ -113,9 +116,11 @@ class StudyConfig:
             raise ConfigError(
                 f"rungs go with {' and '.join(PROMOTING)}, but the sampler is {self.sampler_text}"
             )
-        for name, least in (("seed", 0), ("seeds", 1), ("max_pending", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ConfigError(f"{words(name)} must be at least {least}, but got {value}")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                bound = f"at least {least}" if value < least else f"at most {most}"
+                raise ConfigError(f"{words(name)} must be {bound}, but got {value}")
 
     def _check_sampler(self) -> None:
         if isinstance(self.sampler, str) and re.search(r":|\.py$", self.sampler):
@@ -131,6 +136,11 @@ class StudyConfig:
             )
         elif self.sampler_name in (*SAMPLERS, *NAMED):
             raise ConfigError(f"a sampler of your own cannot be named {self.sampler_name}")
+        if not (self.sampler_name.isprintable() and len(self.sampler_name) <= 64):
+            raise ConfigError(
+                "a sampler's name has up to 64 characters that can be printed, but got "
+                f"{self.sampler_name!r:.80}"
+            )
 
     def _take_objectives(self) -> None:
         """Put exact objectives before measured ones."""
@@ -253,8 +263,9 @@ def _objective(given: str | Objective, metric: str) -> str | Objective:
 
 
 def _several(given: Any) -> tuple[Any, ...]:
-    one = isinstance(given, str | Mapping) or not isinstance(given, Iterable)
-    return (given,) if one else tuple(given)
+    one = isinstance(given, str | Mapping | Network) or not isinstance(given, Iterable)
+    several = (given,) if one else tuple(given)
+    return tuple(str(each) if isinstance(each, Network) else each for each in several)
 
 
 def _references(given: str | Sequence[str]) -> tuple[str, ...]:

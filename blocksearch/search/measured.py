@@ -2,11 +2,11 @@
 bounds.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from numbers import Real
-from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,10 @@ class Measure:
 
 def is_finite(value: Any) -> bool:
     """Say whether a value is a number that a float can be."""
-    is_number = isinstance(value, Real)
-    return is_number and bool(abs(value) <= float_info.max)
+    try:
+        return isinstance(value, Real) and math.isfinite(float(value))
+    except OverflowError:  # a whole number that no float can be
+        return False
 
 
 ACCURACY = Measure(name="accuracy")

@@ -210,9 +210,10 @@ class Studies:
 
     def add(self, name: str, definition: dict[str, Any]) -> None:
         """Store what defines a search, before its first step; it is the newest, whatever the clock
-        says.
+        says. Raises StoreError for what could not be read again.
         """
         row = {"name": name, "definition": json.dumps(definition), "created": self._now()}
+        definition_of(row, self._where(_studies, name))
         with self._ledger.writing() as connection:
             _metadata.create_all(connection)
             connection.execute(_studies.insert().values(**row, checksum=checksum(row)))
@@ -283,8 +284,12 @@ class Studies:
         return trials
 
     def append(self, name: str, trials: Iterable[Trial]) -> None:
-        """Store trials that count, all in one transaction."""
+        """Store trials that count, all in one transaction. Raises StoreError for what could not be
+        read again.
+        """
         rows = [_as_row(name, trial) for trial in trials]
+        for row in rows:
+            _trial(row, self._where(_steps, f"{name} {row['number']}"))
         if rows:
             try:
                 with self._ledger.writing() as connection:

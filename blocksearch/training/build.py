@@ -269,15 +269,13 @@ _ACTIVATIONS: dict[ActivationKind, Callable[[], nn.Module]] = {
 
 
 def _pool(layer: Pool) -> nn.Module:
-    # An even kernel is padded at the end only, which is torch's ceil mode; an odd one is centred.
     before = (layer.kernel[0] - 1) // 2, (layer.kernel[1] - 1) // 2
-    odd = all(size % 2 for size in layer.kernel)
     shape = layer.kernel, layer.stride, before
     match layer.kind:
         case "max":
-            return nn.MaxPool2d(*shape, ceil_mode=not odd)
+            return nn.MaxPool2d(*shape, ceil_mode=layer.to_end)
         case "average":
-            return nn.AvgPool2d(*shape, ceil_mode=not odd, count_include_pad=False)
+            return nn.AvgPool2d(*shape, ceil_mode=layer.to_end, count_include_pad=False)
         case _:
             assert_never(layer.kind)
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Divergence:
-    """Epoch and step, from 1, at which a loss stopped being finite, and what it became."""
+    """Epoch and step, from 1, at which a loss stopped being finite, and what it became; nan, too,
+    where the last step left weights that are not.
+    """
 
     epoch: int
     step: int

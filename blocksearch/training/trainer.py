@@ -255,7 +255,22 @@ class Training:
         self._epoch_losses += rows
         self._unread.clear()
 
+    def _check_weights(self) -> None:
+        """Note which seeds the last step left with weights that are no finite numbers: nothing
+        comes after it whose loss would say so.
+        """
+        if all(bool(own.isfinite().all()) for own in self.module.parameters()):
+            return
+        alone = self.module if is_users(self.layers) else build(self.layers, device="meta")
+        names = [name for name, _ in alone.named_parameters()]
+        for place, known in enumerate(self.divergences):
+            own = self.weights(place)
+            if not known and not all(np.isfinite(own[name]).all() for name in names):
+                self.divergences[place] = Divergence(self.epoch + 1, self.batch, np.nan)
+
     def _end_epoch(self) -> None:
+        if self.epoch + 1 == self.recipe.epochs:
+            self._check_weights()
         self.losses.append(np.stack(self._epoch_losses).mean(0))
         if not self.data.once or self.epoch + 1 == self.recipe.epochs:
             with in_precision(self.recipe.precision, self.device):

@@ -197,6 +197,8 @@ def test_halved_maps_round_up(height, width, pooling):
             "at most as many groups as channels, but 6 > 3",
         ),
         (lambda: Shape(0, 8, 8), "at least one channel, row and column, but got 0x8x8"),
+        (lambda: Shape(3.0, 8, 8), "at least one channel, row and column, but got 3.0x8x8"),
+        (lambda: Shape(True, 8, 8), "at least one channel, row and column, but got Truex8x8"),
         (lambda: Block(last="none"), "last=none needs spatial=dense"),
         (
             lambda: Block(spatial="dense", last="none", pooling="separable_conv"),

@@ -3,6 +3,7 @@ ones.
 """
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,9 +28,20 @@ from blocksearch import (
 )
 from blocksearch.ablation.config import AblationConfig, read_values
 from blocksearch.ablation.design import ask
-from blocksearch.arch.layers import Activation, Conv, CustomOp, Join, decode, encode
+from blocksearch.arch.layers import (
+    Activation,
+    Conv,
+    CustomOp,
+    Dropout,
+    Join,
+    Pool,
+    Shuffle,
+    decode,
+    encode,
+)
+from blocksearch.arch.ops import Op
 from blocksearch.arch.summary import layer_rows
-from blocksearch.errors import BlocksearchError, ConfigError, ParseError, SpecError
+from blocksearch.errors import BlocksearchError, ConfigError, ParseError, PluginError, SpecError
 from blocksearch.runs.plan import loaded
 from blocksearch.space.load import read_space
 from blocksearch.training.build import build
@@ -308,6 +320,43 @@ def test_an_op_typed_into_a_console_is_refused_in_one_line():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.splitlines()[-1]
     assert "ConfigError: the source of op 'f' cannot be read" in last
+
+
+WRONG_LAYERS = {
+    "a pool of (2, 2) with stride (1, 1) makes (15, 15)": lambda e: Pool(e, "max", (2, 2), (1, 1)),
+    "a pool's kernel is two whole": lambda e: Pool(e, "max", (0, 1), (1, 1)),
+    "a dropout's rate is at least 0 and below 1, but got -1": lambda e: Dropout(e, -1),
+    "but got nan": lambda e: Dropout(e, float("nan")),
+    "a shuffle has 1 to 8 groups here": lambda e: Shuffle(e, 0),
+    "kernel must be a pair": lambda e: Conv(e, 8, (3.0, 3)),
+    "but got 'divide' of 1": lambda e: Join(e, "divide", ((),)),
+    "but got 'add' of 0": lambda e: Join(e, "add", ()),
+    "str is no layer": lambda e: "relu",
+    "stride must be a pair": lambda e: Join(e, "add", ((), (Conv(e, 8, (1, 1), (True, 1)),))),
+}
+
+
+@pytest.mark.parametrize("says", WRONG_LAYERS)
+def test_a_layer_that_cannot_be_built_is_refused_where_its_op_expands(says):
+    def wrong(entry):
+        return (WRONG_LAYERS[says](entry),)
+
+    made = Op(kind="attention", name="a.wrong", source="0", function=wrong)
+    with pytest.raises(PluginError, match=re.escape(says)):
+        made().expand(Shape(8, 16, 16))
+
+
+def test_numbers_of_numpys_in_a_layer_are_pythons():
+    def own(number):
+        def conv(entry):
+            return (Conv(entry, number(8), (number(3), number(3))),)
+
+        return Op(kind="attention", name="a.conv", source="0", function=conv)
+
+    entry = Shape(np.int64(8), 4, 4)
+    assert encode(own(np.int64)().expand(entry)) == encode(own(int)().expand(Shape(8, 4, 4)))
+    tasks = [replace(TASKS["digits"], dropout=of(0.25)) for of in (float, np.float32)]
+    assert len({str(named_network("effnet", task)) for task in tasks}) == 1
 
 
 def test_an_op_is_a_value_as_it_is_if_it_needs_no_parameter():

@@ -10,6 +10,9 @@ from typing import ClassVar, get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 
 from blocksearch.arch.block import Block
@@ -248,6 +251,33 @@ def test_pools_leave_padding_out(kind, kernel, size):
             assert y[i, j].item() == pytest.approx(
                 (window.max() if kind == "max" else window.mean()).item(), abs=1e-6
             )
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    stride=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+)
+def test_a_pool_has_the_map_that_it_is_priced_with_or_is_refused(kernel, stride, size):
+    """Of all windows: what cannot be built as it is priced is refused, and nothing else."""
+    torchs = nn.MaxPool2d(
+        kernel,
+        stride,
+        tuple((k - 1) // 2 for k in kernel),
+        ceil_mode=any(k % 2 == 0 for k in kernel),
+    )
+    try:
+        made = tuple(torchs(torch.zeros(1, 1, *size)).shape[2:])
+    except RuntimeError:  # the kernel is larger than the map
+        made = (0, 0)
+    expected = tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+    below = any(n == 1 < s for n, s in zip(size, stride, strict=True))
+    try:
+        layer = Pool(Shape(1, *size), "max", kernel, stride)
+    except SpecError:
+        assert below or made != expected
+    else:
+        assert tuple(build((layer,))(torch.zeros(1, 1, *size)).shape[2:]) == expected == made
 
 
 def test_a_free_shortcut_is_the_pooled_input_with_zeros_for_missing_channels():
