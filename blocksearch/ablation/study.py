@@ -38,8 +38,7 @@ def ablate(
     shared, runs = every[0], dict[RunKey, Run]()
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        missing = jobs(wanted, every, seeds)
-        runs.update(ensure(missing, settings.ledger, settings.workers, callback, *settings.means))
+        runs.update(ensure(jobs(wanted, every, seeds), settings, callback))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
     groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not splits else None
@@ -120,10 +119,9 @@ def foresee_ablation(
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in whole
         )
-    own = foresee(wanted, settings.ledger, settings.workers, callback, *settings.means)
     return Foreseen(
         title=title,
-        plan=own,
+        plan=foresee(wanted, settings, callback),
         later=later,
         effect=config.effect,
         margin=config.margin,

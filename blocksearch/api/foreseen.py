@@ -7,6 +7,7 @@ from blocksearch.report.progress import PLAN, duration
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.plan import RunSettings, experiment
+from blocksearch.runs.records import Means
 from blocksearch.runs.scheduler import foresee
 from blocksearch.search.begun import check_goes_on, in_its_order
 from blocksearch.search.config import StudyConfig
@@ -29,9 +30,8 @@ def foreseen_search(
     prices = Prices(Candidates(within, study.seed), study.costs)
     definition = define(name, grammar, prices, Evaluation.by(shared), study)
     check_goes_on(definition, settings.ledger)
-    plan = foresee(
-        shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
-    )
+    own = Means(ledger=settings.ledger, workers=settings.workers, device=settings.device)
+    plan = foresee(shared.jobs(drawn, [0]), own, Callback())
     each = max(1, len(plan.missing))
     networks = stopping.trials + len(first)
     runs = networks + min(REPEATED, networks)
