@@ -9,7 +9,7 @@ from blocksearch.runs.callback import Callback
 from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.records import Means
 from blocksearch.runs.scheduler import foresee
-from blocksearch.search.begun import check_goes_on, in_its_order
+from blocksearch.search.begun import check_goes_on
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import REPEATED, Evaluation, define, opening
 from blocksearch.search.loop import StoppingRule, affordable
@@ -22,8 +22,7 @@ def foreseen_search(
     name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, stopping: StoppingRule
 ) -> Answer[dict[str, Any]]:
     """Say how much a search would train at most, from a few of its networks."""
-    grammar = in_its_order(grammar, study, settings.ledger)
-    within = affordable(grammar, study)
+    grammar, within = affordable(grammar, study, settings.ledger)
     first = [one for _, one in opening(within, study)]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = experiment(settings, drawn[0], grammar.inputs)
