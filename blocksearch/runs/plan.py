@@ -37,12 +37,7 @@ def task_from(
     task = get(dataset).task
     check_type("input", input, str | None)
     if widths is not None:
-        read = read_widths(widths)
-        if read is None:
-            raise ConfigError(
-                f"widths must be whole numbers such as 64,128,256, but got {widths!r}"
-            )
-        task = replace(task, widths=read)
+        task = replace(task, widths=widths_from(widths))
     if input is not None:
         shape = read_shape(input)
         channels_last = shape and min(shape.channels, shape.height) > 4 and shape.width in (1, 3)
@@ -53,6 +48,13 @@ def task_from(
             )
         task = replace(task, input=shape)
     return task if classes is None else replace(task, classes=classes)
+
+
+def widths_from(text: str) -> tuple[int, ...]:
+    """Read stage widths. Raises ConfigError."""
+    if (found := read_widths(text)) is None:
+        raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {text!r}")
+    return found
 
 
 def _is_list(given: int | str | Sequence[int]) -> TypeGuard[Sequence[int]]:
