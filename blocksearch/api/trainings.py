@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import AblationFields, RunFields
@@ -146,7 +145,7 @@ def _ablation(
         return Answer(found=ahead.plan, report=foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
-    done: Ablation = run_ablation(name, found, question, settings, callback, others)
+    done = run_ablation(name, found, question, settings, callback, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(found=done, report=measured_by(ablation_report(done), metric), failed=done.failed)
