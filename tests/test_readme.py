@@ -17,7 +17,7 @@ from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.zoo import NAMED
 from blocksearch.cli import app
 from blocksearch.cli.commands import Deferred
-from blocksearch.cli.options import networks, spaces
+from blocksearch.cli.options import names_of
 
 ROOT = Path(__file__).parent.parent
 README, MAP = ROOT / "README.md", ROOT / "blocksearch" / "README.md"
@@ -144,9 +144,9 @@ def test_there_is_a_place_for_everything_that_may_be_added():
 
 def test_the_command_line_lists_the_names_that_may_be_written():
     """So no document repeats them, but for the spaces, which have a guide."""
-    assert networks() == list(NAMED)
+    assert names_of("networks") == list(NAMED)
     guide = (ROOT / "search_spaces" / "README.md").read_text()
-    assert [name for name in spaces() if f"| `{name}` |" not in guide] == []
+    assert [name for name in names_of("spaces") if f"| `{name}` |" not in guide] == []
 
 
 @pytest.mark.slow

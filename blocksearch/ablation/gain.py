@@ -25,8 +25,8 @@ from blocksearch.runs.metrics import ALPHA, spread
 from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, sources
 from blocksearch.runs.recall import recall
-from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
-from blocksearch.runs.scheduler import ensure, foresee
+from blocksearch.runs.records import Job, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure
 from blocksearch.space.grammar import Grammar
 
 
@@ -91,9 +91,10 @@ def gain(
     callback: Callback,
 ) -> Gain:
     """Train what is missing of a network and of networks drawn from a space, and compare them."""
-    shared, own, theirs, available, title = _planned(space, grammar, network, config, settings)
+    title, jobs, shared, available = plan_gain(space, grammar, network, config, settings)
+    own, theirs = jobs[: len(config.seed_list)], jobs[len(config.seed_list) :]
     known = recall(theirs, settings.ledger, *settings.sources)
-    runs = ensure([*own, *theirs], settings.ledger, settings.workers, callback, *settings.means)
+    runs = ensure(jobs, settings, callback)
     accuracies = _accuracies(shared, own, runs)
     found = _accuracies(shared, theirs, runs)
     estimate = welch(list(accuracies.values()), list(found.values()))
@@ -107,29 +108,12 @@ def gain(
         stored=sum(job.key in known for job in theirs),
         accuracies={key.seed: value for key, value in accuracies.items()},
         sampled=tuple(found.values()),
-        failed=tuple(
-            run for job in [*own, *theirs] if (run := runs[job.key]).state is not RunState.COMPLETE
-        ),
+        failed=tuple(run for job in jobs if (run := runs[job.key]).state is not RunState.COMPLETE),
         margin=config.margin,
         verdict=verdict,
         estimate=estimate,
         interval=interval,
         notes=tuple(filter(None, (mixture(runs.values()), sources(runs.values())))),
-    )
-
-
-def foresee_gain(
-    space: str,
-    grammar: Grammar,
-    network: Network,
-    config: GainConfig,
-    settings: RunSettings,
-    callback: Callback,
-) -> tuple[str, Plan]:
-    """Say what would be trained, and for how long."""
-    _, own, theirs, _, title = _planned(space, grammar, network, config, settings)
-    return title, foresee(
-        [*own, *theirs], settings.ledger, settings.workers, callback, *settings.means
     )
 
 
@@ -166,11 +150,11 @@ def _judged(found: PairedMean | None, margin: float) -> tuple[tuple[float, float
     return interval, Verdict.WITHIN if inside else Verdict.UNDECIDED
 
 
-def _planned(
+def plan_gain(
     space: str, grammar: Grammar, network: Network, config: GainConfig, settings: RunSettings
-) -> tuple[Experiment, list[Job], list[Job], int, str]:
-    """Draw networks that cost no more than another; return its trainings and theirs, of how many
-    they were drawn, and what is asked of which images.
+) -> tuple[str, list[Job], Experiment, int]:
+    """Draw networks that cost no more than another; return what is asked, the other's trainings and
+    then theirs, what these share, and of how many they were drawn.
     """
     shared, flops = experiment(settings, network), cost(network.layers).flops
     within = grammar.where(f"flops <= {flops}")
@@ -188,7 +172,7 @@ def _planned(
         f"against {len(sampled)} networks of {space}, drawn from its {available:,} of at "
         f"most {flops:,} FLOPs"
     )
-    return shared, own, theirs, available, title
+    return title, [*own, *theirs], shared, available
 
 
 def _accuracies(

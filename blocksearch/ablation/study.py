@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from blocksearch.ablation.answer import Ablation
+from blocksearch.ablation.collapse import collapsed
 from blocksearch.ablation.config import MARGIN, AblationConfig
 from blocksearch.ablation.design import INPUT_FACTORS, RECIPE
 from blocksearch.ablation.images import ImageGroups
 from blocksearch.ablation.outlook import Needed, outlook
-from blocksearch.ablation.results import Lookup, compare_variants
+from blocksearch.ablation.results import Lookup, VariantResult, compare_variants
+from blocksearch.ablation.stats import Comparison
 from blocksearch.ablation.variant import Arm, Variant
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import ACCURACY
@@ -16,8 +17,55 @@ from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.questions import Question, QuestionHistory, remembered
 from blocksearch.runs.recall import is_shipped, recall
-from blocksearch.runs.records import Job, Plan, Run, RunKey
+from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
 from blocksearch.runs.scheduler import ensure, foresee
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """The answer of an ablation.
+
+    The title states every reduction. `results` are in the order asked, references before their
+    variants; `notes` say where the runs came from. `asked` are all questions about these runs, if
+    they are remembered.
+    """
+
+    title: str
+    results: tuple[VariantResult, ...]
+    notes: tuple[str, ...]
+    asked: QuestionHistory | None = None
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """What was compared, without the rows that only say why not."""
+        return [result.comparison for result in self.results if result.comparison]
+
+    @property
+    def collapsed(self) -> dict[str, tuple[int, ...]]:
+        """The seeds of each network, by its digest, whose runs lie far below its others."""
+        runs: dict[tuple[str, str], dict[int, float]] = {}
+        for each in self.results:
+            for run in () if each.variant.is_interaction else each.runs:
+                if run.accuracy is not None:
+                    own = runs.setdefault((each.digest, run.key.protocol), {})
+                    own[run.key.seed] = run.accuracy
+        found: dict[str, tuple[int, ...]] = {}
+        for (digest, _), seeds in collapsed(runs).items():
+            found[digest] = tuple(sorted({*found.get(digest, ()), *seeds}))
+        return found
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training failed; one that diverged is a result."""
+        return any(run.state is RunState.FAILED for result in self.results for run in result.failed)
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a flat record for each result: see `VariantResult.record`."""
+        fallen = self.collapsed
+        return [
+            {**result.record(self.asked), "collapsed": list(fallen.get(result.digest, ()))}
+            for result in self.results
+        ]
 
 
 def ablate(
@@ -38,8 +86,7 @@ def ablate(
     shared, runs = every[0], dict[RunKey, Run]()
 
     def train(wanted: Iterable[Variant], seeds: Sequence[int]) -> None:
-        missing = jobs(wanted, every, seeds)
-        runs.update(ensure(missing, settings.ledger, settings.workers, callback, *settings.means))
+        runs.update(ensure(jobs(wanted, every, seeds), settings, callback))
 
     # other images: of accuracies alone, and of one split, as several have an error of their own
     groups = ImageGroups.of(shared) if shared.metric == ACCURACY and not splits else None
@@ -120,10 +167,9 @@ def foresee_ablation(
         later = sum(
             _arm(job.key) in arms and job.key not in keys and job.key not in known for job in whole
         )
-    own = foresee(wanted, settings.ledger, settings.workers, callback, *settings.means)
     return Foreseen(
         title=title,
-        plan=own,
+        plan=foresee(wanted, settings, callback),
         later=later,
         effect=config.effect,
         margin=config.margin,

@@ -7,8 +7,9 @@ from blocksearch.report.progress import PLAN, duration
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.plan import RunSettings, experiment
+from blocksearch.runs.records import Means
 from blocksearch.runs.scheduler import foresee
-from blocksearch.search.begun import check_goes_on, in_its_order
+from blocksearch.search.begun import check_goes_on
 from blocksearch.search.config import StudyConfig
 from blocksearch.search.definition import REPEATED, Evaluation, define, opening
 from blocksearch.search.loop import StoppingRule, affordable
@@ -21,17 +22,15 @@ def foreseen_search(
     name: str, grammar: Grammar, study: StudyConfig, settings: RunSettings, stopping: StoppingRule
 ) -> Answer[dict[str, Any]]:
     """Say how much a search would train at most, from a few of its networks."""
-    grammar = in_its_order(grammar, study, settings.ledger)
-    within = affordable(grammar, study)
+    grammar, within = affordable(grammar, study, settings.ledger)
     first = [one for _, one in opening(within, study)]
     drawn = within.sample(min(8, len(within)), study.seed)
     shared = experiment(settings, drawn[0], grammar.inputs)
     prices = Prices(Candidates(within, study.seed), study.costs)
     definition = define(name, grammar, prices, Evaluation.by(shared), study)
     check_goes_on(definition, settings.ledger)
-    plan = foresee(
-        shared.jobs(drawn, [0]), settings.ledger, settings.workers, Callback(), settings.device
-    )
+    own = Means(ledger=settings.ledger, workers=settings.workers, device=settings.device)
+    plan = foresee(shared.jobs(drawn, [0]), own, Callback())
     each = max(1, len(plan.missing))
     networks = stopping.trials + len(first)
     runs = networks + min(REPEATED, networks)

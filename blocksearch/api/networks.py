@@ -13,7 +13,7 @@ from blocksearch.arch.cost import Cost
 from blocksearch.arch.cost import cost as cost_of
 from blocksearch.arch.layers import Layers
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.notation import called, has_task, parse, read_widths
+from blocksearch.arch.notation import called, has_task, parse
 from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASK_TEXT, TASKS, dataset_of
 from blocksearch.data import DataConfig, get, open_dataset
@@ -21,7 +21,7 @@ from blocksearch.data.datasets import PRICED
 from blocksearch.data.opening import DatasetLike, is_path, label_of
 from blocksearch.errors import ConfigError, check_type, typed
 from blocksearch.files import write_file
-from blocksearch.runs.plan import Plugins, loaded, task_from
+from blocksearch.runs.plan import Plugins, loaded, task_from, widths_from
 from blocksearch.space.grammar import Grammar
 from blocksearch.space.statistics import Survey
 
@@ -118,7 +118,7 @@ def read_task(
     check_type("widths", widths, str | Sequence[int] | None)
     text = widths if isinstance(widths, str | None) else ",".join(map(str, widths))
     if isinstance(task, Task):
-        return (task if text is None else replace(task, widths=_widths(text))), None
+        return (task if text is None else replace(task, widths=widths_from(text))), None
     if match := _named(task):
         written = int(match["classes"]) if match["classes"] else None
         given = match["input"] if input is None else input, written if classes is None else classes
@@ -135,12 +135,6 @@ def _named(task: object) -> re.Match[str] | None:
 def _is_there(task: str) -> bool:
     """Whether a text is a path; a name with a number of classes looks like one."""
     return is_path(task) and not (dataset_of(task) in TASKS and TASK_TEXT.fullmatch(task))
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    if (found := read_widths(text)) is None:
-        raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {text!r}")
-    return found
 
 
 def _images_of(net: str | Network, task: "Task | DatasetLike", fields: NetworkFields) -> str | None:

@@ -115,16 +115,16 @@ def test(
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.study import test_report
-    from blocksearch.search.evaluation import final, foresee_final
+    from blocksearch.search.evaluation import final, plan_test
 
     check_known(fields, WhereFields.__annotations__)
     callback, own = together(callbacks), read_metric(metric) if metric else None
     ops, model = loaded(plugins).options, read_skeleton(skeleton)
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
-    how = (Location(db), name, RunConfig(**divided(fields, RunConfig)[0]), callback)
+    where, location = RunConfig(**divided(fields, RunConfig)[0]), Location(db)
     if dry_run:
-        return planned(*foresee_final(*how, inside))
-    found = final(*how, own, inside)
+        return planned(where.means(location), callback, *plan_test(location, name, where, inside))
+    found = final(location, name, where, callback, own, inside)
     report = measured_by(test_report(found), found.metric)
     return Answer(found=found, report=report)
 
@@ -152,8 +152,8 @@ def gain(
     <Verdict.HIGHER: 'higher'>
     """
     from blocksearch.ablation.config import GainConfig
-    from blocksearch.ablation.gain import foresee_gain
     from blocksearch.ablation.gain import gain as run_gain
+    from blocksearch.ablation.gain import plan_gain
     from blocksearch.report.gain import gain_report
 
     asked, rest = divided(fields, GainConfig, RunConfig)
@@ -162,9 +162,10 @@ def gain(
     name, grammar = placed(space, config.dataset, skeleton)
     own = network_of(net, config.dataset, widths, plugins, skeleton)
     settings = config.settings()
+    to_compare = (name, grammar, own, question, settings)
     if dry_run:
-        return planned(*foresee_gain(name, grammar, own, question, settings, callback))
-    found = run_gain(name, grammar, own, question, settings, callback)
+        return planned(settings, callback, *plan_gain(*to_compare))
+    found = run_gain(*to_compare, callback)
     return Answer(
         found=found,
         report=gain_report(found),
@@ -194,7 +195,7 @@ def tabulate(
     >>> bs.tabulate("tiny", "tiny.csv", dataset="gtsrb", dry_run=True)  # doctest: +SKIP
     """
     from blocksearch.report.tables import tabulated_report
-    from blocksearch.search.tabulate import foresee_tabulate
+    from blocksearch.search.tabulate import plan_table
     from blocksearch.search.tabulate import tabulate as run_table
 
     callback = together(callbacks)
@@ -202,9 +203,10 @@ def tabulate(
     name, grammar = placed(space, config.dataset, skeleton)
     loaded(plugins)
     where = Path(file or RESULTS / f"{name}-{label_of(dataset)}.csv")
-    asked = (name, grammar, read_seeds(seeds), config.settings(), where, callback)
+    settings = config.settings()
+    asked = (name, grammar, read_seeds(seeds), settings, where)
     if dry_run:
-        return planned(*foresee_tabulate(*asked))
-    title, rows, flops = run_table(*asked)
+        return planned(settings, callback, *plan_table(*asked))
+    title, rows, flops = run_table(*asked, callback)
     said = f"{where}: {title}; {len(rows)} rows"
     return Answer(found=where, report=tabulated_report(said, where, rows, flops))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig
 from blocksearch.api.answer import Answer, divided
 from blocksearch.api.fields import AblationFields, RunFields
@@ -25,7 +24,7 @@ from blocksearch.runs.config import COMPARE_SEEDS, TRAIN_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import Plugins, loaded, read_seeds
-from blocksearch.runs.records import Plan, RunState
+from blocksearch.runs.records import Job, Means, Plan, RunState
 
 Seeds = int | str | Sequence[int]
 
@@ -69,15 +68,16 @@ def train(
     """
     from blocksearch.report.measured import measured_by
     from blocksearch.report.tables import runs_report
-    from blocksearch.runs.train import foresee_training, train_network
+    from blocksearch.runs.train import plan_training, train_network
 
     callback, own = together(callbacks), read_metric(metric)
     config = run_config(dataset, fields, callback.reading)
     found = network_of(net, config.dataset, widths, plugins, skeleton)
     settings, name = replace(config.settings(), metric=own), title_of(net, found, config.dataset)
+    asked = (name, found, read_seeds(seeds), settings)
     if dry_run:
-        return planned(*foresee_training(name, found, read_seeds(seeds), settings, callback))
-    title, rows, classes = train_network(name, found, read_seeds(seeds), settings, callback)
+        return planned(settings, callback, *plan_training(*asked))
+    title, rows, classes = train_network(*asked, callback)
     report = measured_by(runs_report(title, rows, classes), own)
     failed = any(row["state"] == RunState.FAILED for row in rows)
     return Answer(found=rows, report=report, failed=failed)
@@ -145,16 +145,20 @@ def _ablation(
         return Answer(found=ahead.plan, report=foreseen_report(ahead))
     if question.effect is not None:
         raise ConfigError("an effect is asked about in a plan, before anything is trained")
-    done: Ablation = run_ablation(name, found, question, settings, callback, others)
+    done = run_ablation(name, found, question, settings, callback, others)
     if metric == ACCURACY and not found[0].reference.skeleton:  # the paper claims nothing else
         done = replace(done, results=with_claims(done.results))
     return Answer(found=done, report=measured_by(ablation_report(done), metric), failed=done.failed)
 
 
-def planned(title: str, plan: Plan) -> Answer[Plan]:
-    """Return what would be trained."""
+def planned(
+    means: Means, callback: Callback, title: str, jobs: Sequence[Job], *_: object
+) -> Answer[Plan]:
+    """Return what would be trained, of trainings that were planned with what else they need."""
     from blocksearch.report.progress import plan_report
+    from blocksearch.runs.scheduler import foresee
 
+    plan = foresee(jobs, means, callback)
     return Answer(found=plan, report=plan_report(title, plan))
 
 
@@ -263,7 +267,7 @@ def _table(
     dry_run: bool,
 ) -> Answer[Any]:
     from blocksearch.api.networks import read_task
-    from blocksearch.paper.reproduce import foresee_table, reproduce_table
+    from blocksearch.paper.reproduce import plan_table, reproduce_table
     from blocksearch.paper.tables import TABLES
     from blocksearch.report.comparisons import paper_report
 
@@ -271,7 +275,7 @@ def _table(
     config, task = run_config(dataset, fields, callback.reading), read_task(dataset, widths)[0]
     settings = config.settings()
     if dry_run:
-        return planned(*foresee_table(number, task, seeds, settings, callback))
+        return planned(settings, callback, *plan_table(number, task, seeds, settings))
     found: PaperTable = reproduce_table(number, task, seeds, settings, callback, strict=strict)
     return Answer(found=found, report=paper_report(found), failed=found.failed)
 

@@ -9,7 +9,6 @@ import typer
 
 from blocksearch.cli.commands import Few
 from blocksearch.cli.options import (
-    COMPLETED,
     Given,
     NetworkOptions,
     NetworkText,
@@ -18,6 +17,7 @@ from blocksearch.cli.options import (
     Shown,
     Space,
     Spoken,
+    completed,
     with_options,
 )
 from blocksearch.data import DATASETS, DataConfig
@@ -250,7 +250,7 @@ def data_fetch(
         str,
         typer.Argument(
             help=f"{', '.join(DATASETS)}, of which some have nothing to download.",
-            autocompletion=COMPLETED["dataset"],
+            autocompletion=completed("dataset"),
         ),
     ],
     output: Spoken,

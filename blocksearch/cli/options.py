@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -102,7 +103,7 @@ def _option(own: "Field[Any]", hint: Any, options: Options) -> inspect.Parameter
         help=own.metadata["help"],
         rich_help_panel=options.panel,
         metavar="" if kind is bool else own.metadata.get("metavar"),  # a flag takes no word
-        autocompletion=COMPLETED.get(own.name),
+        autocompletion=completed(own.name),
     )
     return inspect.Parameter(
         own.name,
@@ -123,53 +124,31 @@ def _kind(hint: Any) -> Any:
     return hint if hint in PLAIN else str
 
 
-def _completed(known: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in known() if name.startswith(incomplete)]
-
-    return complete
-
-
-def datasets() -> list[str]:
-    """Return the names of the known data sets."""
-    from blocksearch.data import DATASETS
-
-    return list(DATASETS)
-
-
-def networks() -> list[str]:
-    """Return the names of the reference networks."""
-    from blocksearch.arch.zoo import NAMED
-
-    return list(NAMED)
-
-
-def spaces() -> list[str]:
-    """Return the names of the shipped spaces."""
-    from blocksearch.space.load import shipped_spaces
-
-    return list(shipped_spaces())
-
-
-def factors() -> list[str]:
-    """Return the names of the factors."""
-    from blocksearch.arch.factors import FACTORS
-
-    return ["all", "recipe", *FACTORS]
-
-
-def recipes() -> list[str]:
-    """Return the names of the shipped recipes."""
-    from blocksearch.training.recipe import RECIPES
-
-    return list(RECIPES)
-
-
-COMPLETED: Mapping[str, Callable[[str], list[str]]] = {
-    "dataset": _completed(datasets),
-    "factors": _completed(factors),
-    "recipe": _completed(recipes),
+# where names are that a shell completes; a module is loaded when they are asked for
+_KNOWN = {
+    "dataset": "data:DATASETS",
+    "networks": "arch.zoo:NAMED",
+    "spaces": "space.load:shipped_spaces",
+    "factors": "arch.factors:FACTORS",
+    "recipe": "training.recipe:RECIPES",
 }
+
+
+def names_of(kind: str) -> list[str]:
+    """Return the known names of a kind, such as `networks`."""
+    module, _, name = _KNOWN[kind].partition(":")
+    found = getattr(import_module(f"blocksearch.{module}"), name)
+    first = ["all", "recipe"] if kind == "factors" else []
+    return [*first, *(found() if callable(found) else found)]
+
+
+def completed(kind: str) -> Callable[[str], list[str]] | None:
+    """Return what completes a name of a kind, None where none are known."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names_of(kind) if name.startswith(incomplete)]
+
+    return complete if kind in _KNOWN else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +239,7 @@ OFTEN |= {"plugins": "--plugin", "skeleton": "--model"}
 _NETWORK = typer.Argument(
     metavar="NETWORK",
     help="A named network, one with changes, or a block's text.",
-    autocompletion=_completed(networks),
+    autocompletion=completed("networks"),
 )
 NetworkText = Annotated[str, _NETWORK]
 MaybeNetwork = Annotated[str | None, _NETWORK]
@@ -269,7 +248,7 @@ Space = Annotated[
     typer.Argument(
         metavar="SPACE",
         help="Name of a space, such as section3, or a Python file that defines one.",
-        autocompletion=_completed(spaces),
+        autocompletion=completed("spaces"),
     ),
 ]
 _YOURS = ("plugins", "skeleton")

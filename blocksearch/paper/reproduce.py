@@ -27,8 +27,8 @@ from blocksearch.runs.plan import Experiment, RunSettings, experiment
 from blocksearch.runs.provenance import mixture, notes
 from blocksearch.runs.questions import Question, QuestionHistory, remembered
 from blocksearch.runs.recall import is_shipped
-from blocksearch.runs.records import Job, Plan, Run, RunState
-from blocksearch.runs.scheduler import ensure, foresee
+from blocksearch.runs.records import Job, Run, RunState
+from blocksearch.runs.scheduler import ensure
 
 # Section 5 gives *EffNet large* no widths: it is effnet filled to the baseline's FLOPs, the
 # network's and the published count's.
@@ -180,8 +180,8 @@ def reproduce_table(
     strict: bool = False,
 ) -> PaperTable:
     """Train what is missing of a table, and put it beside the paper's."""
-    shared, found, jobs, title = _planned(number, task, seeds, settings)
-    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
+    title, jobs, shared, found = plan_table(number, task, seeds, settings)
+    runs = ensure(jobs, settings, callback)
     mixed = mixture(runs.values(), strict=strict)
     rows = measured(found, runs.values(), seeds)
     results = compared(number, rows, seeds, ImageGroups.of(shared))
@@ -216,25 +216,16 @@ def _remembered(
     )
 
 
-def foresee_table(
-    number: int, task: Task, seeds: Sequence[int], settings: RunSettings, callback: Callback
-) -> tuple[str, Plan]:
-    """Say what reproducing a table would train: its title, and the plan with FLOPs and estimated
-    seconds.
-    """
-    _, _, jobs, title = _planned(number, task, seeds, settings)
-    return title, foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
-
-
-def _planned(
+def plan_table(
     number: int, task: Task, seeds: Sequence[int], settings: RunSettings
-) -> tuple[Experiment, list[tuple[str, Row, Network]], list[Job], str]:
+) -> tuple[str, list[Job], Experiment, list[tuple[str, Row, Network]]]:
+    """Return the title of a table, its trainings, what they share, and its networks."""
     found = networks_of(number, task)
     protocol = replace(settings.protocol, test=True, images=None, number=0)
     shared = experiment(replace(settings, protocol=protocol), found[0][2])
     jobs = shared.jobs([network for _, _, network in found], seeds)
     title = f"{shared.title(f'Table {number}', found[0][2])}; seeds {','.join(map(str, seeds))}"
-    return shared, found, jobs, title
+    return title, jobs, shared, found
 
 
 def measured(

@@ -28,8 +28,8 @@ from blocksearch.report.notes import (
 from blocksearch.report.table import Column, Priority, Report, Row, Table, called_by, form
 
 if TYPE_CHECKING:  # only to describe arguments: their modules load scipy
-    from blocksearch.ablation.answer import Ablation
     from blocksearch.ablation.results import Statement, VariantResult
+    from blocksearch.ablation.study import Ablation
     from blocksearch.paper.reproduce import Measured, PaperTable
     from blocksearch.runs.records import Run
 

@@ -17,7 +17,7 @@ from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, both_origins, summary
 from blocksearch.errors import ConfigError, DataError, check_fields, check_type
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
-from blocksearch.runs.records import Job, Run, RunKey
+from blocksearch.runs.records import Job, Means, Run, RunKey
 from blocksearch.runs.shipped import instead_of_images
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
@@ -37,12 +37,7 @@ def task_from(
     task = get(dataset).task
     check_type("input", input, str | None)
     if widths is not None:
-        read = read_widths(widths)
-        if read is None:
-            raise ConfigError(
-                f"widths must be whole numbers such as 64,128,256, but got {widths!r}"
-            )
-        task = replace(task, widths=read)
+        task = replace(task, widths=widths_from(widths))
     if input is not None:
         shape = read_shape(input)
         channels_last = shape and min(shape.channels, shape.height) > 4 and shape.width in (1, 3)
@@ -53,6 +48,13 @@ def task_from(
             )
         task = replace(task, input=shape)
     return task if classes is None else replace(task, classes=classes)
+
+
+def widths_from(text: str) -> tuple[int, ...]:
+    """Read stage widths. Raises ConfigError."""
+    if (found := read_widths(text)) is None:
+        raise ConfigError(f"widths must be whole numbers such as 64,128,256, but got {text!r}")
+    return found
 
 
 def _is_list(given: int | str | Sequence[int]) -> TypeGuard[Sequence[int]]:
@@ -122,24 +124,16 @@ def loaded(plugins: Plugins) -> SpaceFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """Configures trainings, that is, their images, recipe, database and workers.
-
-    `device` is `auto`, `cpu`, `cuda` or a list such as `cuda:0,cuda:1`; `executor` is the name of
-    one. `sources` are other databases whose runs are known, too; nothing is written there. Raises
-    ConfigError for what cannot be.
+class RunSettings(Means):
+    """Configures trainings, that is, their images, recipe, database and workers. Raises ConfigError
+    for what cannot be.
     """
 
     protocol: Split
     recipe: Recipe
     root: Path | None
-    ledger: str
-    workers: int | None
-    device: str = "auto"
     keep_weights: Path | None = None
-    sources: tuple[str, ...] = ()
     metric: Metric = ACCURACY
-    executor: str = "processes"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -151,11 +145,6 @@ class RunSettings:
                 "device must be auto, cpu, cuda or cuda:N with a number N, or several such as "
                 f"cuda:0,cuda:1, but got {self.device!r}"
             )
-
-    @property
-    def means(self) -> tuple[str, tuple[str, ...], str]:
-        """Where trainings run, whose runs are known, and who trains, as `ensure` takes them."""
-        return self.device, self.sources, self.executor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,21 @@ class RunKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Means:
+    """Where runs are kept and known, and who trains those that are missing.
+
+    `device` is `auto`, `cpu`, `cuda` or a list such as `cuda:0,cuda:1`; `executor` is the name of
+    one. `sources` are other databases whose runs are known, too; nothing is written there.
+    """
+
+    ledger: str
+    workers: int | None
+    device: str = "auto"
+    sources: tuple[str, ...] = ()
+    executor: str = "processes"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A RunKey with what a worker needs to train it.
 

@@ -8,8 +8,8 @@ from blocksearch.arch.network import Network
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.measures import recalls
 from blocksearch.runs.plan import Experiment, RunSettings, experiment
-from blocksearch.runs.records import Plan, Run
-from blocksearch.runs.scheduler import ensure, foresee
+from blocksearch.runs.records import Job, Run
+from blocksearch.runs.scheduler import ensure
 
 
 def train_network(
@@ -21,9 +21,8 @@ def train_network(
     Accuracies are percent per epoch, or the one number that was asked for instead; `interval` is
     the last one's, over the evaluated images (GTSRB: over physical signs).
     """
-    shared = experiment(settings, network)
-    jobs = shared.jobs([network], seeds)
-    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
+    title, jobs, shared = plan_training(name, network, seeds, settings)
+    runs = ensure(jobs, settings, callback)
     rows: list[dict[str, object]] = [
         {
             **(run := shared.measured(runs[job.key])).ending,
@@ -37,17 +36,15 @@ def train_network(
         for job in jobs
     ]
     whole = [run for run in runs.values() if run.accuracy is not None]
-    return shared.title(name, network), rows, _by_class(whole, shared)
+    return title, rows, _by_class(whole, shared)
 
 
-def foresee_training(
-    name: str, network: Network, seeds: Sequence[int], settings: RunSettings, callback: Callback
-) -> tuple[str, Plan]:
-    """Return the title of `train_network`, and what it would train."""
+def plan_training(
+    name: str, network: Network, seeds: Sequence[int], settings: RunSettings
+) -> tuple[str, list[Job], Experiment]:
+    """Return the title of `train_network`, its trainings, and what they share."""
     shared = experiment(settings, network)
-    jobs = shared.jobs([network], seeds)
-    plan = foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
-    return shared.title(name, network), plan
+    return shared.title(name, network), shared.jobs([network], seeds), shared
 
 
 def _by_class(runs: Sequence[Run], shared: Experiment) -> list[dict[str, object]]:

@@ -20,7 +20,7 @@ from blocksearch.errors import ConfigError, PluginError, SpecError
 from blocksearch.runs.measures import ACCURACY
 from blocksearch.runs.plan import Experiment
 from blocksearch.search.config import NAMED, StudyConfig, words
-from blocksearch.search.identity import apart, sampler_texts, source_digest
+from blocksearch.search.identity import apart, source_digest
 from blocksearch.search.measured import Measure
 from blocksearch.search.objectives import Frame, Objective, Prices
 from blocksearch.space.grammar import Grammar
@@ -141,10 +141,7 @@ class StudyDefinition:
         found += ["space"] * (mine["grammar"] != stored["grammar"] and "budgets" not in found)
         said = [_difference(name, mine, stored) for name in found]
         own, old = (_UNSAID | each["wishes"] for each in (mine, stored))
-        if old["sampler"] in sampler_texts(self.config.sampler):
-            own["sampler"] = old["sampler"]
-        else:
-            old["sampler"], own["sampler"] = apart(old["sampler"], own["sampler"])
+        old["sampler"], own["sampler"] = apart(old["sampler"], own["sampler"])
         return said + [
             f"{words(name)} was {_text(old[name])}, now {_text(own[name])}"
             for name in own

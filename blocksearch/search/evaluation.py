@@ -24,8 +24,8 @@ from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
 from blocksearch.runs.metrics import mean_interval
 from blocksearch.runs.plan import Experiment, reading
-from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
-from blocksearch.runs.scheduler import ensure, foresee
+from blocksearch.runs.records import Job, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure
 from blocksearch.search.results import Entry, plain
 from blocksearch.search.stored_study import StoredStudy, open_study, with_origin
 from blocksearch.search.summary import summarise
@@ -97,7 +97,7 @@ def final(
         title, jobs, chosen = _planned(ledger, study, where, inside)
         if not _saved(ledger, CHOSEN, study.name):
             ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
-    runs = ensure(jobs, location, where.workers, callback, where.device, (), where.executor)
+    runs = ensure(jobs, where.means(location), callback)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "
@@ -109,15 +109,13 @@ def final(
         return _answer(ledger, study, metric, again=again, weights=where.keep_weights)
 
 
-def foresee_final(
-    location: str, name: str | None, where: RunConfig, callback: Callback, inside: Inside | None
-) -> tuple[str, Plan]:
-    """Say what `final` would train, and for how long; write nothing to the database."""
+def plan_test(
+    location: str, name: str | None, where: RunConfig, inside: Inside | None
+) -> tuple[str, list[Job]]:
+    """Return the title of a test, and what `final` would train; write nothing to the database."""
     study = _trainable(location, name)
     with closing(Ledger(location, read_only=True)) as ledger:
-        title, jobs, _ = _planned(ledger, study, where, inside)
-    plan = foresee(jobs, location, where.workers, callback, where.device, (), where.executor)
-    return title, plan
+        return _planned(ledger, study, where, inside)[:2]
 
 
 def _trainable(location: str, name: str | None) -> StoredStudy:

@@ -3,7 +3,6 @@ elsewhere is not seen.
 """
 
 import inspect
-from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from itertools import takewhile
@@ -32,26 +31,20 @@ def sampler_text(sampler: Any) -> str:
     >>> sampler_text("evolution")
     'evolution'
     """
-    return sampler_texts(sampler)[0]
-
-
-def sampler_texts(sampler: Any) -> tuple[str, str]:
-    """Return what a sampler is, and how studies had it before: with plain arguments alone."""
     if isinstance(sampler, str):
-        return sampler, sampler
+        return sampler
     if id(sampler) not in _TEXTS:
-        texts = _text_of(sampler, _arguments(sampler)), _text_of(sampler, _plain(sampler))
-        _TEXTS[id(sampler)] = sampler, texts
+        _TEXTS[id(sampler)] = sampler, _text_of(sampler)
     return _TEXTS[id(sampler)][1]
 
 
 # texts as first seen, because some of Optuna's samplers change their own arguments when used; kept
 # with the samplers, which need not be hashable
-_TEXTS: dict[int, tuple[Any, tuple[str, str]]] = {}
+_TEXTS: dict[int, tuple[Any, str]] = {}
 
 
-def _text_of(sampler: Any, arguments: Mapping[str, str]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+def _text_of(sampler: Any) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in _arguments(sampler).items())
     text = f"{type(sampler).__module__}.{type(sampler).__qualname__}({given})"
     if type(sampler).__module__.startswith("optuna."):
         return text
@@ -68,18 +61,6 @@ def _arguments(made: object) -> dict[str, str]:
     names = inspect.signature(type(made)).parameters
     kept = {name: _kept(made, name) for name in names}
     return {name: _told(value) for name, value in kept.items() if value is not _LOST}
-
-
-def _plain(made: object) -> dict[str, str]:
-    """Return the plain arguments among those that an object keeps itself."""
-    found = {}
-    for name in inspect.signature(type(made)).parameters:
-        value = getattr(made, f"_{name}", getattr(made, name, None))
-        if isinstance(value, bool | int | float | str | tuple):
-            found[name] = repr(value)
-        elif callable(value) and hasattr(value, "__qualname__"):
-            found[name] = f"{value.__module__}.{value.__qualname__}"
-    return found
 
 
 _LOST = object()
@@ -127,7 +108,7 @@ def _told(value: Any) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     if _is_of_optuna(value):
-        return _text_of(value, _arguments(value)).removeprefix(f"{type(value).__module__}.")
+        return _text_of(value).removeprefix(f"{type(value).__module__}.")
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

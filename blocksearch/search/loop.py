@@ -61,16 +61,18 @@ class StoppingRule:
             raise ConfigError(f"timeout must be above 0 seconds, but got {self.timeout:g}")
 
 
-def affordable(grammar: Grammar, config: StudyConfig) -> Grammar:
-    """Return the space within the budgets, once there is anything in it. Raises ConfigError or
-    SpecError for what cannot be asked, before anything is written.
+def affordable(grammar: Grammar, config: StudyConfig, location: str) -> tuple[Grammar, Grammar]:
+    """Return the space in the order of its study, and that within the budgets, once there is
+    anything in it. Raises ConfigError or SpecError for what cannot be asked, before anything is
+    written.
     """
-    found = grammar.where(*config.exact_budgets)
+    whole = in_its_order(grammar, config, location)
+    found = whole.where(*config.exact_budgets)
     list(opening(found, config))
     if found.enumeration.streamable:
         found.enumeration.count()
     _check_blocks_are_used(found)
-    return found
+    return whole, found
 
 
 def _check_blocks_are_used(grammar: Grammar) -> None:
@@ -105,8 +107,7 @@ def search(
     """Search by training. Raises ConfigError if another driver has the study, or if it was
     begun with something else; RunError if this machine cannot carry out a training.
     """
-    grammar = in_its_order(grammar, config, settings.ledger)
-    within = affordable(grammar, config)
+    grammar, within = affordable(grammar, config, settings.ledger)
     settings = replace(settings, metric=read_metric(config.metric))
     # of the budgets' few none might be drawn
     shared = experiment(settings, next(iter(grammar.sample(1, 0))), grammar.inputs)
@@ -149,8 +150,7 @@ def evaluate(
     """
     measured = config.measured
     check_returned(config.metric, measured)
-    grammar = in_its_order(grammar, config, location)
-    within = affordable(grammar, config)
+    grammar, within = affordable(grammar, config, location)
     prices = Prices(Candidates(within, config.seed), config.costs)
     definition = define(space, grammar, prices, Evaluation.by_function(function), config)
     refuse_foreign(location, config.name)

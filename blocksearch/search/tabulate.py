@@ -15,8 +15,8 @@ from blocksearch.files import check_place, replace_file
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings, experiment
-from blocksearch.runs.records import Job, Plan, Run, RunKey, RunState
-from blocksearch.runs.scheduler import ensure, foresee
+from blocksearch.runs.records import Job, Run, RunKey, RunState
+from blocksearch.runs.scheduler import ensure
 from blocksearch.search.definition import opening
 from blocksearch.space.candidates import MOST
 from blocksearch.space.grammar import Grammar
@@ -37,9 +37,8 @@ def tabulate(
 
     Raises ConfigError if the space is too large, or a run failed and has no place in a table.
     """
-    _check_file(file, settings)
-    title, networks, jobs, epochs = _planned(space, grammar, seeds, settings)
-    runs = ensure(jobs, settings.ledger, settings.workers, callback, *settings.means)
+    title, jobs, networks, epochs = plan_table(space, grammar, seeds, settings, file)
+    runs = ensure(jobs, settings, callback)
     failed = [run for run in runs.values() if run.state is RunState.FAILED]
     if failed:
         raise ConfigError(
@@ -51,20 +50,6 @@ def tabulate(
     return title, rows, {network.digest: network.cost.flops for network in networks}
 
 
-def foresee_tabulate(
-    space: str,
-    grammar: Grammar,
-    seeds: Sequence[int],
-    settings: RunSettings,
-    file: Path,
-    callback: Callback,
-) -> tuple[str, Plan]:
-    """Say what `tabulate` would train, and for how long; write nothing."""
-    _check_file(file, settings)
-    title, _, jobs, _ = _planned(space, grammar, seeds, settings)
-    return title, foresee(jobs, settings.ledger, settings.workers, callback, *settings.means)
-
-
 def _check_file(file: Path, settings: RunSettings) -> None:
     if file.suffix != ".csv":
         raise ConfigError(f"a table is a .csv file, but got {file}")
@@ -74,10 +59,11 @@ def _check_file(file: Path, settings: RunSettings) -> None:
         raise ConfigError(f"{file} is the database of these runs: a table has a file of its own")
 
 
-def _planned(
-    space: str, grammar: Grammar, seeds: Sequence[int], settings: RunSettings
-) -> tuple[str, list[Network], list[Job], int]:
-    """Return the title of a table, its networks, their trainings, and their number of epochs."""
+def plan_table(
+    space: str, grammar: Grammar, seeds: Sequence[int], settings: RunSettings, file: Path
+) -> tuple[str, list[Job], list[Network], int]:
+    """Return the title of a table, its trainings, networks, and number of epochs."""
+    _check_file(file, settings)
     if grammar.enumeration.diagram.size > MOST:
         raise ConfigError(
             f"{space} has more than {MOST:,} networks: a table is for a space that can be trained "
@@ -90,7 +76,7 @@ def _planned(
     title = shared.title(
         f"{space}, {len(networks)} networks, seeds {','.join(map(str, seeds))}", networks[0]
     )
-    return title, networks, shared.jobs(networks, seeds), shared.recipe.epochs
+    return title, shared.jobs(networks, seeds), networks, shared.recipe.epochs
 
 
 def _rows(networks: Sequence[Network], runs: Mapping[RunKey, Run]) -> list[dict[str, object]]:

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 import blocksearch as bs
-from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.collapse import collapsed, unseen
 from blocksearch.ablation.design import variants
+from blocksearch.ablation.study import Ablation
 from blocksearch.errors import ConfigError
 from blocksearch.report.comparisons import ablation_report
 from tests.ablation.test_study import EFFNET, config, made_up_runs, results

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.config import AblationConfig, read_given
 from blocksearch.ablation.design import ask, variants
 from blocksearch.ablation.results import compare_variants
-from blocksearch.ablation.study import ablate
+from blocksearch.ablation.study import Ablation, ablate
 from blocksearch.ablation.variant import Role, Variant
 from blocksearch.arch.factors import FACTORS
 from blocksearch.arch.notation import parse

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocksearch.ablation.answer import Ablation
 from blocksearch.ablation.design import variants
 from blocksearch.ablation.results import Agreement, Statement, VariantResult
 from blocksearch.ablation.stats import Comparison, Verdict
+from blocksearch.ablation.study import Ablation
 from blocksearch.ablation.variant import Variant
 from blocksearch.errors import ConfigError
 from blocksearch.paper.reproduce import Measured, PaperTable

@@ -43,9 +43,9 @@ def test_what_a_second_database_has_is_not_trained_and_nothing_is_written(answer
     before = digest(answered.ledger)
     own = replace(answered, ledger=str(tmp_path / "own.db"), sources=(answered.ledger,))
     jobs = experiment(own, NETWORK).jobs([NETWORK], (0, 1))
-    runs = ensure(jobs, own.ledger, 1, Callback(), "cpu", own.sources)
+    runs = ensure(jobs, own, Callback())
     assert [run.accuracy for run in runs.values()] == [50.0, 50.0]
-    assert foresee(jobs, own.ledger, 1, Callback(), "cpu", own.sources).known == 2
+    assert foresee(jobs, own, Callback()).known == 2
     assert not (tmp_path / "own.db").exists()
     assert digest(answered.ledger) == before
 

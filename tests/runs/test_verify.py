@@ -33,7 +33,7 @@ def stored(tmp_path_factory, root):
         db=str(folder / "runs.db"),
     ).settings()  # fmt: skip
     jobs = experiment(settings, NETWORK).jobs([NETWORK], range(5))
-    ensure(jobs, settings.ledger, 2, Callback())
+    ensure(jobs, settings, Callback())
     return settings
 
 
