@@ -90,6 +90,8 @@ class AblationConfig:
                 object.__setattr__(self, name, read(text))
         object.__setattr__(self, "variance", read_variance(self.variance))
         check_fields(self)
+        if not self.factors:
+            raise ConfigError("factors to ablate must be one or more, such as 'residual'")
         _check_points("margin", self.margin)
         if self.effect is not None:
             _check_points("effect", self.effect)

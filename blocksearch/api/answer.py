@@ -1,11 +1,10 @@
 """Wraps what a call of the face found, and gives it as tables, figures and files."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from blocksearch.errors import ConfigError, unknown
+from blocksearch.errors import ConfigError
 from blocksearch.report.table import Report
 
 Found = TypeVar("Found", covariant=True)
@@ -70,24 +69,3 @@ class Answer(Generic[Found]):
         from blocksearch.report.pages import fragment
 
         return fragment(self.report)
-
-
-def divided(
-    given: Mapping[str, Any], *kinds: Any, without: Sequence[str] = (), beside: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Divide keyword arguments among configuration classes. Raises ConfigError for one that none of
-    them has, or that is given in another way (`without`); `beside` are others that the call has.
-    """
-    names = [[each.name for each in fields(kind) if each.name not in without] for kind in kinds]
-    known = [name for own in names for name in own]
-    check_known(given, known, beside)
-    return [{name: given[name] for name in own if name in given} for own in names]
-
-
-def check_known(given: Iterable[str], known: Collection[str], beside: Collection[str] = ()) -> None:
-    """Raise ConfigError for a keyword argument that is none of those known, whose names it lists
-    behind those `beside`.
-    """
-    for name in given:
-        if name not in known:
-            raise unknown("argument", name, [*beside, *known])

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, divided
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import divided
 from blocksearch.api.fields import DataFields
 from blocksearch.api.trainings import Seeds
 from blocksearch.arch.factors import FACTORS

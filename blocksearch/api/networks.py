@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, check_known
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import check_known
 from blocksearch.api.fields import NetworkFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.arch.cost import Cost
@@ -18,7 +19,7 @@ from blocksearch.arch.scale import rescaled
 from blocksearch.arch.zoo import TASK_TEXT, TASKS, dataset_of
 from blocksearch.data import DataConfig, get, open_dataset
 from blocksearch.data.datasets import PRICED
-from blocksearch.data.opening import DatasetLike, is_path, label_of
+from blocksearch.data.opening import DatasetLike, is_named, is_path, label_of
 from blocksearch.errors import ConfigError, check_type, typed
 from blocksearch.files import write_file
 from blocksearch.runs.plan import Plugins, loaded, task_from, widths_from
@@ -120,6 +121,7 @@ def read_task(
     if isinstance(task, Task):
         return (task if text is None else replace(task, widths=widths_from(text))), None
     if match := _named(task):
+        is_named(match["name"], pictures)
         written = int(match["classes"]) if match["classes"] else None
         given = match["input"] if input is None else input, written if classes is None else classes
         return task_from(match["name"], text, *given), match["name"]
@@ -289,7 +291,7 @@ def _read_grammar(
     from blocksearch.arch.cost import read_budget
     from blocksearch.space.load import read_space
 
-    within = [read_budget(text) for text in budgets]
+    within = [read_budget(text) for text in ([budgets] if isinstance(budgets, str) else budgets)]
     if isinstance(space, Grammar):
         return "space", "", space.where(*within)
     read = read_space(space)

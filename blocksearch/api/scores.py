@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, divided
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import divided
 from blocksearch.api.fields import ScoresFields
 
 

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from blocksearch.api.answer import Answer, check_known, divided
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import check_known, divided, run_config
 from blocksearch.api.fields import GainFields, RunFields, WhereFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.networks import network_of
-from blocksearch.api.trainings import Seeds, planned, run_config
+from blocksearch.api.trainings import Seeds, planned
 from blocksearch.arch.network import Network
 from blocksearch.arch.notation import parse_inside
 from blocksearch.data import get

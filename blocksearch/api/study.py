@@ -11,7 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from blocksearch.api.answer import Answer, divided
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import divided
 from blocksearch.api.fields import StudyFields
 from blocksearch.api.models import Maker, read_skeleton
 from blocksearch.api.studies import front, importance, on_images, opened

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from blocksearch.ablation.config import AblationConfig
-from blocksearch.api.answer import Answer, divided
+from blocksearch.api.answer import Answer
+from blocksearch.api.asked import divided, named, run_config
 from blocksearch.api.fields import AblationFields, RunFields
 from blocksearch.api.models import Maker
 from blocksearch.api.networks import network_of, title_of
 from blocksearch.arch.network import Network
 from blocksearch.arch.zoo import with_stages
-from blocksearch.data import open_dataset
-from blocksearch.data.datasets import is_own
-from blocksearch.data.opening import DatasetLike, label_of
-from blocksearch.data.own import ProgressFunction
+from blocksearch.data.opening import DatasetLike
 from blocksearch.errors import ConfigError, DataError, check_type, typed
-from blocksearch.files import RESULTS
 from blocksearch.paper.reproduce import PaperTable
 from blocksearch.runs.callback import Callback, together
 from blocksearch.runs.config import COMPARE_SEEDS, TRAIN_SEEDS, RunConfig
@@ -27,17 +24,6 @@ from blocksearch.runs.plan import Plugins, loaded, read_seeds
 from blocksearch.runs.records import Job, Means, Plan, RunState
 
 Seeds = int | str | Sequence[int]
-
-
-def run_config(
-    dataset: DatasetLike, fields: Mapping[str, Any], reading: ProgressFunction = lambda _: None
-) -> RunConfig:
-    """Make the configuration of trainings; images of one's own are read, as `reading` hears."""
-    (own,) = divided(fields, RunConfig)
-    config = RunConfig(**own)
-    name = open_dataset(dataset, config, root=config.data_root, progress=reading)
-    db = config.db or (f"{RESULTS}/{label_of(dataset)}.db" if is_own(name) else None)
-    return replace(config, dataset=name, db=db)
 
 
 def train(
@@ -71,7 +57,7 @@ def train(
     from blocksearch.runs.train import plan_training, train_network
 
     callback, own = together(callbacks), read_metric(metric)
-    config = run_config(dataset, fields, callback.reading)
+    config = run_config(dataset, fields, callback.reading, train)
     found = network_of(net, config.dataset, widths, plugins, skeleton)
     settings, name = replace(config.settings(), metric=own), title_of(net, found, config.dataset)
     asked = (name, found, read_seeds(seeds), settings)
@@ -111,7 +97,9 @@ def ablate(
     from blocksearch.ablation.design import ask
 
     check_type("factor", factor, str | Sequence[str])
-    asked, rest = divided(fields, AblationConfig, RunConfig)
+    asked, rest = divided(
+        fields, AblationConfig, RunConfig, without=("factors",), beside=named(ablate)
+    )
     question = AblationConfig(factors=factor, **asked)
     callback = together(callbacks)
     config = run_config(dataset, rest, callback.reading)

@@ -81,6 +81,8 @@ def is_named(dataset: DatasetLike, config: DataConfig, *, test: DatasetLike = No
     """Return whether something is the name of a data set. Raises ConfigError for an unknown name,
     and for what is said beside a name and only suits images of one's own.
     """
+    if isinstance(dataset, str) and not dataset:
+        raise ConfigError("a data set is a name or a path, but got ''")
     if not isinstance(dataset, str) or is_path(dataset):
         return False
     get(dataset)

@@ -104,8 +104,8 @@ def _train(folder: Path) -> None:
     """Have what trains compiled, in one thread, which a fork survives."""
     import torch
 
+    from blocksearch.api.asked import run_config
     from blocksearch.api.networks import network
-    from blocksearch.api.trainings import run_config
     from blocksearch.runs import worker
     from blocksearch.runs.plan import experiment
     from blocksearch.runs.records import Group
