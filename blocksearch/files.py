@@ -130,15 +130,15 @@ def read_start(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def read_text(path: Path, most: int = MOST_TEXT) -> str:
+def read_text(path: Path) -> str:
     """Read a text in UTF-8, with a byte-order mark or without, and every end of a line as it is.
 
-    Raises OSError for what is no regular file or has more bytes than `most`, UnicodeDecodeError for
-    other bytes.
+    Raises OSError for what is no regular file or has more than `MOST_TEXT` bytes,
+    UnicodeDecodeError for other ones.
     """
     check_regular(path)
-    if path.stat().st_size > most:
-        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    if path.stat().st_size > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_TEXT:,} bytes", str(path))
     with path.open(encoding="utf-8-sig", newline="") as file:
         return file.read()
 

@@ -157,13 +157,9 @@ class Ledger:
         file = self.location.file
         return None if file is None else file.with_name(f"{file.name}-checkpoints")
 
-    def add(self, job: Job, run: Run) -> bool:
-        """Append a run; return False if its key is already final. Nothing is overwritten."""
-        return self.add_all([(job, run)]) == 1
-
     def add_all(self, pairs: Iterable[tuple[Job, Run]]) -> int:
         """Append the runs of a group, all of them or none, but for keys that are already final;
-        return how many were new.
+        return how many were new. Nothing is overwritten.
         """
         rows = [
             (

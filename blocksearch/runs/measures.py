@@ -4,13 +4,14 @@ predictions of a run, so that any can be asked of runs that exist.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.data.splits import SplitSummary
 from blocksearch.errors import ConfigError, check_type, unknown
 from blocksearch.runs.records import Run
 
@@ -97,6 +98,11 @@ class TrueClasses:
     classes: tuple[str, ...] = ()
     groups: NDArray[np.int32] | None = None
 
+    @classmethod
+    def of(cls, images: SplitSummary) -> "TrueClasses":
+        """Return those of the images that judge runs of a split."""
+        return cls(labels=images.labels, classes=images.classes, groups=images.groups)
+
     def check(self, metric: Metric) -> None:
         """Raise ConfigError unless a metric can be asked of these images."""
         if metric.kind is MetricKind.RECALL:
@@ -112,6 +118,14 @@ class TrueClasses:
             return run.accuracy
         self._check_fits(metric, run)
         return 100 * self._value(metric, run)
+
+    def measured(self, metric: Metric, run: Run) -> Run:
+        """Return a run with what is asked of it in the place of its accuracies.
+
+        Raises ConfigError if it has not stored what that needs.
+        """
+        value = None if metric == ACCURACY else self.measure(metric, run)
+        return run if value is None else replace(run, accuracies=(value,))
 
     def interval(self, metric: Metric, run: Run) -> tuple[float, float] | None:
         """Return the 95 % interval over what other images might have given, in percent. A recall

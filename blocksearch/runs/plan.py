@@ -169,24 +169,15 @@ class Experiment:
     @property
     def judged(self) -> TrueClasses:
         """The true classes of the evaluated images."""
-        return TrueClasses(
-            labels=self.images.labels, classes=self.images.classes, groups=self.images.groups
-        )
+        return TrueClasses.of(self.images)
 
     def interval(self, run: Run) -> tuple[float, float] | None:
         """Return what other images might have given a run, 95 %, in percent."""
         return self.judged.interval(self.metric, run)
 
     def measured(self, run: Run) -> Run:
-        """Return a run with what is asked of it in the place of its accuracies.
-
-        Raises ConfigError if it has not stored what that needs.
-        """
-        if self.metric == ACCURACY or run.accuracy is None:
-            return run
-        value = self.judged.measure(self.metric, run)
-        assert value is not None
-        return replace(run, accuracies=(value,))
+        """Return a run with the experiment's metric in the place of its accuracies."""
+        return self.judged.measured(self.metric, run)
 
     def jobs(self, networks: Iterable[Network], seeds: Iterable[int]) -> list[Job]:
         """Return one job per seed and network, seed by seed, so interrupted plans have pairs."""

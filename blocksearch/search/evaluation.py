@@ -229,10 +229,8 @@ def _measured(ledger: Ledger, runs: Sequence[Run], metric: Metric) -> list[Run]:
     images = ledger.images(runs[0].key.data, runs[0].key.protocol)
     if images is None:
         raise ConfigError(f"{ledger.location} does not say of which classes the test images are")
-    judged = TrueClasses(labels=images.labels, classes=images.classes, groups=images.groups)
-    values = [judged.measure(metric, run) for run in runs]
-    pairs = zip(runs, values, strict=True)
-    return [run if own is None else replace(run, accuracies=(own,)) for run, own in pairs]
+    judged = TrueClasses.of(images)
+    return [judged.measured(metric, run) for run in runs]
 
 
 def _judged(study: StoredStudy) -> tuple[Split, Recipe]:

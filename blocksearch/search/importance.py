@@ -99,7 +99,7 @@ class Effects:
         return f"<Effects in study {self.name!r}: {counts}>"
 
 
-def study_effects(location: str, name: str | None = None, draws: int = DRAWS) -> Effects:
+def study_effects(location: str, name: str | None = None) -> Effects:
     """Read a study and say what its factors do. Raises StoreError or ConfigError if that cannot
     be said.
     """
@@ -109,7 +109,7 @@ def study_effects(location: str, name: str | None = None, draws: int = DRAWS) ->
             f"study {plain(study[0])} of {Location(location)} was made with Optuna alone: "
             "importance is of studies of blocksearch"
         )
-    return effects_of(study, draws)
+    return effects_of(study)
 
 
 def effects_of(study: StoredStudy, draws: int = DRAWS) -> Effects:

@@ -10,8 +10,6 @@ from itertools import pairwise
 from sys import intern
 from typing import Any
 
-import numpy as np
-
 from blocksearch.arch.notation import EARLIER_STEMS, todays
 from blocksearch.arch.quantities import EARLIER_NAMES
 from blocksearch.errors import BlocksearchError, ConfigError, StoreError
@@ -152,9 +150,7 @@ class Reader:
                     f"{ledger.location}: there is nothing of the images {data[:12]}, by which "
                     f"runs of split {split} are judged; the file was damaged or edited"
                 )
-            return TrueClasses(
-                labels=images.labels.astype(np.int64), classes=images.classes, groups=images.groups
-            )
+            return TrueClasses.of(images)
 
         metric = read_metric(definition["wishes"].get("metric", str(ACCURACY)))
         return cls(definition["rungs"], metric, lambda key: judged(key.data, key.protocol))

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from blocksearch.errors import ConfigError, RunError
 from blocksearch.runs.executor import Executor
@@ -22,31 +22,12 @@ from blocksearch.search.measured import EvaluatedRun
 from blocksearch.search.objectives import Objective
 from blocksearch.search.reading import Reader
 from blocksearch.search.trials import Trial, TrialState
-from blocksearch.space.candidates import Candidates
 from blocksearch.training import weights as checkpoint
 
+if TYPE_CHECKING:
+    from blocksearch.search.loop import Driver  # which loads this module
+
 ATTEMPTS = 3  # of a training that fails
-
-
-class Trials(Protocol):
-    """Gives out the trials of a search, and takes their results, as `loop.Driver` does."""
-
-    pool: Candidates
-
-    def next(self) -> Trial | None:
-        """Return the trial to carry out now; None if it has to wait, or nothing or no time is
-        left.
-        """
-
-    def finish(
-        self,
-        trial: Trial,
-        accuracies: tuple[float, ...],
-        otherwise: TrialState,
-        *,
-        reused: bool = False,
-    ) -> None:
-        """Take the accuracies of a trial, or none and what became of it `otherwise`."""
 
 
 def check_judge(shared: Experiment, measured: Sequence[Objective]) -> None:
@@ -81,7 +62,7 @@ class Trainings:
 
     def __init__(
         self,
-        driver: Trials,
+        driver: "Driver",
         rungs: Sequence[int],
         shared: Experiment,
         ledger: Ledger,

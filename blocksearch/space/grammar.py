@@ -10,7 +10,6 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from blocksearch.arch.block import Block
 from blocksearch.arch.layers import Shape
 from blocksearch.arch.network import Network, Task
-from blocksearch.arch.ops import NO_OPS, Ops
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem
 from blocksearch.arch.values import Value
@@ -32,7 +30,7 @@ from blocksearch.space.enumeration import STREAMED, Enumeration, ProgressFunctio
 from blocksearch.space.inside import InsideEnumeration
 from blocksearch.space.reasons import why_empty, why_not
 from blocksearch.space.revision import extended, moved, ordered, restricted
-from blocksearch.space.serialisation import as_call, as_data, from_data, lines, text
+from blocksearch.space.serialisation import as_call, as_data, lines, text
 
 
 class Grammar:
@@ -100,19 +98,6 @@ class Grammar:
     def data(self) -> list[dict[str, Any]]:
         """Return the space as plain words and numbers, to be stored beside what was found in it."""
         return [as_data(part) for part in self._parts]
-
-    @classmethod
-    def from_data(
-        cls,
-        data: Sequence[Mapping[str, Any]],
-        options: Ops = NO_OPS,
-        functions: Mapping[str, Callable[[Network], object]] = MappingProxyType({}),
-    ) -> "Grammar":
-        """Read back a stored space, with a user's ops and constraint functions by name.
-
-        Raises SpecError if one is missing, or is not what it was when the space was stored.
-        """
-        return cls._of(tuple(from_data(part, options, functions) for part in data))
 
     @property
     def parts(self) -> tuple[Part, ...]:

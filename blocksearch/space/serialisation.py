@@ -1,22 +1,18 @@
-"""Writes a declared part of a space as data that is read back, as lines, and as a call."""
+"""Writes a declared part of a space as data, as lines, and as a call."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from blocksearch.arch.factors import factor_named
 from blocksearch.arch.layers import fingerprint
-from blocksearch.arch.network import HEADS, Task
-from blocksearch.arch.notation import EARLIER_STEMS, parse_block
-from blocksearch.arch.ops import Op, Ops
-from blocksearch.arch.shape import read_shape
+from blocksearch.arch.network import HEADS
+from blocksearch.arch.notation import EARLIER_STEMS
+from blocksearch.arch.ops import Op
 from blocksearch.arch.skeleton import COUNTED
 from blocksearch.arch.values import Value
 from blocksearch.arch.zoo import TASKS
-from blocksearch.errors import SpecError, check_type
-from blocksearch.space.constraints import Check, Constraint, read_constraint
-from blocksearch.space.declaration import Part, make_part
+from blocksearch.errors import SpecError
+from blocksearch.space.constraints import Check, Constraint
+from blocksearch.space.declaration import Part
 from blocksearch.space.layouts import StageOptions
 
 _STORED_STEMS = {stem: stored for stored, stem in EARLIER_STEMS.items()}
@@ -72,81 +68,6 @@ def _graph_of(part: Part) -> str:
         return fingerprint(part.skeleton.layers(part.base, part.task.input, part.task.classes))
     except SpecError:
         return ""
-
-
-def from_data(
-    data: Mapping[str, Any], options: Ops, functions: Mapping[str, Callable[..., object]]
-) -> Part:
-    """Read back what `as_data` wrote, with a user's options and constraint functions by their
-    names.
-
-    Raises SpecError if one of them is not loaded, or is not what it was when the grammar was
-    stored.
-    """
-    check_type("a stored grammar", data, Mapping[str, Any])
-    if lacks := {"input", "usual_widths", "classes", "dropout", "base", "options"} - data.keys():
-        raise SpecError(f"a stored grammar has {', '.join(sorted(lacks))}, but this one has not")
-    if "skeleton" in data:
-        raise SpecError(
-            "a stored grammar is inside a model, whose function is not stored: declare it anew"
-        )
-    shape = read_shape(data["input"])
-    if shape is None:
-        raise SpecError(
-            f"a stored grammar has the input {data['input']!r}; it must be written like 3x32x32"
-        )
-    part = make_part(
-        Task(
-            input=shape,
-            widths=tuple(data["usual_widths"]),
-            classes=data["classes"],
-            dropout=data["dropout"],
-        ),
-        parse_block(data["base"], options),
-        [{}] * len(data["options"]) if len(data["options"]) > 1 else data["per_stage"],
-        _around(data),
-    )
-    stages, constraints = _chosen(data, options, functions)
-    part = replace(part, options=tuple(stages), constraints=tuple(constraints))
-    if changed := [
-        name
-        for name, source in data["sources"].items()
-        if as_data(part)["sources"].get(name) != source
-    ]:
-        raise SpecError(
-            f"{changed[0]} is not what it was when the grammar was stored: "
-            "its definition has changed"
-        )
-    return part
-
-
-def _around(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what a stored grammar lists of the network around the blocks."""
-    own_widths = data["widths"] != [data["usual_widths"]] or data.get("own_widths", False)
-    around: dict[str, Any] = {
-        "stem": [EARLIER_STEMS.get(stem, stem) for stem in data["first_layer"]],
-        "head": data.get("head", HEADS[:1]),
-        "resolution": data.get("resolution"),
-        "channels": data.get("channels"),
-    }
-    if "stages" in data:
-        around["stages"] = data["stages"]
-    else:
-        around["widths"] = [tuple(widths) for widths in data["widths"]] if own_widths else None
-        around["depth"] = data["depth"]
-    return around
-
-
-def _function(name: str, text: str, functions: Mapping[str, Callable[..., object]]) -> Constraint:
-    """Find the function of a stored constraint; only functions have a stored source."""
-    function = text.removesuffix("(network)")
-    if function not in functions:
-        file = function.split(".", maxsplit=1)[0]
-        raise SpecError(
-            f"constraint {name} is the function {function}, "
-            f"defined in {file}.py, which is not loaded"
-        )
-    return read_constraint(functions[function], name)
 
 
 def lines(part: Part) -> Iterator[str]:
@@ -248,26 +169,3 @@ def _listed(values: Iterable[Value]) -> str:
 
 def _written(value: Value) -> str:
     return str(value) if isinstance(value, int | Op) else f'"{value}"'
-
-
-def _chosen(
-    data: Mapping[str, Any], options: Ops, functions: Mapping[str, Callable[..., object]]
-) -> tuple[list[tuple[tuple[str, tuple[Value, ...]], ...]], list[Constraint]]:
-    """Read the values of each factor by stage, and the constraints on them."""
-    stages = [
-        tuple(
-            (name, tuple(factor_named(name).parse(value, options) for value in values))
-            for name, values in stage.items()
-        )
-        for stage in data["options"]
-    ]
-    known: dict[str, list[Value]] = {}
-    for name, values in chain(*stages):
-        known.setdefault(name, []).extend(values)
-    constraints = [
-        _function(name, text, functions)
-        if text in data["sources"]
-        else read_constraint(text, name, known)
-        for name, text in data["constraints"].items()
-    ]
-    return stages, constraints

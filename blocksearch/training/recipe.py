@@ -143,10 +143,6 @@ class Recipe:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"{epochs} ({self.schedule} schedule, batch {self.batch}{changed})"
 
-    def rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step counted from 0, out of the horizon's `steps`."""
-        return self.learning_rate * SCHEDULES.made(self.schedule)(step, steps)
-
     def load_sources(self) -> None:
         """Make a user's own pieces known in this process. Raises ConfigError if they changed."""
         for kind, name, source in self._sources:

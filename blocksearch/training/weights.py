@@ -31,10 +31,8 @@ class Keeper:
     "" where it was.
     """
 
-    def __init__(
-        self, make: Callable[[], "Training"], file: Path | None, digest: str, every: float = SECONDS
-    ) -> None:
-        self.file, self.digest, self.every = file, digest, every
+    def __init__(self, make: Callable[[], "Training"], file: Path | None, digest: str) -> None:
+        self.file, self.digest = file, digest
         self.trouble = ""
         self._kept = time.monotonic()
         self.training = make()
@@ -51,7 +49,7 @@ class Keeper:
         """Write the file where the last one is old enough; a training goes on where it cannot be
         written (a full disk, say).
         """
-        if time.monotonic() - self._kept >= self.every:
+        if time.monotonic() - self._kept >= SECONDS:
             self.keep_if_possible()
 
     def keep_if_possible(self) -> None:

@@ -293,15 +293,13 @@ def remembered(signs, tmp_path):
             for place, job in enumerate(shared.jobs([v.network for v in found], range(5))):
                 seed, differs = job.key.seed, job.key.network != effnet.digest
                 swing = (0.9 if seed % 2 else -0.7) if differs else 0.0
-                opened.add(
-                    job,
-                    made(
-                        devices[place % len(devices)],
-                        accuracy=50 + seed + swing,
-                        key=job.key,
-                        images=shared.images.evaluation,
-                    ),
+                run = made(
+                    devices[place % len(devices)],
+                    accuracy=50 + seed + swing,
+                    key=job.key,
+                    images=shared.images.evaluation,
                 )
+                opened.add_all([(job, run)])
         return ablate("effnet", found, config(**wishes), settings, Callback())
 
     return ask_again

@@ -22,6 +22,7 @@ from blocksearch.arch.notation import parse
 from blocksearch.data.splits import Prepared, Split, prepare
 from blocksearch.runs.plan import task_from
 from blocksearch.training.recipe import RECIPES
+from blocksearch.training.schedules import SCHEDULES
 
 NETS = ("baseline", "mobilenet_v2", "mob_imp")
 RECIPE = replace(RECIPES["fast"], epochs=6)
@@ -66,12 +67,14 @@ def _plain_accuracy(name: str, images: Prepared, seed: int) -> float:
     loop = _Loop(layers(name), images, RECIPE, seed, "cpu")
     order, count = np.random.Generator(np.random.PCG64(seed)), len(images.training.labels)
     pictures, steps = loop.loader.dataset, count // RECIPE.batch
+    schedule = SCHEDULES.made(RECIPE.schedule)
     for epoch in range(RECIPE.epochs):
         own = order.permutation(count).tolist()
         loader = DataLoader(pictures, RECIPE.batch, sampler=own, drop_last=True)
         for batch, (x, y) in enumerate(loader):
             for group in loop.optimizer.param_groups:
-                group["lr"] = RECIPE.rate_at(epoch * steps + batch, RECIPE.epochs * steps)
+                share = schedule(epoch * steps + batch, RECIPE.epochs * steps)
+                group["lr"] = RECIPE.learning_rate * share
             loop.step(x, y)
     loop.module.eval()
     with torch.no_grad():

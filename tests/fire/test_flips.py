@@ -51,9 +51,9 @@ def write_whole(file):
     searched(file, name="more", trials=6)
     with closing(Ledger(file)) as ledger:
         for seed in range(3):
-            ledger.add(make_job(seed), make_run(make_job(seed), 40.0 + seed))
-        ledger.add(OTHER, partial(OTHER, 1))
-        ledger.add(LOST, diverged(LOST))
+            ledger.add_all([(make_job(seed), make_run(make_job(seed), 40.0 + seed))])
+        ledger.add_all([(OTHER, partial(OTHER, 1))])
+        ledger.add_all([(LOST, diverged(LOST))])
         ledger.add_images(IMAGES)
         ledger.add_report("final", "made", '{"title": "as it was"}')
         ledger.add_report("final front", "made", "[]")
@@ -156,7 +156,7 @@ def test_a_thousand_flipped_bits_are_noticed_or_change_nothing(whole, tmp_path, 
 def test_a_run_whose_network_or_recipe_has_no_row_is_not_merged(tmp_path):
     for table in ("ledger_networks", "ledger_recipes"):
         with closing(Ledger(tmp_path / f"{table}.db")) as other:
-            other.add(make_job(), make_run(make_job()))
+            other.add_all([(make_job(), make_run(make_job()))])
         with closing(sqlite3.connect(tmp_path / f"{table}.db")) as connection, connection:
             connection.execute(f"DELETE FROM {table}")
         with (
@@ -174,7 +174,7 @@ def test_a_recipe_that_is_none_is_one_line(tmp_path, text, forged):
     file, job = tmp_path / "a.db", make_job()
     digest = hashlib.sha256(text.encode()).hexdigest() if forged else job.key.recipe
     with closing(Ledger(file)) as ledger:
-        ledger.add(job, make_run(job))
+        ledger.add_all([(job, make_run(job))])
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE ledger_recipes SET digest = ?, text = ?", (digest, text))
     wrong = f"table ledger_recipes, row {digest[:12]}: the recipe"

@@ -57,7 +57,7 @@ def made(tmp_path_factory):
     searched(folder / "study.db", trials=8)
     with closing(Ledger(folder / "ledger.db")) as ledger:
         for seed in range(2):
-            ledger.add(make_job(seed), make_run(make_job(seed)))
+            ledger.add_all([(make_job(seed), make_run(make_job(seed)))])
     return folder
 
 

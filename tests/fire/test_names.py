@@ -96,7 +96,7 @@ def write_all(file):
     """Write a study, a run, and Optuna's tables."""
     searched(file, trials=3)
     with closing(Ledger(file)) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
     write_as_optuna(file, "theirs")
 
 
@@ -114,7 +114,7 @@ def whole(tmp_path_factory):
     file = tmp_path_factory.mktemp("whole") / "x.db"
     write_all(file)
     with closing(Ledger(file)) as ledger:
-        ledger.add(make_job(2), make_run(make_job(2)))
+        ledger.add_all([(make_job(2), make_run(make_job(2)))])
     return file.read_bytes()
 
 
@@ -146,7 +146,7 @@ def test_what_exists_afterwards_is_exactly_the_name(at, whole, name):
     file.write_bytes(whole)
     write_as_optuna(file, "more")
     with closing(Ledger(file)) as ledger:
-        ledger.add(make_job(1), make_run(make_job(1)))
+        ledger.add_all([(make_job(1), make_run(make_job(1)))])
     Ledger("plain.db").close()
     before, left = file.read_bytes(), {os.fsencode(name), b"plain.db"}
     assert everything(at) == left
@@ -164,7 +164,7 @@ def test_a_folder_has_whatever_name(tmp_path, monkeypatch, whole, folder):
     Path("a.db").write_bytes(whole)
     write_as_optuna("a.db", "more")
     with closing(Ledger("a.db")) as ledger:
-        ledger.add(make_job(1), make_run(make_job(1)))
+        ledger.add_all([(make_job(1), make_run(make_job(1)))])
     read_all(Path("a.db"))
     assert everything(tmp_path) == {os.fsencode(folder), os.fsencode(f"{folder}/a.db")}
 
@@ -490,7 +490,7 @@ def test_a_file_with_two_names_is_read_and_not_written(at, whole):
         closing(Ledger("y.db", create=False)) as ledger,
         pytest.raises(StoreError, match="hard links"),
     ):
-        ledger.add(make_job(5), make_run(make_job(5)))
+        ledger.add_all([(make_job(5), make_run(make_job(5)))])
 
 
 @pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])

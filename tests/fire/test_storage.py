@@ -83,7 +83,7 @@ os._exit(9)
 def test_what_a_cut_off_writer_left_is_taken_back_by_whoever_reads(tmp_path):
     file = tmp_path / "a.db"
     with closing(Ledger(file)) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
         before = ledger.runs()
     subprocess.run([sys.executable, "-c", CUT_OFF, file], check=False)
     assert (tmp_path / "a.db-journal").stat().st_size
@@ -119,7 +119,7 @@ def read_only(tmp_path_factory):
     searched(folder / "s.db", trials=8)
     for file in (folder / "a.db", place / "b.db"):
         with closing(Ledger(file)) as ledger:
-            ledger.add(make_job(len(file.parts)), make_run(make_job(len(file.parts))))
+            ledger.add_all([(make_job(len(file.parts)), make_run(make_job(len(file.parts))))])
     folder.chmod(0o555)
     for each in folder.iterdir():
         each.chmod(0o444)

@@ -62,7 +62,7 @@ def files(tmp_path):
     mark = tmp_path / "came"
     ledger = tmp_path / "ledger.db"
     with closing(Ledger(ledger)) as opened:
-        opened.add(make_job(), make_run(make_job()))
+        opened.add_all([(make_job(), make_run(make_job()))])
     study = searched(tmp_path / "study.db", trials=3)
     save(tmp_path / "kept.npz", {"a": np.arange(3)})
     save_file({"a": np.arange(3.0)}, tmp_path / "w.safetensors")

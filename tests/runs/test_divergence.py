@@ -42,7 +42,7 @@ def edited(file, *statements):
 def test_a_divergence_is_read_as_it_was_written_and_merged(tmp_path, loss):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as one, closing(Ledger(tmp_path / "b.db")) as other:
-        assert one.add(job, diverged(job, loss))
+        assert one.add_all([(job, diverged(job, loss))])
         assert other.merge(one) == (1, [])
         assert other.merge(one) == (0, [])
         for ledger in (one, other):
@@ -57,7 +57,7 @@ def test_a_run_is_known_by_the_checksum_that_it_had_before(tmp_path):
     rows = set()
     for name, own in (("a.db", run), ("b.db", replace(run, divergence=None))):
         with closing(Ledger(tmp_path / name)) as ledger:
-            ledger.add(job, own)
+            ledger.add_all([(job, own)])
             rows.add(ledger.runs()[0].row)
     assert len(rows) == 1
 
@@ -66,7 +66,7 @@ def test_a_run_is_known_by_the_checksum_that_it_had_before(tmp_path):
 def test_a_database_of_before_says_it_in_words_alone_and_gets_records(tmp_path, read_only):
     job, run = make_job(), diverged(make_job())
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(job, run)
+        ledger.add_all([(job, run)])
     file = edited(tmp_path / "a.db", "DROP TABLE ledger_divergences")
     before = file.read_bytes()
     with closing(Ledger(file, create=False, read_only=read_only)) as ledger:
@@ -75,7 +75,7 @@ def test_a_database_of_before_says_it_in_words_alone_and_gets_records(tmp_path, 
         assert found.ending["diverged_epoch"] is None
         assert file.read_bytes() == before
         if not read_only:
-            assert ledger.add(make_job(1), diverged(make_job(1)))
+            assert ledger.add_all([(make_job(1), diverged(make_job(1)))])
             assert [each.divergence is None for each in ledger.runs()] == [True, False]
 
 
@@ -97,7 +97,7 @@ def test_a_shipped_database_has_no_table_for_it_and_none_is_made_by_reading(tmp_
 )
 def test_an_edited_divergence_is_noticed(tmp_path, edit, says):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), diverged(make_job()))
+        ledger.add_all([(make_job(), diverged(make_job()))])
     with (
         closing(Ledger(edited(tmp_path / "a.db", edit))) as ledger,
         pytest.raises(StoreError, match=says),
@@ -116,7 +116,7 @@ def test_an_edited_divergence_is_noticed(tmp_path, edit, says):
 )
 def test_a_divergence_that_cannot_be_of_its_run_is_refused(tmp_path, changes, says):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), replace(diverged(make_job()), **changes))
+        ledger.add_all([(make_job(), replace(diverged(make_job()), **changes))])
         with pytest.raises(StoreError, match=says):
             ledger.runs()
 

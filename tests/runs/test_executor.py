@@ -341,10 +341,9 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
     done, lost, never = conditions_at(root, tmp_path).jobs([NETWORK], range(3))
     with closing(Ledger(str(tmp_path / "a.db"))) as ledger:
         for job, state in ((done, "complete"), (lost, "failed"), (lost, "failed")):
-            ledger.add(
-                job,
-                made_run(job.key, RunState(state), (50.0,), reason=state, right=np.ones(2, bool)),
-            )
+            right = np.ones(2, bool)
+            run = made_run(job.key, RunState(state), (50.0,), reason=state, right=right)
+            ledger.add_all([(job, run)])
         found = collect([done, lost, never], ledger)
     assert {key.seed: run.state for key, run in found.items()} == {0: "complete", 1: "failed"}
 
@@ -415,9 +414,9 @@ def test_a_group_that_was_killed_goes_on_to_the_same_bits(root, tmp_path):
     script = (
         "from pathlib import Path; from tests.runs.test_executor import *; from "
         "blocksearch.runs.worker import train_group\n"
-        "from blocksearch.training.weights import Keeper\n"
+        "from blocksearch.training import weights\n"
         "torch.set_num_threads(1)\n"
-        "Keeper.__init__.__defaults__ = (0.0,)\n"
+        "weights.SECONDS = 0.0\n"
         f"shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}), epochs=30)\n"
         "jobs = tuple(shared.jobs([NETWORK], range(3)))\n"
         f"train_group(Group(jobs=jobs, checkpoint=Path({str(file)!r})))\n"

@@ -69,7 +69,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     job = make_job()
     run = make_run(job)
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert ledger.add(job, run)
+        assert ledger.add_all([(job, run)])
     with closing(Ledger(tmp_path / "a.db", create=False)) as ledger:
         found = ledger.find([job.key])[job.key]
         assert ledger.described(job.key)[0]["text"] == job.text
@@ -82,7 +82,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
 
 def test_the_stored_layers_are_the_network(tmp_path):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         (stored,) = connection.execute("select layers from ledger_networks").fetchone()
     assert decode(stored) == NETWORK.layers
@@ -92,17 +92,17 @@ def test_the_stored_layers_are_the_network(tmp_path):
 def test_a_final_run_is_written_once(tmp_path, state):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert ledger.add(job, make_run(job, state=state, reason="nan"))
-        assert not ledger.add(job, make_run(job, 60.0))
+        assert ledger.add_all([(job, make_run(job, state=state, reason="nan"))])
+        assert not ledger.add_all([(job, make_run(job, 60.0))])
         assert [run.state for run in ledger.runs()] == [state]
 
 
 def test_a_failed_run_is_kept_and_may_be_tried_again(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(job, make_run(job, state=RunState.FAILED, reason="killed"))
+        ledger.add_all([(job, make_run(job, state=RunState.FAILED, reason="killed"))])
         assert ledger.find([job.key]) == {}
-        assert ledger.add(job, make_run(job))
+        assert ledger.add_all([(job, make_run(job))])
         assert [run.state for run in ledger.runs()] == ["failed", "complete"]
 
 
@@ -114,15 +114,15 @@ def partial(job, epochs):
 def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
     job, other = make_job(), make_job(1)
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(other, partial(other, 4))
+        ledger.add_all([(other, partial(other, 4))])
         assert ledger.reached(job.key, 1) is None
-        ledger.add(job, partial(job, 1))
+        ledger.add_all([(job, partial(job, 1))])
         assert ledger.reached(job.key, 1).accuracy_at(1) == 10.0
         assert ledger.reached(job.key, 2) is None
         assert ledger.find([job.key]) == {}  # nobody else takes it for finished
-        ledger.add(job, partial(job, 3))
+        ledger.add_all([(job, partial(job, 3))])
         assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 3)] == [1, 3, 3]
-        ledger.add(job, replace(partial(job, 4), state=RunState.COMPLETE))
+        ledger.add_all([(job, replace(partial(job, 4), state=RunState.COMPLETE))])
         assert [ledger.reached(job.key, epoch).epoch_to for epoch in (1, 2, 4)] == [1, 3, 4]
         assert ledger.reached(job.key, 2).accuracy_at(2) == 20.0
         assert ledger.find([job.key])[job.key].state == "complete"
@@ -132,14 +132,8 @@ def test_a_run_that_stopped_short_answers_up_to_there_and_may_go_on(tmp_path):
 def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(
-            job,
-            replace(
-                make_run(job, state=RunState.DIVERGED, reason="nan"),
-                accuracies=(30.0,),
-                losses=(1.0,),
-            ),
-        )
+        run = make_run(job, state=RunState.DIVERGED, reason="nan")
+        ledger.add_all([(job, replace(run, accuracies=(30.0,), losses=(1.0,)))])
         found = ledger.reached(job.key, 2)
         assert (found.accuracy_at(1), found.accuracy_at(2)) == (30.0, None)
 
@@ -147,7 +141,7 @@ def test_a_run_that_diverged_is_not_asked_to_go_on(tmp_path):
 def test_partial_rows_merge_once(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as one, closing(Ledger(tmp_path / "b.db")) as other:
-        other.add(job, partial(job, 1))
+        other.add_all([(job, partial(job, 1))])
         assert one.merge(other) == (1, [])
         assert one.merge(other) == (0, [])
         assert one.reached(job.key, 1).epoch_to == 1
@@ -158,7 +152,7 @@ def test_specs_differing_in_any_field_are_different_trainings(tmp_path):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
         for field in ("network", "dataset", "data", "protocol", "recipe"):
             other = replace(job, key=replace(job.key, **{field: "other"}))
-            assert ledger.add(other, make_run(other))
+            assert ledger.add_all([(other, make_run(other))])
         assert ledger.find([job.key]) == {}
         assert len(ledger.runs()) == 5
 
@@ -169,7 +163,7 @@ def test_numbers_that_are_not_finite_never_enter(tmp_path):
         closing(Ledger(tmp_path / "a.db")) as ledger,
         pytest.raises(StoreError, match="must be finite"),
     ):
-        ledger.add(job, replace(make_run(job), losses=(float("nan"),)))
+        ledger.add_all([(job, replace(make_run(job), losses=(float("nan"),)))])
 
 
 @pytest.mark.parametrize(
@@ -178,7 +172,7 @@ def test_numbers_that_are_not_finite_never_enter(tmp_path):
 def test_an_edited_row_is_noticed(tmp_path, column):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(job, make_run(job))
+        ledger.add_all([(job, make_run(job))])
     values = {"accuracies": "[1.0, 99.0]", "seed": 7, "right": b"\xff\xff", "network": "f" * 64}
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(f'update ledger_runs set "{column}" = ?', (values.get(column, "{}"),))
@@ -202,7 +196,7 @@ def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, their
         for ledger, seeds, shift in ((a, mine, 0), (b, theirs, 1)):
             for seed in seeds:
                 job = make_job(seed)
-                ledger.add(job, make_run(job, 50.0 + shift * (seed in changed)))
+                ledger.add_all([(job, make_run(job, 50.0 + shift * (seed in changed)))])
         copied, conflicts = a.merge(b)
         assert copied == len(theirs - mine)
         assert {key.seed for key in conflicts} == mine & theirs & changed
@@ -213,7 +207,7 @@ def test_merging_is_a_union_that_reports_conflicts(tmp_path_factory, mine, their
 def test_failed_rows_merge_once(tmp_path):
     job = make_job()
     with closing(Ledger(tmp_path / "a.db")) as a, closing(Ledger(tmp_path / "b.db")) as b:
-        b.add(job, make_run(job, state=RunState.FAILED, reason="killed"))
+        b.add_all([(job, make_run(job, state=RunState.FAILED, reason="killed"))])
         assert [a.merge(b)[0], a.merge(b)[0]] == [1, 0]
 
 
@@ -233,7 +227,7 @@ def newer_ledger(path):
 def truncated_ledger(path):
     with closing(Ledger(path)) as ledger:
         for seed in range(30):
-            ledger.add(make_job(seed), make_run(make_job(seed)))
+            ledger.add_all([(make_job(seed), make_run(make_job(seed)))])
     path.write_bytes(path.read_bytes()[:5000])
 
 
@@ -288,7 +282,7 @@ def test_a_ledger_of_which_only_a_part_was_made_is_finished(tmp_path):
             "(key varchar(64) not null, value varchar(64), primary key (key))"
         )
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        assert ledger.add(make_job(), make_run(make_job()))
+        assert ledger.add_all([(make_job(), make_run(make_job()))])
 
 
 @pytest.mark.slow
@@ -297,7 +291,7 @@ def test_a_ledger_is_made_once_by_all_that_open_it(tmp_path):
         "import sys, time; from tests.runs.test_ledger import *\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "ledger = Ledger(sys.argv[1]); seed = int(sys.argv[3])\n"
-        "ledger.add(make_job(seed), make_run(make_job(seed))); ledger.close()\n"
+        "ledger.add_all([(make_job(seed), make_run(make_job(seed)))]); ledger.close()\n"
     )
     start = str(time.time() + 4)
     command = [sys.executable, "-c", script, str(tmp_path / "a.db"), start]
@@ -315,11 +309,11 @@ def test_a_closed_ledger_is_one_file_that_is_read_without_writing(tmp_path):
     say whether it has one.
     """
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
         with closing(
             Ledger(tmp_path / "a.db")
         ) as other:  # who closes while it is in use lets it be
-            other.add(make_job(1), make_run(make_job(1)))
+            other.add_all([(make_job(1), make_run(make_job(1)))])
         assert len(ledger.runs()) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
     assert (tmp_path / "a.db").read_bytes()[18:20] == b"\1\1"
@@ -331,7 +325,7 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path):
         "import sys; from tests.runs.test_ledger import *\n"
         f"ledger = Ledger({str(tmp_path / 'a.db')!r})\n"
         "for seed in range(10**6):\n"
-        "    ledger.add(make_job(seed), make_run(make_job(seed)))\n"
+        "    ledger.add_all([(make_job(seed), make_run(make_job(seed)))])\n"
         "    print(seed, flush=True)\n"
     )
     with subprocess.Popen(
@@ -372,7 +366,7 @@ def test_names_of_classes_are_added_where_only_the_images_are_stored(tmp_path):
 def test_images_and_the_names_of_their_classes_are_stored_at_once(tmp_path):
     named = replace(IMAGES, classes=("ant", "bee", "cat", "dog", "elk"))
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
         with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
             refuse = "create trigger refuse before insert on ledger_classes begin select raise"
             connection.execute(f"{refuse}(abort, 'no space'); end")  # so the second one fails
@@ -403,7 +397,7 @@ def test_what_the_images_are_is_stored_once_and_noticed_where_it_is_edited(tmp_p
 
 def test_a_flipped_bit_in_predictions_is_noticed(tmp_path):
     with closing(Ledger(tmp_path / "a.db")) as ledger:
-        ledger.add(make_job(), make_run(make_job()))
+        ledger.add_all([(make_job(), make_run(make_job()))])
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         (classes,) = connection.execute("select classes from ledger_predictions").fetchone()
         for bit in range(8 * len(classes)):

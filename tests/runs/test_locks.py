@@ -115,7 +115,7 @@ def test_a_group_is_held_by_one_command_at_a_time(tmp_path):
         turns = in_turn(groups, ledger, mine, lambda group, runs: told.append((group, runs)))
         assert [next(turns), next(turns), next(turns)] == [groups[1], groups[2], None]
         job = groups[0].jobs[0]
-        ledger.add(job, make_run(job))
+        ledger.add_all([(job, make_run(job))])
         theirs.let_go(groups[0])
         assert list(turns) == []
         ((group, runs),) = told
@@ -191,7 +191,7 @@ def test_a_part_that_is_known_does_not_hide_the_rest(tmp_path):
     jobs = tuple(make_job(seed) for seed in range(2))
     group = replace(Group(jobs=jobs), checkpoint=tmp_path / "kept" / "a.npz")
     with closing(Ledger(tmp_path / "a.db")) as ledger, closing(Holds()) as holds:
-        ledger.add(jobs[0], make_run(jobs[0]))
+        ledger.add_all([(jobs[0], make_run(jobs[0]))])
         assert next(in_turn([group], ledger, holds, lambda *_: None)) == group
 
 

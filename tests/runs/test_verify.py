@@ -69,7 +69,7 @@ def test_another_result_on_the_same_machine_is_wrong_and_elsewhere_is_measured(s
             made = made_run(own.key, RunState.COMPLETE, (1.5, 2.5 + seed))
             where = known.provenance | other | {"seeds": str(seed)}
             where = {name: value for name, value in where.items() if value is not None}
-            new.add(own, replace(made, losses=(1.0, 1.0), epoch_to=2, provenance=where))
+            new.add_all([(own, replace(made, losses=(1.0, 1.0), epoch_to=2, provenance=where))])
     assert [each.stored.key.seed for each in verify(str(file), 2, stored.root, 1)] == [7, 10]
     found = {each.stored.key.seed: each for each in verify(str(file), 4, stored.root, 1)}
     assert {each.likeness for each in found.values()} == {Likeness.DIFFERENT}
@@ -120,7 +120,7 @@ def test_other_images_are_refused(stored, tmp_path):
     with closing(Ledger(file)) as ledger:
         job = experiment(stored, NETWORK).jobs([NETWORK], [0])[0]
         own = replace(job, key=replace(job.key, data="e" * 64))
-        ledger.add(own, made_run(own.key, RunState.COMPLETE, (5.0,)))
+        ledger.add_all([(own, made_run(own.key, RunState.COMPLETE, (5.0,)))])
     with pytest.raises(
         DataError, match=r"images of digits here .* are not those of the stored runs"
     ):

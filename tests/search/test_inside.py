@@ -111,8 +111,6 @@ def test_what_cannot_be_is_said(tmp_path):
             bs.Grammar(TASK, skeleton=make, **around)
     with pytest.raises(ConfigError, match="inside of one model, or both of none"):
         SPACE | SPACE.inside(make)
-    with pytest.raises(SpecError, match="whose function is not stored"):
-        bs.Grammar.from_data(SPACE.inside(make).data())
     with pytest.raises(ConfigError, match="is a model: give a function"):
         bs.ablate("effnet", factor="residual", skeleton=nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="has its own widths"):

@@ -37,6 +37,7 @@ from blocksearch.training.build import build
 from blocksearch.training.outcome import Divergence
 from blocksearch.training.recipe import RECIPES, Recipe
 from blocksearch.training.recipe_text import recipe_named
+from blocksearch.training.schedules import SCHEDULES
 from blocksearch.training.step import (
     EVALUATION_BATCH,
     LARGE,
@@ -123,7 +124,8 @@ def test_the_recipe_reaches_the_optimiser_and_the_loss(data):
         training.step()
         rates.append(float(group["lr"]))
     steps = recipe.epochs * training.steps_per_epoch
-    assert rates == [recipe.rate_at(step, steps) for step in range(steps)]
+    share = SCHEDULES.made(recipe.schedule)
+    assert rates == [recipe.learning_rate * share(step, steps) for step in range(steps)]
     smoothed, plain = (
         Training(NETWORK.layers, data, replace(RECIPE, label_smoothing=s), [0]) for s in (0.3, 0.0)
     )
@@ -406,8 +408,7 @@ class TestRecipe:
         assert len(digests | {base.digest}) == len(changes) + 1
 
     def test_the_linear_schedule_warms_up_and_ends_near_zero(self):
-        recipe = Recipe(epochs=1, learning_rate=1.0, schedule="linear")
-        rates = [recipe.rate_at(step, 100) for step in range(100)]
+        rates = [SCHEDULES.made("linear")(step, 100) for step in range(100)]
         assert max(rates) == 1.0
         assert rates[0] == 0.1
         assert rates[-1] == pytest.approx(1 / 90)

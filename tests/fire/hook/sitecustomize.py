@@ -149,10 +149,9 @@ def unbind_clock() -> None:
 
 
 def _keep_often() -> None:
-    from blocksearch.training.weights import Keeper
+    from blocksearch.training import weights
 
-    first = Keeper.__init__.__defaults__ or ()
-    Keeper.__init__.__defaults__ = (*first[:-1], KEPT_EVERY)  # type: ignore[misc]
+    weights.SECONDS = KEPT_EVERY
 
 
 def arm(folder: Path, own: str) -> Striker:
