@@ -27,6 +27,7 @@ from blocksearch.data.datasets import (
     is_name,
     is_own,
     named,
+    one_line,
     times,
 )
 from blocksearch.errors import BlocksearchError, ConfigError, DataError, check_type
@@ -133,7 +134,8 @@ def decode(data: Dataset, part: str, root: Path) -> Arrays:
         raise DataError(f"{error.filename or root} cannot be read: {reason}") from error
     except Exception as error:  # a reader of somebody's own may raise anything
         raise DataError(
-            f"{data.name}: its {part} images could not be read: {type(error).__name__}: {error}"
+            f"{data.name}: its {part} images could not be read: {type(error).__name__}: "
+            f"{one_line(error)}"
         ) from error
     return found
 

@@ -284,3 +284,8 @@ def is_file(path: Path) -> bool:
 def times(numbers: Iterable[int]) -> str:
     """Write a shape, such as 32×32×3."""
     return "×".join(map(str, numbers))
+
+
+def one_line(error: Exception) -> str:
+    """Bring an error of another package to one short line."""
+    return " ".join(str(error).split())[:300]

@@ -23,6 +23,7 @@ from blocksearch.data.datasets import (
     Dataset,
     digest,
     get,
+    one_line,
     prints,
 )
 from blocksearch.errors import BlocksearchError, DataError
@@ -93,7 +94,7 @@ def _download(archive: Archive, folder: Path, *, progress: bool) -> Path:
             response.close()
         there = f" (the file there has {_md5(place)})" if place.is_file() else ""
         wrong = re.search(r"hash .* but got (\w+)", str(error))  # pooch's words repeat the path
-        reason = f"its MD5 hash is {wrong[1]}" if wrong else error
+        reason = f"its MD5 hash is {wrong[1]}" if wrong else one_line(error)
         raise DataError(
             f"{archive.url} could not be fetched ({type(error).__name__}: {reason}); "
             f"it may be put by hand at {place}, MD5 {archive.md5}{there}"
@@ -133,7 +134,9 @@ def extract(file: Path, target: Path) -> None:
     except DataError:
         raise
     except Exception as error:  # each codec raises kinds of its own for a damaged stream
-        raise DataError(f"{file} cannot be extracted: {type(error).__name__}: {error}") from error
+        raise DataError(
+            f"{file} cannot be extracted: {type(error).__name__}: {one_line(error)}"
+        ) from error
 
 
 def _check(file: Path, members: Iterable[tuple[str, int, bool]]) -> None:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from blocksearch.data.config import DataConfig
+from blocksearch.data.datasets import one_line
 from blocksearch.errors import ConfigError, DataError
 from blocksearch.files import check_regular
 
@@ -337,7 +338,7 @@ def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} must be text in UTF-8, but is not") from error
     except csv.Error as error:
-        raise DataError(f"{file} is not a table that can be read: {error}") from error
+        raise DataError(f"{file} is not a table that can be read: {one_line(error)}") from error
     names = [name.strip().lower() for name in (rows[0] if rows else [])]
     filled = [(k, row) for k, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
     return names, filled

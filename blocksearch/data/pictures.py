@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blocksearch.data.datasets import one_line
 from blocksearch.errors import DataError
 
 MOST_BYTES = 2**28  # of one picture file
@@ -69,7 +70,7 @@ def picture(
     except DataError:
         raise
     except Exception as error:  # each format's reader raises kinds of its own
-        raise DataError(f"{path} is not an image that can be read: {error}") from error
+        raise DataError(f"{path} is not an image that can be read: {one_line(error)}") from error
 
 
 def from_pillow(image: Any, where: Path) -> Pixels:
@@ -79,7 +80,7 @@ def from_pillow(image: Any, where: Path) -> Pixels:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{where} is not an image that can be read: {error}") from error
+        raise DataError(f"{where} is not an image that can be read: {one_line(error)}") from error
 
 
 def _content(path: Path, most: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from blocksearch.data.arrays import MOST_CHANNELS
-from blocksearch.data.datasets import Arrays
+from blocksearch.data.datasets import Arrays, one_line
 from blocksearch.data.listings import ListedPicture, Listing, Purpose
 from blocksearch.data.pictures import Pixels, from_pillow, picture, quietly
 from blocksearch.errors import DataError
@@ -165,7 +165,8 @@ class ItemSource(ImageSource):
 
     def _trouble(self, number: int, error: Exception) -> DataError:
         return DataError(
-            f"{self.what}: item {number} could not be read: {type(error).__name__}: {error}"
+            f"{self.what}: item {number} could not be read: {type(error).__name__}: "
+            f"{one_line(error)}"
         )
 
 

@@ -23,6 +23,7 @@ from blocksearch.data.datasets import (
     Arrays,
     Dataset,
     is_file,
+    one_line,
     register,
     times,
 )
@@ -191,7 +192,8 @@ def _svhn(path: Path) -> Arrays:
         raise
     except Exception as error:  # scipy raises many kinds for a file that is not MATLAB's
         raise DataError(
-            f"{path} is not a MATLAB file that can be read: {type(error).__name__}: {error}"
+            f"{path} is not a MATLAB file that can be read: {type(error).__name__}: "
+            f"{one_line(error)}"
         ) from error
     if missing := [key for key in ("X", "y") if key not in content]:
         raise DataError(
@@ -247,7 +249,7 @@ def _gtsrb_rows(listing: Path) -> list[tuple[str, int]]:
         with listing.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             rows = list(csv.reader(file, delimiter=";", skipinitialspace=True))
     except csv.Error as error:
-        raise DataError(f"{listing} is not a table that can be read: {error}") from error
+        raise DataError(f"{listing} is not a table that can be read: {one_line(error)}") from error
     head = rows[0] if rows else []
     names = [name.strip() for name in head]
     if not {"Filename", "ClassId"} <= set(names):
