@@ -86,12 +86,15 @@ def convolutions():
     return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
 
 
-def of_objectives(*names):
-    return bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=names)
+def of_objectives(*names, **fields):
+    return bs.Study(SPACE, "s.db", objective=lambda *_: 1, objectives=names, **fields)
 
 
-def huge():
-    return bs.Objective(name="x", function=lambda network: 10**400)
+def huge(value=10**400):
+    return bs.Objective(name="x", function=lambda network: value)
+
+
+LARGE_TASK = bs.Task(input=(3, 99_999, 99_999), classes=10**6)
 
 
 def raising(*_):
@@ -122,6 +125,20 @@ class Nameless:
         (lambda: bs.network("effnet", widths="4,x"), "widths must be whole numbers"),
         (lambda: bs.train("effnet", epoch=1), "unknown argument 'epoch' .did you mean 'epochs'"),
         (lambda: bs.train("effnet", seeds=[0, 0]), "seeds must be distinct"),
+        (lambda: bs.train("effnet", seed=1), "unknown argument 'seed' .did you mean 'seeds'"),
+        (lambda: bs.train("effnet", dataset=""), "a data set is a name or a path, but got ''"),
+        (lambda: bs.train("effnet", db="sqlite://"), "runs need a file that remains, but got sql"),
+        (lambda: bs.ablate(factor=[]), "factors to ablate must be one or more"),
+        (lambda: bs.ablate(factor="kernel", factors=["last"]), "'factors' .did you mean 'factor'"),
+        (lambda: bs.network("effnet", resize="64x64"), "resize is for images of your own"),
+        (lambda: bs.network("effnet", scale_to=""), "a budget is written like"),
+        (
+            lambda: bs.Grammar(LARGE_TASK, widths=[(10**6,) * 3]).costs(),
+            "costs more than can be counted",
+        ),
+        (lambda: of_objectives("accuracy", "flops", seed=2**63), "seed must be at most 92233720"),
+        (lambda: of_objectives("accuracy", "flops", seeds=1001), "seeds must be at most 1000"),
+        (lambda: of_objectives("accuracy", huge(np.float32("inf"))).search(1), "must be a finite"),
         (lambda: bs.ablate(factor="residul"), "did you mean 'residual'"),
         (lambda: bs.ablate(factor="residual", recipe="slow"), "unknown recipe 'slow'"),
         (lambda: bs.reproduce("table9"), "reproduce flops, section3 or table2 to table7"),

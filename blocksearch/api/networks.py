@@ -71,7 +71,7 @@ def network(
     if skeleton is not None and (widths is not None or scale_to):
         raise ConfigError("a model of yours has its own widths: they cannot be given or rescaled")
     own_model = read_skeleton(skeleton)
-    found = rescaled(found, scale_to) if scale_to else found
+    found = found if scale_to is None else rescaled(found, scale_to)
     return found.inside(own_model) if own_model else found
 
 
@@ -239,7 +239,7 @@ def layers(
 def survey(
     space: "Grammar | str | Path",
     *,
-    budgets: Sequence[str] = (),
+    budgets: str | Sequence[str] = (),
     sample: int | None = None,
     seed: int = 0,
     enumerate: bool = False,
@@ -268,7 +268,7 @@ def write_networks(
     space: "Grammar | str | Path",
     file: str | Path,
     *,
-    budgets: Sequence[str] = (),
+    budgets: str | Sequence[str] = (),
     sample: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -285,7 +285,7 @@ def write_networks(
 
 
 def _read_grammar(
-    space: "Grammar | str | Path", budgets: Sequence[str]
+    space: "Grammar | str | Path", budgets: str | Sequence[str]
 ) -> tuple[str, str, Grammar]:
     """Return a space within budgets, with its name and the question that it asks."""
     from blocksearch.arch.cost import read_budget

@@ -100,8 +100,12 @@ class RunConfig(DataConfig):
             check_folder(self.keep_weights, "a folder of weights")
             if self.keep_weights.exists() and not self.keep_weights.is_dir():
                 raise ConfigError(f"weights are kept in a folder, but {self.keep_weights} is none")
-        if self.db is not None and (file := Location(self.db).file):
-            check_folder(file, "a database")
+        if self.db is not None:
+            where = Location(self.db)
+            if where.file is None and not where.is_server:
+                raise ConfigError(f"runs need a file that remains, but got {where}")
+            if where.file:
+                check_folder(where.file, "a database")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, but got {self.epochs}")
         read_splits(self.val_split)

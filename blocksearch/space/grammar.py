@@ -21,6 +21,7 @@ from blocksearch.arch.network import Network, Task
 from blocksearch.arch.skeleton import Skeleton
 from blocksearch.arch.stem import Stem
 from blocksearch.arch.values import Value
+from blocksearch.arch.zoo import task_of
 from blocksearch.errors import ConfigError, SpecError, check_type
 from blocksearch.space.constraints import Constraint, read_constraint, together
 from blocksearch.space.cost_table import Costs, Count
@@ -182,9 +183,12 @@ class Grammar:
         """The function that puts blocks into a user's model, if the space has one."""
         return self._parts[0].skeleton
 
-    def on(self, task: Task) -> "Grammar":
-        """Return the same space on images of another input, classes and dropout; widths stay."""
-        return self._of(tuple(moved(part, task) for part in self._parts))
+    def on(self, task: Task | str) -> "Grammar":
+        """Return the same space on images of another input, classes and dropout; widths stay. A
+        data set's name is as good as its task.
+        """
+        own = task_of(task)
+        return self._of(tuple(moved(part, own) for part in self._parts))
 
     def in_order_of(self, stored: Sequence[Mapping[str, Any]]) -> "Grammar":
         """Write factors and rules in the order that a stored space has them in."""

@@ -23,6 +23,7 @@ Word = tuple[int, ...]
 
 Price = tuple[int, ...]  # what a symbol costs: `ROWS`, of which all but the last add up
 FREE: Price = (0,) * len(ROWS)
+MOST = 2**56  # of a part: the sums over a network are whole numbers of 63 bits
 
 
 def then(one: Price, other: Price) -> Price:
@@ -61,6 +62,8 @@ class Speller:
         total = FREE
         for symbol in word:
             total = then(total, self._prices[symbol])
+        if max(total) > MOST:
+            raise SpecError("a network of this space costs more than can be counted, 2^56")
         return total
 
     def plain(self, layers: Layers) -> Word:

@@ -225,9 +225,9 @@ def test_a_race_goes_on_from_its_checkpoints(blocksearch, tmp_path):
         (["--enqueue", "effnet residual=banana"], "residual=banana"),
         (
             ["--db", "sqlite:///:memory:"],
-            "a study needs a file that remains, but got sqlite:///:memory:",
+            "runs need a file that remains, but got sqlite:///:memory:",
         ),
-        (["--db", "sqlite://"], "a study needs a file that remains, but got sqlite://"),
+        (["--db", "sqlite://"], "runs need a file that remains, but got sqlite://"),
         (["--db", "/proc/nothing/a.db"], "a folder that exists, but got /proc/nothing/a.db"),
         (["--db", "postgresql://me:secret@localhost:1/a"], "postgresql://***@localhost/a"),
         (["--name", "a b"], "a study's name has up to 64 letters"),

@@ -474,6 +474,35 @@ def test_what_a_sampler_of_ones_own_may_not_propose_is_one_line(tmp_path, propos
     assert len(study.trainings) <= 2  # a row that may be trained once, and its second seed
 
 
+class Odd:
+    """A sampler that notes what no JSON can hold."""
+
+    name = "odd"
+
+    def propose(self, trials, pending, candidates, rng):
+        return Proposal(0, {"noted": "\ud800"})
+
+
+HUGE = Objective(name="huge", function=lambda network: network.cost.params * 1e300)
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        ({"objectives": ["accuracy", HUGE]}, "least must be a list, each item a number from"),
+        ({"sampler": Odd()}, "memory must be JSON of finite numbers and whole characters"),
+    ],
+)
+def test_nothing_is_stored_that_could_not_be_read_again(tmp_path, odd, says):
+    asked = {"objective": accuracy, "references": "none", "seeds": 1}
+    Study(GRAMMAR, tmp_path / "a.db", name="good", **asked).search(trials=1)
+    with pytest.raises(StoreError, match=says):
+        Study(GRAMMAR, tmp_path / "a.db", name="odd", **asked | odd).search(trials=2)
+    assert summarise(str(tmp_path / "a.db")).name == "good"
+    found = Study(GRAMMAR, tmp_path / "a.db", name="odd", **asked).search(trials=1).found
+    assert len(found.entries) == 1
+
+
 def test_a_study_that_came_to_nothing_is_not_the_one_that_is_shown(tmp_path):
     class Failing:
         name = "failing"

@@ -83,6 +83,20 @@ def test_seeds_differ(data):
     )
 
 
+def test_weights_that_the_last_step_breaks_are_a_divergence_whoever_trains_beside_it(data):
+    """Nothing comes after that step whose loss would say so."""
+    training = Training(NETWORK.layers, data, replace(RECIPE, epochs=1), [0, 1])
+    for _ in range((steps := training.steps_per_epoch) - 1):
+        training.step()
+    last = list(training.module.parameters())[-1]  # the classifier's biases, ten for each seed
+    training.optimizer.state[last]["exp_avg"].view(-1)[:10] = float("inf")
+    training.step()
+    broken, whole = training.outcomes()
+    assert (broken.divergence.epoch, broken.divergence.step) == (1, steps)
+    assert (broken.accuracies, whole.divergence) == ((), None)
+    assert len(whole.accuracies) == 1
+
+
 class Noted(Training):
     """A training that notes which images its steps read."""
 
