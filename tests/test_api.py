@@ -275,7 +275,7 @@ MISTYPED = {  # calls with a value of another type than they take
     "metric must be": bs.Objective.of_metric,
     "name must be": lambda own: bs.Objective(name=own, function=len),
     "bounds": lambda own: bs.Objective(name="x", function=len, bounds=own),
-    "task must be": SPACE.on,
+    "unknown task": SPACE.on,
 }
 
 

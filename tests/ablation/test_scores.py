@@ -157,7 +157,7 @@ def test_lost_seeds_are_named_and_no_interval_is_spoken_of_where_there_is_none()
     assert "not missing at random" in said
     assert "intervals" not in said
     own["new"] |= {"a": 79.5, "b": 80.1, "d": 1.0}
-    assert "all intervals here are right" in bs.compare(own).table()
+    assert "all intervals here cover together" in bs.compare(own).table()
     whole = bs.compare({"old": [1, 2, 3], "new": [4, 5, 6.5]}).table()
     assert "alone" not in whole
     assert "at random" not in whole

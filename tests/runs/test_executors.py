@@ -67,7 +67,7 @@ def test_an_executor_of_ones_own_trains_commands_and_searches(counting):
         **SMALL,
     )
     study.search(trials=2)
-    assert counting.trained == 2 + len(study.trials)
+    assert counting.trained == 2 + len(study.trainings)
     with pytest.raises(ConfigError, match=r"unknown executor 'countin' .did you mean 'counting'"):
         records("b.db", executor="countin")
 

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -21,6 +20,7 @@ from blocksearch.search.objectives import hypervolume
 from blocksearch.search.results import as_rows, walk
 from blocksearch.search.summary import summarise
 from blocksearch.search.trials import Studies, TrialKind
+from tests.fire.hostile import edit, redefine
 from tests.made import optuna_file
 from tests.search.made import HORIZON, HOSTILE, definition, row, searched, write
 
@@ -357,8 +357,12 @@ def test_the_answer_is_json_with_everything(made, tmp_path):
 def test_a_study_of_another_shape_is_refused_in_one_line(tmp_path, changes, trial):
     """Its rows have right checksums: whoever writes them can compute those."""
     choices = {"kernel": ["3x3", "1x3+3x1"], "residual": ["none", "add"]}
-    rows = [replace(row(0, 0, 50.0, {"flops": 20_000}, [1, 0]), **trial)]
-    file = write(tmp_path / "a.db", "made", definition(choices) | changes, rows)
+    rows = [row(0, 0, 50.0, {"flops": 20_000}, [1, 0])]
+    file = write(tmp_path / "a.db", "made", definition(choices), rows)
+    for name, value in changes.items():
+        redefine(file, name, value=value)
+    for name, value in trial.items():
+        edit(file, "search_steps", name, json.dumps(value))
     with pytest.raises(StoreError) as raised:
         summarise(file)
     assert "row made" in str(raised.value)
