@@ -1,5 +1,6 @@
 """Says how much a search would train, before it trains anything."""
 
+from dataclasses import replace
 from typing import Any
 
 from blocksearch.api.answer import Answer
@@ -7,7 +8,6 @@ from blocksearch.report.progress import PLAN, duration
 from blocksearch.report.table import Report
 from blocksearch.runs.callback import Callback
 from blocksearch.runs.plan import RunSettings, experiment
-from blocksearch.runs.records import Means
 from blocksearch.runs.scheduler import foresee
 from blocksearch.search.begun import check_goes_on
 from blocksearch.search.config import StudyConfig
@@ -29,8 +29,8 @@ def foreseen_search(
     prices = Prices(Candidates(within, study.seed), study.costs)
     definition = define(name, grammar, prices, Evaluation.by(shared), study)
     check_goes_on(definition, settings.ledger)
-    own = Means(ledger=settings.ledger, workers=settings.workers, device=settings.device)
-    plan = foresee(shared.jobs(drawn, [0]), own, Callback())
+    alone = replace(settings, sources=())  # what is known elsewhere says nothing of the seconds
+    plan = foresee(shared.jobs(drawn, [0]), alone, Callback())
     each = max(1, len(plan.missing))
     networks = stopping.trials + len(first)
     runs = networks + min(REPEATED, networks)

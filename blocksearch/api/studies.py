@@ -124,7 +124,9 @@ def test(
     inside = partial(parse_inside, skeleton=model, ops=ops) if model else None
     where, location = RunConfig(**divided(fields, RunConfig)[0]), Location(db)
     if dry_run:
-        return planned(where.means(location), callback, *plan_test(location, name, where, inside))
+        return planned(
+            where.resources(location), callback, *plan_test(location, name, where, inside)
+        )
     found = final(location, name, where, callback, own, inside)
     report = measured_by(test_report(found), found.metric)
     return Answer(found=found, report=report)

@@ -21,7 +21,7 @@ from blocksearch.runs.config import COMPARE_SEEDS, TRAIN_SEEDS, RunConfig
 from blocksearch.runs.location import Location
 from blocksearch.runs.measures import ACCURACY, Metric, read_metric
 from blocksearch.runs.plan import Plugins, loaded, read_seeds
-from blocksearch.runs.records import Job, Means, Plan, RunState
+from blocksearch.runs.records import Job, Plan, Resources, RunState
 
 Seeds = int | str | Sequence[int]
 
@@ -140,13 +140,13 @@ def _ablation(
 
 
 def planned(
-    means: Means, callback: Callback, title: str, jobs: Sequence[Job], *_: object
+    resources: Resources, callback: Callback, title: str, jobs: Sequence[Job], *_: object
 ) -> Answer[Plan]:
     """Return what would be trained, of trainings that were planned with what else they need."""
     from blocksearch.report.progress import plan_report
     from blocksearch.runs.scheduler import foresee
 
-    plan = foresee(jobs, means, callback)
+    plan = foresee(jobs, resources, callback)
     return Answer(found=plan, report=plan_report(title, plan))
 
 

@@ -11,7 +11,7 @@ from blocksearch.errors import ConfigError
 from blocksearch.files import RESULTS, check_folder, check_is_path
 from blocksearch.runs.location import Location
 from blocksearch.runs.plan import RunSettings, read_splits
-from blocksearch.runs.records import Means
+from blocksearch.runs.records import Resources
 from blocksearch.runs.shipped import shipped
 from blocksearch.training.recipe import Recipe
 from blocksearch.training.recipe_text import RecipeLike, recipe_named
@@ -129,9 +129,9 @@ class RunConfig(DataConfig):
         """The validation splits by number: one, or several that an ablation crosses with seeds."""
         return read_splits(self.val_split)
 
-    def means(self, location: str) -> Means:
+    def resources(self, location: str) -> Resources:
         """Return who trains, with runs that are kept and known at one place alone."""
-        return Means(
+        return Resources(
             ledger=location, workers=self.workers, device=self.device, executor=self.executor
         )
 

@@ -17,7 +17,7 @@ from blocksearch.data.resized import at_input
 from blocksearch.data.splits import Split, SplitSummary, both_origins, summary
 from blocksearch.errors import ConfigError, DataError, check_fields, check_type
 from blocksearch.runs.measures import ACCURACY, Metric, TrueClasses
-from blocksearch.runs.records import Job, Means, Run, RunKey
+from blocksearch.runs.records import Job, Resources, Run, RunKey
 from blocksearch.runs.shipped import instead_of_images
 from blocksearch.space.load import SpaceFile, read_space
 from blocksearch.training.recipe import Recipe
@@ -124,7 +124,7 @@ def loaded(plugins: Plugins) -> SpaceFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(Means):
+class RunSettings(Resources):
     """Configures trainings, that is, their images, recipe, database and workers. Raises ConfigError
     for what cannot be.
     """

@@ -44,7 +44,7 @@ class RunKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class Resources:
     """Where runs are kept and known, and who trains those that are missing.
 
     `device` is `auto`, `cpu`, `cuda` or a list such as `cuda:0,cuda:1`; `executor` is the name of

@@ -18,7 +18,7 @@ from blocksearch.runs.executor import Executor, start
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.locks import Holds, in_turn
 from blocksearch.runs.recall import recall, there
-from blocksearch.runs.records import FINAL, Group, Job, Means, Plan, Run, RunKey
+from blocksearch.runs.records import FINAL, Group, Job, Plan, Resources, Run, RunKey
 from blocksearch.training.weights import forget
 
 FIVE = 5  # seeds 0-4, 5-9, … are divided alike, whatever else is asked for
@@ -49,15 +49,15 @@ def plan(
     )
 
 
-def ensure(jobs: Sequence[Job], means: Means, callback: Callback) -> dict[RunKey, Run]:
-    """Train what the ledger and the sources of `means` lack, and return the run of each job.
+def ensure(jobs: Sequence[Job], resources: Resources, callback: Callback) -> dict[RunKey, Run]:
+    """Train what the ledger and the sources of `resources` lack, and return the run of each job.
 
     New runs are kept in the ledger. Where nothing is missing, nothing is written or begun.
     Every finished run is in the ledger before `callback` hears of it, so that an interruption loses
     at most the running ones, and of those what was not yet kept in a checkpoint. What another
     command on the same file trains meanwhile is waited for.
     """
-    elsewhere, location = recall(jobs, *means.sources), means.ledger
+    elsewhere, location = recall(jobs, *resources.sources), resources.ledger
     own = _untrained(jobs, elsewhere)
     if not own:
         callback.planned(Plan(groups=(), known=len(elsewhere), seconds=0.0))
@@ -65,7 +65,7 @@ def ensure(jobs: Sequence[Job], means: Means, callback: Callback) -> dict[RunKey
         return elsewhere
     _check_images(own, location)
     with (
-        start(means.executor, means.workers, means.device) as pool,
+        start(resources.executor, resources.workers, resources.device) as pool,
         closing(opened(location, pool)) as ledger,
     ):
         _sweep(own, ledger)
@@ -121,16 +121,16 @@ def remember_images(splits: Iterable[tuple[Split, str]], root: Path | None, ledg
                     ledger.add_images(found)
 
 
-def foresee(jobs: Sequence[Job], means: Means, callback: Callback) -> Plan:
+def foresee(jobs: Sequence[Job], resources: Resources, callback: Callback) -> Plan:
     """Plan what `ensure` would train; train and write nothing."""
-    elsewhere, location = recall(jobs, *means.sources), means.ledger
+    elsewhere, location = recall(jobs, *resources.sources), resources.ledger
     own = _untrained(jobs, elsewhere)
     if not own:
         return Plan(groups=(), known=len(elsewhere), seconds=0.0)
     _check_images(own, location)
     read = location if there(location) else "sqlite://"  # an empty one in memory: no file is made
     with (
-        start(means.executor, means.workers, means.device) as pool,
+        start(resources.executor, resources.workers, resources.device) as pool,
         closing(opened(read, pool)) as ledger,
     ):
         return plan(own, ledger, pool, callback, known=len(elsewhere))

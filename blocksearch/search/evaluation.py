@@ -97,7 +97,7 @@ def final(
         title, jobs, chosen = _planned(ledger, study, where, inside)
         if not _saved(ledger, CHOSEN, study.name):
             ledger.add_report(CHOSEN, study.name, json.dumps(chosen))
-    runs = ensure(jobs, where.means(location), callback)
+    runs = ensure(jobs, where.resources(location), callback)
     if failed := [run for run in runs.values() if run.state == RunState.FAILED]:
         raise RunError(
             f"{len(failed)} trainings failed ({failed[0].reason}): the same command tries them "

@@ -34,7 +34,7 @@ from blocksearch.runs.executor import Serial
 from blocksearch.runs.ledger import Ledger
 from blocksearch.runs.plan import RunSettings, experiment
 from blocksearch.runs.processes import Workers, _submit
-from blocksearch.runs.records import Group, Means, RunKey, RunState
+from blocksearch.runs.records import Group, Resources, RunKey, RunState
 from blocksearch.runs.scheduler import collect, divide, ensure, fused, plan
 from blocksearch.runs.worker import train_group
 from blocksearch.training.batches import gather
@@ -72,8 +72,8 @@ def conditions_at(root, tmp_path, epochs=1):
     )
 
 
-def means_at(folder, workers=2):
-    return Means(ledger=str(folder / "a.db"), workers=workers, device="cpu")
+def resources_at(folder, workers=2):
+    return Resources(ledger=str(folder / "a.db"), workers=workers, device="cpu")
 
 
 class Heard(Callback):
@@ -92,8 +92,8 @@ class Heard(Callback):
 @pytest.mark.slow
 def test_only_what_is_missing_is_trained_and_it_is_what_one_process_would_train(root, tmp_path):
     shared, watch = conditions_at(root, tmp_path), Heard()
-    ensure(shared.jobs([NETWORK], (0, 1)), means_at(tmp_path), watch)
-    runs = ensure(shared.jobs([NETWORK], (0, 1, 2)), means_at(tmp_path), watch)
+    ensure(shared.jobs([NETWORK], (0, 1)), resources_at(tmp_path), watch)
+    runs = ensure(shared.jobs([NETWORK], (0, 1, 2)), resources_at(tmp_path), watch)
     assert [plan[:2] for plan in watch.plans] == [(2, 0), (1, 2)]
     assert watch.plans[0][2] > 0
     assert sorted(watch.seeds) == [0, 1, 2]
@@ -229,7 +229,8 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
         "    class Say(Callback):\n"
         "        def finished(self, group, runs): print(*group.seeds, sep='\\n', flush=True)\n"
         f"    shared = conditions_at(Path({str(root)!r}), Path({str(tmp_path)!r}))\n"
-        f"    ensure(shared.jobs([NETWORK], range(40)), means_at(Path({str(tmp_path)!r})), Say())\n"
+        f"    resources = resources_at(Path({str(tmp_path)!r}))\n"
+        "    ensure(shared.jobs([NETWORK], range(40)), resources, Say())\n"
     )
     (tmp_path / "driver.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
@@ -246,7 +247,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
     assert set(said) <= stored
     watch = Heard()
     shared = conditions_at(root, tmp_path)
-    ensure(shared.jobs([NETWORK], range(len(stored) + 1)), means_at(tmp_path, 1), watch)
+    ensure(shared.jobs([NETWORK], range(len(stored) + 1)), resources_at(tmp_path, 1), watch)
     assert not set(watch.seeds) & stored
 
 
@@ -254,7 +255,7 @@ def test_a_killed_driver_leaves_no_worker_and_loses_no_finished_training(root, t
 def test_seeds_are_trained_together_in_fixed_shares(root, tmp_path):
     shared = conditions_at(root, tmp_path)
     groups = [(0, 1, 2), (3, 4), (5,)]
-    runs = ensure(shared.jobs([NETWORK], range(6)), means_at(tmp_path), Callback())
+    runs = ensure(shared.jobs([NETWORK], range(6)), resources_at(tmp_path), Callback())
     for seeds in groups:
         training = Training(NETWORK.layers, prepare(shared.protocol, root), shared.recipe, seeds)
         while not training.finished:
@@ -351,7 +352,7 @@ def test_what_failed_is_told_with_what_completed(root, tmp_path):
 @pytest.mark.slow
 def test_the_images_of_runs_are_known_without_images(root, tmp_path):
     shared, location = conditions_at(root, tmp_path), tmp_path / "a.db"
-    runs = ensure(shared.jobs([NETWORK], range(2)), means_at(tmp_path), Callback())
+    runs = ensure(shared.jobs([NETWORK], range(2)), resources_at(tmp_path), Callback())
     with closing(Ledger(location, create=False)) as ledger:
         (images,) = ledger.all_images()
         assert ledger.checkpoints == tmp_path / "a.db-checkpoints"
@@ -364,11 +365,11 @@ def test_the_images_of_runs_are_known_without_images(root, tmp_path):
 @pytest.mark.slow
 def test_weights_are_kept_on_request_and_judge_as_the_run_did(root, tmp_path):
     shared = replace(conditions_at(root, tmp_path), weights=tmp_path / "weights")
-    means = means_at(tmp_path)
-    ensure([job.keeping(None) for job in shared.jobs([NETWORK], range(3))], means, Callback())
+    resources = resources_at(tmp_path)
+    ensure([job.keeping(None) for job in shared.jobs([NETWORK], range(3))], resources, Callback())
     jobs = shared.jobs([NETWORK], range(3))
     assert all(job.lacks_weights for job in jobs)
-    runs = ensure(jobs, means, Callback())  # trained again, to the same bits
+    runs = ensure(jobs, resources, Callback())  # trained again, to the same bits
     data = prepare(shared.protocol, root)
     for job in jobs:
         module = build(NETWORK.layers, job.key.seed)
@@ -440,7 +441,7 @@ def test_a_file_in_the_place_of_checkpoints_is_named_before_anything_is_trained(
         StoreError,
         match=r"a\.db-checkpoints must be a folder, for trainings in progress, but is none",
     ):
-        ensure(shared.jobs([NETWORK], (0,)), means_at(tmp_path, 1), Callback())
+        ensure(shared.jobs([NETWORK], (0,)), resources_at(tmp_path, 1), Callback())
 
 
 @pytest.mark.slow

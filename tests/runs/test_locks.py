@@ -167,7 +167,7 @@ def test_two_commands_at_once_train_every_run_once(tmp_path):
         "            while len(list(folder.glob('started-*'))) < 2 and time.monotonic() < until:\n"
         "                time.sleep(0.02)\n"
         "    shared = conditions_at(root, folder, epochs=6)\n"
-        "    runs = ensure(shared.jobs([NETWORK], range(8)), means_at(folder, 1), Say())\n"
+        "    runs = ensure(shared.jobs([NETWORK], range(8)), resources_at(folder, 1), Say())\n"
         "    assert sorted(key.seed for key in runs) == list(range(8)), runs\n"
     )
     (tmp_path / "driver.py").write_text(script)
