@@ -1,8 +1,8 @@
 """Defines the layers that a network resolves to, each with its shapes and its cost.
 
 Every layer knows its input shape and derives its output shape, so a tree that exists is consistent.
-Cost, module, text and layer table are all read from this tree. Layers made of layers, and how a
-tree is stored and digested, are in `tree`.
+Cost, module, text and layer table are all read from this tree. Pools are in `pools`; layers made of
+layers, and how a tree is stored and digested, are in `tree`.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,12 @@ from blocksearch.arch.cost import Cost, Place
 from blocksearch.arch.cost import Layer as Layer
 from blocksearch.arch.cost import Layers as Layers
 from blocksearch.arch.cost import flat as flat
+from blocksearch.arch.pools import GlobalPool as GlobalPool
+from blocksearch.arch.pools import Pool as Pool
+from blocksearch.arch.pools import PoolKind as PoolKind
+from blocksearch.arch.pools import halving, moves, unknown_kind
 from blocksearch.arch.shape import Shape as Shape
-from blocksearch.arch.shape import even_parts, pooled
+from blocksearch.arch.shape import even_parts
 from blocksearch.arch.tree import CustomOp as CustomOp
 from blocksearch.arch.tree import Join as Join
 from blocksearch.arch.tree import JoinKind as JoinKind
@@ -24,12 +28,11 @@ from blocksearch.arch.tree import encode as encode
 from blocksearch.arch.tree import fingerprint as fingerprint
 from blocksearch.errors import SpecError
 
-PoolKind = Literal["max", "average"]
 ActivationKind = Literal[
     "relu", "leaky", "relu6", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid"
 ]
 
-_POOL_KINDS, _ACTIVATION_KINDS = get_args(PoolKind), get_args(ActivationKind)
+_ACTIVATION_KINDS = get_args(ActivationKind)
 
 LEAKY_SLOPE = 0.2  # not given in the paper: a choice of ours
 
@@ -112,7 +115,7 @@ class Conv(Layer):
     def label(self) -> str:
         dilated = f"d{max(self.dilation)}" if max(self.dilation) > 1 else ""
         size = f"{self.kernel[0]}x{self.kernel[1]}{dilated}"
-        strided = f" + {_halving(self.stride, 'stride')}" if self.stride != (1, 1) else ""
+        strided = f" + {halving(self.stride, 'stride')}" if self.stride != (1, 1) else ""
         if not self.depthwise:
             groups = f"gc{self.groups} " if self.groups > 1 else ""
             return f"{groups}{size}x{self.out_channels}{strided}"
@@ -163,7 +166,7 @@ class Activation(Layer):
 
     def __post_init__(self) -> None:
         if self.kind not in _ACTIVATION_KINDS:
-            raise _unknown_kind("an activation", self.kind, _ACTIVATION_KINDS)
+            raise unknown_kind("an activation", self.kind, _ACTIVATION_KINDS)
 
     @property
     def cost(self) -> Cost:
@@ -176,68 +179,6 @@ class Activation(Layer):
     @property
     def suffix(self) -> str:
         return f" · {self.kind}"
-
-
-@dataclass(frozen=True, repr=False)
-class Pool(Layer):
-    """Pooling that leaves padded positions out of the maximum and of the average.
-
-    An odd kernel is centred, an even one padded at the end only. Raises SpecError where PyTorch
-    then gives another map than ⌈n / stride⌉, as for a kernel of 2 with a stride of 1.
-    """
-
-    input: Shape
-    kind: PoolKind
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-
-    place = Place.FOLDS
-
-    def __post_init__(self) -> None:
-        if self.kind not in _POOL_KINDS:
-            raise _unknown_kind("a pool", self.kind, _POOL_KINDS)
-        if min(self.kernel) < 1:
-            raise SpecError(f"a pool's kernel is two whole numbers from 1, but got {self.kernel}")
-        axes = zip(self.input.map, self.kernel, self.stride, strict=True)
-        if (own := tuple(pooled(*axis, to_end=self.to_end) for axis in axes)) != self.output.map:
-            raise SpecError(
-                f"a pool of {self.kernel} with stride {self.stride} makes {own} of a map of "
-                f"{self.input.map} in PyTorch, not {self.output.map}"
-            )
-
-    @property
-    def to_end(self) -> bool:
-        """Whether windows reach over the end of the map (PyTorch's ceil mode)."""
-        return not all(size % 2 for size in self.kernel)
-
-    @cached_property
-    def output(self) -> Shape:
-        return self.input.strided(self.stride)
-
-    @property
-    def cost(self) -> Cost:
-        return _moves(self)
-
-    @property
-    def label(self) -> str:
-        return _halving(self.stride, {"max": "mp", "average": "ap"}[self.kind])
-
-
-@dataclass(frozen=True, repr=False)
-class GlobalPool(Layer):
-    """Average of each channel over the whole map: C×1×1 out."""
-
-    input: Shape
-
-    label = "global ap"
-
-    @property
-    def output(self) -> Shape:
-        return Shape(self.input.channels, 1, 1)
-
-    @property
-    def cost(self) -> Cost:
-        return _moves(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -256,7 +197,7 @@ class Shuffle(Layer):
 
     @property
     def cost(self) -> Cost:
-        return _moves(self)
+        return moves(self)
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -280,7 +221,7 @@ class MatchChannels(Layer):
 
     @property
     def cost(self) -> Cost:
-        return _moves(self)
+        return moves(self)
 
     @property
     def label(self) -> str:
@@ -334,17 +275,3 @@ class Linear(Layer):
     @property
     def traffic(self) -> int:
         return 3 * self.input.elements + 2 * self.output.elements
-
-
-def _moves(layer: Layer) -> Cost:
-    """Cost of a layer without arithmetic that writes its output beside its input."""
-    return Cost(peak_activations=layer.input.elements + layer.output.elements)
-
-
-def _halving(stride: tuple[int, int], what: str) -> str:
-    """Name a halving as Table 1 does: `mp`, or `1d mp` along one axis."""
-    return f"1d {what}" if min(stride) == 1 < max(stride) else what
-
-
-def _unknown_kind(what: str, kind: str, known: tuple[str, ...]) -> SpecError:
-    return SpecError(f"{what} is {', '.join(known)}, but got {kind!r}")

@@ -161,7 +161,7 @@ LEFT_OUT = {
     "spatial": ("shift", VALUE_FILE, 'Literal["depthwise", "dense"'),
     "residual": ("gate", VALUE_FILE, 'Literal["none", "add", "project", "concatenate"'),
     "last": ("twice", VALUE_FILE, 'Literal["pointwise", "none"'),
-    "pool_kind": ("lp", "arch/layers.py", 'Literal["max", "average"'),
+    "pool_kind": ("lp", "arch/pools.py", 'Literal["max", "average"'),
 }
 
 
