@@ -31,6 +31,7 @@ from blocksearch.training.step import (
     evaluation_batch,
     in_precision,
     is_users,
+    keep_freed_memory,
     module_for,
     name_of,
     predict,
@@ -64,6 +65,7 @@ class Training:
         recorded: bool | None = None,
     ) -> None:
         recipe.load_sources()
+        keep_freed_memory()
         self.layers, self.data, self.recipe = layers, data, recipe
         self.seeds, self.device = tuple(seeds), torch.device(device)
         on_gpu = self.device.type == "cuda" and not is_users(layers)
