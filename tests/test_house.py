@@ -238,7 +238,14 @@ def test_a_class_name_means_one_thing():
 
 # Records that read best in order: a shape, a layer after its input, an augmentation's strength, and
 # the rows of printed tables.
-IN_ORDER = ("arch/shape", "arch/layers", "arch/tree", "training/transforms", "paper/claims")
+IN_ORDER = (
+    "arch/shape",
+    "arch/layers",
+    "arch/pools",
+    "arch/tree",
+    "training/transforms",
+    "paper/claims",
+)
 IN_ORDER += ("paper/tables", "training/outcome", "training/schedules", "arch/zoo")
 
 
