@@ -180,6 +180,11 @@ def added(default: Any) -> Any:
     return field(default=default, metadata={"added": True})
 
 
+def moves(layer: Layer) -> Cost:
+    """Return the cost of a layer without arithmetic that writes its output beside its input."""
+    return Cost(peak_activations=layer.input.elements + layer.output.elements)
+
+
 def flat(layers: Iterable[Layer]) -> Iterator[Layer]:
     """Walk layers with the bodies of custom ops in their place; a join keeps its branches.
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from blocksearch.arch.cost import Cost, Place
+from blocksearch.arch.cost import Cost, Place, moves
 from blocksearch.arch.cost import Layer as Layer
 from blocksearch.arch.cost import Layers as Layers
 from blocksearch.arch.cost import flat as flat
 from blocksearch.arch.pools import GlobalPool as GlobalPool
 from blocksearch.arch.pools import Pool as Pool
 from blocksearch.arch.pools import PoolKind as PoolKind
-from blocksearch.arch.pools import halving, moves, unknown_kind
+from blocksearch.arch.pools import halving
 from blocksearch.arch.shape import Shape as Shape
 from blocksearch.arch.shape import even_parts
 from blocksearch.arch.tree import CustomOp as CustomOp
@@ -166,7 +166,8 @@ class Activation(Layer):
 
     def __post_init__(self) -> None:
         if self.kind not in _ACTIVATION_KINDS:
-            raise unknown_kind("an activation", self.kind, _ACTIVATION_KINDS)
+            known = ", ".join(_ACTIVATION_KINDS)
+            raise SpecError(f"an activation is {known}, but got {self.kind!r}")
 
     @property
     def cost(self) -> Cost:

@@ -15,7 +15,7 @@ import hashlib
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -114,11 +114,17 @@ def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Layer):
         raise SpecError(f"{type(layer).__name__} is no layer")
     check_fields(layer)
-    for value in vars(layer).values():
-        for own in value if isinstance(value, tuple) else ():
-            for each in own if isinstance(own, tuple) else (own,):
-                if isinstance(each, Layer):
-                    _check_layer(each)
+    for inner in _layers_in(tuple(vars(layer).values())):
+        _check_layer(inner)
+
+
+def _layers_in(value: Any) -> Iterator[Layer]:
+    """Yield the outermost layers of nested tuples."""
+    if isinstance(value, Layer):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _layers_in(each)
 
 
 def op(kind: str) -> Callable[[Callable[..., Layers]], Op]:

@@ -1,10 +1,10 @@
-"""Defines the layers that pool a map, and what layers without arithmetic cost."""
+"""Defines the layers that pool a map."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from blocksearch.arch.cost import Cost, Layer, Place
+from blocksearch.arch.cost import Cost, Layer, Place, moves
 from blocksearch.arch.shape import Shape, pooled
 from blocksearch.errors import SpecError
 
@@ -12,19 +12,9 @@ PoolKind = Literal["max", "average"]
 _POOL_KINDS = get_args(PoolKind)
 
 
-def moves(layer: Layer) -> Cost:
-    """Cost of a layer without arithmetic that writes its output beside its input."""
-    return Cost(peak_activations=layer.input.elements + layer.output.elements)
-
-
 def halving(stride: tuple[int, int], what: str) -> str:
     """Name a halving as Table 1 does: `mp`, or `1d mp` along one axis."""
     return f"1d {what}" if min(stride) == 1 < max(stride) else what
-
-
-def unknown_kind(what: str, kind: str, known: tuple[str, ...]) -> SpecError:
-    """Make the error for a layer of a kind that there is not."""
-    return SpecError(f"{what} is {', '.join(known)}, but got {kind!r}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,7 +34,7 @@ class Pool(Layer):
 
     def __post_init__(self) -> None:
         if self.kind not in _POOL_KINDS:
-            raise unknown_kind("a pool", self.kind, _POOL_KINDS)
+            raise SpecError(f"a pool is {', '.join(_POOL_KINDS)}, but got {self.kind!r}")
         if min(self.kernel) < 1:
             raise SpecError(f"a pool's kernel is two whole numbers from 1, but got {self.kernel}")
         axes = zip(self.input.map, self.kernel, self.stride, strict=True)
